@@ -1,0 +1,90 @@
+"""The `verydeep` command: words -> a command of `verydeep.commands`. The only file that reads arguments.
+
+Each command is imported when it is asked for, so that `--help` costs no more than it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+from verydeep import __version__
+from verydeep.errors import UsageError, VerydeepError
+
+COMMANDS = {
+    "describe": ("Describe", "the Table 1 column, layer by layer, and what it costs"),
+    "train": ("Train", "train a network on a folder of pictures"),
+    "evaluate": ("Evaluate", "test a model the paper's way: error rates on labelled pictures"),
+    "predict": ("Predict", "name what pictures show, and where"),
+    "report": ("Report", "one page of what was trained and how well it does"),
+    "new": ("New", "make an untrained model"),
+}
+
+USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; exit with 0, with 2 for a wrong request, with 1 for a failure."""
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+    except UsageError as error:
+        _fail(2, error)
+    except VerydeepError as error:
+        _fail(1, error)
+    except KeyboardInterrupt:
+        _fail(130, "interrupted")
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        _fail(1, error)
+
+
+def _run(arguments: list[str]) -> None:
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("--help", "-h", "help"):
+        print(_help())
+    elif name in ("--version", "-V"):
+        print(f"verydeep {__version__}")
+    elif name in COMMANDS:
+        _command(name, rest).run()
+    else:
+        raise UsageError(f"no command is called {name!r}; there are {', '.join(COMMANDS)}")
+
+
+def _command(name: str, arguments: list[str]) -> Any:
+    import tyro
+
+    command = getattr(import_module(f"verydeep.commands.{name}"), COMMANDS[name][0])
+    options: dict[str, Any] = {}
+    if hasattr(command, "defaults"):
+        options["default"] = command.defaults(arguments)
+    return tyro.cli(
+        command,
+        prog=f"verydeep {name}",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+        **options,
+    )
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            USAGE,
+            "",
+            "The VGG networks of Simonyan and Zisserman, trained and tested as their paper does.",
+            "",
+            *lines,
+            "",
+            "`verydeep COMMAND --help` tells the arguments of each; `verydeep --version` the version.",
+        ]
+    )
+
+
+def _fail(code: int, error: object) -> NoReturn:
+    print(f"verydeep: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,314 @@
+"""Table 1 as data, and the arithmetic that follows from it. Every room reads it; it reads none.
+
+A `Configuration` is a column of Table 1. An `Architecture` is a configuration made definite (classes, width,
+window, normalisation), and its `layers` are what the network, the accounting and the weights' names go by.
+Sections 2.1 to 2.3 of the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+
+from verydeep.errors import UsageError
+
+STRIDE = 32  # five poolings of stride 2: one place of the score map for each 32 pixels
+LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0  # AlexNet's; its sum is not divided by LRN_SIZE
+
+
+@dataclass(frozen=True)
+class ConvolutionSpec:
+    """One convolution of Table 1: conv<kernel>-<channels>, followed by a ReLU and, in A-LRN, by LRN."""
+
+    channels: int
+    kernel: int = 3
+    local_response_norm: bool = False
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One column of Table 1: five stages of convolutions, with a 2x2 max-pooling after each."""
+
+    name: str
+    stages: tuple[tuple[ConvolutionSpec, ...], ...]
+
+    @property
+    def weight_layers(self) -> int:
+        """Number of layers with weights, the three FC layers included (Table 1's second row)."""
+        return sum(len(stage) for stage in self.stages) + 3
+
+
+def _stages(*stages: str) -> tuple[tuple[ConvolutionSpec, ...], ...]:
+    """Read `"256 256 256/1"` as three convolutions, the last 1x1; `"64+lrn"` has LRN after its ReLU."""
+
+    def convolution(word: str) -> ConvolutionSpec:
+        word, _, norm = word.partition("+")
+        channels, _, kernel = word.partition("/")
+        return ConvolutionSpec(int(channels), int(kernel or 3), norm == "lrn")
+
+    return tuple(tuple(convolution(word) for word in stage.split()) for stage in stages)
+
+
+CONFIGURATIONS: dict[str, Configuration] = {
+    name: Configuration(name, stages)
+    for name, stages in {
+        "A": _stages("64", "128", "256 256", "512 512", "512 512"),
+        "A-LRN": _stages("64+lrn", "128", "256 256", "512 512", "512 512"),
+        "B": _stages("64 64", "128 128", "256 256", "512 512", "512 512"),
+        "C": _stages("64 64", "128 128", "256 256 256/1", "512 512 512/1", "512 512 512/1"),
+        "D": _stages("64 64", "128 128", "256 256 256", "512 512 512", "512 512 512"),
+        "E": _stages("64 64", "128 128", "256 256 256 256", "512 512 512 512", "512 512 512 512"),
+    }.items()
+}
+"""The six networks of Table 1 by name."""
+
+FC_CHANNELS = 4096
+
+
+def configuration(name: str) -> Configuration:
+    """Find a column of Table 1 by its name.
+
+    Raises:
+        UsageError: there is no such configuration; the message names the near ones.
+
+    """
+    if name in CONFIGURATIONS:
+        return CONFIGURATIONS[name]
+    near = get_close_matches(name.upper(), CONFIGURATIONS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"no configuration is called {name!r}; Table 1 has {', '.join(CONFIGURATIONS)}{hint}")
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of stride 1 that keeps the map's size, with its ReLU."""
+
+    name: str  # conv3_2
+    in_channels: int
+    out_channels: int
+    kernel: int
+    batch_norm: bool
+    local_response_norm: bool
+
+    @property
+    def place(self) -> str:
+        """Stage and number within it, `3_2`, shared by the names `conv3_2`, `relu3_2` and `bn3_2`."""
+        return self.name.removeprefix("conv")
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Max-pooling over 2x2 with stride 2; an odd last row or column is dropped."""
+
+    name: str  # pool3
+
+
+@dataclass(frozen=True)
+class FullyConnected:
+    """An FC layer as the convolution that it is on a whole picture (Section 3.2), without padding."""
+
+    name: str  # fc6
+    in_channels: int
+    out_channels: int
+    kernel: int
+    last: bool = False  # fc8 gives class scores: no ReLU, no dropout
+
+
+Layer = Convolution | Pooling | FullyConnected
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A configuration made definite: everything that decides the shapes of its weights.
+
+    Attributes:
+        configuration: a name of Table 1.
+        num_classes: number of classes, 1000 in the paper.
+        width: factor on the number of channels of every layer but the last; 1 in the paper.
+        image_size: side of the square window that gives one class score, in pixels; a multiple of 32, 224 in
+            the paper. fc6's kernel is a thirty-second of it.
+        batch_norm: batch normalisation after each convolution; not in the paper.
+
+    Raises:
+        UsageError: a value is out of its range.
+
+    """
+
+    configuration: str = "D"
+    num_classes: int = 1000
+    width: float = 1.0
+    image_size: int = 224
+    batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        configuration(self.configuration)
+        if self.num_classes < 1:
+            raise UsageError(f"number of classes is {self.num_classes}; a classifier needs at least 1")
+        if not 0 < self.width <= 16:
+            raise UsageError(f"width is {self.width}; give a factor above 0 and at most 16, 1 for the paper's")
+        if self.image_size < STRIDE or self.image_size % STRIDE:
+            near = max(STRIDE, round(self.image_size / STRIDE) * STRIDE)
+            raise UsageError(
+                f"image size is {self.image_size}; five poolings need a multiple of {STRIDE}: use {near}"
+            )
+
+    def channels(self, paper: int) -> int:
+        """Turn the paper's number of channels into this architecture's."""
+        return max(1, round(paper * self.width))
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer with weights and every pooling, from the picture to the class scores."""
+        layers: list[Layer] = []
+        channels = 3
+        for number, stage in enumerate(configuration(self.configuration).stages, 1):
+            for position, spec in enumerate(stage, 1):
+                out = self.channels(spec.channels)
+                layers.append(
+                    Convolution(
+                        f"conv{number}_{position}",
+                        channels,
+                        out,
+                        spec.kernel,
+                        self.batch_norm,
+                        spec.local_response_norm,
+                    )
+                )
+                channels = out
+            layers.append(Pooling(f"pool{number}"))
+        hidden = self.channels(FC_CHANNELS)
+        layers += [
+            FullyConnected("fc6", channels, hidden, self.image_size // STRIDE),
+            FullyConnected("fc7", hidden, hidden, 1),
+            FullyConnected("fc8", hidden, self.num_classes, 1, last=True),
+        ]
+        return tuple(layers)
+
+    @cached_property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """The convolutions alone."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Convolution))
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor in the state dict, batch normalisation's statistics included."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in self.layers:
+            if isinstance(layer, Pooling):
+                continue
+            out = (layer.out_channels,)
+            shapes[f"{layer.name}.weight"] = (*out, layer.in_channels, layer.kernel, layer.kernel)
+            shapes[f"{layer.name}.bias"] = out
+            if isinstance(layer, Convolution) and layer.batch_norm:
+                for part in ("weight", "bias", "running_mean", "running_var"):
+                    shapes[f"bn{layer.place}.{part}"] = out
+                shapes[f"bn{layer.place}.num_batches_tracked"] = ()
+        return shapes
+
+    def score_map_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the class score map of a picture of `height` x `width` pixels.
+
+        Raises:
+            UsageError: the picture is smaller than one window.
+
+        """
+        if min(height, width) < self.image_size:
+            raise UsageError(
+                f"picture is {width}x{height} pixels; this network needs both sides to be at least "
+                f"{self.image_size}: rescale its smaller side to {self.image_size} or more"
+            )
+        window = self.image_size // STRIDE - 1
+        return height // STRIDE - window, width // STRIDE - window
+
+
+@dataclass(frozen=True)
+class LayerAccount:
+    """What one layer costs for one window: a row of `verydeep describe`."""
+
+    name: str
+    kind: str
+    shape: tuple[int, int, int]  # channels, height, width of its output
+    parameters: int
+    multiply_adds: int
+    receptive_field: int  # side of the square of pixels that one output sees
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of its parameters in float32."""
+        return 4 * self.parameters
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of its output for one picture in float32."""
+        return 4 * self.shape[0] * self.shape[1] * self.shape[2]
+
+
+def account(architecture: Architecture) -> tuple[LayerAccount, ...]:
+    """Count each layer's parameters, multiply-adds, receptive field and output for one window.
+
+    Multiply-adds are those of convolutions and FC layers, one for each weight and place, as the literature
+    counts them (twice as many operations). A convolution's ReLU, LRN and normalisation are part of its row.
+    """
+    rows = []
+    size, field, jump = architecture.image_size, 1, 1
+    channels = 3
+    for layer in architecture.layers:
+        parameters = multiply_adds = 0
+        if isinstance(layer, Pooling):
+            kind, size, field, jump = "max-pooling 2x2", size // 2, field + jump, 2 * jump
+        else:
+            channels = layer.out_channels
+            weights = channels * layer.in_channels * layer.kernel**2
+            parameters = weights + channels
+            field += (layer.kernel - 1) * jump
+            if isinstance(layer, Convolution):
+                kind = f"convolution {layer.kernel}x{layer.kernel}" + (" + LRN" * layer.local_response_norm)
+                if layer.batch_norm:
+                    kind += " + BN"
+                    parameters += 2 * channels
+            else:
+                kind, size = "fully connected", size - layer.kernel + 1
+            multiply_adds = weights * size * size
+        rows.append(LayerAccount(layer.name, kind, (channels, size, size), parameters, multiply_adds, field))
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
+class StageArgument:
+    """Section 2.3 for one stage: its stack of small filters beside the one filter that sees as much.
+
+    Weights are counted without biases, between layers of C channels each, as the paper does: three 3x3 layers
+    have 27 C^2 weights and see 7x7, where one 7x7 layer has 49 C^2.
+    """
+
+    stage: int
+    channels: int
+    kernels: tuple[int, ...]
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the square that the stack sees of its input."""
+        return 1 + sum(kernel - 1 for kernel in self.kernels)
+
+    @property
+    def stack_factor(self) -> int:
+        """Weights of the stack, in units of C^2."""
+        return sum(kernel**2 for kernel in self.kernels)
+
+    @property
+    def single_factor(self) -> int:
+        """Weights of one filter with the same receptive field, in units of C^2."""
+        return self.receptive_field**2
+
+
+def stage_arguments(architecture: Architecture) -> tuple[StageArgument, ...]:
+    """Section 2.3's argument in numbers, a row a stage."""
+    stages = configuration(architecture.configuration).stages
+    return tuple(
+        StageArgument(
+            number, architecture.channels(stage[-1].channels), tuple(layer.kernel for layer in stage)
+        )
+        for number, stage in enumerate(stages, 1)
+    )
+

@@ -1,0 +1,79 @@
+"""The engine that runs on torch: for GPUs, for validation while training, and as the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from verydeep.errors import UsageError
+from verydeep.network.preprocess import Preprocess
+from verydeep.network.vgg import VGG
+from verydeep.run_folder import ModelConfig, read_model
+
+
+class TorchScorer:
+    """Scores pictures with a network, in evaluation mode and without gradients.
+
+    Args:
+        network: is moved to the device.
+        config: whose preprocessing is applied.
+        device: where to compute.
+        precision: `float32`, `bfloat16`, or `auto`: float32, so that results are the same everywhere.
+
+    """
+
+    def __init__(
+        self, network: VGG, config: ModelConfig, device: torch.device, precision: str = "auto"
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.bfloat16 = precision == "bfloat16"
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        preprocessing = config.preprocessing
+        self.preprocess = Preprocess(
+            preprocessing.mean, preprocessing.deviation, preprocessing.channels
+        ).to(device)
+
+    @staticmethod
+    def open(model: Path, device: torch.device, precision: str = "auto") -> TorchScorer:
+        """Read a model from disk.
+
+        Raises:
+            ModelError: there is no such model, or it cannot be used.
+
+        """
+        config, tensors = read_model(model)
+        with torch.device("meta"):
+            network = VGG(config.architecture)
+        weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+        network.load_state_dict(weights, assign=True)
+        return TorchScorer(network.eval(), config, device, precision)
+
+    @torch.inference_mode()
+    def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Class score maps, as `Scorer` says."""
+        self.network.eval()
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            maps = self.network.score_map(self.preprocess(batch))
+        return maps.float().cpu().numpy()
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn a name into a device; `auto` is a GPU where there is one.
+
+    Raises:
+        UsageError: torch knows no such device, or it is not there.
+
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return device

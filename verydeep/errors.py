@@ -1,0 +1,44 @@
+"""What the package raises when the world is not as it should be.
+
+Each message is one sentence that says what was seen, what is wanted and what to do. The command line prints
+it and ends: a `UsageError` with exit code 2, any other with 1.
+"""
+
+
+class VerydeepError(Exception):
+    """Something cannot be done; the message says why and what to do."""
+
+
+class UsageError(VerydeepError, ValueError):
+    """The request itself cannot be carried out as it was made."""
+
+
+class DataError(VerydeepError):
+    """The data set is not one of the layouts that can be read, or lacks what is asked of it."""
+
+
+class PictureError(VerydeepError):
+    """A picture cannot be read, or is not of a size that can be used."""
+
+
+class ModelError(VerydeepError):
+    """A model on disk is incomplete, damaged or of another configuration."""
+
+
+class TrainingError(VerydeepError):
+    """A training run cannot go on."""
+
+
+def require(module: str, extra: str, purpose: str) -> None:
+    """Say which extra to install if `module` is not there.
+
+    Raises:
+        VerydeepError: `module` cannot be found.
+
+    """
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise VerydeepError(
+            f"{purpose} needs {module}, which is not installed; run: pip install 'verydeep[{extra}]'"
+        )

@@ -1,0 +1,126 @@
+"""Pictures + view -> training batches. A batch is a pure function of the seed and the step.
+
+Nothing but the step number decides what a batch holds, so that it does not matter which process makes it, when,
+or whether the run was interrupted before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from verydeep.errors import DataError, PictureError
+from verydeep.images.sources import Arrays, Pictures, Unreadable
+from verydeep.images.views import Pixels, TrainingView
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+_SHUFFLE, _VIEWS = 0, 1  # two streams of random numbers from one seed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's pictures.
+
+    Attributes:
+        pixels: of shape (batch, window, window, 3): channels last, as they come from the decoder.
+        labels: of shape (batch,).
+        unreadable: pictures that another one had to stand in for.
+
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+class TrainingBatches:
+    """The batches of a run, by step number from 0 on.
+
+    Each epoch shuffles the pictures anew and cuts them into full batches; what is left at its end, less than a
+    batch, is left out of that epoch.
+
+    Args:
+        pictures: the training set.
+        view: what is shown of each picture.
+        batch_size: pictures in a batch; a smaller set gives batches of its own size.
+        seed: decides the order and the views.
+
+    """
+
+    def __init__(self, pictures: Pictures, view: TrainingView, batch_size: int, seed: int) -> None:
+        self.pictures = pictures
+        self.view = view
+        self.batch_size = min(batch_size, len(pictures))
+        self.seed = seed
+        self.steps_per_epoch = len(pictures) // self.batch_size
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = _order(len(self.pictures), self.seed, epoch)
+        draws = self.view.draw(np.random.default_rng([self.seed, _VIEWS, step]), self.batch_size)
+        pixels = np.empty((self.batch_size, self.view.window, self.view.window, 3), np.uint8)
+        labels = np.empty(self.batch_size, np.int64)
+        unreadable: list[Unreadable] = []
+        for place in range(self.batch_size):
+            # Where a picture cannot be read, the next one of this epoch's order stands in.
+            first = position * self.batch_size + place
+            candidates = itertools.chain(order[first:], order[:first])
+            number, picture = self._first_readable(candidates, int(draws.scale[place]), unreadable)
+            pixels[place] = self.view.make(picture, draws, place)
+            labels[place] = self.pictures.labels[number]
+        return Batch(pixels, labels, tuple(unreadable))
+
+    def _first_readable(
+        self, numbers: Iterator[np.int64], scale: int, unreadable: list[Unreadable]
+    ) -> tuple[int, Image.Image | Pixels]:
+        for number in map(int, numbers):
+            try:
+                return number, self.pictures.source.read(number, smallest_side=scale)
+            except PictureError as error:
+                unreadable.append(Unreadable(self.pictures.names[number], str(error)))
+        raise DataError("not one of the training pictures can be read")
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, _SHUFFLE, epoch]).permutation(count)
+
+
+def loader(
+    batches: TrainingBatches, first: int, last: int, num_workers: int | None = None
+) -> DataLoader[Batch]:
+    """Feed the batches of steps `first` to `last - 1`, made by worker processes ahead of their use.
+
+    Args:
+        batches: of the run.
+        first: the first step.
+        last: the step after the last.
+        num_workers: None for none where the pictures are in memory and one a processor (at most 8) elsewhere.
+
+    """
+    from torch.utils.data import DataLoader
+
+    if num_workers is None:
+        num_workers = 0 if isinstance(batches.pictures.source, Arrays) else min(8, os.cpu_count() or 1)
+    return DataLoader(
+        batches,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=num_workers,
+        collate_fn=_as_it_is,
+        prefetch_factor=4 if num_workers else None,
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

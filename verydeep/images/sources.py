@@ -1,0 +1,384 @@
+"""Labelled pictures, from wherever they are: folders of class folders, ImageNet's layout, the embedded digits."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from verydeep.errors import DataError, PictureError, require
+from verydeep.images import decode
+from verydeep.images.geometry import rescaled_size
+from verydeep.images.views import Pixels, rescale
+
+EMBEDDED = ("digits",)
+HELD_OUT = 0.2  # share of each class that is held out where the data comes without a validation part
+SPLIT_SEED = 0  # of that split: the same for every run, so that their figures can be compared
+KEEP_BYTES = 2 << 30  # pictures that take less than this are kept in memory
+
+
+class PictureSource(Protocol):
+    """Pictures by number: where they lie, what they look like."""
+
+    def read(self, number: int, smallest_side: int | None = None) -> Image.Image | Pixels:
+        """Picture `number`, upright RGB; `smallest_side` as in `decode.read`."""
+        ...
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Width and height of picture `number`."""
+        ...
+
+    def select(self, numbers: Sequence[int]) -> PictureSource:
+        """The same source with these pictures alone, in this order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Pictures on disk."""
+
+    paths: tuple[Path, ...]
+
+    def read(self, number: int, smallest_side: int | None = None) -> Image.Image:
+        """Decode the file."""
+        return decode.read(self.paths[number], smallest_side=smallest_side)
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Read it from the file's header."""
+        return decode.size(self.paths[number])
+
+    def select(self, numbers: Sequence[int]) -> Files:
+        """Keep these paths."""
+        return Files(tuple(self.paths[number] for number in numbers))
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Pictures in memory, each of shape (height, width, 3)."""
+
+    arrays: tuple[Pixels, ...]
+
+    def read(self, number: int, smallest_side: int | None = None) -> Pixels:
+        """Give the array itself."""
+        return self.arrays[number]
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Read it from the array's shape."""
+        height, width, _ = self.arrays[number].shape
+        return width, height
+
+    def select(self, numbers: Sequence[int]) -> Arrays:
+        """Keep these arrays."""
+        return Arrays(tuple(self.arrays[number] for number in numbers))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Some pictures with their names, labels and the names of their classes.
+
+    Attributes:
+        names: of each picture: its path from the data folder, with `/`.
+        labels: the number of each picture's class in `class_names`; -1 where it is not known.
+        class_names: in the order of the labels.
+        source: of the pixels.
+
+    """
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    source: PictureSource
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, numbers: Sequence[int]) -> Pictures:
+        """Keep the pictures of these numbers, in this order."""
+        return Pictures(
+            tuple(self.names[number] for number in numbers),
+            self.labels[np.asarray(numbers, dtype=np.int64)],
+            self.class_names,
+            self.source.select(numbers),
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the names and labels: the same for the same pictures under the same names."""
+        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        for name, label in zip(self.names, self.labels, strict=True):
+            digest.update(f"\n{name}\t{label}".encode())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: what is trained on, what is held out, and how it was parted.
+
+    Attributes:
+        train: the training part.
+        held_out: the validation part.
+        split: a sentence on where the two parts come from.
+
+    """
+
+    train: Pictures
+    held_out: Pictures
+    split: str
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels."""
+        return self.held_out.class_names
+
+    @property
+    def all(self) -> Pictures:
+        """Both parts as one."""
+        parts = self.train, self.held_out
+        source: PictureSource
+        if isinstance(self.train.source, Files) and isinstance(self.held_out.source, Files):
+            source = Files(self.train.source.paths + self.held_out.source.paths)
+        else:
+            assert isinstance(self.train.source, Arrays) and isinstance(self.held_out.source, Arrays)
+            source = Arrays(self.train.source.arrays + self.held_out.source.arrays)
+        return Pictures(
+            tuple(name for part in parts for name in part.names),
+            np.concatenate([part.labels for part in parts]),
+            self.class_names,
+            source,
+        )
+
+
+def open_data(data: str) -> Data:
+    """Open a data set.
+
+    Args:
+        data: `digits`, or a folder: with `train/<class>/` and `val/<class>/`; with `<class>/` alone, of which a
+            fifth of each class is held out; or ImageNet's, whose `val/` has no class folders but a list of labels
+            beside it (`LOC_val_solution.csv`, or `val.txt` with the number of the class).
+
+    Raises:
+        DataError: there is no such folder, or it has none of these layouts.
+
+    """
+    if data in EMBEDDED:
+        return _digits()
+    root = Path(data)
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise DataError(
+            f"data folder {data} {what}; give a folder with a folder of pictures for each class, or 'digits'"
+        )
+    imagenet = root / "ILSVRC" / "Data" / "CLS-LOC"
+    parted = imagenet if imagenet.is_dir() else root
+    if (parted / "train").is_dir() and (parted / "val").is_dir():
+        return _parted(root, parted)
+    if any((parted / name).is_dir() for name in ("train", "val")) and not _has_class_beside_parts(parted):
+        missing = "val" if (parted / "train").is_dir() else "train"
+        raise DataError(
+            f"{parted} has {'train' if missing == 'val' else 'val'}/ but no {missing}/; give both, or a folder "
+            "with class folders alone, of which a fifth is then held out"
+        )
+    return _held_out(_class_folders(root, root), SPLIT_SEED)
+
+
+def unlabelled(paths: Iterable[Path]) -> Pictures:
+    """Pictures to predict: each path is a picture, or a folder that is searched through.
+
+    Raises:
+        PictureError: there is no such file, or a folder without pictures.
+
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if _is_picture(file))
+            if not inside:
+                raise PictureError(f"{path}: no pictures in this folder")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise PictureError(f"{path}: no such file")
+    names = tuple(str(path) for path in found)
+    return Pictures(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+def keep_in_memory(
+    pictures: Pictures, smaller_side: int | None = None, limit: int = KEEP_BYTES
+) -> tuple[Pictures, list[Unreadable]]:
+    """Decode all the pictures once, if they take at most `limit` bytes; else hand them back as they are.
+
+    Args:
+        pictures: from anywhere.
+        smaller_side: rescale them so first, where every use of them would.
+        limit: in bytes of RGB pixels.
+
+    Returns:
+        The pictures, and those that could not be read and are no longer among them.
+
+    """
+    if isinstance(pictures.source, Arrays) and smaller_side is None:
+        return pictures, []
+    if not isinstance(pictures.source, Arrays) and _estimated_bytes(pictures, smaller_side) > limit:
+        return pictures, []
+
+    def read(number: int) -> Pixels | Unreadable:
+        try:
+            picture = pictures.source.read(number, smaller_side)
+        except PictureError as error:
+            return Unreadable(pictures.names[number], str(error))
+        if smaller_side is not None:
+            image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+            picture = rescale(image, smaller_side)
+        return np.asarray(picture)
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(read, range(len(pictures))))
+    good = [number for number, result in enumerate(results) if isinstance(result, np.ndarray)]
+    arrays = tuple(result for result in results if isinstance(result, np.ndarray))
+    lost = [result for result in results if isinstance(result, Unreadable)]
+    return replace(pictures.select(good), source=Arrays(arrays)), lost
+
+
+def _estimated_bytes(pictures: Pictures, smaller_side: int | None, sample: int = 64) -> float:
+    sizes = []
+    for number in np.linspace(0, len(pictures) - 1, min(sample, len(pictures))).astype(int):
+        try:
+            width, height = pictures.source.size(int(number))
+        except PictureError:
+            continue
+        if smaller_side is not None:
+            width, height = rescaled_size(width, height, smaller_side)
+        sizes.append(3 * width * height)
+    return len(pictures) * float(np.mean(sizes)) if sizes else 0.0
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in decode.EXTENSIONS and not path.name.startswith(".")
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _has_class_beside_parts(root: Path) -> bool:
+    return any(folder.name not in ("train", "val", "test") for folder in _folders(root))
+
+
+def _class_folders(root: Path, folder: Path, class_names: tuple[str, ...] | None = None) -> Pictures:
+    """Read `folder/<class>/**`; names are relative to `root`."""
+    folders = _folders(folder)
+    if not folders:
+        raise DataError(
+            f"{folder} has no class folders; put each class's pictures in a folder with the class's name"
+        )
+    names = class_names or tuple(path.name for path in folders)
+    unknown = [path.name for path in folders if path.name not in names]
+    if unknown:
+        raise DataError(f"{folder} has classes that the training part lacks: {', '.join(unknown[:5])}")
+    label_of = {name: number for number, name in enumerate(names)}
+    paths: list[Path] = []
+    labels: list[int] = []
+    for path in folders:
+        inside = sorted(file for file in path.rglob("*") if _is_picture(file))
+        if not inside:
+            raise DataError(
+                f"class folder {path} holds no pictures ({', '.join(sorted(decode.EXTENSIONS))}); "
+                "fill it or remove it"
+            )
+        paths += inside
+        labels += [label_of[path.name]] * len(inside)
+    relative = tuple(path.relative_to(root).as_posix() for path in paths)
+    return Pictures(relative, np.array(labels, dtype=np.int64), names, Files(tuple(paths)))
+
+
+def _parted(root: Path, parted: Path) -> Data:
+    train = _class_folders(root, parted / "train")
+    if _folders(parted / "val"):
+        held_out = _class_folders(root, parted / "val", train.class_names)
+        return Data(train, held_out, "the data's own train/ and val/")
+    return Data(train, _flat_validation(root, parted, train.class_names), "ImageNet's train/ and val/")
+
+
+def _flat_validation(root: Path, parted: Path, class_names: tuple[str, ...]) -> Pictures:
+    """Read ImageNet's validation pictures, which lie in one folder, by the list of labels beside them."""
+    label_of = {name: number for number, name in enumerate(class_names)}
+    listed: dict[str, str] = {}
+    csv_file, text_file = root / "LOC_val_solution.csv", root / "val.txt"
+    if csv_file.is_file():
+        with csv_file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                listed[row["ImageId"]] = row["PredictionString"].split()[0]
+    elif text_file.is_file():
+        for line in text_file.read_text().splitlines():
+            name, _, number = line.rpartition(" ")
+            if not number.isdigit() or int(number) >= len(class_names):
+                raise DataError(f"{text_file} has the line {line!r}; each wants a file name and a class number")
+            listed[Path(name).stem] = class_names[int(number)]
+    else:
+        raise DataError(
+            f"{parted / 'val'} has no class folders, and no list of labels lies beside it: sort the pictures "
+            f"into class folders, or put LOC_val_solution.csv or val.txt into {root}"
+        )
+    paths = sorted(path for path in (parted / "val").iterdir() if _is_picture(path))
+    unknown = [path.name for path in paths if listed.get(path.stem) not in label_of]
+    if unknown or not paths:
+        what = f"no label for {unknown[0]}" if unknown else "no pictures"
+        raise DataError(f"{parted / 'val'}: {what}; its list of labels has to name every picture's class")
+    labels = np.array([label_of[listed[path.stem]] for path in paths], dtype=np.int64)
+    names = tuple(path.relative_to(root).as_posix() for path in paths)
+    return Pictures(names, labels, class_names, Files(tuple(paths)))
+
+
+def _held_out(pictures: Pictures, seed: int) -> Data:
+    """Hold out a fifth of each class, at least one picture, the same ones every time."""
+    train: list[int] = []
+    held_out: list[int] = []
+    for label, name in enumerate(pictures.class_names):
+        members = np.flatnonzero(pictures.labels == label)
+        if len(members) < 2:
+            raise DataError(
+                f"class {name!r} has one picture; it takes two, one to train on and one to hold out for testing"
+            )
+        # Each class has random numbers of its own, so that another class does not change this one's split.
+        random = np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
+        members = random.permutation(members)
+        num_held_out = max(1, round(HELD_OUT * len(members)))
+        held_out += members[:num_held_out].tolist()
+        train += members[num_held_out:].tolist()
+    return Data(
+        pictures.select(sorted(train)),
+        pictures.select(sorted(held_out)),
+        f"a fifth of each class held out at random, seed {seed}",
+    )
+
+
+def _digits() -> Data:
+    """Scikit-learn's 1,797 handwritten digits of 8x8 pixels and 17 levels (UCI ML repository, CC BY 4.0)."""
+    require("sklearn", "train", "the embedded data set 'digits'")
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    levels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    arrays = tuple(np.repeat(image[:, :, None], 3, axis=2) for image in levels)
+    names = tuple(f"digits/{number:04d}" for number in range(len(arrays)))
+    class_names = tuple(str(name) for name in digits.target_names)
+    pictures = Pictures(names, digits.target.astype(np.int64), class_names, Arrays(arrays))
+    return _held_out(pictures, SPLIT_SEED)

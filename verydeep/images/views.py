@@ -1,0 +1,99 @@
+"""The views of a picture that training shows: Section 3.1's random crop of a rescaled picture, and its mirror.
+
+Testing's views are the protocols of `verydeep.evaluation`; both stand on `rescale` and `verydeep.images.geometry`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from verydeep.errors import UsageError
+from verydeep.images.geometry import box_in_original, random_offset, rescaled_size
+
+Pixels = NDArray[np.uint8]  # (height, width, 3)
+
+
+def rescale(picture: Image.Image, smaller_side: int) -> Image.Image:
+    """Rescale isotropically so that the smaller side is `smaller_side` pixels (bilinear, antialiased)."""
+    size = rescaled_size(*picture.size, smaller_side)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
+
+
+@dataclass(frozen=True)
+class ViewDraws:
+    """The random numbers of a batch's views, drawn at once so that they do not depend on who makes the views."""
+
+    scale: NDArray[np.int64]  # S for each picture
+    across: NDArray[np.float64]  # in [0, 1): where the crop lies
+    down: NDArray[np.float64]
+    mirrored: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """A random `window` x `window` crop of the picture rescaled to smaller side S, mirrored half of the time.
+
+    Attributes:
+        scale: the least and the greatest S; S is drawn for each picture each time where they differ.
+        window: side of the crop: the network's `image_size`.
+        mirror: whether half of the views are mirrored.
+
+    Raises:
+        UsageError: the smallest S does not hold a window.
+
+    """
+
+    scale: tuple[int, int]
+    window: int
+    mirror: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.window <= self.scale[0] <= self.scale[1]:
+            raise UsageError(
+                f"scale is {self.scale[0]}:{self.scale[1]}; it has to be at least the network's window, "
+                f"{self.window} pixels, and its lower end no more than its upper end"
+            )
+
+    @property
+    def fixed_scale(self) -> int | None:
+        """S, if it is the same for every picture."""
+        return self.scale[0] if self.scale[0] == self.scale[1] else None
+
+    def draw(self, random: np.random.Generator, count: int) -> ViewDraws:
+        """Draw the random numbers of `count` views."""
+        least, greatest = self.scale
+        return ViewDraws(
+            random.integers(least, greatest + 1, count),
+            random.random(count),
+            random.random(count),
+            (random.random(count) < 0.5) & self.mirror,
+        )
+
+    def make(self, picture: Image.Image | Pixels, draws: ViewDraws, number: int) -> Pixels:
+        """Show one picture as draw `number` says.
+
+        A picture that already has the wanted scale (an array in memory) is only cut. Any other is cut and
+        rescaled in one call, which touches no pixel outside the crop.
+        """
+        scale = int(draws.scale[number])
+        original = _size(picture)
+        rescaled = rescaled_size(*original, scale)
+        left = random_offset(rescaled[0], self.window, draws.across[number])
+        top = random_offset(rescaled[1], self.window, draws.down[number])
+        if rescaled == original:
+            crop = np.asarray(picture)[top : top + self.window, left : left + self.window]
+        else:
+            image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+            box = box_in_original(left, top, self.window, rescaled, original)
+            crop = np.asarray(image.resize((self.window, self.window), Image.Resampling.BILINEAR, box))
+        return crop[:, ::-1] if draws.mirrored[number] else crop
+
+
+def _size(picture: Image.Image | Pixels) -> tuple[int, int]:
+    if isinstance(picture, np.ndarray):
+        return picture.shape[1], picture.shape[0]
+    return picture.size

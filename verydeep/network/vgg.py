@@ -1,0 +1,104 @@
+"""The network is its class score map: fully convolutional, and `forward` is the map's mean over space.
+
+Sections 2.1 (the layers) and 3.2 (the FC layers as convolutions). Modules bear the literature's names, so that
+the state dict reads `conv1_1.weight` ... `fc8.bias`.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from verydeep.configurations import (
+    LRN_ALPHA,
+    LRN_BETA,
+    LRN_K,
+    LRN_SIZE,
+    Architecture,
+    Convolution,
+    FullyConnected,
+    Pooling,
+)
+
+
+class VGG(nn.Module):
+    """One of the six networks, for pictures of any size of at least one window.
+
+    Args:
+        architecture: the configuration with its classes, width, window and normalisation.
+        dropout: probability with which a hidden unit of fc6 and fc7 is dropped in training (Section 3.1).
+
+    """
+
+    def __init__(self, architecture: Architecture, *, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.architecture = architecture
+        for layer in architecture.layers:
+            if isinstance(layer, Pooling):
+                continue
+            padding = layer.kernel // 2 if isinstance(layer, Convolution) else 0
+            # skip_init: nothing is drawn here; `initialize` or the weights on disk fill every tensor.
+            module = nn.utils.skip_init(
+                nn.Conv2d, layer.in_channels, layer.out_channels, layer.kernel, padding=padding
+            )
+            self.add_module(layer.name, module)
+            if isinstance(layer, Convolution) and layer.batch_norm:
+                self.add_module(f"bn{layer.place}", nn.BatchNorm2d(layer.out_channels))
+        self.dropout = nn.Dropout(dropout)
+
+    def score_map(
+        self, pictures: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Class scores before the soft-max for each window, a window every 32 pixels.
+
+        Args:
+            pictures: preprocessed as the model's `Preprocessing` says, both sides at least one window.
+
+        Raises:
+            UsageError: the pictures are smaller than one window.
+
+        """
+        self.architecture.score_map_size(*pictures.shape[2:])
+        x = pictures
+        for layer in self.architecture.layers:
+            if isinstance(layer, Convolution):
+                x = self._convolution(x, layer)
+            elif isinstance(layer, Pooling):
+                x = F.max_pool2d(x, 2)
+            else:
+                x = self._fully_connected(x, layer)
+        return x
+
+    def forward(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        """Class scores of each picture: the mean of its score map over space (Section 3.2)."""
+        return self.score_map(pictures).mean((2, 3))
+
+    def _convolution(self, x: Tensor, layer: Convolution) -> Tensor:
+        x = self.get_submodule(layer.name)(x)
+        if layer.batch_norm:
+            x = self.get_submodule(f"bn{layer.place}")(x)
+        x = F.relu(x)
+        if layer.local_response_norm:
+            # torch divides the sum by its size, AlexNet's formula does not.
+            x = F.local_response_norm(x, LRN_SIZE, alpha=LRN_ALPHA * LRN_SIZE, beta=LRN_BETA, k=LRN_K)
+        return x
+
+    def _fully_connected(self, x: Tensor, layer: FullyConnected) -> Tensor:
+        module = self.get_submodule(layer.name)
+        assert isinstance(module, nn.Conv2d)
+        x = _matrix_product(x, module) if x.shape[2:] == module.weight.shape[2:] else module(x)
+        return x if layer.last else self.dropout(F.relu(x))
+
+
+def _matrix_product(x: Tensor, module: nn.Conv2d) -> Tensor:
+    """Apply a convolution whose kernel covers the whole map as the product that it is: much faster at 7x7.
+
+    Both sides are flattened in the order in which the weight lies in memory, so that it is never copied.
+    """
+    weight = module.weight
+    if weight.is_contiguous():
+        rows, matrix = x.flatten(1), weight.flatten(1)
+    else:  # channels-last
+        rows, matrix = x.permute(0, 2, 3, 1).flatten(1), weight.permute(0, 2, 3, 1).flatten(1)
+    return F.linear(rows, matrix, module.bias)[:, :, None, None]

@@ -1,0 +1,253 @@
+"""A model on disk <-> in memory: its weights with everything that belongs to them. No torch here.
+
+    RUN/
+      model.safetensors   the best weights (by validation error)
+      config.json         architecture, preprocessing, class names, how it was trained, where it comes from
+      last.safetensors    the last weights
+      journal.jsonl       a line a step and a line an epoch
+      split.json          names of the pictures that were held out, where the data came without that part
+      state.pt            what a run needs to go on
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.configurations import Architecture
+from verydeep.errors import ModelError, UsageError
+from verydeep.files import write_json, write_whole
+from verydeep.images.color import Preprocessing
+
+Tensors = Mapping[str, NDArray[Any]]
+
+WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, STATE = (
+    "model.safetensors",
+    "last.safetensors",
+    "config.json",
+    "journal.jsonl",
+    "split.json",
+    "state.pt",
+)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What of the training decides how the model is tested (Section 4).
+
+    Attributes:
+        scale: least and greatest S.
+        mirror: whether mirror images were shown, so that testing may average over them.
+
+    """
+
+    scale: tuple[int, int]
+    mirror: bool = True
+
+    @property
+    def test_scale(self) -> int:
+        """Q for a test at one scale: S, or the middle of its range."""
+        return sum(self.scale) // 2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything about a model but its weights: `config.json`."""
+
+    architecture: Architecture
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    trained_on: TrainedOn
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.architecture.num_classes:
+            raise ModelError(
+                f"there are {len(self.class_names)} class names for {self.architecture.num_classes} classes"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The form it has on disk."""
+        return {"format": "verydeep 1", **asdict(self)}
+
+    @staticmethod
+    def from_json(fields: Any, where: Path) -> ModelConfig:
+        """Read it back.
+
+        Raises:
+            ModelError: the file is not of this form; the message names it and what is wrong.
+
+        """
+        try:
+            if not str(fields["format"]).startswith("verydeep 1"):
+                raise ModelError(f"format {fields['format']!r} is not one that this version reads")
+            preprocessing, trained_on = fields["preprocessing"], fields["trained_on"]
+            return ModelConfig(
+                Architecture(**fields["architecture"]),
+                Preprocessing(
+                    tuple(map(float, preprocessing["mean"])),  # type: ignore[arg-type]
+                    tuple(map(float, preprocessing["deviation"])),  # type: ignore[arg-type]
+                    preprocessing["channels"],
+                ),
+                tuple(map(str, fields["class_names"])),
+                TrainedOn(tuple(map(int, trained_on["scale"])), bool(trained_on["mirror"])),  # type: ignore[arg-type]
+                dict(fields.get("provenance", {})),
+            )
+        except KeyError as error:
+            raise ModelError(f"{where} is not a model's config.json: it lacks {error}") from None
+        except (TypeError, ValueError, ModelError) as error:
+            raise ModelError(f"{where} is not a model's config.json: {error}") from None
+
+
+def refuse_existing(run: Path) -> None:
+    """Make sure that a new run does not overwrite anything.
+
+    Raises:
+        UsageError: the folder holds something already, or is a file.
+
+    """
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UsageError(f"{run} exists and is not empty; choose another name, or go on with it by --resume")
+
+
+def write_model(run: Path, config: ModelConfig, tensors: Tensors, weights: str = WEIGHTS) -> None:
+    """Write a model's weights and then its config.json; each file appears whole."""
+    write_weights(run / weights, tensors)
+    write_json(run / CONFIG, config.to_json())
+
+
+def write_weights(path: Path, tensors: Tensors) -> None:
+    """Write tensors as safetensors, whole."""
+    from safetensors.numpy import save_file
+
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    write_whole(path, lambda aside: save_file(contiguous, aside))
+
+
+def weights_file(model: Path) -> Path:
+    """Find the weights that a MODEL argument means: a run folder's best, or the file itself.
+
+    Raises:
+        ModelError: there are none.
+
+    """
+    path = model if model.suffix == ".safetensors" else model / WEIGHTS
+    if not path.is_file():
+        what = "has no weights yet" if (model / CONFIG).is_file() else "is not a model"
+        raise ModelError(
+            f"{model} {what if model.exists() else 'does not exist'}; "
+            f"give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and `verydeep new` make"
+        )
+    return path
+
+
+def read_config(model: Path) -> ModelConfig:
+    """Read a model's config.json.
+
+    Raises:
+        ModelError: there is none, or it is not of its form.
+
+    """
+    path = (model.parent if model.suffix == ".safetensors" else model) / CONFIG
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{model} is not a run folder: it has no {CONFIG}") from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from None
+    return ModelConfig.from_json(fields, path)
+
+
+def read_model(model: Path) -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
+    """Read a model and make sure that its weights are the ones its configuration has.
+
+    Raises:
+        ModelError: a file is missing or damaged; a tensor is missing, too many, of another shape, or has a number
+            that is not finite.
+
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = weights_file(model)
+    config = read_config(model)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is not a whole safetensors file: {error}") from None
+    check_tensors(config.architecture, tensors, str(path))
+    return config, tensors
+
+
+def check_tensors(architecture: Architecture, tensors: Tensors, where: str) -> None:
+    """Compare names, shapes and numbers with what the architecture has.
+
+    Raises:
+        ModelError: they differ, or a number is not finite; the message names the first tensor.
+
+    """
+    wanted = architecture.tensors
+    what = f"configuration {architecture.configuration} at width {architecture.width:g}"
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    if missing or extra:
+        seen = f"lacks {missing[0]}" if missing else f"has {extra[0]}"
+        raise ModelError(f"{where} {seen}, which does not fit {what}: these are another network's weights")
+    for name, shape in wanted.items():
+        if tensors[name].shape != shape:
+            raise ModelError(
+                f"{where}: {name} has shape {tensors[name].shape}, {what} has {shape}: "
+                "these are another network's weights"
+            )
+        if not np.isfinite(tensors[name]).all():
+            raise ModelError(f"{where}: {name} has NaN or infinite numbers; the model cannot be used")
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """Where a model comes from: the versions, the machine and the code that made it, and the facts given."""
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["verydeep", *sys.argv[1:]]),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in ("verydeep", "torch", "numpy", "pillow")},
+        "processor": _processor(),
+        **facts,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the package runs from, with a + where it has been changed since."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,83 @@
+"""Stochastic gradient descent, and how its rate falls. Section 3.1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, pi
+
+import torch
+from torch import nn
+
+from verydeep.training.recipe import Recipe
+
+DIVISIONS = 3  # the paper's rate was divided by ten three times
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with momentum and weight decay on weights, but not on biases and normalisation.
+
+    Fused: one pass over memory a step, several times as fast on the FC layers.
+    """
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+
+
+@dataclass
+class Schedule:
+    """The rate of each step.
+
+    Attributes:
+        recipe: which schedule, its highest rate, its length.
+        steps_per_epoch: to tell the epoch of a step.
+        best_error: the least validation error so far, in %.
+        bad_epochs: epochs since then, or since the last division.
+        divisions: how often the rate has been divided by ten.
+
+    """
+
+    recipe: Recipe
+    steps_per_epoch: int
+    best_error: float = float("inf")
+    bad_epochs: int = 0
+    divisions: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        warmup = self.recipe.warmup_epochs * self.steps_per_epoch
+        rate = self.recipe.learning_rate
+        if step < warmup:
+            return rate * (step + 1) / warmup
+        if self.recipe.schedule == "plateau":
+            return rate / 10**self.divisions
+        share = (step - warmup) / max(1, self.recipe.epochs * self.steps_per_epoch - warmup)
+        return rate * (1 + cos(pi * share)) / 2
+
+    def after_epoch(self, error: float) -> bool:
+        """Take note of an epoch's validation error in %; tell whether it is the best so far."""
+        better = error < self.best_error
+        self.bad_epochs = 0 if better else self.bad_epochs + 1
+        self.best_error = min(error, self.best_error)
+        if self.recipe.schedule == "plateau" and self.bad_epochs >= self.recipe.patience:
+            self.divisions += 1
+            self.bad_epochs = 0
+        return better
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plateau after the last division has been reached."""
+        return self.divisions > DIVISIONS
+
+    def state(self) -> dict[str, float]:
+        """What changes in the course of a run."""
+        return {
+            "best_error": self.best_error,
+            "bad_epochs": self.bad_epochs,
+            "divisions": self.divisions,
+        }
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Go on from such a state."""
+        self.best_error = float(state["best_error"])
+        self.bad_epochs, self.divisions = int(state["bad_epochs"]), int(state["divisions"])

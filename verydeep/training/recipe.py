@@ -1,0 +1,196 @@
+"""Section 3.1 as data: one frozen dataclass, and the named recipes beside it.
+
+A recipe is everything about a training but the data and the place. The command line starts from a named one and
+changes fields. No torch here: naming and showing a recipe costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from verydeep.errors import UsageError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+ScheduleName = Literal["plateau", "cosine"]
+
+
+def _parse_scale(words: list[str]) -> tuple[int, int]:
+    """Read `256` or `256:512`."""
+    least, _, greatest = words[0].partition(":")
+    return int(least), int(greatest or least)
+
+
+def _show_scale(scale: tuple[int, int]) -> list[str]:
+    return [str(scale[0]) if scale[0] == scale[1] else f"{scale[0]}:{scale[1]}"]
+
+
+SCALE_ARGUMENT = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="S|S:S",
+    instance_from_str=_parse_scale,
+    is_instance=lambda value: isinstance(value, tuple) and len(value) == 2,
+    str_from_instance=_show_scale,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; the defaults are the paper's."""
+
+    configuration: Annotated[str, tyro.conf.arg(aliases=["--config"])] = "D"
+    """Column of Table 1: A, A-LRN, B, C, D or E."""
+    width: float = 1.0
+    """Factor on the number of channels of every layer."""
+    image_size: int = 224
+    """Side of the crops that the network is trained on, in pixels; a multiple of 32."""
+    batch_norm: bool = False
+    """Batch normalisation after each convolution (not in the paper)."""
+    dropout: float = 0.5
+    """Probability of dropping a hidden unit of fc6 and fc7."""
+    start: str = "normal"
+    """How weights are drawn: he, glorot, normal or normal-literal."""
+    scale: Annotated[tuple[int, int], SCALE_ARGUMENT] = (256, 256)
+    """S, the smaller side of the rescaled training picture: 256, or 256:512 to draw it for each picture."""
+    mirror: bool = True
+    """Show half of the pictures mirrored."""
+    epochs: int = 74
+    """The most passes over the training set."""
+    batch_size: int = 256
+    """Pictures in a step."""
+    learning_rate: float = 1e-2
+    """The rate at its highest."""
+    momentum: float = 0.9
+    """Of stochastic gradient descent."""
+    weight_decay: float = 5e-4
+    """On the weights of convolutions and FC layers, not on biases or normalisation."""
+    schedule: ScheduleName = "plateau"
+    """plateau: divide the rate by ten when validation error stops improving, three times; cosine: lower it to
+    zero along half a cosine."""
+    patience: int = 5
+    """Epochs without a better validation error after which a plateau is reached."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the rate rises from zero."""
+    precision: Precision = "auto"
+    """Of the products: bfloat16 where the processor multiplies it, else float32, is auto."""
+    seed: int = 0
+    """Of the weights, the order of the pictures, their views and dropout."""
+
+    def __post_init__(self) -> None:
+        limits: dict[str, tuple[float, float]] = {
+            "dropout": (0, 0.999),
+            "epochs": (1, 1e6),
+            "batch_size": (1, 1e6),
+            "learning_rate": (1e-12, 1e6),
+            "momentum": (0, 0.9999),
+            "weight_decay": (0, 1e6),
+            "patience": (1, 1e6),
+            "warmup_epochs": (0, 1e6),
+            "seed": (0, 2**63 - 1),
+        }
+        for name, (least, most) in limits.items():
+            if not least <= getattr(self, name) <= most:
+                raise UsageError(
+                    f"{name.replace('_', ' ')} is {getattr(self, name)}; it has to be from {least:g} to {most:g}"
+                )
+
+
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> Recipe:
+        """Read back what `dataclasses.asdict` and JSON have made of a recipe."""
+        return Recipe(**{**fields, "scale": tuple(fields["scale"])})
+
+
+def paper() -> Recipe:
+    """Section 3.1, for ImageNet.
+
+    Command: verydeep train IMAGENET RUN --recipe paper --config D
+    Time: two to three weeks on four GPUs of 2014 (the paper); not run by us.
+    Result: the paper's Table 3: 27.0 % top-1 error for D at S = Q = 256.
+    """
+    return Recipe()
+
+
+def digits() -> Recipe:
+    """The embedded handwritten digits: the whole story in seconds.
+
+    Command: verydeep train digits RUN --recipe digits
+    """
+    return Recipe(
+        configuration="A",
+        width=0.125,
+        image_size=32,
+        start="he",
+        scale=(36, 36),
+        mirror=False,  # a mirrored digit is not a digit
+        epochs=20,
+        batch_size=32,
+        learning_rate=0.02,
+        schedule="cosine",
+        warmup_epochs=1,
+        dropout=0.3,
+    )
+
+
+def cifar10() -> Recipe:
+    """CIFAR-10 as a folder of pictures of 32x32 pixels.
+
+    Command: verydeep train cifar10 RUN --recipe cifar10
+    """
+    return Recipe(
+        configuration="D",
+        width=0.25,
+        image_size=32,
+        start="he",
+        batch_norm=True,
+        scale=(36, 40),
+        epochs=30,
+        batch_size=128,
+        learning_rate=0.05,
+        schedule="cosine",
+        warmup_epochs=1,
+    )
+
+
+def photos() -> Recipe:
+    """A folder of one's own photographs, a few thousand of them, from scratch.
+
+    Command: verydeep train PHOTOS RUN
+    """
+    return Recipe(
+        configuration="A",
+        width=0.25,
+        image_size=96,
+        start="he",
+        batch_norm=True,
+        scale=(112, 144),
+        epochs=60,
+        batch_size=64,
+        learning_rate=0.03,
+        schedule="cosine",
+        warmup_epochs=2,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    function.__name__: function for function in (digits, cifar10, photos, paper)
+}
+
+
+def named(name: str) -> Recipe:
+    """Find a recipe by its name.
+
+    Raises:
+        UsageError: there is none; the message names the near ones.
+
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    near = get_close_matches(name, RECIPES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}{hint}")
