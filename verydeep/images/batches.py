@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,9 +21,6 @@ from PIL import Image
 from verydeep.errors import DataError, PictureError
 from verydeep.images.sources import Arrays, Pictures, Unreadable
 from verydeep.images.views import Pixels, TrainingView
-
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
 
 _SHUFFLE, _VIEWS = 0, 1  # two streams of random numbers from one seed
 
@@ -96,31 +94,50 @@ def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, _SHUFFLE, epoch]).permutation(count)
 
 
-def loader(
+def feed(
     batches: TrainingBatches, first: int, last: int, num_workers: int | None = None
-) -> DataLoader[Batch]:
-    """Feed the batches of steps `first` to `last - 1`, made by worker processes ahead of their use.
+) -> Iterable[Batch]:
+    """Feed the batches of steps `first` to `last - 1`, made ahead of their use.
 
     Args:
         batches: of the run.
         first: the first step.
         last: the step after the last.
-        num_workers: None for none where the pictures are in memory and one a processor (at most 8) elsewhere.
+        num_workers: processes that make batches. None for as many as there are processors, at most 8; but where
+            the pictures are in memory for none, and a thread makes them: there is little to do.
 
     """
-    from torch.utils.data import DataLoader
-
     if num_workers is None:
         num_workers = 0 if isinstance(batches.pictures.source, Arrays) else min(8, os.cpu_count() or 1)
+    if num_workers == 0:
+        return _from_thread(batches, first, last)
+    from torch.utils.data import DataLoader
+
     return DataLoader(
         batches,  # type: ignore[arg-type]
         batch_size=None,
         sampler=range(first, last),
         num_workers=num_workers,
         collate_fn=_as_it_is,
-        prefetch_factor=4 if num_workers else None,
+        prefetch_factor=4,
+        worker_init_fn=_leave_signals_to_the_loop,
     )
+
+
+def _from_thread(batches: TrainingBatches, first: int, last: int, ahead: int = 2) -> Iterator[Batch]:
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        queue = deque(pool.submit(batches.__getitem__, step) for step in range(first, min(first + ahead, last)))
+        for step in range(first, last):
+            batch = queue.popleft()
+            if step + ahead < last:
+                queue.append(pool.submit(batches.__getitem__, step + ahead))
+            yield batch.result()
 
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
+
+
+def _leave_signals_to_the_loop(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the loop decides when to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

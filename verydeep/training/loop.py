@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from verydeep.errors import TrainingError
-from verydeep.images.batches import Batch, TrainingBatches, loader
+from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, STATE, ModelConfig, write_model, write_weights
@@ -109,7 +109,7 @@ class Trainer:
 
     def _epoch(self, epoch: int, first: int, journal: Journal, interrupted: Callable[[], bool]) -> None:
         last = (epoch + 1) * self.batches.steps_per_epoch
-        batches = loader(self.batches, first, last, self.num_workers)
+        batches = feed(self.batches, first, last, self.num_workers)
         records: list[StepRecord] = []
         self.network.train()
         saved = clock = time.perf_counter()
