@@ -60,13 +60,7 @@ def _command(name: str, arguments: list[str]) -> Any:
     options: dict[str, Any] = {}
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(arguments)
-    return tyro.cli(
-        command,
-        prog=f"verydeep {name}",
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
-        **options,
-    )
+    return tyro.cli(command, prog=f"verydeep {name}", args=arguments, **options)
 
 
 def _help() -> str:

@@ -306,9 +306,6 @@ def stage_arguments(architecture: Architecture) -> tuple[StageArgument, ...]:
     """Section 2.3's argument in numbers, a row a stage."""
     stages = configuration(architecture.configuration).stages
     return tuple(
-        StageArgument(
-            number, architecture.channels(stage[-1].channels), tuple(layer.kernel for layer in stage)
-        )
+        StageArgument(number, architecture.channels(stage[-1].channels), tuple(layer.kernel for layer in stage))
         for number, stage in enumerate(stages, 1)
     )
-

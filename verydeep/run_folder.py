@@ -1,12 +1,12 @@
 """A model on disk <-> in memory: its weights with everything that belongs to them. No torch here.
 
-    RUN/
-      model.safetensors   the best weights (by validation error)
-      config.json         architecture, preprocessing, class names, how it was trained, where it comes from
-      last.safetensors    the last weights
-      journal.jsonl       a line a step and a line an epoch
-      split.json          names of the pictures that were held out, where the data came without that part
-      state.pt            what a run needs to go on
+RUN/
+  model.safetensors   the best weights (by validation error)
+  config.json         architecture, preprocessing, class names, how it was trained, where it comes from
+  last.safetensors    the last weights
+  journal.jsonl       a line a step and a line an epoch
+  split.json          names of the pictures that were held out, where the data came without that part
+  state.pt            what a run needs to go on
 """
 
 from __future__ import annotations
@@ -188,6 +188,17 @@ def read_model(model: Path) -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
         raise ModelError(f"{path} is not a whole safetensors file: {error}") from None
     check_tensors(config.architecture, tensors, str(path))
     return config, tensors
+
+
+def read_split(model: Path) -> frozenset[str]:
+    """Names of the pictures that the model's training held out; empty where it recorded none."""
+    path = (model.parent if model.suffix == ".safetensors" else model) / SPLIT
+    if not path.is_file():
+        return frozenset()
+    try:
+        return frozenset(json.loads(path.read_text(encoding="utf-8"))["held_out"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} does not list the pictures that were held out: {error}") from None
 
 
 def check_tensors(architecture: Architecture, tensors: Tensors, where: str) -> None:

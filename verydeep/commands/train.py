@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
+from verydeep.commands.progress import say
 from verydeep.configurations import Architecture, account
 from verydeep.errors import DataError, PictureError, UsageError, require
 from verydeep.files import write_json
@@ -26,6 +26,7 @@ from verydeep.run_folder import (
     provenance,
     read_config,
     read_model,
+    read_split,
     refuse_existing,
 )
 from verydeep.training.recipe import Recipe, named
@@ -56,7 +57,7 @@ class Train:
     settings: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
     grow_from: Path | None = None
     """Run folder of a trained net A, whose first four convolutions and FC layers the network starts with."""
-    resume: bool = False
+    resume: FlagCreatePairsOff[bool] = False
     """Go on with an interrupted run, with the settings it was started with."""
     max_unreadable: int = 0
     """Pictures that may be left out because they cannot be read."""
@@ -116,7 +117,7 @@ class Train:
         from verydeep.images.views import TrainingView
 
         view = TrainingView(recipe.scale, recipe.image_size, recipe.mirror)
-        data = open_data(self.data)
+        data = open_data(self.data, held_out=read_split(self.run_folder) if self.resume else frozenset())
         if len(data.class_names) < 2:
             raise DataError(
                 f"{self.data} has the one class {data.class_names[0]!r}; telling classes apart takes two or more"
@@ -255,8 +256,3 @@ def tell_unreadable(lost: Sequence[Unreadable], allowed: int) -> None:
             f"{len(lost)} picture{'s' * (len(lost) > 1)} cannot be read, the first is {lost[0].reason}; "
             f"remove them, or leave them out by --max-unreadable {len(lost)}"
         )
-
-
-def say(line: str) -> None:
-    """Tell a person what is going on; results go elsewhere, to standard output."""
-    print(line, file=sys.stderr, flush=True)

@@ -25,17 +25,15 @@ class TorchScorer:
 
     """
 
-    def __init__(
-        self, network: VGG, config: ModelConfig, device: torch.device, precision: str = "auto"
-    ) -> None:
+    def __init__(self, network: VGG, config: ModelConfig, device: torch.device, precision: str = "auto") -> None:
         self.config = config
         self.device = device
         self.bfloat16 = precision == "bfloat16"
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         preprocessing = config.preprocessing
-        self.preprocess = Preprocess(
-            preprocessing.mean, preprocessing.deviation, preprocessing.channels
-        ).to(device)
+        self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
+            device
+        )
 
     @staticmethod
     def open(model: Path, device: torch.device, precision: str = "auto") -> TorchScorer:

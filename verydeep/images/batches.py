@@ -94,9 +94,7 @@ def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, _SHUFFLE, epoch]).permutation(count)
 
 
-def feed(
-    batches: TrainingBatches, first: int, last: int, num_workers: int | None = None
-) -> Iterable[Batch]:
+def feed(batches: TrainingBatches, first: int, last: int, num_workers: int | None = None) -> Iterable[Batch]:
     """Feed the batches of steps `first` to `last - 1`, made ahead of their use.
 
     Args:

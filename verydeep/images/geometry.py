@@ -35,9 +35,7 @@ def random_offset(side: int, window: int, uniform: float) -> int:
     return min(int(uniform * (side - window + 1)), side - window)
 
 
-def box_in_original(
-    left: int, top: int, window: int, rescaled: tuple[int, int], original: tuple[int, int]
-) -> Box:
+def box_in_original(left: int, top: int, window: int, rescaled: tuple[int, int], original: tuple[int, int]) -> Box:
     """Box of the original picture that a window of the rescaled one shows."""
     across, down = original[0] / rescaled[0], original[1] / rescaled[1]
     return (

@@ -110,6 +110,22 @@ class Pictures:
             self.source.select(numbers),
         )
 
+    def relabel(self, class_names: tuple[str, ...]) -> Pictures:
+        """Number the classes as a model does, by their names.
+
+        Raises:
+            DataError: the model lacks one of the classes.
+
+        """
+        unknown = [name for name in self.class_names if name not in class_names]
+        if unknown:
+            raise DataError(
+                f"the data has {len(unknown)} of {len(self.class_names)} classes that the model lacks: "
+                f"{_few(unknown)}; the model's are {_few(class_names)}"
+            )
+        numbers = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
+        return replace(self, labels=numbers[self.labels], class_names=class_names)
+
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the names and labels: the same for the same pictures under the same names."""
@@ -157,13 +173,15 @@ class Data:
         )
 
 
-def open_data(data: str) -> Data:
+def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
     """Open a data set.
 
     Args:
         data: `digits`, or a folder: with `train/<class>/` and `val/<class>/`; with `<class>/` alone, of which a
             fifth of each class is held out; or ImageNet's, whose `val/` has no class folders but a list of labels
             beside it (`LOC_val_solution.csv`, or `val.txt` with the number of the class).
+        held_out: names of the pictures that a model's training held out, for a folder without a validation part:
+            they are held out again, and pictures that came later are not trained on either.
 
     Raises:
         DataError: there is no such folder, or it has none of these layouts.
@@ -187,7 +205,10 @@ def open_data(data: str) -> Data:
             f"{parted} has {'train' if missing == 'val' else 'val'}/ but no {missing}/; give both, or a folder "
             "with class folders alone, of which a fifth is then held out"
         )
-    return _held_out(_class_folders(root, root), SPLIT_SEED)
+    pictures = _class_folders(root, root)
+    if held_out.isdisjoint(pictures.names):
+        return _held_out(pictures, SPLIT_SEED)
+    return _held_out_again(pictures, held_out)
 
 
 def unlabelled(paths: Iterable[Path]) -> Pictures:
@@ -292,7 +313,7 @@ def _class_folders(root: Path, folder: Path, class_names: tuple[str, ...] | None
     names = class_names or tuple(path.name for path in folders)
     unknown = [path.name for path in folders if path.name not in names]
     if unknown:
-        raise DataError(f"{folder} has classes that the training part lacks: {', '.join(unknown[:5])}")
+        raise DataError(f"{folder} has classes that the training part lacks: {_few(unknown)}")
     label_of = {name: number for number, name in enumerate(names)}
     paths: list[Path] = []
     labels: list[int] = []
@@ -368,6 +389,21 @@ def _held_out(pictures: Pictures, seed: int) -> Data:
         pictures.select(sorted(held_out)),
         f"a fifth of each class held out at random, seed {seed}",
     )
+
+
+def _held_out_again(pictures: Pictures, held_out: frozenset[str]) -> Data:
+    parts: tuple[list[int], list[int]] = [], []
+    for number, name in enumerate(pictures.names):
+        parts[name in held_out].append(number)
+    return Data(
+        pictures.select(parts[0]),
+        pictures.select(parts[1]),
+        "the pictures that the model's training held out",
+    )
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _digits() -> Data:

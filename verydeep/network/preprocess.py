@@ -27,9 +27,7 @@ class Preprocess(nn.Module):
         self.mean: Tensor
         self.deviation: Tensor
 
-    def forward(
-        self, pixels: UInt8[Tensor, "batch height width 3"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def forward(self, pixels: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 height width"]:
         """Preprocess a batch. The result lies in memory channels last, as the pixels do."""
         x = (pixels.float() - self.mean) / self.deviation
         if self.flip:

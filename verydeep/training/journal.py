@@ -112,9 +112,7 @@ class Journal:
             disable=not self._terminal,
             speed_estimate_period=120,
         )
-        self._task: TaskID = self._progress.add_task(
-            "training", total=self._total, completed=first, facts=""
-        )
+        self._task: TaskID = self._progress.add_task("training", total=self._total, completed=first, facts="")
         self._loss = float("nan")
         self._error = float("nan")
         self._speed = float("nan")

@@ -72,9 +72,9 @@ class Trainer:
     def __post_init__(self) -> None:
         preprocessing = self.config.preprocessing
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.preprocess = Preprocess(
-            preprocessing.mean, preprocessing.deviation, preprocessing.channels
-        ).to(self.device)
+        self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
+            self.device
+        )
         self.optimizer = make_optimizer(self.network, self.recipe)
         self.schedule = Schedule(self.recipe, self.batches.steps_per_epoch)
         self.bfloat16 = uses_bfloat16(self.recipe.precision, self.device)
@@ -92,9 +92,7 @@ class Trainer:
         torch.manual_seed(self.recipe.seed)
         first = self._resume() if resume else 0
         per_epoch = self.batches.steps_per_epoch
-        journal = Journal(
-            self.run / JOURNAL, first, self.recipe.epochs, per_epoch, self.batches.batch_size
-        )
+        journal = Journal(self.run / JOURNAL, first, self.recipe.epochs, per_epoch, self.batches.batch_size)
         with journal, _interrupts() as interrupted:
             for epoch in range(first // per_epoch, self.recipe.epochs):
                 if self.schedule.finished:
@@ -154,9 +152,7 @@ class Trainer:
         error = float((scores.argmax(1) != labels).float().mean()) * 100
         return loss_value, error, rate
 
-    def _finish_epoch(
-        self, epoch: int, next_step: int, records: list[StepRecord], journal: Journal
-    ) -> None:
+    def _finish_epoch(self, epoch: int, next_step: int, records: list[StepRecord], journal: Journal) -> None:
         """Validate, keep the weights, save the state."""
         self.network.eval()
         error = self.validate()
@@ -193,8 +189,7 @@ class Trainer:
 
     def _weights(self) -> dict[str, NDArray[Any]]:
         return {
-            name: tensor.detach().cpu().contiguous().numpy()
-            for name, tensor in self.network.state_dict().items()
+            name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self.network.state_dict().items()
         }
 
     def _save(self, next_step: int) -> None:

@@ -99,7 +99,6 @@ class Recipe:
                     f"{name.replace('_', ' ')} is {getattr(self, name)}; it has to be from {least:g} to {most:g}"
                 )
 
-
     @staticmethod
     def from_json(fields: dict[str, Any]) -> Recipe:
         """Read back what `dataclasses.asdict` and JSON have made of a recipe."""

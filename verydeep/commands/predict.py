@@ -1,0 +1,137 @@
+"""`verydeep predict`: model + pictures -> what they show, and where."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json as json_format
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from verydeep.commands.progress import progress, say
+from verydeep.errors import PictureError, UsageError
+from verydeep.images.sources import Pictures, Unreadable, unlabelled
+from verydeep.model import Model, Prediction, load, ranked
+
+BAR_WIDTH = 30
+
+
+@dataclass
+class Predict:
+    """Name what pictures show.
+
+    One picture gives a table, several give CSV: a line for each picture, with its classes and their probabilities.
+    """
+
+    model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A run folder, or one of its weights."""
+    pictures: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURE")]
+    """Pictures, folders of pictures, or patterns such as 'holiday/*.jpg'."""
+    top: int = 5
+    """How many classes to name."""
+    scales: tuple[int, ...] = ()
+    """Q, one or several; by default S, or the middle of its range."""
+    map: Path | None = None
+    """Folder for pictures with their class score maps laid over them."""
+    map_scale: int | None = None
+    """Smaller side of the picture for its score map; by default two windows of the network."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print JSON: an object, and a line, for each picture."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, mps."""
+
+    def run(self) -> None:
+        """Predict and print; exit with 1 if a picture could not be read, after the others."""
+        from verydeep.evaluation.evaluate import evaluate
+        from verydeep.evaluation.protocols import Dense
+
+        if self.top < 1:
+            raise UsageError(f"--top is {self.top}; name at least 1 class")
+        pictures = unlabelled(find(self.pictures))
+        model = load(self.model, self.device)
+        protocol = Dense(self.scales or model.protocol.scales, model.protocol.mirror)
+        lost: list[Unreadable] = []
+        with progress("predicting", len(pictures)) as advance:
+            posteriors = evaluate(model.scorer, pictures, protocol, advance=advance, unreadable=lost.append)
+        predictions = {
+            name: ranked(posterior, model.class_names, self.top)
+            for name, posterior in zip(pictures.names, posteriors, strict=True)
+            if np.isfinite(posterior[0])
+        }
+        self._print(predictions)
+        if self.map:
+            draw_maps(model, predictions, pictures, self.map, self.map_scale)
+        for picture in lost:
+            say(f"verydeep: {picture.reason}")
+        if lost:
+            raise PictureError(f"{len(lost)} of {len(pictures)} pictures could not be read")
+
+    def _print(self, predictions: dict[str, list[Prediction]]) -> None:
+        if self.json:
+            for name, ranking in predictions.items():
+                classes = [{"class": p.class_name, "probability": p.probability} for p in ranking]
+                print(json_format.dumps({"picture": name, "predictions": classes}, ensure_ascii=False))
+        elif len(predictions) == 1:
+            for prediction in next(iter(predictions.values())):
+                bar = "█" * round(BAR_WIDTH * prediction.probability)
+                print(f"{prediction.probability:7.2%}  {bar:{BAR_WIDTH}}  {prediction.class_name}")
+        elif predictions:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            num_classes = len(next(iter(predictions.values())))
+            numbers = range(1, num_classes + 1)
+            writer.writerow(["picture", *(f"{what}_{n}" for n in numbers for what in ("class", "probability"))])
+            for name, ranking in predictions.items():
+                cells = [cell for p in ranking for cell in (p.class_name, f"{p.probability:.6f}")]
+                writer.writerow([name, *cells])
+
+
+def find(words: tuple[str, ...]) -> list[Path]:
+    """Turn the command line's words into paths; a word that is no file may be a pattern.
+
+    Raises:
+        UsageError: there are no words, or a pattern matches nothing.
+
+    """
+    if not words:
+        raise UsageError("no picture is given; name pictures, folders or patterns")
+    paths: list[Path] = []
+    for word in words:
+        if Path(word).exists() or not glob.has_magic(word):
+            paths.append(Path(word))
+            continue
+        matches = sorted(glob.glob(word, recursive=True))
+        if not matches:
+            raise UsageError(f"no file matches {word}")
+        paths += map(Path, matches)
+    return paths
+
+
+def draw_maps(
+    model: Model,
+    predictions: dict[str, list[Prediction]],
+    pictures: Pictures,
+    folder: Path,
+    scale: int | None,
+) -> None:
+    """Draw each picture with the map of its best class into `folder`, as `<name>.png`."""
+    from verydeep.files import write_whole
+
+    taken: set[str] = set()
+    with progress("drawing", len(predictions)) as advance:
+        for name, ranking in predictions.items():
+            best = ranking[0]
+            label = model.class_names.index(best.class_name)
+            sheet = model.score_map(name, scale).draw(label, f"{best.class_name}  {best.probability:.1%}")
+            stem, number = Path(name).stem, 2
+            while stem in taken:
+                stem, number = f"{Path(name).stem}-{number}", number + 1
+            taken.add(stem)
+            write_whole(folder / f"{stem}.png", lambda aside, sheet=sheet: sheet.save(aside, format="PNG"))
+            advance(1)
+    say(f"{len(predictions)} score map{'s' * (len(predictions) != 1)} in {folder}")

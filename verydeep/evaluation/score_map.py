@@ -1,0 +1,142 @@
+"""The class score map laid over its picture: where the network sees what.
+
+One place of the map is the answer to one window of the picture. Windows lie 32 pixels apart; shifting the picture
+below the network by less gives the places in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from verydeep.configurations import STRIDE
+from verydeep.engines import Scorer
+from verydeep.evaluation.posterior import softmax
+from verydeep.images.views import Pixels, rescale
+
+SHOWN_SIDE = 448  # smaller side of the panels, in pixels
+MARGIN, BAR = 16, 12
+INK, PAPER = (34, 34, 34), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """Posteriors of each window of a picture.
+
+    Attributes:
+        pixels: the rescaled picture that was shown, of shape (height, width, 3).
+        posteriors: of shape (classes, rows, columns), each place's sum is 1.
+        window: side of a window, in pixels of the rescaled picture.
+        stride: distance between windows.
+        class_names: of the first axis.
+
+    """
+
+    pixels: Pixels
+    posteriors: NDArray[np.float64]
+    window: int
+    stride: int
+    class_names: tuple[str, ...]
+
+    def draw(self, label: int | None = None, caption: str | None = None) -> Image.Image:
+        """Draw the picture, and beside it the same with a class's posterior as a layer of colour.
+
+        Args:
+            label: of the class; None takes the one with the greatest mean posterior.
+            caption: printed below; None says the class.
+
+        """
+        if label is None:
+            label = int(self.posteriors.mean((1, 2)).argmax())
+        factor = max(1.0, SHOWN_SIDE / min(self.pixels.shape[:2]))
+        height, width = (round(side * factor) for side in self.pixels.shape[:2])
+        picture = Image.fromarray(self.pixels).resize((width, height), Image.Resampling.BICUBIC)
+        heat = self._spread(self.posteriors[label], (width, height), factor)
+        text = caption or f"{self.class_names[label]}: where a window of {self.window} pixels shows it"
+        font = ImageFont.load_default(20)
+        sheet = Image.new("RGB", (2 * width + 3 * MARGIN, height + 3 * MARGIN + 48), PAPER)
+        sheet.paste(picture, (MARGIN, MARGIN))
+        sheet.paste(_colored(np.asarray(picture), heat), (2 * MARGIN + width, MARGIN))
+        draw = ImageDraw.Draw(sheet)
+        draw.text((MARGIN, height + 2 * MARGIN), _fit(text, font, width), INK, font)
+        _draw_scale(sheet, draw, 2 * MARGIN + width, height + 2 * MARGIN, width)
+        return sheet
+
+    def _spread(self, values: NDArray[np.float64], size: tuple[int, int], factor: float) -> NDArray[np.float32]:
+        """Interpolate the map between the centres of its windows; beyond the outermost it stays the same."""
+        rows, columns = values.shape
+        first, step = self.window / 2 * factor, self.stride * factor
+        across = np.clip((np.arange(size[0]) + 0.5 - first) / step, 0, columns - 1)
+        down = np.clip((np.arange(size[1]) + 0.5 - first) / step, 0, rows - 1)
+        by_row = np.stack([np.interp(across, np.arange(columns), row) for row in values])
+        low = np.minimum(down.astype(int), max(rows - 2, 0))
+        share = (down - low)[:, None]
+        high = np.minimum(low + 1, rows - 1)
+        return (by_row[low] * (1 - share) + by_row[high] * share).astype(np.float32)
+
+
+def score_map(
+    scorer: Scorer, picture: Image.Image, scale: int | None = None, stride: int | None = None
+) -> ScoreMap:
+    """Run the network over a picture and keep every window's posterior.
+
+    Args:
+        scorer: an engine with a model.
+        picture: upright RGB.
+        scale: its smaller side is rescaled to this; None for two windows.
+        stride: distance between windows in pixels, a divisor of 32; None chooses a fine one for small windows, a
+            coarse one where each pass takes long.
+
+    """
+    window = scorer.config.architecture.image_size
+    stride = stride or min(STRIDE, max(4, 2 ** int(log2(window / 7))))
+    pixels = np.asarray(rescale(picture, scale or 2 * window))
+    height, width = pixels.shape[:2]
+    rows, columns = (height - window) // stride + 1, (width - window) // stride + 1
+    scores = np.empty((scorer.config.architecture.num_classes, rows, columns), np.float32)
+    steps = STRIDE // stride
+    for down in range(min(steps, rows)):
+        for across in range(min(steps, columns)):
+            shifted = pixels[None, down * stride :, across * stride :]
+            scores[:, down::steps, across::steps] = scorer.score_maps(shifted)[0]
+    posteriors = np.moveaxis(softmax(np.moveaxis(scores, 0, -1)), -1, 0)
+    return ScoreMap(pixels, posteriors, window, stride, scorer.config.class_names)
+
+
+def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Map values in [0, 1] to colours, from deep blue over purple and orange to pale yellow.
+
+    The stops rise evenly in lightness, so that the order of values is seen without colour too.
+    """
+    stops = np.array([(13, 8, 60), (84, 2, 163), (156, 23, 158), (218, 91, 105), (251, 159, 58), (252, 253, 170)])
+    places = np.linspace(0, 1, len(stops))
+    channels = [np.interp(values, places, stops[:, channel]) for channel in range(3)]
+    return np.stack(channels, -1).round().astype(np.uint8)
+
+
+def _colored(picture: Pixels, heat: NDArray[np.float32]) -> Image.Image:
+    """Lay colour over a greyed picture, the thicker the greater the posterior."""
+    grey = picture.mean(-1, keepdims=True) * 0.75 + 48
+    strength = (0.25 + 0.55 * heat)[..., None]
+    return Image.fromarray((grey * (1 - strength) + heat_colors(heat) * strength).round().astype(np.uint8))
+
+
+def _draw_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, width: int) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 1, width), (BAR, width))
+    sheet.paste(Image.fromarray(heat_colors(ramp)), (left, top))
+    font = ImageFont.load_default(14)
+    for share in (0, 0.5, 1):
+        anchor = {0: "la", 0.5: "ma", 1: "ra"}[share]
+        draw.text((left + share * width, top + BAR + 4), f"{share:.0%}", INK, font, anchor=anchor)
+
+
+def _fit(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,141 @@
+"""The door for Python: a model on disk, opened, answers for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike, fspath
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from verydeep.engines import Scorer, open_scorer
+from verydeep.errors import PictureError
+from verydeep.evaluation.evaluate import evaluate
+from verydeep.evaluation.posterior import Posteriors
+from verydeep.evaluation.protocols import Dense
+from verydeep.evaluation.score_map import ScoreMap, score_map
+from verydeep.images import decode
+from verydeep.images.sources import Arrays, Pictures
+from verydeep.run_folder import ModelConfig
+
+PictureLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
+
+
+class Prediction(NamedTuple):
+    """A class and its probability."""
+
+    class_name: str
+    probability: float
+
+
+class Model:
+    """A network with everything that belongs to it.
+
+    Args:
+        scorer: an engine with the model.
+
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its architecture, preprocessing, class names and provenance."""
+        return self.scorer.config
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of its classes, in the order of the posteriors."""
+        return self.config.class_names
+
+    @property
+    def protocol(self) -> Dense:
+        """How it is tested at one scale: Q and mirror images as it was trained (Section 4.1)."""
+        return Dense((self.config.trained_on.test_scale,), self.config.trained_on.mirror)
+
+    def posterior(self, pictures: Iterable[PictureLike], protocol: Dense | None = None) -> Posteriors:
+        """Probabilities of each class for each picture, of shape (pictures, classes).
+
+        Args:
+            pictures: paths, Pillow's pictures, or arrays of shape (height, width, 3) with levels of 0 to 255.
+            protocol: which views are shown; None for the model's own.
+
+        Raises:
+            PictureError: one cannot be read, or is no picture.
+
+        """
+        arrays = tuple(np.asarray(open_picture(picture)) for picture in pictures)
+        names = tuple(str(number) for number in range(len(arrays)))
+        labels = np.full(len(arrays), -1, np.int64)
+        source = Pictures(names, labels, self.class_names, Arrays(arrays))
+        return evaluate(self.scorer, source, protocol or self.protocol)
+
+    def predict(self, picture: PictureLike, top: int = 5) -> list[Prediction]:
+        """Name the classes that a picture most probably shows, the best first.
+
+        Args:
+            picture: as for `posterior`.
+            top: how many.
+
+        Raises:
+            PictureError: it cannot be read, or is no picture.
+
+        """
+        return ranked(self.posterior([picture])[0], self.class_names, top)
+
+    def score_map(self, picture: PictureLike, scale: int | None = None) -> ScoreMap:
+        """Tell where in a picture its classes are; `.draw()` of the answer is a picture.
+
+        Args:
+            picture: as for `posterior`.
+            scale: smaller side that it is rescaled to; None for two windows of the network.
+
+        Raises:
+            PictureError: it cannot be read, or is no picture.
+
+        """
+        return score_map(self.scorer, open_picture(picture), scale)
+
+
+def load(model: str | PathLike[str], device: str = "auto", precision: str = "auto") -> Model:
+    """Open a model on disk.
+
+    Args:
+        model: a run folder, or a `.safetensors` file beside its `config.json`.
+        device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
+        precision: `auto`, `float32` or `bfloat16`.
+
+    Raises:
+        ModelError: there is no such model, it is damaged, or its weights are another network's.
+
+    """
+    return Model(open_scorer(Path(model), device, precision))
+
+
+def ranked(posterior: NDArray[np.float64], class_names: tuple[str, ...], top: int) -> list[Prediction]:
+    """The `top` most probable classes; of equally probable ones the first counts as better."""
+    order = np.argsort(-posterior, kind="stable")[:top]
+    return [Prediction(class_names[label], float(posterior[label])) for label in order]
+
+
+def open_picture(picture: PictureLike) -> Image.Image:
+    """Turn anything that is a picture into upright RGB.
+
+    Raises:
+        PictureError: it cannot be read, or is no picture.
+
+    """
+    if isinstance(picture, Image.Image):
+        return decode.upright_rgb(picture)
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+            raise PictureError(
+                f"array of shape {picture.shape} and type {picture.dtype} is no picture; "
+                "it has to be (height, width, 3) of uint8, levels of 0 to 255"
+            )
+        return Image.fromarray(picture)
+    return decode.read(Path(fspath(picture)))
