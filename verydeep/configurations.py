@@ -274,6 +274,11 @@ def account(architecture: Architecture) -> tuple[LayerAccount, ...]:
     return tuple(rows)
 
 
+def num_parameters(architecture: Architecture) -> int:
+    """Count the weights and biases of all layers."""
+    return sum(row.parameters for row in account(architecture))
+
+
 @dataclass(frozen=True)
 class StageArgument:
     """Section 2.3 for one stage: its stack of small filters beside the one filter that sees as much.

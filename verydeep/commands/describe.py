@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.configurations import Architecture, LayerAccount, account, configuration, stage_arguments
+from verydeep.configurations import (
+    Architecture,
+    LayerAccount,
+    account,
+    configuration,
+    num_parameters,
+    stage_arguments,
+)
 
 
 @dataclass
@@ -55,7 +62,7 @@ def describe(architecture: Architecture) -> dict[str, Any]:
         "width": architecture.width,
         "image_size": architecture.image_size,
         "batch_norm": architecture.batch_norm,
-        "parameters": sum(row.parameters for row in rows),
+        "parameters": num_parameters(architecture),
         "convolution_parameters": sum(row.parameters for row in rows if row.name.startswith("conv")),
         "multiply_adds": sum(row.multiply_adds for row in rows),
         "weight_bytes": sum(row.weight_bytes for row in rows),

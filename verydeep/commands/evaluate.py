@@ -12,8 +12,9 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress
-from verydeep.configurations import account
+from verydeep.configurations import num_parameters
 from verydeep.errors import UsageError
+from verydeep.evaluation.protocols import Dense
 from verydeep.evaluation.results import Facts, Result, write_result
 from verydeep.run_folder import ModelConfig, read_config, read_split
 
@@ -59,7 +60,6 @@ class Evaluate:
     def _test(self) -> Result:
         from verydeep.engines import open_scorer
         from verydeep.evaluation.evaluate import evaluate
-        from verydeep.evaluation.protocols import Dense
         from verydeep.images.sources import open_data
 
         config = read_config(self.model)
@@ -84,7 +84,7 @@ class Evaluate:
             model=str(self.model),
             configuration=architecture.configuration,
             width=architecture.width,
-            parameters=sum(row.parameters for row in account(architecture)),
+            parameters=num_parameters(architecture),
             trained_scale=config.trained_on.scale,
             views=protocol.views,
             scales=protocol.scales,

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.configurations import Architecture, account
+from verydeep.configurations import Architecture, num_parameters
 from verydeep.errors import require
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import ModelConfig, TrainedOn, provenance, refuse_existing, write_model
@@ -63,4 +63,4 @@ class New:
         )
         tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         write_model(self.run_folder, config, tensors)
-        print(f"{self.run_folder}: {sum(row.parameters for row in account(architecture)):,} parameters")
+        print(f"{self.run_folder}: {num_parameters(architecture):,} parameters")

@@ -7,6 +7,7 @@ import glob
 import json as json_format
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -105,7 +106,7 @@ def find(words: tuple[str, ...]) -> list[Path]:
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))
             continue
-        matches = sorted(glob.glob(word, recursive=True))
+        matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - the word may be absolute
         if not matches:
             raise UsageError(f"no file matches {word}")
         paths += map(Path, matches)
@@ -132,6 +133,6 @@ def draw_maps(
             while stem in taken:
                 stem, number = f"{Path(name).stem}-{number}", number + 1
             taken.add(stem)
-            write_whole(folder / f"{stem}.png", lambda aside, sheet=sheet: sheet.save(aside, format="PNG"))
+            write_whole(folder / f"{stem}.png", partial(sheet.save, format="PNG"))
             advance(1)
     say(f"{len(predictions)} score map{'s' * (len(predictions) != 1)} in {folder}")

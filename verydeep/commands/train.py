@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from verydeep.commands.progress import say
-from verydeep.configurations import Architecture, account
+from verydeep.configurations import Architecture, num_parameters
 from verydeep.errors import DataError, PictureError, UsageError, require
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing, measure
@@ -80,7 +80,7 @@ class Train:
     def run(self) -> None:
         """Train, or go on."""
         require("torch", "train", "training")
-        from verydeep.training.loop import Interrupted
+        from verydeep.training.loop import InterruptedRunError
 
         if not self.resume:
             refuse_existing(self.run_folder)
@@ -89,9 +89,9 @@ class Train:
         network, config = self._network(recipe, data, batches.pictures)
         try:
             self._train(recipe, network, config, batches, held_out)
-        except Interrupted as interrupted:
+        except InterruptedRunError as interrupted:
             again = shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
-            raise Interrupted(f"{interrupted}; go on with: {again}") from None
+            raise InterruptedRunError(f"{interrupted}; go on with: {again}") from None
 
     def _recipe(self) -> Recipe:
         """The settings; those of the run itself where it is gone on with."""
@@ -200,8 +200,8 @@ class Train:
             return error_rates(evaluate(scorer, held_out, protocol), held_out.labels).top1_error
 
         say(
-            f"configuration {recipe.configuration}, "
-            f"{sum(row.parameters for row in account(config.architecture)):,} parameters, on {device} in {precision}"
+            f"configuration {recipe.configuration}, {num_parameters(config.architecture):,} parameters, "
+            f"on {device} in {precision}"
         )
         trainer = Trainer(
             network,

@@ -44,8 +44,7 @@ class TorchScorer:
 
         """
         config, tensors = read_model(model)
-        with torch.device("meta"):
-            network = VGG(config.architecture)
+        network = VGG(config.architecture)
         weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
         network.load_state_dict(weights, assign=True)
         return TorchScorer(network.eval(), config, device, precision)
@@ -57,7 +56,8 @@ class TorchScorer:
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             maps = self.network.score_map(self.preprocess(batch))
-        return maps.float().cpu().numpy()
+        result: NDArray[np.float32] = maps.float().cpu().numpy()
+        return result
 
 
 def choose_device(name: str) -> torch.device:

@@ -34,8 +34,9 @@ class ErrorRates:
     def per_class(self) -> NDArray[np.float64]:
         """Top-1 error of each class in %; NaN where the class has no picture."""
         counts = self.confusion.sum(1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return 100 * (1 - self.confusion.diagonal() / counts)
+        errors = np.full(len(counts), np.nan)
+        np.divide(counts - self.confusion.diagonal(), counts, out=errors, where=counts > 0)
+        return 100.0 * errors
 
 
 def error_rates(posteriors: Posteriors, labels: NDArray[np.int64]) -> ErrorRates:

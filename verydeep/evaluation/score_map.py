@@ -76,7 +76,8 @@ class ScoreMap:
         low = np.minimum(down.astype(int), max(rows - 2, 0))
         share = (down - low)[:, None]
         high = np.minimum(low + 1, rows - 1)
-        return (by_row[low] * (1 - share) + by_row[high] * share).astype(np.float32)
+        heat: NDArray[np.float32] = (by_row[low] * (1 - share) + by_row[high] * share).astype(np.float32)
+        return heat
 
 
 def score_map(

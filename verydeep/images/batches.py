@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -116,7 +117,7 @@ def feed(batches: TrainingBatches, first: int, last: int, num_workers: int | Non
         batch_size=None,
         sampler=range(first, last),
         num_workers=num_workers,
-        collate_fn=_as_it_is,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]
         prefetch_factor=4,
         worker_init_fn=_leave_signals_to_the_loop,
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from verydeep.errors import PictureError
 
@@ -49,7 +51,7 @@ def read(path: Path, *, smallest_side: int | None = None) -> Image.Image:
         raise PictureError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise PictureError(f"{path}: a folder, where a picture is wanted") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise PictureError(f"{path}: not a picture of a kind that can be read ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise PictureError(f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller first") from None
@@ -107,9 +109,12 @@ def _decode_smaller(image: Image.Image, smallest_side: int) -> None:
         image.draft("RGB", (image.width // factor, image.height // factor))
 
 
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """Scale 16-bit levels (0 to 65535) to 0 to 255; floating-point pixels are taken to be in [0, 1] or in levels."""
-    if pixels.dtype.kind == "f":
-        scale = 255.0 if np.nanmax(pixels, initial=0) <= 1 else 1.0
-        return np.clip(np.nan_to_num(pixels) * scale, 0, 255).round().astype(np.uint8)
-    return (np.clip(pixels, 0, 65535).astype(np.uint32) // 257).astype(np.uint8)
+def _eight_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bring 16-bit levels to 0 to 255. Floating-point levels are taken for shares of 1 where none exceeds it."""
+    if levels.dtype.kind == "f":
+        levels = np.nan_to_num(levels)
+        greatest = 1.0 if levels.max(initial=0) <= 1 else 255.0
+    else:
+        greatest = 65535.0
+    scaled: NDArray[np.uint8] = (np.clip(levels / greatest, 0, 1) * 255).round().astype(np.uint8)
+    return scaled

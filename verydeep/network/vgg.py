@@ -39,7 +39,7 @@ class VGG(nn.Module):
                 continue
             padding = layer.kernel // 2 if isinstance(layer, Convolution) else 0
             # skip_init: nothing is drawn here; `initialize` or the weights on disk fill every tensor.
-            module = nn.utils.skip_init(
+            module = nn.utils.skip_init(  # type: ignore[no-untyped-call]
                 nn.Conv2d, layer.in_channels, layer.out_channels, layer.kernel, padding=padding
             )
             self.add_module(layer.name, module)

@@ -36,7 +36,7 @@ from verydeep.training.state import (
 )
 
 
-class Interrupted(TrainingError):
+class InterruptedRunError(TrainingError):
     """Ctrl-C, or a request to end: everything is saved."""
 
 
@@ -86,7 +86,7 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is not finite, or more pictures than allowed cannot be read.
-            Interrupted: Ctrl-C or SIGTERM; the run can be resumed.
+            InterruptedRunError: Ctrl-C or SIGTERM; the run can be resumed.
 
         """
         torch.manual_seed(self.recipe.seed)
@@ -122,11 +122,11 @@ class Trainer:
                 self._save(step + 1)
                 saved = time.perf_counter()
                 if interrupted():
-                    raise Interrupted(f"stopped after step {step + 1} of {self._last_step} and saved")
+                    raise InterruptedRunError(f"stopped after step {step + 1} of {self._last_step} and saved")
             clock = time.perf_counter()
         self._finish_epoch(epoch, last, records, journal)
         if interrupted() and last < self._last_step:
-            raise Interrupted(f"stopped after step {last} of {self._last_step} and saved")
+            raise InterruptedRunError(f"stopped after step {last} of {self._last_step} and saved")
 
     def _step(self, batch: Batch, step: int) -> tuple[float, float, float]:
         """One step of stochastic gradient descent; give its loss, its error in % and its rate."""
@@ -221,7 +221,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 

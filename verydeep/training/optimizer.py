@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
 
 
@@ -50,7 +51,7 @@ class Schedule:
         if step < warmup:
             return rate * (step + 1) / warmup
         if self.recipe.schedule == "plateau":
-            return rate / 10**self.divisions
+            return rate / 10.0**self.divisions
         share = (step - warmup) / max(1, self.recipe.epochs * self.steps_per_epoch - warmup)
         return rate * (1 + cos(pi * share)) / 2
 
