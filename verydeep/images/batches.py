@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import DataError, PictureError
+from verydeep.errors import DataError, PictureError, VerydeepError
 from verydeep.images.sources import Arrays, Pictures, Unreadable
 from verydeep.images.views import Pixels, TrainingView
 
@@ -54,9 +54,14 @@ class TrainingBatches:
         batch_size: pictures in a batch; a smaller set gives batches of its own size.
         seed: decides the order and the views.
 
+    Raises:
+        DataError: there are no pictures.
+
     """
 
     def __init__(self, pictures: Pictures, view: TrainingView, batch_size: int, seed: int) -> None:
+        if not len(pictures):
+            raise DataError("there are no pictures to train on; not one could be read")
         self.pictures = pictures
         self.view = view
         self.batch_size = min(batch_size, len(pictures))
@@ -110,17 +115,41 @@ def feed(batches: TrainingBatches, first: int, last: int, num_workers: int | Non
         num_workers = 0 if isinstance(batches.pictures.source, Arrays) else min(8, os.cpu_count() or 1)
     if num_workers == 0:
         return _from_thread(batches, first, last)
+    return _from_processes(batches, first, last, num_workers)
+
+
+def _from_processes(batches: TrainingBatches, first: int, last: int, num_workers: int) -> Iterator[Batch]:
+    from torch import Generator
     from torch.utils.data import DataLoader
 
-    return DataLoader(
-        batches,  # type: ignore[arg-type]
+    loader: DataLoader[Batch | VerydeepError] = DataLoader(
+        _Outcomes(batches),  # type: ignore[arg-type]
         batch_size=None,
         sampler=range(first, last),
         num_workers=num_workers,
         collate_fn=_as_it_is,  # type: ignore[arg-type]
         prefetch_factor=4,
         worker_init_fn=_leave_signals_to_the_loop,
+        # Its own: it draws a number from it, and dropout must not depend on how often a loader was made.
+        generator=Generator(),
     )
+    for outcome in loader:
+        if isinstance(outcome, VerydeepError):
+            raise outcome
+        yield outcome
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """Batches by step, and errors as values: DataLoader would put a worker's traceback into their sentence."""
+
+    batches: TrainingBatches
+
+    def __getitem__(self, step: int) -> Batch | VerydeepError:
+        try:
+            return self.batches[step]
+        except VerydeepError as error:
+            return error
 
 
 def _from_thread(batches: TrainingBatches, first: int, last: int, ahead: int = 2) -> Iterator[Batch]:
@@ -133,8 +162,8 @@ def _from_thread(batches: TrainingBatches, first: int, last: int, ahead: int = 2
             yield batch.result()
 
 
-def _as_it_is(batch: Batch) -> Batch:
-    return batch
+def _as_it_is(outcome: Batch | VerydeepError) -> Batch | VerydeepError:
+    return outcome
 
 
 def _leave_signals_to_the_loop(worker: int) -> None:

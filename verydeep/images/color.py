@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
+from verydeep.errors import DataError, ModelError
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,12 @@ class Preprocessing:
     channels: str = "RGB"
 
     def __post_init__(self) -> None:
-        numbers = (*self.mean, *self.deviation)
-        if len(numbers) != 6 or not np.isfinite(numbers).all() or min(self.deviation) <= 0:
-            raise ModelError(f"preprocessing wants three means and three positive deviations, not {numbers}")
+        three_each = len(self.mean) == len(self.deviation) == 3
+        if not three_each or not np.isfinite((self.mean, self.deviation)).all() or min(self.deviation) <= 0:
+            raise ModelError(
+                "preprocessing wants three finite means and three positive deviations, "
+                f"not {self.mean} and {self.deviation}"
+            )
         if self.channels not in ("RGB", "BGR"):
             raise ModelError(f"preprocessing has channel order {self.channels!r}; it is RGB or BGR")
 
@@ -46,6 +49,9 @@ def measure(pictures: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.float64],
     Returns:
         Mean and standard deviation, of shape (3,), in levels of 0 to 255.
 
+    Raises:
+        DataError: there are no pictures.
+
     """
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for picture in pictures:
@@ -56,5 +62,7 @@ def measure(pictures: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.float64],
             total[channel] += share @ levels
             squares[channel] += share @ levels**2
         count += 1
+    if count == 0:
+        raise DataError("there is no picture to measure the mean RGB of; not one could be read")
     mean = total / count
     return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from verydeep.errors import PictureError
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 """Endings by which a file in a folder is taken for a picture; what it is, its first bytes decide."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # JPEG's reader reads the cameras' MPO too
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -36,29 +39,10 @@ def read(path: Path, *, smallest_side: int | None = None) -> Image.Image:
         PictureError: the file is missing, no picture, damaged, cut short or too large; the message names it.
 
     """
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns at a fifth of our bound and refuses at our bound.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                _check_size(image)
-                if smallest_side is not None and image.format == "JPEG":
-                    _decode_smaller(image, smallest_side)
-                return upright_rgb(image)
-    except PictureError as error:
-        raise PictureError(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise PictureError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise PictureError(f"{path}: a folder, where a picture is wanted") from None
-    except UnidentifiedImageError:
-        raise PictureError(f"{path}: not a picture of a kind that can be read ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller first") from None
-    except MemoryError:
-        raise PictureError(f"{path}: does not fit in memory") from None
-    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise PictureError(f"{path}: damaged ({error})") from None
+    with _opened(path) as image:
+        if smallest_side is not None and image.format == "JPEG":
+            _decode_smaller(image, smallest_side)
+        return upright_rgb(image)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -76,21 +60,73 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture, upright, from its header alone.
+    """Width and height of a picture, upright, from its header (PNG and TIFF may have to be decoded for it).
 
     Raises:
         PictureError: as `read`, as far as the header tells.
 
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                sideways = image.getexif().get(_ORIENTATION, 1) >= 5
-    except Exception as error:
-        raise PictureError(f"{path}: {error}") from None
+    with _opened(path) as image:
+        if image.format == "TIFF":
+            image.load()  # Pillow turns a TIFF itself: its versions differ in when its size is turned
+        sideways = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        width, height = image.size
     return (height, width) if sideways else (width, height)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture; whatever goes wrong while it is open is a `PictureError` that names it."""
+    try:
+        with _QUIET, Image.open(path, formats=FORMATS) as image:
+            _check_size(image)
+            yield image
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise PictureError(f"{path}: a folder, where a picture is wanted") from None
+    except PermissionError:
+        raise PictureError(f"{path}: may not be read; change its permissions") from None
+    except UnidentifiedImageError:
+        raise PictureError(f"{path}: not a picture of a kind that can be read ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller first") from None
+    except MemoryError:
+        raise PictureError(f"{path}: does not fit in memory") from None
+    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{path}: damaged ({reason})") from None
+
+
+class _QuietPillow(AbstractContextManager[None]):
+    """Keeps Pillow's warnings back while any thread reads: of half our bound of pixels, of damaged EXIF data.
+
+    `warnings.catch_warnings` changes the filters of all threads, and two that overlap leave them changed: the
+    first to enter sets them, the last to leave restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._num_inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._num_inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._num_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if self._num_inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_QUIET = _QuietPillow()
 
 
 def _check_size(image: Image.Image) -> None:

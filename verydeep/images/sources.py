@@ -221,7 +221,7 @@ def unlabelled(paths: Iterable[Path]) -> Pictures:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if _is_picture(file))
+            inside = _pictures_in(path)
             if not inside:
                 raise PictureError(f"{path}: no pictures in this folder")
             found += inside
@@ -261,13 +261,17 @@ def keep_in_memory(
         return pictures, []
 
     def read(number: int) -> Pixels | Unreadable:
+        name = pictures.names[number]
         try:
             picture = pictures.source.read(number, smaller_side)
         except PictureError as error:
-            return Unreadable(pictures.names[number], str(error))
+            return Unreadable(name, str(error))
         if smaller_side is not None:
             image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-            picture = rescale(image, smaller_side)
+            try:
+                picture = rescale(image, smaller_side)
+            except PictureError as error:
+                return Unreadable(name, f"{name}: {error}")
         return np.asarray(picture)
 
     with ThreadPoolExecutor() as pool:
@@ -295,6 +299,14 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in decode.EXTENSIONS and not path.name.startswith(".")
 
 
+def _pictures_in(folder: Path) -> list[Path]:
+    """Search through a folder; what is hidden, such as `.ipynb_checkpoints/`, is passed by."""
+    files = (file for file in folder.rglob("*") if _is_picture(file))
+    return sorted(
+        file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
@@ -318,7 +330,7 @@ def _class_folders(root: Path, folder: Path, class_names: tuple[str, ...] | None
     paths: list[Path] = []
     labels: list[int] = []
     for path in folders:
-        inside = sorted(file for file in path.rglob("*") if _is_picture(file))
+        inside = _pictures_in(path)
         if not inside:
             raise DataError(
                 f"class folder {path} holds no pictures ({', '.join(sorted(decode.EXTENSIONS))}); "
@@ -344,11 +356,17 @@ def _flat_validation(root: Path, parted: Path, class_names: tuple[str, ...]) -> 
     listed: dict[str, str] = {}
     csv_file, text_file = root / "LOC_val_solution.csv", root / "val.txt"
     if csv_file.is_file():
-        with csv_file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                listed[row["ImageId"]] = row["PredictionString"].split()[0]
+        try:
+            with csv_file.open(newline="", encoding="utf-8-sig") as lines:
+                for row in csv.DictReader(lines):
+                    listed[row["ImageId"]] = row["PredictionString"].split()[0]
+        except (KeyError, IndexError, AttributeError, ValueError):
+            raise DataError(
+                f"{csv_file} is not the list of labels that ImageNet comes with: it wants the columns ImageId and "
+                "PredictionString, whose first word is the class folder's name"
+            ) from None
     elif text_file.is_file():
-        for line in text_file.read_text().splitlines():
+        for line in text_file.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, number = line.rpartition(" ")
             if not number.isdigit() or int(number) >= len(class_names):
                 raise DataError(f"{text_file} has the line {line!r}; each wants a file name and a class number")

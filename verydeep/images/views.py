@@ -11,15 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import UsageError
+from verydeep.errors import PictureError, UsageError
+from verydeep.images.decode import MAX_PIXELS
 from verydeep.images.geometry import box_in_original, random_offset, rescaled_size
 
 Pixels = NDArray[np.uint8]  # (height, width, 3)
 
 
 def rescale(picture: Image.Image, smaller_side: int) -> Image.Image:
-    """Rescale isotropically so that the smaller side is `smaller_side` pixels (bilinear, antialiased)."""
+    """Rescale isotropically so that the smaller side is `smaller_side` pixels (bilinear, antialiased).
+
+    Raises:
+        PictureError: it is so long and narrow that it would not fit in memory.
+
+    """
     size = rescaled_size(*picture.size, smaller_side)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise PictureError(
+            f"{picture.width}x{picture.height} pixels would be {size[0]}x{size[1]} at the scale {smaller_side}, "
+            f"more than {MAX_PIXELS:,}; cut it first"
+        )
     return picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
 
 

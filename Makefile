@@ -1,0 +1,59 @@
+# Each target makes the environment that it needs, .venv, when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: demo test check install format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     train two networks on handwritten digits and make a page about them"
+	@echo "make test     everything that CI runs (make check is the same)"
+	@echo "make install  the environment in $(VENV), with the verydeep command"
+	@echo "make format   bring the code into its form"
+
+# A photograph folder would do as well: DATA is the only word of these commands that is about digits.
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)
+	$(BIN)/verydeep train digits $(DEMO)/A --recipe digits --config A
+	$(BIN)/verydeep train digits $(DEMO)/D --recipe digits --config D --grow-from $(DEMO)/A
+	$(BIN)/verydeep evaluate $(DEMO)/A digits --posteriors $(DEMO)/A.npz
+	$(BIN)/verydeep evaluate $(DEMO)/D digits --posteriors $(DEMO)/D.npz
+	$(BIN)/verydeep report $(DEMO)/A.npz $(DEMO)/D.npz --page $(DEMO)/index.html
+	@echo
+	@echo "Open the page: $(CURDIR)/$(DEMO)/index.html"
+	@echo
+	@echo "Next, your own photographs, in a folder with a folder for each class:"
+	@echo "  $(BIN)/verydeep train PHOTOS runs/photos"
+	@echo "  $(BIN)/verydeep evaluate runs/photos PHOTOS"
+	@echo "  $(BIN)/verydeep predict runs/photos PICTURE --map maps"
+
+test check: $(VENV)/.installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist worksteal
+
+install: $(VENV)/.installed
+
+format: $(VENV)/.installed-for-tests
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "verydeep needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another by: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV); PyTorch is large, this takes a minute or two."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report]'
+	@touch $@
+
+$(VENV)/.installed-for-tests: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,31 @@
+"""Shapes in signatures are checked at run time in every test; data and models that tests share are made here."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# torch and NumPy read these when they are first imported: two threads, as results are compared bit for bit.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+_hook = install_import_hook(["verydeep.network", "verydeep.engines"], "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[np.ndarray]:
+    """Two real photographs of 427x640 pixels that scikit-learn brings along."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sklearn.datasets import load_sample_images
+
+        return [np.array(image) for image in load_sample_images().images]

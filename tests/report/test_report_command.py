@@ -1,0 +1,69 @@
+"""`verydeep report` from its arguments to what it prints and writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from verydeep.cli import main
+from verydeep.evaluation.results import Result, write_result
+
+MakeResult = Callable[..., Result]
+
+
+@pytest.fixture
+def result(tmp_path: Path, make_result: MakeResult) -> Path:
+    write_result(tmp_path / "a.npz", make_result())
+    return tmp_path / "a.npz"
+
+
+def refused(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["report", *map(str, arguments)])
+    return int(end.value.code or 0)
+
+
+def test_table(result: Path, capsys: pytest.CaptureFixture[str]):
+    main(["report", str(result)])
+    out = capsys.readouterr().out
+    assert "A ×0.03" in out and "33.33" in out
+
+
+def test_markdown_and_json(result: Path, capsys: pytest.CaptureFixture[str]):
+    main(["report", str(result), "--markdown"])
+    assert "| A ×0.03 | 37 | 37 |" in capsys.readouterr().out
+    main(["report", str(result), "--json"])
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["num_images"], row["num_classes"], row["scales"]) == (6, 3, [37])
+    assert row["published"]["top1_error"] == 29.6
+
+
+def test_page(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page = tmp_path / "new" / "page.html"
+    main(["report", str(result), "--page", str(page)])
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    captured = capsys.readouterr()
+    assert not captured.out and "page.html: 1 result" in captured.err
+
+
+def test_requests_that_cannot_be_carried_out(result: Path, tmp_path: Path, make_result: MakeResult):
+    assert refused(result, "--page", tmp_path / "page.pdf") == 2
+    assert refused(result, "--markdown", "--json") == 2
+    assert refused() == 2
+    other = make_result(class_names=("one", "two", "three"))
+    write_result(tmp_path / "other.npz", other)
+    assert refused(result, tmp_path / "other.npz") == 2
+    assert refused(tmp_path / "missing.npz") == 1
+
+
+def test_table_loads_neither_torch_nor_matplotlib(result: Path):
+    program = (
+        "import sys; from verydeep.cli import main; main(['report', sys.argv[1]]); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'jinja2')))"
+    )
+    subprocess.run([sys.executable, "-c", program, str(result)], check=True, capture_output=True)

@@ -1,0 +1,74 @@
+"""The rows of the table, and the paper's beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from verydeep.evaluation.results import Result
+from verydeep.report.published import TABLE_3, TABLE_4, TABLE_5, counterpart
+from verydeep.report.tables import make_rows, markdown, title
+
+MakeResult = Callable[..., Result]
+
+
+def test_published_tables_have_the_papers_rows():
+    assert (len(TABLE_3), len(TABLE_4), len(TABLE_5)) == (12, 10, 6)
+    for row in TABLE_3 + TABLE_4 + TABLE_5:
+        assert row.top5_error < row.top1_error < 30
+    assert [row.scales for row in TABLE_3 if row.network == "C"] == [(256,), (384,), (384,)]
+    assert [row.scales for row in TABLE_4 if row.network == "D"] == [
+        (224, 256, 288),
+        (352, 384, 416),
+        (256, 384, 512),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("network", "trained_scale", "num_scales", "protocol", "error"),
+    [
+        ("D", (36, 36), 1, "dense", 27.0),
+        ("D", (384, 384), 1, "dense", 26.8),
+        ("D", (112, 144), 1, "dense", 25.6),
+        ("E", (256, 512), 3, "dense", 24.8),
+        ("E", (256, 512), 3, "multi-crop", 24.6),
+        ("E", (112, 144), 3, "multi-crop+dense", 24.4),
+        ("A", (256, 256), 3, "dense", None),
+        ("D", (256, 256), 1, "multi-crop", None),
+    ],
+)
+def test_counterpart_is_the_same_network_tested_the_same_way(network, trained_scale, num_scales, protocol, error):
+    found = counterpart(network, trained_scale, num_scales, protocol)
+    assert (found and found.top1_error) == error
+
+
+def test_rows_say_what_the_paper_says(make_result: MakeResult):
+    rows = make_rows([make_result(configuration="D", trained_scale=(256, 512), scales=(256, 384, 512), width=1)])
+    assert rows[0].cells == ("D", "[256;512]", "256,384,512", "dense + mirror", "33.33", "0.00", "6")
+    assert rows[0].published_cells == ("[256;512]", "256,384,512", "24.8", "7.5")
+    assert "Table 4" in title(rows)
+
+
+def test_rows_are_in_the_order_of_table_1(make_result: MakeResult):
+    results = [make_result(configuration=name, scales=scales) for name in "EDA" for scales in ((40, 44), (37,))]
+    rows = make_rows(results)
+    assert [row.facts.configuration for row in rows] == list("AADDEE")
+    assert rows[0].facts.scales == (37,)
+    assert "Tables 3 and 4" in title(rows)
+
+
+def test_markdown(make_result: MakeResult):
+    result = make_result(trained_scale=(32, 40), data="my|photos")
+    lines = markdown(make_rows([result])).splitlines()
+    assert lines[0].endswith("held-out pictures of my\\|photos")
+    assert lines[2] == "| network | S | Q | protocol | top-1 error (%) | top-3 error (%) | pictures |"
+    assert lines[3] == "| :-- | :-- | :-- | :-- | --: | --: | --: |"
+    assert lines[4] == "| A ×0.03 | \\[32;40] | 37 | dense + mirror | 33.33 | 0.00 | 6 |"
+
+
+def test_rows_that_look_the_same_name_their_models_and_data(make_result: MakeResult):
+    results = [make_result(model="runs/one"), make_result(model="runs/two", part="train")]
+    text = markdown(make_rows(results))
+    assert "| runs/one | held-out pictures of" in text
+    assert "| runs/two | training pictures of" in text

@@ -1,0 +1,86 @@
+"""`verydeep report`: results -> a table in the paper's form, or one page with figures."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from verydeep.commands.progress import say
+from verydeep.errors import UsageError
+from verydeep.evaluation.results import Result, read_result
+from verydeep.files import write_whole
+from verydeep.report.tables import Row, make_rows, markdown, rich_table
+
+
+@dataclass
+class Report:
+    """Show results in the form of the paper's Tables 3 and 4, or make one HTML page of them.
+
+    The page shows what was trained, its learning curves, the table with the paper's figures beside it, what the
+    networks see, and their worst mistakes. It is one file that needs no network.
+    """
+
+    results: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RESULT")]
+    """Files that `verydeep evaluate --posteriors` has made, of one data set."""
+    page: Path | None = None
+    """Make this HTML page instead of printing the table."""
+    markdown: FlagCreatePairsOff[bool] = False
+    """Print the table as Markdown."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        """Make the page, print the table."""
+        self._check()
+        results = [read_result(path) for path in self.results]
+        check_together(results, self.results)
+        if self.page:
+            self._write_page(self.page, results)
+        if self.markdown or self.json or not self.page:
+            self._print(make_rows(results))
+
+    def _check(self) -> None:
+        if not self.results:
+            raise UsageError("no result is given; `verydeep evaluate MODEL DATA --posteriors FILE.npz` makes one")
+        if self.markdown and self.json:
+            raise UsageError("--markdown and --json exclude each other; choose one of them")
+        if self.page and self.page.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"--page {self.page} has to end with .html")
+
+    def _write_page(self, page: Path, results: list[Result]) -> None:
+        from verydeep.report.page import render
+
+        html = render(results, self.results, page)
+        write_whole(page, lambda aside: aside.write_text(html, encoding="utf-8"))
+        say(f"{page}: {len(results)} result{'s' * (len(results) != 1)}, {page.stat().st_size / 1e6:.1f} MB")
+
+    def _print(self, rows: list[Row]) -> None:
+        if self.json:
+            print(json_format.dumps({"rows": [row.to_json() for row in rows]}, ensure_ascii=False))
+        elif self.markdown:
+            print(markdown(rows))
+        else:
+            from rich.console import Console
+
+            Console().print(rich_table(rows))
+
+
+def check_together(results: list[Result], paths: tuple[Path, ...]) -> None:
+    """Make sure that results can stand in one table.
+
+    Raises:
+        UsageError: one has no pictures, or two are of different classes.
+
+    """
+    for result, path in zip(results, paths, strict=True):
+        if not len(result.labels):
+            raise UsageError(f"{path} is a result of no pictures; test the model on some")
+        if result.facts.class_names != results[0].facts.class_names:
+            raise UsageError(
+                f"{path} is of other classes than {paths[0]}; make a report of each data set by itself"
+            )

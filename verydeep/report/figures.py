@@ -1,0 +1,155 @@
+"""Learning curves -> inline SVG. Section 3.1: what the loss and the errors did, epoch by epoch.
+
+matplotlib draws in stand-in colours that become CSS variables, so that one drawing serves light and dark pages.
+No text of the user's goes into a drawing: the legend is the page's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from verydeep.errors import require
+from verydeep.report.runs import NUM_COLORS, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE = "#010101", "#010102", "#010103"
+SERIES = tuple(f"#0102{number:02x}" for number in range(1, NUM_COLORS + 1))
+VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule"} | {
+    color: f"series-{number}" for number, color in enumerate(SERIES, 1)
+}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 11,
+    "font.family": "sans-serif",
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+}
+LINEAR_BELOW = 1.0  # %: errors are on a log scale above it, and reach 0 below it
+ERROR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
+LOSS_STEPS = (1, 2, 5)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An SVG element and the sentence below it."""
+
+    svg: str
+    caption: str
+
+
+def learning_curves(runs: Sequence[Run]) -> list[Drawing]:
+    """Draw training loss, and training and validation error, by epoch; nothing where no run has a journal.
+
+    Raises:
+        VerydeepError: matplotlib is not installed.
+
+    """
+    drawn = [run for run in runs if run.epochs]
+    if not drawn:
+        return []
+    require("matplotlib", "report", "drawing learning curves")
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        return [
+            Drawing(_loss(drawn), "Training loss: the mean cross-entropy of each epoch’s batches."),
+            Drawing(
+                _errors(drawn),
+                "Top-1 error on the held-out pictures, and dotted on the training batches, "
+                "where dropout is at work and the weights are still changing.",
+            ),
+        ]
+
+
+def _loss(runs: Sequence[Run]) -> str:
+    figure, axes = _axes("cross-entropy (nats)")
+    for run in runs:
+        _line(axes, run, "train_loss")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(_steps())
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    return _svg(figure, "loss", "Training loss by epoch")
+
+
+def _errors(runs: Sequence[Run]) -> str:
+    figure, axes = _axes("top-1 error (%)")
+    for run in runs:
+        _line(axes, run, "train_error", linestyle=(0, (1, 1.6)), linewidth=1.4)
+        _line(axes, run, "validation_error")
+    axes.set_yscale("symlog", linthresh=LINEAR_BELOW, linscale=0.5)
+    greatest = max(float(record[name]) for run in runs for record in run.epochs for name in _ERRORS)
+    ceiling = next((tick for tick in ERROR_TICKS if tick >= greatest), 100)
+    axes.set_ylim(0, ceiling)
+    axes.set_yticks([tick for tick in ERROR_TICKS if tick <= ceiling])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    return _svg(figure, "errors", "Training and validation error by epoch")
+
+
+_ERRORS = ("train_error", "validation_error")
+
+
+def _axes(label: str) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(5.2, 3.7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel("epoch")
+    axes.set_title(label, loc="left", color=MUTED, fontsize=11)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=(1, 2, 5, 10)))
+    axes.spines["left"].set_visible(False)
+    return figure, axes
+
+
+def _line(axes: Axes, run: Run, name: str, **style: Any) -> None:
+    epochs = [int(record["epoch"]) + 1 for record in run.epochs]
+    values = [float(record[name]) for record in run.epochs]
+    marker = "o" if len(epochs) == 1 else ""
+    axes.plot(epochs, values, color=SERIES[run.color - 1], marker=marker, **style)
+
+
+def _steps() -> Any:
+    from matplotlib.ticker import LogLocator
+
+    return LogLocator(subs=LOSS_STEPS)
+
+
+def _svg(figure: Figure, name: str, description: str) -> str:
+    """Write an SVG element that scales with the page and takes its colours and typeface from it."""
+    import matplotlib
+
+    text = StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)  # two drawings of a page share no identifiers
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, f"var(--{variable})")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)

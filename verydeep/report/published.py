@@ -1,0 +1,127 @@
+"""Tables 3, 4 and 5 of the paper as data, to stand beside one's own results.
+
+Source: K. Simonyan, A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv
+1409.1556v6 (ICLR 2015), Sections 4.1 to 4.3. All errors are in %, on ImageNet's validation set (ILSVRC-2012,
+50,000 pictures of 1000 classes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SOURCE = "Simonyan and Zisserman, arXiv 1409.1556v6"
+JITTERED = (256, 512)
+
+
+@dataclass(frozen=True)
+class Published:
+    """One row of a table of the paper.
+
+    Attributes:
+        table: its number.
+        network: column of Table 1.
+        trained_scale: least and greatest S.
+        scales: Q.
+        protocol: `dense`, `multi-crop`, or `multi-crop & dense`.
+        top1_error: in %.
+        top5_error: in %.
+
+    """
+
+    table: int
+    network: str
+    trained_scale: tuple[int, int]
+    scales: tuple[int, ...]
+    protocol: str
+    top1_error: float
+    top5_error: float
+
+
+def _table_3(network: str, trained_scale: tuple[int, int], top1: float, top5: float) -> Published:
+    """One scale: Q = S, or the middle of its range."""
+    return Published(3, network, trained_scale, (sum(trained_scale) // 2,), "dense", top1, top5)
+
+
+def _table_4(network: str, trained_scale: tuple[int, int], top1: float, top5: float) -> Published:
+    """Three scales: 32 pixels around S, or the ends and the middle of its range."""
+    least, greatest = trained_scale
+    reach = 32 if least == greatest else (greatest - least) // 2
+    middle = (least + greatest) // 2
+    scales = (middle - reach, middle, middle + reach)
+    return Published(4, network, trained_scale, scales, "dense", top1, top5)
+
+
+def _table_5(network: str, protocol: str, top1: float, top5: float) -> Published:
+    return Published(5, network, JITTERED, (256, 384, 512), protocol, top1, top5)
+
+
+TABLE_3 = (
+    _table_3("A", (256, 256), 29.6, 10.4),
+    _table_3("A-LRN", (256, 256), 29.7, 10.5),
+    _table_3("B", (256, 256), 28.7, 9.9),
+    _table_3("C", (256, 256), 28.1, 9.4),
+    _table_3("C", (384, 384), 28.1, 9.3),
+    _table_3("C", JITTERED, 27.3, 8.8),
+    _table_3("D", (256, 256), 27.0, 8.8),
+    _table_3("D", (384, 384), 26.8, 8.7),
+    _table_3("D", JITTERED, 25.6, 8.1),
+    _table_3("E", (256, 256), 27.3, 9.0),
+    _table_3("E", (384, 384), 26.9, 8.7),
+    _table_3("E", JITTERED, 25.5, 8.0),
+)
+
+TABLE_4 = (
+    _table_4("B", (256, 256), 28.2, 9.6),
+    _table_4("C", (256, 256), 27.7, 9.2),
+    _table_4("C", (384, 384), 27.8, 9.2),
+    _table_4("C", JITTERED, 26.3, 8.2),
+    _table_4("D", (256, 256), 26.6, 8.6),
+    _table_4("D", (384, 384), 26.5, 8.6),
+    _table_4("D", JITTERED, 24.8, 7.5),
+    _table_4("E", (256, 256), 26.9, 8.7),
+    _table_4("E", (384, 384), 26.7, 8.6),
+    _table_4("E", JITTERED, 24.8, 7.5),
+)
+
+TABLE_5 = (
+    _table_5("D", "dense", 24.8, 7.5),
+    _table_5("D", "multi-crop", 24.6, 7.5),
+    _table_5("D", "multi-crop & dense", 24.4, 7.2),
+    _table_5("E", "dense", 24.8, 7.5),
+    _table_5("E", "multi-crop", 24.6, 7.4),
+    _table_5("E", "multi-crop & dense", 24.4, 7.1),
+)
+
+
+def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, protocol: str) -> Published | None:
+    """Find the paper's row for the same network, tested in the same way.
+
+    Args:
+        network: column of Table 1.
+        trained_scale: S. A fixed S finds the paper's row of that S, or else its smallest; any range finds the
+            paper's [256;512].
+        num_scales: number of Q: one, or several.
+        protocol: `dense`, or a name with `multi-crop` in it.
+
+    Returns:
+        None where the paper has no such row.
+
+    """
+    name = _protocol(protocol)
+    jittered = trained_scale[0] != trained_scale[1]
+    rows = [
+        row
+        for row in TABLE_3 + TABLE_4 + TABLE_5
+        if row.network == network
+        and row.protocol == name
+        and (len(row.scales) > 1) == (num_scales > 1)
+        and (row.trained_scale == JITTERED) == jittered
+    ]
+    exact = [row for row in rows if row.trained_scale == trained_scale]
+    return next(iter(exact + rows), None)
+
+
+def _protocol(name: str) -> str:
+    if "crop" not in name:
+        return "dense"
+    return "multi-crop & dense" if "dense" in name else "multi-crop"

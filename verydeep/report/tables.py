@@ -1,0 +1,185 @@
+"""Results -> the rows of a table in the form of the paper's Tables 3 (one test scale) and 4 (several)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from verydeep.configurations import CONFIGURATIONS
+from verydeep.evaluation.results import Facts, Result
+from verydeep.report.published import Published, counterpart
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+RIGHT = range(4, 7)  # columns of numbers
+PARTS = {"held-out": "held-out pictures", "train": "training pictures", "all": "pictures"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result.
+
+    Attributes:
+        facts: how it came about.
+        top1_error: in %.
+        top5_error: in %.
+        top_k: the 5 of top-5, or the number of classes where there are fewer.
+        num_images: number of pictures.
+        published: the paper's row for the same network and kind of test, on ImageNet.
+
+    """
+
+    facts: Facts
+    top1_error: float
+    top5_error: float
+    top_k: int
+    num_images: int
+    published: Published | None
+
+    @property
+    def network(self) -> str:
+        """Name of the network, with its width where it is not the paper's."""
+        return network_name(self.facts)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row's text, under `headings`."""
+        return (
+            self.network,
+            trained_scale(self.facts.trained_scale),
+            test_scales(self.facts.scales),
+            self.protocol,
+            f"{self.top1_error:.2f}",
+            f"{self.top5_error:.2f}",
+            f"{self.num_images:,}",
+        )
+
+    @property
+    def published_cells(self) -> tuple[str, ...]:
+        """The paper's S, Q, top-1 and top-5 error; dashes where it has no such row."""
+        if self.published is None:
+            return ("–",) * 4
+        return (
+            trained_scale(self.published.trained_scale),
+            test_scales(self.published.scales),
+            f"{self.published.top1_error:.1f}",
+            f"{self.published.top5_error:.1f}",
+        )
+
+    @property
+    def data(self) -> str:
+        """Which pictures it was tested on."""
+        return f"{PARTS.get(self.facts.part, self.facts.part)} of {self.facts.data}"
+
+    @property
+    def protocol(self) -> str:
+        """How it was tested."""
+        return self.facts.views + " + mirror" * self.facts.mirror
+
+    def to_json(self) -> dict[str, Any]:
+        """The row for programs."""
+        fields = asdict(self)
+        facts = fields.pop("facts")
+        facts["num_classes"] = len(facts.pop("class_names"))
+        return {**facts, **fields}
+
+
+def make_rows(results: Sequence[Result]) -> list[Row]:
+    """Make a row of each result, in the order of Table 1, then of S and Q."""
+    rows = [_row(result) for result in results]
+    order = list(CONFIGURATIONS)
+    return sorted(
+        rows,
+        key=lambda row: (
+            order.index(row.facts.configuration),
+            row.facts.width,
+            row.facts.trained_scale,
+            len(row.facts.scales),
+            row.facts.scales,
+        ),
+    )
+
+
+def _row(result: Result) -> Row:
+    rates, facts = result.error_rates, result.facts
+    published = counterpart(facts.configuration, facts.trained_scale, len(facts.scales), facts.views)
+    return Row(facts, rates.top1_error, rates.top5_error, rates.top_k, rates.num_images, published)
+
+
+def network_name(facts: Facts) -> str:
+    """Say which network it is: `D`, or `D ×0.125` where its channels are not as many as the paper's."""
+    return facts.configuration if facts.width == 1 else f"{facts.configuration} ×{facts.width:g}"
+
+
+def trained_scale(scale: tuple[int, int]) -> str:
+    """Write S as the paper does: `256`, or `[256;512]`."""
+    return str(scale[0]) if scale[0] == scale[1] else f"[{scale[0]};{scale[1]}]"
+
+
+def test_scales(scales: Sequence[int]) -> str:
+    """Write Q as the paper does: `256`, or `256,384,512`."""
+    return ",".join(map(str, scales))
+
+
+def title(rows: Sequence[Row]) -> str:
+    """Say which of the paper's tables this one corresponds to."""
+    several = {len(row.facts.scales) > 1 for row in rows}
+    if several == {False}:
+        return "Errors at one test scale, in the form of the paper's Table 3"
+    if several == {True}:
+        return "Errors at several test scales, in the form of the paper's Table 4"
+    return "Errors at one and several test scales, in the form of Tables 3 and 4"
+
+
+def headings(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Head the columns of `Row.cells`."""
+    top_k = min(row.top_k for row in rows)
+    return ("network", "S", "Q", "protocol", "top-1 error (%)", f"top-{top_k} error (%)", "pictures")
+
+
+def data_names(rows: Sequence[Row]) -> str:
+    """Name the pictures that the rows were tested on."""
+    return " and ".join(dict.fromkeys(row.data for row in rows))
+
+
+def text_table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Give the headings and lines of a table that is text alone.
+
+    Where two rows would look the same it names their models, and where their pictures differ, these.
+    """
+    names, lines = headings(rows), [row.cells for row in rows]
+    if len({row.cells[:4] for row in rows}) < len(rows):
+        names, lines = (*names, "model"), [(*line, row.facts.model) for line, row in zip(lines, rows, strict=True)]
+    if len({row.data for row in rows}) > 1:
+        names, lines = (*names, "data"), [(*line, row.data) for line, row in zip(lines, rows, strict=True)]
+    return names, lines
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Write the table as Markdown, its title above."""
+    names, lines = text_table(rows)
+    rules = tuple("--:" if number in RIGHT else ":--" for number in range(len(names)))
+    heading = f"**{title(rows)}**: {_escape(data_names(rows))}"
+    written = ["| " + " | ".join(map(_escape, line)) + " |" for line in (names, rules, *lines)]
+    return "\n".join([heading, "", *written])
+
+
+def _escape(text: str) -> str:
+    return "".join("\\" + letter if letter in "\\|*_`<[" else letter for letter in text)
+
+
+def rich_table(rows: Sequence[Row]) -> Table:
+    """Lay the table out for a terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title(rows)), caption=Text(data_names(rows)), box=box.SIMPLE_HEAD, title_style="bold")
+    names, lines = text_table(rows)
+    for number, name in enumerate(names):
+        table.add_column(Text(name), justify="right" if number in RIGHT else "left")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table
