@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -54,6 +55,10 @@ class TrainedOn:
 
     scale: tuple[int, int]
     mirror: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.scale) != 2 or not 1 <= self.scale[0] <= self.scale[1]:
+            raise ModelError(f"training's scale is {self.scale}; it has to be the least and the greatest S")
 
     @property
     def test_scale(self) -> int:
@@ -131,7 +136,8 @@ def write_weights(path: Path, tensors: Tensors) -> None:
     """Write tensors as safetensors, whole."""
     from safetensors.numpy import save_file
 
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    # Not ascontiguousarray: it makes batch normalisation's counter, a scalar, an array of one.
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     write_whole(path, lambda aside: save_file(contiguous, aside))
 
 
@@ -228,7 +234,7 @@ def provenance(**facts: Any) -> dict[str, Any]:
     """Where a model comes from: the versions, the machine and the code that made it, and the facts given."""
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["verydeep", *sys.argv[1:]]),
+        "command": shlex.join(["verydeep", *sys.argv[1:]]),
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("verydeep", "torch", "numpy", "pillow")},

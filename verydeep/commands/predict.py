@@ -56,6 +56,12 @@ class Predict:
             raise UsageError(f"--top is {self.top}; name at least 1 class")
         pictures = unlabelled(find(self.pictures))
         model = load(self.model, self.device)
+        window = model.config.architecture.image_size
+        if self.map_scale is not None and self.map_scale < window:
+            raise UsageError(
+                f"--map-scale {self.map_scale} is smaller than the network's window of {window} pixels; "
+                f"use {window} or more"
+            )
         protocol = Dense(self.scales or model.protocol.scales, model.protocol.mirror)
         lost: list[Unreadable] = []
         with progress("predicting", len(pictures)) as advance:
@@ -65,7 +71,7 @@ class Predict:
             for name, posterior in zip(pictures.names, posteriors, strict=True)
             if np.isfinite(posterior[0])
         }
-        self._print(predictions)
+        self._print(predictions, alone=len(pictures) == 1)
         if self.map:
             draw_maps(model, predictions, pictures, self.map, self.map_scale)
         for picture in lost:
@@ -73,13 +79,13 @@ class Predict:
         if lost:
             raise PictureError(f"{len(lost)} of {len(pictures)} pictures could not be read")
 
-    def _print(self, predictions: dict[str, list[Prediction]]) -> None:
+    def _print(self, predictions: dict[str, list[Prediction]], *, alone: bool) -> None:
         if self.json:
             for name, ranking in predictions.items():
                 classes = [{"class": p.class_name, "probability": p.probability} for p in ranking]
                 print(json_format.dumps({"picture": name, "predictions": classes}, ensure_ascii=False))
-        elif len(predictions) == 1:
-            for prediction in next(iter(predictions.values())):
+        elif alone:
+            for prediction in next(iter(predictions.values()), ()):
                 bar = "█" * round(BAR_WIDTH * prediction.probability)
                 print(f"{prediction.probability:7.2%}  {bar:{BAR_WIDTH}}  {prediction.class_name}")
         elif predictions:

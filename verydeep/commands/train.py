@@ -15,7 +15,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from verydeep.commands.progress import say
 from verydeep.configurations import Architecture, num_parameters
-from verydeep.errors import DataError, PictureError, UsageError, require
+from verydeep.errors import DataError, ModelError, PictureError, UsageError, require
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing, measure
 from verydeep.run_folder import (
@@ -70,7 +70,7 @@ class Train:
     def defaults(arguments: Sequence[str]) -> Train:
         """Take the settings of the recipe that the arguments name."""
         name = DEFAULT_RECIPE
-        for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
             if argument == "--recipe":
                 name = following
             elif argument.startswith("--recipe="):
@@ -85,6 +85,7 @@ class Train:
         if not self.resume:
             refuse_existing(self.run_folder)
         recipe = self._recipe()
+        self._check(recipe)
         data, held_out, batches = self._pictures(recipe)
         network, config = self._network(recipe, data, batches.pictures)
         try:
@@ -93,11 +94,29 @@ class Train:
             again = shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
             raise InterruptedRunError(f"{interrupted}; go on with: {again}") from None
 
+    def _check(self, recipe: Recipe) -> None:
+        """Refuse what cannot be before the data is read, which may take long."""
+        from verydeep.engines.torch_engine import choose_device
+        from verydeep.network.initialize import STARTS
+
+        Architecture(recipe.configuration, 2, recipe.width, recipe.image_size, recipe.batch_norm)
+        if recipe.start not in STARTS:
+            raise UsageError(f"no start is called {recipe.start!r}; there are {', '.join(STARTS)}")
+        choose_device(self.device)
+        for name, number in (("workers", self.workers), ("max-unreadable", self.max_unreadable)):
+            if number is not None and number < 0:
+                raise UsageError(f"--{name} is {number}; it has to be 0 or more")
+
     def _recipe(self) -> Recipe:
         """The settings; those of the run itself where it is gone on with."""
         if not self.resume:
             return self.settings
-        begun = Recipe.from_json(read_config(self.run_folder).provenance["recipe"])
+        recorded = read_config(self.run_folder).provenance.get("recipe")
+        if recorded is None:
+            raise ModelError(
+                f"{self.run_folder} was not trained, so there is nothing to go on with; start a new run"
+            )
+        begun = Recipe.from_json(recorded)
         changed = [
             name
             for name, value in asdict(self.settings).items()
@@ -125,6 +144,8 @@ class Train:
         pictures, lost = keep_in_memory(data.train, view.fixed_scale)
         held_out, lost_too = keep_in_memory(data.held_out, TrainedOn(recipe.scale).test_scale)
         tell_unreadable(lost + lost_too, self.max_unreadable)
+        if not len(held_out):
+            raise DataError(f"not one of the {len(data.held_out)} held-out pictures can be read")
         say(
             f"{len(pictures):,} pictures of {len(data.class_names)} classes to train on, "
             f"{len(held_out):,} held out ({data.split})"
@@ -216,7 +237,8 @@ class Train:
         )
         best = trainer.train(resume=self.resume)
         if trainer.unreadable:
-            say(f"{len(trainer.unreadable)} pictures were left out because they cannot be read")
+            count = len(trainer.unreadable)
+            say(f"{count} picture{'s were' if count > 1 else ' was'} left out: they cannot be read")
         print(f"{self.run_folder}: least validation error {best:.2f} % (top-1, Q = {protocol.scales[0]})")
 
 

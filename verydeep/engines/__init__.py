@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from verydeep.errors import require
 from verydeep.run_folder import ModelConfig
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """What evaluation needs of a network."""
 

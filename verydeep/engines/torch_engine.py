@@ -53,7 +53,7 @@ class TorchScorer:
     def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class score maps, as `Scorer` says."""
         self.network.eval()
-        batch = torch.from_numpy(np.require(pixels, requirements="CW")).to(self.device, non_blocking=True)
+        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             maps = self.network.score_map(self.preprocess(batch))
         result: NDArray[np.float32] = maps.float().cpu().numpy()

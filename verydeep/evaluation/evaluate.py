@@ -73,9 +73,8 @@ def _batches(
     """Rescaled pictures of equal shape, as (scale, their numbers, their pixels)."""
     waiting: dict[tuple[int, int, int], list[Sized]] = defaultdict(list)
     num_waiting_pixels = 0
-    for number, picture in _decoded_ahead(pictures, unreadable):
-        for scale in protocol.scales:
-            pixels = np.asarray(rescale(picture, scale))
+    for number, rescaled in _rescaled_ahead(pictures, protocol.scales, unreadable):
+        for scale, pixels in zip(protocol.scales, rescaled, strict=True):
             key = (scale, *pixels.shape[:2])
             waiting[key].append((number, pixels))
             num_waiting_pixels += pixels.size // 3
@@ -96,18 +95,25 @@ def _stack(scale: int, sized: list[Sized]) -> tuple[int, NDArray[np.int64], Pixe
     return scale, np.array(numbers), np.stack(pixels)
 
 
-def _decoded_ahead(
-    pictures: Pictures, unreadable: Callable[[Unreadable], None] | None, ahead: int = 16
-) -> Iterator[tuple[int, Image.Image]]:
-    """Decode pictures on other threads, a few ahead of their use, in order."""
+def _rescaled_ahead(
+    pictures: Pictures,
+    scales: tuple[int, ...],
+    unreadable: Callable[[Unreadable], None] | None,
+    ahead: int = 16,
+) -> Iterator[tuple[int, list[Pixels]]]:
+    """Decode and rescale pictures on other threads, a few ahead of their use, in order."""
 
-    def read(number: int) -> Image.Image:
+    def read(number: int) -> list[Pixels]:
         picture = pictures.source.read(number)
-        return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+        image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+        try:
+            return [np.asarray(rescale(image, scale)) for scale in scales]
+        except PictureError as error:
+            raise PictureError(f"{pictures.names[number]}: {error}") from None
 
     with ThreadPoolExecutor() as pool:
         numbers = iter(range(len(pictures)))
-        queue: list[tuple[int, Future[Image.Image]]] = [
+        queue: list[tuple[int, Future[list[Pixels]]]] = [
             (number, pool.submit(read, number)) for number in islice(numbers, ahead)
         ]
         while queue:

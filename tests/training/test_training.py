@@ -1,0 +1,166 @@
+"""Runs on the embedded digits: what they learn, that they repeat, that they go on where they stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from verydeep.cli import main
+from verydeep.commands.train import Train
+from verydeep.errors import TrainingError
+from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, STATE, WEIGHTS, read_config
+from verydeep.training.journal import read_journal
+from verydeep.training.loop import InterruptedRunError, Trainer
+from verydeep.training.optimizer import Schedule, make_optimizer
+from verydeep.training.recipe import RECIPES, Recipe, named
+
+SMALL = replace(named("digits"), width=0.03, epochs=2, batch_size=64, warmup_epochs=0)
+
+
+def train(run: Path, settings: Recipe = SMALL, **options) -> None:
+    Train("digits", run, recipe="digits", settings=settings, **options).run()
+
+
+def weights(run: Path) -> bytes:
+    return (run / LAST_WEIGHTS).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    train(run)
+    return run
+
+
+def test_a_run_folder_has_everything(unbroken):
+    config = read_config(unbroken)
+    assert config.class_names == tuple("0123456789")
+    assert config.trained_on.scale == (36, 36)
+    assert not config.trained_on.mirror
+    facts = config.provenance
+    assert Recipe.from_json(facts["recipe"]) == SMALL
+    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert {WEIGHTS, LAST_WEIGHTS, JOURNAL, STATE} <= {path.name for path in unbroken.iterdir()}
+    held_out = json.loads((unbroken / "split.json").read_text())["held_out"]
+    assert len(held_out) == 359
+
+
+def test_the_journal_has_a_line_a_step_and_a_line_an_epoch(unbroken):
+    records = read_journal(unbroken / JOURNAL)
+    steps = [record for record in records if "rate" in record]
+    epochs = [record for record in records if "validation_error" in record]
+    assert [record["step"] for record in steps] == list(range(2 * (1438 // 64)))
+    assert [record["epoch"] for record in epochs] == [0, 1]
+    assert all(record["wait"] <= record["seconds"] for record in steps)
+    assert steps[-1]["loss"] < steps[0]["loss"]
+
+
+def test_the_same_seed_gives_the_same_bits(unbroken, tmp_path):
+    train(tmp_path / "again")
+    assert weights(tmp_path / "again") == weights(unbroken)
+    train(tmp_path / "other", replace(SMALL, seed=1))
+    assert weights(tmp_path / "other") != weights(unbroken)
+
+
+@pytest.mark.parametrize("stop_after", [1, 21, 22, 30])
+def test_an_interrupted_run_goes_on_to_the_same_bits(unbroken, tmp_path, stop_after, monkeypatch):
+    run = tmp_path / "run"
+    step = Trainer._step
+
+    def interrupt(self, batch, number):
+        if number + 1 == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(Trainer, "_step", interrupt)
+    with pytest.raises(InterruptedRunError, match=r"verydeep train digits .* --resume"):
+        train(run)
+    monkeypatch.setattr(Trainer, "_step", step)
+    train(run, resume=True)
+    assert weights(run) == weights(unbroken)
+    steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
+    assert steps == list(range(2 * (1438 // 64)))
+
+
+def test_resuming_with_other_settings_is_refused(unbroken, capsys):
+    with pytest.raises(SystemExit) as exit_code:
+        main(["train", "digits", str(unbroken), "--recipe", "digits", "--resume", "--learning-rate", "7"])
+    assert exit_code.value.code == 2
+    assert "learning_rate cannot be changed" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"loss is (nan|inf) at step \d+ \(epoch 1, rate 9\d+\.?\d*, batch of 64\)"
+    ):
+        train(tmp_path / "run", replace(SMALL, learning_rate=1e5, precision="float32"))
+    records = read_journal(tmp_path / "run" / JOURNAL)
+    assert all(np.isfinite(record["loss"]) for record in records)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_both_precisions_learn(tmp_path, precision):
+    train(tmp_path / "run", replace(SMALL, precision=precision, width=0.06, batch_size=32, epochs=3, dropout=0.0))
+    last = [record for record in read_journal(tmp_path / "run" / JOURNAL) if "validation_error" in record][-1]
+    assert last["validation_error"] < 45  # chance is 90
+
+
+def test_growing_starts_from_net_a(unbroken, tmp_path, capsys):
+    settings = replace(SMALL, configuration="D", epochs=1)
+    train(tmp_path / "deep", settings, grow_from=unbroken)
+    assert "conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8 come from" in capsys.readouterr().err
+    deep, shallow = read_config(tmp_path / "deep"), read_config(unbroken)
+    assert deep.preprocessing == shallow.preprocessing
+    assert deep.provenance["grown_from"] == str(unbroken)
+
+
+def test_worker_processes_feed_the_same_pictures(unbroken, tmp_path):
+    train(tmp_path / "run", workers=2)
+    assert weights(tmp_path / "run") == weights(unbroken)
+
+
+def test_weight_decay_is_on_weights_alone():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    decayed, others = make_optimizer(network, Recipe()).param_groups
+    assert [parameter.ndim for parameter in decayed["params"]] == [4]
+    assert [parameter.ndim for parameter in others["params"]] == [1, 1, 1]
+    assert (decayed["weight_decay"], others["weight_decay"]) == (5e-4, 0)
+
+
+def test_plateau_divides_three_times_and_ends():
+    schedule = Schedule(Recipe(patience=2), steps_per_epoch=10)
+    rates = []
+    for epoch, error in enumerate([50, 40, 40, 41, 39, 39, 39, 39, 39, 39, 39]):
+        if schedule.finished:
+            break
+        rates.append(schedule.rate(10 * epoch))
+        schedule.after_epoch(error)
+    assert rates == pytest.approx([0.01] * 4 + [1e-3] * 3 + [1e-4] * 2 + [1e-5] * 2)
+    assert schedule.finished
+
+
+def test_cosine_rises_and_falls_to_zero():
+    recipe = Recipe(schedule="cosine", warmup_epochs=1, epochs=11, learning_rate=1.0)
+    schedule = Schedule(recipe, steps_per_epoch=10)
+    rates = [schedule.rate(step) for step in range(110)]
+    assert rates[9] == rates[10] == max(rates) == 1
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[60] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 1e-3
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_tells_its_command_and_what_to_expect(name):
+    recipe = named(name)
+    assert recipe.scale[0] >= recipe.image_size
+    told = RECIPES[name].__doc__
+    assert "verydeep train" in told
+    assert "Time:" in told
+    assert "Result:" in told
