@@ -18,7 +18,7 @@ from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense
 from verydeep.evaluation.score_map import ScoreMap, score_map
 from verydeep.images import decode
-from verydeep.images.sources import Arrays, Pictures
+from verydeep.images.pictures import Arrays, Pictures
 from verydeep.run_folder import ModelConfig
 
 PictureLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]

@@ -16,7 +16,8 @@ from PIL import Image
 from verydeep.errors import DataError, PictureError, UsageError
 from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.images.geometry import rescaled_size
-from verydeep.images.sources import Arrays, Files, Pictures, keep_in_memory, open_data
+from verydeep.images.pictures import Arrays, Files, Pictures, keep_in_memory
+from verydeep.images.sources import open_data
 from verydeep.images.views import TrainingView, ViewDraws, rescale
 
 UNIFORM = st.floats(0, 1, exclude_max=True)

@@ -17,7 +17,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress, say
 from verydeep.errors import PictureError, UsageError
-from verydeep.images.sources import Pictures, Unreadable, unlabelled
+from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.sources import unlabelled
 from verydeep.model import Model, Prediction, load, ranked
 
 BAR_WIDTH = 30

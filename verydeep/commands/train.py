@@ -13,7 +13,7 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
-from verydeep.commands.progress import say
+from verydeep.commands.progress import progress, say
 from verydeep.configurations import Architecture, num_parameters
 from verydeep.errors import DataError, ModelError, PictureError, UsageError, require
 from verydeep.files import write_json
@@ -33,7 +33,7 @@ from verydeep.training.recipe import Recipe, named
 
 if TYPE_CHECKING:
     from verydeep.images.batches import TrainingBatches
-    from verydeep.images.sources import Data, Pictures, Unreadable
+    from verydeep.images.pictures import Data, Pictures, Unreadable
     from verydeep.network.vgg import VGG
 
 DEFAULT_RECIPE = "photos"
@@ -132,7 +132,8 @@ class Train:
     def _pictures(self, recipe: Recipe) -> tuple[Data, Pictures, TrainingBatches]:
         """The data, its held-out part rescaled for validation, and the batches to train on."""
         from verydeep.images.batches import TrainingBatches
-        from verydeep.images.sources import keep_in_memory, open_data
+        from verydeep.images.pictures import keep_in_memory
+        from verydeep.images.sources import open_data
         from verydeep.images.views import TrainingView
 
         view = TrainingView(recipe.scale, recipe.image_size, recipe.mirror)
@@ -141,8 +142,10 @@ class Train:
             raise DataError(
                 f"{self.data} has the one class {data.class_names[0]!r}; telling classes apart takes two or more"
             )
-        pictures, lost = keep_in_memory(data.train, view.fixed_scale)
-        held_out, lost_too = keep_in_memory(data.held_out, TrainedOn(recipe.scale).test_scale)
+        with progress("reading", len(data.train) + len(data.held_out)) as advance:
+            test_scale = TrainedOn(recipe.scale).test_scale
+            pictures, lost = keep_in_memory(data.train, view.fixed_scale, advance=advance)
+            held_out, lost_too = keep_in_memory(data.held_out, test_scale, advance=advance)
         tell_unreadable(lost + lost_too, self.max_unreadable)
         if not len(held_out):
             raise DataError(f"not one of the {len(data.held_out)} held-out pictures can be read")

@@ -15,7 +15,7 @@ from verydeep.engines import Scorer
 from verydeep.errors import PictureError
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
 from verydeep.evaluation.protocols import Dense
-from verydeep.images.sources import Pictures, Unreadable
+from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.views import Pixels, rescale
 
 PENDING_PIXELS = 64_000_000  # of pictures that wait for others of their shape: 192 MB

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep.errors import DataError, PictureError, VerydeepError
-from verydeep.images.sources import Arrays, Pictures, Unreadable
+from verydeep.images.pictures import Arrays, Pictures, Unreadable
 from verydeep.images.views import Pixels, TrainingView
 
 _SHUFFLE, _VIEWS = 0, 1  # two streams of random numbers from one seed

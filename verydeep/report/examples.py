@@ -18,7 +18,8 @@ from verydeep.engines import Scorer
 from verydeep.errors import DataError, PictureError
 from verydeep.evaluation.results import Facts, Result
 from verydeep.evaluation.score_map import ScoreMap, score_map
-from verydeep.images.sources import Pictures, open_data
+from verydeep.images.pictures import Pictures
+from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
 from verydeep.report.pictures import Embedded, class_rows, embed, overlay, shown_pixels, thumbnail
 from verydeep.run_folder import read_split

@@ -148,7 +148,7 @@ def cifar10() -> Recipe:
         start="he",
         batch_norm=True,
         scale=(36, 40),
-        epochs=45,
+        epochs=36,
         batch_size=128,
         learning_rate=0.05,
         schedule="cosine",

@@ -1,0 +1,216 @@
+"""Dense testing against the same made with torchvision, and what it must not depend on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.metrics import confusion_matrix, top_k_accuracy_score
+from torch import nn
+from torchvision.transforms import v2
+from torchvision.transforms.functional import pil_to_tensor
+
+from verydeep.cli import main
+from verydeep.commands.new import New
+from verydeep.engines.torch_engine import TorchScorer
+from verydeep.errors import ModelError, UsageError
+from verydeep.evaluation.error_rates import error_rates
+from verydeep.evaluation.evaluate import evaluate
+from verydeep.evaluation.posterior import softmax
+from verydeep.evaluation.protocols import Dense
+from verydeep.evaluation.results import read_result, write_result
+from verydeep.evaluation.score_map import score_map
+from verydeep.images.pictures import Arrays, Pictures
+from verydeep.model import load
+
+WINDOW = 64
+CLASSES = 7
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "D"
+    New("D", path, width=0.1, num_classes=CLASSES, image_size=WINDOW).run()
+    return path
+
+
+@pytest.fixture(scope="module")
+def scorer(run) -> TorchScorer:
+    return TorchScorer.open(run, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def pictures(photographs) -> Pictures:
+    """Pieces of two photographs, of four shapes."""
+    boxes = [(0, 0, 200, 120), (50, 60, 170, 300), (300, 100, 420, 220), (200, 10, 600, 250)] * 3
+    shifted = [(a + 7 * n, b + 5 * n, c + 7 * n, d + 5 * n) for n, (a, b, c, d) in enumerate(boxes)]
+    arrays = tuple(
+        np.asarray(Image.fromarray(photographs[number % 2]).crop(box)) for number, box in enumerate(shifted)
+    )
+    labels = np.arange(len(arrays)) % CLASSES
+    names = tuple(f"piece {number}" for number in range(len(arrays)))
+    return Pictures(names, labels, tuple(map(str, range(CLASSES))), Arrays(arrays))
+
+
+def peer_posteriors(scorer: TorchScorer, pictures: Pictures, scales, mirror: bool) -> np.ndarray:
+    """Section 3.2 with torchvision's transforms and a sequential network, one picture at a time, in float64."""
+    model = scorer.network
+    layers: list[nn.Module] = []
+    for layer in model.architecture.layers:
+        if layer.name.startswith("pool"):
+            layers.append(nn.MaxPool2d(2, 2))
+        else:
+            layers += [model.get_submodule(layer.name), nn.ReLU()]
+    peer = nn.Sequential(*layers[:-1])
+    preprocessing = scorer.config.preprocessing
+    normalize = v2.Normalize(list(preprocessing.mean), list(preprocessing.deviation))
+    posteriors = []
+    for number in range(len(pictures)):
+        views = []
+        for scale in scales:
+            image = v2.functional.resize(Image.fromarray(pictures.source.read(number)), scale, antialias=True)
+            x = normalize(pil_to_tensor(image).float())[None]
+            for view in [x, x.flip(3)] if mirror else [x]:
+                with torch.inference_mode():
+                    views.append(peer(view).double().mean((2, 3)).softmax(1))
+        posteriors.append(torch.cat(views).mean(0).numpy())
+    return np.stack(posteriors)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+@pytest.mark.parametrize("scales", [(WINDOW,), (70, 96, 130)])
+def test_dense_posteriors_are_the_peers(scorer, pictures, scales, mirror):
+    ours = evaluate(scorer, pictures, Dense(scales, mirror))
+    np.testing.assert_allclose(ours, peer_posteriors(scorer, pictures, scales, mirror), atol=2e-6)
+    np.testing.assert_allclose(ours.sum(1), 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_posteriors_do_not_depend_on_batches_or_order(scorer, pictures, batch_size):
+    """To float32 rounding: a product of another size is summed in another order."""
+    protocol = Dense((70, 96))
+    all_at_once = evaluate(scorer, pictures, protocol)
+    np.testing.assert_allclose(evaluate(scorer, pictures, protocol, batch_size=batch_size), all_at_once, atol=1e-6)
+    order = np.random.default_rng(0).permutation(len(pictures))
+    shuffled = evaluate(scorer, pictures.select(order.tolist()), protocol, batch_size=batch_size)
+    np.testing.assert_allclose(shuffled, all_at_once[order], atol=1e-6)
+
+
+def test_progress_counts_every_picture(scorer, pictures):
+    counts: list[int] = []
+    evaluate(scorer, pictures, Dense((70, 96)), batch_size=2, advance=counts.append)
+    assert sum(counts) == len(pictures)
+
+
+def test_a_scale_below_the_window_says_what_to_use(scorer, pictures):
+    with pytest.raises(UsageError, match="use --scales 64 or more"):
+        evaluate(scorer, pictures, Dense((96, 32)))
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_error_rates_are_scikit_learns(num_classes, count, seed):
+    random = np.random.default_rng(seed)
+    posteriors = softmax(random.normal(size=(count, num_classes)))
+    labels = random.integers(0, num_classes, count)
+    rates = error_rates(posteriors, labels)
+    expected = confusion_matrix(labels, posteriors.argmax(1), labels=np.arange(num_classes))
+    assert (rates.confusion == expected).all()
+    assert rates.top1_error == pytest.approx(100 * np.mean(posteriors.argmax(1) != labels))
+    if num_classes > 5:
+        top5 = top_k_accuracy_score(labels, posteriors, k=5, labels=np.arange(num_classes))
+        assert rates.top5_error == pytest.approx(100 * (1 - top5))
+    else:
+        assert rates.top5_error == 0
+        assert rates.top_k == num_classes
+
+
+def test_ties_count_the_first_class_as_better():
+    rates = error_rates(np.full((6, 6), 1 / 6), np.arange(6))
+    assert rates.top1_error == pytest.approx(100 * 5 / 6)
+    assert rates.top5_error == pytest.approx(100 / 6)
+
+
+def test_score_map_of_one_window_is_its_posterior(scorer, photographs):
+    window = Image.fromarray(photographs[0]).crop((100, 100, 100 + WINDOW, 100 + WINDOW))
+    seen = score_map(scorer, window, WINDOW)
+    assert seen.posteriors.shape == (CLASSES, 1, 1)
+    expected = softmax(scorer.score_maps(np.asarray(window)[None])[:, :, 0, 0])
+    np.testing.assert_allclose(seen.posteriors[:, 0, 0], expected[0])
+
+
+@pytest.mark.parametrize("stride", [4, 8, 16, 32])
+def test_fine_score_map_is_the_dense_map_of_the_shifted_picture(scorer, photographs, stride):
+    picture = Image.fromarray(photographs[0]).crop((0, 0, 170, 133))
+    fine = score_map(scorer, picture, 133, stride)
+    assert fine.posteriors.shape[1:] == ((133 - WINDOW) // stride + 1, (170 - WINDOW) // stride + 1)
+    np.testing.assert_allclose(fine.posteriors.sum(0), 1, atol=1e-6)
+    steps = 32 // stride
+    for down, across in ((0, 0), (1 % steps, 0), (steps - 1, steps - 1)):
+        shifted = np.asarray(picture)[None, down * stride :, across * stride :]
+        expected = softmax(np.moveaxis(scorer.score_maps(shifted)[0], 0, -1))
+        np.testing.assert_allclose(
+            np.moveaxis(fine.posteriors[:, down::steps, across::steps], 0, -1), expected, atol=1e-9
+        )
+
+
+def test_score_map_shows_a_class_where_it_is(scorer):
+    """A map whose only window that says so lies at the lower right is brightest there."""
+    posteriors = np.zeros((CLASSES, 3, 3))
+    posteriors[0] = 1
+    posteriors[:, 2, 2] = np.eye(CLASSES)[3]
+    blank = score_map(scorer, Image.new("RGB", (128, 128)), 128, 32)
+    sheet = np.asarray(replace(blank, posteriors=posteriors).draw(3)).astype(int).sum(-1)
+    panel = sheet[16 : 16 + 448, 2 * 16 + 448 : 2 * 16 + 2 * 448]
+    assert panel[300:, 300:].mean() > panel[:150, :150].mean() + 100
+
+
+def test_results_come_back_as_they_were(run, tmp_path, capsys):
+    file = tmp_path / "result.npz"
+    run_digits = tmp_path / "model"
+    New("A", run_digits, width=0.05, num_classes=10, image_size=32).run()
+    capsys.readouterr()
+    main(["evaluate", str(run_digits), "digits", "--scales", "32", "40", "--json", "--posteriors", str(file)])
+    printed = json.loads(capsys.readouterr().out)
+    result = read_result(file)
+    assert result.summary() == printed
+    assert printed["num_images"] == 359
+    assert printed["scales"] == [32, 40]
+    assert printed["views"] == "dense"
+    assert printed["mirror"] is True
+    assert printed["seconds"] > 0
+    assert 0 <= printed["top5_error"] <= printed["top1_error"] <= 100
+    write_result(tmp_path / "again.npz", result)
+    again = read_result(tmp_path / "again.npz")
+    assert again.facts == result.facts
+    assert (again.posteriors == result.posteriors).all()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 400, -1])
+def test_a_result_cut_short_is_refused(tmp_path, keep, scorer, pictures):
+    file = tmp_path / "result.npz"
+    New("A", tmp_path / "model", width=0.05, num_classes=10, image_size=32).run()
+    main(["evaluate", str(tmp_path / "model"), "digits", "--posteriors", str(file)])
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ModelError, match="is not a result"):
+        read_result(file)
+
+
+def test_a_loaded_model_answers_for_paths_pictures_and_arrays(run, photographs, tmp_path):
+    model = load(run)
+    path = tmp_path / "photograph.png"
+    Image.fromarray(photographs[0]).save(path)
+    by_path, by_picture, by_array = (
+        model.predict(picture, top=3) for picture in (path, Image.open(path), photographs[0])
+    )
+    assert by_path == by_picture == by_array
+    assert len(by_path) == 3
+    assert by_path[0].probability >= by_path[1].probability
+    assert model.posterior(photographs).shape == (2, CLASSES)
+    with pytest.raises(Exception, match="levels of 0 to 255"):
+        model.predict(photographs[0].astype(np.float32))

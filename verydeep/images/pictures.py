@@ -1,0 +1,245 @@
+"""Labelled pictures in memory or on disk: what the other rooms hand around."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from verydeep.errors import DataError, PictureError
+from verydeep.images import decode
+from verydeep.images.geometry import rescaled_size
+from verydeep.images.views import Pixels, rescale
+
+KEEP_BYTES = 2 << 30  # pictures that take less than this are kept in memory
+
+
+class PictureSource(Protocol):
+    """Pictures by number: where they lie, what they look like."""
+
+    def read(self, number: int, smallest_side: int | None = None) -> Image.Image | Pixels:
+        """Picture `number`, upright RGB; `smallest_side` as in `decode.read`."""
+        ...
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Width and height of picture `number`."""
+        ...
+
+    def select(self, numbers: Sequence[int]) -> PictureSource:
+        """The same source with these pictures alone, in this order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Pictures on disk."""
+
+    paths: tuple[Path, ...]
+
+    def read(self, number: int, smallest_side: int | None = None) -> Image.Image:
+        """Decode the file."""
+        return decode.read(self.paths[number], smallest_side=smallest_side)
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Read it from the file's header."""
+        return decode.size(self.paths[number])
+
+    def select(self, numbers: Sequence[int]) -> Files:
+        """Keep these paths."""
+        return Files(tuple(self.paths[number] for number in numbers))
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Pictures in memory, each of shape (height, width, 3)."""
+
+    arrays: tuple[Pixels, ...]
+
+    def read(self, number: int, smallest_side: int | None = None) -> Pixels:
+        """Give the array itself."""
+        return self.arrays[number]
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Read it from the array's shape."""
+        height, width, _ = self.arrays[number].shape
+        return width, height
+
+    def select(self, numbers: Sequence[int]) -> Arrays:
+        """Keep these arrays."""
+        return Arrays(tuple(self.arrays[number] for number in numbers))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Some pictures with their names, labels and the names of their classes.
+
+    Attributes:
+        names: of each picture: its path from the data folder, with `/`.
+        labels: the number of each picture's class in `class_names`; -1 where it is not known.
+        class_names: in the order of the labels.
+        source: of the pixels.
+
+    """
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    source: PictureSource
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, numbers: Sequence[int]) -> Pictures:
+        """Keep the pictures of these numbers, in this order."""
+        return Pictures(
+            tuple(self.names[number] for number in numbers),
+            self.labels[np.asarray(numbers, dtype=np.int64)],
+            self.class_names,
+            self.source.select(numbers),
+        )
+
+    def relabel(self, class_names: tuple[str, ...]) -> Pictures:
+        """Number the classes as a model does, by their names.
+
+        Raises:
+            DataError: the model lacks one of the classes.
+
+        """
+        unknown = [name for name in self.class_names if name not in class_names]
+        if unknown:
+            raise DataError(
+                f"the data has {len(unknown)} of {len(self.class_names)} classes that the model lacks: "
+                f"{few(unknown)}; the model's are {few(class_names)}"
+            )
+        numbers = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
+        return replace(self, labels=numbers[self.labels], class_names=class_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the names and labels: the same for the same pictures under the same names."""
+        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        for name, label in zip(self.names, self.labels, strict=True):
+            digest.update(f"\n{name}\t{label}".encode())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: what is trained on, what is held out, and how it was parted.
+
+    Attributes:
+        train: the training part.
+        held_out: the validation part.
+        split: a sentence on where the two parts come from.
+
+    """
+
+    train: Pictures
+    held_out: Pictures
+    split: str
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels."""
+        return self.held_out.class_names
+
+    @property
+    def all(self) -> Pictures:
+        """Both parts as one."""
+        parts = self.train, self.held_out
+        source: PictureSource
+        if isinstance(self.train.source, Files) and isinstance(self.held_out.source, Files):
+            source = Files(self.train.source.paths + self.held_out.source.paths)
+        else:
+            assert isinstance(self.train.source, Arrays) and isinstance(self.held_out.source, Arrays)
+            source = Arrays(self.train.source.arrays + self.held_out.source.arrays)
+        return Pictures(
+            tuple(name for part in parts for name in part.names),
+            np.concatenate([part.labels for part in parts]),
+            self.class_names,
+            source,
+        )
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+def keep_in_memory(
+    pictures: Pictures,
+    smaller_side: int | None = None,
+    limit: int = KEEP_BYTES,
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[Pictures, list[Unreadable]]:
+    """Decode all the pictures once, if they take at most `limit` bytes; else hand them back as they are.
+
+    They are decoded whole, as in testing: it is done once, and exact.
+
+    Args:
+        pictures: from anywhere.
+        smaller_side: rescale them so first, where every use of them would.
+        limit: in bytes of RGB pixels.
+        advance: called with 1 after each picture.
+
+    Returns:
+        The pictures, and those that could not be read and are no longer among them.
+
+    """
+    if isinstance(pictures.source, Arrays) and smaller_side is None:
+        return pictures, []
+    if not isinstance(pictures.source, Arrays) and _estimated_bytes(pictures, smaller_side) > limit:
+        return pictures, []
+
+    def read(number: int) -> Pixels | Unreadable:
+        name = pictures.names[number]
+        try:
+            picture = pictures.source.read(number)
+        except PictureError as error:
+            return Unreadable(name, str(error))
+        if smaller_side is not None:
+            image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+            try:
+                picture = rescale(image, smaller_side)
+            except PictureError as error:
+                return Unreadable(name, f"{name}: {error}")
+        return np.asarray(picture)
+
+    with ThreadPoolExecutor() as pool:
+        results = []
+        for result in pool.map(read, range(len(pictures))):
+            results.append(result)
+            advance(1)
+    good = [number for number, result in enumerate(results) if isinstance(result, np.ndarray)]
+    arrays = tuple(result for result in results if isinstance(result, np.ndarray))
+    lost = [result for result in results if isinstance(result, Unreadable)]
+    return replace(pictures.select(good), source=Arrays(arrays)), lost
+
+
+def _estimated_bytes(pictures: Pictures, smaller_side: int | None, sample: int = 64) -> float:
+    sizes = []
+    for number in np.linspace(0, len(pictures) - 1, min(sample, len(pictures))).astype(int):
+        try:
+            width, height = pictures.source.size(int(number))
+        except PictureError:
+            continue
+        if smaller_side is not None:
+            width, height = rescaled_size(width, height, smaller_side)
+        sizes.append(3 * width * height)
+    return len(pictures) * float(np.mean(sizes)) if sizes else 0.0
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Name some and count the rest."""
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
