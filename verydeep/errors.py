@@ -38,7 +38,11 @@ def require(module: str, extra: str, purpose: str) -> None:
     """
     from importlib.util import find_spec
 
-    if find_spec(module) is None:
+    try:
+        found = find_spec(module) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
         raise VerydeepError(
             f"{purpose} needs {module}, which is not installed; run: pip install 'verydeep[{extra}]'"
         )

@@ -1,0 +1,152 @@
+"""A training step side by side: torchvision's defaults, and ours in float32 and bfloat16.
+
+    python benchmarks/training_step.py [--rounds 7] [--cases D-224 ...]
+
+All variants take turns in one process, so that they meet the same machine; medians of the rounds, and ratios to
+the first variant of the case. A step is: pixels as bytes -> preprocessing, forward, loss, backward, SGD with momentum
+and weight decay. torchvision's variant is its network and torch's defaults, float32 and channels first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import vgg as torchvision_vgg
+
+from verydeep.configurations import Architecture
+from verydeep.images.batches import Batch, TrainingBatches
+from verydeep.images.color import Preprocessing
+from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.views import TrainingView
+from verydeep.network.initialize import initialize
+from verydeep.network.vgg import VGG
+from verydeep.run_folder import ModelConfig, TrainedOn
+from verydeep.training.loop import Trainer
+from verydeep.training.recipe import Recipe
+
+CASES = {  # configuration, width, side, batch, classes
+    "D-224": ("D", 1.0, 224, 16, 1000),
+    "A-224": ("A", 1.0, 224, 16, 1000),
+    "D-64-narrow": ("D", 0.25, 64, 128, 50),
+    "D-32-narrow": ("D", 0.25, 32, 128, 10),
+}
+TORCHVISION_LETTER = {"A": "A", "B": "B", "D": "D", "E": "E"}
+
+
+def torchvision_network(architecture: Architecture, dropout: float) -> nn.Module:
+    """Torchvision's network, narrowed and its head cut to the window where the case asks for it."""
+    plan = torchvision_vgg.cfgs[TORCHVISION_LETTER[architecture.configuration]]
+    narrow = [entry if entry == "M" else architecture.channels(entry) for entry in plan]
+    network = torchvision_vgg.VGG(torchvision_vgg.make_layers(narrow), num_classes=architecture.num_classes)
+    kernel, hidden = architecture.image_size // 32, architecture.channels(4096)
+    network.avgpool = nn.AdaptiveAvgPool2d(kernel)
+    network.classifier = nn.Sequential(
+        nn.Linear(narrow[-2] * kernel**2, hidden),
+        nn.ReLU(True),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(True),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, architecture.num_classes),
+    )
+    return network.train()
+
+
+def torchvision_step(architecture: Architecture, batch: Batch, recipe: Recipe) -> Callable[[], float]:
+    network = torchvision_network(architecture, recipe.dropout)
+    optimizer = torch.optim.SGD(
+        network.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    mean = torch.tensor(Preprocessing().mean)[:, None, None]
+    labels = torch.from_numpy(batch.labels)
+
+    def step() -> float:
+        pixels = torch.from_numpy(batch.pixels).permute(0, 3, 1, 2).float().contiguous()
+        loss = F.cross_entropy(network((pixels - mean) / 58.0), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def our_step(architecture: Architecture, batch: Batch, recipe: Recipe, precision: str) -> Callable[[], float]:
+    network = VGG(architecture, dropout=recipe.dropout)
+    initialize(network, "he", 0)
+    side = architecture.image_size
+    pictures = Pictures(("",), np.zeros(1, np.int64), ("",), Arrays((np.zeros((side, side, 3), np.uint8),)))
+    names = tuple(map(str, range(architecture.num_classes)))
+    config = ModelConfig(architecture, Preprocessing(deviation=(58.0,) * 3), names, TrainedOn((side, side)))
+    trainer = Trainer(
+        network,
+        replace(recipe, precision=precision),
+        TrainingBatches(pictures, TrainingView((side, side), side), 1, 0),
+        lambda: 0.0,
+        config,
+        Path(),
+        torch.device("cpu"),
+    )
+    network.train()
+    return lambda: trainer._step(batch, 0)[0]
+
+
+def measure(name: str, rounds: int) -> dict[str, object]:
+    configuration, width, side, batch_size, classes = CASES[name]
+    architecture = Architecture(configuration, classes, width, side)
+    random = np.random.default_rng(0)
+    batch = Batch(
+        random.integers(0, 256, (batch_size, side, side, 3), np.uint8), random.integers(0, classes, batch_size)
+    )
+    recipe = Recipe(learning_rate=1e-4, schedule="cosine")
+    variants = {
+        "torchvision, float32": torchvision_step(architecture, batch, recipe),
+        "verydeep, float32": our_step(architecture, batch, recipe, "float32"),
+        "verydeep, bfloat16": our_step(architecture, batch, recipe, "bfloat16"),
+    }
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
+    for number in range(rounds + 1):
+        for variant, step in variants.items():
+            start = time.perf_counter()
+            step()
+            if number:  # the first round warms up
+                seconds[variant].append(time.perf_counter() - start)
+    first = next(iter(variants))
+    rows = {}
+    for variant, times in seconds.items():
+        ratios = [a / b for a, b in zip(seconds[first], times, strict=True)]
+        rows[variant] = {
+            "pictures_per_second": batch_size / statistics.median(times),
+            "ratio": statistics.median(ratios),
+        }
+    return {"case": name, "threads": torch.get_num_threads(), "rounds": rounds, "variants": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    for name in arguments.cases:
+        result = measure(name, arguments.rounds)
+        if arguments.json:
+            print(json.dumps(result), flush=True)
+            continue
+        print(f"{name} ({result['threads']} threads, medians of {result['rounds']} rounds)")
+        for variant, row in result["variants"].items():
+            print(f"  {variant:24} {row['pictures_per_second']:8.1f} pictures/s  x {row['ratio']:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
