@@ -3,8 +3,8 @@
     python benchmarks/training_step.py [--rounds 7] [--cases D-224 ...]
 
 All variants take turns in one process, so that they meet the same machine; medians of the rounds, and ratios to
-the first variant of the case. A step is: pixels as bytes -> preprocessing, forward, loss, backward, SGD with momentum
-and weight decay. torchvision's variant is its network and torch's defaults, float32 and channels first.
+the first variant of the case. A step is: pixels as bytes -> preprocessing, forward, loss, backward, SGD with
+momentum and weight decay. The variant of torchvision is its network and torch's defaults, float32 and channels first.
 """
 
 from __future__ import annotations
