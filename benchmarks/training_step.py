@@ -4,7 +4,7 @@
 
 All variants take turns in one process, so that they meet the same machine; medians of the rounds, and ratios to
 the first variant of the case. A step is: pixels as bytes -> preprocessing, forward, loss, backward, SGD with
-momentum and weight decay. The variant of torchvision is its network and torch's defaults, float32 and channels first.
+momentum and weight decay. The variant of torchvision is its network and torch's defaults: float32, channels first.
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "images": {"images"},
     "network": {"network", "configurations"},
     "run_folder": {"configurations", "images"},
+    "distributed": set(),
     "training": {"training", "network", "images", "run_folder"},
     "engines": {"engines", "network", "run_folder"},
-    "evaluation": {"evaluation", "engines", "images", "configurations", "run_folder"},
+    "evaluation": {"evaluation", "engines", "images", "configurations", "run_folder", "distributed"},
     "model": {"engines", "evaluation", "images", "run_folder"},
     "report": {"report", "engines", "evaluation", "images", "configurations", "run_folder", "training"},
 }

@@ -268,7 +268,7 @@ def test_a_truncated_picture_that_may_be_left_out(run, data):
 
 def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch):
     """Pictures that take too much memory to be kept are read when their turn comes."""
-    monkeypatch.setattr(pictures_room.keep_in_memory, "__defaults__", (None, 0))
+    monkeypatch.setattr(pictures_room.keep_in_memory, "__defaults__", (None, 0, lambda count: None))
     damaged = cut(data / open_data(str(data)).train.names[0])
     words = ["train", data, data.parent / "run", *TINY, "--workers", "0"]
     after = ("8 pictures", "configuration A")

@@ -16,6 +16,7 @@ COMMANDS = {
     "describe": ("Describe", "the Table 1 column, layer by layer, and what it costs"),
     "train": ("Train", "train a network on a folder of pictures"),
     "evaluate": ("Evaluate", "test a model the paper's way: error rates on labelled pictures"),
+    "fuse": ("Fuse", "average the posteriors of several networks or protocols"),
     "predict": ("Predict", "name what pictures show, and where"),
     "report": ("Report", "one page of what was trained and how well it does"),
     "new": ("New", "make an untrained model"),

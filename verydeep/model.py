@@ -13,9 +13,9 @@ from PIL import Image
 
 from verydeep.engines import Scorer, open_scorer
 from verydeep.errors import PictureError
-from verydeep.evaluation.evaluate import evaluate
+from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
-from verydeep.evaluation.protocols import Dense
+from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.evaluation.score_map import ScoreMap, score_map
 from verydeep.images import decode
 from verydeep.images.pictures import Arrays, Pictures
@@ -57,7 +57,7 @@ class Model:
         """How it is tested at one scale: Q and mirror images as it was trained (Section 4.1)."""
         return Dense((self.config.trained_on.test_scale,), self.config.trained_on.mirror)
 
-    def posterior(self, pictures: Iterable[PictureLike], protocol: Dense | None = None) -> Posteriors:
+    def posterior(self, pictures: Iterable[PictureLike], protocol: Protocol | None = None) -> Posteriors:
         """Probabilities of each class for each picture, of shape (pictures, classes).
 
         Args:
@@ -72,7 +72,7 @@ class Model:
         names = tuple(str(number) for number in range(len(arrays)))
         labels = np.full(len(arrays), -1, np.int64)
         source = Pictures(names, labels, self.class_names, Arrays(arrays))
-        return evaluate(self.scorer, source, protocol or self.protocol)
+        return evaluate([Member(self.scorer, (protocol or self.protocol,))], source)
 
     def predict(self, picture: PictureLike, top: int = 5) -> list[Prediction]:
         """Name the classes that a picture most probably shows, the best first.

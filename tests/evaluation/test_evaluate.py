@@ -21,11 +21,13 @@ from verydeep.commands.new import New
 from verydeep.engines.torch_engine import TorchScorer
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.error_rates import error_rates
-from verydeep.evaluation.evaluate import evaluate
+from verydeep.evaluation.evaluate import Member, evaluate
+from verydeep.evaluation.plan import make_plan
 from verydeep.evaluation.posterior import softmax
-from verydeep.evaluation.protocols import Dense
+from verydeep.evaluation.protocols import VIEWS, Dense, MultiCrop, named
 from verydeep.evaluation.results import read_result, write_result
 from verydeep.evaluation.score_map import score_map
+from verydeep.images.geometry import centre_offset, grid_offsets, rescaled_size
 from verydeep.images.pictures import Arrays, Pictures
 from verydeep.model import load
 
@@ -86,34 +88,108 @@ def peer_posteriors(scorer: TorchScorer, pictures: Pictures, scales, mirror: boo
 @pytest.mark.parametrize("mirror", [True, False])
 @pytest.mark.parametrize("scales", [(WINDOW,), (70, 96, 130)])
 def test_dense_posteriors_are_the_peers(scorer, pictures, scales, mirror):
-    ours = evaluate(scorer, pictures, Dense(scales, mirror))
+    ours = evaluate([Member(scorer, (Dense(scales, mirror),))], pictures)
     np.testing.assert_allclose(ours, peer_posteriors(scorer, pictures, scales, mirror), atol=2e-6)
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_posteriors_do_not_depend_on_batches_or_order(scorer, pictures, batch_size):
+@pytest.mark.parametrize("views", VIEWS)
+def test_posteriors_do_not_depend_on_batches_or_order(scorer, pictures, views, batch_size):
     """To float32 rounding: a product of another size is summed in another order."""
-    protocol = Dense((70, 96))
-    all_at_once = evaluate(scorer, pictures, protocol)
-    np.testing.assert_allclose(evaluate(scorer, pictures, protocol, batch_size=batch_size), all_at_once, atol=1e-6)
+    tests = [Member(scorer, named(views, (70, 96), mirror=True, grid=2))]
+    all_at_once = evaluate(tests, pictures)
+    np.testing.assert_allclose(all_at_once.sum(1), 1, atol=1e-12)
+    np.testing.assert_allclose(evaluate(tests, pictures, batch_size=batch_size), all_at_once, atol=1e-6)
     order = np.random.default_rng(0).permutation(len(pictures))
-    shuffled = evaluate(scorer, pictures.select(order.tolist()), protocol, batch_size=batch_size)
+    shuffled = evaluate(tests, pictures.select(order.tolist()), batch_size=batch_size)
     np.testing.assert_allclose(shuffled, all_at_once[order], atol=1e-6)
 
 
 def test_progress_counts_every_picture(scorer, pictures):
     counts: list[int] = []
-    evaluate(scorer, pictures, Dense((70, 96)), batch_size=2, advance=counts.append)
+    evaluate([Member(scorer, (Dense((70, 96)),))], pictures, batch_size=2, advance=counts.append)
     assert sum(counts) == len(pictures)
 
 
 def test_a_scale_below_the_window_says_what_to_use(scorer, pictures):
     with pytest.raises(UsageError, match="use --scales 64 or more"):
-        evaluate(scorer, pictures, Dense((96, 32)))
+        evaluate([Member(scorer, (Dense((96, 32)),))], pictures)
 
 
-@given(st.integers(1, 9), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def crop_posteriors(scorer: TorchScorer, pictures: Pictures, scale: int, crop) -> np.ndarray:
+    """Posteriors by torchvision's crop transform, which gives one or several crops of the resized picture."""
+    posteriors = []
+    for number in range(len(pictures)):
+        image = v2.functional.resize(Image.fromarray(pictures.source.read(number)), scale, antialias=True)
+        crops = crop(image)
+        crops = crops if isinstance(crops, (tuple, list)) else [crops]
+        maps = scorer.score_maps(np.stack([np.asarray(one) for one in crops]))
+        posteriors.append(softmax(maps[:, :, 0, 0]).mean(0))
+    return np.stack(posteriors)
+
+
+@pytest.mark.parametrize("scale", [WINDOW, 71, 100])
+def test_centre_and_ten_crops_are_torchvisions(scorer, pictures, scale):
+    for views, crop in (("centre", v2.CenterCrop(WINDOW)), ("ten", v2.TenCrop(WINDOW))):
+        ours = evaluate([Member(scorer, named(views, (scale,), mirror=True))], pictures)
+        np.testing.assert_allclose(ours, crop_posteriors(scorer, pictures, scale, crop), atol=1e-6)
+
+
+def test_fifty_crops_are_the_grids(scorer, pictures):
+    """By slices written out, one picture at a time."""
+
+    def crops(image: Image.Image) -> list[np.ndarray]:
+        upright = np.asarray(image)
+        height, width = upright.shape[0] - WINDOW, upright.shape[1] - WINDOW
+        tops, lefts = np.linspace(0, height, 5).round().astype(int), np.linspace(0, width, 5).round().astype(int)
+        return [
+            pixels[top : top + WINDOW, left : left + WINDOW]
+            for pixels in (upright, upright[:, ::-1])
+            for top in tops
+            for left in lefts
+        ]
+
+    ours = evaluate([Member(scorer, (MultiCrop((90,)),))], pictures)
+    np.testing.assert_allclose(ours, crop_posteriors(scorer, pictures, 90, crops), atol=1e-6)
+
+
+def test_means_are_taken_within_a_protocol_first(scorer, pictures):
+    both = evaluate([Member(scorer, named("both", (70, 96), mirror=True))], pictures)
+    dense = evaluate([Member(scorer, (Dense((70, 96)),))], pictures)
+    crops = evaluate([Member(scorer, (MultiCrop((70, 96)),))], pictures)
+    np.testing.assert_allclose(both, (dense + crops) / 2, atol=1e-6)
+
+
+@given(st.integers(0, 300), st.integers(1, 60), st.integers(1, 9))
+def test_grid_covers_corners_and_centre(room, window, count):
+    offsets = grid_offsets(room + window, window, count)
+    assert len(offsets) == count
+    assert offsets == sorted(offsets)
+    assert all(0 <= offset <= room for offset in offsets)
+    if count > 1:
+        assert (offsets[0], offsets[-1]) == (0, room)
+    if count % 2:
+        assert offsets[count // 2] == centre_offset(room + window, window)
+    gaps = np.diff(offsets)
+    assert not len(gaps) or gaps.max() - gaps.min() <= 1
+
+
+@given(st.lists(st.tuples(st.integers(8, 60), st.integers(8, 60)), max_size=40), st.integers(1, 9), st.booleans())
+def test_a_plan_has_every_picture_once_and_whole_pictures_of_one_shape(sizes, batch_size, dense):
+    arrays = tuple(np.zeros((height, width, 3), np.uint8) for width, height in sizes)
+    names = tuple(map(str, range(len(sizes))))
+    pictures = Pictures(names, np.zeros(len(sizes), np.int64), ("a",), Arrays(arrays))
+    protocol = Dense((32, 48)) if dense else MultiCrop((32, 48))
+    plan = make_plan(pictures, [protocol], batch_size)
+    assert sorted(number for chunk in plan for number in chunk.pictures) == list(range(len(sizes)))
+    assert [chunk.number for chunk in plan] == list(range(len(plan)))
+    assert all(len(chunk.pictures) <= batch_size for chunk in plan)
+    for chunk in plan if dense else ():
+        assert len({rescaled_size(*sizes[number], 48) for number in chunk.pictures}) == 1
+
+
+@given(st.integers(2, 9), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_error_rates_are_scikit_learns(num_classes, count, seed):
     random = np.random.default_rng(seed)
     posteriors = softmax(random.normal(size=(count, num_classes)))
@@ -178,7 +254,7 @@ def test_results_come_back_as_they_were(run, tmp_path, capsys):
     main(["evaluate", str(run_digits), "digits", "--scales", "32", "40", "--json", "--posteriors", str(file)])
     printed = json.loads(capsys.readouterr().out)
     result = read_result(file)
-    assert result.summary() == printed
+    assert json.loads(json.dumps(result.summary())) == printed
     assert printed["num_images"] == 359
     assert printed["scales"] == [32, 40]
     assert printed["views"] == "dense"

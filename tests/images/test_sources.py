@@ -370,7 +370,7 @@ def test_kept_pictures_have_the_pixels_of_reading(some):
 def test_kept_pictures_are_rescaled(some):
     kept, _ = keep_in_memory(some, smaller_side=36)
     for number in range(len(some)):
-        expected = rescale(some.source.read(number, 36), 36)
+        expected = rescale(some.source.read(number), 36)
         assert min(kept.source.size(number)) == 36
         np.testing.assert_array_equal(kept.source.read(number), np.asarray(expected))
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from verydeep.commands.new import New
 from verydeep.configurations import num_parameters
-from verydeep.evaluation.results import Facts, Result
+from verydeep.evaluation.results import Facts, MemberFacts, Result
 from verydeep.images.sources import open_data
 from verydeep.run_folder import JOURNAL, read_model, write_model
 
@@ -77,15 +77,20 @@ def make_result(run: Path, photos: Path) -> Callable[..., Result]:
         posteriors = np.full((len(labels), 3), 0.1)
         posteriors[np.arange(len(labels)), said] = 0.8
         architecture = read_model(run)[0].architecture
-        facts = Facts(
+        test = MemberFacts(
             model=str(run),
             configuration="A",
             width=0.03,
+            batch_norm=False,
             parameters=num_parameters(architecture),
             trained_scale=(37, 37),
             views="dense",
             scales=(37,),
             mirror=True,
+        )
+        of_test = {name: changes.pop(name) for name in list(changes) if hasattr(test, name)}
+        facts = Facts(
+            members=(replace(test, **of_test),),  # type: ignore[arg-type]
             data=str(photos),
             part="held-out",
             class_names=pictures.class_names,

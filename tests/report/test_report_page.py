@@ -154,7 +154,7 @@ def test_numbers_in_the_confusion_matrix_up_to_25_classes(make_result: MakeResul
     labels = np.arange(num_classes)
     posteriors = np.eye(num_classes)
     names = tuple(f"class {number}" for number in labels)
-    facts = replace(make_result().facts, class_names=names, model="gone", data="gone")
+    facts = replace(make_result(model="gone").facts, class_names=names, data="gone")
     result = Result(facts, names, labels, posteriors)
     assert ('class="confusion"' in make_page(result)) == (num_classes <= 25)
 

@@ -1,46 +1,58 @@
-"""`verydeep evaluate`: model + labelled pictures -> error rates."""
+"""`verydeep evaluate`: models + labelled pictures -> error rates."""
 
 from __future__ import annotations
 
 import json as json_format
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress
 from verydeep.configurations import num_parameters
-from verydeep.errors import UsageError
-from verydeep.evaluation.protocols import Dense
-from verydeep.evaluation.results import Facts, Result, write_result
-from verydeep.run_folder import ModelConfig, read_config, read_split
+from verydeep.distributed import World, world
+from verydeep.errors import UsageError, require
+from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
+from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
+from verydeep.run_folder import ModelConfig, read_config, read_split, weights_file
+
+if TYPE_CHECKING:
+    from verydeep.evaluation.parts import Parts
+    from verydeep.images.pictures import Pictures
 
 
 @dataclass
 class Evaluate:
-    """Test a model the paper's way: dense evaluation of whole pictures.
+    """Test a model the paper's way, or several as an ensemble.
 
-    The picture is rescaled so that its smaller side is Q, the network runs over all of it, its class scores are
-    averaged over space, and the posteriors over scales and the mirror image.
+    By default the test is dense: the picture is rescaled so that its smaller side is Q, the network runs over all
+    of it, its class scores are averaged over space, and the posteriors over scales and the mirror image.
+    Several models are averaged too.
+
+    Under torchrun the pictures are shared out; each counts once.
     """
 
-    model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights."""
-    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
-    """As for `verydeep train`."""
-    part: Literal["held-out", "train", "all"] = "held-out"
-    """Which pictures. Of a folder without val/, the ones that the model's training held out."""
+    models_and_data: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...] DATA")]
+    """Run folders, or weights in them; the last word is the data, as for `verydeep train`."""
+    views: ViewsName = "dense"
+    """dense: the whole picture; crops: a grid of crops; both: the mean of these two; centre: one crop; ten: the
+    corners and the centre. All but centre with their mirror images."""
     scales: tuple[int, ...] = ()
     """Q, one or several; by default S, or the middle of its range."""
+    grid: int = 5
+    """Crops along each side, of crops and both."""
     mirror: FlagCreatePairsOff[bool] = False
     """Average with the mirror image even if training showed none; it is averaged with where training did."""
     no_mirror: FlagCreatePairsOff[bool] = False
     """Leave the mirror image out."""
+    part: Literal["held-out", "train", "all"] = "held-out"
+    """Which pictures. Of a folder without val/, the ones that the (first) model's training held out."""
     posteriors: Path | None = None
-    """Keep each picture's posterior in this .npz file, for `verydeep report`."""
+    """Keep each picture's posterior in this .npz file, for `verydeep report` and `verydeep fuse`. A test that was
+    interrupted goes on where it stopped."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object."""
     batch_size: int = 128
@@ -52,56 +64,120 @@ class Evaluate:
 
     def run(self) -> None:
         """Test, and print what comes out."""
-        result = self._test()
-        if self.posteriors:
-            write_result(self.posteriors, result)
-        print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else readable(result))
+        check_result_path(self.posteriors, "--posteriors")
+        if len(self.models_and_data) < 2:
+            raise UsageError("evaluate takes a model, or several, and then the data")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size is {self.batch_size}; it has to be at least 1")
+        if self.mirror and self.no_mirror:
+            raise UsageError("--mirror and --no-mirror exclude each other; choose one of them")
+        with world() as here:
+            result, parts = self._test(here)
+            if not here.first:
+                return
+            if self.posteriors:
+                write_result(self.posteriors, result)
+            if parts:
+                parts.remove()
+            print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else readable(result))
 
-    def _test(self) -> Result:
+    def _test(self, here: World) -> tuple[Result, Parts | None]:
+        require("torch", "train", "predicting and testing")
+        models = [Path(word) for word in self.models_and_data[:-1]]
+        configs = [read_config(model) for model in models]
+        protocols = [self._protocols(config) for config in configs]
+        pictures = self._pictures(models[0], configs[0])
         from verydeep.engines import open_scorer
-        from verydeep.evaluation.evaluate import evaluate
+        from verydeep.evaluation.evaluate import Member
+        from verydeep.evaluation.shared import evaluate_shared
+
+        parts = self._parts(models, protocols, pictures)
+        members = [
+            Member(open_scorer(model, self.device, self.precision), protocol)
+            for model, protocol in zip(models, protocols, strict=True)
+        ]
+        start = time.perf_counter()
+        share = -(-len(pictures) // here.size)
+        with progress("testing", share if here.size > 1 else len(pictures)) as advance:
+            posteriors = evaluate_shared(
+                members, pictures, here, parts, batch_size=self.batch_size, advance=advance
+            )
+        facts = Facts(
+            tuple(map(self._facts, models, configs, protocols)),
+            self.models_and_data[-1],
+            self.part,
+            configs[0].class_names,
+            time.perf_counter() - start,
+        )
+        return Result(facts, pictures.names, pictures.labels, posteriors), parts
+
+    def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
+        mirror = (config.trained_on.mirror or self.mirror) and not self.no_mirror
+        scales = self.scales or (config.trained_on.test_scale,)
+        protocols = named(self.views, scales, mirror, self.grid)
+        for protocol in protocols:
+            check(protocol, config.architecture.image_size)
+        return protocols
+
+    def _pictures(self, model: Path, config: ModelConfig) -> Pictures:
         from verydeep.images.sources import open_data
 
-        config = read_config(self.model)
-        mirror = (config.trained_on.mirror or self.mirror) and not self.no_mirror
-        protocol = Dense(self.scales or (config.trained_on.test_scale,), mirror)
-        protocol.check(config.architecture.image_size)
-        if self.posteriors and self.posteriors.suffix != ".npz":
-            raise UsageError(f"--posteriors {self.posteriors} has to end with .npz")
-        data = open_data(self.data, held_out=read_split(self.model))
+        data = open_data(self.models_and_data[-1], held_out=read_split(model))
         pictures = {"held-out": data.held_out, "train": data.train, "all": data.all}[self.part]
-        pictures = pictures.relabel(config.class_names)
-        scorer = open_scorer(self.model, self.device, self.precision)
-        start = time.perf_counter()
-        with progress("testing", len(pictures)) as advance:
-            posteriors = evaluate(scorer, pictures, protocol, batch_size=self.batch_size, advance=advance)
-        facts = self._facts(config, protocol, time.perf_counter() - start)
-        return Result(facts, pictures.names, pictures.labels, posteriors)
+        return pictures.relabel(config.class_names)
 
-    def _facts(self, config: ModelConfig, protocol: Dense, seconds: float) -> Facts:
+    def _parts(
+        self, models: list[Path], protocols: list[tuple[Protocol, ...]], pictures: Pictures
+    ) -> Parts | None:
+        if not self.posteriors:
+            return None
+        from verydeep.evaluation.parts import Parts
+
+        stats = [(str(model), weights_file(model).stat()) for model in models]
+        key = {
+            "models": [[model, stat.st_size, stat.st_mtime_ns] for model, stat in stats],
+            "protocols": [[[type(one).__name__, asdict(one)] for one in several] for several in protocols],
+            "pictures": pictures.fingerprint,
+            "batch_size": self.batch_size,
+            "precision": self.precision,
+        }
+        return Parts(self.posteriors, key)
+
+    def _facts(self, model: Path, config: ModelConfig, protocols: tuple[Protocol, ...]) -> MemberFacts:
         architecture = config.architecture
-        return Facts(
-            model=str(self.model),
+        return MemberFacts(
+            model=str(model),
             configuration=architecture.configuration,
             width=architecture.width,
+            batch_norm=architecture.batch_norm,
             parameters=num_parameters(architecture),
             trained_scale=config.trained_on.scale,
-            views=protocol.views,
-            scales=protocol.scales,
-            mirror=protocol.mirror,
-            data=self.data,
-            part=self.part,
-            class_names=config.class_names,
-            seconds=seconds,
+            views=self.views,
+            scales=protocols[0].scales,
+            mirror=protocols[0].mirror,
+            grid=self.grid,
         )
+
+
+def check_result_path(path: Path | None, option: str) -> None:
+    """Make sure that a result can be written there.
+
+    Raises:
+        UsageError: the file would not be called `.npz`.
+
+    """
+    if path and path.suffix != ".npz":
+        raise UsageError(f"{option} {path} has to end with .npz")
 
 
 def readable(result: Result, most: int = 10) -> str:
     """Tell a result in a few lines, the worst classes last."""
     rates, facts = result.error_rates, result.facts
-    views = f"{facts.views}, Q = {', '.join(map(str, facts.scales))}" + ", mirror images" * facts.mirror
-    lines = [
-        f"{rates.num_images:,} pictures ({facts.part} of {facts.data}), {views}, {facts.seconds:.1f} s",
+    lines = [f"{rates.num_images:,} pictures ({facts.part} of {facts.data}), {facts.seconds:.1f} s"]
+    for member in facts.members:
+        views = f"{member.views}, Q = {', '.join(map(str, member.scales))}" + ", mirror images" * member.mirror
+        lines.append(f"{member.model} ({member.configuration}): {views}")
+    lines += [
         f"top-1 error {rates.top1_error:.2f} %",
         f"top-{rates.top_k} error {rates.top5_error:.2f} %",
     ]

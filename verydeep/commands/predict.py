@@ -50,7 +50,7 @@ class Predict:
 
     def run(self) -> None:
         """Predict and print; exit with 1 if a picture could not be read, after the others."""
-        from verydeep.evaluation.evaluate import evaluate
+        from verydeep.evaluation.evaluate import Member, evaluate
         from verydeep.evaluation.protocols import Dense
 
         if self.top < 1:
@@ -66,7 +66,8 @@ class Predict:
         protocol = Dense(self.scales or model.protocol.scales, model.protocol.mirror)
         lost: list[Unreadable] = []
         with progress("predicting", len(pictures)) as advance:
-            posteriors = evaluate(model.scorer, pictures, protocol, advance=advance, unreadable=lost.append)
+            members = [Member(model.scorer, (protocol,))]
+            posteriors = evaluate(members, pictures, advance=advance, unreadable=lost.append)
         predictions = {
             name: ranked(posterior, model.class_names, self.top)
             for name, posterior in zip(pictures.names, posteriors, strict=True)

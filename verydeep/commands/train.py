@@ -211,17 +211,17 @@ class Train:
     ) -> None:
         from verydeep.engines.torch_engine import TorchScorer, choose_device
         from verydeep.evaluation.error_rates import error_rates
-        from verydeep.evaluation.evaluate import evaluate
+        from verydeep.evaluation.evaluate import Member, evaluate
         from verydeep.evaluation.protocols import Dense
         from verydeep.training.loop import Trainer, uses_bfloat16
 
         device = choose_device(self.device)
         precision = "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32"
         protocol = Dense((config.trained_on.test_scale,), mirror=False)
-        scorer = TorchScorer(network, config, device, precision)
+        members = [Member(TorchScorer(network, config, device, precision), (protocol,))]
 
         def validate() -> float:
-            return error_rates(evaluate(scorer, held_out, protocol), held_out.labels).top1_error
+            return error_rates(evaluate(members, held_out), held_out.labels).top1_error
 
         say(
             f"configuration {recipe.configuration}, {num_parameters(config.architecture):,} parameters, "

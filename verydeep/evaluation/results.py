@@ -21,37 +21,78 @@ from verydeep.files import write_whole
 
 
 @dataclass(frozen=True)
-class Facts:
-    """How a result came about.
+class MemberFacts:
+    """A network, and how it was tested.
 
     Attributes:
         model: path of the run folder.
         configuration: column of Table 1.
         width: factor on the channels.
+        batch_norm: whether it has batch normalisation.
         parameters: of the network.
         trained_scale: least and greatest S.
-        views: protocol: `dense`.
+        views: `dense`, `crops`, `both`, `centre` or `ten`.
         scales: Q.
         mirror: whether mirror images were shown too.
-        data: name or path of the data set.
-        part: which part of it.
-        class_names: in the order of the posteriors' columns.
-        seconds: that the test took.
+        grid: crops along each side, of `crops` and `both`.
 
     """
 
     model: str
     configuration: str
     width: float
+    batch_norm: bool
     parameters: int
     trained_scale: tuple[int, int]
     views: str
     scales: tuple[int, ...]
     mirror: bool
+    grid: int = 5
+
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> MemberFacts:
+        """Read back what `dataclasses.asdict` and JSON have made of it."""
+        scale = tuple(fields["trained_scale"])
+        return MemberFacts(**{**fields, "trained_scale": scale, "scales": tuple(fields["scales"])})
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a result came about.
+
+    Attributes:
+        members: the networks, and how each was tested; several are an ensemble.
+        data: name or path of the data set.
+        part: which part of it.
+        class_names: in the order of the posteriors' columns.
+        seconds: that the test took.
+        fused: paths of the results that this one is the mean of.
+
+    """
+
+    members: tuple[MemberFacts, ...]
     data: str
     part: str
     class_names: tuple[str, ...]
     seconds: float
+    fused: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> MemberFacts:
+        """The first network and its test."""
+        return self.members[0]
+
+    @property
+    def networks(self) -> tuple[MemberFacts, ...]:
+        """Each network once, with its first test."""
+        return tuple({member.model: member for member in reversed(self.members)}.values())[::-1]
+
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> Facts:
+        """Read back what `dataclasses.asdict` and JSON have made of it."""
+        members = tuple(MemberFacts.from_json(member) for member in fields["members"])
+        texts = {name: tuple(fields[name]) for name in ("class_names", "fused")}
+        return Facts(**{**fields, **texts, "members": members})
 
 
 @dataclass(frozen=True)
@@ -82,6 +123,8 @@ class Result:
             "top5_error": rates.top5_error,
             "top_k": rates.top_k,
             "num_images": rates.num_images,
+            **{name: value for name, value in asdict(self.facts.first).items() if len(self.facts.members) == 1},
+            **{name: getattr(self.facts.first, name) for name in ("views", "scales", "mirror", "grid")},
             **asdict(self.facts),
             "per_class": per_class,
             "confusion": rates.confusion.tolist(),
@@ -118,12 +161,9 @@ def read_result(path: Path) -> Result:
 
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            fields = json.loads(str(archive["facts"]))
-            for name in ("trained_scale", "scales", "class_names"):
-                fields[name] = tuple(fields[name])
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             result = Result(
-                Facts(**fields),
+                Facts.from_json(json.loads(str(archive["facts"]))),
                 tuple(str(name) for name in archive["names"]),
                 archive["labels"].astype(np.int64),
                 archive["posteriors"].astype(np.float64),

@@ -6,6 +6,7 @@ Sizes are (width, height) as in Pillow; a box is (left, top, right, bottom) in p
 from __future__ import annotations
 
 Box = tuple[float, float, float, float]
+Offset = tuple[int, int]  # left, top
 
 
 def rescaled_size(width: int, height: int, smaller_side: int) -> tuple[int, int]:
@@ -21,6 +22,16 @@ def rescaled_size(width: int, height: int, smaller_side: int) -> tuple[int, int]
 def centre_offset(side: int, window: int) -> int:
     """Offset of a window in the middle of a side; halves are rounded to even, as torchvision does."""
     return round((side - window) / 2)
+
+
+def grid_offsets(side: int, window: int, count: int) -> list[int]:
+    """Evenly spaced offsets of `count` windows along a side: the first and the last touch its ends.
+
+    A single one lies in the middle. Where there is less room than windows, some coincide.
+    """
+    if count == 1:
+        return [centre_offset(side, window)]
+    return [round(number * (side - window) / (count - 1)) for number in range(count)]
 
 
 def random_offset(side: int, window: int, uniform: float) -> int:

@@ -118,7 +118,7 @@ class Album:
             DataError: it is no longer there.
 
         """
-        return Album(open_data(facts.data, held_out=read_split(Path(facts.model))).all)
+        return Album(open_data(facts.data, held_out=read_split(Path(facts.first.model))).all)
 
     def find(self, name: str) -> Image.Image | None:
         """Read a picture; None where it is not there or cannot be read."""
@@ -148,7 +148,7 @@ def score_maps(result: Result, album: Album, scorer: Scorer) -> list[Example]:
     """
     examples = []
     for number, picture in _found(result, album, _surest(result, NUM_MAPS)):
-        mapped = _mapped(scorer, picture, max(result.facts.scales))
+        mapped = _mapped(scorer, picture, max(result.facts.first.scales))
         laid = thumbnail(overlay(mapped, int(result.labels[number])))
         examples.append(_example(result, number, shown_pixels(mapped), laid))
     return examples
@@ -185,7 +185,7 @@ def picture_row(result: Result, album: Album, scorer: Scorer) -> PictureRow | No
     """
     if scorer.config.architecture.image_size > SMALL_WINDOW:
         return None
-    scale = min(result.facts.scales)
+    scale = min(result.facts.first.scales)
     found = list(_found(result, album, _first_right(result, NUM_IN_ROW)))
     row = np.concatenate([_square(picture, scale) for _, picture in found], axis=1)
     mapped = score_map(scorer, Image.fromarray(row), scale)

@@ -96,6 +96,7 @@ def _context(results: Sequence[Result], paths: Sequence[Path], page: Path) -> di
         **_confusion(best),
         **_pictures(best),
         "short_path": short_path,
+        "short_paths": lambda members: " + ".join(short_path(member.model) for member in members),
         "filters": [_filters(run) for run in runs],
         "training_commands": sentences.training_commands(runs),
         "evaluation_commands": list(map(sentences.evaluation_command, results, paths)),
@@ -111,7 +112,7 @@ def _rank(result: Result) -> tuple[bool, float]:
 
 def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Result) -> dict[str, Any]:
     row = next(row for row in rows if row.facts == best.facts)
-    run = next(run for run in runs if run.facts.model == best.facts.model)
+    run = next(run for run in runs if run.facts.model == best.facts.first.model)
     return {
         "headline": sentences.headline(row, len(runs)),
         "standfirst": sentences.standfirst(run, len(best.facts.class_names)),
@@ -171,7 +172,7 @@ def class_errors(result: Result) -> list[ClassError]:
 def _pictures(best: Result) -> dict[str, Any]:
     """Show the best network's examples, as far as its data and its weights are there."""
     album, album_lost = _attempt(lambda: Album.open(best.facts))
-    scorer, scorer_lost = _attempt(lambda: open_scorer(Path(best.facts.model)))
+    scorer, scorer_lost = _attempt(lambda: open_scorer(Path(best.facts.first.model)))
     maps, row, lost = None, None, album_lost or scorer_lost
     if album and scorer:
         maps, lost = _attempt(lambda: score_maps(best, album, scorer))

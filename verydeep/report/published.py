@@ -101,7 +101,7 @@ def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, p
         trained_scale: S. A fixed S finds the paper's row of that S, or else its smallest; any range finds the
             paper's [256;512].
         num_scales: number of Q: one, or several.
-        protocol: `dense`, or a name with `multi-crop` in it.
+        protocol: `dense`, a name with `multi-crop` in it, or one that the paper did not test by.
 
     Returns:
         None where the paper has no such row.
@@ -122,6 +122,6 @@ def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, p
 
 
 def _protocol(name: str) -> str:
-    if "crop" not in name:
-        return "dense"
+    if "multi-crop" not in name:
+        return name
     return "multi-crop & dense" if "dense" in name else "multi-crop"

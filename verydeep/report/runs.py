@@ -12,7 +12,7 @@ from typing import Any
 
 from verydeep.configurations import configuration
 from verydeep.errors import VerydeepError
-from verydeep.evaluation.results import Facts, Result
+from verydeep.evaluation.results import MemberFacts, Result
 from verydeep.report.tables import network_name, trained_scale
 from verydeep.run_folder import JOURNAL, ModelConfig, read_config
 from verydeep.training.journal import read_journal
@@ -37,7 +37,7 @@ class Run:
 
     """
 
-    facts: Facts
+    facts: MemberFacts
     number: int
     config: ModelConfig | None
     lost: str
@@ -76,8 +76,9 @@ class Run:
 
 def read_runs(results: Sequence[Result]) -> list[Run]:
     """Read the run folder of each model once, in the order of the results."""
-    first = {result.facts.model: result.facts for result in reversed(results)}
-    models = dict.fromkeys(result.facts.model for result in results)
+    members = [member for result in results for member in result.facts.members]
+    first = {member.model: member for member in reversed(members)}
+    models = dict.fromkeys(member.model for member in members)
     return [_read(first[model], number) for number, model in enumerate(models)]
 
 
@@ -92,7 +93,7 @@ def run_folder(model: str) -> Path:
     return path.parent if path.suffix == ".safetensors" else path
 
 
-def _read(facts: Facts, number: int) -> Run:
+def _read(facts: MemberFacts, number: int) -> Run:
     try:
         config = read_config(Path(facts.model))
         return Run(facts, number, config, "", read_journal(run_folder(facts.model) / JOURNAL))

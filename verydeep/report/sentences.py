@@ -20,7 +20,7 @@ def headline(best: Row, num_networks: int) -> str:
     among = f", the best of {num_networks}," if num_networks > 1 else ""
     right = best.num_images - wrong_pictures(best)
     return (
-        f"Network {_at_width(best)}{among} names {right:,} of {best.num_images:,} "
+        f"{_at_width(best)}{among} names {right:,} of {best.num_images:,} "
         f"{PARTS.get(facts.part, 'pictures')} of {_short(facts.data)} right: "
         f"{best.top1_error:.2f} % top-1 error, where guessing would give {chance(len(facts.class_names)):.3g} %."
     )
@@ -60,9 +60,9 @@ def precision(best: Row) -> str:
 def order(rows: Sequence[Row]) -> str:
     """Compare the order of the networks with the paper's; empty where there is nothing to compare."""
     known = [row for row in rows if row.published is not None]
-    ours = _order({row.facts.configuration: row.top1_error for row in _best_last(known)})
+    ours = _order({row.facts.first.configuration: row.top1_error for row in _best_last(known)})
     theirs = _order(
-        {row.facts.configuration: row.published.top1_error for row in _best_last(known) if row.published}
+        {row.facts.first.configuration: row.published.top1_error for row in _best_last(known) if row.published}
     )
     if len(ours) < 2:
         return ""
@@ -77,10 +77,13 @@ def order(rows: Sequence[Row]) -> str:
 def evaluation_command(result: Result, path: Path) -> str:
     """Write the command that makes a result again."""
     facts = result.facts
-    words = ["verydeep", "evaluate", facts.model, facts.data, "--scales", *map(str, facts.scales)]
+    if facts.fused:
+        return shlex.join(["verydeep", "fuse", *facts.fused, "--out", str(path)])
+    test, models = facts.first, [network.model for network in facts.networks]
+    words = ["verydeep", "evaluate", *models, facts.data, "--views", test.views]
+    words += ["--scales", *map(str, test.scales), "--mirror" if test.mirror else "--no-mirror"]
     words += ["--part", facts.part] if facts.part != "held-out" else []
-    words += ["--mirror" if facts.mirror else "--no-mirror", "--posteriors", str(path)]
-    return shlex.join(words)
+    return shlex.join([*words, "--posteriors", str(path)])
 
 
 def training_commands(runs: Sequence[Run]) -> list[str]:
@@ -123,8 +126,13 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _at_width(row: Row) -> str:
-    facts = row.facts
-    return facts.configuration + ("" if facts.width == 1 else f" at {facts.width:g} of the paper’s width")
+    networks = row.facts.networks
+    if len(networks) > 1:
+        return "The fusion of " + row.network
+    test = networks[0]
+    return f"Network {test.configuration}" + (
+        "" if test.width == 1 else f" at {test.width:g} of the paper’s width"
+    )
 
 
 def _short(data: str) -> str:

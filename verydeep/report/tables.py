@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from verydeep.configurations import CONFIGURATIONS
-from verydeep.evaluation.results import Facts, Result
+from verydeep.evaluation.results import Facts, MemberFacts, Result
 from verydeep.report.published import Published, counterpart
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 RIGHT = range(4, 7)  # columns of numbers
+PROTOCOLS = {  # names of the command line -> of the paper
+    "dense": "dense",
+    "crops": "multi-crop",
+    "both": "multi-crop & dense",
+    "centre": "centre crop",
+    "ten": "ten crops",
+}
 PARTS = {"held-out": "held-out pictures", "train": "training pictures", "all": "pictures"}
 
 
@@ -41,15 +48,15 @@ class Row:
     @property
     def network(self) -> str:
         """Name of the network, with its width where it is not the paper's."""
-        return network_name(self.facts)
+        return " + ".join(network_name(member) for member in self.facts.networks)
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row's text, under `headings`."""
         return (
             self.network,
-            trained_scale(self.facts.trained_scale),
-            test_scales(self.facts.scales),
+            joined(trained_scale(member.trained_scale) for member in self.facts.networks),
+            joined(test_scales(member.scales) for member in self.facts.members),
             self.protocol,
             f"{self.top1_error:.2f}",
             f"{self.top5_error:.2f}",
@@ -76,14 +83,19 @@ class Row:
     @property
     def protocol(self) -> str:
         """How it was tested."""
-        return self.facts.views + " + mirror" * self.facts.mirror
+        return joined(PROTOCOLS[member.views] + " + mirror" * member.mirror for member in self.facts.members)
+
+    @property
+    def model(self) -> str:
+        """Paths of its networks."""
+        return joined(member.model for member in self.facts.networks)
 
     def to_json(self) -> dict[str, Any]:
         """The row for programs."""
         fields = asdict(self)
         facts = fields.pop("facts")
         facts["num_classes"] = len(facts.pop("class_names"))
-        return {**facts, **fields}
+        return {**asdict(self.facts.first), **facts, **fields}
 
 
 def make_rows(results: Sequence[Result]) -> list[Row]:
@@ -93,24 +105,35 @@ def make_rows(results: Sequence[Result]) -> list[Row]:
     return sorted(
         rows,
         key=lambda row: (
-            order.index(row.facts.configuration),
-            row.facts.width,
-            row.facts.trained_scale,
-            len(row.facts.scales),
-            row.facts.scales,
+            len(row.facts.networks),
+            order.index(row.facts.first.configuration),
+            row.facts.first.width,
+            row.facts.first.trained_scale,
+            len(row.facts.first.scales),
+            row.facts.first.scales,
         ),
     )
 
 
 def _row(result: Result) -> Row:
     rates, facts = result.error_rates, result.facts
-    published = counterpart(facts.configuration, facts.trained_scale, len(facts.scales), facts.views)
+    published = None
+    if len(facts.members) == 1:
+        only = facts.first
+        protocol = PROTOCOLS[only.views]
+        published = counterpart(only.configuration, only.trained_scale, len(only.scales), protocol)
     return Row(facts, rates.top1_error, rates.top5_error, rates.top_k, rates.num_images, published)
 
 
-def network_name(facts: Facts) -> str:
-    """Say which network it is: `D`, or `D ×0.125` where its channels are not as many as the paper's."""
-    return facts.configuration if facts.width == 1 else f"{facts.configuration} ×{facts.width:g}"
+def network_name(member: MemberFacts) -> str:
+    """Say which network it is: `D`, or `D+BN ×0.125` where it is not the paper's in this or that."""
+    name = member.configuration + "+BN" * member.batch_norm
+    return name if member.width == 1 else f"{name} ×{member.width:g}"
+
+
+def joined(words: Iterable[str]) -> str:
+    """Name different things once each."""
+    return " + ".join(dict.fromkeys(words))
 
 
 def trained_scale(scale: tuple[int, int]) -> str:
@@ -125,7 +148,11 @@ def test_scales(scales: Sequence[int]) -> str:
 
 def title(rows: Sequence[Row]) -> str:
     """Say which of the paper's tables this one corresponds to."""
-    several = {len(row.facts.scales) > 1 for row in rows}
+    if any(len(row.facts.networks) > 1 for row in rows):
+        return "Errors of networks and of their fusion, in the form of the paper's Table 6"
+    if any(member.views != "dense" for row in rows for member in row.facts.members):
+        return "Errors by protocol, in the form of the paper's Table 5"
+    several = {len(row.facts.first.scales) > 1 for row in rows}
     if several == {False}:
         return "Errors at one test scale, in the form of the paper's Table 3"
     if several == {True}:
@@ -151,7 +178,7 @@ def text_table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ..
     """
     names, lines = headings(rows), [row.cells for row in rows]
     if len({row.cells[:4] for row in rows}) < len(rows):
-        names, lines = (*names, "model"), [(*line, row.facts.model) for line, row in zip(lines, rows, strict=True)]
+        names, lines = (*names, "model"), [(*line, row.model) for line, row in zip(lines, rows, strict=True)]
     if len({row.data for row in rows}) > 1:
         names, lines = (*names, "data"), [(*line, row.data) for line, row in zip(lines, rows, strict=True)]
     return names, lines

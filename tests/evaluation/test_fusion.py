@@ -1,0 +1,208 @@
+"""Fusion, ensembles, tests that were interrupted, and tests shared among processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from verydeep.cli import main
+from verydeep.commands.new import New
+from verydeep.errors import UsageError
+from verydeep.evaluation import shared
+from verydeep.evaluation.fusion import fuse
+from verydeep.evaluation.results import read_result
+from verydeep.run_folder import read_model, write_model
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[str]:
+    paths = [tmp_path_factory.mktemp("models") / name for name in ("A", "C")]
+    for seed, path in enumerate(paths):
+        New(path.name, path, width=0.05, num_classes=10, image_size=32, seed=seed).run()
+    return list(map(str, paths))
+
+
+def evaluate(*words: str) -> None:
+    main(["evaluate", *words])
+
+
+def test_fusing_two_results_is_the_ensemble(models, tmp_path, capsys):
+    files = [tmp_path / f"{number}.npz" for number in range(2)]
+    both = ("--views", "both", "--grid", "2", "--scales", "36")
+    for model, file in zip(models, files, strict=True):
+        evaluate(model, "digits", *both, "--posteriors", str(file))
+    evaluate(*models, "digits", *both, "--posteriors", str(tmp_path / "ensemble.npz"))
+    capsys.readouterr()
+    main(["fuse", *map(str, files), "--out", str(tmp_path / "fused.npz"), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    fused, ensemble = read_result(tmp_path / "fused.npz"), read_result(tmp_path / "ensemble.npz")
+    np.testing.assert_allclose(fused.posteriors, ensemble.posteriors, atol=1e-12)
+    assert printed["top1_error"] == ensemble.error_rates.top1_error
+    assert fused.facts.members == ensemble.facts.members
+    assert fused.facts.fused == tuple(map(str, files))
+    main(["report", *map(str, files), str(tmp_path / "fused.npz"), "--markdown"])
+    table = capsys.readouterr().out
+    assert "Table 6" in table
+    assert "A ×0.05 + C ×0.05" in table
+
+
+@pytest.fixture(scope="module")
+def result(models, tmp_path_factory):
+    file = tmp_path_factory.mktemp("results") / "A.npz"
+    evaluate(models[0], "digits", "--posteriors", str(file))
+    return read_result(file)
+
+
+def test_other_orders_are_matched_by_name(result):
+    random = np.random.default_rng(0)
+    pictures, classes = random.permutation(len(result.names)), random.permutation(10)
+    shuffled = replace(
+        result,
+        facts=replace(result.facts, class_names=tuple(result.facts.class_names[k] for k in classes)),
+        names=tuple(result.names[k] for k in pictures),
+        labels=np.argsort(classes)[result.labels[pictures]],
+        posteriors=result.posteriors[pictures][:, classes],
+    )
+    fused = fuse([result, shuffled], [Path("a"), Path("b")])
+    assert (fused.posteriors == result.posteriors).all()
+    assert (fused.labels == result.labels).all()
+    assert shuffled.error_rates.top1_error == fused.error_rates.top1_error
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: replace(r, names=("other", *r.names[1:])), "not the same ones .such as 'digits/"),
+        (lambda r: replace(r, names=(r.names[1], *r.names[1:])), "pictures"),
+        (lambda r: replace(r, labels=(r.labels + 1) % 10), "other labels for 359 pictures"),
+        (
+            lambda r: replace(r, facts=replace(r.facts, class_names=("zero", *r.facts.class_names[1:]))),
+            "b.npz has 10 classes .*such as '0'",
+        ),
+        (
+            lambda r: replace(r, names=r.names[1:], labels=r.labels[1:], posteriors=r.posteriors[1:]),
+            "has 358 pictures",
+        ),
+    ],
+)
+def test_what_does_not_match_is_refused(result, change, words):
+    with pytest.raises(UsageError, match=words):
+        fuse([result, change(result)], [Path("a.npz"), Path("b.npz")])
+
+
+def test_networks_of_other_classes_are_no_ensemble(models, tmp_path, capsys):
+    config, tensors = read_model(Path(models[1]))
+    write_model(tmp_path / "other", replace(config, class_names=tuple("0123456798")), tensors)
+    with pytest.raises(SystemExit) as ended:
+        evaluate(*models, str(tmp_path / "other"), "digits")
+    assert ended.value.code == 2
+    assert "networks have other classes" in capsys.readouterr().err
+
+
+def test_an_interrupted_test_goes_on(models, tmp_path, monkeypatch):
+    words = (models[0], "digits", "--batch-size", "50", "--posteriors")
+    evaluate(*words, str(tmp_path / "whole.npz"))
+    score, scored = shared.score_chunks, []
+
+    def stop_after_three(*arguments):
+        for number, chunk in enumerate(score(*arguments)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield chunk
+
+    monkeypatch.setattr(shared, "score_chunks", stop_after_three)
+    with pytest.raises(SystemExit):
+        evaluate(*words, str(tmp_path / "broken.npz"))
+    assert not (tmp_path / "broken.npz").exists()
+    assert len(list((tmp_path / "broken.npz.parts").glob("*.npy"))) == 3
+    (tmp_path / "broken.npz.parts" / "000001.npy").write_bytes(b"cut")
+
+    def count(*arguments):
+        for chunk in score(*arguments):
+            scored.append(chunk[0].number)
+            yield chunk
+
+    monkeypatch.setattr(shared, "score_chunks", count)
+    evaluate(*words, str(tmp_path / "broken.npz"))
+    assert scored == [1, 3, 4, 5, 6, 7]
+    whole, again = read_result(tmp_path / "whole.npz"), read_result(tmp_path / "broken.npz")
+    assert (whole.posteriors == again.posteriors).all()
+    assert not (tmp_path / "broken.npz.parts").exists()
+
+
+def test_what_another_test_left_is_not_mixed_in(models, tmp_path, capsys):
+    file = tmp_path / "result.npz"
+    folder = tmp_path / "result.npz.parts"
+    folder.mkdir()
+    (folder / "test.json").write_text("{}")
+    with pytest.raises(SystemExit) as ended:
+        evaluate(models[0], "digits", "--posteriors", str(file))
+    assert ended.value.code == 2
+    assert "another, interrupted test" in capsys.readouterr().err
+
+
+def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return subprocess.Popen(
+        [*command, "-m", "verydeep", "evaluate", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_give_the_same_bits_as_one(models, tmp_path, processes):
+    """On 359 pictures, a prime number: no share is even."""
+    words = (models[0], "digits", "--batch-size", "20", "--json", "--posteriors")
+    alone = subprocess.run(
+        [sys.executable, "-m", "verydeep", "evaluate", *words, str(tmp_path / "alone.npz")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    out, err = torchrun(processes, *words, str(tmp_path / "together.npz")).communicate(timeout=120)
+    together, one = json.loads(out), json.loads(alone.stdout)
+    assert together["num_images"] == 359, err
+    assert together["confusion"] == one["confusion"]
+    first, second = read_result(tmp_path / "alone.npz"), read_result(tmp_path / "together.npz")
+    assert first.names == second.names
+    assert (first.posteriors == second.posteriors).all()
+    assert not (tmp_path / "together.npz.parts").exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_named_and_the_rest_is_done_next_time(models, tmp_path):
+    file = tmp_path / "result.npz"
+    words = (models[1], "digits", "--batch-size", "1", "--views", "crops", "--posteriors", str(file))
+    parts = tmp_path / "result.npz.parts"
+    run = torchrun(2, *words)
+    while not list(parts.glob("*.npy")):
+        time.sleep(0.02)
+        assert run.poll() is None
+    workers = subprocess.run(
+        ["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode != 0
+    assert "exitcode" in err
+    assert "-9" in err
+    assert workers[-1] in err
+    assert not file.exists()
+    assert 0 < len(list(parts.glob("*.npy"))) < 359
+    out, _ = torchrun(2, *words, "--json").communicate(timeout=120)
+    assert json.loads(out)["num_images"] == 359
+    assert np.isfinite(read_result(file).posteriors).all()

@@ -1,0 +1,72 @@
+"""Results -> their fusion: the mean of the posteriors of several networks or protocols. Section 4.4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.errors import UsageError
+from verydeep.evaluation.results import Facts, Result
+
+
+def fuse(results: Sequence[Result], paths: Sequence[Path]) -> Result:
+    """Average results of the same pictures, each with the same weight.
+
+    Pictures and classes are matched by name; the first result's order is kept.
+
+    Args:
+        results: at least two.
+        paths: of the results, for the message where they do not match, and to be recorded.
+
+    Raises:
+        UsageError: there is one, or they are of other pictures, other classes or other labels.
+
+    """
+    if len(results) < 2:
+        raise UsageError("a fusion takes two results or more")
+    first = results[0]
+    matched = [first] + [
+        _matched(result, path, first, paths[0]) for result, path in zip(results[1:], paths[1:], strict=True)
+    ]
+    facts = Facts(
+        tuple(test for result in results for test in result.facts.members),
+        first.facts.data,
+        first.facts.part,
+        first.facts.class_names,
+        sum(result.facts.seconds for result in results),
+        tuple(map(str, paths)),
+    )
+    posteriors = np.mean([result.posteriors for result in matched], axis=0)
+    return Result(facts, first.names, first.labels, posteriors)
+
+
+def _matched(result: Result, path: Path, first: Result, first_path: Path) -> Result:
+    """Bring a result's pictures and classes into the order of the first."""
+    pictures = _places(result.names, first.names, "pictures", path, first_path)
+    classes = _places(result.facts.class_names, first.facts.class_names, "classes", path, first_path)
+    labels = np.argsort(classes)[result.labels[pictures]]
+    differ = np.flatnonzero(labels != first.labels)
+    if len(differ):
+        raise UsageError(
+            f"{path} and {first_path} have other labels for {len(differ)} pictures, such as "
+            f"{first.names[differ[0]]!r}; they are not of the same data"
+        )
+    return Result(first.facts, first.names, labels, result.posteriors[pictures][:, classes])
+
+
+def _places(
+    names: Sequence[str], wanted: Sequence[str], what: str, path: Path, first_path: Path
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Where the wanted names are among the names."""
+    place_of = {name: place for place, name in enumerate(names)}
+    missing = [name for name in wanted if name not in place_of]
+    extra = set(names) - set(wanted)
+    if missing or extra or len(place_of) < len(names) or len(set(wanted)) < len(wanted):
+        example = next(iter(missing), None) or next(iter(sorted(extra)), "one that is there twice")
+        raise UsageError(
+            f"{path} has {len(names)} {what} and {first_path} has {len(wanted)}, not the same ones (such as "
+            f"{example!r}); only tests of the same {what} fuse"
+        )
+    return np.array([place_of[name] for name in wanted], dtype=np.int64)

@@ -1,0 +1,63 @@
+"""What a test has finished so far, chunk by chunk, so that it can go on after an interruption."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verydeep.errors import UsageError
+from verydeep.evaluation.plan import Chunk
+from verydeep.evaluation.posterior import Posteriors
+from verydeep.files import write_json, write_whole
+
+
+class Parts:
+    """A folder beside the result, with a file for each chunk that has been scored. Each appears whole.
+
+    Args:
+        result: path of the result that is being made.
+        key: what decides the posteriors: weights, pictures, protocols, the plan.
+
+    Raises:
+        UsageError: the folder is of another test.
+
+    """
+
+    def __init__(self, result: Path, key: dict[str, Any]) -> None:
+        self.folder = result.with_name(result.name + ".parts")
+        self._key_file = self.folder / "test.json"
+        if not self._key_file.is_file():
+            write_json(self._key_file, key)
+        elif json.loads(self._key_file.read_text(encoding="utf-8")) != json.loads(json.dumps(key)):
+            raise UsageError(
+                f"{self.folder} is what another, interrupted test has finished; go on with that one as it was "
+                "begun, choose another --posteriors file, or remove the folder"
+            )
+
+    def read(self, chunk: Chunk, num_classes: int) -> Posteriors | None:
+        """Posteriors of a chunk; None where they are not there, or the file is damaged."""
+        try:
+            posteriors = np.load(self._file(chunk), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return posteriors if posteriors.shape == (len(chunk.pictures), num_classes) else None
+
+    def write(self, chunk: Chunk, posteriors: Posteriors) -> None:
+        """Keep a chunk's posteriors."""
+
+        def save(aside: Path) -> None:
+            with aside.open("wb") as file:
+                np.save(file, posteriors)
+
+        write_whole(self._file(chunk), save)
+
+    def remove(self) -> None:
+        """Forget them: the result is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, chunk: Chunk) -> Path:
+        return self.folder / f"{chunk.number:06d}.npy"
