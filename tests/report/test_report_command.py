@@ -67,3 +67,24 @@ def test_table_loads_neither_torch_nor_matplotlib(result: Path):
         "sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'jinja2')))"
     )
     subprocess.run([sys.executable, "-c", program, str(result)], check=True, capture_output=True)
+
+
+def test_csv_and_what_evaluate_printed(result: Path, make_result, tmp_path: Path, capsys):
+    printed = tmp_path / "printed.json"
+    printed.write_text(json.dumps(make_result(scales=(32, 40)).summary()))
+    main(["report", str(result), str(printed), "--csv"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("network,S,Q,protocol,top-1 error (%)")
+    assert lines[0].endswith("paper's top-1 error (%),paper's top-5 error (%)")
+    assert lines[1].startswith("A ×0.03,37,37,dense + mirror,33.33")
+    assert lines[1].endswith(",29.6,10.4")
+    assert lines[2].startswith('A ×0.03,37,"32,40",dense + mirror,33.33')
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"members": 3}'])
+def test_json_of_something_else_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path / "other.json")])
+    assert ended.value.code == 1
+    assert "is not what `verydeep evaluate --json` printed" in capsys.readouterr().err

@@ -11,57 +11,65 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import say
-from verydeep.errors import UsageError
+from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.results import Result, read_result
 from verydeep.files import write_whole
-from verydeep.report.tables import Row, make_rows, markdown, rich_table
+from verydeep.report.tables import Row, comma_separated, in_order, make_rows, markdown, rich_table, row_of_summary
 
 
 @dataclass
 class Report:
-    """Show results in the form of the paper's Tables 3 and 4, or make one HTML page of them.
+    """Show results in the form of the paper's Tables 3 to 6, or make one HTML page of them.
 
     The page shows what was trained, its learning curves, the table with the paper's figures beside it, what the
     networks see, and their worst mistakes. It is one file that needs no network.
     """
 
     results: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RESULT")]
-    """Files that `verydeep evaluate --posteriors` has made, of one data set."""
+    """Files that `evaluate --posteriors` and `fuse --out` have made, of one data set; or what `--json` printed."""
     page: Path | None = None
     """Make this HTML page instead of printing the table."""
     markdown: FlagCreatePairsOff[bool] = False
     """Print the table as Markdown."""
+    csv: FlagCreatePairsOff[bool] = False
+    """Print the table as CSV."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object."""
 
     def run(self) -> None:
         """Make the page, print the table."""
         self._check()
-        results = [read_result(path) for path in self.results]
-        check_together(results, self.results)
+        summaries = [path for path in self.results if path.suffix == ".json"]
+        files = [path for path in self.results if path not in summaries]
+        results = [read_result(path) for path in files]
+        check_together(results, files)
         if self.page:
-            self._write_page(self.page, results)
-        if self.markdown or self.json or not self.page:
-            self._print(make_rows(results))
+            self._write_page(self.page, results, files)
+        if self.markdown or self.json or self.csv or not self.page:
+            self._print(in_order([*make_rows(results), *map(read_summary, summaries)]))
 
     def _check(self) -> None:
         if not self.results:
             raise UsageError("no result is given; `verydeep evaluate MODEL DATA --posteriors FILE.npz` makes one")
-        if self.markdown and self.json:
-            raise UsageError("--markdown and --json exclude each other; choose one of them")
+        if self.markdown + self.json + self.csv > 1:
+            raise UsageError("--markdown, --json and --csv exclude each other; choose one of them")
+        if self.page and any(path.suffix == ".json" for path in self.results):
+            raise UsageError("a page shows pictures, and needs .npz files; `evaluate --posteriors` makes them")
         if self.page and self.page.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"--page {self.page} has to end with .html")
 
-    def _write_page(self, page: Path, results: list[Result]) -> None:
+    def _write_page(self, page: Path, results: list[Result], files: list[Path]) -> None:
         from verydeep.report.page import render
 
-        html = render(results, self.results, page)
+        html = render(results, files, page)
         write_whole(page, lambda aside: aside.write_text(html, encoding="utf-8"))
         say(f"{page}: {len(results)} result{'s' * (len(results) != 1)}, {page.stat().st_size / 1e6:.1f} MB")
 
     def _print(self, rows: list[Row]) -> None:
         if self.json:
             print(json_format.dumps({"rows": [row.to_json() for row in rows]}, ensure_ascii=False))
+        elif self.csv:
+            print(comma_separated(rows))
         elif self.markdown:
             print(markdown(rows))
         else:
@@ -70,7 +78,22 @@ class Report:
             Console().print(rich_table(rows))
 
 
-def check_together(results: list[Result], paths: tuple[Path, ...]) -> None:
+def read_summary(path: Path) -> Row:
+    """Read what `verydeep evaluate --json` or `verydeep fuse --json` printed.
+
+    Raises:
+        ModelError: there is no such file, or it is something else.
+
+    """
+    try:
+        return row_of_summary(json_format.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; `verydeep evaluate --json` prints what it may hold") from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({error})") from None
+
+
+def check_together(results: list[Result], paths: list[Path]) -> None:
     """Make sure that results can stand in one table.
 
     Raises:

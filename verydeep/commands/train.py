@@ -190,6 +190,7 @@ class Train:
                     "name": self.data,
                     "fingerprint": data.train.fingerprint,
                     "num_images": len(pictures),
+                    "num_unreadable": len(data.train) - len(pictures),
                     "split": data.split,
                 },
                 grown_from=str(self.grow_from) if self.grow_from else None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import UsageError
 from verydeep.network.preprocess import Preprocess
+from verydeep.network.strips import MOST_PIXELS, score_map_in_strips
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig, read_model
 
@@ -55,7 +56,9 @@ class TorchScorer:
         self.network.eval()
         batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            maps = self.network.score_map(self.preprocess(batch))
+            pictures = self.preprocess(batch)
+            in_strips = pictures.shape[2] * pictures.shape[3] > MOST_PIXELS
+            maps = score_map_in_strips(self.network, pictures) if in_strips else self.network.score_map(pictures)
         result: NDArray[np.float32] = maps.float().cpu().numpy()
         return result
 

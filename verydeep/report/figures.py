@@ -1,4 +1,4 @@
-"""Learning curves -> inline SVG. Section 3.1: what the loss and the errors did, epoch by epoch.
+"""Learning curves and calibration -> inline SVG.
 
 matplotlib draws in stand-in colours that become CSS variables, so that one drawing serves light and dark pages.
 No text of the user's goes into a drawing: the legend is the page's.
@@ -13,6 +13,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from verydeep.errors import require
+from verydeep.evaluation.calibration import Calibration
 from verydeep.report.runs import NUM_COLORS, Run
 
 if TYPE_CHECKING:
@@ -84,6 +85,28 @@ def learning_curves(runs: Sequence[Run]) -> list[Drawing]:
         ]
 
 
+def calibration_curve(measured: Calibration) -> Drawing:
+    """Draw accuracy against confidence: on the diagonal a probability means what it says.
+
+    Raises:
+        VerydeepError: matplotlib is not installed.
+
+    """
+    require("matplotlib", "report", "drawing calibration")
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes("right answers (%)", "confidence (%)")
+        axes.plot([0, 100], [0, 100], color=RULE, linewidth=1)
+        areas = 20 + 280 * measured.count / measured.count.sum()
+        axes.plot(100 * measured.confidence, 100 * measured.accuracy, color=SERIES[0], linewidth=1.2)
+        axes.scatter(100 * measured.confidence, 100 * measured.accuracy, areas, color=SERIES[0], zorder=3)
+        axes.set_xlim(0, 103)
+        axes.set_ylim(0, 106)
+        svg = _svg(figure, "calibration", "Share of right answers by confidence")
+    return Drawing(svg, "Answers by the probability given with them; larger dots stand for more answers.")
+
+
 def _loss(runs: Sequence[Run]) -> str:
     figure, axes = _axes("cross-entropy (nats)")
     for run in runs:
@@ -113,13 +136,13 @@ def _errors(runs: Sequence[Run]) -> str:
 _ERRORS = ("train_error", "validation_error")
 
 
-def _axes(label: str) -> tuple[Figure, Axes]:
+def _axes(label: str, below: str = "epoch") -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(5.2, 3.7), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(below)
     axes.set_title(label, loc="left", color=MUTED, fontsize=11)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=(1, 2, 5, 10)))
     axes.spines["left"].set_visible(False)

@@ -16,10 +16,11 @@ import numpy as np
 from verydeep import __version__
 from verydeep.engines import Scorer, open_scorer
 from verydeep.errors import VerydeepError, require
+from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Result
 from verydeep.report import sentences
 from verydeep.report.examples import SMALL_WINDOW, Album, mistakes, picture_row, score_maps
-from verydeep.report.figures import learning_curves
+from verydeep.report.figures import calibration_curve, learning_curves
 from verydeep.report.pictures import Embedded, confusion_picture, filter_sheet
 from verydeep.report.published import SOURCE
 from verydeep.report.runs import Run, networks, read_runs, short_path, trainings
@@ -94,6 +95,7 @@ def _context(results: Sequence[Result], paths: Sequence[Path], page: Path) -> di
         **_overview(rows, runs, best),
         **_table(rows),
         **_confusion(best),
+        **_calibration(best),
         **_pictures(best),
         "short_path": short_path,
         "short_paths": lambda members: " + ".join(short_path(member.model) for member in members),
@@ -118,6 +120,7 @@ def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Result) -> dict[st
         "standfirst": sentences.standfirst(run, len(best.facts.class_names)),
         "runs": runs,
         "best_run": run,
+        "best_name": run.name if len(best.facts.networks) == 1 else row.network,
         "networks": networks(runs),
         "trainings": trainings(runs),
         "drawings": learning_curves(runs),
@@ -135,6 +138,8 @@ def _table(rows: Sequence[Row]) -> dict[str, Any]:
         "data_names": data_names(rows),
         "order": sentences.order(rows),
         "source": SOURCE,
+        "crops": any(member.views in ("crops", "both") for row in rows for member in row.facts.members),
+        "fusions": any(len(row.facts.members) > 1 for row in rows),
     }
 
 
@@ -154,6 +159,17 @@ def _confusion(best: Result) -> dict[str, Any]:
         "class_errors": errors[:MOST_LISTED],
         "num_class_errors": len(errors),
         "greatest_class_error": max([error.error for error in errors], default=0.0),
+    }
+
+
+def _calibration(best: Result) -> dict[str, Any]:
+    measured = calibration(best.posteriors, best.labels)
+    drawing, lost = _attempt(lambda: calibration_curve(measured))
+    return {
+        "calibration": drawing,
+        "calibration_lost": lost,
+        "calibration_error": measured.expected_error,
+        "overconfident": bool((measured.count * (measured.confidence - measured.accuracy)).sum() > 0),
     }
 
 

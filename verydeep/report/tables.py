@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from verydeep.configurations import CONFIGURATIONS
@@ -99,8 +102,23 @@ class Row:
 
 
 def make_rows(results: Sequence[Result]) -> list[Row]:
-    """Make a row of each result, in the order of Table 1, then of S and Q."""
-    rows = [_row(result) for result in results]
+    """Make a row of each result, in order."""
+    return in_order([_row(result.facts, result.summary()) for result in results])
+
+
+def row_of_summary(fields: dict[str, Any]) -> Row:
+    """Make a row of what `verydeep evaluate --json` printed.
+
+    Raises:
+        KeyError, TypeError, ValueError: that is not what it printed.
+
+    """
+    names = [field.name for field in dataclass_fields(Facts)]
+    return _row(Facts.from_json({name: fields[name] for name in names}), fields)
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """Sort rows as Table 1 does, then by S and Q, single networks first."""
     order = list(CONFIGURATIONS)
     return sorted(
         rows,
@@ -115,14 +133,20 @@ def make_rows(results: Sequence[Result]) -> list[Row]:
     )
 
 
-def _row(result: Result) -> Row:
-    rates, facts = result.error_rates, result.facts
+def _row(facts: Facts, summary: dict[str, Any]) -> Row:
     published = None
     if len(facts.members) == 1:
         only = facts.first
         protocol = PROTOCOLS[only.views]
         published = counterpart(only.configuration, only.trained_scale, len(only.scales), protocol)
-    return Row(facts, rates.top1_error, rates.top5_error, rates.top_k, rates.num_images, published)
+    return Row(
+        facts,
+        top1_error=float(summary["top1_error"]),
+        top5_error=float(summary["top5_error"]),
+        top_k=int(summary["top_k"]),
+        num_images=int(summary["num_images"]),
+        published=published,
+    )
 
 
 def network_name(member: MemberFacts) -> str:
@@ -191,6 +215,17 @@ def markdown(rows: Sequence[Row]) -> str:
     heading = f"**{title(rows)}**: {_escape(data_names(rows))}"
     written = ["| " + " | ".join(map(_escape, line)) + " |" for line in (names, rules, *lines)]
     return "\n".join([heading, "", *written])
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """Write the table as CSV, with the paper's errors in two more columns."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names, lines = text_table(rows)
+    writer.writerow([*names, "paper's top-1 error (%)", "paper's top-5 error (%)"])
+    for row, line in zip(rows, lines, strict=True):
+        writer.writerow([*line, *(cell if row.published else "" for cell in row.published_cells[2:])])
+    return text.getvalue().rstrip("\n")
 
 
 def _escape(text: str) -> str:

@@ -1,0 +1,150 @@
+"""What each protocol of the paper costs: seconds a picture and peak memory, measured and by arithmetic.
+
+    python benchmarks/protocols.py PICTURES [--pictures 3] [--rounds 3] [--configuration D]
+
+PICTURES is a folder of photographs. The network has random weights: they do not change the cost. Protocols take
+turns in one process; medians of the rounds. Peak memory is that of a process of its own for each protocol. The
+arithmetic counts multiply-adds of the views' convolutions and FC layers, relative to the centre crop's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from verydeep.configurations import STRIDE, Architecture, account
+from verydeep.engines.torch_engine import TorchScorer
+from verydeep.evaluation.evaluate import Member, evaluate
+from verydeep.evaluation.protocols import Dense, Protocol, named
+from verydeep.images.color import Preprocessing
+from verydeep.images.geometry import rescaled_size
+from verydeep.images.pictures import Pictures
+from verydeep.images.sources import unlabelled
+from verydeep.network.initialize import initialize
+from verydeep.network.vgg import VGG
+from verydeep.run_folder import ModelConfig, TrainedOn
+
+PROTOCOLS = {
+    "centre crop": ("centre", (256,)),
+    "ten crops": ("ten", (256,)),
+    "dense, one scale": ("dense", (256,)),
+    "50 crops": ("crops", (256,)),
+    "dense, three scales": ("dense", (256, 384, 512)),
+    "150 crops": ("crops", (256, 384, 512)),
+    "150 crops & dense": ("both", (256, 384, 512)),
+}
+
+
+def scorer(configuration: str) -> TorchScorer:
+    architecture = Architecture(configuration)
+    network = VGG(architecture).eval()
+    initialize(network, "he", 0)
+    names = tuple(map(str, range(architecture.num_classes)))
+    config = ModelConfig(architecture, Preprocessing(deviation=(58.0,) * 3), names, TrainedOn((256, 256)))
+    return TorchScorer(network, config, torch.device("cpu"))
+
+
+def chosen(folder: Path, count: int) -> Pictures:
+    """Photographs of 4:3, lying, as far as there are enough."""
+    pictures = unlabelled([folder])
+    sizes = [pictures.source.size(number) for number in range(len(pictures))]
+    return pictures.select(sorted(range(len(sizes)), key=lambda n: abs(sizes[n][0] / sizes[n][1] - 4 / 3))[:count])
+
+
+def multiply_adds(architecture: Architecture, protocols: tuple[Protocol, ...], size: tuple[int, int]) -> float:
+    """Of all the views of one picture."""
+    rows = account(architecture)
+    convolutions = sum(row.multiply_adds for row in rows if row.name.startswith("conv"))
+    fully_connected = sum(row.multiply_adds for row in rows if row.name.startswith("fc"))
+    window = architecture.image_size
+    total = 0.0
+    for protocol in protocols:
+        for scale in protocol.scales:
+            width, height = rescaled_size(*size, scale)
+            if isinstance(protocol, Dense):
+                rows_, columns = height // STRIDE - window // STRIDE + 1, width // STRIDE - window // STRIDE + 1
+                view = convolutions * width * height / window**2 + fully_connected * rows_ * columns
+            else:
+                view = (convolutions + fully_connected) * len(protocol.offsets(width, height, window))
+            total += view * (1 + protocol.mirror)
+    return total
+
+
+def peak_memory(arguments: argparse.Namespace, name: str) -> float:
+    """In MB, of a process that tests one picture by one protocol."""
+    command = [
+        sys.executable,
+        __file__,
+        arguments.folder,
+        "--configuration",
+        arguments.configuration,
+        "--only",
+        name,
+    ]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder")
+    parser.add_argument("--pictures", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--configuration", default="D")
+    parser.add_argument("--only", choices=PROTOCOLS, help="test one picture so, and print the peak memory in MB")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    engine = scorer(arguments.configuration)
+    pictures = chosen(Path(arguments.folder), 1 if arguments.only else arguments.pictures)
+    tests = {name: named(views, scales, mirror=True) for name, (views, scales) in PROTOCOLS.items()}
+    if arguments.only:
+        evaluate([Member(engine, tests[arguments.only])], pictures)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    seconds: dict[str, list[float]] = {name: [] for name in tests}
+    evaluate([Member(engine, tests["centre crop"])], pictures)  # warms up
+    for _ in range(arguments.rounds):
+        for name, protocols in tests.items():
+            start = time.perf_counter()
+            evaluate([Member(engine, protocols)], pictures)
+            seconds[name].append((time.perf_counter() - start) / len(pictures))
+    sizes = [pictures.source.size(number) for number in range(len(pictures))]
+    architecture = engine.config.architecture
+    work = {
+        name: statistics.mean(multiply_adds(architecture, protocols, size) for size in sizes)
+        for name, protocols in tests.items()
+    }
+    rows = [
+        {
+            "protocol": name,
+            "seconds": statistics.median(seconds[name]),
+            "giga_multiply_adds": work[name] / 1e9,
+            "peak_megabytes": peak_memory(arguments, name),
+        }
+        for name in tests
+    ]
+    crops = next(row for row in rows if row["protocol"] == "150 crops")
+    for row in rows:
+        row["measured_share"] = row["seconds"] / crops["seconds"]
+        row["predicted_share"] = row["giga_multiply_adds"] / crops["giga_multiply_adds"]
+    if arguments.json:
+        print(json.dumps({"pictures": sizes, "threads": torch.get_num_threads(), "rows": rows}))
+        return
+    print(f"{arguments.configuration}, {len(sizes)} pictures, {torch.get_num_threads()} threads, float32")
+    print("protocol               s/picture   G mult-adds   of 150 crops: measured  predicted   peak MB")
+    for row in rows:
+        print(
+            f"{row['protocol']:20} {row['seconds']:11.2f} {row['giga_multiply_adds']:13.0f} "
+            f"{row['measured_share']:25.3f} {row['predicted_share']:10.3f} {row['peak_megabytes']:9.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
