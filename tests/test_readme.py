@@ -44,9 +44,9 @@ def test_a_fresh_machine_needs_two_commands():
 @pytest.mark.slow
 def test_ones_own_photographs_and_python(desk, monkeypatch):
     monkeypatch.chdir(desk)
-    lines = blocks("bash")[1].splitlines()
-    assert len(lines) == 4
-    for line in lines:
+    photographs, protocols = blocks("bash")[1:]
+    assert len(photographs.splitlines()) == 4
+    for line in (photographs + protocols).splitlines():
         command, *arguments = shlex.split(line)
         assert command == "verydeep"
         main(arguments)

@@ -1,4 +1,4 @@
-"""A progress bar for people, on standard error, where it is a terminal."""
+"""What a person is told while a command works, on standard error; results go to standard output."""
 
 from __future__ import annotations
 
@@ -9,26 +9,36 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a piece of work has come, its speed and the time left; gives the function to advance it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    """Show how far a piece of work has come, its speed and the time left; gives the function to advance it.
 
-    bar = Progress(
+    Nothing is shown where standard error is no terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+    from rich.text import Text
+
+    class SpeedColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.3g} pictures/s" if speed else "")
+
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True, text_format_no_percentage="{task.speed:.0f}/s"),
-        TimeLeft(compact=True),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
+        SpeedColumn(),
+        TimeLeftColumn(compact=True),
     )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=60)
     task = bar.add_task(what, total=total)
     with bar:
         yield lambda count: bar.advance(task, count)
 
 
 def say(line: str) -> None:
-    """Tell a person what is going on; results go elsewhere, to standard output."""
+    """Tell a person what is going on."""
     print(line, file=sys.stderr, flush=True)
