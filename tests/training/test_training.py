@@ -126,6 +126,12 @@ def test_worker_processes_feed_the_same_pictures(unbroken, tmp_path):
     assert weights(tmp_path / "run") == weights(unbroken)
 
 
+def test_a_set_smaller_than_a_batch_lowers_the_rate_with_it(tmp_path):
+    train(tmp_path / "run", replace(SMALL, batch_size=1438 * 4, epochs=1, learning_rate=0.1, schedule="plateau"))
+    [rate] = [record["rate"] for record in read_journal(tmp_path / "run" / JOURNAL) if "rate" in record]
+    assert rate == pytest.approx(0.1 / 4)
+
+
 def test_weight_decay_is_on_weights_alone():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     decayed, others = make_optimizer(network, Recipe()).param_groups

@@ -119,8 +119,8 @@ def digits() -> Recipe:
     """Train on the embedded handwritten digits: the whole story in seconds.
 
     Command: verydeep train digits RUN --recipe digits [--config D --grow-from RUN_OF_A]
-    Time: 10 s for A, 15 s for D (2 cores of an AMD EPYC of the Zen 4 kind).
-    Result: at most 3 % top-1 error on the 359 held-out digits, for A and for D grown from it.
+    Time: 8 s of training for A, 10 s for D (2 cores of an AMD EPYC of the Zen 4 kind).
+    Result: 1.39 % top-1 error on the 359 held-out digits for A, 1.95 % for D grown from it (n = 1, seed 0).
     """
     return Recipe(
         configuration="A",
@@ -167,7 +167,8 @@ def photos() -> Recipe:
 
     Command: verydeep train PHOTOS RUN
     Time: 23 minutes for 2,483 photographs (2 cores of an AMD EPYC of the Zen 4 kind, bfloat16).
-    Result: on 50 classes of Caltech-101 22 % top-1 error, where guessing gives 98 % (n = 1, seed 0).
+    Result: on 50 classes of Caltech-101 22.5 % top-1 error, dense at Q = 168 with mirror images, where
+    guessing gives 98 % (n = 1, seed 0).
     """
     return Recipe(
         configuration="A",
