@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "network": {"network", "configurations"},
     "run_folder": {"configurations", "images"},
     "distributed": set(),
-    "training": {"training", "network", "images", "run_folder"},
+    "training": {"training", "network", "images", "run_folder", "distributed"},
     "engines": {"engines", "network", "run_folder"},
     "evaluation": {"evaluation", "engines", "images", "configurations", "run_folder", "distributed"},
     "model": {"engines", "evaluation", "images", "run_folder"},

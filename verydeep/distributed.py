@@ -6,10 +6,13 @@ torchrun --nproc-per-node 4 -m verydeep evaluate MODEL DATA
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Item = TypeVar("Item")
 
@@ -21,11 +24,15 @@ class World:
     Attributes:
         rank: this one's number.
         size: how many there are.
+        local_rank: this one's number on its machine: that of its GPU.
+        local_size: how many there are on its machine, which share its memory.
 
     """
 
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
 
     @property
     def first(self) -> bool:
@@ -46,18 +53,66 @@ class World:
         distributed.gather_object(value, values if self.first else None)
         return [value for value in values if value is not None] if self.first else []
 
+    def from_first(self, make: Callable[[], Item]) -> Item:
+        """Let the first process make a value, and give it to all."""
+        if self.size == 1:
+            return make()
+        from torch import distributed
+
+        values = [make() if self.first else None]
+        distributed.broadcast_object_list(values)
+        return values[0]  # type: ignore[return-value]
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Add a tensor up over all processes, each of which has one of its shape; gradients cross too."""
+        return tensor if self.size == 1 else _sum_over_processes(tensor)
+
 
 @contextmanager
 def world() -> Iterator[World]:
-    """Join the world that torchrun has made, or be alone."""
+    """Join the world that torchrun has made, or be alone.
+
+    Tensors in memory are exchanged by gloo, those on NVIDIA's GPUs by NCCL.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()
         return
+    import torch
     from torch import distributed
 
-    distributed.init_process_group("gloo")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield World(distributed.get_rank(), distributed.get_world_size())
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        yield World(distributed.get_rank(), distributed.get_world_size(), local_rank, local_size)
     finally:
         distributed.destroy_process_group()
+
+
+def num_restarts() -> int:
+    """How often torchrun has started this world again after it lost a process."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _sum_over_processes(tensor: Tensor) -> Tensor:
+    from torch import autograd, distributed
+
+    class SumOverProcesses(autograd.Function):
+        """A sum's gradient, of a loss that is itself a sum over processes, is the sum of the gradients."""
+
+        @staticmethod
+        def forward(context: Any, tensor: Tensor) -> Tensor:
+            total = tensor.clone()
+            distributed.all_reduce(total)
+            return total
+
+        @staticmethod
+        def backward(context: Any, gradient: Tensor) -> Tensor:
+            total = gradient.clone()
+            distributed.all_reduce(total)
+            return total
+
+    return SumOverProcesses.apply(tensor)  # type: ignore[no-any-return]

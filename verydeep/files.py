@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
     """Write a file aside, wait until the disk has it, then give it its name.
 
     Args:
         path: where it is to appear; its folder is made.
         write: is called with the path to write to.
+        keep: a name for the file that was there before, which otherwise is lost.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,6 +28,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         aside.chmod(0o666 & ~_umask())
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
+        if keep and path.exists():
+            path.replace(keep)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

@@ -6,7 +6,8 @@ RUN/
   last.safetensors    the last weights
   journal.jsonl       a line a step and a line an epoch
   split.json          names of the pictures that were held out, where the data came without that part
-  state.pt            what a run needs to go on
+  skipped.jsonl       pictures that could not be read, and why, if there are any
+  state.pt            what a run needs to go on; state.previous.pt is the one before
 """
 
 from __future__ import annotations
@@ -29,17 +30,19 @@ from numpy.typing import NDArray
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.files import write_json, write_whole
-from verydeep.images.color import Preprocessing
+from verydeep.images.color import Preprocessing, PrincipalColors
 
 Tensors = Mapping[str, NDArray[Any]]
 
-WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, STATE = (
+WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, SKIPPED, STATE, PREVIOUS_STATE = (
     "model.safetensors",
     "last.safetensors",
     "config.json",
     "journal.jsonl",
     "split.json",
+    "skipped.jsonl",
     "state.pt",
+    "state.previous.pt",
 )
 
 
@@ -68,13 +71,24 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything about a model but its weights: `config.json`."""
+    """Everything about a model but its weights: `config.json`.
+
+    Attributes:
+        architecture: of the network.
+        preprocessing: what its first layer expects.
+        class_names: in the order of its scores.
+        trained_on: what decides how it is tested.
+        provenance: where it comes from: facts for people, which nothing but `--resume` reads.
+        principal_colors: along which its training shifted colors; None where it did not.
+
+    """
 
     architecture: Architecture
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
     trained_on: TrainedOn
     provenance: dict[str, Any] = field(default_factory=dict)
+    principal_colors: PrincipalColors | None = None
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.architecture.num_classes:
@@ -98,6 +112,7 @@ class ModelConfig:
             if not str(fields["format"]).startswith("verydeep 1"):
                 raise ModelError(f"format {fields['format']!r} is not one that this version reads")
             preprocessing, trained_on = fields["preprocessing"], fields["trained_on"]
+            colors = fields.get("principal_colors")
             return ModelConfig(
                 Architecture(**fields["architecture"]),
                 Preprocessing(
@@ -108,6 +123,12 @@ class ModelConfig:
                 tuple(map(str, fields["class_names"])),
                 TrainedOn(tuple(map(int, trained_on["scale"])), bool(trained_on["mirror"])),  # type: ignore[arg-type]
                 dict(fields.get("provenance", {})),
+                PrincipalColors(
+                    tuple(map(float, colors["eigenvalues"])),  # type: ignore[arg-type]
+                    tuple(tuple(map(float, row)) for row in colors["eigenvectors"]),  # type: ignore[misc]
+                )
+                if colors
+                else None,
             )
         except KeyError as error:
             raise ModelError(f"{where} is not a model's config.json: it lacks {error}") from None

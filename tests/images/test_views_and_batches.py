@@ -24,7 +24,9 @@ UNIFORM = st.floats(0, 1, exclude_max=True)
 
 
 def one_draw(scale: int, across: float, down: float, mirrored: bool = False) -> ViewDraws:
-    return ViewDraws(np.array([scale]), np.array([across]), np.array([down]), np.array([mirrored]))
+    return ViewDraws(
+        np.array([scale]), np.array([across]), np.array([down]), np.array([mirrored]), np.zeros((1, 3))
+    )
 
 
 def places_of(side: int) -> np.ndarray:

@@ -74,10 +74,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(unbroken, tmp_path, stop_af
     run = tmp_path / "run"
     step = Trainer._step
 
-    def interrupt(self, batch, number):
+    def interrupt(self, batch, number, interrupted):
         if number + 1 == stop_after:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, number)
+        return step(self, batch, number, interrupted)
 
     monkeypatch.setattr(Trainer, "_step", interrupt)
     with pytest.raises(InterruptedRunError, match=r"verydeep train digits .* --resume"):

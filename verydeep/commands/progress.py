@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,4 +42,5 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def say(line: str) -> None:
     """Tell a person what is going on."""
-    print(line, file=sys.stderr, flush=True)
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first speaks for all
+        print(line, file=sys.stderr, flush=True)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from verydeep.commands.progress import progress, say
 from verydeep.configurations import Architecture, num_parameters
-from verydeep.errors import DataError, ModelError, PictureError, UsageError, require
+from verydeep.distributed import World, num_restarts, world
+from verydeep.errors import DataError, ModelError, UsageError, require
 from verydeep.files import write_json
-from verydeep.images.color import Preprocessing, measure
+from verydeep.images.color import ColorShift, Preprocessing, Statistics
+from verydeep.images.statistics import measure_pictures
 from verydeep.run_folder import (
     CONFIG,
+    PREVIOUS_STATE,
+    SKIPPED,
     SPLIT,
+    STATE,
     ModelConfig,
     TrainedOn,
     provenance,
@@ -30,6 +35,7 @@ from verydeep.run_folder import (
     refuse_existing,
 )
 from verydeep.training.recipe import Recipe, named
+from verydeep.training.skipped import Skipped
 
 if TYPE_CHECKING:
     from verydeep.images.batches import TrainingBatches
@@ -37,7 +43,6 @@ if TYPE_CHECKING:
     from verydeep.network.vgg import VGG
 
 DEFAULT_RECIPE = "photos"
-MEASURED_SIDE = 256  # JPEGs are decoded no larger than needed to measure their mean
 
 
 @dataclass
@@ -53,14 +58,21 @@ class Train:
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder to make for the model, its journal and its state."""
     recipe: str = DEFAULT_RECIPE
-    """Named recipe to start from: digits, cifar10, photos or paper."""
+    """Named recipe to start from: digits, cifar10, photos, paper, paper_384 or paper_jittered."""
     settings: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
     grow_from: Path | None = None
     """Run folder of a trained net A, whose first four convolutions and FC layers the network starts with."""
+    start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Run folder of an earlier run, all of whose layers the network starts with; fc8 is new where the classes are
+    others. Its configuration, width and preprocessing are kept."""
     resume: FlagCreatePairsOff[bool] = False
     """Go on with an interrupted run, with the settings it was started with."""
     max_unreadable: int = 0
-    """Pictures that may be left out because they cannot be read."""
+    """Pictures that may be left out because they cannot be read; RUN/skipped.jsonl names them."""
+    save_seconds: float = 120.0
+    """The run's state is saved at the end of each epoch, and within it at least so often,"""
+    save_steps: int | None = None
+    """and after as many steps."""
     workers: int | None = None
     """Processes that read pictures; by default none where they fit in memory, else one for each processor."""
     device: str = "auto"
@@ -82,35 +94,67 @@ class Train:
         require("torch", "train", "training")
         from verydeep.training.loop import InterruptedRunError
 
-        if not self.resume:
-            refuse_existing(self.run_folder)
-        recipe = self._recipe()
+        with world() as here:
+            try:
+                self._run(here)
+            except InterruptedRunError as interrupted:
+                if not here.first:
+                    sys.exit(1)
+                again = shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
+                raise InterruptedRunError(f"{interrupted}; go on with: {again}") from None
+
+    def _run(self, here: World) -> None:
+        begun, recipe, held_out_before = here.from_first(self._begin)
         self._check(recipe)
-        data, held_out, batches = self._pictures(recipe)
-        network, config = self._network(recipe, data, batches.pictures)
-        try:
-            self._train(recipe, network, config, batches, held_out)
-        except InterruptedRunError as interrupted:
-            again = shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
-            raise InterruptedRunError(f"{interrupted}; go on with: {again}") from None
+        data = self._open(held_out_before)
+        skipped = Skipped(self.run_folder / SKIPPED, self.max_unreadable)
+        pictures, held_out, lost = self._read(recipe, data, here)
+        tell_unreadable(lost, self.max_unreadable)
+        if not len(held_out):
+            raise DataError(f"not one of the {len(data.held_out)} held-out pictures can be read")
+        say(
+            f"{len(pictures):,} pictures of {len(data.class_names)} classes to train on, "
+            f"{len(held_out):,} held out ({data.split})"
+        )
+        network = self._network(recipe, len(data.class_names))
+        config = here.from_first(lambda: self._config(network, recipe, data, pictures, begun))
+        if here.first:
+            skipped.read()
+            for picture in lost:
+                skipped.add(picture)
+        self._train(
+            recipe, network, config, self._batches(recipe, config, pictures, here), held_out, skipped, here
+        )
 
-    def _check(self, recipe: Recipe) -> None:
-        """Refuse what cannot be before the data is read, which may take long."""
-        from verydeep.engines.torch_engine import choose_device
-        from verydeep.network.initialize import STARTS
-
-        Architecture(recipe.configuration, 2, recipe.width, recipe.image_size, recipe.batch_norm)
-        if recipe.start not in STARTS:
-            raise UsageError(f"no start is called {recipe.start!r}; there are {', '.join(STARTS)}")
-        choose_device(self.device)
-        for name, number in (("workers", self.workers), ("max-unreadable", self.max_unreadable)):
-            if number is not None and number < 0:
-                raise UsageError(f"--{name} is {number}; it has to be 0 or more")
+    def _begin(self) -> tuple[bool, Recipe, frozenset[str]]:
+        """Whether the run has begun before, its recipe, what it held out: the first process finds out for all."""
+        # torchrun starts all processes again when it has lost one, with the same arguments.
+        begun = self.resume or (num_restarts() > 0 and (self.run_folder / CONFIG).is_file())
+        if begun:
+            return True, self._recipe_to_resume(), read_split(self.run_folder)
+        if num_restarts() == 0:
+            refuse_existing(self.run_folder)
+        return False, self._recipe(), frozenset()
 
     def _recipe(self) -> Recipe:
-        """The settings; those of the run itself where it is gone on with."""
-        if not self.resume:
+        """The settings; those that an earlier network decides are its own."""
+        if self.grow_from and self.start_from:
+            raise UsageError("--grow-from and --from exclude each other: a network has one start")
+        if self.settings.freeze != "none" and not (self.grow_from or self.start_from):
+            raise UsageError("--freeze keeps layers as they came: it takes --from or --grow-from")
+        if not self.start_from:
             return self.settings
+        architecture = read_config(self.start_from).architecture
+        kept = {name: getattr(architecture, name) for name in ("configuration", "width", "batch_norm")}
+        for name, value in kept.items():
+            if getattr(self.settings, name) not in (value, getattr(named(self.recipe), name)):
+                raise UsageError(
+                    f"--from {self.start_from} has {name} {value}; it cannot become {getattr(self.settings, name)}"
+                )
+        return replace(self.settings, **kept)
+
+    def _recipe_to_resume(self) -> Recipe:
+        """The run's own settings."""
         recorded = read_config(self.run_folder).provenance.get("recipe")
         if recorded is None:
             raise ModelError(
@@ -129,58 +173,85 @@ class Train:
             )
         return begun
 
-    def _pictures(self, recipe: Recipe) -> tuple[Data, Pictures, TrainingBatches]:
-        """The data, its held-out part rescaled for validation, and the batches to train on."""
-        from verydeep.images.batches import TrainingBatches
-        from verydeep.images.pictures import keep_in_memory
-        from verydeep.images.sources import open_data
+    def _check(self, recipe: Recipe) -> None:
+        """Refuse what cannot be before the data is read, which may take long."""
+        from verydeep.engines.torch_engine import choose_device
         from verydeep.images.views import TrainingView
+        from verydeep.network.initialize import STARTS
 
-        view = TrainingView(recipe.scale, recipe.image_size, recipe.mirror)
-        data = open_data(self.data, held_out=read_split(self.run_folder) if self.resume else frozenset())
+        Architecture(recipe.configuration, 2, recipe.width, recipe.image_size, recipe.batch_norm)
+        TrainingView(recipe.scale, recipe.image_size)
+        if recipe.start not in STARTS:
+            raise UsageError(f"no start is called {recipe.start!r}; there are {', '.join(STARTS)}")
+        choose_device(self.device)
+        for name, number in (("workers", self.workers), ("max-unreadable", self.max_unreadable)):
+            if number is not None and number < 0:
+                raise UsageError(f"--{name} is {number}; it has to be 0 or more")
+        if self.save_seconds <= 0 or (self.save_steps is not None and self.save_steps < 1):
+            raise UsageError("--save-seconds and --save-steps have to be more than 0")
+
+    def _open(self, held_out: frozenset[str]) -> Data:
+        from verydeep.images.sources import open_data
+
+        data = open_data(self.data, held_out=held_out)
         if len(data.class_names) < 2:
             raise DataError(
                 f"{self.data} has the one class {data.class_names[0]!r}; telling classes apart takes two or more"
             )
+        return data
+
+    def _read(self, recipe: Recipe, data: Data, here: World) -> tuple[Pictures, Pictures, list[Unreadable]]:
+        """Both parts, in memory where they fit, at the scale they are shown at; and what cannot be read."""
+        from verydeep.images.pictures import KEEP_BYTES, keep_in_memory
+
+        least, greatest = recipe.scale
+        limit = KEEP_BYTES // here.local_size
+        test_scale = TrainedOn(recipe.scale).test_scale
         with progress("reading", len(data.train) + len(data.held_out)) as advance:
-            test_scale = TrainedOn(recipe.scale).test_scale
-            pictures, lost = keep_in_memory(data.train, view.fixed_scale, advance=advance)
-            held_out, lost_too = keep_in_memory(data.held_out, test_scale, advance=advance)
-        tell_unreadable(lost + lost_too, self.max_unreadable)
-        if not len(held_out):
-            raise DataError(f"not one of the {len(data.held_out)} held-out pictures can be read")
-        say(
-            f"{len(pictures):,} pictures of {len(data.class_names)} classes to train on, "
-            f"{len(held_out):,} held out ({data.split})"
-        )
-        return data, held_out, TrainingBatches(pictures, view, recipe.batch_size, recipe.seed)
+            pictures, lost = keep_in_memory(data.train, least if least == greatest else None, limit, advance)
+            held_out, lost_too = keep_in_memory(data.held_out, test_scale, limit, advance)
+        return pictures, held_out, lost + lost_too
 
-    def _network(self, recipe: Recipe, data: Data, pictures: Pictures) -> tuple[VGG, ModelConfig]:
-        """The network at its start, and what will stand beside its weights."""
-        import torch
+    def _batches(self, recipe: Recipe, config: ModelConfig, pictures: Pictures, here: World) -> TrainingBatches:
+        from verydeep.images.batches import TrainingBatches
+        from verydeep.images.views import TrainingView
 
-        from verydeep.network.initialize import grow, initialize
+        colors = config.principal_colors
+        shift = ColorShift(colors, recipe.color_shift, recipe.color_shift_form) if colors else None
+        view = TrainingView(recipe.scale, recipe.image_size, recipe.mirror, shift)
+        return TrainingBatches(pictures, view, recipe.batch_size, recipe.seed, (here.rank, here.size))
+
+    def _network(self, recipe: Recipe, num_classes: int) -> VGG:
+        """The network, as the recipe's start draws it."""
+        from verydeep.network.initialize import initialize
         from verydeep.network.vgg import VGG
 
         architecture = Architecture(
-            recipe.configuration, len(data.class_names), recipe.width, recipe.image_size, recipe.batch_norm
+            recipe.configuration, num_classes, recipe.width, recipe.image_size, recipe.batch_norm
         )
         network = VGG(architecture, dropout=recipe.dropout)
         initialize(network, recipe.start, recipe.seed)
-        if self.resume:
-            return network, read_config(self.run_folder)
-        if self.grow_from:
-            shallow, tensors = read_model(self.grow_from)
-            weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
-            grown = grow(network, shallow.architecture, weights)
-            preprocessing = shallow.preprocessing
-            say(f"{', '.join(grown)} come from {self.grow_from}, the other layers from the start {recipe.start}")
-        else:
-            grown = ()
-            preprocessing = measure_preprocessing(pictures, recipe.start)
+        return network
+
+    def _config(self, network: VGG, recipe: Recipe, data: Data, pictures: Pictures, begun: bool) -> ModelConfig:
+        """What stands beside the weights, on disk from now on; a new run's network gets what is not drawn."""
+        import torch
+
+        if begun:
+            config = read_config(self.run_folder)
+            if (self.run_folder / STATE).is_file() or (self.run_folder / PREVIOUS_STATE).is_file():
+                return config
+            # It was ended before it saved anything: it begins again, from the same start.
+            self.grow_from, self.start_from = (
+                Path(config.provenance[name]) if name in config.provenance else None
+                for name in ("grown_from", "started_from")
+            )
+        preprocessing, facts = self._earlier(network, recipe, data)
+        if preprocessing is None or recipe.color_shift:
+            statistics = measure_pictures(pictures)
         config = ModelConfig(
-            architecture,
-            preprocessing,
+            network.architecture,
+            preprocessing or preprocessing_for(recipe.start, statistics),
             data.class_names,
             TrainedOn(recipe.scale, recipe.mirror),
             provenance(
@@ -193,14 +264,37 @@ class Train:
                     "num_unreadable": len(data.train) - len(pictures),
                     "split": data.split,
                 },
-                grown_from=str(self.grow_from) if self.grow_from else None,
-                grown_layers=grown,
+                **facts,
                 threads=torch.get_num_threads(),
             ),
+            statistics.principal_colors if recipe.color_shift else None,
         )
-        write_json(self.run_folder / SPLIT, {"split": data.split, "held_out": data.held_out.names})
+        write_json(self.run_folder / SPLIT, {"split": data.split, "held_out": list(data.held_out.names)})
         write_json(self.run_folder / CONFIG, config.to_json())
-        return network, config
+        return config
+
+    def _earlier(self, network: VGG, recipe: Recipe, data: Data) -> tuple[Preprocessing | None, dict[str, Any]]:
+        """Put an earlier network's tensors into this one; give its preprocessing, and what to remember of it."""
+        import torch
+
+        from verydeep.network.initialize import grow, start_from
+
+        path = self.grow_from or self.start_from
+        if path is None:
+            return None, {}
+        earlier, tensors = read_model(path)
+        weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+        if self.grow_from:
+            grown = grow(network, earlier.architecture, weights)
+            say(f"{', '.join(grown)} come from {path}, the other layers from the start {recipe.start}")
+            return earlier.preprocessing, {"grown_from": str(path), "grown_layers": grown}
+        new = start_from(network, data.class_names, earlier.architecture, earlier.class_names, weights)
+        say(
+            f"all layers come from {path}"
+            + (f" but {', '.join(new)}, which have the start {recipe.start}" if new else "")
+            + (f"; up to {recipe.freeze} they stay as they are" if recipe.freeze != "none" else "")
+        )
+        return earlier.preprocessing, {"started_from": str(path), "new_layers": new}
 
     def _train(
         self,
@@ -209,11 +303,14 @@ class Train:
         config: ModelConfig,
         batches: TrainingBatches,
         held_out: Pictures,
+        skipped: Skipped,
+        here: World,
     ) -> None:
         from verydeep.engines.torch_engine import TorchScorer, choose_device
         from verydeep.evaluation.error_rates import error_rates
-        from verydeep.evaluation.evaluate import Member, evaluate
+        from verydeep.evaluation.evaluate import BATCH_SIZE, Member
         from verydeep.evaluation.protocols import Dense
+        from verydeep.evaluation.shared import evaluate_shared
         from verydeep.training.loop import Trainer, uses_bfloat16
 
         device = choose_device(self.device)
@@ -222,11 +319,12 @@ class Train:
         members = [Member(TorchScorer(network, config, device, precision), (protocol,))]
 
         def validate() -> float:
-            return error_rates(evaluate(members, held_out), held_out.labels).top1_error
+            posteriors = evaluate_shared(members, held_out, here, None, batch_size=BATCH_SIZE)
+            return here.from_first(lambda: error_rates(posteriors, held_out.labels).top1_error)
 
         say(
             f"configuration {recipe.configuration}, {num_parameters(config.architecture):,} parameters, "
-            f"on {device} in {precision}"
+            f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
         )
         trainer = Trainer(
             network,
@@ -236,39 +334,34 @@ class Train:
             config,
             self.run_folder,
             device,
-            num_workers=self.workers,
-            max_unreadable=self.max_unreadable,
+            skipped,
+            here,
+            config.provenance.get("new_layers") or None,
+            self.workers,
+            self.save_seconds,
+            self.save_steps,
         )
-        best = trainer.train(resume=self.resume)
-        if trainer.unreadable:
-            count = len(trainer.unreadable)
-            say(f"{count} picture{'s were' if count > 1 else ' was'} left out: they cannot be read")
+        best = trainer.train()
+        if not here.first:
+            return
+        if len(skipped):
+            say(
+                f"left out, because {'they' if len(skipped) > 1 else 'it'} cannot be read: {len(skipped)} "
+                f"picture{'s' * (len(skipped) > 1)}, named in {skipped.path}"
+            )
         print(f"{self.run_folder}: least validation error {best:.2f} % (top-1, Q = {protocol.scales[0]})")
 
 
-def measure_preprocessing(pictures: Pictures, start: str, most: int = 20_000) -> Preprocessing:
-    """Measure the mean RGB of a training set, and its deviation where the start wants inputs of unit variance.
+def preprocessing_for(start: str, statistics: Statistics) -> Preprocessing:
+    """Subtract the training set's mean, and divide by its deviation where the start wants inputs of unit variance.
 
     Args:
-        pictures: the training set; of more than `most`, as many, evenly spaced, are measured.
         start: `normal` starts want levels of 0 to 255 less the mean, as in the paper.
-        most: the number of pictures beyond which the mean no longer moves.
+        statistics: of the training set.
 
     """
-    step = -(-len(pictures) // most)
-    numbers = range(0, len(pictures), step)
-
-    def readable() -> Iterator[NDArray[np.uint8]]:
-        for number in numbers:
-            try:
-                yield np.asarray(pictures.source.read(number, MEASURED_SIDE))
-            except PictureError:
-                continue  # training names it when its turn comes
-
-    mean, deviation = measure(readable())
-    if start.startswith("normal"):
-        deviation = np.ones(3)
-    red, green, blue = (float(number) for number in mean.round(3))
+    deviation = np.ones(3) if start.startswith("normal") else statistics.deviation
+    red, green, blue = (float(number) for number in statistics.mean.round(3))
     across = tuple(float(number) for number in np.maximum(deviation, 1.0).round(3))
     return Preprocessing((red, green, blue), (across[0], across[1], across[2]))
 

@@ -21,7 +21,7 @@ def evaluate_shared(
     parts: Parts | None,
     *,
     batch_size: int,
-    advance: Callable[[int], None],
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Posteriors:
     """Posteriors of each picture, as `evaluate`; whole on the first process, as far as done here on the others.
 

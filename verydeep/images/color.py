@@ -1,6 +1,7 @@
-"""Mean RGB and its like: what is done to pixels before the network, and its measurement on a training set.
+"""Mean RGB and the principal colors: what is done to pixels before the network, and its measurement.
 
 Section 2.1: the mean RGB value of the training set is subtracted from pixels of 0 to 255, and nothing else.
+Section 3.1: training shifts the color of each picture at random, as Krizhevsky et al. (NIPS 2012) did.
 """
 
 from __future__ import annotations
@@ -40,29 +41,106 @@ class Preprocessing:
             raise ModelError(f"preprocessing has channel order {self.channels!r}; it is RGB or BGR")
 
 
-def measure(pictures: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of R, G and B over all pixels, each picture weighing the same.
+@dataclass(frozen=True)
+class PrincipalColors:
+    """Directions in which a training set's colors vary, and how much; kept with a model trained with them.
+
+    Attributes:
+        eigenvalues: of the covariance of R, G and B, for levels of 0 to 1, the greatest first.
+        eigenvectors: the directions, a row each, of unit length.
+
+    """
+
+    eigenvalues: tuple[float, float, float]
+    eigenvectors: tuple[tuple[float, float, float], ...]
+
+    def __post_init__(self) -> None:
+        directions = np.asarray(self.eigenvectors, dtype=np.float64)
+        if len(self.eigenvalues) != 3 or directions.shape != (3, 3):
+            raise ModelError("principal colors are three eigenvalues and three eigenvectors of R, G and B")
+        if (
+            not np.isfinite(self.eigenvalues).all()
+            or min(self.eigenvalues) < 0
+            or not np.isfinite(directions).all()
+        ):
+            raise ModelError("principal colors want finite eigenvalues of 0 or more, and finite eigenvectors")
+
+
+@dataclass(frozen=True)
+class ColorShift:
+    """The random shift of a picture's color: sum over i of `a_i * l_i * p_i`, the same for all its pixels.
+
+    Attributes:
+        colors: `p` and `l`: eigenvectors and eigenvalues.
+        deviation: of the `a_i`, which are normal with mean 0.
+        form: `eigenvalue`, as in the papers, or `root`: by the root of the eigenvalue, in which a shift is in
+            proportion to how much the colors vary.
+
+    """
+
+    colors: PrincipalColors
+    deviation: float = 0.1
+    form: str = "eigenvalue"
+
+    def shifts(self, normals: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Turn standard normal numbers of shape (pictures, 3) into shifts of R, G and B, in levels of 0 to 255."""
+        lengths = np.asarray(self.colors.eigenvalues)
+        if self.form == "root":
+            lengths = np.sqrt(lengths)
+        shifts = (normals * (self.deviation * lengths)) @ np.asarray(self.colors.eigenvectors)
+        levels: NDArray[np.float32] = (255 * shifts).astype(np.float32)
+        return levels
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the pixels of some pictures are like, each picture weighing the same, in levels of 0 to 255.
+
+    Attributes:
+        mean: of R, G and B.
+        covariance: of R, G and B, of shape (3, 3).
+
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviation of R, G and B."""
+        return np.sqrt(self.covariance.diagonal())
+
+    @property
+    def principal_colors(self) -> PrincipalColors:
+        """Eigenvectors of the covariance, each with its greatest component positive: so they are repeatable."""
+        values, columns = np.linalg.eigh(self.covariance / 255**2)
+        rows = columns.T[::-1]
+        rows = rows * np.sign(rows[range(3), np.abs(rows).argmax(1)])[:, None]
+        red, green, blue = (float(value) for value in np.maximum(values[::-1], 0))
+        first, second, third = ((float(row[0]), float(row[1]), float(row[2])) for row in rows)
+        return PrincipalColors((red, green, blue), (first, second, third))
+
+
+def measure(pictures: Iterable[NDArray[np.uint8]]) -> Statistics:
+    """Mean and covariance of R, G and B over all pixels, each picture weighing the same.
 
     Args:
         pictures: each of shape (height, width, 3). One pass; only sums are kept.
-
-    Returns:
-        Mean and standard deviation, of shape (3,), in levels of 0 to 255.
 
     Raises:
         DataError: there are no pictures.
 
     """
-    count, total, squares = 0, np.zeros(3), np.zeros(3)
+    count, total, products = 0, np.zeros(3), np.zeros((3, 3))
     for picture in pictures:
-        levels = np.arange(256.0)
-        for channel in range(3):
-            # A histogram first: exact, and faster than converting every pixel to floating point.
-            share = np.bincount(picture[..., channel].ravel(), minlength=256) / picture[..., channel].size
-            total[channel] += share @ levels
-            squares[channel] += share @ levels**2
+        levels = picture.reshape(-1, 3).astype(np.float64)
+        total += levels.mean(0)
+        products += levels.T @ levels / len(levels)
         count += 1
     if count == 0:
         raise DataError("there is no picture to measure the mean RGB of; not one could be read")
     mean = total / count
-    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
+    covariance = products / count - np.outer(mean, mean)
+    # A difference of large numbers: of a set of one color it may come out a hair below zero.
+    np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0))
+    return Statistics(mean, covariance)

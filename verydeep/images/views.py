@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep.errors import PictureError, UsageError
+from verydeep.images.color import ColorShift
 from verydeep.images.decode import MAX_PIXELS
 from verydeep.images.geometry import box_in_original, random_offset, rescaled_size
 
@@ -42,6 +43,7 @@ class ViewDraws:
     across: NDArray[np.float64]  # in [0, 1): where the crop lies
     down: NDArray[np.float64]
     mirrored: NDArray[np.bool_]
+    color: NDArray[np.float64]  # (count, 3), standard normal: the shift along each principal color
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class TrainingView:
         scale: the least and the greatest S; S is drawn for each picture each time where they differ.
         window: side of the crop: the network's `image_size`.
         mirror: whether half of the views are mirrored.
+        color_shift: of each view at random; None leaves colors as they are.
 
     Raises:
         UsageError: the smallest S does not hold a window.
@@ -61,6 +64,7 @@ class TrainingView:
     scale: tuple[int, int]
     window: int
     mirror: bool = True
+    color_shift: ColorShift | None = None
 
     def __post_init__(self) -> None:
         if not self.window <= self.scale[0] <= self.scale[1]:
@@ -82,6 +86,7 @@ class TrainingView:
             random.random(count),
             random.random(count),
             (random.random(count) < 0.5) & self.mirror,
+            random.standard_normal((count, 3)),
         )
 
     def make(self, picture: Image.Image | Pixels, draws: ViewDraws, number: int) -> Pixels:

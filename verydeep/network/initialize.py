@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Literal, get_args
 
@@ -92,3 +92,77 @@ def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> 
                 raise ModelError(f"net A's weights lack {name}")
             mine[name].copy_(tensors[name])
     return GROWN_LAYERS
+
+
+FC_LAYERS = ("fc6", "fc7", "fc8")
+
+
+@torch.no_grad()
+def start_from(
+    network: VGG,
+    class_names: Sequence[str],
+    earlier: Architecture,
+    earlier_class_names: Sequence[str],
+    tensors: Mapping[str, Tensor],
+) -> tuple[str, ...]:
+    """Copy an earlier network into one of the same configuration and width.
+
+    All of it, if the classes are the same; fc8's rows follow the names. With other classes fc8 stays as drawn, and
+    with a window of another size, which fc6 is made for, all three FC layers do.
+
+    Args:
+        network: already initialized.
+        class_names: its classes.
+        earlier: the architecture that the tensors are of.
+        earlier_class_names: and its classes.
+        tensors: the earlier network's state dict.
+
+    Returns:
+        The layers that stayed as drawn.
+
+    Raises:
+        UsageError: the earlier network differs in configuration, width or normalisation.
+
+    """
+    for field in ("configuration", "width", "batch_norm"):
+        old, new = getattr(earlier, field), getattr(network.architecture, field)
+        if old != new:
+            raise UsageError(f"the earlier network has {field} {old}, the new one {new}; they have to be the same")
+    tensors = dict(tensors)
+    new_layers: tuple[str, ...] = ()
+    if earlier.image_size != network.architecture.image_size:
+        new_layers = FC_LAYERS
+    elif set(class_names) != set(earlier_class_names):
+        new_layers = ("fc8",)
+    else:
+        order = [list(earlier_class_names).index(name) for name in class_names]
+        tensors |= {name: tensors[name][order] for name in ("fc8.weight", "fc8.bias")}
+    for name, tensor in network.state_dict().items():
+        if name.partition(".")[0] not in new_layers:
+            tensor.copy_(tensors[name])
+    return new_layers
+
+
+def freeze(network: VGG, last: str) -> tuple[str, ...]:
+    """Keep a layer and all below it from being trained; their normalisation keeps its statistics.
+
+    Args:
+        network: whose parameters no longer ask for gradients.
+        last: the name of a convolution or FC layer.
+
+    Returns:
+        The modules that are frozen.
+
+    Raises:
+        UsageError: there is no such layer, or nothing would be left to train.
+
+    """
+    names = [layer.name for layer in network.architecture.layers if not isinstance(layer, Pooling)]
+    if last not in names[:-1]:
+        raise UsageError(f"no layer to freeze up to is called {last!r}; there are {', '.join(names[:-1])}")
+    layers = names[: names.index(last) + 1]
+    modules = [name for layer in layers for name in (layer, layer.replace("conv", "bn")) if hasattr(network, name)]
+    frozen = tuple(dict.fromkeys(modules))
+    for name in frozen:
+        network.get_submodule(name).requires_grad_(False)
+    return frozen

@@ -27,9 +27,18 @@ class Preprocess(nn.Module):
         self.mean: Tensor
         self.deviation: Tensor
 
-    def forward(self, pixels: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 height width"]:
-        """Preprocess a batch. The result lies in memory channels last, as the pixels do."""
-        x = (pixels.float() - self.mean) / self.deviation
+    def forward(
+        self, pixels: UInt8[Tensor, "batch height width 3"], color_shifts: Float[Tensor, "batch 3"] | None = None
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Preprocess a batch. The result lies in memory channels last, as the pixels do.
+
+        Args:
+            pixels: R, G and B.
+            color_shifts: to be added to R, G and B of all pixels of a picture, in levels of 0 to 255.
+
+        """
+        mean = self.mean if color_shifts is None else self.mean - color_shifts[:, None, None, :]
+        x = (pixels.float() - mean) / self.deviation
         if self.flip:
             x = x.flip(-1)
         return x.permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ from verydeep.configurations import (
     FullyConnected,
     Pooling,
 )
+from verydeep.network.together import BatchNorm, Dropout
 
 
 class VGG(nn.Module):
@@ -44,8 +45,8 @@ class VGG(nn.Module):
             )
             self.add_module(layer.name, module)
             if isinstance(layer, Convolution) and layer.batch_norm:
-                self.add_module(f"bn{layer.place}", nn.BatchNorm2d(layer.out_channels))
-        self.dropout = nn.Dropout(dropout)
+                self.add_module(f"bn{layer.place}", BatchNorm(layer.out_channels))
+        self.dropout = Dropout(dropout)
 
     def score_map(
         self, pictures: Float[Tensor, "batch 3 height width"]

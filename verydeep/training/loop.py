@@ -6,34 +6,46 @@ The loop is handed a function that validates; it knows nothing of how testing is
 from __future__ import annotations
 
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
+import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
+from verydeep.distributed import World
 from verydeep.errors import TrainingError
 from verydeep.images.batches import Batch, TrainingBatches, feed
+from verydeep.network.initialize import freeze
 from verydeep.network.preprocess import Preprocess
+from verydeep.network.together import work_together
 from verydeep.network.vgg import VGG
-from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, STATE, ModelConfig, write_model, write_weights
+from verydeep.run_folder import (
+    JOURNAL,
+    LAST_WEIGHTS,
+    PREVIOUS_STATE,
+    STATE,
+    ModelConfig,
+    write_model,
+    write_weights,
+)
 from verydeep.training.journal import EpochRecord, Journal, StepRecord
 from verydeep.training.optimizer import Schedule, make_optimizer
 from verydeep.training.recipe import Recipe
-from verydeep.training.state import (
-    TrainingState,
-    random_state,
-    read_state,
-    restore,
-    restore_random_state,
-    write_state,
-)
+from verydeep.training.skipped import Skipped
+from verydeep.training.state import TrainingState, Writer, copied, read_state, restore, write_state
+
+DROPOUT = 2  # stream of random numbers; the pictures' order and views are 0 and 1
 
 
 class InterruptedRunError(TrainingError):
@@ -44,17 +56,22 @@ class InterruptedRunError(TrainingError):
 class Trainer:
     """One run: a network, what it is shown, and the folder that keeps it.
 
+    Under torchrun each process has its share of each batch, and all have the same weights.
+
     Attributes:
         network: initialized, on the CPU.
         recipe: how it is trained.
-        batches: what it is shown.
-        validate: gives the top-1 error of the network on the validation set, in %.
+        batches: what it is shown here.
+        validate: gives the top-1 error of the network on the validation set, in %, the same on every process.
         config: written beside the weights.
-        run: the run folder.
+        run: the run folder; the first process alone writes to it.
         device: where to train.
+        world: the processes that train together.
+        new_layers: in fine-tuning, the layers that start anew; None for all.
         num_workers: processes that make batches; None chooses.
-        max_unreadable: pictures that may be left out because they cannot be read.
-        seconds_between_saves: a state is saved at the end of each epoch and at least so often within it.
+        skipped: the pictures that cannot be read.
+        save_seconds: a state is saved at the end of each epoch and at least so often within it,
+        save_steps: and after as many steps, if it is given.
 
     """
 
@@ -65,9 +82,12 @@ class Trainer:
     config: ModelConfig
     run: Path
     device: torch.device
+    skipped: Skipped
+    world: World = field(default_factory=World)
+    new_layers: Collection[str] | None = None
     num_workers: int | None = None
-    max_unreadable: int = 0
-    seconds_between_saves: float = 120.0
+    save_seconds: float = 120.0
+    save_steps: int | None = None
 
     def __post_init__(self) -> None:
         preprocessing = self.config.preprocessing
@@ -75,7 +95,8 @@ class Trainer:
         self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
             self.device
         )
-        self.optimizer = make_optimizer(self.network, self.recipe)
+        self.frozen = freeze(self.network, self.recipe.freeze) if self.recipe.freeze != "none" else ()
+        self.optimizer = make_optimizer(self.network, self.recipe, self.new_layers)
         # A set smaller than a batch gives smaller batches, whose gradients are noisier: the rate falls with them,
         # by the linear rule of Goyal et al., arXiv 1706.02677. At the recipe's own batch nothing changes.
         share = self.batches.batch_size / self.recipe.batch_size
@@ -83,24 +104,32 @@ class Trainer:
         self.schedule = Schedule(scaled, self.batches.steps_per_epoch)
         self.bfloat16 = uses_bfloat16(self.recipe.precision, self.device)
         self.facts = {"recipe": _plain(asdict(self.recipe)), "data": self.batches.pictures.fingerprint}
-        self.unreadable: dict[str, str] = {}
+        self.machine = {"processes": self.world.size, "threads": torch.get_num_threads()}
+        self.model: nn.Module = self.network
+        self.writer = Writer()
 
-    def train(self, *, resume: bool = False) -> float:
-        """Train from the start, or go on from the saved state; return the least validation error in %.
+    def train(self) -> float:
+        """Train from the start, or from the saved state where there is one; give the least validation error in %.
 
         Raises:
-            TrainingError: the loss is not finite, or more pictures than allowed cannot be read.
+            TrainingError: the loss is not finite, more pictures than allowed cannot be read, or the run cannot be
+                saved.
             InterruptedRunError: Ctrl-C or SIGTERM; the run can be resumed.
 
         """
-        torch.manual_seed(self.recipe.seed)
-        first = self._resume() if resume else 0
+        saved = any((self.run / name).is_file() for name in (STATE, PREVIOUS_STATE))
+        first = self._resume() if self.world.from_first(lambda: saved) else 0
+        self._join()
         per_epoch = self.batches.steps_per_epoch
-        journal = Journal(self.run / JOURNAL, first, self.recipe.epochs, per_epoch, self.batches.batch_size)
-        with journal, _interrupts() as interrupted:
+        with ExitStack() as stack:
+            interrupted = stack.enter_context(_interrupts())
+            journal = self._journal(first)
+            if journal:
+                stack.enter_context(journal)
+            stack.enter_context(self.writer)
             for epoch in range(first // per_epoch, self.recipe.epochs):
                 if self.schedule.finished:
-                    journal.say("the validation error has stopped improving at the lowest rate: done")
+                    say(journal, "the validation error has stopped improving at the lowest rate: done")
                     break
                 self._epoch(epoch, max(first, epoch * per_epoch), journal, interrupted)
         return self.schedule.best_error
@@ -109,112 +138,219 @@ class Trainer:
     def _last_step(self) -> int:
         return self.recipe.epochs * self.batches.steps_per_epoch
 
-    def _epoch(self, epoch: int, first: int, journal: Journal, interrupted: Callable[[], bool]) -> None:
+    def _journal(self, first: int) -> Journal | None:
+        """The first process's; the others have none."""
+        if not self.world.first:
+            return None
+        per_epoch = self.batches.steps_per_epoch
+        return Journal(self.run / JOURNAL, first, self.recipe.epochs, per_epoch, self.batches.batch_size)
+
+    def _join(self) -> None:
+        """Make the processes' steps one: gradients, dropout and normalisation are those of the whole batch."""
+        if self.world.size == 1:
+            return
+        work_together(self.network, self.batches.places.start, self.batches.batch_size, self.world.sum)
+        # It gives all processes the first one's weights, and averages gradients while others are being computed.
+        self.model = DistributedDataParallel(self.network, broadcast_buffers=False, gradient_as_bucket_view=True)
+        if self.recipe.gradients == "bfloat16":
+            self.model.register_comm_hook(None, bf16_compress_hook)
+
+    def _epoch(self, epoch: int, first: int, journal: Journal | None, interrupted: Callable[[], bool]) -> None:
         last = (epoch + 1) * self.batches.steps_per_epoch
-        batches = feed(self.batches, first, last, self.num_workers)
+        batches = feed(self.batches, first, last, self.num_workers, partial(say, journal))
         records: list[StepRecord] = []
-        self.network.train()
+        self._learn()
         saved = clock = time.perf_counter()
         for step, batch in enumerate(batches, first):
             wait = time.perf_counter() - clock
-            self._note_unreadable(batch, step, journal)
-            loss, error, rate = self._step(batch, step)
+            outcome = self._step(batch, step, interrupted())
             now = time.perf_counter()
-            records.append(StepRecord(step, epoch, loss, error, rate, now - clock, wait))
-            journal.step(records[-1])
-            if step + 1 < last and (interrupted() or now - saved > self.seconds_between_saves):
+            records.append(StepRecord(step, epoch, outcome.loss, outcome.error, outcome.rate, now - clock, wait))
+            if journal:
+                journal.step(records[-1])
+            if outcome.num_unreadable:
+                self._skip(batch, step, journal)
+            if step + 1 < last and (outcome.interrupted or self._save_is_due(step + 1, now - saved)):
                 self._save(step + 1)
                 saved = time.perf_counter()
-                if interrupted():
-                    raise InterruptedRunError(f"stopped after step {step + 1} of {self._last_step} and saved")
+                self._end_if(outcome.interrupted, step + 1)
             clock = time.perf_counter()
         self._finish_epoch(epoch, last, records, journal)
-        if interrupted() and last < self._last_step:
-            raise InterruptedRunError(f"stopped after step {last} of {self._last_step} and saved")
+        if last < self._last_step:
+            self._end_if(self._any(interrupted()), last)
 
-    def _step(self, batch: Batch, step: int) -> tuple[float, float, float]:
-        """One step of stochastic gradient descent; give its loss, its error in % and its rate."""
+    def _learn(self) -> None:
+        """Turn to training; what is frozen stays in evaluation mode."""
+        self.network.train()
+        for name in self.frozen:
+            self.network.get_submodule(name).eval()
+
+    def _step(self, batch: Batch, step: int, interrupted: bool = False) -> Outcome:
+        """One step of stochastic gradient descent."""
         rate = self.schedule.rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
+        torch.manual_seed(_seed_of(self.recipe.seed, step))  # of dropout
         pixels = torch.from_numpy(batch.pixels).to(self.device, non_blocking=True)
         labels = torch.from_numpy(batch.labels).to(self.device, non_blocking=True)
+        shifts = batch.color_shifts
+        colors = None if shifts is None else torch.from_numpy(shifts).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            scores = self.network(self.preprocess(pixels))
-            loss = F.cross_entropy(scores.float(), labels)
+            scores = self.model(self.preprocess(pixels, colors))
+            losses = F.cross_entropy(scores.float(), labels, reduction="sum")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        loss_value = float(loss.detach())
-        if not torch.isfinite(loss):
+        # The mean over the batch: processes' gradients are averaged, so that each counts its part `size` times.
+        (losses * (self.world.size / self.batches.batch_size)).backward()  # type: ignore[no-untyped-call]
+        here = losses.new_tensor([interrupted, len(batch.unreadable)])
+        wrong = (scores.argmax(1) != labels).sum()
+        facts = torch.cat([losses.detach()[None], wrong[None], here])
+        total_loss, num_wrong, num_interrupted, num_unreadable = self.world.sum(facts).tolist()
+        batch_size = self.batches.batch_size
+        outcome = Outcome(
+            total_loss / batch_size, 100 * num_wrong / batch_size, rate, num_interrupted > 0, int(num_unreadable)
+        )
+        if not isfinite(outcome.loss):
             # The weights are still those of the step before: nothing has been spoilt.
             raise TrainingError(
-                f"the loss is {loss_value} at step {step} (epoch {step // self.batches.steps_per_epoch + 1}, "
-                f"rate {rate:g}, batch of {len(batch.labels)}): try a lower --learning-rate, --start he, "
+                f"the loss is {outcome.loss} at step {step} (epoch {step // self.batches.steps_per_epoch + 1}, "
+                f"rate {rate:g}, batch of {self.batches.batch_size}): try a lower --learning-rate, --start he, "
                 "or growing from net A"
             )
         self.optimizer.step()
-        error = float((scores.argmax(1) != labels).float().mean()) * 100
-        return loss_value, error, rate
+        return outcome
 
-    def _finish_epoch(self, epoch: int, next_step: int, records: list[StepRecord], journal: Journal) -> None:
+    def _finish_epoch(
+        self, epoch: int, next_step: int, records: list[StepRecord], journal: Journal | None
+    ) -> None:
         """Validate, keep the weights, save the state."""
         self.network.eval()
         error = self.validate()
         better = self.schedule.after_epoch(error)
-        weights = self._weights()
-        if better:
-            write_model(self.run, self.config, weights)
-        write_weights(self.run / LAST_WEIGHTS, weights)
         seconds = sum(record.seconds for record in records)
         count = len(records)
-        journal.epoch(
-            EpochRecord(
-                next_step,
-                epoch,
-                sum(record.loss for record in records) / count,
-                sum(record.error for record in records) / count,
-                error,
-                better,
-                count * self.batches.batch_size / seconds,
-            )
-        )
-        self._save(next_step)
-
-    def _note_unreadable(self, batch: Batch, step: int, journal: Journal) -> None:
-        for picture in batch.unreadable:
-            if picture.name in self.unreadable:
-                continue
-            self.unreadable[picture.name] = picture.reason
-            journal.note(step=step, unreadable=picture.name, reason=picture.reason)
-            if len(self.unreadable) > self.max_unreadable:
-                raise TrainingError(
-                    f"{picture.reason}; remove it, or allow as many to be left out by --max-unreadable"
+        if journal:
+            journal.epoch(
+                EpochRecord(
+                    next_step,
+                    epoch,
+                    sum(record.loss for record in records) / count,
+                    sum(record.error for record in records) / count,
+                    error,
+                    better,
+                    count * self.batches.batch_size / seconds,
                 )
+            )
+        self._save(next_step, best=better, epoch_ends=True)
 
-    def _weights(self) -> dict[str, NDArray[Any]]:
-        return {
-            name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self.network.state_dict().items()
-        }
+    def _save_is_due(self, next_step: int, seconds: float) -> bool:
+        """Whether to save within an epoch; not while the save before is still being written."""
+        by_steps = self.save_steps is not None and next_step % self.save_steps == 0
+        return (by_steps or seconds > self.save_seconds) and not self.writer.busy
 
-    def _save(self, next_step: int) -> None:
-        write_state(
-            self.run / STATE,
-            TrainingState(
-                next_step,
-                self.facts,
-                self.network.state_dict(),
-                self.optimizer.state_dict(),
-                self.schedule.state(),
-                random_state(self.device),
-            ),
+    def _save(self, next_step: int, *, best: bool = False, epoch_ends: bool = False) -> None:
+        """Copy the state, and let it be written while training goes on."""
+        if not self.world.first:
+            return
+        state = TrainingState(
+            next_step,
+            self.facts,
+            copied(self.network.state_dict()),
+            copied(self.optimizer.state_dict()),
+            self.schedule.state(),
+            self.machine,
         )
+        self.writer.write(partial(self._write, state, best, epoch_ends))
+
+    def _write(self, state: TrainingState, best: bool, epoch_ends: bool) -> None:
+        weights = {name: tensor.contiguous().numpy() for name, tensor in state.network.items()}
+        if best:
+            write_model(self.run, self.config, weights)
+        if epoch_ends:
+            write_weights(self.run / LAST_WEIGHTS, weights)
+        # Last: a run that is killed before it writes the same weights again.
+        write_state(self.run, state)
 
     def _resume(self) -> int:
-        state = read_state(self.run / STATE, self.facts)
-        restore(self.network, self.optimizer, state)
-        self.schedule.restore(state.schedule)
-        restore_random_state(state.random, self.device)
-        return state.step
+        """Go on from the first process's state; give the next step."""
+        state = read_state(self.run, self.facts, _to_standard_error) if self.world.first else None
+        if state:
+            restore(self.network, self.optimizer, state)
+            if state.machine != self.machine:
+                _to_standard_error(
+                    f"going on with {_told(self.machine)} what was begun with {_told(state.machine)}: the same "
+                    "steps, but no longer to the last bit"
+                )
+        facts = (state.step, state.schedule) if state else None
+        step, schedule = self.world.from_first(lambda: facts)  # type: ignore[misc]
+        self.schedule.restore(schedule)
+        self._share_momentum(step)
+        return step
+
+    def _share_momentum(self, step: int) -> None:
+        """Give every process the first one's momentum; weights are shared when they join."""
+        if self.world.size == 1 or step == 0:
+            return
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                state = self.optimizer.state[parameter]
+                if not self.world.first:
+                    state["momentum_buffer"] = torch.empty_like(parameter)
+                torch.distributed.broadcast(state["momentum_buffer"], 0)
+
+    def _skip(self, batch: Batch, step: int, journal: Journal | None) -> None:
+        """Note the pictures that others stood in for, on the first process."""
+        for unreadable in self.world.gather(batch.unreadable):
+            for picture in unreadable:
+                if self.skipped.add(picture, step):
+                    say(journal, f"left out: {picture.reason}")
+
+    def _any(self, here: bool) -> bool:
+        """Whether it is so on any process."""
+        return self.world.sum(torch.tensor([float(here)])).item() > 0
+
+    def _end_if(self, interrupted: bool, step: int) -> None:
+        if interrupted:
+            self.writer.wait()
+            raise InterruptedRunError(f"stopped after step {step} of {self._last_step} and saved")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes of a step, the same on every process.
+
+    Attributes:
+        loss: mean cross-entropy of the batch.
+        error: top-1 error of the batch, in %.
+        rate: learning rate.
+        interrupted: whether any process has been asked to end.
+        num_unreadable: pictures that others stood in for.
+
+    """
+
+    loss: float
+    error: float
+    rate: float
+    interrupted: bool
+    num_unreadable: int
+
+
+def say(journal: Journal | None, line: str) -> None:
+    """Say it above the progress bar, where there is one."""
+    if journal:
+        journal.say(line)
+
+
+def _to_standard_error(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _told(machine: dict[str, int]) -> str:
+    return f"{machine['processes']} x {machine['threads']} threads"
+
+
+def _seed_of(seed: int, step: int) -> int:
+    """A seed for what a step draws."""
+    return int(np.random.SeedSequence([seed, DROPOUT, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:

@@ -7,7 +7,7 @@ changes fields. No torch here: naming and showing a recipe costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,8 @@ from tyro.constructors import PrimitiveConstructorSpec
 from verydeep.errors import UsageError
 
 Precision = Literal["auto", "float32", "bfloat16"]
-ScheduleName = Literal["plateau", "cosine"]
+ScheduleName = Literal["plateau", "steps", "cosine"]
+ShiftForm = Literal["eigenvalue", "root"]
 
 
 def _parse_scale(words: list[str]) -> tuple[int, int]:
@@ -59,6 +60,10 @@ class Recipe:
     """S, the smaller side of the rescaled training picture: 256, or 256:512 to draw it for each picture."""
     mirror: bool = True
     """Show half of the pictures mirrored."""
+    color_shift: float = 0.1
+    """Standard deviation of the random shift along each principal color of the training set; 0 for no shift."""
+    color_shift_form: ShiftForm = "eigenvalue"
+    """The shift is in proportion to the eigenvalue, as in the paper, or to its root, some four times as much."""
     epochs: int = 74
     """The most passes over the training set."""
     batch_size: int = 256
@@ -68,22 +73,33 @@ class Recipe:
     momentum: float = 0.9
     """Of stochastic gradient descent."""
     weight_decay: float = 5e-4
-    """On the weights of convolutions and FC layers, not on biases or normalisation."""
+    """On the weights of convolutions and FC layers."""
+    decay_all: bool = False
+    """Weight decay on biases and normalisation too."""
     schedule: ScheduleName = "plateau"
-    """plateau: divide the rate by ten when validation error stops improving, three times; cosine: lower it to
-    zero along half a cosine."""
+    """plateau: divide the rate by ten when validation error stops improving, three times; steps: divide it by ten
+    after each of the milestones; cosine: lower it to zero along half a cosine."""
     patience: int = 5
     """Epochs without a better validation error after which a plateau is reached."""
+    milestones: tuple[int, ...] = ()
+    """Epochs after which the schedule `steps` divides the rate by ten."""
     warmup_epochs: float = 0.0
     """Epochs over which the rate rises from zero."""
+    rate_below: float = 1.0
+    """With --from and other classes: factor on the rate of the layers that are not new."""
+    freeze: str = "none"
+    """With --from: the last layer that is not trained, conv3_3 say; all below it stay as they came, too."""
     precision: Precision = "auto"
     """Of the products: bfloat16 where the processor multiplies it, else float32, is auto."""
+    gradients: Literal["float32", "bfloat16"] = "float32"
+    """In which several processes exchange their gradients: bfloat16 halves what crosses the network."""
     seed: int = 0
     """Of the weights, the order of the pictures, their views and dropout."""
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
             "dropout": (0, 0.999),
+            "color_shift": (0, 100),
             "epochs": (1, 1e6),
             "batch_size": (1, 1e6),
             "learning_rate": (1e-12, 1e6),
@@ -91,6 +107,7 @@ class Recipe:
             "weight_decay": (0, 1e6),
             "patience": (1, 1e6),
             "warmup_epochs": (0, 1e6),
+            "rate_below": (0, 1e6),
             "seed": (0, 2**63 - 1),
         }
         for name, (least, most) in limits.items():
@@ -98,11 +115,19 @@ class Recipe:
                 raise UsageError(
                     f"{name.replace('_', ' ')} is {getattr(self, name)}; it has to be from {least:g} to {most:g}"
                 )
+        if (self.schedule == "steps") != bool(self.milestones) or list(self.milestones) != sorted(self.milestones):
+            raise UsageError(
+                f"schedule {self.schedule} and milestones {list(self.milestones)} do not go together: --schedule "
+                "steps takes --milestones, rising epochs after which the rate is divided by ten, and no other does"
+            )
 
     @staticmethod
     def from_json(fields: dict[str, Any]) -> Recipe:
         """Read back what `dataclasses.asdict` and JSON have made of a recipe."""
-        return Recipe(**{**fields, "scale": tuple(fields["scale"])})
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return Recipe(**plain)
 
 
 def paper() -> Recipe:
@@ -113,6 +138,26 @@ def paper() -> Recipe:
     Result: the paper's Table 3: 27.0 % top-1 error for D at S = Q = 256.
     """
     return Recipe()
+
+
+def paper_384() -> Recipe:
+    """Section 3.1's net of S = 384, which starts from the one of S = 256 with a tenth of its rate.
+
+    Command: verydeep train IMAGENET RUN_384 --recipe paper_384 --from RUN_256
+    Time: not run by us.
+    Result: the paper's Table 3: 26.8 % top-1 error for D at S = Q = 384.
+    """
+    return replace(paper(), scale=(384, 384), learning_rate=1e-3)
+
+
+def paper_jittered() -> Recipe:
+    """Section 3.1's net of scale jittering: all layers of the one of S = 384, trained on with S from [256;512].
+
+    Command: verydeep train IMAGENET RUN_JITTERED --recipe paper_jittered --from RUN_384
+    Time: not run by us.
+    Result: the paper's Table 3: 25.6 % top-1 error for D at Q = 384.
+    """
+    return replace(paper(), scale=(256, 512), learning_rate=1e-3)
 
 
 def digits() -> Recipe:
@@ -131,6 +176,7 @@ def digits() -> Recipe:
         start="he",
         scale=(36, 36),
         mirror=False,  # a mirrored digit is not a digit
+        color_shift=0,
         epochs=15,
         batch_size=32,
         learning_rate=0.05,
@@ -154,6 +200,7 @@ def cifar10() -> Recipe:
         batch_norm=True,
         start="he",
         scale=(36, 40),
+        color_shift=0,
         epochs=36,
         batch_size=128,
         learning_rate=0.05,
@@ -177,16 +224,18 @@ def photos() -> Recipe:
         batch_norm=True,
         start="he",
         scale=(144, 192),
+        color_shift=0,
         epochs=80,
         batch_size=64,
         learning_rate=0.05,
         schedule="cosine",
         warmup_epochs=2,
+        rate_below=0.1,
     )
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    function.__name__: function for function in (digits, cifar10, photos, paper)
+    function.__name__: function for function in (digits, cifar10, photos, paper, paper_384, paper_jittered)
 }
 
 

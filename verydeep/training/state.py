@@ -1,16 +1,23 @@
-"""What a run needs to go on exactly where it stopped; the only file that knows torch.save."""
+"""What a run needs to go on exactly where it stopped; the only file that knows torch.save.
+
+There are no states of random generators in it: whatever a step draws is a function of the seed and the step.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from verydeep.errors import TrainingError
 from verydeep.files import write_whole
+from verydeep.run_folder import PREVIOUS_STATE, STATE
 
 
 @dataclass
@@ -23,7 +30,7 @@ class TrainingState:
         network: weights and statistics.
         optimizer: momentum.
         schedule: of the rate.
-        random: the generators' states, which decide dropout.
+        machine: processes and threads, on which the last bits of a sum depend.
 
     """
 
@@ -32,56 +39,120 @@ class TrainingState:
     network: dict[str, Tensor]
     optimizer: dict[str, Any]
     schedule: dict[str, float]
-    random: dict[str, Tensor]
+    machine: dict[str, int]
 
 
-def write_state(path: Path, state: TrainingState) -> None:
-    """Write it, whole."""
-    write_whole(path, lambda aside: torch.save(vars(state), aside))
+def write_state(run: Path, state: TrainingState) -> None:
+    """Write it, whole; the state that was there before is kept beside it."""
+
+    def write(aside: Path) -> None:
+        torch.save(vars(state), aside)
+
+    write_whole(run / STATE, write, keep=run / PREVIOUS_STATE)
 
 
-def read_state(path: Path, facts: dict[str, Any]) -> TrainingState:
-    """Read it, without running anything that the file might bring along.
+def read_state(run: Path, facts: dict[str, Any], tell: Callable[[str], None] = lambda line: None) -> TrainingState:
+    """Read the last state, or where that is damaged the one before, without running anything that it might bring.
 
     Args:
-        path: the run's state file.
+        run: its folder.
         facts: what the run is asked to go on with.
+        tell: is called with a sentence if the last state cannot be used.
 
     Raises:
-        TrainingError: there is none, it is damaged, or is of another recipe or data.
+        TrainingError: there is none, both are damaged, or it is of another recipe or data.
 
     """
-    if not path.is_file():
-        raise TrainingError(f"{path} does not exist: this run has saved no state to go on from")
-    try:
-        state = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch.load raises whatever the damage leads to
-        raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+    damage = []
+    for file in (run / STATE, run / PREVIOUS_STATE):
+        try:
+            state = TrainingState(**torch.load(file, map_location="cpu", weights_only=True))
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # torch.load raises whatever the damage leads to
+            damage.append(f"{file} cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})")
+            tell(damage[-1])
+            continue
+        _check(state, facts)
+        return state
+    raise TrainingError("; ".join(damage) or f"{run} has no state to go on from")
+
+
+def _check(state: TrainingState, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if state.facts.get(name) != value:
             raise TrainingError(
                 f"this run was started with {name} {state.facts.get(name)!r}, not {value!r}; "
                 "go on with the same, or start a new run"
             )
-    return state
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """State of the generators that a step draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def restore_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Go on drawing from there."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def restore(network: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
     """Put weights and momentum back."""
     network.load_state_dict(state.network)
     optimizer.load_state_dict(state.optimizer)
+
+
+def copied(value: Any) -> Any:
+    """Copy tensors, in dictionaries and lists of them, to memory that no step will change."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: copied(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    return value
+
+
+class Writer:
+    """Writes files in a thread of its own, one job after another, so that no step waits for the disk.
+
+    A context manager: leaving it waits for what is under way. A job that fails ends the run with the next call.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._job: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self.wait()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way."""
+        return self._job is not None and not self._job.done()
+
+    def write(self, job: Callable[[], None]) -> None:
+        """Start a job, after the one before has been done: no more than one copy of a state is in memory.
+
+        Raises:
+            TrainingError: the one before failed.
+
+        """
+        self.wait()
+        self._job = self._thread.submit(job)
+
+    def wait(self) -> None:
+        """Wait for the job that is under way.
+
+        Raises:
+            TrainingError: it failed.
+
+        """
+        if self._job is None:
+            return
+        job, self._job = self._job, None
+        try:
+            job.result()
+        except OSError as error:
+            raise TrainingError(
+                f"the run cannot be saved ({error.strerror or error}: {error.filename or 'its folder'}); what was "
+                "saved before is whole: make room, and go on with --resume"
+            ) from None

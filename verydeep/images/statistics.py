@@ -1,0 +1,90 @@
+"""Mean RGB and principal colors of a training set: measured in one pass, and remembered for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.errors import PictureError
+from verydeep.files import write_json
+from verydeep.images.color import Statistics, measure
+from verydeep.images.pictures import Files, Pictures
+
+MEASURED_SIDE = 256  # JPEGs are decoded no larger than that
+MOST_PICTURES = 20_000  # beyond as many the mean no longer moves
+
+
+def measure_pictures(
+    pictures: Pictures, most: int = MOST_PICTURES, advance: Callable[[int], None] = lambda count: None
+) -> Statistics:
+    """Measure the pixels of a training set; of more than `most` pictures as many, evenly spaced.
+
+    What was measured of files is kept in the user's cache folder, under a digest of the pictures' names, labels,
+    sizes and times, so that a second run on the same files need not read them first.
+
+    Args:
+        pictures: the training set. Those that cannot be read are passed by: training names them in their turn.
+        most: pictures to measure.
+        advance: called with 1 after each picture.
+
+    Raises:
+        DataError: not one picture can be read.
+
+    """
+    numbers = range(0, len(pictures), max(1, -(-len(pictures) // most)))
+    kept = _cache_file(pictures, numbers)
+    known = _read(kept) if kept else None
+    if known is not None:
+        return known
+    statistics = measure(_readable(pictures, numbers, advance))
+    if kept:
+        _keep(kept, statistics)
+    return statistics
+
+
+def _readable(pictures: Pictures, numbers: range, advance: Callable[[int], None]) -> Iterator[NDArray[np.uint8]]:
+    for number in numbers:
+        try:
+            yield np.asarray(pictures.source.read(number, MEASURED_SIDE))
+        except PictureError:
+            continue
+        finally:
+            advance(1)
+
+
+def _cache_file(pictures: Pictures, numbers: range) -> Path | None:
+    """Where the statistics of these files are kept; None for pictures that are in memory anyway."""
+    if not isinstance(pictures.source, Files):
+        return None
+    digest = hashlib.sha256(f"1 {pictures.fingerprint}".encode())
+    for number in numbers:
+        try:
+            facts = pictures.source.paths[number].stat()
+        except OSError:
+            return None
+        digest.update(f"{facts.st_size} {facts.st_mtime_ns}\n".encode())
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "verydeep" / "colors" / f"{digest.hexdigest()[:32]}.json"
+
+
+def _read(kept: Path) -> Statistics | None:
+    try:
+        fields = json.loads(kept.read_text(encoding="utf-8"))
+        mean, covariance = (np.array(fields[name], dtype=np.float64) for name in ("mean", "covariance"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = mean.shape == (3,) and covariance.shape == (3, 3) and np.isfinite(covariance).all()
+    return Statistics(mean, covariance) if whole else None
+
+
+def _keep(kept: Path, statistics: Statistics) -> None:
+    """Keep them, if there is a place; a run does not fail for want of a cache."""
+    with suppress(OSError):
+        write_json(kept, {"mean": statistics.mean.tolist(), "covariance": statistics.covariance.tolist()})
