@@ -18,7 +18,6 @@ from verydeep.errors import TrainingError
 from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, STATE, WEIGHTS, read_config
 from verydeep.training.journal import read_journal
 from verydeep.training.loop import InterruptedRunError, Trainer
-from verydeep.training.optimizer import Schedule, make_optimizer
 from verydeep.training.recipe import RECIPES, Recipe, named
 
 SMALL = replace(named("digits"), width=0.03, epochs=2, batch_size=64, warmup_epochs=0)
@@ -130,36 +129,6 @@ def test_a_set_smaller_than_a_batch_lowers_the_rate_with_it(tmp_path):
     train(tmp_path / "run", replace(SMALL, batch_size=1438 * 4, epochs=1, learning_rate=0.1, schedule="plateau"))
     [rate] = [record["rate"] for record in read_journal(tmp_path / "run" / JOURNAL) if "rate" in record]
     assert rate == pytest.approx(0.1 / 4)
-
-
-def test_weight_decay_is_on_weights_alone():
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    decayed, others = make_optimizer(network, Recipe()).param_groups
-    assert [parameter.ndim for parameter in decayed["params"]] == [4]
-    assert [parameter.ndim for parameter in others["params"]] == [1, 1, 1]
-    assert (decayed["weight_decay"], others["weight_decay"]) == (5e-4, 0)
-
-
-def test_plateau_divides_three_times_and_ends():
-    schedule = Schedule(Recipe(patience=2), steps_per_epoch=10)
-    rates = []
-    for epoch, error in enumerate([50, 40, 40, 41, 39, 39, 39, 39, 39, 39, 39]):
-        if schedule.finished:
-            break
-        rates.append(schedule.rate(10 * epoch))
-        schedule.after_epoch(error)
-    assert rates == pytest.approx([0.01] * 4 + [1e-3] * 3 + [1e-4] * 2 + [1e-5] * 2)
-    assert schedule.finished
-
-
-def test_cosine_rises_and_falls_to_zero():
-    recipe = Recipe(schedule="cosine", warmup_epochs=1, epochs=11, learning_rate=1.0)
-    schedule = Schedule(recipe, steps_per_epoch=10)
-    rates = [schedule.rate(step) for step in range(110)]
-    assert rates[9] == rates[10] == max(rates) == 1
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[60] == pytest.approx(0.5)
-    assert 0 < rates[-1] < 1e-3
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,0 +1,105 @@
+"""The rate of each step, and which parameters have which rate and decay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from verydeep.configurations import Architecture
+from verydeep.errors import UsageError
+from verydeep.network.initialize import freeze, initialize
+from verydeep.network.vgg import VGG
+from verydeep.training.optimizer import Schedule, make_optimizer
+from verydeep.training.recipe import Recipe
+
+TINY = Architecture("A", 5, 1 / 32, 32, True)
+
+
+def test_weight_decay_is_on_weights_alone():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    decayed, others = make_optimizer(network, Recipe()).param_groups
+    assert [parameter.ndim for parameter in decayed["params"]] == [4]
+    assert [parameter.ndim for parameter in others["params"]] == [1, 1, 1]
+    assert (decayed["weight_decay"], others["weight_decay"]) == (5e-4, 0)
+
+
+def test_weight_decay_is_on_all_where_wanted():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    [group] = make_optimizer(network, Recipe(decay_all=True)).param_groups
+    assert len(group["params"]) == 4
+    assert group["weight_decay"] == 5e-4
+
+
+def test_layers_that_are_not_new_have_a_slower_rate():
+    network = VGG(TINY)
+    initialize(network, "he", 0)
+    optimizer = make_optimizer(network, Recipe(rate_below=0.1, decay_all=True), new_layers=("fc8",))
+    shares = {group["factor"]: {tuple(p.shape) for p in group["params"]} for group in optimizer.param_groups}
+    fc8 = {tuple(network.get_parameter(f"fc8.{name}").shape) for name in ("weight", "bias")}
+    assert shares[1.0] == fc8
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters()))
+
+
+def test_what_is_frozen_is_not_the_optimizers():
+    network = VGG(TINY)
+    initialize(network, "he", 0)
+    assert freeze(network, "conv2_1") == ("conv1_1", "bn1_1", "conv2_1", "bn2_1")
+    trained = {id(p) for group in make_optimizer(network, Recipe()).param_groups for p in group["params"]}
+    frozen = {id(p) for name, p in network.named_parameters() if name.startswith(("conv1", "bn1", "conv2", "bn2"))}
+    assert trained.isdisjoint(frozen)
+    assert len(trained) + len(frozen) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize("name", ["conv9_9", "fc8", "pool1", ""])
+def test_what_cannot_be_frozen_is_refused(name):
+    with pytest.raises(UsageError, match="no layer to freeze up to is called"):
+        freeze(VGG(TINY), name)
+
+
+def test_plateau_divides_three_times_and_ends():
+    schedule = Schedule(Recipe(patience=2), steps_per_epoch=10)
+    rates = []
+    for epoch, error in enumerate([50, 40, 40, 41, 39, 39, 39, 39, 39, 39, 39]):
+        if schedule.finished:
+            break
+        rates.append(schedule.rate(10 * epoch))
+        schedule.after_epoch(error)
+    assert rates == pytest.approx([0.01] * 4 + [1e-3] * 3 + [1e-4] * 2 + [1e-5] * 2)
+    assert schedule.finished
+
+
+def test_cosine_rises_and_falls_to_zero():
+    recipe = Recipe(schedule="cosine", warmup_epochs=1, epochs=11, learning_rate=1.0)
+    schedule = Schedule(recipe, steps_per_epoch=10)
+    rates = [schedule.rate(step) for step in range(110)]
+    assert rates[9] == rates[10] == max(rates) == 1
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[60] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 1e-3
+
+
+def test_steps_divide_by_ten_after_the_milestones():
+    schedule = Schedule(Recipe(schedule="steps", milestones=(2, 3), learning_rate=1.0), steps_per_epoch=10)
+    rates = [schedule.rate(step) for step in (0, 19, 20, 29, 30, 1000)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"schedule": "steps"},
+        {"schedule": "cosine", "milestones": (3,)},
+        {"schedule": "steps", "milestones": (5, 3)},
+    ],
+)
+def test_milestones_belong_to_steps(fields):
+    with pytest.raises(UsageError, match=r"milestones .* rising"):
+        Recipe(**fields)
+
+
+def test_a_recipe_survives_json():
+    recipe = Recipe(schedule="steps", milestones=(3, 5), scale=(256, 512))
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
+    assert Recipe.from_json(fields) == recipe
