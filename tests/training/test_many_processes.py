@@ -1,0 +1,164 @@
+"""Two and three processes against one: the same losses; a lost process; another number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from verydeep.cli import main
+from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, SKIPPED, STATE
+from verydeep.training.journal import read_journal
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    "digits {run} --recipe digits --width 0.06 --epochs 3 --batch-size 75 --precision float32"  # 19 steps an epoch
+)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def words(run: Path, *more: str) -> list[str]:
+    return ["train", *SMALL.format(run=run).split(), *more]
+
+
+def torchrun(processes: int, arguments: list[str], restarts: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["--max-restarts", str(restarts), "-m", "verydeep", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
+def finished(run: subprocess.Popen[str]) -> tuple[str, str]:
+    out, err = run.communicate(timeout=240)
+    assert run.returncode == 0, err
+    return out, err
+
+
+def alone(arguments: list[str]) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "verydeep", *arguments], check=True, env=ENVIRONMENT, capture_output=True
+    )
+
+
+def losses(run: Path) -> np.ndarray:
+    return np.array([record["loss"] for record in read_journal(run / JOURNAL) if "rate" in record])
+
+
+def errors(run: Path) -> list[float]:
+    return [record["validation_error"] for record in read_journal(run / JOURNAL) if "validation_error" in record]
+
+
+def assert_near(run: Path, other: Path, tolerance: float) -> None:
+    one, two = load_file(run / LAST_WEIGHTS), load_file(other / LAST_WEIGHTS)
+    for name, tensor in one.items():
+        np.testing.assert_allclose(tensor, two[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "one"
+    alone(words(run))
+    return run
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "two"
+    finished(torchrun(2, words(run)))
+    return run
+
+
+def test_two_processes_have_the_losses_of_one(one, two):
+    """With dropout and batch normalisation, over 57 steps; a batch of 75 does not divide by 2."""
+    assert len(losses(one)) == len(losses(two)) == 57
+    np.testing.assert_allclose(losses(two)[:10], losses(one)[:10], rtol=1e-5)
+    np.testing.assert_allclose(losses(two), losses(one), rtol=2e-2)
+    np.testing.assert_allclose(errors(two), errors(one), atol=0.6)  # two of 359 pictures
+
+
+def test_two_processes_repeat_themselves_to_the_bit(two, tmp_path):
+    finished(torchrun(2, words(tmp_path / "again")))
+    assert (tmp_path / "again" / LAST_WEIGHTS).read_bytes() == (two / LAST_WEIGHTS).read_bytes()
+
+
+def test_a_lost_process_is_replaced_and_the_end_is_the_same_to_the_bit(two, tmp_path):
+    run = tmp_path / "run"
+    world = torchrun(2, words(run, "--save-steps", "5"), restarts=1)
+    wait_until(lambda: len(losses(run)) > 24 and (run / STATE).is_file())
+    os.kill(a_worker_of(world), signal.SIGKILL)
+    _, err = finished(world)
+    assert "SIGKILL" in err or "Signal 9" in err
+    assert (run / LAST_WEIGHTS).read_bytes() == (two / LAST_WEIGHTS).read_bytes()
+    steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
+    assert steps == list(range(57))
+
+
+def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path, capsys):
+    run = tmp_path / "run"
+    world = torchrun(2, words(run, "--save-steps", "5"))
+    wait_until(lambda: len(losses(run)) > 24 and (run / STATE).is_file())
+    world.send_signal(signal.SIGTERM)
+    world.communicate(timeout=120)
+    done = len(losses(run))
+    assert 24 < done < 57
+    main(["train", "digits", str(run), "--recipe", "digits", "--resume"])
+    told = capsys.readouterr().err
+    assert re.search(
+        r"going on with 1 x \d threads what was begun with 2 x 1 threads: .* no longer to the last bit", told
+    )
+    np.testing.assert_allclose(losses(run), losses(one), rtol=5e-2)
+
+
+def test_every_picture_left_out_by_any_process_is_named_once(tmp_path):
+    from pictures import class_folders, cut
+
+    data = class_folders(tmp_path / "data", {"cat": 20, "dog": 20})
+    for number in (3, 5):
+        cut(data / "dog" / f"{number}.jpg", 0.6)
+    arguments = [
+        "train",
+        str(data),
+        str(tmp_path / "run"),
+        "--recipe",
+        "digits",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "8",
+    ]
+    out, err = finished(torchrun(2, [*arguments, "--max-unreadable", "2"]))
+    lines = [json.loads(line) for line in (tmp_path / "run" / SKIPPED).read_text().splitlines()]
+    assert sorted(line["name"] for line in lines) == ["dog/3.jpg", "dog/5.jpg"]
+    assert err.count("left out: ") == 2  # once, though every process has found out
+    assert out.count("least validation error") == 1
+
+
+def test_too_many_processes_for_a_batch_are_refused(tmp_path):
+    world = torchrun(2, words(tmp_path / "run", "--batch-size", "1"))
+    _, err = world.communicate(timeout=120)
+    assert world.returncode != 0
+    assert "a batch of 1 pictures cannot be shared by 2 processes" in err
+
+
+def wait_until(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def a_worker_of(world: subprocess.Popen[str]) -> int:
+    """The second process: one that does not write."""
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(world.pid)], capture_output=True, text=True, check=True
+    )
+    return max(map(int, children.stdout.split()))
