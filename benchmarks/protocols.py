@@ -3,8 +3,8 @@
     python benchmarks/protocols.py PICTURES [--pictures 3] [--rounds 3] [--configuration D]
 
 PICTURES is a folder of photographs. The network has random weights: they do not change the cost. Protocols take
-turns in one process; medians of the rounds. Peak memory is that of a process of its own for each protocol, while it tests one picture. The
-arithmetic counts multiply-adds of the views' convolutions and FC layers, relative to the centre crop's.
+turns in one process; medians of the rounds. Peak memory is that of a process of its own for each protocol while it
+tests one picture. The arithmetic counts multiply-adds of the views' convolutions and FC layers.
 """
 
 from __future__ import annotations

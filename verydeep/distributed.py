@@ -84,12 +84,32 @@ def world() -> Iterator[World]:
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backends, **_store_after_restart())
     try:
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         yield World(distributed.get_rank(), distributed.get_world_size(), local_rank, local_size)
     finally:
         distributed.destroy_process_group()
+
+
+def _store_after_restart() -> dict[str, Any]:
+    """Meet anew after torchrun has lost a process.
+
+    Its store, in which the processes find each other, still has the addresses of those that are gone
+    (github.com/pytorch/pytorch/issues/135712). On one machine the number of restarts tells old from new; on several
+    each counts its own, and TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes torchrun take a new store.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if num_restarts() == 0 or not shared or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    from torch import distributed
+
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = distributed.TCPStore(address, port, size, is_master=False)  # type: ignore[attr-defined]
+    fresh = distributed.PrefixStore(f"restart {num_restarts()}", store)  # type: ignore[attr-defined]
+    return {"store": fresh, "rank": rank, "world_size": size}
 
 
 def num_restarts() -> int:

@@ -149,9 +149,13 @@ class Trainer:
         """Make the processes' steps one: gradients, dropout and normalisation are those of the whole batch."""
         if self.world.size == 1:
             return
+        for name, parameter in self.network.named_parameters():
+            # fc7 and fc8 are used as matrices, and their gradients have a matrix's strides.
+            if name.startswith("fc") and parameter.shape[2:] == (1, 1):
+                parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         work_together(self.network, self.batches.places.start, self.batches.batch_size, self.world.sum)
         # It gives all processes the first one's weights, and averages gradients while others are being computed.
-        self.model = DistributedDataParallel(self.network, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.model = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
         if self.recipe.gradients == "bfloat16":
             self.model.register_comm_hook(None, bf16_compress_hook)
 
