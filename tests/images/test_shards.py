@@ -605,6 +605,20 @@ def test_urls_that_cannot_be_opened(memory, monkeypatch):
         open_data("http://127.0.0.1:1/x")
 
 
+def test_an_index_that_was_not_uploaded(shards, memory):
+    (shards / LABELS).unlink()
+    upload(shards, memory)
+    with pytest.raises(DataError, match=r"memory://bucket/set/index/labels\.npy is missing; copy the folder"):
+        open_data(memory)
+
+
+def test_a_tar_that_was_not_uploaded(shards, memory):
+    (shards / "val-000000.tar").unlink()
+    upload(shards, memory)
+    with pytest.raises(DataError, match=r"memory://bucket/set/val-000000\.tar is not there; upload it"):
+        open_data(memory).held_out.source.read(0)
+
+
 def test_without_fsspec_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(VerydeepError, match=r"s3://x needs fsspec, .*verydeep\[remote\]"):
@@ -810,6 +824,8 @@ def test_train_and_evaluate_read_shards(tmp_path, folder, shards, capsys):
     # A model of the folder is tested on the shards, and the two are fused as of one data set.
     main(["evaluate", str(tmp_path / "run of folder"), str(shards), "--posteriors", str(tmp_path / "crossed.npz")])
     main(["fuse", str(tmp_path / "folder.npz"), str(tmp_path / "crossed.npz")])
+    # And a run that began on the folder goes on with the shards.
+    main(["train", str(shards), str(tmp_path / "run of folder"), "--resume"])
     splits = [
         json.loads((tmp_path / f"run of {name}" / "split.json").read_text()) for name in ("folder", "shards")
     ]

@@ -115,7 +115,7 @@ class LocalFolder:
             descriptor = self._descriptors.get(file)
             if descriptor is not None:
                 return os.pread(descriptor, count, first)
-            descriptor = os.open(self._folder / file, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._folder / file, os.O_RDONLY)
             # Without a lock, which a fork could leave locked for ever. None is closed before the folder itself is:
             # another thread might be reading from it.
             kept = None

@@ -174,27 +174,27 @@ class Index:
 
         """
         key, shard, offset, length, *_ = self.pictures[number].item()
-        name = self.name(number)
-        if shard >= len(self.manifest.shards):
-            count = len(self.manifest.shards)
-            raise PictureError(f"{name}: the index has it in shard {shard} of {count}; it is damaged: {_ANEW}")
-        tar, size = self.manifest.shards[shard]
-        called = f"{name} in {self.folder.path(tar)}"
+        tar, size = self._tar(shard, number)
+        called = f"{self.name(number)} in {self.folder.path(tar)}"
         if offset < BLOCK or offset + length > size:
-            raise PictureError(
-                f"{called}: the index has it at bytes {offset} to {offset + length} of {size}; it is damaged: "
-                f"{_ANEW}"
-            )
+            place = f"at bytes {offset} to {offset + length} of {size}"
+            raise PictureError(f"{called}: the index has it {place}; it is damaged: {_ANEW}")
         blocks = self.folder.bytes_of(tar, offset - BLOCK, BLOCK + length)
         if len(blocks) < BLOCK + length:
-            raise PictureError(
-                f"{called}: {len(blocks)} bytes could be read of {BLOCK + length}; the tar is cut short: {_ANEW}"
-            )
+            seen = f"{len(blocks)} bytes could be read of {BLOCK + length}"
+            raise PictureError(f"{called}: {seen}; the tar is cut short: {_ANEW}")
         if not _is_header(blocks[:BLOCK], key, length):
-            raise PictureError(
-                f"{called}: something else lies there; tar and index do not belong together: {_ANEW}"
-            )
+            seen = "something else lies there; tar and index do not belong together"
+            raise PictureError(f"{called}: {seen}: {_ANEW}")
         return decode.Encoded(called, blocks[BLOCK:])
+
+    def _tar(self, shard: int, number: int) -> tuple[str, int]:
+        """Name and length of the tar that a picture is said to be in."""
+        shards = self.manifest.shards
+        if shard >= len(shards):
+            place = f"in shard {shard} of {len(shards)}"
+            raise PictureError(f"{self.name(number)}: the index has it {place}; it is damaged: {_ANEW}")
+        return shards[shard]
 
 
 def _is_header(block: bytes, key: int, length: int) -> bool:
