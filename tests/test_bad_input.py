@@ -122,6 +122,9 @@ WRONG_REQUESTS = {
     "new A RUN --width 0.05 --image-size 32 --start hee": "no start is called 'hee'",
     "describe vgg16": "no configuration is called 'vgg16'",
     "describe D --num-classes 0": "number of classes is 0",
+    "shard digits OUT --smaller-side 0": "--smaller-side is 0; it has to be at least 1 pixel",
+    "shard digits OUT --pictures-per-shard 0": "--pictures-per-shard is 0; it has to be at least 1",
+    "shard digits OUT --max-unreadable -1": "--max-unreadable is -1; it has to be 0 or more",
     "predict MODEL nothing*.jpg": "no file matches nothing*.jpg",
     "predict MODEL a.jpg --top 0": "--top is 0; name at least 1 class",
     "predict MODEL": "no picture is given",
@@ -151,6 +154,7 @@ NOT_UNDERSTOOD = {
     "train digits RUN --schedule linear": "linear",
     "train digits RUN --recipe": "recipe",
     "evaluate MODEL digits --part test": "test",
+    "shard digits": "OUT",
     "describe": "CONFIGURATION",
     "describe D E": "E",
 }

@@ -19,6 +19,7 @@ COMMANDS = {
     "fuse": ("Fuse", "average the posteriors of several networks or protocols"),
     "predict": ("Predict", "name what pictures show, and where"),
     "report": ("Report", "one page of what was trained and how well it does"),
+    "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
     "new": ("New", "make an untrained model"),
 }
 

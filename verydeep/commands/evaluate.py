@@ -109,7 +109,7 @@ class Evaluate:
             configs[0].class_names,
             time.perf_counter() - start,
         )
-        return Result(facts, pictures.names, pictures.labels, posteriors), parts
+        return Result(facts, tuple(pictures.names), pictures.labels, posteriors), parts
 
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = (config.trained_on.mirror or self.mirror) and not self.no_mirror

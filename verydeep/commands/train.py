@@ -54,7 +54,8 @@ class Train:
     """
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
-    """A folder with train/<class>/ and val/<class>/, or with <class>/ alone, or ImageNet's; or `digits`."""
+    """A folder with train/<class>/ and val/<class>/, or with <class>/ alone, or ImageNet's; or `digits`; or
+    the folder or URL of what `verydeep shard` has made."""
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder to make for the model, its journal and its state."""
     recipe: str = DEFAULT_RECIPE

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,13 +24,25 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # JPEG's reader 
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
 
 _ORIENTATION = 0x0112  # EXIF tag
+_EXTENSION = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}  # of the others it is the format's name
 
 
-def read(path: Path, *, smallest_side: int | None = None) -> Image.Image:
-    """Read a picture from disk.
+@dataclass(frozen=True)
+class Encoded:
+    """A file's bytes, wherever they come from, and what messages call them."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Image:
+    """Read a picture.
 
     Args:
-        path: of a JPEG, PNG, WebP, BMP, GIF (its first frame), TIFF or PPM file.
+        path: of a JPEG, PNG, WebP, BMP, GIF (its first frame), TIFF or PPM file; or its bytes.
         smallest_side: a JPEG may be decoded at a half, a quarter or an eighth of its size as long as its smaller
             side is not less than this, which is faster and shifts pixels hardly. None decodes it whole.
 
@@ -59,7 +73,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def size(path: Path) -> tuple[int, int]:
+def size(path: Path | Encoded) -> tuple[int, int]:
     """Width and height of a picture, upright, from its header (PNG and TIFF may have to be decoded for it).
 
     Raises:
@@ -74,11 +88,24 @@ def size(path: Path) -> tuple[int, int]:
     return (height, width) if sideways else (width, height)
 
 
+def extension(path: Path | Encoded) -> str:
+    """The ending for a picture's kind, without a dot: what it is, not what it is called.
+
+    Raises:
+        PictureError: as `size`.
+
+    """
+    with _opened(path) as image:
+        kind = image.format or ""
+    return _EXTENSION.get(kind, kind.lower())
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | Encoded) -> Iterator[Image.Image]:
     """Open a picture; whatever goes wrong while it is open is a `PictureError` that names it."""
+    file = BytesIO(path.content) if isinstance(path, Encoded) else path
     try:
-        with _QUIET, Image.open(path, formats=FORMATS) as image:
+        with _QUIET, Image.open(file, formats=FORMATS) as image:
             _check_size(image)
             yield image
     except PictureError as error:

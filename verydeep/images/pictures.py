@@ -17,6 +17,7 @@ from PIL import Image
 from verydeep.errors import DataError, PictureError
 from verydeep.images import decode
 from verydeep.images.geometry import rescaled_size
+from verydeep.images.shards import Shards, StoredNames
 from verydeep.images.views import Pixels, rescale
 
 KEEP_BYTES = 2 << 30  # pictures that take less than this are kept in memory
@@ -86,13 +87,15 @@ class Pictures:
         labels: the number of each picture's class in `class_names`; -1 where it is not known.
         class_names: in the order of the labels.
         source: of the pixels.
+        known_fingerprint: where it need not be computed.
 
     """
 
-    names: tuple[str, ...]
+    names: Sequence[str]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     source: PictureSource
+    known_fingerprint: str | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,7 +103,7 @@ class Pictures:
     def select(self, numbers: Sequence[int]) -> Pictures:
         """Keep the pictures of these numbers, in this order."""
         return Pictures(
-            tuple(self.names[number] for number in numbers),
+            _selected(self.names, numbers),
             self.labels[np.asarray(numbers, dtype=np.int64)],
             self.class_names,
             self.source.select(numbers),
@@ -113,6 +116,8 @@ class Pictures:
             DataError: the model lacks one of the classes.
 
         """
+        if class_names == self.class_names:
+            return self
         unknown = [name for name in self.class_names if name not in class_names]
         if unknown:
             raise DataError(
@@ -120,11 +125,13 @@ class Pictures:
                 f"{few(unknown)}; the model's are {few(class_names)}"
             )
         numbers = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
-        return replace(self, labels=numbers[self.labels], class_names=class_names)
+        return Pictures(self.names, numbers[self.labels], class_names, self.source)
 
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the names and labels: the same for the same pictures under the same names."""
+        if self.known_fingerprint is not None:
+            return self.known_fingerprint
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for name, label in zip(self.names, self.labels, strict=True):
             digest.update(f"\n{name}\t{label}".encode())
@@ -155,18 +162,33 @@ class Data:
     def all(self) -> Pictures:
         """Both parts as one."""
         parts = self.train, self.held_out
-        source: PictureSource
-        if isinstance(self.train.source, Files) and isinstance(self.held_out.source, Files):
-            source = Files(self.train.source.paths + self.held_out.source.paths)
-        else:
-            assert isinstance(self.train.source, Arrays) and isinstance(self.held_out.source, Arrays)
-            source = Arrays(self.train.source.arrays + self.held_out.source.arrays)
         return Pictures(
-            tuple(name for part in parts for name in part.names),
+            _joined_names(self.train.names, self.held_out.names),
             np.concatenate([part.labels for part in parts]),
             self.class_names,
-            source,
+            _joined(self.train.source, self.held_out.source),
         )
+
+
+def _selected(names: Sequence[str], numbers: Sequence[int]) -> Sequence[str]:
+    if isinstance(names, StoredNames):
+        return names.select(numbers)
+    return tuple(names[number] for number in numbers)
+
+
+def _joined(first: PictureSource, second: PictureSource) -> PictureSource:
+    if isinstance(first, Files) and isinstance(second, Files):
+        return Files(first.paths + second.paths)
+    if isinstance(first, Shards) and isinstance(second, Shards):
+        return first.join(second)
+    assert isinstance(first, Arrays) and isinstance(second, Arrays)
+    return Arrays(first.arrays + second.arrays)
+
+
+def _joined_names(first: Sequence[str], second: Sequence[str]) -> Sequence[str]:
+    if isinstance(first, StoredNames) and isinstance(second, StoredNames):
+        return first.join(second)
+    return (*first, *second)
 
 
 @dataclass(frozen=True)

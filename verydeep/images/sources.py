@@ -1,21 +1,26 @@
-"""Labelled pictures, from wherever they are: folders of class folders, ImageNet's layout, the embedded digits."""
+"""Labelled pictures, from wherever they are: class folders, ImageNet's layout, shards, the embedded digits."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from verydeep.errors import DataError, PictureError, require
 from verydeep.images import decode
+from verydeep.images.folders import is_local, local_path
 from verydeep.images.pictures import Arrays, Data, Files, Pictures, few
+from verydeep.images.shards import MANIFEST, UNFINISHED, Index, Part, Shards, StoredNames, open_index
 
 EMBEDDED = ("digits",)
 HELD_OUT = 0.2  # share of each class that is held out where the data comes without a validation part
 SPLIT_SEED = 0  # of that split: the same for every run, so that their figures can be compared
+AGAIN = "the pictures that the model's training held out"
+AT_RANDOM = f"a fifth of each class held out at random, seed {SPLIT_SEED}"
 
 
 def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
@@ -24,9 +29,10 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
     Args:
         data: `digits`, or a folder: with `train/<class>/` and `val/<class>/`; with `<class>/` alone, of which a
             fifth of each class is held out; or ImageNet's, whose `val/` has no class folders but a list of labels
-            beside it (`LOC_val_solution.csv`, or `val.txt` with the number of the class).
-        held_out: names of the pictures that a model's training held out, for a folder without a validation part:
-            they are held out again, and no other.
+            beside it (`LOC_val_solution.csv`, or `val.txt` with the number of the class); or the folder of what
+            `verydeep shard` has made of any of these, or its URL, such as `s3://bucket/folder`.
+        held_out: names of the pictures that a model's training held out, for data without a validation part of its
+            own: they are held out again, and no other.
 
     Raises:
         DataError: there is no such folder, or it has none of these layouts.
@@ -34,11 +40,19 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
     """
     if data in EMBEDDED:
         return _digits()
-    root = Path(data)
+    if not is_local(data):
+        return _shards(data, held_out)
+    root = local_path(data)
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise DataError(
             f"data folder {data} {what}; give a folder with a folder of pictures for each class, or 'digits'"
+        )
+    if (root / MANIFEST).is_file():
+        return _shards(data, held_out)
+    if (root / UNFINISHED).is_dir():
+        raise DataError(
+            f"{data} is what an interrupted `verydeep shard` has left; go on with it by the same command"
         )
     imagenet = root / "ILSVRC" / "Data" / "CLS-LOC"
     parted = imagenet if imagenet.is_dir() else root
@@ -52,7 +66,7 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
         )
     pictures = _class_folders(root, root)
     if held_out.isdisjoint(pictures.names):
-        return _held_out(pictures, SPLIT_SEED)
+        return _held_out(pictures)
     return _held_out_again(pictures, held_out)
 
 
@@ -101,6 +115,11 @@ def _has_class_beside_parts(root: Path) -> bool:
 def _class_folders(root: Path, folder: Path, class_names: tuple[str, ...] | None = None) -> Pictures:
     """Read `folder/<class>/**`; names are relative to `root`."""
     folders = _folders(folder)
+    if not folders and any(folder.glob("*.tar")):
+        raise DataError(
+            f"{folder} has tar files without {MANIFEST}: shards that `verydeep shard` did not make or finish; "
+            "unpack them into a folder for each class, and pack these by `verydeep shard` if they are too many"
+        )
     if not folders:
         raise DataError(
             f"{folder} has no class folders; put each class's pictures in a folder with the class's name"
@@ -169,7 +188,36 @@ def _flat_validation(root: Path, parted: Path, class_names: tuple[str, ...]) -> 
     return Pictures(names, labels, class_names, Files(tuple(paths)))
 
 
-def _held_out(pictures: Pictures, seed: int) -> Data:
+def _shards(location: str, held_out: frozenset[str]) -> Data:
+    index = open_index(location)
+    manifest = index.manifest
+    first, count = manifest.train.num_pictures, len(index.labels)
+    train = _part_of(index, range(first), manifest.train)
+    val = _part_of(index, range(first, count), manifest.val)
+    data = Data(train, val, manifest.split)
+    if manifest.split != AT_RANDOM or not held_out:
+        return data
+    if held_out == frozenset(val.names):
+        return replace(data, split=AGAIN)
+    # A run on the folder that these were made of, when it had other pictures, may have held out others.
+    names = data.all.names
+    if held_out.isdisjoint(names):
+        return data
+    order = sorted(range(count), key=lambda number: names[number].split("/"))  # the folder's
+    return _held_out_again(data.all.select(order), held_out)
+
+
+def _part_of(index: Index, numbers: range, part: Part) -> Pictures:
+    return Pictures(
+        StoredNames(index, numbers),
+        index.labels[numbers.start : numbers.stop],
+        index.manifest.class_names,
+        Shards(index, numbers),
+        part.fingerprint,
+    )
+
+
+def _held_out(pictures: Pictures) -> Data:
     """Hold out a fifth of each class, at least one picture, the same ones every time."""
     train: list[int] = []
     held_out: list[int] = []
@@ -180,7 +228,7 @@ def _held_out(pictures: Pictures, seed: int) -> Data:
                 f"class {name!r} has one picture; it takes two, one to train on and one to hold out for testing"
             )
         # Each class has random numbers of its own, so that another class does not change this one's split.
-        random = np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
+        random = np.random.default_rng([SPLIT_SEED, *hashlib.sha256(name.encode()).digest()])
         members = random.permutation(members)
         num_held_out = max(1, round(HELD_OUT * len(members)))
         held_out += members[:num_held_out].tolist()
@@ -188,7 +236,7 @@ def _held_out(pictures: Pictures, seed: int) -> Data:
     return Data(
         pictures.select(sorted(train)),
         pictures.select(sorted(held_out)),
-        f"a fifth of each class held out at random, seed {seed}",
+        AT_RANDOM,
     )
 
 
@@ -199,7 +247,7 @@ def _held_out_again(pictures: Pictures, held_out: frozenset[str]) -> Data:
     return Data(
         pictures.select(parts[0]),
         pictures.select(parts[1]),
-        "the pictures that the model's training held out",
+        AGAIN,
     )
 
 
@@ -214,4 +262,4 @@ def _digits() -> Data:
     names = tuple(f"digits/{number:04d}" for number in range(len(arrays)))
     class_names = tuple(str(name) for name in digits.target_names)
     pictures = Pictures(names, digits.target.astype(np.int64), class_names, Arrays(arrays))
-    return _held_out(pictures, SPLIT_SEED)
+    return _held_out(pictures)

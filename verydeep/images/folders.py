@@ -1,0 +1,228 @@
+"""A folder whose files are read by byte range: on this machine, or behind a URL that fsspec opens."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from verydeep.errors import DataError, require
+from verydeep.files import write_whole
+
+MOST_OPEN = 256  # descriptors kept by a process: a thousand shards must not use up the usual limit of 1,024
+WAITS = (0.5, 2.0, 8.0)  # seconds between attempts to read from a URL
+
+Outcome = TypeVar("Outcome")
+
+
+class Folder(Protocol):
+    """Files by their names in a folder."""
+
+    @property
+    def location(self) -> str:
+        """What opens the folder again."""
+        ...
+
+    def path(self, file: str) -> str:
+        """A file's name for messages."""
+        ...
+
+    def whole(self, file: str) -> bytes:
+        """All bytes of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DataError: it cannot be read.
+
+        """
+        ...
+
+    def bytes_of(self, file: str, first: int, count: int) -> bytes:
+        """`count` bytes of a file from `first` on; fewer where the file ends before.
+
+        Raises:
+            DataError: it cannot be read.
+
+        """
+        ...
+
+    def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
+        """Where a file is to be found on this machine; from a URL it is fetched once for each version.
+
+        Raises:
+            DataError: it cannot be read.
+
+        """
+        ...
+
+
+def open_folder(location: str) -> Folder:
+    """Open a folder by its path or URL.
+
+    Raises:
+        VerydeepError: it is a URL, and fsspec is not there or knows no such kind of URL.
+
+    """
+    return LocalFolder(local_path(location)) if is_local(location) else RemoteFolder(location)
+
+
+def is_local(location: str) -> bool:
+    """Whether it is a path, or the URL of one."""
+    return "://" not in location or location.startswith("file://")
+
+
+def local_path(location: str) -> Path:
+    """The path that a path or a `file://` URL means."""
+    return Path(url2pathname(urlsplit(location).path) if location.startswith("file://") else location)
+
+
+class LocalFolder:
+    """A folder on this machine.
+
+    Files are read by `pread`, which leaves no trace in a descriptor: threads and forked processes may share it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptors: dict[str, int] = {}
+        weakref.finalize(self, _close, self._descriptors)
+
+    def __reduce__(self) -> tuple[type[LocalFolder], tuple[Path]]:
+        return LocalFolder, (self._folder,)  # another process opens its own descriptors
+
+    @property
+    def location(self) -> str:
+        """The folder's path."""
+        return str(self._folder)
+
+    def path(self, file: str) -> str:
+        """Its path."""
+        return str(self._folder / file)
+
+    def whole(self, file: str) -> bytes:
+        """Read it."""
+        return (self._folder / file).read_bytes()
+
+    def bytes_of(self, file: str, first: int, count: int) -> bytes:
+        """Read them, by a descriptor that is kept open as long as there are not too many."""
+        try:
+            descriptor = self._descriptors.get(file)
+            if descriptor is not None:
+                return os.pread(descriptor, count, first)
+            descriptor = os.open(self._folder / file, os.O_RDONLY)
+            # Without a lock, which a fork could leave locked for ever. None is closed before the folder itself is:
+            # another thread might be reading from it.
+            kept = None
+            if len(self._descriptors) < MOST_OPEN:
+                kept = self._descriptors.setdefault(file, descriptor)
+            try:
+                return os.pread(descriptor, count, first)
+            finally:
+                if kept != descriptor:
+                    os.close(descriptor)
+        except OSError as error:
+            raise DataError(f"{self.path(file)} cannot be read: {error.strerror}") from None
+
+    def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
+        """Its path."""
+        return self._folder / file
+
+
+def _close(descriptors: dict[str, int]) -> None:
+    for descriptor in descriptors.values():
+        os.close(descriptor)
+
+
+class RemoteFolder:
+    """A folder behind a URL, such as `s3://bucket/folder`."""
+
+    def __init__(self, url: str) -> None:
+        require("fsspec", "remote", f"reading from {url}")
+        self._url = url.rstrip("/")
+        self._opened: tuple[int, Any, str] | None = None
+        self._filesystem()
+
+    def __reduce__(self) -> tuple[type[RemoteFolder], tuple[str]]:
+        return RemoteFolder, (self._url,)
+
+    @property
+    def location(self) -> str:
+        """The folder's URL."""
+        return self._url
+
+    def path(self, file: str) -> str:
+        """Its URL."""
+        return f"{self._url}/{file}"
+
+    def whole(self, file: str) -> bytes:
+        """Fetch it."""
+        return bytes(self._attempt(file, lambda filesystem, path: filesystem.cat_file(path)))
+
+    def bytes_of(self, file: str, first: int, count: int) -> bytes:
+        """Fetch them."""
+        end = first + count
+        try:
+            content = self._attempt(file, lambda filesystem, path: filesystem.cat_file(path, start=first, end=end))
+        except FileNotFoundError:
+            raise DataError(f"{self.path(file)} is not there; upload it, or make the shards anew") from None
+        if len(content) > count:
+            raise DataError(
+                f"{self._url}: its server gives whole files where a range of bytes is asked for; use one that "
+                "serves ranges, or copy the folder here"
+            )
+        return bytes(content)
+
+    def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
+        """Fetch it into the cache, once for each version."""
+        name = sha256(f"{self._url} {version}".encode()).hexdigest()[:16]
+        path = cache_folder() / name / Path(file).name
+        if not path.is_file() or path.stat().st_size != num_bytes:
+            write_whole(
+                path,
+                lambda aside: self._attempt(
+                    file, lambda filesystem, there: filesystem.get_file(there, str(aside))
+                ),
+            )
+        return path
+
+    def _attempt(self, file: str, read: Callable[[Any, str], Outcome]) -> Outcome:
+        """Read, again after a while where it fails: over a network it does now and then."""
+        for wait in (*WAITS, None):
+            filesystem, root = self._filesystem()
+            try:
+                return read(filesystem, f"{root}/{file}")
+            except FileNotFoundError:
+                raise
+            except PermissionError as error:
+                raise DataError(f"{self.path(file)} may not be read: {error}") from None
+            except Exception as error:  # each kind of file system raises what its library raises
+                if wait is None:
+                    reason = " ".join(str(error).split()) or type(error).__name__
+                    raise DataError(
+                        f"{self.path(file)} cannot be read, after {len(WAITS) + 1} attempts: {reason}"
+                    ) from None
+                time.sleep(wait)
+        raise AssertionError
+
+    def _filesystem(self) -> tuple[Any, str]:
+        """Open the file system, anew after a fork: its connections and threads are the other process's."""
+        process = os.getpid()
+        if self._opened is None or self._opened[0] != process:
+            import fsspec
+
+            try:
+                self._opened = process, *fsspec.core.url_to_fs(self._url)
+            except (ImportError, ValueError) as error:
+                raise DataError(f"{self._url} cannot be opened: {error}") from None
+        return self._opened[1:]
+
+
+def cache_folder() -> Path:
+    """Where what was fetched is kept: `verydeep` in $XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "verydeep"
