@@ -267,6 +267,7 @@ def test_follow_ends_with_the_run_and_leaves_the_screen_clean(make):
     assert out.count(b"\x1b[?1049h") == out.count(b"\x1b[?1049l") == 1
     after = out.split(b"\x1b[?1049l")[1]
     assert b"finished" in after
+    assert b"\x1b[94m" in after  # the curves' colour, and not a dim one
     assert out.rindex(b"\x1b[?25h") > out.rindex(b"\x1b[?25l")
 
 

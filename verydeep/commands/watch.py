@@ -92,24 +92,24 @@ def show(runs: Sequence[WatchedRun], *, follow: bool) -> None:
         console = Console(highlight=False, width=WIDTH_OF_A_FILE)
     if follow:
         _follow(console, runs)
-    console.print(_drawing(console, runs))
+    console.print(_drawing(console, runs, fixed=False))
 
 
 def _follow(console: Console, runs: Sequence[WatchedRun]) -> None:
     from rich.live import Live
 
     try:
-        with Live(_drawing(console, runs), console=console, screen=True, auto_refresh=False) as live:
+        with Live(_drawing(console, runs, fixed=True), console=console, screen=True, auto_refresh=False) as live:
             while any(run.headline().state != "finished" for run in runs):
                 time.sleep(SECONDS_BETWEEN_DRAWINGS)
                 for run in runs:
                     run.numbers.read()
-                live.update(_drawing(console, runs), refresh=True)
+                live.update(_drawing(console, runs, fixed=True), refresh=True)
     except KeyboardInterrupt:
         pass  # it is how one stops watching
 
 
-def _drawing(console: Console, runs: Sequence[WatchedRun]) -> RenderableType:
+def _drawing(console: Console, runs: Sequence[WatchedRun], *, fixed: bool) -> RenderableType:
     from rich.console import Group
 
     from verydeep.report.headlines import headlines
@@ -120,4 +120,5 @@ def _drawing(console: Console, runs: Sequence[WatchedRun]) -> RenderableType:
     heads = headlines(runs, marks=marks)
     taken = len(console.render_lines(heads)) + 1
     height = console.height if console.is_terminal else HEIGHT_OF_A_FILE
-    return Group(heads, draw_panels(make_panels(runs), console.width, height - taken, marks=marks))
+    panels = make_panels(runs)
+    return Group(heads, draw_panels(panels, console.width, height - taken, marks=marks, fixed=fixed))

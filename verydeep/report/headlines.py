@@ -67,7 +67,7 @@ def _results(facts: Headline) -> list[str]:
     if facts.pictures_per_second is not None:
         told.append(f"{_speed(facts.pictures_per_second)} pictures/s")
     if facts.waiting is not None:
-        told.append(f"{100 * facts.waiting:.1f} % of the time waiting for pictures")
+        told.append(f"waiting for pictures {100 * facts.waiting:.1f} %")
     if facts.seconds_left is not None:
         told.append(f"{duration(facts.seconds_left)} of training left")
     return told or ["no step yet"]

@@ -130,5 +130,5 @@ def even_ticks(right: float, most: int) -> list[float]:
     """Round numbers from 0 to `right`, at most so many."""
     least = max(right, 1e-9) / max(1, most - 1)
     power = 10.0 ** np.floor(np.log10(least))
-    step = next(float(power * factor) for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
+    step = next(float(power * factor) for factor in (1, 2, 4, 5, 10) if power * factor >= least * (1 - 1e-9))
     return [number * step for number in range(int(right / step * (1 + 1e-9)) + 1)]

@@ -21,7 +21,7 @@ LABEL_WIDTH = 6
 GAP = 3
 LEAST_WIDTH = 12  # of a plot, in characters
 TWO_COLUMNS_FROM = 76
-TALLEST = 13  # of a plot, in lines
+LOWEST, LOW, TALLEST = 4, 9, 13  # heights of a plot, in lines: on a fixed screen, where one can scroll, at most
 
 
 class Canvas:
@@ -85,7 +85,7 @@ def color(run: int) -> str:
     return COLORS[run % len(COLORS)]
 
 
-def draw_panels(panels: Sequence[Panel], width: int, height: int, *, marks: bool) -> Text:
+def draw_panels(panels: Sequence[Panel], width: int, height: int, *, marks: bool, fixed: bool) -> Text:
     """Lay panels out in one column, or two where there is room.
 
     Args:
@@ -93,12 +93,13 @@ def draw_panels(panels: Sequence[Panel], width: int, height: int, *, marks: bool
         width: of the whole, in characters; a very narrow one is exceeded.
         height: of the whole, in lines; a very low one is exceeded.
         marks: tell runs apart by characters, not by colours.
+        fixed: what does not fit is lost, so that plots may be lower than is good.
 
     """
     columns = 2 if width >= TWO_COLUMNS_FROM else 1
     across = (width - GAP * (columns - 1)) // columns
     rows = -(-len(panels) // columns)
-    plot = min(TALLEST, max(4, height // rows - 4))
+    plot = min(TALLEST, max(LOWEST if fixed else LOW, height // rows - 4))
     drawn = [_panel(panel, max(LEAST_WIDTH, across - LABEL_WIDTH - 1), plot, marks=marks) for panel in panels]
     lines = []
     for first in range(0, len(drawn), columns):
@@ -117,9 +118,9 @@ def _panel(panel: Panel, width: int, height: int, *, marks: bool) -> list[Text]:
     labels = _labels(panel, height)
     lines = [Text(panel.title[: LABEL_WIDTH + 1 + width].ljust(LABEL_WIDTH + 1 + width), "bold")]
     for row, line in enumerate(canvas.lines()):
-        axis = Text(f"{labels.get(row, ''):>{LABEL_WIDTH}}{'┤' if row in labels else '│'}", "dim")
+        axis = f"{labels.get(row, ''):>{LABEL_WIDTH}}{'┤' if row in labels else '│'}"
         nothing = not panel.curves and row == height // 2
-        lines.append(axis + (Text("nothing yet".center(width), "dim") if nothing else line))
+        lines.append(Text.assemble((axis, "dim"), ("nothing yet".center(width), "dim") if nothing else line))
     return lines + _foot(panel.right, width)
 
 
