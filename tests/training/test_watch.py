@@ -312,6 +312,15 @@ def test_ticks_are_few_and_within(right, most):
     assert right < 3 * ticks[-1] or most < 4
 
 
+@pytest.mark.parametrize(("steps", "parts"), [(1, 1), (15, 15), (160, 20), (400, 50), (5000, 100)])
+def test_a_curve_of_steps_has_means_of_parts(make, steps, parts):
+    loss, *_ = make_panels([watch(make("run", "".join(step_line(step, loss=step + 1) for step in range(steps))))])
+    [curve] = loss.curves
+    assert len(curve.x) == parts
+    np.testing.assert_allclose(curve.x * PER_EPOCH, curve.y)  # both are the part's mean step
+    assert curve.y[-1] == pytest.approx(steps, abs=steps / parts)
+
+
 def test_axes_hold_what_is_drawn(make):
     panels = make_panels([watch(make("run", lines(4, (95.0, 60.0, 30.0, 22.0))))])
     assert [panel.ticks for panel in panels[1:3]] == [[50.0, 100.0], [20.0, 50.0, 100.0]]

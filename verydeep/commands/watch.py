@@ -33,7 +33,7 @@ MOST_RUNS = 6  # that colours and characters tell apart
 class Watch:
     """Show how runs are getting on: training loss and error, validation error, learning rate.
 
-    A running run can be watched, and one that has ended. Curves of steps are means of a hundred parts of the run.
+    A running run can be watched, and one that has ended. Curves of steps are means of up to a hundred parts of the run.
     Several runs are drawn over each other.
     """
 

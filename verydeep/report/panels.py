@@ -1,6 +1,6 @@
 """Runs -> four panels of curves, ready to be drawn in a terminal or by matplotlib.
 
-Steps are many and noisy: a curve of steps is the means of a hundred equal parts of its run.
+Steps are many and noisy: a curve of steps is the means of up to a hundred equal parts of its run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from verydeep.report.watched import WatchedRun
 Numbers = NDArray[np.float64]
 Scale = Literal["log", "error"]
 
-PARTS = 100
+MOST_PARTS, LEAST_PARTS = 100, 20
+STEPS_PER_PART = 8  # at least, where the run is long enough for the fewest parts
 LEAST = 1e-30  # of what has a logarithm; 0 has none
 MOST_DECADES = 3  # below the greatest number; a cosine's rate falls to nothing
 
@@ -77,14 +78,15 @@ def make_panels(runs: Sequence[WatchedRun]) -> list[Panel]:
 
 
 def _means(number: int, run: WatchedRun, length: float, name: str) -> Curve:
-    """A curve of steps: the mean of each of a hundred parts."""
+    """A curve of steps: the mean of each part."""
     x, y = _finite((run.column("step") + 1) / length, run.column(name))
     if not len(x):
         return Curve(number, x, y)
-    part = np.minimum((PARTS * x / x.max()).astype(np.int64), PARTS - 1)
-    count = np.bincount(part, minlength=PARTS)
+    parts = min(MOST_PARTS, max(LEAST_PARTS, len(x) // STEPS_PER_PART))
+    part = np.minimum((parts * x / x.max()).astype(np.int64), parts - 1)
+    count = np.bincount(part, minlength=parts)
     some = count > 0
-    return Curve(number, *(np.bincount(part, values, PARTS)[some] / count[some] for values in (x, y)))
+    return Curve(number, *(np.bincount(part, values, parts)[some] / count[some] for values in (x, y)))
 
 
 def _epochs(number: int, run: WatchedRun, length: float) -> Curve:
