@@ -337,10 +337,11 @@ def test_braille_rises_from_left_below_to_right_above():
     assert canvas.lines()[0].plain == "⡠⠊"
 
 
-def test_without_a_recipe_of_this_version_epochs_are_unknown(make, capsys):
+@pytest.mark.parametrize("recipe", [None, 1, {"unheard_of": 1}, {"epochs": "many"}, {"epochs": -1}])
+def test_without_a_recipe_of_this_version_epochs_are_unknown(make, capsys, recipe):
     run = make("run", lines(2))
     config = json.loads((run / CONFIG).read_text())
-    config["provenance"]["recipe"]["unheard_of"] = 1
+    config["provenance"]["recipe"] = recipe
     (run / CONFIG).write_text(json.dumps(config))
     facts = facts_of(run, capsys)
     assert facts["epochs"] is None

@@ -33,8 +33,8 @@ MOST_RUNS = 6  # that colours and characters tell apart
 class Watch:
     """Show how runs are getting on: training loss and error, validation error, learning rate.
 
-    A running run can be watched, and one that has ended. Curves of steps are means of up to a hundred parts of the run.
-    Several runs are drawn over each other.
+    A running run can be watched, and one that has ended; several are drawn over each other. Curves of steps are
+    means of up to a hundred parts of the run.
     """
 
     runs: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]

@@ -307,7 +307,7 @@ def _particulars(folder: Path) -> dict[str, Any]:
 def _recipe(fields: Any) -> Recipe | None:
     try:
         return Recipe.from_json(fields)
-    except (VerydeepError, TypeError, KeyError, ValueError):
+    except (VerydeepError, AttributeError, TypeError, ValueError):
         return None  # of another version
 
 
