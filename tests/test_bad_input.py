@@ -103,7 +103,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
 
 
 WRONG_REQUESTS = {
-    "trian": "no command is called 'trian'; there are describe, train, evaluate",
+    "trian": "no command is called 'trian'; there are describe, train, watch, evaluate",
     "train digits RUN --recipe foto": "cifar10, photos, paper; did you mean photos?",
     "train digits RUN --recipe=digit": "did you mean digits?",
     "train digits RUN --recipe x": "no recipe is called 'x'; there are digits, cifar10, photos, paper",

@@ -15,6 +15,7 @@ from verydeep.errors import UsageError, VerydeepError
 COMMANDS = {
     "describe": ("Describe", "the Table 1 column, layer by layer, and what it costs"),
     "train": ("Train", "train a network on a folder of pictures"),
+    "watch": ("Watch", "draw the learning curves of runs, while they train or after"),
     "evaluate": ("Evaluate", "test a model the paper's way: error rates on labelled pictures"),
     "fuse": ("Fuse", "average the posteriors of several networks or protocols"),
     "predict": ("Predict", "name what pictures show, and where"),

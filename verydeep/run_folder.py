@@ -8,6 +8,7 @@ RUN/
   split.json          names of the pictures that were held out, where the data came without that part
   skipped.jsonl       pictures that could not be read, and why, if there are any
   state.pt            what a run needs to go on; state.previous.pt is the one before
+  tensorboard/        the journal's curves for TensorBoard, where it is installed
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from verydeep.images.color import Preprocessing, PrincipalColors
 
 Tensors = Mapping[str, NDArray[Any]]
 
-WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, SKIPPED, STATE, PREVIOUS_STATE = (
+WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, SKIPPED, STATE, PREVIOUS_STATE, TENSORBOARD = (
     "model.safetensors",
     "last.safetensors",
     "config.json",
@@ -43,6 +44,7 @@ WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, SKIPPED, STATE, PREVIOUS_STATE = 
     "skipped.jsonl",
     "state.pt",
     "state.previous.pt",
+    "tensorboard",
 )
 
 

@@ -1,15 +1,16 @@
-"""Learning curves and calibration -> inline SVG.
+"""Learning curves and calibration -> inline SVG for the page; the curves of watched runs -> a PNG.
 
-matplotlib draws in stand-in colours that become CSS variables, so that one drawing serves light and dark pages.
-No text of the user's goes into a drawing: the legend is the page's.
+On the page matplotlib draws in stand-in colours that become CSS variables, so that one drawing serves light and
+dark pages. No text of the user's goes into the page's drawings: the legend is the page's.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any
 
 from verydeep.errors import require
@@ -19,6 +20,8 @@ from verydeep.report.runs import NUM_COLORS, Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from verydeep.report.panels import Panel
 
 INK, MUTED, RULE = "#010101", "#010102", "#010103"
 SERIES = tuple(f"#0102{number:02x}" for number in range(1, NUM_COLORS + 1))
@@ -49,6 +52,13 @@ STYLE: dict[Any, Any] = {
     "lines.solid_capstyle": "round",
 }
 LINEAR_BELOW = 1.0  # %: errors are on a log scale above it, and reach 0 below it
+# What the variables are on a light page.
+LIGHT = ("#5a2ca0", "#d8652b", "#12827c", "#c02f6c", "#2b6cb8", "#80711a")
+LIGHT_MUTED, LIGHT_RULE = "#6a6475", "#e3dfe6"
+LIGHT_STYLE = {
+    name: {MUTED: LIGHT_MUTED, RULE: LIGHT_RULE}.get(value, value) if isinstance(value, str) else value
+    for name, value in STYLE.items()
+}
 ERROR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
 LOSS_STEPS = (1, 2, 5)
 
@@ -105,6 +115,51 @@ def calibration_curve(measured: Calibration) -> Drawing:
         axes.set_ylim(0, 106)
         svg = _svg(figure, "calibration", "Share of right answers by confidence")
     return Drawing(svg, "Answers by the probability given with them; larger dots stand for more answers.")
+
+
+def watched_png(panels: Sequence[Panel], labels: Sequence[str]) -> bytes:
+    """Draw panels two by two, with a legend of the runs above.
+
+    Raises:
+        VerydeepError: matplotlib is not installed.
+
+    """
+    require("matplotlib", "report", "drawing learning curves")
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    with matplotlib.rc_context(LIGHT_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a run may have any name
+        figure = Figure(figsize=(11, 7 + 0.25 * len(labels)), layout="constrained", facecolor="white")
+        for panel, axes in zip(panels, figure.subplots(2, 2).flat, strict=True):
+            _draw_panel(axes, panel)
+        lines = [Line2D([], [], color=_light(number)) for number in range(len(labels))]
+        figure.legend(lines, labels, loc="outside upper left", frameon=False)
+        picture = BytesIO()
+        figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()
+
+
+def _light(run: int) -> str:
+    return LIGHT[run % len(LIGHT)]
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    from numpy import expm1, log1p
+
+    for curve in panel.curves:
+        axes.plot(curve.x, curve.y, color=_light(curve.run), marker="o" if len(curve.x) == 1 else "")
+    if panel.scale == "log":
+        axes.set_yscale("log")
+    else:
+        axes.set_yscale("function", functions=(log1p, expm1))
+    axes.set_xlim(0, panel.right)
+    axes.set_ylim(panel.ticks[0], panel.ticks[-1])
+    axes.set_yticks(panel.ticks, [f"{tick:g}" for tick in panel.ticks])
+    axes.minorticks_off()
+    axes.set_title(panel.title, loc="left", color=LIGHT_MUTED, fontsize=11)
+    axes.spines["left"].set_visible(False)
 
 
 def _loss(runs: Sequence[Run]) -> str:

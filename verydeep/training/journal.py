@@ -1,4 +1,4 @@
-"""What a run tells while it runs: one JSON line a step for programs, a progress bar for people."""
+"""What a run tells while it runs: a line a step for programs, a progress bar for people, TensorBoard's curves."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from rich.progress import (
 )
 
 from verydeep.files import write_whole
+from verydeep.run_folder import TENSORBOARD
+from verydeep.training.tensorboard import Scalars
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Journal:
         self._loss = float("nan")
         self._error = float("nan")
         self._speed = float("nan")
+        self._scalars = Scalars(path.parent / TENSORBOARD, first, self.say)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -127,12 +130,14 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._scalars.close()
         self._progress.stop()
         self._file.close()
 
     def step(self, record: StepRecord) -> None:
         """Note a step."""
         self._write(asdict(record))
+        self._scalars.step(record)
         self._loss = _smooth(self._loss, record.loss)
         self._error = _smooth(self._error, record.error)
         self._speed = _smooth(self._speed, self._batch_size / record.seconds)
@@ -147,6 +152,7 @@ class Journal:
     def epoch(self, record: EpochRecord) -> None:
         """Note an epoch's end, and tell it in a line."""
         self._write(asdict(record))
+        self._scalars.epoch(record)
         self.say(
             f"epoch {record.epoch + 1:3d}/{self._epochs}  loss {record.train_loss:.3f}  "
             f"training error {record.train_error:5.2f} %  validation error {record.validation_error:5.2f} %"

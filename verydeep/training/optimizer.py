@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import cos, pi
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from verydeep.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 DIVISIONS = 3  # the paper's rate was divided by ten three times
 
@@ -28,6 +30,8 @@ def make_optimizer(
         new_layers: in fine-tuning, the layers that start anew, with the full rate; None for all.
 
     """
+    import torch  # here, as whoever only asks for the schedule needs none
+
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
