@@ -97,8 +97,8 @@ def _store_after_restart() -> dict[str, Any]:
     """Meet anew after torchrun has lost a process.
 
     Its store, in which the processes find each other, still has the addresses of those that are gone
-    (github.com/pytorch/pytorch/issues/135712). On one machine the number of restarts tells old from new; of several
-    each counts its own, and TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes torchrun take a new store.
+    (github.com/pytorch/pytorch/issues/135712). On one machine the number of restarts tells old from new. Of
+    several each counts its own, and TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 lets torchrun begin a new store.
     """
     shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if num_restarts() == 0 or not shared or os.environ.get("GROUP_WORLD_SIZE") != "1":

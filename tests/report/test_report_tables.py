@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from verydeep.evaluation.results import Result
-from verydeep.report.published import TABLE_3, TABLE_4, TABLE_5, counterpart
+from verydeep.report.published import SEVEN_NETS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, counterpart
 from verydeep.report.tables import make_rows, markdown, title
 
 MakeResult = Callable[..., Result]
 
 
 def test_published_tables_have_the_papers_rows():
-    assert (len(TABLE_3), len(TABLE_4), len(TABLE_5)) == (12, 10, 6)
-    for row in TABLE_3 + TABLE_4 + TABLE_5:
+    assert (len(TABLE_3), len(TABLE_4), len(TABLE_5), len(TABLE_6)) == (12, 10, 6, 4)
+    for row in TABLE_3 + TABLE_4 + TABLE_5 + TABLE_6:
         assert row.top5_error < row.top1_error < 30
     assert [row.scales for row in TABLE_3 if row.network == "C"] == [(256,), (384,), (384,)]
     assert [row.scales for row in TABLE_4 if row.network == "D"] == [
@@ -34,6 +35,10 @@ def test_published_tables_have_the_papers_rows():
         ("E", (256, 512), 3, "dense", 24.8),
         ("E", (256, 512), 3, "multi-crop", 24.6),
         ("E", (112, 144), 3, "multi-crop+dense", 24.4),
+        ("D + E", (112, 144), 3, "multi-crop+dense", 23.7),
+        ("D + E", (256, 512), 3, "dense", 24.0),
+        ("D + E", (256, 256), 3, "dense", None),
+        (SEVEN_NETS, (256, 512), 3, "dense", 24.7),
         ("A", (256, 256), 3, "dense", None),
         ("D", (256, 256), 1, "multi-crop", None),
     ],
@@ -48,6 +53,29 @@ def test_rows_say_what_the_paper_says(make_result: MakeResult):
     assert rows[0].cells == ("D", "[256;512]", "256,384,512", "dense + mirror", "33.33", "0.00", "6")
     assert rows[0].published_cells == ("[256;512]", "256,384,512", "24.8", "7.5")
     assert "Table 4" in title(rows)
+
+
+def test_fused_networks_and_protocols_find_their_rows(make_result: MakeResult):
+    options = {"trained_scale": (256, 512), "scales": (256, 384, 512)}
+    one, other = (make_result(configuration=name, **options).facts.first for name in "DE")
+    one, other = replace(one, model="D"), replace(other, model="E")
+    result = make_result(configuration="D", **options)
+
+    def published(*members):
+        [row] = make_rows([replace(result, facts=replace(result.facts, members=members))])
+        return row.published and (row.published.table, row.published.top1_error)
+
+    assert published(one, other) == (6, 24.0)
+    assert published(one, replace(one, views="crops")) == (5, 24.4)
+    assert published(
+        *(replace(member, views=views) for member in (one, other) for views in ("dense", "crops"))
+    ) == (
+        6,
+        23.7,
+    )
+    assert published(replace(one, views="crops"), replace(other, views="crops")) == (6, 23.9)
+    assert published(one, replace(other, scales=(384,))) is None
+    assert published(one, replace(one, views="ten")) is None
 
 
 def test_rows_are_in_the_order_of_table_1(make_result: MakeResult):

@@ -21,7 +21,7 @@ from verydeep.training.journal import read_journal
 
 pytestmark = pytest.mark.slow
 
-# 19 steps an epoch. As in the paper without batch normalisation, with which rounding grows a thousandfold in ten steps.
+# 19 steps an epoch. No batch normalisation, with which rounding grows a thousandfold in ten steps.
 SMALL = (
     "digits {run} --recipe digits --width 0.06 --no-batch-norm --epochs 3 --batch-size 75 "
     "--precision float32 --learning-rate 0.005"

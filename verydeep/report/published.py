@@ -1,7 +1,7 @@
-"""Tables 3, 4 and 5 of the paper as data, to stand beside one's own results.
+"""Tables 3 to 6 of the paper as data, to stand beside one's own results.
 
 Source: K. Simonyan, A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv
-1409.1556v6 (ICLR 2015), Sections 4.1 to 4.3. All errors are in %, on ImageNet's validation set (ILSVRC-2012,
+1409.1556v6 (ICLR 2015), Sections 4.1 to 4.4. All errors are in %, on ImageNet's validation set (ILSVRC-2012,
 50,000 pictures of 1000 classes).
 """
 
@@ -19,9 +19,9 @@ class Published:
 
     Attributes:
         table: its number.
-        network: column of Table 1.
-        trained_scale: least and greatest S.
-        scales: Q.
+        network: column of Table 1, or the columns of several networks, sorted, with ` + ` between them.
+        trained_scale: least and greatest S; of several networks the jittered one's.
+        scales: Q, where all networks are tested at the same.
         protocol: `dense`, `multi-crop`, or `multi-crop & dense`.
         top1_error: in %.
         top5_error: in %.
@@ -93,11 +93,22 @@ TABLE_5 = (
 )
 
 
+SEVEN_NETS = "C + C + D + D + D + E + E"
+"""The submission to ILSVRC-2014: C, D and E of S = 256 and of S = 384, each at its three Q, and D jittered."""
+
+TABLE_6 = (
+    Published(6, SEVEN_NETS, JITTERED, (256, 384, 512), "dense", 24.7, 7.5),
+    Published(6, "D + E", JITTERED, (256, 384, 512), "dense", 24.0, 7.1),
+    Published(6, "D + E", JITTERED, (256, 384, 512), "multi-crop", 23.9, 7.2),
+    Published(6, "D + E", JITTERED, (256, 384, 512), "multi-crop & dense", 23.7, 6.8),
+)
+
+
 def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, protocol: str) -> Published | None:
     """Find the paper's row for the same network, tested in the same way.
 
     Args:
-        network: column of Table 1.
+        network: column of Table 1, or several, sorted, with ` + ` between them.
         trained_scale: S. A fixed S finds the paper's row of that S, or else its smallest; any range finds the
             paper's [256;512].
         num_scales: number of Q: one, or several.
@@ -111,7 +122,7 @@ def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, p
     jittered = trained_scale[0] != trained_scale[1]
     rows = [
         row
-        for row in TABLE_3 + TABLE_4 + TABLE_5
+        for row in TABLE_3 + TABLE_4 + TABLE_5 + TABLE_6
         if row.network == network
         and row.protocol == name
         and (len(row.scales) > 1) == (num_scales > 1)

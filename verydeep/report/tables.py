@@ -134,19 +134,27 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def _row(facts: Facts, summary: dict[str, Any]) -> Row:
-    published = None
-    if len(facts.members) == 1:
-        only = facts.first
-        protocol = PROTOCOLS[only.views]
-        published = counterpart(only.configuration, only.trained_scale, len(only.scales), protocol)
     return Row(
         facts,
         top1_error=float(summary["top1_error"]),
         top5_error=float(summary["top5_error"]),
         top_k=int(summary["top_k"]),
         num_images=int(summary["num_images"]),
-        published=published,
+        published=_published(facts),
     )
+
+
+def _published(facts: Facts) -> Published | None:
+    """The paper's row of the same networks tested in the same way, fused protocols among them."""
+    views = {member.views for member in facts.members}
+    num_scales = {min(len(member.scales), 2) for member in facts.members}
+    if not views <= {"dense", "crops", "both"} or len(num_scales) > 1:
+        return None
+    protocol = PROTOCOLS[views.pop() if len(views) == 1 else "both"]
+    jittered = [member.trained_scale for member in facts.networks if len(set(member.trained_scale)) > 1]
+    scale = jittered[0] if jittered else facts.first.trained_scale
+    network = " + ".join(sorted(member.configuration for member in facts.networks))
+    return counterpart(network, scale, num_scales.pop(), protocol)
 
 
 def network_name(member: MemberFacts) -> str:
