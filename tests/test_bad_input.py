@@ -104,7 +104,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
 
 WRONG_REQUESTS = {
     "trian": "no command is called 'trian'; there are describe, train, watch, evaluate",
-    "train digits RUN --recipe foto": "cifar10, photos, paper; did you mean photos?",
+    "train digits RUN --recipe foto": "paper, paper_384, paper_jittered; did you mean photos?",
     "train digits RUN --recipe=digit": "did you mean digits?",
     "train digits RUN --recipe x": "no recipe is called 'x'; there are digits, cifar10, photos, paper",
     "train digits RUN TINY --config F": "no configuration is called 'F'; Table 1 has A, A-LRN, B, C, D, E",
@@ -272,7 +272,7 @@ def test_a_truncated_picture_that_may_be_left_out(run, data):
 
 def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch):
     """Pictures that take too much memory to be kept are read when their turn comes."""
-    monkeypatch.setattr(pictures_room.keep_in_memory, "__defaults__", (None, 0, lambda count: None))
+    monkeypatch.setattr(pictures_room, "KEEP_BYTES", 0)
     damaged = cut(data / open_data(str(data)).train.names[0])
     words = ["train", data, data.parent / "run", *TINY, "--workers", "0"]
     after = ("8 pictures", "configuration A")
@@ -280,10 +280,9 @@ def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch
     shutil.rmtree(data.parent / "run")
     outcome = run(*words, "--max-unreadable", "1")
     assert outcome.code == 0
-    assert outcome.err.splitlines()[-1].startswith("1 picture was left out")
-    journal = [json.loads(line) for line in (data.parent / "run" / "journal.jsonl").read_text().splitlines()]
-    [left_out] = [line["reason"] for line in journal if "unreadable" in line]
-    assert left_out.startswith(f"{damaged}: damaged")
+    assert outcome.err.splitlines()[-1].startswith("left out, because it cannot be read: 1 picture")
+    [left_out] = [json.loads(line) for line in (data.parent / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert left_out["reason"].startswith(f"{damaged}: damaged")
 
 
 def test_a_text_file_that_is_called_a_picture(run, data):

@@ -71,9 +71,10 @@ def read_state(run: Path, facts: dict[str, Any], tell: Callable[[str], None] = l
             continue
         except Exception as error:  # torch.load raises whatever the damage leads to
             damage.append(f"{file} cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})")
-            tell(damage[-1])
             continue
         _check(state, facts)
+        if damage:
+            tell(f"{damage[0]}: going on from {file}, the state before it")
         return state
     raise TrainingError("; ".join(damage) or f"{run} has no state to go on from")
 
