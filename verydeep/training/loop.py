@@ -120,6 +120,9 @@ class Trainer:
         saved = any((self.run / name).is_file() for name in (STATE, PREVIOUS_STATE))
         first = self._resume() if self.world.from_first(lambda: saved) else 0
         self._join()
+        if self.world.first:
+            for aside in self.run.glob(".*.part"):  # what a killed run was writing
+                aside.unlink(missing_ok=True)
         per_epoch = self.batches.steps_per_epoch
         with ExitStack() as stack:
             interrupted = stack.enter_context(_interrupts())
