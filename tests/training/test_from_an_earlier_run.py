@@ -1,0 +1,127 @@
+"""Runs that start from an earlier one: what is copied, what is new, what stays frozen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import class_folders
+from safetensors.numpy import load_file
+
+from verydeep.cli import main
+from verydeep.commands.train import Train
+from verydeep.errors import UsageError
+from verydeep.run_folder import CONFIG, LAST_WEIGHTS, STATE, WEIGHTS, read_config
+from verydeep.training.recipe import Recipe, named
+
+SMALL = replace(named("digits"), width=0.03, epochs=1, batch_size=64, warmup_epochs=0)
+STANDING = replace(SMALL, learning_rate=1e-10, weight_decay=0, batch_norm=True)  # weights stay where they start
+
+
+def train(data: str | Path, run: Path, settings: Recipe = SMALL, **options) -> dict[str, np.ndarray]:
+    Train(str(data), run, recipe="digits", settings=settings, **options).run()
+    return load_file(run / LAST_WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "earlier"
+    train("digits", run)
+    return run
+
+
+@pytest.fixture
+def animals(tmp_path) -> Path:
+    return class_folders(tmp_path / "animals", {"cat": 12, "dog": 12, "emu": 12})
+
+
+def test_the_same_classes_keep_every_layer(earlier, tmp_path, capsys):
+    tensors = train("digits", tmp_path / "run", STANDING, start_from=earlier)
+    before = load_file(earlier / WEIGHTS)
+    for name in before:
+        if name.partition(".")[0][:2] != "bn":
+            np.testing.assert_allclose(tensors[name], before[name], atol=1e-6, err_msg=name)
+    assert "all layers come from" in capsys.readouterr().err
+    config = read_config(tmp_path / "run")
+    assert config.preprocessing == read_config(earlier).preprocessing
+    assert config.provenance["started_from"] == str(earlier)
+    assert config.provenance["new_layers"] == []
+
+
+def test_other_classes_have_a_new_fc8(earlier, animals, tmp_path, capsys):
+    tensors = train(animals, tmp_path / "run", STANDING, start_from=earlier)
+    before = load_file(earlier / WEIGHTS)
+    assert tensors["fc8.weight"].shape[0] == 3
+    np.testing.assert_allclose(tensors["fc7.weight"], before["fc7.weight"], atol=1e-6)
+    assert "but fc8, which have the start he" in capsys.readouterr().err
+
+
+def test_another_window_has_new_fc_layers(earlier, animals, tmp_path):
+    settings = replace(STANDING, image_size=64, scale=(64, 64))
+    tensors = train(animals, tmp_path / "run", settings, start_from=earlier)
+    before = load_file(earlier / WEIGHTS)
+    assert tensors["fc6.weight"].shape[2:] == (2, 2)
+    assert read_config(tmp_path / "run").provenance["new_layers"] == ["fc6", "fc7", "fc8"]
+    np.testing.assert_allclose(tensors["conv5_2.weight"], before["conv5_2.weight"], atol=1e-6)
+
+
+def test_frozen_layers_stay_to_the_bit_and_the_others_learn(earlier, tmp_path):
+    tensors = train("digits", tmp_path / "run", replace(SMALL, freeze="conv3_1"), start_from=earlier)
+    before = load_file(earlier / WEIGHTS)
+    for name in before:
+        frozen = name.split(".")[0] in ("conv1_1", "bn1_1", "conv2_1", "bn2_1", "conv3_1", "bn3_1")
+        assert (tensors[name] == before[name]).all() == frozen, name
+
+
+def test_a_slower_rate_below_moves_them_less(earlier, animals, tmp_path):
+    before = load_file(earlier / WEIGHTS)["conv5_2.weight"]
+    moved = []
+    for rate_below in (1.0, 0.01):
+        settings = replace(SMALL, rate_below=rate_below, batch_size=8, weight_decay=0, learning_rate=0.01)
+        tensors = train(animals, tmp_path / f"run{rate_below}", settings, start_from=earlier)
+        moved.append(np.abs(tensors["conv5_2.weight"] - before).mean())
+    assert 0 < moved[1] < 0.1 * moved[0]
+
+
+def test_a_run_that_started_from_another_goes_on_as_it_began(earlier, animals, tmp_path):
+    settings = replace(SMALL, freeze="conv2_1", rate_below=0.1, batch_size=8, epochs=2)
+    whole = train(animals, tmp_path / "whole", settings, start_from=earlier)
+    run = tmp_path / "run"
+    train(animals, run, settings, start_from=earlier)
+    for name in (STATE, "state.previous.pt"):
+        (run / name).unlink()  # as if it had been killed before it saved anything
+    Train(str(animals), run, recipe="digits", settings=settings, resume=True).run()
+    again = load_file(run / LAST_WEIGHTS)
+    for name in whole:
+        assert (whole[name] == again[name]).all(), name
+
+
+def test_a_shift_of_colors_is_kept_with_the_model(animals, tmp_path):
+    train(animals, tmp_path / "run", replace(SMALL, color_shift=0.1, batch_size=8))
+    fields = json.loads((tmp_path / "run" / CONFIG).read_text())
+    values = fields["principal_colors"]["eigenvalues"]
+    assert values == sorted(values, reverse=True)
+    assert read_config(tmp_path / "run").principal_colors is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "said"),
+    [
+        ({"start_from": True, "grow_from": True}, {}, "exclude each other"),
+        ({}, {"freeze": "conv1_1"}, "takes --from or --grow-from"),
+        ({"start_from": True}, {"configuration": "D"}, "has configuration A; it cannot become D"),
+        ({"start_from": True}, {"freeze": "conv9"}, "no layer to freeze up to is called 'conv9'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(earlier, tmp_path, options, settings, said):
+    with pytest.raises(UsageError, match=said):
+        train("digits", tmp_path / "run", replace(SMALL, **settings), **dict.fromkeys(options, earlier))
+
+
+def test_the_option_is_called_from(earlier, tmp_path, capsys):
+    words = ["train", "digits", str(tmp_path / "run"), "--recipe", "digits", "--width", "0.03", "--epochs", "1"]
+    main([*words, "--from", str(earlier)])
+    assert f"all layers come from {earlier}" in capsys.readouterr().err
