@@ -2,7 +2,8 @@
 
     python benchmarks/kill_test.py [--kills 40] [--seed 0]
 
-A state is saved after every step, so that many a kill meets a save. Every killed run goes on once and to the end.
+A state is saved after every step, or as soon as the one before is on the disk, so that most kills meet a save. The
+moments are spread over the time from the first step to the last; every killed run goes on once and to the end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-RECIPE = ["--recipe", "digits", "--width", "0.06", "--epochs", "2", "--batch-size", "64", "--save-steps", "1"]
+RECIPE = ["--recipe", "digits", "--width", "0.06", "--epochs", "6", "--batch-size", "64", "--save-steps", "1"]
 COMMAND = [sys.executable, "-m", "verydeep", "train", "digits"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -34,6 +35,11 @@ def steps_done(run: Path) -> int:
     return sum('"rate"' in line for line in journal.read_text().splitlines()) if journal.is_file() else 0
 
 
+def wait_for_first_step(run: Path, process: subprocess.Popen[bytes]) -> None:
+    while steps_done(run) == 0 and process.poll() is None:
+        time.sleep(0.002)
+
+
 def end_of(run: Path) -> bytes:
     return (run / "last.safetensors").read_bytes()
 
@@ -46,22 +52,21 @@ def main() -> None:
     chance = random.Random(arguments.seed)
     folder = Path(tempfile.mkdtemp(prefix="kill-test-"))
     unbroken = folder / "unbroken"
+    process = start(unbroken)
+    wait_for_first_step(unbroken, process)
     begun = time.monotonic()
-    start(unbroken).wait()
+    process.wait()
     whole, wanted, total = time.monotonic() - begun, end_of(unbroken), steps_done(unbroken)
     killed_at, different = [], 0
     for number in range(arguments.kills):
         run = folder / f"run{number}"
         process = start(run)
-        time.sleep(chance.uniform(0.25 * whole, whole))
+        wait_for_first_step(run, process)
+        time.sleep(chance.uniform(0, whole))
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed_at.append(steps_done(run))
-        if (run / "config.json").is_file():
-            start(run, "--resume").wait()
-        else:  # it had not begun
-            shutil.rmtree(run, ignore_errors=True)
-            start(run).wait()
+        start(run, "--resume").wait()
         left_over = [path.name for path in run.iterdir() if path.name.endswith(".part")]
         same = end_of(run) == wanted and steps_done(run) == total
         different += not same

@@ -20,6 +20,14 @@ settings.load_profile("repeatable")
 _hook = install_import_hook(["verydeep.network", "verydeep.engines"], "beartype.beartype")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_cache_of_the_tests_own(tmp_path_factory):
+    """What training measures is not left behind in the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def photographs() -> list[np.ndarray]:
     """Two real photographs of 427x640 pixels that scikit-learn brings along."""

@@ -24,14 +24,12 @@ class World:
     Attributes:
         rank: this one's number.
         size: how many there are.
-        local_rank: this one's number on its machine: that of its GPU.
         local_size: how many there are on its machine, which share its memory.
 
     """
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
     local_size: int = 1
 
     @property
@@ -65,7 +63,12 @@ class World:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add a tensor up over all processes, each of which has one of its shape; gradients cross too."""
-        return tensor if self.size == 1 else _sum_over_processes(tensor)
+        if self.size == 1:
+            return tensor
+        from torch.distributed.nn.functional import all_reduce
+
+        total: Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
+        return total
 
 
 @contextmanager
@@ -81,14 +84,14 @@ def world() -> Iterator[World]:
     import torch
     from torch import distributed
 
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    backends = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank)
-    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backends = "cpu:gloo,cuda:nccl"
     distributed.init_process_group(backends, **_store_after_restart())
     try:
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        yield World(distributed.get_rank(), distributed.get_world_size(), local_rank, local_size)
+        yield World(distributed.get_rank(), distributed.get_world_size(), local_size)
     finally:
         distributed.destroy_process_group()
 
@@ -115,24 +118,3 @@ def _store_after_restart() -> dict[str, Any]:
 def num_restarts() -> int:
     """How often torchrun has started this world again after it lost a process."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
-def _sum_over_processes(tensor: Tensor) -> Tensor:
-    from torch import autograd, distributed
-
-    class SumOverProcesses(autograd.Function):
-        """A sum's gradient, of a loss that is itself a sum over processes, is the sum of the gradients."""
-
-        @staticmethod
-        def forward(context: Any, tensor: Tensor) -> Tensor:
-            total = tensor.clone()
-            distributed.all_reduce(total)
-            return total
-
-        @staticmethod
-        def backward(context: Any, gradient: Tensor) -> Tensor:
-            total = gradient.clone()
-            distributed.all_reduce(total)
-            return total
-
-    return SumOverProcesses.apply(tensor)  # type: ignore[no-any-return]

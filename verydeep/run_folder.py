@@ -149,6 +149,11 @@ def refuse_existing(run: Path) -> None:
         raise UsageError(f"{run} exists and is not empty; choose another name, or go on with it by --resume")
 
 
+def has_state(run: Path) -> bool:
+    """Whether a run has saved a state to go on from."""
+    return any((run / name).is_file() for name in (STATE, PREVIOUS_STATE))
+
+
 def write_model(run: Path, config: ModelConfig, tensors: Tensors, weights: str = WEIGHTS) -> None:
     """Write a model's weights and then its config.json; each file appears whole."""
     write_weights(run / weights, tensors)

@@ -93,7 +93,9 @@ def test_a_run_that_started_from_another_goes_on_as_it_began(earlier, animals, t
     train(animals, run, settings, start_from=earlier)
     for name in (STATE, "state.previous.pt"):
         (run / name).unlink()  # as if it had been killed before it saved anything
+    before = (run / CONFIG).read_bytes()
     Train(str(animals), run, recipe="digits", settings=settings, resume=True).run()
+    assert (run / CONFIG).read_bytes() == before
     again = load_file(run / LAST_WEIGHTS)
     for name in whole:
         assert (whole[name] == again[name]).all(), name

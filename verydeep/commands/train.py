@@ -19,15 +19,14 @@ from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import DataError, ModelError, UsageError, require
 from verydeep.files import write_json
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
-from verydeep.images.statistics import measure_pictures
+from verydeep.images.statistics import MOST_PICTURES, measure_pictures
 from verydeep.run_folder import (
     CONFIG,
-    PREVIOUS_STATE,
     SKIPPED,
     SPLIT,
-    STATE,
     ModelConfig,
     TrainedOn,
+    has_state,
     provenance,
     read_config,
     read_model,
@@ -240,16 +239,14 @@ class Train:
 
         if begun:
             config = read_config(self.run_folder)
-            if (self.run_folder / STATE).is_file() or (self.run_folder / PREVIOUS_STATE).is_file():
-                return config
-            # It was ended before it saved anything: it begins again, from the same start.
-            self.grow_from, self.start_from = (
-                Path(config.provenance[name]) if name in config.provenance else None
-                for name in ("grown_from", "started_from")
-            )
-        preprocessing, facts = self._earlier(network, recipe, data)
+            if not has_state(self.run_folder):  # it was ended before it saved any: it begins again, as it began
+                grown, started = (config.provenance.get(name) for name in ("grown_from", "started_from"))
+                self._earlier(network, recipe, data, grown and Path(grown), started and Path(started))
+            return config
+        preprocessing, facts = self._earlier(network, recipe, data, self.grow_from, self.start_from)
         if preprocessing is None or recipe.color_shift:
-            statistics = measure_pictures(pictures)
+            with progress("measuring colors", min(len(pictures), MOST_PICTURES)) as advance:
+                statistics = measure_pictures(pictures, advance=advance)
         config = ModelConfig(
             network.architecture,
             preprocessing or preprocessing_for(recipe.start, statistics),
@@ -274,18 +271,20 @@ class Train:
         write_json(self.run_folder / CONFIG, config.to_json())
         return config
 
-    def _earlier(self, network: VGG, recipe: Recipe, data: Data) -> tuple[Preprocessing | None, dict[str, Any]]:
+    def _earlier(
+        self, network: VGG, recipe: Recipe, data: Data, grow_from: Path | None, started_from: Path | None
+    ) -> tuple[Preprocessing | None, dict[str, Any]]:
         """Put an earlier network's tensors into this one; give its preprocessing, and what to remember of it."""
         import torch
 
         from verydeep.network.initialize import grow, start_from
 
-        path = self.grow_from or self.start_from
+        path = grow_from or started_from
         if path is None:
             return None, {}
         earlier, tensors = read_model(path)
         weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
-        if self.grow_from:
+        if grow_from:
             grown = grow(network, earlier.architecture, weights)
             say(f"{', '.join(grown)} come from {path}, the other layers from the start {recipe.start}")
             return earlier.preprocessing, {"grown_from": str(path), "grown_layers": grown}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from verydeep.errors import PictureError
 from verydeep.files import write_json
 from verydeep.images.color import Statistics, measure
+from verydeep.images.folders import cache_folder
 from verydeep.images.pictures import Files, Pictures
 
 MEASURED_SIDE = 256  # JPEGs are decoded no larger than that
@@ -60,7 +60,7 @@ def _readable(pictures: Pictures, numbers: range, advance: Callable[[int], None]
 
 
 def _cache_file(pictures: Pictures, numbers: range) -> Path | None:
-    """Where the statistics of these files are kept; None for pictures that are in memory anyway."""
+    """Where the statistics of these files are kept; None for pictures that are in memory, or in shards."""
     if not isinstance(pictures.source, Files):
         return None
     digest = hashlib.sha256(f"1 {pictures.fingerprint}".encode())
@@ -70,8 +70,7 @@ def _cache_file(pictures: Pictures, numbers: range) -> Path | None:
         except OSError:
             return None
         digest.update(f"{facts.st_size} {facts.st_mtime_ns}\n".encode())
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "verydeep" / "colors" / f"{digest.hexdigest()[:32]}.json"
+    return cache_folder() / "colors" / f"{digest.hexdigest()[:32]}.json"
 
 
 def _read(kept: Path) -> Statistics | None:

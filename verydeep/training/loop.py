@@ -33,9 +33,8 @@ from verydeep.network.vgg import VGG
 from verydeep.run_folder import (
     JOURNAL,
     LAST_WEIGHTS,
-    PREVIOUS_STATE,
-    STATE,
     ModelConfig,
+    has_state,
     write_model,
     write_weights,
 )
@@ -117,8 +116,7 @@ class Trainer:
             InterruptedRunError: Ctrl-C or SIGTERM; the run can be resumed.
 
         """
-        saved = any((self.run / name).is_file() for name in (STATE, PREVIOUS_STATE))
-        first = self._resume() if self.world.from_first(lambda: saved) else 0
+        first = self._resume() if self.world.from_first(lambda: has_state(self.run)) else 0
         self._join()
         if self.world.first:
             for aside in self.run.glob(".*.part"):  # what a killed run was writing
@@ -290,12 +288,12 @@ class Trainer:
         facts = (state.step, state.schedule) if state else None
         step, schedule = self.world.from_first(lambda: facts)  # type: ignore[misc]
         self.schedule.restore(schedule)
-        self._share_momentum(step)
+        self._share_momentum()
         return step
 
-    def _share_momentum(self, step: int) -> None:
+    def _share_momentum(self) -> None:
         """Give every process the first one's momentum; weights are shared when they join."""
-        if self.world.size == 1 or step == 0:
+        if self.world.size == 1:
             return
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
