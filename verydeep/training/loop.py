@@ -90,7 +90,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         preprocessing = self.config.preprocessing
-        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(self.device).channels_last()
         self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
             self.device
         )
