@@ -16,7 +16,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 from verydeep.commands.progress import progress, say
 from verydeep.configurations import Architecture, num_parameters
 from verydeep.distributed import World, num_restarts, world
-from verydeep.errors import DataError, ModelError, UsageError, require
+from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
 from verydeep.files import write_json
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
@@ -100,8 +100,20 @@ class Train:
             except InterruptedRunError as interrupted:
                 if not here.first:
                     sys.exit(1)
-                again = shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
-                raise InterruptedRunError(f"{interrupted}; go on with: {again}") from None
+                raise InterruptedRunError(f"{interrupted}; go on with: {self._again()}") from None
+            except DiskError as error:
+                raise TrainingError(
+                    f"the run cannot be saved: {error}; "
+                    + (
+                        f"what was saved before is whole: make room, and go on with: {self._again()}"
+                        if (self.run_folder / CONFIG).is_file()
+                        else "nothing has been trained yet: make room, remove the folder, and start again"
+                    )
+                ) from None
+
+    def _again(self) -> str:
+        """The command that goes on with the run."""
+        return shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
 
     def _run(self, here: World) -> None:
         begun, recipe, held_out_before = here.from_first(self._begin)

@@ -111,8 +111,9 @@ class Trainer:
         """Train from the start, or from the saved state where there is one; give the least validation error in %.
 
         Raises:
-            TrainingError: the loss is not finite, more pictures than allowed cannot be read, or the run cannot be
-                saved.
+            TrainingError: the loss is not finite.
+            DataError: more pictures than allowed cannot be read, or a process that reads them has been lost.
+            DiskError: the run cannot be saved; what was saved before is whole.
             InterruptedRunError: Ctrl-C or SIGTERM; the run can be resumed.
 
         """

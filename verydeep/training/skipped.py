@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from verydeep.errors import DataError
+from verydeep.files import Lines
 from verydeep.images.pictures import Unreadable
 from verydeep.training.journal import read_journal
 
@@ -42,10 +43,9 @@ class Skipped:
         if picture.name in self._names:
             return False
         self._names.add(picture.name)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
+        with Lines(self.path) as lines:
             line = {"name": picture.name, "reason": picture.reason, "step": step}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            lines.add(json.dumps(line, ensure_ascii=False))
         if len(self._names) > self.most:
             raise DataError(
                 f"{len(self._names)} picture{'s' * (len(self._names) > 1)} cannot be read, the last is "
