@@ -170,7 +170,8 @@ class _Reader:
 
     def __init__(self, batches: TrainingBatches, steps: range) -> None:
         self._connection, theirs = multiprocessing.Pipe(duplex=False)
-        self._process = multiprocessing.Process(target=_make, args=(batches, steps, theirs), daemon=True)
+        ends = self._connection, theirs
+        self._process = multiprocessing.Process(target=_make, args=(batches, steps, *ends), daemon=True)
         self._process.start()
         theirs.close()  # so that the end of the process is the end of what it sends
 
@@ -183,7 +184,7 @@ class _Reader:
                     f"taken {PATIENCE:g} s and more; is the disk slow, or a picture huge?"
                 )
             outcome: Batch | Exception = self._connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # between two batches, within one
             raise DataError(self._how_it_ended(step)) from None
         if isinstance(outcome, Exception):
             raise outcome
@@ -207,8 +208,9 @@ class _Reader:
         self._connection.close()
 
 
-def _make(batches: TrainingBatches, steps: range, connection: Connection) -> None:
+def _make(batches: TrainingBatches, steps: range, theirs: Connection, connection: Connection) -> None:
     """Make batches, and send them as they are wanted; an error is sent in place of a batch, and is the last."""
+    theirs.close()  # so that nobody is there to send to when whoever trains is gone
     # Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
