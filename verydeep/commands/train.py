@@ -37,6 +37,7 @@ from verydeep.training.recipe import Recipe, named
 from verydeep.training.skipped import Skipped
 
 if TYPE_CHECKING:
+    from verydeep.evaluation.posterior import Posteriors
     from verydeep.images.batches import TrainingBatches
     from verydeep.images.pictures import Data, Pictures, Unreadable
     from verydeep.network.vgg import VGG
@@ -331,8 +332,19 @@ class Train:
         members = [Member(TorchScorer(network, config, device, precision), (protocol,))]
 
         def validate() -> float:
-            posteriors = evaluate_shared(members, held_out, here, None, batch_size=BATCH_SIZE)
-            return here.from_first(lambda: error_rates(posteriors, held_out.labels).top1_error)
+            posteriors, lost = evaluate_shared(
+                members, held_out, here, None, batch_size=BATCH_SIZE, leave_out=self.max_unreadable
+            )
+            return here.from_first(lambda: top1_error(posteriors, lost))
+
+        def top1_error(posteriors: Posteriors, lost: list[Unreadable]) -> float:
+            for picture in lost:
+                if skipped.add(picture):
+                    say(f"left out: {picture.reason}")
+            readable = np.isfinite(posteriors[:, 0])
+            if not readable.any():
+                raise DataError(f"not one of the {len(held_out)} held-out pictures can be read")
+            return error_rates(posteriors[readable], held_out.labels[readable]).top1_error
 
         say(
             f"configuration {recipe.configuration}, {num_parameters(config.architecture):,} parameters, "
