@@ -3,8 +3,8 @@
     python benchmarks/damaged_pictures.py PHOTOGRAPHS [--copies 300] [--seed 0] [--epochs 1] [--recipe photos]
 
 PHOTOGRAPHS has train/<class>/ and val/<class>/. Each way of damage that the tests know takes its turn, and so do
-large pictures that are whole. Pictures are read when their turn comes, by 0, 1 and 3 processes, each of which has to
-end with the same bits; then the model is tested, and predicts. Nothing may hang, or leave out another picture.
+large pictures that are whole. Pictures are read when their turn comes, by 0, 1 and 3 processes, and all runs have
+to end with the same bits; then the model is tested, and predicts. Nothing may hang, or leave out another picture.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ LARGE = (12_000, 12_000)
 
 
 class Outcome(NamedTuple):
+    """How a command ended."""
+
     code: int
     err: str
     seconds: float
@@ -54,7 +56,7 @@ def make_folder(photographs: Path, folder: Path, copies: int, seed: int) -> set[
             path, readable = write_damaged(original.parent, image.convert("RGB"), number, noise)
         if not readable:
             lost.add(path.relative_to(folder).as_posix())
-    for number in range(6):
+    for number in range(3):
         Image.new("RGB", LARGE, (number, 99, 200)).save(chance.choice(originals).parent / f"large {number}.png")
     return lost
 
@@ -110,7 +112,7 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--copies", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--recipe", default="photos")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="damaged-"))

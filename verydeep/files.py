@@ -101,7 +101,7 @@ def _named(path: Path) -> Iterator[None]:
     """Say which file cannot be written, and why."""
     try:
         yield
-    except DiskError:
+    except (DiskError, FileNotFoundError):  # the latter is of what was to be written, fetched from elsewhere
         raise
     except OSError as error:
         raise DiskError(f"{path} cannot be written: {error.strerror or error}") from None
