@@ -161,12 +161,26 @@ def write_model(run: Path, config: ModelConfig, tensors: Tensors, weights: str =
 
 
 def write_weights(path: Path, tensors: Tensors) -> None:
-    """Write tensors as safetensors, whole."""
+    """Write tensors as safetensors, whole.
+
+    Raises:
+        DiskError: they cannot be written.
+
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     # Not ascontiguousarray: it makes batch normalisation's counter, a scalar, an array of one.
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    write_whole(path, lambda aside: save_file(contiguous, aside))
+
+    def write(aside: Path) -> None:
+        try:
+            save_file(contiguous, aside)
+        except SafetensorError as error:  # whatever it may be: a full disk is among it
+            reason = str(error).rpartition("I/O error: ")[2].partition(" (os error")[0]
+            raise OSError(reason) from None
+
+    write_whole(path, write)
 
 
 def weights_file(model: Path) -> Path:
