@@ -1,10 +1,10 @@
 """A process with one engine: `python -m verydeep.bench.child TASK ENGINE`, spoken to in lines of JSON.
 
-Requests on standard input, a line each: `{"case": 0, "seconds": 0.5}` to time a case's calls for so long,
-`{"case": 0, "scores": FILE}` to write what it answers. Each is answered by a line on standard output. What libraries
-print goes to standard error.
+Requests come on standard input, a line each: `{"case": 0, "seconds": 0.5}` to time a case's calls for so long,
+`{"case": 0, "scores": FILE}` to write what it answers. Each is answered by a line on standard output. What
+libraries print goes to standard error.
 
-The same module does, once and then ends, what the engines need beforehand: `export`, `quantize`, `reference`, `peak`.
+The same module does what the engines need beforehand, and then ends: `export`, `quantize`, `reference`, `peak`.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def reference(task: Task) -> float:
             for picture in pixels[:REFERENCE_PICTURES]:
                 key = picture.shape[0].to_bytes(4, "little") + picture.tobytes()
                 if key not in known:
-                    known[key] = class_scores(
-                        config.architecture, tensors, config.preprocessing, picture[None]
-                    )
+                    known[key] = class_scores(config.architecture, tensors, config.preprocessing, picture[None])
                 rows.append(known[key])
         np.save(task.folder / f"reference-{case}.npy", np.concatenate(rows))
     return 0.0

@@ -25,7 +25,7 @@ from verydeep.bench.task import Task
 from verydeep.errors import VerydeepError
 
 
-class Failed(Exception):
+class EngineError(Exception):
     """An engine could not do what was asked; the message says why, in the engine's words."""
 
 
@@ -52,17 +52,17 @@ class Process:
         """Wait for an answer.
 
         Raises:
-            Failed: it says that it failed, or has ended.
+            EngineError: it says that it failed, or has ended.
 
         """
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
-            raise Failed(f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}")
+            raise EngineError(f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}")
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
-            raise Failed(answer["failed"])
+            raise EngineError(answer["failed"])
         self._process.send_signal(signal.SIGSTOP)
         return answer
 
@@ -70,7 +70,7 @@ class Process:
         """Let it work.
 
         Raises:
-            Failed: as `hear`.
+            EngineError: as `hear`.
 
         """
         assert self._process.stdin
@@ -178,7 +178,7 @@ class Bench:
         try:
             self._once("reference")
             self.measured.peak = self._once("peak")
-        except Failed as error:
+        except EngineError as error:
             raise VerydeepError(f"what engines are compared with could not be measured: {error}") from None
         self._prepare()
         for engine in self._engines:
@@ -205,7 +205,7 @@ class Bench:
             if waiting:
                 try:
                     self._once(work)
-                except Failed as error:
+                except EngineError as error:
                     for engine in waiting:
                         self.measured.failed[engine.name] = f"the network could not be made ready: {error}"
             else:
@@ -227,7 +227,7 @@ class Bench:
         self._processes[engine.name] = process
         try:
             self.measured.opening[engine.name] = process.hear()["seconds"]
-        except Failed as error:
+        except EngineError as error:
             self._give_up(engine, error)
         self.measured.figures[engine.name] = [Figures() for _ in self._task.cases]
 
@@ -253,10 +253,10 @@ class Bench:
             return None
         try:
             return self._processes[engine.name].ask(**request)
-        except Failed as error:
+        except EngineError as error:
             self._give_up(engine, error)
             return None
 
-    def _give_up(self, engine: Engine, error: Failed) -> None:
+    def _give_up(self, engine: Engine, error: EngineError) -> None:
         self._processes.pop(engine.name).end()
         self.measured.failed[engine.name] = str(error)

@@ -1,7 +1,7 @@
 """An engine with a model -> a function from prepared pixels to class scores. Each runs in a process of its own.
 
-Other people's engines get what they like best: pictures that are preprocessed beforehand, in their layout, which is
-not timed. Ours get the bytes, and preprocess them within the time.
+Other people's engines get what they like best: pictures that are preprocessed beforehand, in their layout, which
+is not timed. Ours get the bytes, and preprocess them within the time.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def plain_network(
     modules: list[nn.Module] = []
 
     def fill(module: nn.Module, name: str) -> nn.Module:
-        state = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        state = {
+            key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")
+        }
         shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
         weights = {key: torch.from_numpy(np.asarray(value)).reshape(shapes[key]) for key, value in state.items()}
         module.load_state_dict(weights, assign=True)

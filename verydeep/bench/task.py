@@ -169,9 +169,7 @@ def batch_cases(
     """One call for each batch size; the larger batches hold the smaller ones' pictures."""
     each = multiply_adds(architecture, height, width)
     pixels = cut(pictures, max(sizes), height, width)
-    cases = tuple(
-        Case(f"batch {size}", ((size, height, width, 3),), size, size * each) for size in sorted(sizes)
-    )
+    cases = tuple(Case(f"batch {size}", ((size, height, width, 3),), size, size * each) for size in sorted(sizes))
     return cases, [[pixels[:size]] for size in sorted(sizes)]
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
     """Show how far a piece of work has come, its speed and the time left; gives the function to advance it.
 
     Nothing is shown where standard error is no terminal.
@@ -25,7 +25,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     class SpeedColumn(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(f"{speed:.3g} pictures/s" if speed else "")
+            return Text(f"{speed:.3g} {unit}/s" if speed else "")
 
     columns = (
         TextColumn("{task.description}"),
