@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verydeep.bench.table import engine
+from verydeep.bench.table import engine, three_digits
 from verydeep.errors import UsageError, require
 from verydeep.files import write_whole
 from verydeep.report.figures import LIGHT, LIGHT_MUTED, LIGHT_STYLE
@@ -65,13 +65,13 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], base: str) -> None:
     places = range(len(rows))
     axes.barh(places, speeds, 0.68, color=colors)
     for place, row in zip(places, rows, strict=True):
-        text = f" {row['pictures_per_second']:.3g}   × {row['ratio']:.2f}   error {row['error']:.0e}"
+        text = f" {three_digits(row['pictures_per_second'])}   × {row['ratio']:.2f}   error {row['error']:.0e}"
         axes.text(row["pictures_per_second"], place, text, va="center", fontsize=9, color=LIGHT_MUTED)
     axes.set_yticks(places, [row["engine"] for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if engine(row["engine"]).ours else "normal")
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.55 * max(speeds))
+    axes.set_xlim(0, 1.75 * max(speeds))
     axes.set_xlabel("pictures a second")
     axes.set_title(f"{rows[0]['case']} (× {base})", loc="left", color=LIGHT_MUTED, fontsize=11)
     axes.spines["left"].set_visible(False)

@@ -67,7 +67,8 @@ def _scores(
             x = np.maximum(x, 0)
         if isinstance(layer, Convolution) and layer.local_response_norm:
             x = _response_normalized(x)
-    return x.mean((1, 2))
+    scores: Doubles = x.mean((1, 2))
+    return scores
 
 
 def _convolved(x: Doubles, layer: Convolution | FullyConnected, tensors: Mapping[str, NDArray[Any]]) -> Doubles:
@@ -104,4 +105,6 @@ def _response_normalized(x: Doubles) -> Doubles:
 
 def _pooled(x: Doubles) -> Doubles:
     height, width = (side // 2 for side in x.shape[1:])
-    return x[:, : 2 * height, : 2 * width].reshape(len(x), height, 2, width, 2).max((2, 4))
+    windows = x[:, : 2 * height, : 2 * width].reshape(len(x), height, 2, width, 2)
+    pooled: Doubles = windows.max((2, 4))
+    return pooled

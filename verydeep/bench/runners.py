@@ -69,7 +69,8 @@ def preprocessed(preprocessing: Preprocessing, pixels: NDArray[np.uint8]) -> NDA
 
 def class_scores(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean of score maps over space; scores that have no space stay as they are."""
-    return scores.reshape(*scores.shape[:2], -1).astype(np.float64).mean(-1)
+    means: NDArray[np.float64] = scores.reshape(*scores.shape[:2], -1).astype(np.float64).mean(-1)
+    return means
 
 
 def _ours(engine: Engine, task: Task) -> Runner:
@@ -154,7 +155,7 @@ def _torch(engine: Engine, task: Task) -> Runner:
     if reduced:
         from torch._inductor import config as inductor
 
-        inductor.freezing = True  # type: ignore[attr-defined]
+        inductor.freezing = True
         network = torch.compile(network, dynamic=task.dynamic)
 
     def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:

@@ -81,15 +81,18 @@ def rich_table(rows: Sequence[dict[str, Any]], title: str, base: str) -> Table:
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row's figures as they are read."""
     return (
-        f"{row['pictures_per_second']:.3g}"
-        if row["pictures_per_second"] < 1000
-        else f"{row['pictures_per_second']:,.0f}",
-        f"{row['milliseconds_per_picture']:.3g}",
+        three_digits(row["pictures_per_second"]),
+        three_digits(row["milliseconds_per_picture"]),
         f"{row['ratio']:.2f}",
         f"{row['error']:.1e}",
         f"{row['peak_memory'] / 1e6:,.0f} MB",
         "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
     )
+
+
+def three_digits(number: float) -> str:
+    """Write a positive number with three digits, or all those before its point."""
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:#.3g}".rstrip(".")
 
 
 def markdown(rows: Sequence[dict[str, Any]], base: str) -> str:

@@ -122,8 +122,8 @@ def find_pictures(folder: Path | None, count: int) -> tuple[list[Image.Image], s
         found = unlabelled([folder])
         # Spread over the folder, which may be sorted by class.
         numbers = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int).tolist()
-        pictures = [found.source.read(number) for number in numbers]
-        return [_image(picture) for picture in pictures], f"{len(pictures)} pictures of {folder}"
+        pictures = [_image(found.source.read(number)) for number in numbers]
+        return pictures, f"{len(pictures)} pictures of {folder}"
     try:
         import warnings
 
