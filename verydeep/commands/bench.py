@@ -16,6 +16,7 @@ from verydeep.bench.engines import NAMES, Engine, choose
 from verydeep.commands.progress import progress, say
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
+from verydeep.processes import num_processors
 from verydeep.run_folder import read_model, write_model
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Bench:
         for number, calls in enumerate(pixels):
             for call, batch in enumerate(calls):
                 np.save(folder / f"{number}-{call}.npy", batch)
-        threads = self.threads or len(os.sched_getaffinity(0))
+        threads = self.threads or num_processors()
         where = "whole pictures" if self.dense else "{}x{}".format(*cases[0].batches[0][1:3])
         width = "" if architecture.width == 1 else f" at width {architecture.width:g}"
         facts = {

@@ -17,6 +17,7 @@ from verydeep.distributed import World, world
 from verydeep.errors import UsageError, require
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
+from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_config, read_split, weights_file
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Evaluate:
     of it, its class scores are averaged over space, and the posteriors over scales and the mirror image.
     Several models are averaged too.
 
-    Under torchrun the pictures are shared out; each counts once.
+    With --processes, or under torchrun, the pictures are shared out; each counts once.
     """
 
     models_and_data: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...] DATA")]
@@ -57,6 +58,8 @@ class Evaluate:
     """Print one JSON object."""
     batch_size: int = 128
     """Pictures of one shape that are shown at once, at most."""
+    processes: int = 1
+    """Processes of this machine that share the pictures; the result is the same."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -71,7 +74,7 @@ class Evaluate:
             raise UsageError(f"--batch-size is {self.batch_size}; it has to be at least 1")
         if self.mirror and self.no_mirror:
             raise UsageError("--mirror and --no-mirror exclude each other; choose one of them")
-        with world() as here:
+        with start_processes(self.processes, self._test) if self.processes != 1 else world() as here:
             result, parts = self._test(here)
             if not here.first:
                 return
@@ -97,8 +100,7 @@ class Evaluate:
             for model, protocol in zip(models, protocols, strict=True)
         ]
         start = time.perf_counter()
-        share = -(-len(pictures) // here.size)
-        with progress("testing", share if here.size > 1 else len(pictures)) as advance:
+        with progress("testing", here.num_counted(len(pictures))) as advance:
             posteriors = evaluate_shared(
                 members, pictures, here, parts, batch_size=self.batch_size, advance=advance
             )

@@ -31,15 +31,17 @@ def evaluate_shared(
         world: the processes, of which each takes chunks of the one plan.
         parts: where finished chunks are kept, and those of an interrupted test are found; None keeps nothing.
         batch_size: the most pictures of one shape that are shown at once.
-        advance: called with the number of pictures that have been finished here.
+        advance: called with the number of pictures that have been finished, here or wherever the world hears of.
 
     Raises:
         UsageError, PictureError: as `evaluate`.
+        VerydeepError: another process is lost.
 
     """
     check_together(members)
     num_classes = members[0].scorer.config.architecture.num_classes
     plan = make_plan(pictures, [protocol for member in members for protocol in member.protocols], batch_size)
+    count = world.counting(advance)
     done: list[tuple[Chunk, Posteriors]] = []
     to_do: list[Chunk] = []
     # Shared out before it is known what is done: the others may have begun to add to that.
@@ -49,14 +51,14 @@ def evaluate_shared(
             to_do.append(chunk)
         else:
             done.append((chunk, posteriors))
-            advance(len(chunk.pictures))
+            count(len(chunk.pictures))
     for chunk, posteriors in score_chunks(members, pictures, to_do, batch_size):
         if parts:
             parts.write(chunk, posteriors)
         done.append((chunk, posteriors))
-        advance(len(chunk.pictures))
+        count(len(chunk.pictures))
     whole = np.full((len(pictures), num_classes), np.nan)
-    for process in world.gather(done):
+    for process in world.gather(done, advance):
         for chunk, posteriors in process:
             whole[list(chunk.pictures)] = posteriors
     return whole
