@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "run_folder": {"configurations", "images"},
     "distributed": set(),
     "training": {"training", "network", "images", "run_folder", "distributed"},
-    "engines": {"engines", "network", "run_folder"},
+    "engines": {"engines", "network", "configurations", "run_folder"},
     "evaluation": {"evaluation", "engines", "images", "configurations", "run_folder", "distributed"},
     "model": {"engines", "evaluation", "images", "run_folder"},
     "report": {"report", "engines", "evaluation", "images", "configurations", "run_folder", "training"},
