@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.engines import Scorer, open_scorer
+from verydeep.engines import EngineName, Scorer, open_scorer
 from verydeep.errors import PictureError
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
@@ -101,19 +101,22 @@ class Model:
         return score_map(self.scorer, open_picture(picture), scale)
 
 
-def load(model: str | PathLike[str], device: str = "auto", precision: str = "auto") -> Model:
+def load(
+    model: str | PathLike[str], device: str = "auto", precision: str = "auto", engine: EngineName = "auto"
+) -> Model:
     """Open a model on disk.
 
     Args:
         model: a run folder, or a `.safetensors` file beside its `config.json`.
         device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
         precision: `auto`, `float32` or `bfloat16`.
+        engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
 
     Raises:
         ModelError: there is no such model, it is damaged, or its weights are another network's.
 
     """
-    return Model(open_scorer(Path(model), device, precision))
+    return Model(open_scorer(Path(model), device, precision, engine))
 
 
 def ranked(posterior: NDArray[np.float64], class_names: tuple[str, ...], top: int) -> list[Prediction]:

@@ -118,7 +118,7 @@ class Started(World):
 def start_processes(count: int, work: Callable[[World], object]) -> Iterator[World]:
     """Start all processes but the first, which is this one; none is left when the context ends.
 
-    Each has its part of the processors, unless OMP_NUM_THREADS says how many threads each is to have.
+    Each has its part of the processors, unless VERYDEEP_THREADS or, for torch, OMP_NUM_THREADS tells another number.
 
     Args:
         count: of processes, this one among them.
@@ -167,16 +167,14 @@ def _work(work: Callable[[World], object], rank: int, size: int, pipe: Connectio
 
 @contextmanager
 def _threads_each(count: int) -> Iterator[None]:
-    if "OMP_NUM_THREADS" in os.environ:
-        yield
-        return
-    os.environ["OMP_NUM_THREADS"] = str(max(1, num_processors() // count))
+    """Tell the engines, as torchrun would: ours by the number of processes, torch by its threads."""
+    from verydeep.engines.processor import num_threads
+
+    told = {"OMP_NUM_THREADS": str(max(1, num_threads() // count)), "LOCAL_WORLD_SIZE": str(count)}
+    told = {name: value for name, value in told.items() if name not in os.environ}
+    os.environ.update(told)
     try:
         yield
     finally:
-        os.environ.pop("OMP_NUM_THREADS", None)
-
-
-def num_processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        for name in told:
+            os.environ.pop(name, None)

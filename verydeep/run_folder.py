@@ -266,7 +266,7 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("verydeep", "torch", "numpy", "pillow")},
-        "processor": processor(),
+        "processor": processor_name(),
         **facts,
     }
 
@@ -288,8 +288,8 @@ def _commit() -> str | None:
     return result.stdout.strip() or None
 
 
-def processor() -> str:
-    """The processor's name."""
+def processor_name() -> str:
+    """The processor's name as its maker gives it."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -24,6 +24,7 @@ from verydeep.configurations import (
     Convolution,
     Pooling,
 )
+from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import read_config, read_model
 
@@ -83,7 +84,9 @@ def _ours(engine: Engine, task: Task) -> Runner:
         return Runner(lambda pixels: pixels, TorchScorer.open(task.run, torch.device("cpu")).score_maps)
     from verydeep.engines.native import NativeScorer
 
-    scorer = NativeScorer.open(task.run, engine.precision, task.threads)
+    scorer = NativeScorer(*read_model(task.run), engine.precision, threads=task.threads)
+    if scorer.precision != engine.precision:
+        raise UsageError(f"this processor has no {engine.precision}")
     return Runner(lambda pixels: pixels, scorer.score_maps)
 
 

@@ -15,8 +15,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.bench.engines import NAMES, Engine, choose
 from verydeep.commands.progress import progress, say
 from verydeep.configurations import Architecture
+from verydeep.engines.processor import num_threads
 from verydeep.errors import UsageError
-from verydeep.processes import num_processors
 from verydeep.run_folder import read_model, write_model
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Bench:
         import numpy as np
 
         from verydeep.bench.task import Task, batch_cases, dense_cases, find_pictures, random_model
-        from verydeep.run_folder import processor
+        from verydeep.run_folder import processor_name
 
         if self.model is None:
             architecture = Architecture(
@@ -165,7 +165,7 @@ class Bench:
         for number, calls in enumerate(pixels):
             for call, batch in enumerate(calls):
                 np.save(folder / f"{number}-{call}.npy", batch)
-        threads = self.threads or num_processors()
+        threads = self.threads or num_threads()
         where = "whole pictures" if self.dense else "{}x{}".format(*cases[0].batches[0][1:3])
         width = "" if architecture.width == 1 else f" at width {architecture.width:g}"
         facts = {
@@ -173,7 +173,7 @@ class Bench:
             "weights": weights,
             "pictures": source,
             "threads": threads,
-            "processor": processor(),
+            "processor": processor_name(),
         }
         return Task(folder, run, threads, bool(self.dense), cases), facts
 

@@ -14,7 +14,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.progress import progress
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
-from verydeep.errors import UsageError, require
+from verydeep.engines import EngineName
+from verydeep.errors import UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
 from verydeep.processes import start_processes
@@ -64,6 +65,8 @@ class Evaluate:
     """Where to compute: auto, cpu, cuda, mps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the products; auto is float32."""
+    engine: EngineName = "auto"
+    """native computes on the processor without torch; auto takes it unless there is a GPU."""
 
     def run(self) -> None:
         """Test, and print what comes out."""
@@ -85,7 +88,6 @@ class Evaluate:
             print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else readable(result))
 
     def _test(self, here: World) -> tuple[Result, Parts | None]:
-        require("torch", "train", "predicting and testing")
         models = [Path(word) for word in self.models_and_data[:-1]]
         configs = [read_config(model) for model in models]
         protocols = [self._protocols(config) for config in configs]
@@ -96,7 +98,7 @@ class Evaluate:
 
         parts = self._parts(models, protocols, pictures)
         members = [
-            Member(open_scorer(model, self.device, self.precision), protocol)
+            Member(open_scorer(model, self.device, self.precision, self.engine), protocol)
             for model, protocol in zip(models, protocols, strict=True)
         ]
         start = time.perf_counter()
