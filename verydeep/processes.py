@@ -118,7 +118,7 @@ class Started(World):
 def start_processes(count: int, work: Callable[[World], object]) -> Iterator[World]:
     """Start all processes but the first, which is this one; none is left when the context ends.
 
-    Each has its part of the processors, unless VERYDEEP_THREADS or, for torch, OMP_NUM_THREADS tells another number.
+    Each has its part of the processors, unless VERYDEEP_THREADS, or for torch OMP_NUM_THREADS, says how many.
 
     Args:
         count: of processes, this one among them.
@@ -142,7 +142,8 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
             for rank in range(1, count):
                 pipes[rank], theirs = context.Pipe(duplex=False)
                 others[rank] = context.Process(target=_work, args=(work, rank, count, theirs), daemon=True)
-                others[rank].start()
+                with _ctrl_c_held():
+                    others[rank].start()
                 theirs.close()  # so that the pipe ends with the process
             yield Starter(0, count, count, pipes=pipes, others=others)
         finally:
@@ -152,7 +153,6 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
 
 
 def _work(work: Callable[[World], object], rank: int, size: int, pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first ends the others
     os.environ["RANK"] = str(rank)  # so that the first alone speaks
     try:
         try:
@@ -163,6 +163,16 @@ def _work(work: Callable[[World], object], rank: int, size: int, pipe: Connectio
             pipe.send(("error", VerydeepError(str(error) or "there is not enough memory")))
     except BrokenPipeError:
         pass  # the first is gone, and nobody waits for this
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Keep Ctrl-C for later, and from what is started meanwhile for ever: the first process ends the others."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], base: str) -> None:
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if engine(row["engine"]).ours else "normal")
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.75 * max(speeds))
+    axes.set_xlim(0, 1.85 * max(speeds))
     axes.set_xlabel("pictures a second")
     axes.set_title(f"{rows[0]['case']} (× {base})", loc="left", color=LIGHT_MUTED, fontsize=11)
     axes.spines["left"].set_visible(False)
