@@ -16,12 +16,10 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +270,8 @@ def provenance(**facts: Any) -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # not above: it takes as long as the rest
+
     try:
         return version(name)
     except PackageNotFoundError:
@@ -280,6 +280,8 @@ def _version(name: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the checkout that the package runs from, with a + where it has been changed since."""
+    import subprocess
+
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
