@@ -1,7 +1,7 @@
 """An installation with the core dependencies alone: what it can do, how large it is, and how quick.
 
-The environment is made by pip, from the versions of constraints.txt and from this checkout; where pip finds packages
-is for pip to know. It needs what builds the package: a C++ compiler.
+The environment is made by pip, from the versions of constraints.txt and from this checkout, and from wherever pip
+finds packages. It needs what builds the package: a C++ compiler.
 """
 
 from __future__ import annotations
