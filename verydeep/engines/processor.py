@@ -1,4 +1,4 @@
-"""What this machine computes with: instruction sets, threads, and whether there is a GPU. Nothing heavy is imported.
+"""What this machine computes with: instruction sets, threads, whether there is a GPU. Imports nothing heavy.
 
 Two environment variables overrule what is found: VERYDEEP_THREADS and VERYDEEP_INSTRUCTIONS.
 """
