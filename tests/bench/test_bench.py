@@ -227,7 +227,7 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
     lines = out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["dense, Q = 32", "dense, Q = 40"]
     assert f"weights: {task.run}; pictures: 2 pictures of {tmp_path}; peak: float32 " in err
-    assert "openvino: not measured, as openvino is missing" in err
+    assert "openvino: not measured: openvino is not installed" in err
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,8 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
         ("--threads 0", "--threads is 0"),
         ("--batch-sizes 0", "--batch-sizes wants different numbers"),
         ("--batch-sizes 2 2", "--batch-sizes wants different numbers"),
-        ("--dense 256 --size 224 224", "--dense shows pictures in their own shapes"),
+        ("--dense 256 --size 224 224", "--dense shows one picture at a time"),
+        ("--dense 256 --batch-sizes 1", "--dense shows one picture at a time"),
         ("--size 100 224", "picture is 224x100 pixels"),
         ("--json --markdown", "exclude each other"),
         ("--chart chart.pdf", "has to end with .png or .svg"),

@@ -11,6 +11,7 @@ from typing import Literal
 from verydeep.errors import UsageError
 
 Precision = Literal["float32", "bfloat16", "int8"]
+OUR_MODULE = "verydeep._native"
 EXPORTING = ("torch", "onnx", "onnxscript")  # what makes an ONNX file of a network
 
 
@@ -39,6 +40,13 @@ class Engine:
         return tuple(module for module in self.needs if find_spec(module) is None)
 
     @property
+    def absence(self) -> str:
+        """Why it cannot be measured, where something is missing."""
+        if OUR_MODULE in self.missing:
+            return "the package was installed without a C++ compiler"
+        return f"{' and '.join(self.missing)} {'is' if len(self.missing) == 1 else 'are'} not installed"
+
+    @property
     def reads(self) -> str:
         """The form of the model that it takes: `run`, the run folder; `onnx`; or `quantized`."""
         if self.ours or self.name.startswith("torch"):
@@ -47,8 +55,8 @@ class Engine:
 
 
 ENGINES = (
-    Engine("verydeep", "our kernels, float32", "float32", ("verydeep._native",), ours=True),
-    Engine("verydeep-bfloat16", "our kernels, bfloat16", "bfloat16", ("verydeep._native",), ours=True),
+    Engine("verydeep", "our kernels, float32", "float32", (OUR_MODULE,), ours=True),
+    Engine("verydeep-bfloat16", "our kernels, bfloat16", "bfloat16", (OUR_MODULE,), ours=True),
     Engine("verydeep-torch", "our engine on torch, float32, channels last", "float32", ("torch",), ours=True),
     Engine("torch", "eager, float32, NCHW: what torchvision gives", "float32", ("torch",)),
     Engine("torch-channels-last", "eager, float32, channels last", "float32", ("torch",)),

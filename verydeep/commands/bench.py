@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from verydeep.bench.measure import Measured
     from verydeep.bench.task import Task
 
+BATCH_SIZES = (1, 16)
+
 
 @dataclass
 class Bench:
@@ -46,8 +48,8 @@ class Bench:
     """Without MODEL: side of the network's window, in pixels; a multiple of 32."""
     batch_norm: FlagCreatePairsOff[bool] = False
     """Without MODEL: batch normalisation after each convolution."""
-    batch_sizes: tuple[int, ...] = (1, 16)
-    """Pictures shown at once."""
+    batch_sizes: tuple[int, ...] = ()
+    """Pictures shown at once; by default 1 and 16."""
     size: tuple[int, int] | None = None
     """Height and width of the pictures; by default the network's window."""
     dense: tuple[int, ...] = ()
@@ -87,8 +89,7 @@ class Bench:
         base = self._base(chosen)
         installed = [engine for engine in chosen if not engine.missing]
         if not installed:
-            wanted = chosen[0]
-            raise UsageError(f"{wanted.name} needs {' and '.join(wanted.missing)}, which is not installed")
+            raise UsageError(f"none of the engines is there; {chosen[0].name}: {chosen[0].absence}")
         with tempfile.TemporaryDirectory(prefix="verydeep-bench-") as folder:
             task, shown = self._task(Path(folder))
             measured = self._measure(task, installed)
@@ -98,7 +99,7 @@ class Bench:
         title = f"{shown['network']}, {shown['threads']} threads, {shown['processor']}"
         if self.chart:
             write_chart(self.chart, rows, title, base)
-        missing = {engine.name: list(engine.missing) for engine in chosen if engine.missing}
+        missing = {engine.name: engine.absence for engine in chosen if engine.missing}
         if self.json:
             facts = {**shown, "base": base, "rounds": self.rounds, "peak": measured.peak}
             facts |= {"not_installed": missing, "failed": measured.failed, "rows": rows}
@@ -118,10 +119,12 @@ class Bench:
             raise UsageError("--rounds and --num-pictures have to be at least 1")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads is {self.threads}; it has to be at least 1")
-        if not self.batch_sizes or min(self.batch_sizes) < 1 or len(set(self.batch_sizes)) < len(self.batch_sizes):
+        if min(self.batch_sizes, default=1) < 1 or len(set(self.batch_sizes)) < len(self.batch_sizes):
             raise UsageError("--batch-sizes wants different numbers of at least 1")
-        if self.dense and self.size:
-            raise UsageError("--dense shows pictures in their own shapes, and excludes --size; choose one of them")
+        if self.dense and (self.size or self.batch_sizes):
+            raise UsageError(
+                "--dense shows one picture at a time, in its own shape, and excludes --size and --batch-sizes"
+            )
         if self.json and self.markdown:
             raise UsageError("--json and --markdown exclude each other; choose one of them")
         if not hasattr(os, "fork"):
@@ -155,13 +158,14 @@ class Bench:
             run = self.model
             architecture = read_model(run)[0].architecture
             weights = str(run)
-        count = self.num_pictures if self.dense else max(self.batch_sizes)
+        batch_sizes = self.batch_sizes or BATCH_SIZES
+        count = self.num_pictures if self.dense else max(batch_sizes)
         pictures, source = find_pictures(self.pictures, count)
         if self.dense:
             cases, pixels = dense_cases(architecture, pictures, self.dense)
         else:
             size = self.size or (architecture.image_size, architecture.image_size)
-            cases, pixels = batch_cases(architecture, pictures, self.batch_sizes, *size)
+            cases, pixels = batch_cases(architecture, pictures, batch_sizes, *size)
         for number, calls in enumerate(pixels):
             for call, batch in enumerate(calls):
                 np.save(folder / f"{number}-{call}.npy", batch)
@@ -187,11 +191,11 @@ class Bench:
         ):
             return bench.run(self.rounds, self.seconds)
 
-    def _tell(self, shown: dict[str, Any], measured: Measured, missing: dict[str, list[str]]) -> None:
+    def _tell(self, shown: dict[str, Any], measured: Measured, missing: dict[str, str]) -> None:
         """Say on standard error what the table does not."""
         peaks = ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in measured.peak.items())
         say(f"weights: {shown['weights']}; pictures: {shown['pictures']}; peak: {peaks}")
-        for name, modules in missing.items():
-            say(f"{name}: not measured, as {' and '.join(modules)} {'is' if len(modules) == 1 else 'are'} missing")
+        for name, absence in missing.items():
+            say(f"{name}: not measured: {absence}")
         for name, reason in measured.failed.items():
             say(f"{name}: failed: {reason}")
