@@ -33,7 +33,8 @@ PRECISIONS = [
     for precision in ("float32", "bfloat16")
     if precision == "float32" or _native.has_bfloat16(instructions)
 ]
-MOST_ERROR = {"float32": 1e-5, "bfloat16": 1e-2}
+# Narrow networks have fewer sums over which roundings cancel: torch's own bfloat16 errs by up to 2.2e-2 in them.
+MOST_ERROR = {"float32": 1e-5, "bfloat16": 2.5e-2}
 
 
 def network_of(architecture: Architecture, channels: str = "RGB") -> tuple[VGG, ModelConfig]:
@@ -96,6 +97,18 @@ def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, pho
     for instructions, precision in PRECISIONS:
         scorer = native.NativeScorer(config, tensors_of(network), precision, instructions, threads=2)
         assert error(scorer.score_maps(pixels), wanted) <= MOST_ERROR[precision], instructions
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("configuration", ["B", "E"])
+def test_at_full_width_bfloat16_errs_by_less_than_a_hundredth(configuration, photographs):
+    network, config = network_of(Architecture(configuration, num_classes=100, image_size=32))
+    pixels = pictures_of(photographs, 64, 64, 2)
+    wanted = exact(network, config, pixels)
+    for precision, most in (("float32", 3e-6), ("bfloat16", 1e-2)):
+        scorer = native.NativeScorer(config, tensors_of(network), precision)
+        assert error(scorer.score_maps(pixels), wanted) <= most
+    assert error(TorchScorer(network, config, torch.device("cpu"), "bfloat16").score_maps(pixels), wanted) <= 1e-2
 
 
 @pytest.mark.parametrize("width", [0.02, 0.1, 0.3])

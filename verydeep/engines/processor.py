@@ -27,9 +27,11 @@ def native_module() -> ModuleType | None:
 
 def has_gpu() -> bool:
     """Whether there may be a GPU that torch can use, told without importing torch."""
-    if find_spec("torch") is None:
-        return False
-    return sys.platform == "darwin" or any(Path(driver).exists() for driver in GPU_DRIVERS)
+    try:
+        torch_is_there = find_spec("torch") is not None
+    except ModuleNotFoundError:
+        torch_is_there = False
+    return torch_is_there and (sys.platform == "darwin" or any(Path(driver).exists() for driver in GPU_DRIVERS))
 
 
 def num_threads() -> int:
