@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.engines import Scorer, open_scorer
+from verydeep.engines import EngineName, Scorer, open_scorer
 from verydeep.errors import PictureError
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense, Protocol
-from verydeep.evaluation.score_map import ScoreMap, score_map
 from verydeep.images import decode
 from verydeep.images.pictures import Arrays, Pictures
 from verydeep.run_folder import ModelConfig
+
+if TYPE_CHECKING:
+    from verydeep.evaluation.score_map import ScoreMap
 
 PictureLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 
@@ -98,22 +100,27 @@ class Model:
             PictureError: it cannot be read, or is no picture.
 
         """
+        from verydeep.evaluation.score_map import score_map
+
         return score_map(self.scorer, open_picture(picture), scale)
 
 
-def load(model: str | PathLike[str], device: str = "auto", precision: str = "auto") -> Model:
+def load(
+    model: str | PathLike[str], device: str = "auto", precision: str = "auto", engine: EngineName = "auto"
+) -> Model:
     """Open a model on disk.
 
     Args:
         model: a run folder, or a `.safetensors` file beside its `config.json`.
         device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
         precision: `auto`, `float32` or `bfloat16`.
+        engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
 
     Raises:
         ModelError: there is no such model, it is damaged, or its weights are another network's.
 
     """
-    return Model(open_scorer(Path(model), device, precision))
+    return Model(open_scorer(Path(model), device, precision, engine))
 
 
 def ranked(posterior: NDArray[np.float64], class_names: tuple[str, ...], top: int) -> list[Prediction]:

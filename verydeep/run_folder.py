@@ -16,12 +16,10 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -280,12 +278,14 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("verydeep", "torch", "numpy", "pillow")},
-        "processor": _processor(),
+        "processor": processor_name(),
         **facts,
     }
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # not above: it takes as long as the rest
+
     try:
         return version(name)
     except PackageNotFoundError:
@@ -294,6 +294,8 @@ def _version(name: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the checkout that the package runs from, with a + where it has been changed since."""
+    import subprocess
+
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
@@ -302,7 +304,8 @@ def _commit() -> str | None:
     return result.stdout.strip() or None
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """The processor's name as its maker gives it."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -15,9 +15,11 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.progress import progress, say
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
-from verydeep.errors import DataError, UsageError, require
+from verydeep.engines import EngineName
+from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
+from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_config, read_split, weights_file
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Evaluate:
     of it, its class scores are averaged over space, and the posteriors over scales and the mirror image.
     Several models are averaged too.
 
-    Under torchrun the pictures are shared out; each counts once.
+    With --processes, or under torchrun, the pictures are shared out; each counts once.
     """
 
     models_and_data: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...] DATA")]
@@ -60,10 +62,14 @@ class Evaluate:
     """Print one JSON object."""
     batch_size: int = 128
     """Pictures of one shape that are shown at once, at most."""
+    processes: int = 1
+    """Processes of this machine that share the pictures; the result is the same."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the products; auto is float32."""
+    engine: EngineName = "auto"
+    """native computes on the processor without torch; auto takes it unless there is a GPU."""
 
     def run(self) -> None:
         """Test, and print what comes out."""
@@ -76,7 +82,7 @@ class Evaluate:
             raise UsageError(f"--max-unreadable is {self.max_unreadable}; it has to be 0 or more")
         if self.mirror and self.no_mirror:
             raise UsageError("--mirror and --no-mirror exclude each other; choose one of them")
-        with world() as here:
+        with start_processes(self.processes, self._test) if self.processes != 1 else world() as here:
             result, parts = self._test(here)
             if not here.first:
                 return
@@ -87,7 +93,6 @@ class Evaluate:
             print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else readable(result))
 
     def _test(self, here: World) -> tuple[Result, Parts | None]:
-        require("torch", "train", "predicting and testing")
         models = [Path(word) for word in self.models_and_data[:-1]]
         configs = [read_config(model) for model in models]
         protocols = [self._protocols(config) for config in configs]
@@ -98,12 +103,11 @@ class Evaluate:
 
         parts = self._parts(models, protocols, pictures)
         members = [
-            Member(open_scorer(model, self.device, self.precision), protocol)
+            Member(open_scorer(model, self.device, self.precision, self.engine), protocol)
             for model, protocol in zip(models, protocols, strict=True)
         ]
         start = time.perf_counter()
-        share = -(-len(pictures) // here.size)
-        with progress("testing", share if here.size > 1 else len(pictures)) as advance:
+        with progress("testing", here.num_counted(len(pictures))) as advance:
             posteriors, lost = evaluate_shared(
                 members,
                 pictures,

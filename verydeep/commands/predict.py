@@ -9,13 +9,14 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress, say
+from verydeep.engines import EngineName
 from verydeep.errors import PictureError, UsageError
 from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.sources import unlabelled
@@ -47,6 +48,10 @@ class Predict:
     """Print JSON: an object, and a line, for each picture."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the products; auto is float32."""
+    engine: EngineName = "auto"
+    """native computes on the processor without torch; auto takes it unless there is a GPU."""
 
     def run(self) -> None:
         """Predict and print; exit with 1 if a picture could not be read, after the others."""
@@ -56,7 +61,7 @@ class Predict:
         if self.top < 1:
             raise UsageError(f"--top is {self.top}; name at least 1 class")
         pictures = unlabelled(find(self.pictures))
-        model = load(self.model, self.device)
+        model = load(self.model, self.device, self.precision, self.engine)
         window = model.config.architecture.image_size
         if self.map_scale is not None and self.map_scale < window:
             raise UsageError(

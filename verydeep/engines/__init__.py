@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import require
+from verydeep.engines.processor import has_gpu, native_module
+from verydeep.errors import UsageError, VerydeepError, require
 from verydeep.run_folder import ModelConfig
 
 
@@ -31,19 +32,49 @@ class Scorer(Protocol):
         ...
 
 
-def open_scorer(model: Path, device: str = "auto", precision: str = "auto") -> Scorer:
+EngineName = Literal["auto", "native", "torch"]
+
+
+def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engine: EngineName = "auto") -> Scorer:
     """Open a model on disk with the best engine there is.
+
+    The native engine is taken for `auto` and `cpu`, and torch for every other device. A GPU comes first where
+    `auto` finds its driver and torch. Without the native engine torch runs on the processor too.
 
     Args:
         model: a run folder, or one of its weights.
         device: `auto`, or a device of torch's.
         precision: `auto`, `float32` or `bfloat16`.
+        engine: `auto`, or the one to take.
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
+        UsageError: the engine is not one of these, or cannot use the device.
+        VerydeepError: the engine is not installed.
 
     """
-    require("torch", "train", "predicting and testing")
+    if engine not in get_args(EngineName):
+        raise UsageError(f"no engine is called {engine!r}; there are {', '.join(get_args(EngineName))}")
+    native = native_module()
+    if engine == "native":
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"the native engine computes on the processor, not on {device!r}; use --engine torch")
+        if native is None:
+            raise VerydeepError(
+                "the native engine is not there: the package was installed without a C++ compiler; install one, "
+                "and then verydeep again, or use --engine torch"
+            )
+    takes_native = engine == "native" or (engine == "auto" and native is not None and device in ("auto", "cpu"))
+    if takes_native and not (engine == "auto" and device == "auto" and has_gpu()):
+        from verydeep.engines.native import NativeScorer
+
+        return NativeScorer.open(model, precision)
+    require("torch", "train", "predicting and testing with the torch engine")
     from verydeep.engines.torch_engine import TorchScorer, choose_device
 
-    return TorchScorer.open(model, choose_device(device), precision)
+    chosen = choose_device(device)
+    if takes_native and chosen.type == "cpu":  # the driver is there, but no GPU that torch can use
+        from verydeep.engines.native import NativeScorer
+
+        return NativeScorer.open(model, precision)
+    return TorchScorer.open(model, chosen, precision)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from verydeep.engines.strips import score_map_in_strips
 from verydeep.errors import UsageError
 from verydeep.network.preprocess import Preprocess
-from verydeep.network.strips import MOST_PIXELS, score_map_in_strips
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig, read_model
 
@@ -50,15 +50,16 @@ class TorchScorer:
         network.load_state_dict(weights, assign=True)
         return TorchScorer(network.eval(), config, device, precision)
 
-    @torch.inference_mode()
     def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class score maps, as `Scorer` says."""
         self.network.eval()
+        return score_map_in_strips(self._score, self.config.architecture, pixels)
+
+    @torch.inference_mode()
+    def _score(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            pictures = self.preprocess(batch)
-            in_strips = pictures.shape[2] * pictures.shape[3] > MOST_PIXELS
-            maps = score_map_in_strips(self.network, pictures) if in_strips else self.network.score_map(pictures)
+            maps = self.network.score_map(self.preprocess(batch))
         result: NDArray[np.float32] = maps.float().cpu().numpy()
         return result
 

@@ -35,16 +35,18 @@ def evaluate_shared(
         parts: where finished chunks are kept, and those of an interrupted test are found; None keeps nothing.
         batch_size: the most pictures of one shape that are shown at once.
         leave_out: pictures that may be left out because they cannot be read.
-        advance: called with the number of pictures that have been finished here.
+        advance: called with the number of pictures that have been finished, here or wherever the world hears of.
 
     Raises:
         UsageError: as `evaluate`.
         DataError: more pictures cannot be read than may be left out.
+        VerydeepError: another process is lost.
 
     """
     check_together(members)
     num_classes = members[0].scorer.config.architecture.num_classes
     plan = make_plan(pictures, [protocol for member in members for protocol in member.protocols], batch_size)
+    count = world.counting(advance)
     done: list[tuple[Chunk, Posteriors]] = []
     to_do: list[Chunk] = []
     # Shared out before it is known what is done: the others may have begun to add to that.
@@ -54,7 +56,7 @@ def evaluate_shared(
             to_do.append(chunk)
         else:
             done.append((chunk, posteriors))
-            advance(len(chunk.pictures))
+            count(len(chunk.pictures))
     lost: list[Unreadable] = []
     for chunk, posteriors in score_chunks(members, pictures, to_do, batch_size, lost.append):
         if len(lost) > leave_out:
@@ -62,12 +64,13 @@ def evaluate_shared(
         if parts:
             parts.write(chunk, posteriors)
         done.append((chunk, posteriors))
-        advance(len(chunk.pictures))
+        count(len(chunk.pictures))
     whole = np.full((len(pictures), num_classes), np.nan)
-    for process in world.gather(done):
-        for chunk, posteriors in process:
+    every_lost: list[Unreadable] = []
+    for chunks, unreadable in world.gather((done, lost), advance):
+        for chunk, posteriors in chunks:
             whole[list(chunk.pictures)] = posteriors
-    every_lost = [picture for process in world.gather(lost) for picture in process]
+        every_lost += unreadable
     if len(every_lost) > leave_out:
         raise too_many(every_lost)
     return whole, every_lost

@@ -6,35 +6,45 @@ the five poolings, and the places that the cut has touched are left out: what is
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from verydeep.configurations import STRIDE, Architecture, account
-from verydeep.network.vgg import VGG
 
 MOST_PIXELS = 2_000_000  # shown at once: at full width some 64 channels x 4 bytes x 2 maps of them, 1 GB
 
 
 def score_map_in_strips(
-    network: VGG, pictures: Float[Tensor, "batch 3 height width"], most_pixels: int = MOST_PIXELS
-) -> Float[Tensor, "batch classes rows columns"]:
-    """Class score map, as `VGG.score_map` gives it, in bounded memory.
+    score: Callable[[NDArray[Any]], NDArray[Any]],
+    architecture: Architecture,
+    pictures: NDArray[Any],
+    most_pixels: int = MOST_PIXELS,
+) -> NDArray[Any]:
+    """Class score map, as `score` gives it, in bounded memory.
 
     Args:
-        network: in evaluation mode.
-        pictures: as for `VGG.score_map`.
+        score: pictures -> score maps.
+        architecture: of the network that scores.
+        pictures: of shape (batch, height, width, 3).
         most_pixels: of one strip of one picture; a strip is never less than what one row of the map sees.
+
+    Returns:
+        Of shape (batch, classes, rows, columns).
 
     Raises:
         UsageError: the pictures are smaller than one window.
 
     """
-    architecture = network.architecture
-    height, width = pictures.shape[2:]
-    dimension = 2 if height >= width else 3  # cut across the longer side
+    height, width = pictures.shape[1:3]
+    places_down, places_across = architecture.score_map_size(height, width)
+    if height * width <= most_pixels:
+        return score(pictures)
+    upright = height >= width  # cut across the longer side
     length, across = max(height, width), min(height, width)
-    places = architecture.score_map_size(height, width)[dimension - 2]
+    places = places_down if upright else places_across
     margin, window = margin_places(architecture), architecture.image_size // STRIDE - 1
     step = max(1, most_pixels // (across * STRIDE) - 2 * margin - window)
     strips = []
@@ -43,10 +53,10 @@ def score_map_in_strips(
         start = max(0, first - margin)
         # The last strip takes the rest: pooling drops its odd pixels as it would the picture's.
         end = length if last == places else min(length, (last + window + margin) * STRIDE)
-        strip = pictures.narrow(dimension, start * STRIDE, end - start * STRIDE)
-        scores = network.score_map(strip)
-        strips.append(scores.narrow(dimension, first - start, last - first))
-    return torch.cat(strips, dimension)
+        pixels, kept = slice(start * STRIDE, end), slice(first - start, last - start)
+        scores = score(pictures[:, pixels] if upright else pictures[:, :, pixels])
+        strips.append(scores[:, :, kept] if upright else scores[..., kept])
+    return np.concatenate(strips, 2 if upright else 3)
 
 
 def margin_places(architecture: Architecture) -> int:

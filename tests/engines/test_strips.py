@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
+from verydeep.engines.strips import margin_places, score_map_in_strips
 from verydeep.network.initialize import initialize
-from verydeep.network.strips import margin_places, score_map_in_strips
 from verydeep.network.vgg import VGG
 
 
@@ -20,11 +21,14 @@ def test_the_map_in_strips_is_the_map(configuration, long, short, most_pixels, u
     network = VGG(Architecture(configuration, num_classes=4, width=0.03, image_size=64)).double().eval()
     initialize(network, "he", 0)
     height, width = (long, short) if upright else (short, long)
-    pictures = torch.randn(1, 3, height, width, dtype=torch.float64)
-    with torch.inference_mode():
-        whole = network.score_map(pictures)
-        strips = score_map_in_strips(network, pictures, most_pixels)
-    torch.testing.assert_close(strips, whole, rtol=1e-12, atol=1e-12)
+    pictures = np.random.default_rng(0).standard_normal((1, height, width, 3))
+
+    @torch.inference_mode()
+    def score(pictures: np.ndarray) -> np.ndarray:
+        return network.score_map(torch.from_numpy(pictures).permute(0, 3, 1, 2)).numpy()
+
+    strips = score_map_in_strips(score, network.architecture, pictures, most_pixels)
+    np.testing.assert_allclose(strips, score(pictures), rtol=1e-12, atol=1e-12)
 
 
 def test_the_margin_is_what_the_receptive_field_asks_for():
@@ -32,13 +36,15 @@ def test_the_margin_is_what_the_receptive_field_asks_for():
     assert margin_places(Architecture("A")) == 2
 
 
-def test_strips_show_no_more_than_allowed(monkeypatch):
-    network = VGG(Architecture("D", num_classes=2, width=0.02, image_size=32)).eval()
-    initialize(network, "he", 0)
+def test_strips_show_no_more_than_allowed():
+    architecture = Architecture("D", num_classes=2, width=0.02, image_size=32)
     seen = []
-    score_map = network.score_map
-    monkeypatch.setattr(network, "score_map", lambda x: (seen.append(x.shape[2] * x.shape[3]), score_map(x))[1])
-    with torch.inference_mode():
-        score_map_in_strips(network, torch.zeros(1, 3, 2000, 300), 150_000)
+
+    def score(pictures: np.ndarray) -> np.ndarray:
+        seen.append(pictures.shape[1] * pictures.shape[2])
+        return np.zeros((len(pictures), 2, *architecture.score_map_size(*pictures.shape[1:3])))
+
+    maps = score_map_in_strips(score, architecture, np.zeros((1, 2000, 300, 3), np.uint8), 150_000)
+    assert maps.shape == (1, 2, *architecture.score_map_size(2000, 300))
     assert len(seen) > 4
     assert max(seen) <= 150_000

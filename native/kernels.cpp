@@ -1,0 +1,507 @@
+// The loops themselves. This file is compiled once for each instruction set, each time into a namespace of its own.
+//
+// Nothing of the standard library is used here: an inline function of it that is compiled for AVX-512 could be the
+// copy that the linker keeps for every processor.
+#include "kernels.h"
+
+#include "vectors.h"
+
+namespace verydeep::VERYDEEP_INSTRUCTIONS {
+namespace {
+
+static_assert(BLOCK == CHANNELS, "a block of channels is what lies side by side");
+
+constexpr int PARTS = CHANNELS / LANES;  // vectors in a block
+constexpr float ROOT_HALF = 0.70710678118654752f, ROOT_TWO = 1.41421356237309505f;
+
+VERYDEEP_INLINE int least(int a, int b) { return a < b ? a : b; }
+
+// ---------------------------------------------------------------------------------------------------- numbers
+
+// The factors of a product: float32, or bfloat16 in pairs.
+struct Single {
+    typedef float Number;
+    static constexpr int DEPTH = 1;  // numbers of k that a multiplication takes at once
+    static VERYDEEP_INLINE Vector broadcast_row(const float* from) { return broadcast(*from); }
+    static VERYDEEP_INLINE Vector load_weights(const float* from) { return load(from); }
+    static VERYDEEP_INLINE Vector multiply_add(Vector sum, Vector x, Vector w) { return sum + x * w; }
+    static VERYDEEP_INLINE void store_part(float* to, Vector x) { store(to, x); }
+    static VERYDEEP_INLINE float from_float(float x) { return x; }
+};
+
+#if defined(__AVX512BF16__)
+struct Half {
+    typedef std::uint16_t Number;
+    static constexpr int DEPTH = 2;
+    static VERYDEEP_INLINE Vector broadcast_row(const Number* from) {
+        std::int32_t pair;
+        __builtin_memcpy(&pair, from, sizeof pair);
+        return (Vector)_mm512_set1_epi32(pair);
+    }
+    static VERYDEEP_INLINE Vector load_weights(const Number* from) { return (Vector)_mm512_loadu_si512(from); }
+    static VERYDEEP_INLINE Vector multiply_add(Vector sum, Vector x, Vector w) {
+        return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w);
+    }
+    static VERYDEEP_INLINE void store_part(Number* to, Vector x) {
+        _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(x));
+    }
+    static VERYDEEP_INLINE Number from_float(float x) {
+        std::uint32_t bits;
+        __builtin_memcpy(&bits, &x, sizeof bits);
+        if (x != x) return static_cast<Number>((bits >> 16) | 64);
+        return static_cast<Number>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    }
+};
+#endif
+
+// ---------------------------------------------------------------------------------------------------- products
+
+// R rows times N vectors of columns. Each sum is added up in the order of k, whatever R is and wherever a product is
+// cut: so a picture's scores do not depend on the batch that it is shown in, to the last bit.
+template <class Numbers, int R, int N>
+void multiply_block(const typename Numbers::Number* rows, long rows_step, int blocks,
+                    const typename Numbers::Number* panel, long panel_row, float* results, const long* columns,
+                    bool add) {
+    constexpr int STEPS = CHANNELS / Numbers::DEPTH;
+    constexpr int VECTOR = LANES * Numbers::DEPTH;  // numbers in a vector of weights
+    Vector sum[R][N];
+    VERYDEEP_UNROLL
+    for (int r = 0; r < R; ++r)
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n) sum[r][n] = add ? load(results + columns[n] + r * CHANNELS) : Vector{};
+    for (int block = 0; block < blocks; ++block, rows += rows_step) {
+        for (int k = 0; k < STEPS; ++k, panel += panel_row) {
+            Vector weights[N];
+            VERYDEEP_UNROLL
+            for (int n = 0; n < N; ++n) {
+                weights[n] = Numbers::load_weights(panel + n * VECTOR);
+                __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
+            }
+            VERYDEEP_UNROLL
+            for (int r = 0; r < R; ++r) {
+                const Vector x = Numbers::broadcast_row(rows + r * CHANNELS + k * Numbers::DEPTH);
+                VERYDEEP_UNROLL
+                for (int n = 0; n < N; ++n) sum[r][n] = Numbers::multiply_add(sum[r][n], x, weights[n]);
+            }
+        }
+    }
+    VERYDEEP_UNROLL
+    for (int r = 0; r < R; ++r)
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n) store(results + columns[n] + r * CHANNELS, sum[r][n]);
+}
+
+template <class Numbers>
+using Block = void (*)(const typename Numbers::Number*, long, int, const typename Numbers::Number*, long, float*,
+                       const long*, bool);
+
+template <class Numbers, int N, int... R>
+VERYDEEP_INLINE Block<Numbers> block_among(int rows) {
+    static constexpr Block<Numbers> table[] = {multiply_block<Numbers, R, N>...};
+    return table[rows - 1];
+}
+
+template <class Numbers, int N>
+VERYDEEP_INLINE Block<Numbers> block_of(int rows) {
+#if defined(__AVX512F__)
+    return block_among<Numbers, N, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>(rows);
+#elif defined(__aarch64__)
+    return block_among<Numbers, N, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(rows);
+#else
+    return block_among<Numbers, N, 1, 2, 3, 4, 5, 6>(rows);
+#endif
+}
+
+// Rows are split evenly, so that there is never a lone remainder.
+template <class Numbers>
+VERYDEEP_INLINE void multiply_rows(const typename Numbers::Number* rows, long rows_step, int num_rows, int blocks,
+                                   const typename Numbers::Number* panel, int panel_blocks, float* results,
+                                   long results_step, bool add) {
+    const long panel_row = panel_blocks * CHANNELS * Numbers::DEPTH;
+    const int vectors = panel_blocks * PARTS;
+    const int pieces = (num_rows + MOST_ROWS - 1) / MOST_ROWS;
+    for (int piece = 0, row = 0; piece < pieces; ++piece) {
+        const int count = (num_rows - row) / (pieces - piece);
+        for (int vector = 0; vector < vectors; vector += 2) {
+            const bool two = vector + 1 < vectors;
+            long columns[2];
+            for (int n = 0; n < 1 + two; ++n)
+                columns[n] = (vector + n) / PARTS * results_step + (vector + n) % PARTS * LANES;
+            const Block<Numbers> block = two ? block_of<Numbers, 2>(count) : block_of<Numbers, 1>(count);
+            block(rows + row * CHANNELS, rows_step, blocks, panel + vector * LANES * Numbers::DEPTH, panel_row,
+                  results + row * CHANNELS, columns, add);
+        }
+        row += count;
+    }
+}
+
+template <class Numbers>
+void multiply(const Product& product) {
+    typedef typename Numbers::Number Number;
+    multiply_rows<Numbers>(static_cast<const Number*>(product.rows), product.rows_step, product.num_rows,
+                           product.blocks, static_cast<const Number*>(product.panel), product.panel_blocks,
+                           product.results, product.results_step, product.add);
+}
+
+template <class Numbers>
+void multiply_points(const void* input, long matrix, long step, int tiles, int blocks, const void* panel,
+                     int panel_blocks, float* products, long products_matrix, long products_step) {
+    typedef typename Numbers::Number Number;
+    const long weights = static_cast<long>(blocks) * CHANNELS * panel_blocks * CHANNELS;
+    for (int point = 0; point < POINTS; ++point)
+        multiply_rows<Numbers>(static_cast<const Number*>(input) + point * matrix, step, tiles, blocks,
+                               static_cast<const Number*>(panel) + point * weights, panel_blocks,
+                               products + point * products_matrix, products_step, false);
+}
+
+// ---------------------------------------------------------------------------------------------------- Winograd
+
+// Six numbers -> their transform at the points 0, +-sqrt(1/2), +-sqrt(2) and infinity.
+VERYDEEP_INLINE void transform_six(const Vector* d, Vector* t) {
+    const Vector even_half = d[4] - 2.0f * d[2], odd_half = d[3] - 2.0f * d[1];
+    const Vector even_two = d[4] - 0.5f * d[2], odd_two = d[3] - 0.5f * d[1];
+    t[0] = d[0] - 2.5f * d[2] + d[4];
+    t[1] = even_half + ROOT_HALF * odd_half;
+    t[2] = even_half - ROOT_HALF * odd_half;
+    t[3] = even_two + ROOT_TWO * odd_two;
+    t[4] = even_two - ROOT_TWO * odd_two;
+    t[5] = d[1] - 2.5f * d[3] + d[5];
+}
+
+// Six products -> four outputs.
+VERYDEEP_INLINE void transform_back(const Vector* m, Vector* y) {
+    const Vector sum_half = m[1] + m[2], difference_half = m[1] - m[2];
+    const Vector sum_two = m[3] + m[4], difference_two = m[3] - m[4];
+    y[0] = m[0] + sum_half + sum_two;
+    y[1] = ROOT_HALF * difference_half + ROOT_TWO * difference_two;
+    y[2] = 0.5f * sum_half + 2.0f * sum_two;
+    y[3] = 0.5f * ROOT_HALF * difference_half + 2.0f * ROOT_TWO * difference_two + m[5];
+}
+
+template <class Numbers>
+void transform_input(const Map& in, Tiles tiles, long first, int count, int block, void* to, long matrix,
+                     long step) {
+    typedef typename Numbers::Number Number;
+    Number* out = static_cast<Number*>(to) + block * step;
+    long picture = first / tiles.each();
+    int rest = static_cast<int>(first % tiles.each());
+    int down = rest / tiles.across, across = rest % tiles.across;
+    for (int tile = 0; tile < count; ++tile, out += CHANNELS) {
+        const float* corner = in.at(picture, block, TILE * down - 1, TILE * across - 1);
+        for (int part = 0; part < PARTS; ++part) {
+            Vector columns[6][6];
+            VERYDEEP_UNROLL
+            for (int x = 0; x < 6; ++x) {
+                Vector d[6], t[6];
+                VERYDEEP_UNROLL
+                for (int y = 0; y < 6; ++y) d[y] = load(corner + y * in.row + x * CHANNELS + part * LANES);
+                transform_six(d, t);
+                VERYDEEP_UNROLL
+                for (int y = 0; y < 6; ++y) columns[y][x] = t[y];
+            }
+            VERYDEEP_UNROLL
+            for (int y = 0; y < 6; ++y) {
+                Vector t[6];
+                transform_six(columns[y], t);
+                VERYDEEP_UNROLL
+                for (int x = 0; x < 6; ++x) Numbers::store_part(out + (6 * y + x) * matrix + part * LANES, t[x]);
+            }
+        }
+        if (++across == tiles.across) {
+            across = 0;
+            if (++down == tiles.down) down = 0, ++picture;
+        }
+    }
+}
+
+template <bool RELU, bool POOL>
+VERYDEEP_INLINE void write_tile(const Vector y[4][4], const Map& out, long picture, int block, int down, int across,
+                                int part) {
+    constexpr int SIDE = POOL ? TILE / 2 : TILE;
+    Vector z[SIDE][SIDE];
+    VERYDEEP_UNROLL
+    for (int i = 0; i < SIDE; ++i)
+        VERYDEEP_UNROLL
+        for (int j = 0; j < SIDE; ++j) {
+            if constexpr (POOL)
+                z[i][j] = greater(greater(y[2 * i][2 * j], y[2 * i][2 * j + 1]),
+                                  greater(y[2 * i + 1][2 * j], y[2 * i + 1][2 * j + 1]));
+            else
+                z[i][j] = y[i][j];
+            if constexpr (RELU) z[i][j] = rectified(z[i][j]);
+        }
+    const int top = SIDE * down, left = SIDE * across;
+    float* to = out.at(picture, block, top, left) + part * LANES;
+    const int rows = least(SIDE, out.height - top), columns = least(SIDE, out.width - left);
+    if (rows == SIDE && columns == SIDE) {
+        VERYDEEP_UNROLL
+        for (int i = 0; i < SIDE; ++i)
+            VERYDEEP_UNROLL
+            for (int j = 0; j < SIDE; ++j) store(to + i * out.row + j * CHANNELS, z[i][j]);
+    } else {
+        for (int i = 0; i < rows; ++i)
+            for (int j = 0; j < columns; ++j) store(to + i * out.row + j * CHANNELS, z[i][j]);
+    }
+}
+
+template <bool RELU, bool POOL>
+void transform_output_as(const float* products, long matrix, long step, const Map& out, Tiles tiles, long first,
+                         int count, int block, int num_blocks, const float* bias) {
+    for (int half = 0; half < num_blocks; ++half, products += step, bias += CHANNELS) {
+        long picture = first / tiles.each();
+        int rest = static_cast<int>(first % tiles.each());
+        int down = rest / tiles.across, across = rest % tiles.across;
+        for (int tile = 0; tile < count; ++tile) {
+            for (int part = 0; part < PARTS; ++part) {
+                const float* from = products + tile * CHANNELS + part * LANES;
+                const Vector constant = load(bias + part * LANES);
+                Vector rows[4][6], y[4][4];
+                VERYDEEP_UNROLL
+                for (int x = 0; x < 6; ++x) {
+                    Vector m[6], t[4];
+                    VERYDEEP_UNROLL
+                    for (int i = 0; i < 6; ++i) m[i] = load(from + (6 * i + x) * matrix);
+                    transform_back(m, t);
+                    VERYDEEP_UNROLL
+                    for (int i = 0; i < 4; ++i) rows[i][x] = t[i];
+                }
+                VERYDEEP_UNROLL
+                for (int i = 0; i < 4; ++i) {
+                    transform_back(rows[i], y[i]);
+                    VERYDEEP_UNROLL
+                    for (int j = 0; j < 4; ++j) y[i][j] += constant;
+                }
+                write_tile<RELU, POOL>(y, out, picture, block + half, down, across, part);
+            }
+            if (++across == tiles.across) {
+                across = 0;
+                if (++down == tiles.down) down = 0, ++picture;
+            }
+        }
+    }
+}
+
+void transform_output(const float* products, long matrix, long step, const Map& out, Tiles tiles, long first,
+                      int count, int block, int num_blocks, const float* bias, bool relu, bool pool) {
+    const auto transform = relu ? (pool ? transform_output_as<true, true> : transform_output_as<true, false>)
+                                : (pool ? transform_output_as<false, true> : transform_output_as<false, false>);
+    transform(products, matrix, step, out, tiles, first, count, block, num_blocks, bias);
+}
+
+// ---------------------------------------------------------------------------------------------------- weights
+
+// Three weights -> their transform at the six points.
+template <class V>
+VERYDEEP_INLINE void transform_three(const V* g, V* t) {
+    const V even_half = g[0] + 0.5f * g[2], even_two = g[0] + 2.0f * g[2];
+    t[0] = g[0];
+    t[1] = (even_half + ROOT_HALF * g[1]) * (-2.0f / 3.0f);
+    t[2] = (even_half - ROOT_HALF * g[1]) * (-2.0f / 3.0f);
+    t[3] = (even_two + ROOT_TWO * g[1]) * (1.0f / 6.0f);
+    t[4] = (even_two - ROOT_TWO * g[1]) * (1.0f / 6.0f);
+    t[5] = g[2];
+}
+
+// Where the weight of a row k and a column of a panel lies.
+template <class Numbers>
+VERYDEEP_INLINE long place_in_panel(long k, int column, int columns) {
+    return (k / Numbers::DEPTH * columns + column) * Numbers::DEPTH + k % Numbers::DEPTH;
+}
+
+template <class Numbers>
+void transform_weights(const float* weights, long in_channels, long out_channels, int panel, int first_block,
+                       int last_block, void* to) {
+    typedef typename Numbers::Number Number;
+    const long first = static_cast<long>(panel) * PANEL;
+    const int outputs = static_cast<int>(out_channels - first < PANEL ? out_channels - first : PANEL);
+    const int columns = outputs > CHANNELS ? PANEL : CHANNELS;
+    const long matrix = (in_channels + CHANNELS - 1) / CHANNELS * CHANNELS * columns;
+    Number* const out = static_cast<Number*>(to);
+    for (long channel = first_block * CHANNELS; channel < last_block * static_cast<long>(CHANNELS); ++channel) {
+        const bool real = channel < in_channels;
+        for (int column = 0; column < columns; column += LANES) {
+            alignas(64) float kernel[9][LANES] = {};
+            if (real)
+                for (int lane = 0; lane < LANES && column + lane < outputs; ++lane) {
+                    const float* from = weights + ((first + column + lane) * in_channels + channel) * 9;
+                    for (int i = 0; i < 9; ++i) kernel[i][lane] = from[i];
+                }
+            Vector rows[6][3];
+            for (int x = 0; x < 3; ++x) {
+                const Vector g[3] = {load(kernel[x]), load(kernel[3 + x]), load(kernel[6 + x])};
+                Vector t[6];
+                transform_three(g, t);
+                for (int y = 0; y < 6; ++y) rows[y][x] = t[y];
+            }
+            for (int y = 0; y < 6; ++y) {
+                Vector t[6];
+                transform_three(rows[y], t);
+                for (int x = 0; x < 6; ++x) {
+                    Number* place = out + (6 * y + x) * matrix + place_in_panel<Numbers>(channel, column, columns);
+                    if constexpr (Numbers::DEPTH == 1) {
+                        store(reinterpret_cast<float*>(place), t[x]);
+                    } else {
+                        for (int lane = 0; lane < LANES; ++lane)
+                            place[lane * Numbers::DEPTH] = Numbers::from_float(t[x][lane]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+template <class Numbers>
+void pack_weights(const float* weights, long numbers, long outputs, int panel, long first, long last, void* to) {
+    typedef typename Numbers::Number Number;
+    const long from_output = static_cast<long>(panel) * PANEL;
+    const int here = static_cast<int>(outputs - from_output < PANEL ? outputs - from_output : PANEL);
+    const int columns = here > CHANNELS ? PANEL : CHANNELS;
+    Number* const out = static_cast<Number*>(to);
+    constexpr long STRETCH = 64;  // of a row that is read at once: four lines
+    for (long start = first; start < last; start += STRETCH) {
+        const long end = start + STRETCH < last ? start + STRETCH : last;
+        for (int column = 0; column < columns; ++column) {
+            const float* from = column < here ? weights + (from_output + column) * numbers : nullptr;
+            for (long k = start; k < end; ++k)
+                out[place_in_panel<Numbers>(k, column, columns)] =
+                    from && k < numbers ? Numbers::from_float(from[k]) : Number{};
+        }
+    }
+}
+
+template <class Numbers>
+void pack_rows(const float* from, long count, void* to) {
+    typedef typename Numbers::Number Number;
+    for (long i = 0; i < count * CHANNELS; i += LANES) Numbers::store_part(static_cast<Number*>(to) + i, load(from + i));
+}
+
+// ---------------------------------------------------------------------------------------------------- the rest
+
+void preprocess_row(const std::uint8_t* pixels, const float* levels, bool flip, int width, float* row) {
+    for (int x = 0; x < width; ++x)
+        for (int channel = 0; channel < 3; ++channel)
+            row[3 * x + (flip ? 2 - channel : channel)] = levels[256 * channel + pixels[3 * x + channel]];
+}
+
+template <int R, int N>
+void first_pixels(const float* picture, long row, const float* weights, long weights_row,
+                                  const float* bias, bool relu, float* results, const long* columns) {
+    Vector sum[R][N];
+    VERYDEEP_UNROLL
+    for (int n = 0; n < N; ++n)
+        VERYDEEP_UNROLL
+        for (int r = 0; r < R; ++r) sum[r][n] = load(bias + n * LANES);
+    for (int y = 0; y < 3; ++y, picture += row)
+        for (int k = 0; k < 9; ++k, weights += weights_row) {
+            Vector w[N];
+            VERYDEEP_UNROLL
+            for (int n = 0; n < N; ++n) w[n] = load(weights + n * LANES);
+            VERYDEEP_UNROLL
+            for (int r = 0; r < R; ++r) {
+                const Vector x = broadcast(picture[3 * r + k]);
+                VERYDEEP_UNROLL
+                for (int n = 0; n < N; ++n) sum[r][n] += x * w[n];
+            }
+        }
+    VERYDEEP_UNROLL
+    for (int r = 0; r < R; ++r)
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n)
+            store(results + columns[n] + r * CHANNELS, relu ? rectified(sum[r][n]) : sum[r][n]);
+}
+
+void first_row(const float* picture, long row, const float* weights, const float* bias, int width, bool relu,
+               float* results, long plane, int num_blocks) {
+    const int vectors = num_blocks * PARTS;
+    for (int vector = 0; vector < vectors; vector += 2) {
+        const bool two = vector + 1 < vectors;
+        long columns[2];
+        for (int n = 0; n < 1 + two; ++n) columns[n] = (vector + n) / PARTS * plane + (vector + n) % PARTS * LANES;
+        const float* w = weights + vector * LANES;
+        const float* b = bias + vector * LANES;
+        const auto pixels = width < MOST_ROWS ? (two ? first_pixels<1, 2> : first_pixels<1, 1>)
+                                              : (two ? first_pixels<MOST_ROWS, 2> : first_pixels<MOST_ROWS, 1>);
+        const int step = width < MOST_ROWS ? 1 : MOST_ROWS;
+        for (int x = 0; x < width; x += step) {
+            x = least(x, width - step);  // the last ones overlap the ones before
+            pixels(picture + 3 * x, row, w, num_blocks * CHANNELS, b, relu, results + x * CHANNELS, columns);
+        }
+    }
+}
+
+void finish(float* results, long step, long rows, int num_blocks, const float* bias, bool relu) {
+    for (int block = 0; block < num_blocks; ++block, results += step, bias += CHANNELS)
+        for (int part = 0; part < PARTS; ++part) {
+            const Vector constant = load(bias + part * LANES);
+            for (long r = 0; r < rows; ++r) {
+                float* place = results + r * CHANNELS + part * LANES;
+                const Vector x = load(place) + constant;
+                store(place, relu ? rectified(x) : x);
+            }
+        }
+}
+
+void max_pool_row(const float* upper, const float* lower, int width, float* to) {
+    for (int x = 0; x < width; ++x, upper += 2 * CHANNELS, lower += 2 * CHANNELS, to += CHANNELS)
+        for (int i = 0; i < CHANNELS; i += LANES)
+            store(to + i, greater(greater(load(upper + i), load(upper + CHANNELS + i)),
+                                  greater(load(lower + i), load(lower + CHANNELS + i))));
+}
+
+void average_pool_row(const float* upper, const float* lower, int width, float* to) {
+    for (int x = 0; x < width; ++x, upper += 2 * CHANNELS, lower += 2 * CHANNELS, to += CHANNELS)
+        for (int i = 0; i < CHANNELS; i += LANES)
+            store(to + i, 0.25f * ((load(upper + i) + load(upper + CHANNELS + i)) +
+                                   (load(lower + i) + load(lower + CHANNELS + i))));
+}
+
+void normalize_row(float* row, long plane, int channels, int width, int size, float alpha, float beta, float k,
+                   float* to, long to_plane) {
+    const int before = size / 2;
+    for (int x = 0; x < width; ++x, row += CHANNELS, to += CHANNELS)
+        for (int channel = 0; channel < channels; ++channel) {
+            float sum = 0;
+            for (int near = channel - before; near < channel - before + size; ++near)
+                if (near >= 0 && near < channels) {
+                    const float value = row[near / CHANNELS * plane + near % CHANNELS];
+                    sum += value * value;
+                }
+            const float base = k + alpha * sum;
+            // 3/4 is the power that AlexNet has: two roots are a tenth of the time of a general power.
+            const float power = beta == 0.75f ? __builtin_sqrtf(base) * __builtin_sqrtf(__builtin_sqrtf(base))
+                                              : __builtin_powf(base, beta);
+            to[channel / CHANNELS * to_plane + channel % CHANNELS] =
+                row[channel / CHANNELS * plane + channel % CHANNELS] / power;
+        }
+}
+
+template <class Numbers>
+constexpr Kernels kernels_of() {
+    return {preprocess_row,
+            first_row,
+            transform_input<Numbers>,
+            multiply_points<Numbers>,
+            transform_output,
+            multiply<Numbers>,
+            transform_weights<Numbers>,
+            pack_weights<Numbers>,
+            pack_rows<Numbers>,
+            finish,
+            max_pool_row,
+            average_pool_row,
+            normalize_row,
+            sizeof(typename Numbers::Number)};
+}
+
+}  // namespace
+
+const Kernels* kernels([[maybe_unused]] bool bfloat16) {
+    static constexpr Kernels single = kernels_of<Single>();
+#if defined(__AVX512BF16__)
+    static constexpr Kernels half = kernels_of<Half>();
+    if (bfloat16) return &half;
+#endif
+    return &single;
+}
+
+}  // namespace verydeep::VERYDEEP_INSTRUCTIONS

@@ -1,0 +1,139 @@
+#include "threads.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace verydeep {
+namespace {
+
+// A waiting thread looks again and again for this long before it sleeps: waking a sleeper costs more than most waits.
+constexpr std::chrono::microseconds LOOKING{100};
+
+void relax() {
+#if defined(__x86_64__)
+    _mm_pause();
+#else
+    std::this_thread::yield();
+#endif
+}
+
+template <class Condition>
+bool look_for(Condition condition) {
+    const auto end = std::chrono::steady_clock::now() + LOOKING;
+    do {
+        for (int i = 0; i < 64; ++i) {
+            if (condition()) return true;
+            relax();
+        }
+    } while (std::chrono::steady_clock::now() < end);
+    return false;
+}
+
+class Pool {
+public:
+    std::mutex turn;
+
+    void run(int threads, long count, const std::function<void(long, int)>& work) {
+        if (threads > count) threads = static_cast<int>(count);
+        if (threads <= 1) {
+            for (long number = 0; number < count; ++number) work(number, 0);
+            return;
+        }
+        while (static_cast<int>(started_) < threads - 1) start_one();
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            work_ = &work;
+            count_ = count;
+            next_.store(0, std::memory_order_relaxed);
+            wanted_ = threads - 1;
+            busy_.store(threads - 1, std::memory_order_relaxed);
+            generation_.fetch_add(1, std::memory_order_release);
+        }
+        begin_.notify_all();
+        take(0);
+        const auto done = [this] { return busy_.load(std::memory_order_acquire) == 0; };
+        if (!look_for(done)) {
+            std::unique_lock<std::mutex> lock(mutex_);
+            end_.wait(lock, done);
+        }
+    }
+
+private:
+    void start_one() {
+        const int thread = ++started_;
+        const long seen = generation_.load();
+        std::thread([this, thread, seen] { live(thread, seen); }).detach();
+    }
+
+    // Threads end with the process: they hold nothing that has to be given back.
+    [[noreturn]] void live(int thread, long seen) {
+        for (;;) {
+            const auto begun = [this, &seen] { return generation_.load(std::memory_order_acquire) != seen; };
+            if (!look_for(begun)) {
+                std::unique_lock<std::mutex> lock(mutex_);
+                begin_.wait(lock, begun);
+            }
+            int wanted;
+            {
+                std::lock_guard<std::mutex> lock(mutex_);
+                seen = generation_.load();
+                wanted = wanted_;
+            }
+            if (thread > wanted) continue;
+            take(thread);
+            if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+                std::lock_guard<std::mutex> lock(mutex_);
+                end_.notify_one();
+            }
+        }
+    }
+
+    void take(int thread) {
+        for (long number; (number = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) (*work_)(number, thread);
+    }
+
+    std::mutex mutex_;
+    std::condition_variable begin_, end_;
+    const std::function<void(long, int)>* work_ = nullptr;
+    long count_ = 0;
+    int wanted_ = 0, started_ = 0;
+    std::atomic<long> next_{0}, generation_{0};
+    std::atomic<int> busy_{0};
+};
+
+std::atomic<Pool*> the_pool{nullptr};
+
+// The parent's threads are not in the child, and its locks may be held by them: the child begins with a new pool.
+void forget_pool() { the_pool.store(nullptr); }
+
+Pool* pool() {
+    Pool* here = the_pool.load();
+    if (here) return here;
+    static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+    static_cast<void>(registered);
+    Pool* made = new Pool;  // never deleted: its threads may outlive every static object
+    if (the_pool.compare_exchange_strong(here, made)) return made;
+    delete made;
+    return here;
+}
+
+}  // namespace
+
+Turn::Turn() : pool_(pool()) { static_cast<Pool*>(pool_)->turn.lock(); }
+Turn::~Turn() { static_cast<Pool*>(pool_)->turn.unlock(); }
+
+void in_parallel(int threads, long count, const std::function<void(long, int)>& work) {
+    pool()->run(threads, count, work);
+}
+
+}  // namespace verydeep

@@ -1,0 +1,86 @@
+// Vectors of floats, as wide as the instruction set that a translation unit is compiled for has them.
+//
+// The compiler's vector types do the arithmetic. Intrinsics are used where the types cannot say it: broadcasts from
+// memory, a maximum that keeps NaN, and bfloat16.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__clang__)
+#define VERYDEEP_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define VERYDEEP_UNROLL _Pragma("GCC unroll 64")
+#endif
+#define VERYDEEP_INLINE inline __attribute__((always_inline))
+
+namespace verydeep::VERYDEEP_INSTRUCTIONS {
+namespace {
+
+constexpr int BLOCK = 16;  // channels that lie side by side
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+constexpr int MOST_ROWS = 14;  // 14 x 2 sums, 2 weights and a broadcast fill 31 of the 32 registers
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+constexpr int MOST_ROWS = 6;  // 6 x 2 sums, 2 weights and a broadcast fill 15 of the 16
+#elif defined(__aarch64__)
+constexpr int LANES = 4;
+constexpr int MOST_ROWS = 12;
+#else
+constexpr int LANES = 4;
+constexpr int MOST_ROWS = 6;
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef std::int32_t Whole __attribute__((vector_size(4 * LANES)));
+
+VERYDEEP_INLINE Vector load(const float* from) {
+    Vector x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+}
+
+VERYDEEP_INLINE void store(float* to, Vector x) { __builtin_memcpy(to, &x, sizeof x); }
+
+VERYDEEP_INLINE Vector broadcast(float x) {
+#if defined(__AVX512F__)
+    return _mm512_set1_ps(x);
+#elif defined(__AVX2__)
+    return _mm256_set1_ps(x);
+#else
+    return Vector{x, x, x, x};
+#endif
+}
+
+// max(0, x), where NaN stays NaN: the instruction gives its second operand if one of them is NaN.
+VERYDEEP_INLINE Vector rectified(Vector x) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(_mm512_setzero_ps(), x);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(_mm256_setzero_ps(), x);
+#else
+    return x < Vector{} ? Vector{} : x;
+#endif
+}
+
+// The greater of two, and NaN if one of them is.
+VERYDEEP_INLINE Vector greater(Vector x, Vector y) {
+#if defined(__AVX512F__)
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_mask_mov_ps(_mm512_max_ps(x, y), nan, x);
+#elif defined(__AVX2__)
+    return _mm256_blendv_ps(_mm256_max_ps(x, y), x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+#else
+    // x where x > y or x is NaN; y otherwise, which may be NaN itself.
+    const Whole take_x = (x > y) | (x != x);
+    return reinterpret_cast<Vector>((reinterpret_cast<Whole>(x) & take_x) | (reinterpret_cast<Whole>(y) & ~take_x));
+#endif
+}
+
+}  // namespace
+}  // namespace verydeep::VERYDEEP_INSTRUCTIONS

@@ -1,0 +1,57 @@
+"""The compiled part: native/module.cpp."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Stage = Literal["sums", "relu", "pool"]
+
+class Step:
+    @staticmethod
+    def convolution(
+        weights: NDArray[np.float32], bias: NDArray[np.float32], *, relu: bool = True, pool: bool = False
+    ) -> Step: ...
+    @staticmethod
+    def fully_connected(weights: NDArray[np.float32], bias: NDArray[np.float32], *, relu: bool = True) -> Step: ...
+    @staticmethod
+    def max_pooling() -> Step: ...
+    @staticmethod
+    def average_pooling() -> Step: ...
+    @staticmethod
+    def normalization(size: int, alpha: float, beta: float, k: float) -> Step: ...
+
+class Network:
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        *,
+        in_channels: int,
+        levels: NDArray[np.float32],
+        flip: bool,
+        instructions: str,
+        bfloat16: bool,
+        threads: int,
+    ) -> None: ...
+    def run_pixels(
+        self, pixels: NDArray[np.uint8], outputs: Sequence[tuple[int, Stage]]
+    ) -> list[NDArray[np.float32]]: ...
+    def run_numbers(
+        self, numbers: NDArray[np.float32], outputs: Sequence[tuple[int, Stage]]
+    ) -> list[NDArray[np.float32]]: ...
+    def scratch_bytes(self, batch: int, height: int, width: int, outputs: Sequence[tuple[int, Stage]]) -> int: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def instructions(self) -> str: ...
+    @property
+    def bfloat16(self) -> bool: ...
+    @property
+    def threads(self) -> int: ...
+    measure: bool
+    @property
+    def seconds(self) -> list[float]: ...
+
+def available_instructions() -> list[str]: ...
+def has_bfloat16(instructions: str) -> bool: ...

@@ -1,0 +1,81 @@
+"""What this machine computes with: instruction sets, threads, whether there is a GPU. Imports nothing heavy.
+
+Two environment variables overrule what is found: VERYDEEP_THREADS and VERYDEEP_INSTRUCTIONS.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from verydeep.errors import UsageError
+
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Nvidia's, the same under Windows' Linux, AMD's
+
+
+def native_module() -> ModuleType | None:
+    """The package's compiled part; None where it was installed without a compiler."""
+    try:
+        from verydeep import _native
+    except ImportError:
+        return None
+    return _native
+
+
+def has_gpu() -> bool:
+    """Whether there may be a GPU that torch can use, told without importing torch."""
+    try:
+        torch_is_there = find_spec("torch") is not None
+    except ModuleNotFoundError:
+        torch_is_there = False
+    return torch_is_there and (sys.platform == "darwin" or any(Path(driver).exists() for driver in GPU_DRIVERS))
+
+
+def num_threads() -> int:
+    """How many threads this process computes with.
+
+    As many as there are processors that it may use, or its fair share of them under torchrun; VERYDEEP_THREADS
+    overrules that.
+
+    Raises:
+        UsageError: VERYDEEP_THREADS is not a number of threads.
+
+    """
+    wanted = os.environ.get("VERYDEEP_THREADS")
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise UsageError(f"VERYDEEP_THREADS is {wanted!r}; it has to be a number of threads, 1 or more")
+        return int(wanted)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    if quota is not None:
+        processors = min(processors, max(1, round(quota)))
+    return max(1, processors // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def _quota() -> float | None:
+    """Processors' worth of time that a container may use; None without a limit."""
+    try:
+        allowed, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return int(allowed) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def instruction_set(native: ModuleType) -> str:
+    """The instruction set that the native engine runs on: the best there is, or VERYDEEP_INSTRUCTIONS.
+
+    Raises:
+        UsageError: VERYDEEP_INSTRUCTIONS names one that this processor lacks.
+
+    """
+    available: list[str] = native.available_instructions()
+    wanted = os.environ.get("VERYDEEP_INSTRUCTIONS") or available[-1]
+    if wanted not in available:
+        raise UsageError(
+            f"VERYDEEP_INSTRUCTIONS is {wanted!r}, which this processor lacks; it has {', '.join(available)}"
+        )
+    return wanted
