@@ -89,7 +89,7 @@ class VGG(nn.Module):
         x = self.get_submodule(layer.name)(x)
         if layer.batch_norm:
             x = self.get_submodule(f"bn{layer.place}")(x)
-        x = F.relu(x, inplace=True)  # nobody else holds it, and a pass over memory is saved
+        x = F.relu(x)  # not in place: whoever taps the convolution finds what it gave
         if layer.local_response_norm:
             # torch divides the sum by its size, AlexNet's formula does not.
             x = F.local_response_norm(x, LRN_SIZE, alpha=LRN_ALPHA * LRN_SIZE, beta=LRN_BETA, k=LRN_K)
@@ -99,7 +99,7 @@ class VGG(nn.Module):
         module = self.get_submodule(layer.name)
         assert isinstance(module, nn.Conv2d)
         x = _matrix_product(x, module) if x.shape[2:] == module.weight.shape[2:] else module(x)
-        return x if layer.last else self.dropout(F.relu(x, inplace=True))
+        return x if layer.last else self.dropout(F.relu(x))
 
 
 def _matrix_product(x: Tensor, module: nn.Conv2d) -> Tensor:
