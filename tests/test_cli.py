@@ -137,11 +137,10 @@ def run_without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate", "train", "new"])
+@pytest.mark.parametrize("command", ["predict", "train", "new"])
 def test_without_torch_it_says_what_to_install(command, model, folder, tmp_path):
     arguments = {
         "predict": [str(model), str(folder / "one.png"), "--engine", "torch"],
-        "evaluate": [str(model), "digits", "--engine", "torch"],
         "train": ["digits", str(tmp_path / "run"), "--recipe", "digits"],
         "new": ["A", str(tmp_path / "run")],
     }[command]
@@ -152,10 +151,9 @@ def test_without_torch_it_says_what_to_install(command, model, folder, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_native_engine_predicts_and_tests_without_torch(model, folder):
+def test_the_native_engine_predicts_without_torch(model, folder):
     pytest.importorskip("verydeep._native")
     assert "%" in run_without_torch("predict", str(model), str(folder / "one.png")).stdout
-    assert "top-1 error" in run_without_torch("evaluate", str(model), "digits").stdout
 
 
 def test_describe_needs_no_torch():
