@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import venv
 from pathlib import Path
 
@@ -85,14 +84,16 @@ def test_torch_is_not_imported_where_it_is_installed(command, model, data, tmp_p
 
 @needs_native
 def test_the_first_answer_comes_in_half_a_second(model, data):
-    """The quickest of seven, as the machine may be busy."""
+    """Of processors' time, the least of seven, as the machine may be busy."""
     words = ("-m", "verydeep", "predict", model, data / "red" / "0.jpg")
     seconds = []
     for _ in range(7):
-        start = time.perf_counter()
+        before = os.times()
         assert run(sys.executable, *words, cwd=ROOT).returncode == 0
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5
+        after = os.times()
+        spent = after.children_user - before.children_user + after.children_system - before.children_system
+        seconds.append(spent)
+    assert 0.05 < min(seconds) < 0.5
 
 
 @pytest.fixture(scope="module")

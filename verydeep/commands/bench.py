@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json as json_format
 import os
+import signal
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +92,7 @@ class Bench:
         installed = [engine for engine in chosen if not engine.missing]
         if not installed:
             raise UsageError(f"none of the engines is there; {chosen[0].name}: {chosen[0].absence}")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no gigabyte of networks behind
         with tempfile.TemporaryDirectory(prefix="verydeep-bench-") as folder:
             task, shown = self._task(Path(folder))
             measured = self._measure(task, installed)
