@@ -19,6 +19,8 @@ MAY_IMPORT = {
     "network": {"network", "configurations"},
     "run_folder": {"configurations", "images"},
     "distributed": set(),
+    "processes": {"distributed", "engines"},
+    "bench": {"bench", "engines", "images", "configurations", "run_folder", "report"},
     "training": {"training", "network", "images", "run_folder", "distributed"},
     "engines": {"engines", "network", "configurations", "run_folder"},
     "evaluation": {"evaluation", "engines", "images", "configurations", "run_folder", "distributed"},

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": ("Predict", "name what pictures show, and where"),
     "report": ("Report", "one page of what was trained and how well it does"),
     "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
+    "bench": ("Bench", "measure our engines beside others, on this machine"),
     "engines": ("Engines", "tell what this machine can compute with"),
     "new": ("New", "make an untrained model"),
 }

@@ -274,6 +274,25 @@ def account(architecture: Architecture) -> tuple[LayerAccount, ...]:
     return tuple(rows)
 
 
+def multiply_adds(architecture: Architecture, height: int, width: int) -> int:
+    """Count the multiply-adds of a picture of any size: each weight of a layer once for each place of its output.
+
+    Raises:
+        UsageError: the picture is smaller than one window.
+
+    """
+    architecture.score_map_size(height, width)
+    total = 0
+    for layer in architecture.layers:
+        if isinstance(layer, Pooling):
+            height, width = height // 2, width // 2
+            continue
+        if isinstance(layer, FullyConnected):
+            height, width = height - layer.kernel + 1, width - layer.kernel + 1
+        total += layer.out_channels * layer.in_channels * layer.kernel**2 * height * width
+    return total
+
+
 def num_parameters(architecture: Architecture) -> int:
     """Count the weights and biases of all layers."""
     return sum(row.parameters for row in account(architecture))

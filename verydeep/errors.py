@@ -29,6 +29,10 @@ class TrainingError(VerydeepError):
     """A training run cannot go on."""
 
 
+class DiskError(VerydeepError, OSError):
+    """A file cannot be written: the disk is full, say."""
+
+
 def require(module: str, extra: str, purpose: str) -> None:
     """Say which extra to install if `module` is not there.
 

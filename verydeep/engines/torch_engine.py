@@ -30,7 +30,7 @@ class TorchScorer:
         self.config = config
         self.device = device
         self.bfloat16 = precision == "bfloat16"
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(device).channels_last()
         preprocessing = config.preprocessing
         self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
             device
