@@ -47,7 +47,9 @@ class Checksum:
     def of(self, path: Path) -> str:
         """The digest of a file."""
         with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.new(self.algorithm, usedforsecurity=False)).hexdigest()
+            return hashlib.file_digest(
+                file, lambda: hashlib.new(self.algorithm, usedforsecurity=False)
+            ).hexdigest()
 
     def fits(self, path: Path) -> bool:
         """Whether the file is the one that it is the checksum of."""
@@ -63,7 +65,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
-            raise VerydeepError(f"{req.full_url} sends us to {newurl}, which is not encrypted; nothing was fetched")
+            raise VerydeepError(
+                f"{req.full_url} sends us to {newurl}, which is not encrypted; nothing was fetched"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -6,7 +6,11 @@ HF_HOME and HF_HUB_CACHE say where the cache is, HF_ENDPOINT names a mirror, HF_
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +56,8 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
 
     """
     require("huggingface_hub", "hub", str(repository))
+    if not offline:
+        print(f"asking the Hub for {repository}", file=sys.stderr, flush=True)
     if repository.file:
         return _wanted(repository, repository.revision, (repository.file,), offline)
     config = _file(repository, repository.revision, CONFIG, offline)
@@ -80,11 +86,12 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
 
     known = isinstance(try_to_load_from_cache(repository.name, name, revision=revision), str)
     try:
-        path = Path(
-            hf_hub_download(
-                repository.name, name, revision=revision, local_files_only=offline, library_name="verydeep"
+        with _quiet():
+            path = Path(
+                hf_hub_download(
+                    repository.name, name, revision=revision, local_files_only=offline, library_name="verydeep"
+                )
             )
-        )
     except LocalEntryNotFoundError as error:
         if offline:
             if name != WEIGHTS[0]:  # whether the Hub has it is not known
@@ -94,7 +101,7 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
                 "HF_HUB_OFFLINE out"
             ) from None
         raise VerydeepError(
-            f"{repository} is no path here, is not in the cache, and the Hub cannot be reached: {_first_line(error)}"
+            f"{repository} is no path here, is not in the cache, and the Hub cannot be reached: {_reason(error)}"
         ) from None
     except EntryNotFoundError:
         return None
@@ -111,7 +118,7 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
         raise VerydeepError(f"{repository.name} has no revision {repository.revision!r} on the Hub") from None
     except Exception as error:  # of huggingface_hub, or of the library it speaks to the network by
         raise VerydeepError(
-            f"{repository}: {name} cannot be fetched: {_first_line(error)}; another attempt may go on from there"
+            f"{repository}: {name} cannot be fetched: {_reason(error)}; another attempt may go on from there"
         ) from None
     if not known:
         _verify(path, repository)
@@ -134,6 +141,21 @@ def _verify(path: Path, repository: Repository) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep huggingface_hub's log to itself: what went wrong in the end is told in one sentence."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an error began with."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
