@@ -15,6 +15,7 @@ from verydeep.errors import UsageError
 
 STRIDE = 32  # five poolings of stride 2: one place of the score map for each 32 pixels
 LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0  # AlexNet's; its sum is not divided by LRN_SIZE
+BATCH_NORM_EPSILON = 1e-5  # torch's
 
 
 @dataclass(frozen=True)

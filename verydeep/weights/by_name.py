@@ -5,7 +5,7 @@
     keras:VGG16, keras:VGG19-notop           the files that Keras publishes
     timm/vgg16.tv_in1k, hf:owner/name        a repository of the Hub; hf:owner/name@revision, hf:owner/name/file
 
-What is a path of this machine is never a name. Nothing is fetched where HF_HUB_OFFLINE is set, as `--offline` does.
+A path of this machine is never a name. Nothing is fetched where HF_HUB_OFFLINE is set, as `--offline` does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from verydeep.weights.source import Known, Source
 
 
 class Remote(NamedTuple):
-    """A published file: where it comes from, where its library keeps it on this machine, and what is known of it."""
+    """A published file: where it comes from, where its library keeps it here, and what is known of it."""
 
     url: str
     path: Path

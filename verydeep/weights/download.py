@@ -7,7 +7,6 @@ HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import http.client
 import os
 import time
@@ -20,6 +19,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from verydeep.errors import VerydeepError
+from verydeep.weights.published import checksum
 
 Watch = Callable[[int, int | None], object]
 """Is told the bytes that are there, and how many there will be where the server says it."""
@@ -71,7 +71,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def fetch(url: str, path: Path, checksum: Checksum, watch: Watch | None = None) -> Path:
+def fetch(url: str, path: Path, expected: Checksum, watch: Watch | None = None) -> Path:
     """Make sure that a published file is on this machine; it is fetched where it is not.
 
     Of processes that want the same file one fetches it, and the others wait.
@@ -79,7 +79,7 @@ def fetch(url: str, path: Path, checksum: Checksum, watch: Watch | None = None) 
     Args:
         url: where it was published.
         path: where it is to appear.
-        checksum: of the published file.
+        expected: checksum of the published file.
         watch: is told how far the transfer has come.
 
     Returns:
@@ -98,7 +98,7 @@ def fetch(url: str, path: Path, checksum: Checksum, watch: Watch | None = None) 
             if not _is_at(part, aside):
                 continue  # another process fetched it, or gave up, while this one waited
             try:
-                _fetch_into(part, aside, url, checksum, watch or (lambda present, total: None))
+                _fetch_into(part, aside, url, expected, watch or (lambda present, total: None))
                 os.fsync(part.fileno())
                 aside.replace(path)
             finally:
@@ -107,25 +107,25 @@ def fetch(url: str, path: Path, checksum: Checksum, watch: Watch | None = None) 
     return path
 
 
-def _fetch_into(part: IO[bytes], aside: Path, url: str, checksum: Checksum, watch: Watch) -> None:
+def _fetch_into(part: IO[bytes], aside: Path, url: str, expected: Checksum, watch: Watch) -> None:
     """Go on until the file is complete. If what arrived in several transfers does not fit, begin again once."""
     began_anew = False
     while True:
         in_one = _size(part) == 0
-        in_one &= _transfer_all(part, aside, url, checksum, watch) == 1
-        if checksum.fits(aside):
+        in_one &= _transfer_all(part, aside, url, expected, watch) == 1
+        if expected.fits(aside):
             return
-        digest = checksum.of(aside)
+        digest = expected.of(aside)
         part.truncate(0)
         if in_one or began_anew:
             raise VerydeepError(
-                f"{url} gave another file than the published one: its {checksum.algorithm} is {digest}, and should "
-                f"begin with {checksum.prefix}; it was deleted; a proxy or a mirror may have changed it"
+                f"{url} gave another file than the published one: its {expected.algorithm} is {digest}, which does "
+                f"not begin with {expected.prefix}; it was deleted; a proxy or a mirror may have changed it"
             )
         began_anew = True
 
 
-def _transfer_all(part: IO[bytes], aside: Path, url: str, checksum: Checksum, watch: Watch) -> int:
+def _transfer_all(part: IO[bytes], aside: Path, url: str, expected: Checksum, watch: Watch) -> int:
     """Transfer until the server says that this is all; gives the number of transfers."""
     waits, count = iter(WAITS), 0
     while True:
@@ -139,7 +139,7 @@ def _transfer_all(part: IO[bytes], aside: Path, url: str, checksum: Checksum, wa
                 waits = iter(WAITS)
             wait = next(waits, None)
             if wait is None:
-                if _size(part) and checksum.fits(aside):  # all is there; the server lied about the length
+                if _size(part) and expected.fits(aside):  # all is there; the server lied about the length
                     return count
                 raise VerydeepError(_gave_up(url, _size(part), str(error))) from None
             time.sleep(wait)
@@ -208,8 +208,8 @@ def _reason(error: Exception) -> str:
 
 def _gave_up(url: str, present: int, reason: str) -> str:
     if not present:
-        return f"{url} cannot be fetched: {reason}; see whether the network, or the proxy in HTTPS_PROXY, is there"
-    return f"{url} broke off at {present / 1e6:.1f} MB: {reason}; they are kept, and another attempt goes on from there"
+        return f"{url} cannot be fetched: {reason}; see to the network, or to the proxy in HTTPS_PROXY"
+    return f"{url} broke off at {present / 1e6:.1f} MB: {reason}; another attempt goes on from there"
 
 
 def _size(part: IO[bytes]) -> int:

@@ -5,7 +5,6 @@ HF_HOME and HF_HUB_CACHE say where the cache is, HF_ENDPOINT names a mirror, HF_
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verydeep.errors import VerydeepError, require
+from verydeep.weights.published import checksum
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -130,14 +130,13 @@ def _verify(path: Path, repository: Repository) -> None:
     blob = path.resolve()
     if not re.fullmatch("[0-9a-f]{64}", blob.name):
         return
-    with blob.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = checksum(blob)
     if digest != blob.name:
         path.unlink()
         blob.unlink(missing_ok=True)
         raise VerydeepError(
-            f"{repository}: {path.name} is not the file that was published: its sha256 begins with {digest[:8]}, not "
-            f"with {blob.name[:8]}; it was deleted; a proxy or a mirror may have changed it"
+            f"{repository}: {path.name} is not the file that was published: its sha256 begins with {digest[:8]}, "
+            f"not with {blob.name[:8]}; it was deleted; a proxy or a mirror may have changed it"
         )
 
 
