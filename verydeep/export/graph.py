@@ -93,7 +93,9 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
 def describe(config: ModelConfig, *, pixels: bool = False) -> str:
     """What goes in and what comes out, in words."""
     side, preprocessing = config.architecture.image_size, config.preprocessing
-    formula = f"(pixel - mean) / deviation, mean {preprocessing.mean}, deviation {preprocessing.deviation} of R, G, B"
+    formula = (
+        f"(pixel - mean) / deviation, mean {preprocessing.mean}, deviation {preprocessing.deviation} of R, G, B"
+    )
     entry = (
         f"pixels: uint8, (batch, height, width, 3), R, G, B of 0 to 255; the graph preprocesses them: {formula}"
         if pixels
@@ -190,6 +192,6 @@ class _Draft:
         x = self.add("Relu", [x], f"relu{layer.place}")
         if layer.local_response_norm:
             # ONNX divides the sum by its size, AlexNet's formula does not.
-            norm = {"size": LRN_SIZE, "alpha": LRN_ALPHA * LRN_SIZE, "beta": LRN_BETA, "bias": LRN_K}
-            x = self.add("LRN", [x], f"norm{layer.place}", **norm)
+            factors = {"alpha": LRN_ALPHA * LRN_SIZE, "beta": LRN_BETA, "bias": LRN_K}
+            x = self.add("LRN", [x], f"norm{layer.place}", size=LRN_SIZE, **factors)
         return x

@@ -19,7 +19,6 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from verydeep.errors import VerydeepError
-from verydeep.weights.published import checksum
 
 Watch = Callable[[int, int | None], object]
 """Is told the bytes that are there, and how many there will be where the server says it."""
@@ -46,10 +45,7 @@ class Checksum:
 
     def of(self, path: Path) -> str:
         """The digest of a file."""
-        with path.open("rb") as file:
-            return hashlib.file_digest(
-                file, lambda: hashlib.new(self.algorithm, usedforsecurity=False)
-            ).hexdigest()
+        return checksum(path, self.algorithm)
 
     def fits(self, path: Path) -> bool:
         """Whether the file is the one that it is the checksum of."""
