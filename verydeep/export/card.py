@@ -126,7 +126,7 @@ def _what(config: ModelConfig) -> str:
         f"Network {architecture.configuration} of *Very Deep Convolutional Networks for Large-Scale Image "
         "Recognition* (Simonyan and Zisserman, [arXiv 1409.1556](https://arxiv.org/abs/1409.1556)): "
         f"{', '.join(shape)}. It is fully convolutional: it gives class scores for every window of "
-        f"{architecture.image_size}x{architecture.image_size} pixels, and its answer for a picture is their mean.\n\n"
+        f"{architecture.image_size}x{architecture.image_size} pixels, whose mean is its answer for a picture.\n\n"
         f"It tells {_classes(config.class_names)}."
     )
 
@@ -153,8 +153,8 @@ def _figures(story: Story) -> str:
         best = min(story.epochs, key=lambda record: float(record["validation_error"]))
         parts.append(
             f"While it was trained, its least top-1 error on the pictures that were held out was "
-            f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(story.epochs)}), and the weights "
-            "are of that epoch: chosen by these pictures, the figure is a little too good."
+            f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(story.epochs)}), and the "
+            "weights are of that epoch: chosen by these pictures, the figure is a little too good."
         )
     return "\n\n".join(parts) or "No test of these weights is known."
 

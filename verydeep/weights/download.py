@@ -19,6 +19,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from verydeep.errors import VerydeepError
+from verydeep.weights.published import checksum
 
 Watch = Callable[[int, int | None], object]
 """Is told the bytes that are there, and how many there will be where the server says it."""
@@ -60,10 +61,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a server that sends us elsewhere, but never from https to a connection that anybody can change."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
-            raise VerydeepError(
-                f"{req.full_url} sends us to {newurl}, which is not encrypted; nothing was fetched"
-            )
+        schemes = (urlsplit(req.full_url).scheme, urlsplit(newurl).scheme)
+        if schemes not in {("http", "http"), ("http", "https"), ("https", "https")}:
+            raise VerydeepError(f"{req.full_url} sends us to {newurl}, which is not as safe; nothing was fetched")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -167,6 +167,7 @@ def _transfer(part: IO[bytes], url: str, watch: Watch) -> None:
             part.write(block)
             present += len(block)
             watch(present, total)
+        part.flush()
         if total is not None and present < total:
             raise _BrokenError("the connection was closed")
 

@@ -70,6 +70,10 @@ def _wanted(repository: Repository, revision: str | None, names: tuple[str, ...]
     for name in names:
         if path := _file(repository, revision, name, offline):
             return path
+    if offline:
+        raise VerydeepError(
+            f"{repository} is not in the cache, and nothing is fetched offline; leave --offline and HF_HUB_OFFLINE out"
+        )
     raise VerydeepError(f"{repository} has no {' and no '.join(names)}; name one of its files: hf:OWNER/NAME/FILE")
 
 
@@ -84,22 +88,13 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
         RevisionNotFoundError,
     )
 
-    known = isinstance(try_to_load_from_cache(repository.name, name, revision=revision), str)
+    known = try_to_load_from_cache(repository.name, name, revision=revision)
+    if offline:
+        return Path(known) if isinstance(known, str) else None
     try:
         with _quiet():
-            path = Path(
-                hf_hub_download(
-                    repository.name, name, revision=revision, local_files_only=offline, library_name="verydeep"
-                )
-            )
+            path = Path(hf_hub_download(repository.name, name, revision=revision, library_name="verydeep"))
     except LocalEntryNotFoundError as error:
-        if offline:
-            if name != WEIGHTS[0]:  # whether the Hub has it is not known
-                return None
-            raise VerydeepError(
-                f"{repository} is not in the cache, and nothing is fetched offline; leave --offline and "
-                "HF_HUB_OFFLINE out"
-            ) from None
         raise VerydeepError(
             f"{repository} is no path here, is not in the cache, and the Hub cannot be reached: {_reason(error)}"
         ) from None
@@ -120,7 +115,7 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
         raise VerydeepError(
             f"{repository}: {name} cannot be fetched: {_reason(error)}; another attempt may go on from there"
         ) from None
-    if not known:
+    if not isinstance(known, str):
         _verify(path, repository)
     return path
 
