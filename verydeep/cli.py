@@ -21,6 +21,8 @@ COMMANDS = {
     "predict": ("Predict", "name what pictures show, and where"),
     "report": ("Report", "one page of what was trained and how well it does"),
     "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
+    "convert": ("Convert", "bring other libraries' weights here, or take ours there"),
+    "inspect": ("Inspect", "tell what a file of weights is"),
     "engines": ("Engines", "tell what this machine can compute with"),
     "new": ("New", "make an untrained model"),
 }

@@ -42,7 +42,7 @@ def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engi
     `auto` finds its driver and torch. Without the native engine torch runs on the processor too.
 
     Args:
-        model: a run folder, or one of its weights.
+        model: a run folder, or one of its weights; or another library's weights, a file or a name.
         device: `auto`, or a device of torch's.
         precision: `auto`, `float32` or `bfloat16`.
         engine: `auto`, or the one to take.

@@ -12,7 +12,8 @@ from verydeep.engines.strips import score_map_in_strips
 from verydeep.errors import UsageError
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
-from verydeep.run_folder import ModelConfig, read_model
+from verydeep.run_folder import ModelConfig
+from verydeep.weights.opening import open_source
 
 
 class TorchScorer:
@@ -38,13 +39,13 @@ class TorchScorer:
 
     @staticmethod
     def open(model: Path, device: torch.device, precision: str = "auto") -> TorchScorer:
-        """Read a model from disk.
+        """Read a model from disk, whoever made it.
 
         Raises:
             ModelError: there is no such model, or it cannot be used.
 
         """
-        config, tensors = read_model(model)
+        config, tensors = open_source(model)
         network = VGG(config.architecture)
         weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
         network.load_state_dict(weights, assign=True)
