@@ -22,6 +22,8 @@ COMMANDS = {
     "predict": ("Predict", "name what pictures show, and where"),
     "report": ("Report", "one page of what was trained and how well it does"),
     "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
+    "convert": ("Convert", "bring other libraries' weights here, or take ours there"),
+    "inspect": ("Inspect", "tell what a file of weights is"),
     "engines": ("Engines", "tell what this machine can compute with"),
     "export": ("Export", "write a model in a form that others read: ONNX, OpenVINO, a folder for the Hub"),
     "push": ("Push", "send a model with its card to the Hub"),

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.engines import Scorer, open_scorer
+from verydeep.commands.progress import say
+from verydeep.engines import scorer_of
 from verydeep.errors import UsageError
-from verydeep.run_folder import JOURNAL, ModelConfig, read_model
-from verydeep.weights.source import Source, locate
+from verydeep.run_folder import JOURNAL, ModelConfig
+from verydeep.weights.opening import open_source
 
-FormName = Literal["onnx", "openvino", "hub"]
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
 
 
@@ -25,13 +25,14 @@ class Export:
     onnx: one file, for any number of pictures of any size, with the score map and the posterior as outputs.
     openvino: the same as OpenVINO's two files. Both are compared with the network at three sizes first.
     hub: a folder with a model card, which every MODEL argument reads and `verydeep push` sends.
+    torchvision, timm, keras: a file of weights that the library loads: .pth, .safetensors; .weights.h5 for Keras.
     """
 
     model: Annotated[Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, one of its weights, or the name of published weights."""
+    """A run folder, one of its weights, another library's weights, or the name of published ones."""
     out: Annotated[Positional[Path], tyro.conf.arg(metavar="OUT")]
     """File to write, or folder to make."""
-    to: FormName = "onnx"
+    to: Literal["onnx", "openvino", "hub", "torchvision", "timm", "keras"] = "onnx"
     """The form."""
     pixels: FlagCreatePairsOff[bool] = False
     """onnx, openvino: the file takes pixels of 0 to 255, R, G, B, and preprocesses them itself."""
@@ -46,19 +47,28 @@ class Export:
         """Write it, and tell how it was checked."""
         if self.to != "hub" and (self.results or self.licence or self.name):
             raise UsageError("--results, --licence and --name are of a card; use them with --to hub")
-        if self.to == "hub" and self.pixels:
-            raise UsageError("--pixels is of onnx and openvino; a folder for the Hub tells its preprocessing")
+        if self.pixels and self.to not in ENDINGS:
+            raise UsageError(f"--pixels is of {' and '.join(ENDINGS)}; --to {self.to} has weights alone")
         if self.to in ENDINGS and self.out.suffix != ENDINGS[self.to]:
             raise UsageError(f"{self.out} has to end with {ENDINGS[self.to]} for --to {self.to}")
-        source = locate(self.model)
-        config, tensors = read_model(source.path)
-        if self.to == "hub":
-            write_for_hub(self.out, source, config, tensors, self.results, self.licence, self.name)
+        config, tensors = open_source(self.model)
+        if self.to in ENDINGS:
+            self._checked(config, tensors)
+        elif self.to == "hub":
+            write_for_hub(self.out, self.model, config, tensors, self.results, self.licence, self.name)
             print(f"{self.out}: weights and card; `verydeep push {self.out} OWNER/NAME` sends them")
         else:
-            self._checked(open_scorer(source.path, "cpu", "float32"), tensors)
+            from verydeep.weights.writing import feeding, write_for
 
-    def _checked(self, scorer: Scorer, tensors: dict[str, Any]) -> None:
+            write_for(self.to, self.out, config, tensors)
+            say(f"for our answers, {feeding(self.to, config.preprocessing)}")
+            print(f"{self.out}: weights for {self.to}")
+
+    def _checked(self, config: ModelConfig, tensors: dict[str, Any]) -> None:
+        if not config.architecture.num_classes:
+            raise UsageError(
+                f"{self.model} has no FC layers, so no class scores; --to {self.to} takes a classifier"
+            )
         if self.to == "onnx":
             from verydeep.export.onnx_file import write_onnx as write
 
@@ -67,7 +77,7 @@ class Export:
             from verydeep.export.openvino_files import write_openvino as write
 
             engine = "OpenVINO"
-        for difference in write(self.out, scorer, tensors, pixels=self.pixels):
+        for difference in write(self.out, scorer_of(config, tensors), tensors, pixels=self.pixels):
             print(
                 f"{difference.width}x{difference.height}: {engine}'s score map differs by "
                 f"{difference.score_map:.1e} of the largest score, the posterior by {difference.posterior:.1e}"
@@ -78,7 +88,7 @@ class Export:
 
 def write_for_hub(
     folder: Path,
-    source: Source,
+    model: str,
     config: ModelConfig,
     tensors: dict[str, Any],
     results: tuple[Path, ...],
@@ -91,8 +101,7 @@ def write_for_hub(
     from verydeep.export.hub_folder import write_hub_folder
     from verydeep.training.journal import read_journal
 
-    journal = source.path / JOURNAL if source.path.is_dir() else None
-    epochs = [record for record in read_journal(journal) if "validation_error" in record] if journal else []
-    licence = licence or source.known.licence or config.provenance.get("licence")
+    epochs = [record for record in read_journal(Path(model) / JOURNAL) if "validation_error" in record]
+    licence = licence or config.provenance.get("licence")
     story = Story(name or folder.name, tuple(map(read_result, results)), epochs, licence)
     write_hub_folder(folder, config, tensors, story)

@@ -12,9 +12,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.export import write_for_hub
 from verydeep.errors import UsageError
-from verydeep.run_folder import read_model
 from verydeep.weights.by_name import is_offline
-from verydeep.weights.source import locate
+from verydeep.weights.opening import open_source
 
 
 @dataclass
@@ -45,13 +44,12 @@ class Push:
         check_repository(self.repository)
         if is_offline():
             raise UsageError("nothing is sent offline; leave --offline and HF_HUB_OFFLINE out")
-        source = locate(self.model)
-        config, tensors = read_model(source.path)
+        config, tensors = open_source(self.model)
         with tempfile.TemporaryDirectory() as aside:
-            folder = source.path
+            folder = Path(self.model)
             if not (folder / CARD).is_file():
                 folder = Path(aside) / "model"
-                write_for_hub(folder, source, config, tensors, self.results, self.licence, self.repository)
+                write_for_hub(folder, self.model, config, tensors, self.results, self.licence, self.repository)
             elif self.results or self.licence:
                 raise UsageError(
                     f"{self.model} has its card already; change {CARD} there, or export the run once more"

@@ -64,7 +64,7 @@ def without_paths(fact: Any) -> Any:
         return {name: without_paths(value) for name, value in fact.items()}
     if isinstance(fact, list | tuple):
         return [without_paths(value) for value in fact]
-    if isinstance(fact, str) and re.search(r"://|^[~.]{0,2}[/\\]|^\w:\\", fact):
+    if isinstance(fact, str) and re.match(r"\w+://\S+$|[~.]{0,2}[/\\]|\w:\\", fact):
         return last_part(fact)
     return fact
 

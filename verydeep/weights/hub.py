@@ -56,8 +56,6 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
 
     """
     require("huggingface_hub", "hub", str(repository))
-    if not offline:
-        print(f"asking the Hub for {repository}", file=sys.stderr, flush=True)
     if repository.file:
         return _wanted(repository, repository.revision, (repository.file,), offline)
     config = _file(repository, repository.revision, CONFIG, offline)
@@ -91,6 +89,8 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
     known = try_to_load_from_cache(repository.name, name, revision=revision)
     if offline:
         return Path(known) if isinstance(known, str) else None
+    if known is None:
+        print(f"asking the Hub for {name} of {repository.name}", file=sys.stderr, flush=True)
     try:
         with _quiet():
             path = Path(hf_hub_download(repository.name, name, revision=revision, library_name="verydeep"))
