@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -199,9 +200,8 @@ def test_a_repository_comes_once(model, hub, tmp_path, capsys):
         f"GET /someone/small/resolve/{hub.commit}/model.safetensors",
     ]
     asking = [line for line in capsys.readouterr().err.splitlines() if line.startswith("asking")]
-    assert asking == [
-        f"asking the Hub for {name} of someone/small" for name in ("config.json", "model.safetensors")
-    ]
+    files = ("config.json", "model.safetensors")
+    assert asking == [f"asking the Hub for {name} of someone/small" for name in files]
     before = len(hub.asked)
     assert from_hub(Repository("someone/small"), offline=True) == source.path
     assert len(hub.asked) == before
@@ -286,6 +286,4 @@ def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
 
 
 def _with(environment, **more):
-    import os
-
     return {**os.environ, **environment, **more}

@@ -89,7 +89,7 @@ def test_a_server_without_ranges_gives_it_from_the_first_byte(server, tmp_path):
 def test_a_changed_file_is_refused_and_deleted(server, tmp_path, present):
     (tmp_path / "file.part").write_bytes(present)
     server.content = CONTENT[:-1] + b"\0"
-    with pytest.raises(VerydeepError, match="gave another file than the published one: its sha256 is .* deleted"):
+    with pytest.raises(VerydeepError, match=r"gave another file than the published one: its sha256 is .* deleted"):
         fetch(f"{server.url}/file", tmp_path / "file", SHA)
     assert left(tmp_path) == []
 
@@ -123,7 +123,7 @@ def test_a_redirect_is_followed(server, tmp_path):
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/file", "file:///etc/hostname"])
 def test_a_redirect_out_of_the_web_is_not(server, tmp_path, place):
     server.moved_to = place
-    with pytest.raises(VerydeepError, match="the server says 302|is not as safe"):
+    with pytest.raises(VerydeepError, match=r"the server says 302|is not as safe"):
         fetch(f"{server.url}/file", tmp_path / "file", SHA)
     assert left(tmp_path) == []
 
@@ -153,7 +153,7 @@ def test_a_server_that_falls_silent_is_given_up(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "WAITS", ())
     monkeypatch.setattr(download, "TIMEOUT", 0.1)
     server.pause = 0.5
-    with pytest.raises(VerydeepError, match="cannot be fetched: .*timed out"):
+    with pytest.raises(VerydeepError, match=r"cannot be fetched: .*timed out"):
         fetch(f"{server.url}/file", tmp_path / "file", SHA)
 
 

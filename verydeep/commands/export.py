@@ -67,7 +67,7 @@ class Export:
     def _checked(self, config: ModelConfig, tensors: dict[str, Any]) -> None:
         if not config.architecture.num_classes:
             raise UsageError(
-                f"{self.model} has no FC layers, so no class scores; --to {self.to} takes a classifier"
+                f"{self.model} has no FC layers and gives no scores; --to {self.to} takes a classifier"
             )
         if self.to == "onnx":
             from verydeep.export.onnx_file import write_onnx as write

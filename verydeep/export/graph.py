@@ -37,8 +37,8 @@ LARGEST = 2_000_000_000  # bytes of weights; a protocol buffer ends at 2 GiB
 def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: bool = False) -> onnx.ModelProto:
     """Write a network as an ONNX model.
 
-    Its outputs are `score_map`, the class scores before the soft-max, of shape (batch, classes, rows, columns), and
-    `posterior`, the soft-max of the map's mean over space, of shape (batch, classes).
+    Its outputs are `score_map`, the class scores before the soft-max, of shape (batch, classes, rows, columns),
+    and `posterior`, the soft-max of the map's mean over space, of shape (batch, classes).
 
     Args:
         config: of the model; its preprocessing and class names are kept as metadata.
@@ -96,15 +96,13 @@ def describe(config: ModelConfig, *, pixels: bool = False) -> str:
     formula = (
         f"(pixel - mean) / deviation, mean {preprocessing.mean}, deviation {preprocessing.deviation} of R, G, B"
     )
-    entry = (
-        f"pixels: uint8, (batch, height, width, 3), R, G, B of 0 to 255; the graph preprocesses them: {formula}"
-        if pixels
-        else f"pictures: float32, (batch, 3, height, width), channels {preprocessing.channels}: {formula}, on pixels "
-        "of 0 to 255"
-    )
+    if pixels:
+        entry = f"pixels: uint8, (batch, height, width, 3), R, G, B of 0 to 255; inside, {formula}"
+    else:
+        entry = f"pictures: float32, (batch, 3, height, width), {preprocessing.channels}, of 0 to 255: {formula}"
     return (
         f"VGG network {config.architecture.configuration}. In: {entry}; both sides at least {side}. Out: score_map, "
-        "class scores before the soft-max, a place for every 32 pixels; posterior, the soft-max of its mean over space."
+        "class scores before the soft-max, a place for every 32 pixels; posterior, the soft-max of its mean."
     )
 
 
