@@ -14,7 +14,7 @@ from verydeep.cli import main
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.engines import scorer_of
 from verydeep.errors import UsageError, VerydeepError
-from verydeep.export import check, graph, onnx_file
+from verydeep.export import graph
 from verydeep.export.check import blocks, preprocessed
 from verydeep.export.onnx_file import onnxruntime_with, write_onnx
 from verydeep.images.color import Preprocessing
@@ -23,7 +23,7 @@ from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
 
-BGR = Preprocessing(channels="BGR")
+BGR = Preprocessing((123.68, 116.779, 103.939), (58.395, 57.12, 57.375), "BGR")
 DIVIDED = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
@@ -77,9 +77,10 @@ def test_every_configuration_answers_as_torch_does(configuration, batch_norm, ph
             np.testing.assert_allclose(posterior, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("configuration", ["A-LRN", "C"])
-def test_onnx_own_reference_agrees(configuration):
-    config, tensors, network = model(configuration, preprocessing=BGR)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_onnx_own_reference_agrees(batch_norm):
+    """Not for A-LRN: the reference normalises as many channels as there are pictures (onnx 1.23)."""
+    config, tensors, network = model("C", batch_norm, BGR)
     reference = ReferenceEvaluator(graph.graph(config, tensors, pixels=True))
     shown = blocks(64, 70, count=1)
     for ours, theirs in zip(
@@ -125,25 +126,20 @@ def test_names_and_metadata(tmp_path, run_folder):
     assert int(facts["opset"]) == exported.opset_import[0].version
     assert exported.producer_name == "verydeep"
     assert "(pixel - mean) / deviation" in exported.doc_string
-    sizes = [
-        dimension.dim_param or dimension.dim_value
-        for dimension in exported.graph.input[0].type.tensor_type.shape.dim
-    ]
+    shape = exported.graph.input[0].type.tensor_type.shape
+    sizes = [dimension.dim_param or dimension.dim_value for dimension in shape.dim]
     assert sizes == ["batch", 3, "height", "width"]
 
 
-def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
+def test_a_graph_that_answers_otherwise_is_not_written(tmp_path):
     config, tensors, _ = model("A")
     scorer = scorer_of(config, tensors)
     wrong = {**tensors, "conv3_1.bias": tensors["conv3_1.bias"] + 1}
-    with pytest.raises(
-        VerydeepError, match=r"in onnxruntime for a picture of 64x64 differ .* nothing was written"
-    ):
+    with pytest.raises(VerydeepError, match=r"in onnxruntime for a picture of 64x64 differ .* nothing was"):
         write_onnx(tmp_path / "a.onnx", scorer, wrong)
     spoilt = {**tensors, "fc8.bias": tensors["fc8.bias"] * np.float32("nan")}
     with pytest.raises(VerydeepError, match="nothing was written"):
         write_onnx(tmp_path / "a.onnx", scorer, spoilt)
-    monkeypatch.setattr(onnx_file, "compare", lambda *rest, **options: check.compare(*rest, "onnxruntime"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -185,6 +181,5 @@ def test_without_onnxruntime_it_says_what_to_install(run_folder, tmp_path, monke
     with pytest.raises(SystemExit) as ended:
         main(["export", str(run_folder), str(tmp_path / "a.onnx")])
     assert ended.value.code == 1
-    assert (
-        "needs onnxruntime, which is not installed; run: pip install 'verydeep[export]'" in capsys.readouterr().err
-    )
+    told = capsys.readouterr().err
+    assert "needs onnxruntime, which is not installed; run: pip install 'verydeep[export]'" in told

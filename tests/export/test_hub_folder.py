@@ -11,7 +11,6 @@ from huggingface_hub import ModelCard
 
 from verydeep.cli import main
 from verydeep.commands.new import New
-from verydeep.errors import UsageError
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
 from verydeep.export.card import last_part
 from verydeep.export.hub_folder import without_paths
@@ -154,8 +153,3 @@ def test_paths_are_told_by_their_last_part(fact, public):
 def test_a_name_is_never_empty():
     assert last_part("/") == "/"
     assert last_part("photos") == "photos"
-
-
-def test_usage_errors_are_values(run):
-    with pytest.raises(UsageError):
-        New("A", run, width=0.05).run()

@@ -181,8 +181,8 @@ def _preprocessing(config: ModelConfig) -> str:
     scale = " to ".join(map(str, dict.fromkeys(trained.scale)))
     return (
         f"Pixels of 0 to 255, channels in the order {preprocessing.channels}; of R, G and B the mean "
-        f"{preprocessing.mean} is subtracted, and the rest divided by {preprocessing.deviation}. Loaded by verydeep "
-        "it takes any picture, and does this itself.\n\n"
+        f"{preprocessing.mean} is subtracted, and the rest divided by {preprocessing.deviation}. Loaded by "
+        "verydeep it takes any picture, and does this itself.\n\n"
         f"Any size of at least {config.architecture.image_size} pixels on both sides. It was trained at S = "
         f"{scale}, {'with' if trained.mirror else 'without'} mirror images, and by default is tested at Q = "
         f"{trained.test_scale}."

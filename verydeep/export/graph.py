@@ -101,8 +101,8 @@ def describe(config: ModelConfig, *, pixels: bool = False) -> str:
     else:
         entry = f"pictures: float32, (batch, 3, height, width), {preprocessing.channels}, of 0 to 255: {formula}"
     return (
-        f"VGG network {config.architecture.configuration}. In: {entry}; both sides at least {side}. Out: score_map, "
-        "class scores before the soft-max, a place for every 32 pixels; posterior, the soft-max of its mean."
+        f"VGG network {config.architecture.configuration}. In: {entry}; both sides at least {side}. Out: "
+        "score_map, class scores before the soft-max, a place for every 32 pixels; posterior, the soft-max of its mean."
     )
 
 

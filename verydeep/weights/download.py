@@ -115,8 +115,8 @@ def _fetch_into(part: IO[bytes], aside: Path, url: str, expected: Checksum, watc
         part.truncate(0)
         if in_one or began_anew:
             raise VerydeepError(
-                f"{url} gave another file than the published one: its {expected.algorithm} is {digest}, which does "
-                f"not begin with {expected.prefix}; it was deleted; a proxy or a mirror may have changed it"
+                f"{url} gave another file than the published one: its {expected.algorithm} is {digest}, which "
+                f"does not begin with {expected.prefix}; it was deleted; a proxy or a mirror may have changed it"
             )
         began_anew = True
 

@@ -70,7 +70,8 @@ def _wanted(repository: Repository, revision: str | None, names: tuple[str, ...]
             return path
     if offline:
         raise VerydeepError(
-            f"{repository} is not in the cache, and nothing is fetched offline; leave --offline and HF_HUB_OFFLINE out"
+            f"{repository} is not in the cache, and nothing is fetched offline; leave --offline and "
+            "HF_HUB_OFFLINE out"
         )
     raise VerydeepError(f"{repository} has no {' and no '.join(names)}; name one of its files: hf:OWNER/NAME/FILE")
 
