@@ -10,15 +10,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from http_servers import FileServer, Hub, serving
-from torchvision.models import VGG16_BN_Weights, VGG16_Weights
+from torchvision.models import VGG11_Weights, VGG16_BN_Weights, VGG16_Weights
+from torchvision.models.vgg import VGG, make_layers
 
 from verydeep.cli import main
 from verydeep.commands.new import New
 from verydeep.errors import ModelError, UsageError, VerydeepError
 from verydeep.export.hub_folder import push
+from verydeep.model import load
+from verydeep.run_folder import read_model, write_model
 from verydeep.weights import by_name, download
 from verydeep.weights.by_name import as_repository, find
 from verydeep.weights.hub import Repository, from_hub
@@ -230,6 +234,50 @@ def test_a_repository_whose_weights_were_changed_on_the_way(hub, tmp_path):
     assert not list((tmp_path / "hub").rglob("model.safetensors"))
     hub.changed = False
     assert find("hf:someone/small").path.is_file()
+
+
+def test_a_repository_of_timms_is_a_model(model, hub, tmp_path, photographs):
+    config, tensors = read_model(model)
+    wide = replace(config, architecture=replace(config.architecture, image_size=224))
+    fc6 = np.random.default_rng(0).normal(0, 0.01, wide.architecture.tensors["fc6.weight"]).astype(np.float32)
+    write_model(tmp_path / "wide", wide, {**tensors, "fc6.weight": fc6})
+    main(["export", str(tmp_path / "wide"), str(tmp_path / "theirs"), "--to", "timm"])
+    hub.repositories["timm/vgg11.ours"] = {
+        path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()
+    }
+    found = load("timm/vgg11.ours")
+    assert found.class_names == config.class_names
+    np.testing.assert_allclose(
+        found.scorer.score_maps(photographs[0][None]),
+        load(tmp_path / "wide").scorer.score_maps(photographs[0][None]),
+        atol=1e-5,
+    )
+
+
+def test_torchvisions_weights_are_a_model(tmp_path, monkeypatch, photographs):
+    """A narrow network with random weights in the place of the published file, as torchvision saves it."""
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        theirs = VGG(torch.nn.Identity(), init_weights=False).eval()
+    theirs.features = make_layers([3, "M", 6, "M", 13, 13, "M", 26, 26, "M", 26, 26, "M"])
+    theirs.classifier = torch.nn.Sequential(
+        *(torch.nn.Linear(26 * 49, 205), torch.nn.ReLU(), torch.nn.Dropout()),
+        *(torch.nn.Linear(205, 205), torch.nn.ReLU(), torch.nn.Dropout()),
+        torch.nn.Linear(205, 1000),
+    ).eval()
+    file = tmp_path / "saved.pth"
+    torch.save(theirs.state_dict(), file)
+    weights = VGG11_Weights.IMAGENET1K_V1
+    with serving(FileServer(file.read_bytes(), breaks=[500_000])) as server:
+        monkeypatch.setattr(download, "WAITS", (0.01,))
+        serve_torchvision(server, weights, monkeypatch)
+        found = load("torchvision:vgg11")
+    picture = photographs[0][:256, :256]
+    with torch.inference_mode():
+        expected = theirs(weights.transforms()(torch.from_numpy(picture).permute(2, 0, 1))[None])
+    assert found.class_names == tuple(weights.meta["categories"])
+    ours = found.scorer.score_maps(np.ascontiguousarray(picture[None, 16:240, 16:240]))[..., 0, 0]
+    np.testing.assert_allclose(ours, expected.numpy(), atol=1e-5)
 
 
 def test_push_and_fetch(model, hub, tmp_path, monkeypatch, capsys):

@@ -102,7 +102,7 @@ def describe(config: ModelConfig, *, pixels: bool = False) -> str:
         entry = f"pictures: float32, (batch, 3, height, width), {preprocessing.channels}, of 0 to 255: {formula}"
     return (
         f"VGG network {config.architecture.configuration}. In: {entry}; both sides at least {side}. Out: "
-        "score_map, class scores before the soft-max, a place for every 32 pixels; posterior, the soft-max of its mean."
+        "score_map, class scores before the soft-max, one every 32 pixels; posterior, the soft-max of its mean."
     )
 
 

@@ -120,8 +120,8 @@ def push(folder: Path, repository: str, *, private: bool = False, revision: str 
         status = error.response.status_code
         if status in (401, 403):
             raise VerydeepError(
-                f"the Hub does not let you write to {repository} ({status}); run `hf auth login`, or set HF_TOKEN to "
-                "a token that may write there"
+                f"the Hub does not let you write to {repository} ({status}); run `hf auth login`, or set HF_TOKEN "
+                "to a token that may write there"
             ) from None
         raise VerydeepError(f"the Hub did not take {repository}: {_first_line(error)}") from None
     except Exception as error:  # of the library that huggingface_hub speaks to the network by
