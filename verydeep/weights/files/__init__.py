@@ -44,8 +44,8 @@ def kind_of(path: Path) -> str:
     if path.suffix in (".caffemodel", ".onnx"):
         return "caffe" if path.suffix == ".caffemodel" else "onnx"
     raise ModelError(
-        f"{path} is not a file of weights of a kind that can be read: {', '.join(KINDS.values())}"
-        + ("; it is empty" if not start else "")
+        f"{path} is not a model: it is "
+        + ("empty" if not start else f"not a file of weights of a kind that can be read ({', '.join(KINDS.values())})")
     )
 
 
