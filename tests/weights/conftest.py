@@ -23,7 +23,9 @@ def read_here(monkeypatch):
     def read(path: Path, kind: str) -> Raw:
         raw = Raw(kind, {}, {})
         try:
-            for name, tensor, stored in import_module(f"verydeep.weights.files.{READERS[kind]}").read(path, raw.facts):
+            for name, tensor, stored in import_module(f"verydeep.weights.files.{READERS[kind]}").read(
+                path, raw.facts
+            ):
                 raw.tensors[name], raw.dtypes[name] = np.array(tensor), stored
         except NotWeightsError as error:
             raise ModelError(f"{path} {error}") from None

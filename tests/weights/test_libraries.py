@@ -44,7 +44,9 @@ def convert(*words: object) -> None:
 def test_torchvision(configuration, batch_norm, tmp_path, pictures):
     network = torchvision_network(configuration, batch_norm)
     torch.save(network.state_dict(), tmp_path / "theirs.pth")
-    convert(tmp_path / "theirs.pth", tmp_path / "run", "--preprocessing", "torchvision", "--class-names", "numbers")
+    convert(
+        tmp_path / "theirs.pth", tmp_path / "run", "--preprocessing", "torchvision", "--class-names", "numbers"
+    )
     config, tensors = read_model(tmp_path / "run")
     assert config.architecture == Architecture(configuration, 7, 1 / 16, 224, batch_norm)
 
@@ -205,7 +207,9 @@ def test_without_a_top_it_is_features(library, tmp_path, capsys):
 def test_features_go_back_and_are_theirs(tmp_path, pictures):
     """fifth pooling's maps of our features are torchvision's."""
     network = torchvision_network("B")
-    save_file({f"features.{name}": t for name, t in network.features.state_dict().items()}, tmp_path / "f.safetensors")
+    save_file(
+        {f"features.{name}": t for name, t in network.features.state_dict().items()}, tmp_path / "f.safetensors"
+    )
     convert(tmp_path / "f.safetensors", tmp_path / "run", "--preprocessing", "torchvision")
     transform = VGG16_Weights.IMAGENET1K_V1.transforms(antialias=True)
     theirs = network.features(torch.stack([transform(picture) for picture in pictures])).numpy()

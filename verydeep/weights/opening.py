@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError, UsageError, printable
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import (
@@ -136,7 +136,7 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
     try:
         layout, architecture, tensors = _ours(raw)
     except ModelError as error:
-        raise ModelError(f"{path} {error}") from None
+        raise ModelError(f"{path} {printable(error)}") from None
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published)
     _drop_what_is_not_finite(found)
     for known in (
