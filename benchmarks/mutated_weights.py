@@ -1,11 +1,11 @@
-"""500 damaged files of weights of each kind: does each give a sentence, and nothing else?
+"""Does each of 500 damaged files of weights of each kind give a sentence, and nothing else.
 
     python benchmarks/mutated_weights.py [--count 500] [--kinds KIND ...] [--seed 0]
 
 Files are damaged as in `tests/weights/mutations.py`: cut, bits flipped, lengths and shapes made absurd, headers
-lengthened, pieces moved, all but the beginning replaced by noise. Each is inspected, by the reader that `inspect` has
-for it: libraries' in a process apart, ours here. What is counted: refused with a sentence; read all the same (a
-flipped bit within a number is not seen); and anything else, which is a mistake of ours: another exception, a file
+lengthened, pieces moved, all but the beginning replaced by noise. Each is inspected, by the reader that `inspect`
+has for it: libraries' in a process apart, ours here. What is counted: refused with a sentence; read all the same,
+as a flipped bit within a number is not seen; and anything else, which is a mistake of ours: another exception, a file
 created, more than a minute, more than 2 GB. Prints a line of JSON for each kind.
 """
 

@@ -30,7 +30,7 @@ class TrainingError(VerydeepError):
 
 
 def printable(text: object, most: int = 300) -> str:
-    """Words of a file's own, safe to be printed within a sentence: one line, no control characters, not too long."""
+    """Words of a file's own, safe to print within a sentence: one line, no control characters, not too long."""
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
     return line if len(line) <= most else line[: most - 3] + "..."
 

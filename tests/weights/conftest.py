@@ -1,4 +1,4 @@
-"""Files are read in this process, but for the tests that are about the process apart: PyTorch takes it 2 s to load."""
+"""Files are read in this process, but for the tests that are about the process apart: loading torch takes 2 s."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from verydeep.engines import open_scorer
 from verydeep.errors import ModelError
 from verydeep.weights.files import apart
-from verydeep.weights.files.child import READERS, NotWeightsError
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.files.child import READERS
+from verydeep.weights.files.raw import NotWeightsError, Raw
 
 
 @pytest.fixture

@@ -177,7 +177,8 @@ def crafted(folder: Path, created: Path) -> dict[str, Path]:
         "huge.safetensors",
         safetensors(b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'),
     )
-    twice = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    one = b'{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+    twice = b'{"a":' + one + b',"b":' + one + b"}"
     new("overlapping.safetensors", safetensors(twice, b"\0" * 4))
     new(
         "negative.safetensors",
@@ -201,10 +202,12 @@ def crafted(folder: Path, created: Path) -> dict[str, Path]:
         file["layers"] = file["/"]
     with h5py.File(new("elsewhere.h5"), "w") as file:
         file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(folder / "huge.h5"), "/layers/conv2d/vars/0")
-    with zipfile.ZipFile(new("bomb.keras"), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with archive.open("model.weights.h5", "w") as member:
-            for _ in range(1200):
-                member.write(bytes(1 << 20))
+    with (
+        zipfile.ZipFile(new("bomb.keras"), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("model.weights.h5", "w") as member,
+    ):
+        for _ in range(1200):
+            member.write(bytes(1 << 20))
     with zipfile.ZipFile(new("outside.keras"), "w") as archive:
         archive.writestr("../outside.txt", "x")
     header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"

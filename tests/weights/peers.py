@@ -21,7 +21,7 @@ def narrow(table: dict) -> dict:
 
 
 def fill(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Random weights that keep the signal's size, random biases, and statistics of a normalisation that was used."""
+    """Random weights that keep the signal's size, random biases, and statistics of a used normalisation."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

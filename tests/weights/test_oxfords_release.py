@@ -174,7 +174,7 @@ def test_onnxs_light_vgg_19(capsys):
     assert facts["shapes"] == theirs
     with pytest.raises(ModelError, match="inspected only"):
         open_source(path)
-    with pytest.raises(ModelError, match="has no network|networks of Table 1"):
+    with pytest.raises(ModelError, match="networks of Table 1"):
         inspect(path.with_name("light_bvlc_alexnet.onnx"))
 
 

@@ -15,18 +15,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verydeep.errors import printable
+from verydeep.weights.files.raw import NotWeightsError, Tensor
 
-Tensor = tuple[str, NDArray[Any], str]  # name, numbers, their type in the file
 Reader = Callable[[Path, dict[str, Any]], Iterator[Tensor]]
 
 READERS = {"torch": "torch_file", "hdf5": "keras_file", "keras": "keras_file", "matlab": "matlab_file"}
-
-
-class NotWeightsError(Exception):
-    """The file can be read, but what it holds cannot be taken; the message goes on after the file's name."""
 
 
 def main(kind: str, path: Path, most_bytes: int, most_seconds: int) -> None:
