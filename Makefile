@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test check install format clean
+.PHONY: demo test check sanitize install format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     train two networks on handwritten digits and make a page about them"
 	@echo "make test     everything that CI runs (make check is the same)"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
+	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
 	@echo "make format   bring the code into its form"
 
 # A photograph folder would do as well: DATA is the only word of these commands that is about digits.
@@ -35,6 +36,16 @@ test check: $(VENV)/.installed-for-tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal
 
+# A program of its own, as a sanitizer has to be the first thing in a process.
+sanitize:
+	mkdir -p build
+	for kind in address,undefined thread; do \
+		cmake -S native -B build/sanitize-$$kind -DVERYDEEP_CHECK=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+			-DCMAKE_CXX_FLAGS="-fsanitize=$$kind -fno-sanitize-recover=all -fno-omit-frame-pointer" >build/sanitize.log \
+		&& cmake --build build/sanitize-$$kind --parallel 2 >build/sanitize.log \
+		&& build/sanitize-$$kind/check_kernels || exit 1; \
+	done
+
 install: $(VENV)/.installed
 
 format: $(VENV)/.installed-for-tests
@@ -42,18 +53,18 @@ format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "verydeep needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another by: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)/python
 	@echo "Installing into $(VENV); PyTorch is large, this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report]'
 	@touch $@
 
-$(VENV)/.installed-for-tests: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)/python
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed

@@ -56,61 +56,48 @@ struct Half {
 
 // ---------------------------------------------------------------------------------------------------- products
 
-// R rows times N vectors of columns. SPLIT sums of each run side by side where R x N alone would not hide the
-// latency of a multiplication.
-template <class Numbers, int R, int N, int SPLIT>
+// R rows times N vectors of columns. Each sum is added up in the order of k, whatever R is and wherever a product is
+// cut: so a picture's scores do not depend on the batch that it is shown in, to the last bit.
+template <class Numbers, int R, int N>
 void multiply_block(const typename Numbers::Number* rows, long rows_step, int blocks,
                     const typename Numbers::Number* panel, long panel_row, float* results, const long* columns,
                     bool add) {
     constexpr int STEPS = CHANNELS / Numbers::DEPTH;
     constexpr int VECTOR = LANES * Numbers::DEPTH;  // numbers in a vector of weights
-    Vector sum[SPLIT][R][N];
+    Vector sum[R][N];
     VERYDEEP_UNROLL
-    for (int s = 0; s < SPLIT; ++s)
+    for (int r = 0; r < R; ++r)
         VERYDEEP_UNROLL
-        for (int r = 0; r < R; ++r)
-            VERYDEEP_UNROLL
-            for (int n = 0; n < N; ++n) sum[s][r][n] = Vector{};
+        for (int n = 0; n < N; ++n) sum[r][n] = add ? load(results + columns[n] + r * CHANNELS) : Vector{};
     for (int block = 0; block < blocks; ++block, rows += rows_step) {
-        for (int k = 0; k < STEPS; k += SPLIT) {
+        for (int k = 0; k < STEPS; ++k, panel += panel_row) {
+            Vector weights[N];
             VERYDEEP_UNROLL
-            for (int s = 0; s < SPLIT; ++s, panel += panel_row) {
-                Vector weights[N];
+            for (int n = 0; n < N; ++n) {
+                weights[n] = Numbers::load_weights(panel + n * VECTOR);
+                __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
+            }
+            VERYDEEP_UNROLL
+            for (int r = 0; r < R; ++r) {
+                const Vector x = Numbers::broadcast_row(rows + r * CHANNELS + k * Numbers::DEPTH);
                 VERYDEEP_UNROLL
-                for (int n = 0; n < N; ++n) {
-                    weights[n] = Numbers::load_weights(panel + n * VECTOR);
-                    __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
-                }
-                VERYDEEP_UNROLL
-                for (int r = 0; r < R; ++r) {
-                    const Vector x = Numbers::broadcast_row(rows + r * CHANNELS + (k + s) * Numbers::DEPTH);
-                    VERYDEEP_UNROLL
-                    for (int n = 0; n < N; ++n) sum[s][r][n] = Numbers::multiply_add(sum[s][r][n], x, weights[n]);
-                }
+                for (int n = 0; n < N; ++n) sum[r][n] = Numbers::multiply_add(sum[r][n], x, weights[n]);
             }
         }
     }
     VERYDEEP_UNROLL
     for (int r = 0; r < R; ++r)
         VERYDEEP_UNROLL
-        for (int n = 0; n < N; ++n) {
-            Vector total = sum[0][r][n];
-            VERYDEEP_UNROLL
-            for (int s = 1; s < SPLIT; ++s) total += sum[s][r][n];
-            float* to = results + columns[n] + r * CHANNELS;
-            store(to, add ? load(to) + total : total);
-        }
+        for (int n = 0; n < N; ++n) store(results + columns[n] + r * CHANNELS, sum[r][n]);
 }
 
 template <class Numbers>
 using Block = void (*)(const typename Numbers::Number*, long, int, const typename Numbers::Number*, long, float*,
                        const long*, bool);
 
-constexpr int split_for(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
-
 template <class Numbers, int N, int... R>
 VERYDEEP_INLINE Block<Numbers> block_among(int rows) {
-    static constexpr Block<Numbers> table[] = {multiply_block<Numbers, R, N, split_for(R)>...};
+    static constexpr Block<Numbers> table[] = {multiply_block<Numbers, R, N>...};
     return table[rows - 1];
 }
 
@@ -374,10 +361,10 @@ void pack_weights(const float* weights, long numbers, long outputs, int panel, l
     for (long start = first; start < last; start += STRETCH) {
         const long end = start + STRETCH < last ? start + STRETCH : last;
         for (int column = 0; column < columns; ++column) {
-            const float* from = weights + (from_output + column) * numbers;
+            const float* from = column < here ? weights + (from_output + column) * numbers : nullptr;
             for (long k = start; k < end; ++k)
                 out[place_in_panel<Numbers>(k, column, columns)] =
-                    column < here && k < numbers ? Numbers::from_float(from[k]) : Number{};
+                    from && k < numbers ? Numbers::from_float(from[k]) : Number{};
         }
     }
 }

@@ -112,13 +112,13 @@ NB_MODULE(_native, module) {
             [](Floats4 weights, Floats bias, bool relu, bool pool) {
                 return weighted(Kind::convolution, weights, bias, relu, pool);
             },
-            "weights"_a, "bias"_a, nb::kw_only(), "relu"_a = true, "pool"_a = false)
+            "weights"_a.noconvert(), "bias"_a.noconvert(), nb::kw_only(), "relu"_a = true, "pool"_a = false)
         .def_static(
             "fully_connected",
             [](Floats4 weights, Floats bias, bool relu) {
                 return weighted(Kind::fully_connected, weights, bias, relu, false);
             },
-            "weights"_a, "bias"_a, nb::kw_only(), "relu"_a = true)
+            "weights"_a.noconvert(), "bias"_a.noconvert(), nb::kw_only(), "relu"_a = true)
         .def_static("max_pooling", [] { return weightless(Kind::max_pooling); })
         .def_static("average_pooling", [] { return weightless(Kind::average_pooling); })
         .def_static(
@@ -147,19 +147,19 @@ NB_MODULE(_native, module) {
                 const nb::gil_scoped_release released;
                 new (self) Network(descriptions, in_channels, std::move(numbers), flip, chosen, bfloat16, threads);
             },
-            "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a, "flip"_a, "instructions"_a, "bfloat16"_a, "threads"_a)
+            "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a.noconvert(), "flip"_a, "instructions"_a, "bfloat16"_a, "threads"_a)
         .def(
             "run_pixels",
             [](Network& network, Pixels4 pixels, const NamedOutputs& outputs) {
                 return run(network, pixels, outputs, {pixels.data(), nullptr});
             },
-            "pixels"_a, "outputs"_a)
+            "pixels"_a.noconvert(), "outputs"_a)
         .def(
             "run_numbers",
             [](Network& network, Floats4 numbers, const NamedOutputs& outputs) {
                 return run(network, numbers, outputs, {nullptr, numbers.data()});
             },
-            "numbers"_a, "outputs"_a)
+            "numbers"_a.noconvert(), "outputs"_a)
         .def(
             "scratch_bytes",
             [](const Network& network, long batch, int height, int width, const NamedOutputs& outputs) {

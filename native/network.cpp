@@ -61,8 +61,10 @@ long skewed(long numbers, long number_bytes) {
 struct Network::Step {
     StepDescription is;
     Memory weights, bias;
+    bool first = false;
 
-    bool direct() const { return is.kind == Kind::convolution && is.kernel == 3 && is.in_channels == 3; }
+    // The picture's three channels would fill a fifth of a block: they have a kernel of their own.
+    bool direct() const { return first && is.kind == Kind::convolution && is.kernel == 3 && is.in_channels == 3; }
     bool winograd() const { return is.kind == Kind::convolution && is.kernel == 3 && !direct(); }
     long numbers() const { return is.in_channels * is.kernel * is.kernel; }  // that an output is the sum of
     std::size_t panel_numbers(int panel) const {
@@ -118,6 +120,7 @@ Network::~Network() = default;
 void Network::add(const StepDescription& description) {
     auto step = std::make_unique<Step>();
     step->is = description;
+    step->first = steps_.empty();
     const StepDescription& is = step->is;
     if (is.kind == Kind::convolution || is.kind == Kind::fully_connected) {
         const long panels = panels_of(is.out_channels);

@@ -140,8 +140,8 @@ def run_without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("command", ["predict", "evaluate", "train", "new"])
 def test_without_torch_it_says_what_to_install(command, model, folder, tmp_path):
     arguments = {
-        "predict": [str(model), str(folder / "one.png")],
-        "evaluate": [str(model), "digits"],
+        "predict": [str(model), str(folder / "one.png"), "--engine", "torch"],
+        "evaluate": [str(model), "digits", "--engine", "torch"],
         "train": ["digits", str(tmp_path / "run"), "--recipe", "digits"],
         "new": ["A", str(tmp_path / "run")],
     }[command]
@@ -150,6 +150,12 @@ def test_without_torch_it_says_what_to_install(command, model, folder, tmp_path)
     assert "needs torch, which is not installed; run: pip install 'verydeep[train]'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_the_native_engine_predicts_and_tests_without_torch(model, folder):
+    pytest.importorskip("verydeep._native")
+    assert "%" in run_without_torch("predict", str(model), str(folder / "one.png")).stdout
+    assert "top-1 error" in run_without_torch("evaluate", str(model), "digits").stdout
 
 
 def test_describe_needs_no_torch():

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, printable
 
 MOST_HEADER_BYTES = 100_000_000  # the format's own bound
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -128,4 +128,4 @@ def _widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def _damaged(path: Path, why: str) -> ModelError:
-    return ModelError(f"{path} is not a whole safetensors file: {why}")
+    return ModelError(f"{path} is not a whole safetensors file: {printable(why)}")

@@ -70,7 +70,7 @@ def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engi
         from verydeep.engines.native import NativeScorer
 
         return NativeScorer.open(model, precision)
-    require("torch", "train", "predicting and testing without the native engine")
+    require("torch", "train", "predicting and testing with the torch engine")
     from verydeep.engines.torch_engine import TorchScorer, choose_device
 
     chosen = choose_device(device)

@@ -106,7 +106,7 @@ class NativeScorer:
         return score_map_in_strips(self._score, self.config.architecture, pixels, MOST_PIXELS)
 
     def activations(self, pixels: NDArray[np.uint8], names: Sequence[str]) -> list[NDArray[np.float32]]:
-        """What layers give, each of shape (batch, channels, height, width). Layers behind the last one are not run.
+        """What layers give, of shape (batch, channels, height, width) each. Layers behind the last are not run.
 
         Args:
             pixels: as for `score_maps`, of any size that leaves a map at these layers.

@@ -1,4 +1,4 @@
-"""What this machine computes with: instruction sets, threads, and whether there is a GPU. Nothing heavy is imported.
+"""What this machine computes with: instruction sets, threads, whether there is a GPU. Imports nothing heavy.
 
 Two environment variables overrule what is found: VERYDEEP_THREADS and VERYDEEP_INSTRUCTIONS.
 """
@@ -27,9 +27,11 @@ def native_module() -> ModuleType | None:
 
 def has_gpu() -> bool:
     """Whether there may be a GPU that torch can use, told without importing torch."""
-    if find_spec("torch") is None:
-        return False
-    return sys.platform == "darwin" or any(Path(driver).exists() for driver in GPU_DRIVERS)
+    try:
+        torch_is_there = find_spec("torch") is not None
+    except ModuleNotFoundError:
+        torch_is_there = False
+    return torch_is_there and (sys.platform == "darwin" or any(Path(driver).exists() for driver in GPU_DRIVERS))
 
 
 def num_threads() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import Architecture, num_parameters
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, printable
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import read_model, weights_file
 from verydeep.safetensors_file import read_header
@@ -96,7 +96,7 @@ def _graph(where: Source, path: Path) -> dict[str, Any]:
     try:
         architecture = architecture_of(convolutions, products, batch_norm=graph.has_norm, has_lrn=graph.has_lrn)
     except ModelError as error:
-        raise ModelError(f"{path} {error}") from None
+        raise ModelError(f"{path} {printable(error)}") from None
     notes = ["ONNX files are inspected only"]
     if graph.made_by_nodes:
         notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError, UsageError, printable
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import (
     CONFIG,
+    LAST_WEIGHTS,
     WEIGHTS,
     ModelConfig,
     TrainedOn,
@@ -107,13 +108,15 @@ def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[Mod
 
 def is_ours(path: Path) -> bool:
     """Whether a path is a run folder, or weights in one."""
-    folder = path.parent if path.suffix == ".safetensors" else path
-    if not folder.is_dir():
+    if path.is_dir():
+        foreign = (path / FOLDER_FILES[1]).is_file() and not (path / CONFIG).is_file()
+        return not foreign and "pretrained_cfg" not in (_card(path) or {})
+    if path.suffix != ".safetensors" or not (path.parent / CONFIG).is_file():
         return False
-    card = _card(folder)
-    if card is None:
-        return path.is_dir() and not any((path / name).is_file() for name in FOLDER_FILES)
-    return "format" in card or not ("pretrained_cfg" in card or path.suffix == ".safetensors")
+    card = _card(path.parent)
+    if path.name in (WEIGHTS, LAST_WEIGHTS):  # whatever its config.json is: reading it says what is wrong
+        return "pretrained_cfg" not in (card or {})
+    return "format" in (card or {})
 
 
 def examine(source: Source, told: Known = UNKNOWN) -> Found:
@@ -133,7 +136,7 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
     try:
         layout, architecture, tensors = _ours(raw)
     except ModelError as error:
-        raise ModelError(f"{path} {error}") from None
+        raise ModelError(f"{path} {printable(error)}") from None
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published)
     _drop_what_is_not_finite(found)
     for known in (

@@ -29,6 +29,8 @@ def kind_of(path: Path) -> str:
         ModelError: it is none of them, or cannot be read.
 
     """
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file")
     with path.open("rb") as file:
         start = file.read(512)
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32:
@@ -44,8 +46,12 @@ def kind_of(path: Path) -> str:
     if path.suffix in (".caffemodel", ".onnx"):
         return "caffe" if path.suffix == ".caffemodel" else "onnx"
     raise ModelError(
-        f"{path} is not a file of weights of a kind that can be read: {', '.join(KINDS.values())}"
-        + ("; it is empty" if not start else "")
+        f"{path} is not a model: it is "
+        + (
+            "empty"
+            if not start
+            else f"not a file of weights of a kind that can be read ({', '.join(KINDS.values())})"
+        )
     )
 
 

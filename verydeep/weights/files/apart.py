@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, require
+from verydeep.errors import ModelError, printable, require
 from verydeep.weights.files.raw import Raw
 
 NEEDS = {
@@ -30,7 +30,7 @@ NEEDS = {
 }
 MOST_SECONDS, BYTES_PER_SECOND = 60, 5_000_000  # time: for starting, and for a slow disk
 SPARE_BYTES, TIMES = 1 << 30, 4  # memory, and what may come out of it: this, and so many times the file's size
-MOST_TENSORS, MOST_HEADER_BYTES = 10_000, 1 << 24
+MOST_TENSORS, MOST_HEADER_BYTES, MOST_REASON = 10_000, 1 << 24, 500
 
 
 def read_apart(path: Path, kind: str) -> Raw:
@@ -73,7 +73,7 @@ def _receive(stream: IO[bytes], path: Path, kind: str, most: int) -> Raw:
     while True:
         header = json.loads(_exactly(stream, int.from_bytes(_exactly(stream, 4), "little")))
         if "error" in header:
-            raise ModelError(f"{path} {header['error']}")
+            raise ModelError(f"{path} {printable(header['error'], MOST_REASON)}")
         if "facts" in header:
             return Raw(kind, tensors, dtypes, header["facts"])
         shape, dtype = tuple(header["shape"]), np.dtype(header["dtype"])

@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, printable
 from verydeep.weights.files.protobuf import Message, WireError
 from verydeep.weights.files.raw import Raw
 
@@ -44,7 +44,7 @@ def read_caffe(path: Path) -> Raw:
         for layer in old or new:
             _read_layer(Message(layer), raw, old=bool(old))
     except (WireError, ValueError) as error:
-        raise ModelError(f"{path} is not a whole .caffemodel: {error}") from None
+        raise ModelError(f"{path} is not a whole .caffemodel: {printable(error)}") from None
     if not raw.tensors:
         raise ModelError(f"{path} is a .caffemodel without weights; the layers' blobs are needed")
     return raw

@@ -15,17 +15,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Tensor = tuple[str, NDArray[Any], str]  # name, numbers, their type in the file
+from verydeep.errors import printable
+from verydeep.weights.files.raw import NotWeightsError, Tensor
+
 Reader = Callable[[Path, dict[str, Any]], Iterator[Tensor]]
 
 READERS = {"torch": "torch_file", "hdf5": "keras_file", "keras": "keras_file", "matlab": "matlab_file"}
-MOST_REASON = 300  # characters
-
-
-class NotWeightsError(Exception):
-    """The file can be read, but what it holds cannot be taken; the message goes on after the file's name."""
 
 
 def main(kind: str, path: Path, most_bytes: int, most_seconds: int) -> None:
@@ -48,7 +44,7 @@ def main(kind: str, path: Path, most_bytes: int, most_seconds: int) -> None:
     except BrokenPipeError:
         pass
     except Exception as error:  # a damaged file makes these libraries raise nearly anything
-        reason = " ".join(str(error).split())[:MOST_REASON] or type(error).__name__
+        reason = printable(error) or type(error).__name__
         _send(output, {"error": f"cannot be read; it is damaged ({reason})"})
 
 

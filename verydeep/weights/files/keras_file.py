@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 
-from verydeep.weights.files.child import NotWeightsError, Tensor
+from verydeep.weights.files.raw import NotWeightsError, Tensor
 
 MOST_DEPTH, MOST_LAYERS = 8, 1000
 WEIGHTS_MEMBER = "model.weights.h5"
@@ -50,7 +50,7 @@ def _keras_2(group: h5py.Group) -> Iterator[Tensor]:
     layers = _names(group, "layer_names")
     for layer in layers[:MOST_LAYERS]:
         for number, name in enumerate(_names(group[layer], "weight_names")):
-            yield from _tensor(group[layer][name], f"{layer}/{number}")
+            yield from _tensor(group, group[layer][name], f"{layer}/{number}")
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
@@ -79,7 +79,7 @@ def _keras_3(file: h5py.File) -> Iterator[Tensor]:
         by_layer.setdefault(key, []).append((int(part), dataset))
     for (_, _, layer), parts in sorted(by_layer.items()):
         for number, dataset in sorted(parts, key=lambda part: part[0]):
-            yield from _tensor(dataset, f"{layer}/{number}")
+            yield from _tensor(file, dataset, f"{layer}/{number}")
 
 
 def _variables(group: h5py.Group, path: str, depth: int) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -94,9 +94,11 @@ def _variables(group: h5py.Group, path: str, depth: int) -> Iterator[tuple[str, 
             yield from _variables(item, f"{path}{name}/", depth - 1)
 
 
-def _tensor(dataset: Any, name: str) -> Iterator[Tensor]:
+def _tensor(home: h5py.Group, dataset: Any, name: str) -> Iterator[Tensor]:
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.external:
         raise NotWeightsError(f"has {name}, which is not an array of numbers")
+    if dataset.file != home.file:
+        raise NotWeightsError(f"has {name} in another file; give that file")
     yield name, dataset[()], dataset.dtype.name
 
 

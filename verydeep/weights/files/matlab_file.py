@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from verydeep.weights.files.child import NotWeightsError, Tensor
+from verydeep.weights.files.raw import NotWeightsError, Tensor
 
 WANTED = ["layers", "meta", "classes", "normalization", "net"]
 

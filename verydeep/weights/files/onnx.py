@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, printable
 from verydeep.weights.files.protobuf import Message, WireError
 
 INT64 = 7
@@ -71,7 +71,7 @@ def read_graph(path: Path) -> Graph:
             "opset": opsets.get("", opsets.get("ai.onnx")),
         }
     except (WireError, ValueError) as error:
-        raise ModelError(f"{path} is not a whole ONNX file: {error}") from None
+        raise ModelError(f"{path} is not a whole ONNX file: {printable(error)}") from None
     return graph
 
 

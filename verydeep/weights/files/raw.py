@@ -7,6 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+Tensor = tuple[str, NDArray[Any], str]  # name, numbers, their type in the file
+
+
+class NotWeightsError(Exception):
+    """A file can be read, but what it holds cannot be taken; the message goes on after the file's name."""
+
 
 @dataclass
 class Raw:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from verydeep.weights.files.child import NotWeightsError, Tensor
+from verydeep.weights.files.raw import NotWeightsError, Tensor
 
 NESTED = ("state_dict", "model_state_dict", "model", "model_ema", "weights", "params")
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile, and Lightning
@@ -41,9 +41,9 @@ def _load(path: Path) -> object:
             raise
         reason = _unsupported(str(error))
         raise NotWeightsError(
-            f"holds more than tensors ({reason}), and loading that could run any program; whoever trusts "
-            "it saves the tensors alone: "
-            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth')"
+            f"holds more than tensors ({reason}), and loading that could run any program; whoever trusts it loads "
+            "it by torch.load(FILE, weights_only=False) and saves the tensors alone: "
+            "torch.save(network.state_dict(), 'weights.pth')"
         ) from None
 
 

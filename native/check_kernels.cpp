@@ -1,0 +1,145 @@
+// A standalone test of the kernels over random shapes, for the sanitizers: `make sanitize`.
+//
+// Each network is run beside a plain loop in double precision, in every instruction set of this processor, by several
+// threads at once.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "network.h"
+
+using namespace verydeep;
+
+namespace {
+
+struct Generator {
+    std::mt19937 engine;
+    int between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine); }
+    std::vector<float> normal(long count) {
+        std::normal_distribution<float> draw;
+        std::vector<float> numbers(count);
+        for (float& number : numbers) number = draw(engine);
+        return numbers;
+    }
+};
+
+// Channels first, in double precision.
+struct Exact {
+    long batch, channels;
+    int height, width;
+    std::vector<double> numbers;
+    Exact(long batch, long channels, int height, int width)
+        : batch(batch), channels(channels), height(height), width(width), numbers(batch * channels * height * width) {}
+    double& at(long n, long c, int y, int x) { return numbers[((n * channels + c) * height + y) * width + x]; }
+    double inside(long n, long c, int y, int x) {
+        return y < 0 || x < 0 || y >= height || x >= width ? 0 : at(n, c, y, x);
+    }
+};
+
+Exact convolve(Exact& in, const StepDescription& step) {
+    const int padding = step.kind == Kind::convolution ? step.kernel / 2 : 0;
+    const int less = step.kind == Kind::convolution ? 0 : step.kernel - 1;
+    Exact out(in.batch, step.out_channels, in.height - less, in.width - less);
+    for (long n = 0; n < out.batch; ++n)
+        for (long o = 0; o < out.channels; ++o)
+            for (int y = 0; y < out.height; ++y)
+                for (int x = 0; x < out.width; ++x) {
+                    double sum = step.bias[o];
+                    for (long c = 0; c < in.channels; ++c)
+                        for (int i = 0; i < step.kernel; ++i)
+                            for (int j = 0; j < step.kernel; ++j)
+                                sum += in.inside(n, c, y + i - padding, x + j - padding) *
+                                       step.weights[((o * in.channels + c) * step.kernel + i) * step.kernel + j];
+                    out.at(n, o, y, x) = step.relu && sum < 0 ? 0 : sum;
+                }
+    return out;
+}
+
+Exact halve(Exact& in) {
+    Exact out(in.batch, in.channels, in.height / 2, in.width / 2);
+    for (long n = 0; n < out.batch; ++n)
+        for (long c = 0; c < out.channels; ++c)
+            for (int y = 0; y < out.height; ++y)
+                for (int x = 0; x < out.width; ++x)
+                    out.at(n, c, y, x) = std::max(std::max(in.at(n, c, 2 * y, 2 * x), in.at(n, c, 2 * y, 2 * x + 1)),
+                                                  std::max(in.at(n, c, 2 * y + 1, 2 * x), in.at(n, c, 2 * y + 1, 2 * x + 1)));
+    return out;
+}
+
+bool check(Generator& generator, Instructions instructions, bool bfloat16) {
+    std::vector<StepDescription> steps;
+    std::vector<std::vector<float>> kept;
+    const bool picture = generator.between(0, 1);
+    const long in_channels = picture ? 3 : generator.between(1, 40);
+    const long batch = generator.between(1, 3);
+    const int height = generator.between(1, 30), width = generator.between(1, 30);
+    const std::vector<float> numbers = generator.normal(batch * height * width * in_channels);
+    Exact exact(batch, in_channels, height, width);
+    for (long n = 0; n < batch; ++n)
+        for (long c = 0; c < in_channels; ++c)
+            for (int y = 0; y < height; ++y)
+                for (int x = 0; x < width; ++x)
+                    exact.at(n, c, y, x) = numbers[((n * height + y) * width + x) * in_channels + c];
+    const int depth = generator.between(1, 4);
+    for (int i = 0; i < depth; ++i) {
+        StepDescription step{};
+        const bool connected = (!steps.empty() && steps.back().kind == Kind::fully_connected) ||
+                               (i > 0 && generator.between(0, 3) == 0);
+        step.kind = connected ? Kind::fully_connected : Kind::convolution;
+        step.in_channels = exact.channels;
+        step.out_channels = generator.between(1, 70);
+        const bool first = steps.empty() || steps.back().kind != Kind::fully_connected;
+        step.kernel = !connected ? (generator.between(0, 3) ? 3 : 1)
+                      : first    ? generator.between(1, std::min({4, exact.height, exact.width}))
+                                 : 1;
+        step.relu = generator.between(0, 1);
+        step.pool = !connected && exact.height > 1 && exact.width > 1 && generator.between(0, 1);
+        kept.push_back(generator.normal(step.out_channels * step.in_channels * step.kernel * step.kernel));
+        for (float& weight : kept.back()) weight /= std::sqrt(float(step.in_channels)) * step.kernel;
+        step.weights = kept.back().data();
+        kept.push_back(generator.normal(step.out_channels));
+        step.bias = kept.back().data();
+        exact = convolve(exact, step);
+        if (step.pool) exact = halve(exact);
+        steps.push_back(step);
+    }
+    Network network(steps, in_channels, std::vector<float>(768), false, instructions, bfloat16, generator.between(1, 4));
+    const StepDescription& last = steps.back();
+    const Output output{depth - 1, last.pool ? Stage::pool : last.relu ? Stage::relu : Stage::sums};
+    std::vector<float> found(exact.numbers.size());
+    bool right = true;
+    // Two threads call one network at once: they have to take turns.
+    std::vector<float> other(found.size());
+    std::thread second([&] { network.run({nullptr, numbers.data()}, batch, height, width, {output}, {other.data()}); });
+    network.run({nullptr, numbers.data()}, batch, height, width, {output}, {found.data()});
+    second.join();
+    double squared = 0;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        squared += (found[i] - exact.numbers[i]) * (found[i] - exact.numbers[i]);
+        right = right && found[i] == other[i];
+    }
+    const double error = std::sqrt(squared / double(found.size()));
+    right = right && error < (bfloat16 ? 4e-2 : 1e-5);
+    if (!right)
+        std::fprintf(stderr, "%s%s: %ld x %ld x %d x %d, %d steps: error %g\n", name_of(instructions),
+                     bfloat16 ? " in bfloat16" : "", batch, in_channels, height, width, depth, error);
+    return right;
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+    const int networks = count > 1 ? std::atoi(words[1]) : 40;
+    int wrong = 0;
+    for (const Instructions instructions : available_instructions())
+        for (int bfloat16 = 0; bfloat16 <= has_bfloat16(instructions); ++bfloat16) {
+            Generator generator{std::mt19937(1)};
+            for (int i = 0; i < networks; ++i) wrong += !check(generator, instructions, bfloat16);
+            std::printf("%s%s: %d networks\n", name_of(instructions), bfloat16 ? " in bfloat16" : "", networks);
+        }
+    return wrong > 0;
+}

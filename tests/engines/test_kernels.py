@@ -1,0 +1,216 @@
+"""Each kernel against float64, over random shapes, in every instruction set that this machine can run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+_native = pytest.importorskip("verydeep._native")
+
+INSTRUCTIONS = _native.available_instructions()
+NO_LEVELS = np.zeros((3, 256), np.float32)
+FORMS = [
+    (instructions, bfloat16)
+    for instructions in INSTRUCTIONS
+    for bfloat16 in (False, True)
+    if not bfloat16 or _native.has_bfloat16(instructions)
+]
+TYPES = "incompatible function arguments"
+channels = st.integers(1, 130)
+sides = st.integers(1, 80)
+batches = st.integers(1, 5)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def run(steps, pictures: np.ndarray, output: tuple[int, str], instructions: str, bfloat16: bool, threads: int = 2):
+    network = _native.Network(
+        steps,
+        in_channels=pictures.shape[3],
+        levels=NO_LEVELS,
+        flip=False,
+        instructions=instructions,
+        bfloat16=bfloat16,
+        threads=threads,
+    )
+    return network.run_numbers(pictures, [output])[0]
+
+
+def normal(generator, *shape: int) -> np.ndarray:
+    return generator.standard_normal(shape, np.float32)
+
+
+def exactly(pictures: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pictures).double().permute(0, 3, 1, 2)
+
+
+def agree(found: np.ndarray, wanted: torch.Tensor, bfloat16: bool, scale: float) -> None:
+    """The error stays small beside the sums' own size, `scale`, where they cancel too."""
+    wanted = wanted.numpy()
+    assert found.shape == wanted.shape
+    root_mean_square = np.sqrt(np.mean((found - wanted) ** 2)) if found.size else 0
+    assert root_mean_square <= scale * (2e-2 if bfloat16 else 2e-6)
+
+
+@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@settings(max_examples=60)
+@given(
+    channels, channels, sides, sides, batches, st.sampled_from([3, 3, 1]), st.booleans(), st.booleans(), seeds,
+    st.integers(1, 3),
+)  # fmt: skip
+def test_convolution(
+    instructions, bfloat16, in_channels, out_channels, height, width, batch, kernel, relu, pool, seed, threads
+):
+    pool = pool and height > 1 and width > 1
+    batch = min(batch, max(1, 3_000_000 // (height * width * max(in_channels, out_channels))))
+    generator = np.random.default_rng(seed)
+    weights = normal(generator, out_channels, in_channels, kernel, kernel)
+    bias, pictures = normal(generator, out_channels), normal(generator, batch, height, width, in_channels)
+    step = _native.Step.convolution(weights, bias, relu=relu, pool=pool)
+    stage = "pool" if pool else "relu" if relu else "sums"
+    found = run([step], pictures, (0, stage), instructions, bfloat16, threads)
+    wanted = F.conv2d(
+        exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=kernel // 2
+    )
+    wanted = F.relu(wanted) if relu else wanted
+    agree(found, F.max_pool2d(wanted, 2) if pool else wanted, bfloat16, kernel * np.sqrt(in_channels) + 1)
+
+
+@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@settings(max_examples=20)
+@given(st.integers(1, 80), sides, sides, batches, st.booleans(), seeds)
+def test_the_first_convolution_of_three_channels(
+    instructions, bfloat16, out_channels, height, width, batch, relu, seed
+):
+    generator = np.random.default_rng(seed)
+    weights, bias = normal(generator, out_channels, 3, 3, 3), normal(generator, out_channels)
+    pictures = normal(generator, batch, height, width, 3)
+    step = _native.Step.convolution(weights, bias, relu=relu)
+    found = run([step], pictures, (0, "relu" if relu else "sums"), instructions, bfloat16)
+    wanted = F.conv2d(
+        exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=1
+    )
+    agree(found, F.relu(wanted) if relu else wanted, False, 6)  # float32 in every precision
+
+
+@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@settings(max_examples=25)
+@given(channels, channels, st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), batches, st.booleans(), seeds)
+def test_fully_connected(instructions, bfloat16, in_channels, hidden, kernel, more_down, more, batch, relu, seed):
+    height, width = kernel - 1 + more_down, kernel - 1 + more
+    generator = np.random.default_rng(seed)
+    first, first_bias = normal(generator, hidden, in_channels, kernel, kernel), normal(generator, hidden)
+    second, second_bias = normal(generator, 37, hidden, 1, 1), normal(generator, 37)
+    pictures = normal(generator, batch, height, width, in_channels)
+    steps = [
+        _native.Step.fully_connected(first, first_bias, relu=relu),
+        _native.Step.fully_connected(second, second_bias, relu=False),
+    ]
+    sums = F.conv2d(exactly(pictures), torch.from_numpy(first).double(), torch.from_numpy(first_bias).double())
+    wanted = F.relu(sums) if relu else sums
+    size = kernel * np.sqrt(in_channels) + 1
+    found = run(steps, pictures, (0, "relu" if relu else "sums"), instructions, bfloat16)
+    agree(found, wanted, bfloat16, size)
+    if relu:
+        agree(run(steps, pictures, (0, "sums"), instructions, bfloat16), sums, bfloat16, size)
+    wanted = F.conv2d(wanted, torch.from_numpy(second).double(), torch.from_numpy(second_bias).double())
+    agree(run(steps, pictures, (1, "sums"), instructions, bfloat16), wanted, bfloat16, size * np.sqrt(hidden) + 1)
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+@settings(max_examples=25)
+@given(channels, st.integers(2, 80), st.integers(2, 80), batches, seeds)
+def test_pooling_and_normalization(instructions, in_channels, height, width, batch, seed):
+    generator = np.random.default_rng(seed)
+    pictures = 30 * normal(generator, batch, height, width, in_channels)
+    exact = exactly(pictures)
+    found = run([_native.Step.max_pooling()], pictures, (0, "sums"), instructions, False)
+    assert np.array_equal(found, F.max_pool2d(exact, 2).float().numpy())
+    found = run([_native.Step.average_pooling()], pictures, (0, "sums"), instructions, False)
+    agree(found, F.avg_pool2d(exact, 2), False, 30)
+    for size, alpha, beta, k in ((5, 1e-4, 0.75, 2.0), (3, 1e-3, 0.5, 1.0)):
+        found = run([_native.Step.normalization(size, alpha, beta, k)], pictures, (0, "sums"), instructions, False)
+        agree(found, F.local_response_norm(exact, size, alpha * size, beta, k), False, 30)
+
+
+@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+def test_not_a_number_stays_where_it_can_be_seen(instructions, bfloat16):
+    """A NaN in a pixel reaches each output of its neighbourhood, through the ReLU and the pooling."""
+    generator = np.random.default_rng(0)
+    pictures = np.abs(normal(generator, 1, 16, 16, 20))
+    pictures[0, 5, 9, 3] = np.nan
+    for kernel in (1, 3):
+        weights = np.abs(normal(generator, 24, 20, kernel, kernel))
+        for pool in (False, True):
+            step = _native.Step.convolution(weights, np.zeros(24, np.float32), relu=True, pool=pool)
+            found = run([step], pictures, (0, "pool" if pool else "relu"), instructions, bfloat16)
+            assert np.isnan(found[0, :, 5 // 2 if pool else 5, 9 // 2 if pool else 9]).all()
+            assert np.isfinite(found[0, :, -1, 0]).all()
+    for place in np.ndindex(2, 2):
+        pictures = np.ones((1, 2, 2, 3), np.float32)
+        pictures[0, place[0], place[1]] = -np.nan
+        found = run([_native.Step.max_pooling()], pictures, (0, "sums"), instructions, bfloat16)
+        assert np.isnan(found).all()
+
+
+def test_arrays_of_torch_cross_without_a_copy_of_ours():
+    weights, bias = torch.randn(8, 3, 3, 3), torch.randn(8)
+    step = _native.Step.convolution(weights, bias, relu=False)
+    pictures = torch.randn(2, 9, 11, 3)
+    found = run([step], pictures, (0, "sums"), INSTRUCTIONS[-1], False)
+    np.testing.assert_allclose(
+        found, F.conv2d(pictures.permute(0, 3, 1, 2), weights, bias, padding=1).numpy(), rtol=1e-4, atol=1e-5
+    )
+
+
+def network(steps, in_channels=3, **others):
+    plain = {"levels": NO_LEVELS, "flip": False, "instructions": "portable", "bfloat16": False, "threads": 1}
+    return _native.Network(steps, in_channels=in_channels, **plain | others)
+
+
+def convolution(out_channels=4, in_channels=3, kernel=3, **others):
+    weights = np.zeros((out_channels, in_channels, kernel, kernel), np.float32)
+    return _native.Step.convolution(weights, np.zeros(out_channels, np.float32), **others)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: _native.Step.convolution(np.zeros((4, 3, 3, 3)), np.zeros(4, np.float32)), TypeError, TYPES),
+        (lambda: _native.Step.convolution(np.zeros((4, 3, 3, 2), np.float32), np.zeros(4, np.float32)), ValueError,
+         "square"),
+        (lambda: _native.Step.convolution(np.zeros((4, 3, 3, 3), np.float32), np.zeros(5, np.float32)), ValueError,
+         "4 outputs"),
+        (lambda: network([convolution(kernel=5)]), ValueError, "3 or 1, not 5"),
+        (lambda: network([convolution(), convolution()]), ValueError, "takes 3 channels, the one before gives 4"),
+        (lambda: network([]), ValueError, "at least one step"),
+        (lambda: network([convolution()], threads=0), ValueError, "threads is 0"),
+        (lambda: network([convolution()], instructions="mmx"), ValueError, "'mmx' is not one of this processor's"),
+        (lambda: network([convolution()], levels=np.zeros((3, 255), np.float32)), TypeError, TYPES),
+        (lambda: network([convolution()]).run_numbers(np.zeros((1, 4, 4, 4), np.float32), [(0, "relu")]),
+         ValueError, "4 channels, this network takes 3"),
+        (lambda: network([convolution()]).run_numbers(np.zeros((1, 4, 4, 3)), [(0, "relu")]), TypeError, TYPES),
+        (lambda: network([convolution()]).run_numbers(np.zeros((1, 4, 4, 6), np.float32)[..., ::2], [(0, "relu")]),
+         TypeError, TYPES),
+        (lambda: network([convolution()]).run_pixels(np.zeros((4, 4, 3), np.uint8), [(0, "relu")]), TypeError,
+         TYPES),
+        (lambda: network([convolution()]).run_pixels(np.zeros((1, 0, 4, 3), np.uint8), [(0, "relu")]), ValueError,
+         "no picture"),
+        (lambda: network([convolution()]).run_pixels(np.zeros((0, 4, 4, 3), np.uint8), [(0, "relu")]), ValueError,
+         "no picture"),
+        (lambda: network([convolution()]).run_pixels(np.zeros((1, 4, 4, 3), np.uint8), [(1, "relu")]), ValueError,
+         "no step 1"),
+        (lambda: network([convolution()]).run_pixels(np.zeros((1, 4, 4, 3), np.uint8), [(0, "pool")]), ValueError,
+         "no such stage"),
+        (lambda: network([convolution()]).run_pixels(np.zeros((1, 4, 4, 3), np.uint8), [(0, "pol")]), ValueError,
+         "no stage is called"),
+        (lambda: network([convolution(pool=True)]).run_pixels(np.zeros((1, 1, 4, 3), np.uint8), [(0, "pool")]),
+         ValueError, "needs a larger one"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
