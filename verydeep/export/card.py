@@ -132,6 +132,8 @@ def _what(config: ModelConfig) -> str:
 
 
 def _classes(names: tuple[str, ...]) -> str:
+    if not names:
+        return "no classes: it has no FC layers, and gives features"
     if len(names) <= MOST_CLASSES:
         return f"{len(names)} classes: {', '.join(names)}"
     return f"{len(names)} classes, from *{names[0]}* to *{names[-1]}*; `config.json` has them all"
@@ -212,6 +214,8 @@ def _training(config: ModelConfig) -> str:
 
 def _limits(config: ModelConfig) -> str:
     count = config.architecture.num_classes
+    if not count:
+        return "- Its features are those that its data taught it: of what that shows too seldom they tell little."
     return (
         f"- It always names one of its {count} classes, whatever a picture shows; a probability is a share among "
         "these, and was not calibrated on pictures of other kinds.\n"
