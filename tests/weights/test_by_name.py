@@ -136,6 +136,18 @@ def test_without_torchvision_it_says_what_to_install(monkeypatch):
         find("torchvision:vgg16")
 
 
+def test_without_huggingface_hub(monkeypatch):
+    found = importlib.util.find_spec
+    without = lambda name, *rest: None if name == "huggingface_hub" else found(name, *rest)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    monkeypatch.setattr(by_name, "find_spec", without)
+    for name in ("hf:someone/small", "timm/vgg16.tv_in1k"):
+        with pytest.raises(VerydeepError, match=r"needs huggingface_hub, .* run: pip install 'verydeep\[hub\]'"):
+            find(name)
+    with pytest.raises(ModelError, match="^no/such does not exist; give a run folder"):
+        find("no/such")
+
+
 def test_keras_finds_what_we_fetched(tmp_path, monkeypatch):
     with serving(FileServer(b"of Keras" * 1000)) as server:
         published = next(one for one in PUBLISHED if one.name == "keras:VGG19-notop")

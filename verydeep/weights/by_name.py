@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -54,7 +55,8 @@ def find(name: str) -> Source:
         remote = _LIBRARIES[library](rest)
         return Source(_fetched(name, remote), name, remote.known)
     repository = as_repository(name)
-    if repository:
+    # A word that may as well be a path is none of the Hub's where nobody can ask it.
+    if repository and (name.startswith(("hf:", "timm/")) or find_spec("huggingface_hub")):
         return Source(from_hub(repository, offline=is_offline()), name)
     raise ModelError(
         f"{name} does not exist; give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and "
