@@ -144,7 +144,7 @@ def test_without_huggingface_hub(monkeypatch):
     for name in ("hf:someone/small", "timm/vgg16.tv_in1k"):
         with pytest.raises(VerydeepError, match=r"needs huggingface_hub, .* run: pip install 'verydeep\[hub\]'"):
             find(name)
-    with pytest.raises(ModelError, match="^no/such does not exist; give a run folder"):
+    with pytest.raises(ModelError, match=r"^no/such does not exist; give a run folder"):
         find("no/such")
 
 
