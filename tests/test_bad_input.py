@@ -121,7 +121,7 @@ WRONG_REQUESTS = {
     "new D RUN --image-size 0": "image size is 0; five poolings need a multiple of 32: use 32",
     "new A RUN --width 0.05 --image-size 32 --start hee": "no start is called 'hee'",
     "describe vgg16": "no configuration is called 'vgg16'",
-    "describe D --num-classes 0": "number of classes is 0",
+    "describe D --num-classes -1": "number of classes is -1",
     "shard digits OUT --smaller-side 0": "--smaller-side is 0; it has to be at least 1 pixel",
     "shard digits OUT --pictures-per-shard 0": "--pictures-per-shard is 0; it has to be at least 1",
     "shard digits OUT --max-unreadable -1": "--max-unreadable is -1; it has to be 0 or more",
@@ -521,7 +521,7 @@ def test_no_such_model(run, tmp_path):
     for name in ("none", "none.safetensors"):
         assert_refused(run("predict", tmp_path / name, picture), FAILURE, f"{tmp_path / name} does not exist")
     assert_refused(run("predict", picture, picture), FAILURE, "a.jpg is not a model")
-    assert_refused(run("evaluate", tmp_path / "none", "digits"), FAILURE, "not a run folder")
+    assert_refused(run("evaluate", tmp_path / "none", "digits"), FAILURE, "does not exist")
 
 
 def test_growing_from_a_network_that_does_not_fit(run, data, model, tmp_path):

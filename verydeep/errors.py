@@ -33,6 +33,12 @@ class DiskError(VerydeepError, OSError):
     """A file cannot be written: the disk is full, say."""
 
 
+def printable(text: object, most: int = 300) -> str:
+    """Words of a file's own, safe to print within a sentence: one line, no control characters, not too long."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
 def require(module: str, extra: str, purpose: str) -> None:
     """Say which extra to install if `module` is not there.
 

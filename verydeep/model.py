@@ -111,7 +111,8 @@ def load(
     """Open a model on disk.
 
     Args:
-        model: a run folder, or a `.safetensors` file beside its `config.json`.
+        model: a run folder, or a `.safetensors` file beside its `config.json`; or another library's weights, a
+            file or a name.
         device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
         precision: `auto`, `float32` or `bfloat16`.
         engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.

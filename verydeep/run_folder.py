@@ -30,8 +30,10 @@ from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.files import write_json, write_whole
 from verydeep.images.color import Preprocessing, PrincipalColors
+from verydeep.safetensors_file import read_tensors
 
 Tensors = Mapping[str, NDArray[Any]]
+PIECE = 1 << 18  # numbers that a processor's cache holds
 
 WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, SKIPPED, STATE, PREVIOUS_STATE, TENSORBOARD = (
     "model.safetensors",
@@ -223,15 +225,9 @@ def read_model(model: Path) -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
             that is not finite.
 
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     path = weights_file(model)
     config = read_config(model)
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a whole safetensors file: {error}") from None
+    tensors = read_tensors(path)
     check_tensors(config.architecture, tensors, str(path))
     return config, tensors
 
@@ -266,8 +262,14 @@ def check_tensors(architecture: Architecture, tensors: Tensors, where: str) -> N
                 f"{where}: {name} has shape {tensors[name].shape}, {what} has {shape}: "
                 "these are another network's weights"
             )
-        if not np.isfinite(tensors[name]).all():
+        if not all_finite(tensors[name]):
             raise ModelError(f"{where}: {name} has NaN or infinite numbers; the model cannot be used")
+
+
+def all_finite(tensor: NDArray[Any]) -> bool:
+    """Whether no number is NaN or infinite; in pieces, as the answers for fc6 at once would take 100 MB."""
+    flat = tensor.ravel(order="K")
+    return all(np.isfinite(flat[start : start + PIECE]).all() for start in range(0, flat.size, PIECE))
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

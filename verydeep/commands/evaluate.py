@@ -20,7 +20,9 @@ from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
 from verydeep.processes import start_processes
-from verydeep.run_folder import ModelConfig, read_config, read_split, weights_file
+from verydeep.run_folder import ModelConfig, read_split
+from verydeep.weights.opening import weights_path
+from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
     from verydeep.evaluation.parts import Parts
@@ -39,7 +41,7 @@ class Evaluate:
     """
 
     models_and_data: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...] DATA")]
-    """Run folders, or weights in them; the last word is the data, as for `verydeep train`."""
+    """Run folders, or weights in them, or other libraries' weights; the last word is the data, as for `train`."""
     views: ViewsName = "dense"
     """dense: the whole picture; crops: a grid of crops; both: the mean of these two; centre: one crop; ten: the
     corners and the centre. All but centre with their mirror images."""
@@ -94,18 +96,16 @@ class Evaluate:
 
     def _test(self, here: World) -> tuple[Result, Parts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]
-        configs = [read_config(model) for model in models]
-        protocols = [self._protocols(config) for config in configs]
-        pictures = self._pictures(models[0], configs[0])
         from verydeep.engines import open_scorer
         from verydeep.evaluation.evaluate import Member
         from verydeep.evaluation.shared import evaluate_shared
 
+        scorers = [open_scorer(model, self.device, self.precision, self.engine) for model in models]
+        configs = [scorer.config for scorer in scorers]
+        protocols = [self._protocols(config) for config in configs]
+        pictures = self._pictures(models[0], configs[0])
         parts = self._parts(models, protocols, pictures)
-        members = [
-            Member(open_scorer(model, self.device, self.precision, self.engine), protocol)
-            for model, protocol in zip(models, protocols, strict=True)
-        ]
+        members = [Member(scorer, protocol) for scorer, protocol in zip(scorers, protocols, strict=True)]
         start = time.perf_counter()
         with progress("testing", here.num_counted(len(pictures))) as advance:
             posteriors, lost = evaluate_shared(
@@ -155,7 +155,7 @@ class Evaluate:
             return None
         from verydeep.evaluation.parts import Parts
 
-        stats = [(str(model), weights_file(model).stat()) for model in models]
+        stats = [(str(model), weights_path(locate(model).path).stat()) for model in models]
         key = {
             "models": [[model, stat.st_size, stat.st_mtime_ns] for model, stat in stats],
             "protocols": [[[type(one).__name__, asdict(one)] for one in several] for several in protocols],

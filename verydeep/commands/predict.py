@@ -33,7 +33,7 @@ class Predict:
     """
 
     model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights."""
+    """A run folder, or one of its weights; or another library's weights."""
     pictures: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURE")]
     """Pictures, folders of pictures, or patterns such as 'holiday/*.jpg'."""
     top: int = 5

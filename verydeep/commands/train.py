@@ -29,12 +29,12 @@ from verydeep.run_folder import (
     has_state,
     provenance,
     read_config,
-    read_model,
     read_split,
     refuse_existing,
 )
 from verydeep.training.recipe import Recipe, named
 from verydeep.training.skipped import Skipped
+from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:
     from verydeep.evaluation.posterior import Posteriors
@@ -64,8 +64,8 @@ class Train:
     grow_from: Path | None = None
     """Run folder of a trained net A, whose first four convolutions and FC layers the network starts with."""
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Run folder of an earlier run, all of whose layers the network starts with; fc8 is new where the classes are
-    others. Its configuration, width and preprocessing are kept."""
+    """Run folder of an earlier run, or another library's weights, all of whose layers the network starts with; fc8
+    is new where the classes are others. Its configuration, width and preprocessing are kept."""
     resume: FlagCreatePairsOff[bool] = False
     """Go on with an interrupted run, with the settings it was started with."""
     max_unreadable: int = 0
@@ -157,7 +157,7 @@ class Train:
             raise UsageError("--freeze keeps layers as they came: it takes --from or --grow-from")
         if not self.start_from:
             return self.settings
-        architecture = read_config(self.start_from).architecture
+        architecture = open_source(self.start_from)[0].architecture
         kept = {name: getattr(architecture, name) for name in ("configuration", "width", "batch_norm")}
         for name, value in kept.items():
             if getattr(self.settings, name) not in (value, getattr(named(self.recipe), name)):
@@ -295,7 +295,7 @@ class Train:
         path = grow_from or started_from
         if path is None:
             return None, {}
-        earlier, tensors = read_model(path)
+        earlier, tensors = open_source(path)
         weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
         if grow_from:
             grown = grow(network, earlier.architecture, weights)

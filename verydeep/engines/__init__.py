@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engi
     `auto` finds its driver and torch. Without the native engine torch runs on the processor too.
 
     Args:
-        model: a run folder, or one of its weights.
+        model: a run folder, or one of its weights; or another library's weights, a file or a name.
         device: `auto`, or a device of torch's.
         precision: `auto`, `float32` or `bfloat16`.
         engine: `auto`, or the one to take.
@@ -78,3 +79,20 @@ def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engi
 
         return NativeScorer.open(model, precision)
     return TorchScorer.open(model, chosen, precision)
+
+
+def scorer_of(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> Scorer:
+    """The network itself, from weights in memory: on the processor, in float32, by the native engine or torch.
+
+    Raises:
+        VerydeepError: neither is installed.
+
+    """
+    if native_module() is not None:
+        from verydeep.engines.native import NativeScorer
+
+        return NativeScorer(config, tensors, "float32")
+    require("torch", "train", "computing without the native engine")
+    from verydeep.engines.torch_engine import TorchScorer
+
+    return TorchScorer.holding(config, tensors, "cpu", "float32")

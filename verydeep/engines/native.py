@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from verydeep import _native
 from verydeep.configurations import (
+    BATCH_NORM_EPSILON,
     LRN_ALPHA,
     LRN_BETA,
     LRN_K,
@@ -26,9 +27,8 @@ from verydeep.configurations import (
 from verydeep.engines.processor import instruction_set, num_threads
 from verydeep.engines.strips import MOST_PIXELS, score_map_in_strips
 from verydeep.errors import UsageError
-from verydeep.run_folder import ModelConfig, read_model
-
-BATCH_NORM_EPSILON = 1e-5  # torch's
+from verydeep.run_folder import ModelConfig
+from verydeep.weights.opening import open_source
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -82,13 +82,13 @@ class NativeScorer:
 
     @staticmethod
     def open(model: Path, precision: str = "auto") -> NativeScorer:
-        """Read a model from disk.
+        """Read a model from disk, whoever made it.
 
         Raises:
             ModelError: there is no such model, or it cannot be used.
 
         """
-        config, tensors = read_model(model)
+        config, tensors = open_source(model)
         return NativeScorer(config, tensors, precision)
 
     def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

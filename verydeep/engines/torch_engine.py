@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from verydeep.engines.strips import score_map_in_strips
 from verydeep.errors import UsageError
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
-from verydeep.run_folder import ModelConfig, read_model
+from verydeep.run_folder import ModelConfig
+from verydeep.weights.opening import open_source
 
 
 class TorchScorer:
@@ -38,17 +41,26 @@ class TorchScorer:
 
     @staticmethod
     def open(model: Path, device: torch.device, precision: str = "auto") -> TorchScorer:
-        """Read a model from disk.
+        """Read a model from disk, whoever made it.
 
         Raises:
             ModelError: there is no such model, or it cannot be used.
 
         """
-        config, tensors = read_model(model)
+        return TorchScorer.holding(*open_source(model), device, precision)
+
+    @staticmethod
+    def holding(
+        config: ModelConfig,
+        tensors: Mapping[str, NDArray[Any]],
+        device: str | torch.device,
+        precision: str = "auto",
+    ) -> TorchScorer:
+        """Take weights that are in memory, by their names in the state dict; they are not copied."""
         network = VGG(config.architecture)
         weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
         network.load_state_dict(weights, assign=True)
-        return TorchScorer(network.eval(), config, device, precision)
+        return TorchScorer(network.eval(), config, torch.device(device), precision)
 
     def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class score maps, as `Scorer` says."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep.errors import DataError, PictureError
-from verydeep.images import decode
+from verydeep.images import decode, imagenet
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.shards import Shards, StoredNames
 from verydeep.images.views import Pixels, rescale
@@ -115,7 +115,7 @@ class Pictures:
         )
 
     def relabel(self, class_names: tuple[str, ...]) -> Pictures:
-        """Number the classes as a model does, by their names.
+        """Number the classes as a model does, by their names; ImageNet's folders are known by their numbers too.
 
         Raises:
             DataError: the model lacks one of the classes.
@@ -123,13 +123,16 @@ class Pictures:
         """
         if class_names == self.class_names:
             return self
-        unknown = [name for name in self.class_names if name not in class_names]
+        mine = self.class_names
+        if not set(mine) <= set(class_names):
+            mine = imagenet.named(mine) or mine
+        unknown = [name for name in mine if name not in class_names]
         if unknown:
             raise DataError(
                 f"the data has {len(unknown)} of {len(self.class_names)} classes that the model lacks: "
                 f"{few(unknown)}; the model's are {few(class_names)}"
             )
-        numbers = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
+        numbers = np.array([class_names.index(name) for name in mine], dtype=np.int64)
         return Pictures(self.names, numbers[self.labels], class_names, self.source)
 
     @cached_property

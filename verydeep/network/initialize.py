@@ -108,7 +108,8 @@ def start_from(
     """Copy an earlier network into one of the same configuration and width.
 
     All of it, if the classes are the same; fc8's rows follow the names. With other classes fc8 stays as drawn, and
-    with a window of another size, which fc6 is made for, all three FC layers do.
+    with a window of another size, which fc6 is made for, or an earlier network that is features only, all three FC
+    layers do.
 
     Args:
         network: already initialized.
@@ -130,7 +131,7 @@ def start_from(
             raise UsageError(f"the earlier network has {field} {old}, the new one {new}; they have to be the same")
     tensors = dict(tensors)
     new_layers: tuple[str, ...] = ()
-    if earlier.image_size != network.architecture.image_size:
+    if earlier.image_size != network.architecture.image_size or not earlier.num_classes:
         new_layers = FC_LAYERS
     elif set(class_names) != set(earlier_class_names):
         new_layers = ("fc8",)

@@ -1,0 +1,178 @@
+"""Time and memory of loading a full network D (553 MB): from a run folder, and from every other layout.
+
+    python benchmarks/loading_weights.py [--rounds 5] [--layouts LAYOUT ...]
+
+Files with random numbers are made in a temporary folder, one at a time, and are in the machine's cache when they are
+read. Every reading is a process of its own. Time: reading the run folder's file as bytes and opening the model take
+turns; medians and their ratio, to be at most 1.2. Memory: the most that a process takes beyond what it has after its
+imports; of another layout together with all that the process apart takes, its libraries included. Opening a run folder
+is to take at most 1.3 times the model, another layout twice the model and its largest tensor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.configurations import Architecture
+from verydeep.images.color import Preprocessing
+from verydeep.run_folder import ModelConfig, TrainedOn, write_model
+from verydeep.weights.layouts import LAYOUTS
+
+ARCHITECTURE = Architecture("D")
+MODEL_BYTES = sum(4 * int(np.prod(shape)) for shape in ARCHITECTURE.tensors.values())
+LARGEST_BYTES = max(4 * int(np.prod(shape)) for shape in ARCHITECTURE.tensors.values())
+FILES = {
+    "verydeep": "run",
+    "torchvision": "a.pth",
+    "old torchvision": "a.pt",
+    "timm": "a.safetensors",
+    "keras": "a.weights.h5",
+    "caffe": "a.caffemodel",
+    "matconvnet": "a.mat",
+}
+
+CHILD = """
+import resource, sys, time
+from pathlib import Path
+from verydeep.weights.opening import examine, open_source
+from verydeep.weights.source import Known, locate
+path = Path(sys.argv[2])
+start_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.perf_counter()
+if sys.argv[1] == "bytes":
+    content = path.read_bytes()
+elif sys.argv[1] == "verydeep":
+    config, tensors = open_source(path)
+else:
+    found = examine(locate(path))
+seconds = time.perf_counter() - start
+here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start_kb
+apart = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(seconds, here * 1024, apart * 1024)
+"""
+
+
+def tensors() -> dict[str, np.ndarray]:
+    """Random weights, small enough for any network."""
+    random = np.random.default_rng(0)
+    return {name: 0.01 * random.standard_normal(shape, np.float32) for name, shape in ARCHITECTURE.tensors.items()}
+
+
+def make(layout: str, path: Path) -> None:
+    """Write network D as a layout has it."""
+    config = ModelConfig(ARCHITECTURE, Preprocessing(), tuple(map(str, range(1000))), TrainedOn((256, 256)))
+    ours = tensors()
+    if layout == "verydeep":
+        write_model(path, config, ours)
+    elif layout == "caffe":
+        path.write_bytes(b"".join(caffe_layer(name, ours) for name in layer_names()))
+    elif layout == "matconvnet":
+        from scipy.io import savemat
+
+        cells = np.empty((1, 16), object)
+        for number, name in enumerate(layer_names()):
+            pair = np.empty((1, 2), object)
+            pair[0, 0] = ours[f"{name}.weight"].transpose(2, 3, 1, 0)
+            pair[0, 1] = ours[f"{name}.bias"][None]
+            cells[0, number] = {"name": name, "type": "conv", "weights": pair}
+        savemat(path, {"layers": cells})
+    elif layout == "old torchvision":
+        import torch
+
+        theirs = LAYOUTS["torchvision"].outgoing(ARCHITECTURE, ours)
+        state = {name: torch.from_numpy(np.array(tensor)) for name, tensor in theirs.items()}
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+    else:
+        from verydeep.weights.writing import write_for
+
+        write_for(layout, path, config, ours)
+
+
+def layer_names() -> list[str]:
+    """Names of the layers with weights."""
+    return [name.removesuffix(".weight") for name in ARCHITECTURE.tensors if name.endswith(".weight")]
+
+
+def caffe_layer(name: str, ours: dict[str, np.ndarray]) -> bytes:
+    """A layer as Oxford's release has it: V1LayerParameter with 4-D blobs."""
+    kind = 4 if name.startswith("conv") else 14
+    content = field(4, name.encode()) + b"\x28" + bytes([kind])
+    for part in ("weight", "bias"):
+        tensor = ours[f"{name}.{part}"]
+        matrix = tensor.reshape(len(tensor), -1) if kind == 14 and part == "weight" else tensor
+        shape = (1,) * (4 - matrix.ndim) + matrix.shape
+        sizes = b"".join(bytes([number << 3]) + varint(size) for number, size in enumerate(shape, 1))
+        content += field(6, sizes + field(5, tensor.tobytes()))
+    return field(2, content)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """Bytes as a field of a message."""
+    return bytes([number << 3 | 2]) + varint(len(content)) + content
+
+
+def varint(number: int) -> bytes:
+    """A number of variable length."""
+    content = bytearray()
+    while number > 127:
+        content.append(number & 127 | 128)
+        number >>= 7
+    return struct.pack(f"{len(content) + 1}B", *content, number)
+
+
+def run(how: str, path: Path) -> tuple[float, float, float]:
+    """Read a file in a process: seconds, and bytes that it takes and that its process apart takes."""
+    command = [sys.executable, "-c", CHILD, how, str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    seconds, here, apart = map(float, output.split())
+    return seconds, here, apart
+
+
+def main() -> None:
+    """Measure, and print a line of JSON for each layout."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--layouts", nargs="+", choices=list(FILES), default=list(FILES))
+    arguments = parser.parse_args()
+    for layout in arguments.layouts:
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / FILES[layout]
+            subprocess.run([sys.executable, __file__, "make", layout, str(path)], check=True)
+            file = path / "model.safetensors" if layout == "verydeep" else path
+            run("bytes", file)
+            rounds = [(run("bytes", file)[0], *run(layout, path)) for _ in range(arguments.rounds)]
+        plain, seconds, here, apart = (statistics.median(column) for column in zip(*rounds, strict=True))
+        apart = apart if layout not in ("verydeep", "timm", "caffe") else 0.0
+        bound = 1.3 * MODEL_BYTES if layout == "verydeep" else 2 * (MODEL_BYTES + LARGEST_BYTES)
+        print(
+            json.dumps(
+                {
+                    "layout": layout,
+                    "read_seconds": round(plain, 3),
+                    "open_seconds": round(seconds, 3),
+                    "ratio": round(seconds / plain, 2),
+                    "memory_mb": round(here / 1e6),
+                    "apart_mb": round(apart / 1e6),
+                    "models": round((here + apart) / MODEL_BYTES, 2),
+                    "bound_mb": round(bound / 1e6),
+                    "within": here + apart <= bound,
+                }
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["make"]:
+        make(sys.argv[2], Path(sys.argv[3]))
+    else:
+        main()

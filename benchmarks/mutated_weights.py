@@ -1,0 +1,94 @@
+"""Does each of 500 damaged files of weights of each kind give a sentence, and nothing else.
+
+    python benchmarks/mutated_weights.py [--count 500] [--kinds KIND ...] [--seed 0]
+
+Files are damaged as in `tests/weights/mutations.py`: cut, bits flipped, lengths and shapes made absurd, headers
+lengthened, pieces moved, all but the beginning replaced by noise. Each is inspected, by the reader that `inspect`
+has for it: libraries' in a process apart, ours here. What is counted: refused with a sentence; read all the same,
+as a flipped bit within a number is not seen; and anything else, which is a mistake of ours: another exception, a file
+created, more than a minute, more than 2 GB. Prints a line of JSON for each kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "weights"))
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+from mutations import ENDINGS, mutants, write
+
+from verydeep.errors import VerydeepError
+from verydeep.weights.inspection import inspect
+
+MOST_SECONDS, MOST_KILOBYTES, MOST_LETTERS = 60, 2_000_000, 1500
+
+
+def outcome(path: Path) -> str:
+    """What becomes of one file."""
+    start = time.perf_counter()
+    try:
+        inspect(path)
+        result = "read"
+    except VerydeepError as error:
+        sentence = str(error)
+        whole = str(path) in sentence and sentence.isprintable() and len(sentence) < MOST_LETTERS
+        result = "refused" if whole else f"no sentence: {sentence!r}"
+    except BaseException as error:
+        result = f"{type(error).__name__}: {error}"
+    return result if time.perf_counter() - start < MOST_SECONDS else f"{result}, after too long"
+
+
+def test(kind: str, count: int, seed: int) -> dict[str, object]:
+    """Damage and inspect files of one kind, in a folder of their own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        content = write(kind, folder / f"whole{ENDINGS[kind]}").read_bytes()
+        outcomes: Counter[str] = Counter()
+        start = time.perf_counter()
+        for way, damaged in mutants(content, count, seed):
+            path = folder / f"damaged{ENDINGS[kind]}"
+            path.write_bytes(damaged)
+            result = outcome(path)
+            outcomes[result if result in ("read", "refused") else f"{way}: {result}"] += 1
+        files = sorted(file.name for file in folder.iterdir())
+    created = [file for file in files if not file.startswith(("whole", "damaged"))]
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    mistakes = {result: number for result, number in outcomes.items() if result not in ("read", "refused")}
+    return {
+        "kind": kind,
+        "files": count,
+        "refused": outcomes["refused"],
+        "read": outcomes["read"],
+        "mistakes": mistakes,
+        "created": created,
+        "peak_mb": round(peak / 1000),
+        "too_much_memory": peak > MOST_KILOBYTES,
+        "seconds": round(time.perf_counter() - start),
+    }
+
+
+def main() -> None:
+    """Test every kind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--kinds", nargs="+", default=list(ENDINGS), choices=list(ENDINGS))
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    results = []
+    for kind in arguments.kinds:
+        results.append(test(kind, arguments.count, arguments.seed))
+        print(json.dumps(results[-1]), flush=True)
+    sys.exit(any(result["mistakes"] or result["created"] or result["too_much_memory"] for result in results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""Other libraries' networks, saved by them: here they give the scores that they give there, and go back."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import close, gives
+from peers import KERAS, TORCHVISION, keras_network, keras_scores, timm_network, torchvision_network
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torchvision.models import VGG16_Weights
+
+from verydeep.cli import main
+from verydeep.configurations import Architecture
+from verydeep.engines import open_scorer
+from verydeep.errors import ModelError, UsageError
+from verydeep.evaluation.protocols import CentreCrop
+from verydeep.model import load
+from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
+from verydeep.weights.opening import examine
+from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
+from verydeep.weights.source import Known, locate
+from verydeep.weights.writing import write_for
+
+pytestmark = [
+    pytest.mark.usefixtures("read_here"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras about NumPy
+    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5"),
+]
+
+
+def convert(*words: object) -> None:
+    main(["convert", *map(str, words)])
+
+
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "bn"])
+@pytest.mark.parametrize("configuration", TORCHVISION)
+@torch.inference_mode()
+def test_torchvision(configuration, batch_norm, tmp_path, pictures):
+    network = torchvision_network(configuration, batch_norm)
+    torch.save(network.state_dict(), tmp_path / "theirs.pth")
+    convert(
+        tmp_path / "theirs.pth", tmp_path / "run", "--preprocessing", "torchvision", "--class-names", "numbers"
+    )
+    config, tensors = read_model(tmp_path / "run")
+    assert config.architecture == Architecture(configuration, 7, 1 / 16, 224, batch_norm)
+
+    transform = VGG16_Weights.IMAGENET1K_V1.transforms(antialias=True)
+    theirs = network(torch.stack([transform(picture) for picture in pictures])).numpy()
+    crop = VGG16_Weights.IMAGENET1K_V1.transforms(mean=(0, 0, 0), std=(1 / 255,) * 3, antialias=True)
+    pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
+    assert gives(tmp_path / "run", pixels, theirs)
+
+    convert(tmp_path / "run", tmp_path / "back.pth", "--to", "torchvision")
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    original = network.state_dict()
+    assert back.keys() == original.keys()
+    assert all(torch.equal(back[name], original[name]) for name in original)
+    again = examine(locate(tmp_path / "back.pth")).tensors
+    assert all(np.array_equal(again[name], tensors[name]) for name in tensors)
+    network.load_state_dict(back)
+
+
+@torch.inference_mode()
+def test_the_centre_crop_is_torchvisions(tmp_path, pictures):
+    """From the picture to the posterior, each with all of its own."""
+    network = torchvision_network("D")
+    save_file(network.state_dict(), tmp_path / "theirs.safetensors")
+    convert(tmp_path / "theirs.safetensors", tmp_path / "run", *PREPROCESSED)
+    transform = VGG16_Weights.IMAGENET1K_V1.transforms(antialias=True)
+    theirs = network(torch.stack([transform(picture) for picture in pictures])).softmax(1)
+    ours = load(tmp_path / "run", engine="torch").posterior(pictures, CentreCrop((256,)))
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
+
+
+PREPROCESSED = ("--preprocessing", "torchvision", "--class-names", "numbers")
+
+
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "bn"])
+@pytest.mark.parametrize("configuration", TORCHVISION)
+@torch.inference_mode()
+def test_timm(configuration, batch_norm, tmp_path, pictures):
+    network = timm_network(configuration, batch_norm)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(timm_card(network)))
+    found = examine(locate(tmp_path / "model.safetensors"))
+    assert (found.layout, found.known.preprocessing) == ("timm", PREPROCESSING["torchvision"])
+    assert found.architecture == Architecture(configuration, 7, 1 / 16, 224, batch_norm)
+    with pytest.raises(ModelError, match="classes are called"):
+        open_scorer(tmp_path)
+    convert(tmp_path, tmp_path / "run", "--class-names", "numbers")
+
+    from timm.data import create_transform, resolve_data_config
+
+    settings = resolve_data_config({}, model=network)
+    transform = create_transform(**settings)
+    theirs = network(torch.stack([transform(picture) for picture in pictures])).numpy()
+    plain = create_transform(**settings | {"mean": (0, 0, 0), "std": (1 / 255,) * 3})
+    pixels = np.stack([plain(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
+    assert gives(tmp_path / "run", pixels, theirs)
+
+    convert(tmp_path / "run", tmp_path / "back.safetensors", "--to", "timm")
+    back, original = load_file(tmp_path / "back.safetensors"), network.state_dict()
+    assert back.keys() == original.keys()
+    assert all(torch.equal(back[name], original[name]) for name in original)
+    network.load_state_dict(back)
+
+
+def timm_card(network) -> dict:
+    """The config.json that timm writes beside weights for the Hub."""
+    fields = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+    kept = {name: network.pretrained_cfg[name] for name in fields if name in network.pretrained_cfg}
+    return {"architecture": "vgg16", "num_classes": network.num_classes, "pretrained_cfg": kept}
+
+
+def test_a_folder_for_timm_has_the_preprocessing(tmp_path):
+    """timm itself loads it from the folder; full width, as its own table has it, but for the tensors' numbers."""
+    from timm.data import resolve_data_config
+
+    config = ModelConfig(
+        Architecture("A", 7, 1 / 16, 224),
+        PREPROCESSING["matconvnet"],
+        tuple("abcdefg"),
+        TrainedOn((256, 256)),
+    )
+    network = timm_network("A")
+    save_file(network.state_dict(), tmp_path / "a.safetensors")
+    write_for("timm", tmp_path / "folder", config, examine(locate(tmp_path / "a.safetensors")).tensors)
+    card = json.loads((tmp_path / "folder" / "config.json").read_text())
+    settings = resolve_data_config({}, pretrained_cfg=card["pretrained_cfg"])
+    np.testing.assert_allclose(255 * np.array(settings["mean"]), OXFORD_MEAN)
+    np.testing.assert_allclose(settings["std"], 1 / 255)
+    assert settings["crop_pct"] == 0.875
+    opened, _ = read_model_from(tmp_path / "folder")
+    assert opened.class_names == tuple("abcdefg")
+    assert opened.preprocessing == config.preprocessing
+
+
+def read_model_from(path: Path):
+    from verydeep.weights.opening import open_source
+
+    return open_source(path)
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".h5", ".keras"])
+@pytest.mark.parametrize("configuration", KERAS)
+def test_keras(configuration, ending, tmp_path, crops):
+    network = keras_network(configuration)
+    path = tmp_path / f"theirs{ending}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network.save_weights(path) if ending == ".weights.h5" else network.save(path)
+    convert(path, tmp_path / "run", "--preprocessing", "oxford", "--class-names", "numbers")
+    config, tensors = read_model(tmp_path / "run")
+    assert config.architecture == Architecture(configuration, 7, 1 / 16)
+    assert gives(tmp_path / "run", crops, keras_scores(network, crops))
+
+    convert(tmp_path / "run", tmp_path / "back.weights.h5", "--to", "keras")
+    before = [weight for layer in network.layers for weight in layer.get_weights()]
+    for layer in network.layers:
+        layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    network.load_weights(tmp_path / "back.weights.h5")
+    after = [weight for layer in network.layers for weight in layer.get_weights()]
+    assert len(after) == len(before)
+    assert all(np.array_equal(a, b) for a, b in zip(after, before, strict=True))
+    again = examine(locate(tmp_path / "back.weights.h5")).tensors
+    assert all(np.array_equal(again[name], tensors[name]) for name in tensors)
+
+
+def test_kerass_older_weights_files(tmp_path, crops):
+    """As Keras publishes its own: names of layers and weights are attributes."""
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    network = keras_network("D", num_classes=5)
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        save_weights_to_hdf5_group(file, network)
+    convert(tmp_path / "old.h5", tmp_path / "run", "--preprocessing", "oxford", "--class-names", "numbers")
+    ours = open_scorer(tmp_path / "run").score_maps(crops)[:, :, 0, 0]
+    assert close(ours, keras_scores(network, crops))
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm", "keras"])
+def test_without_a_top_it_is_features(library, tmp_path, capsys):
+    path = tmp_path / ("theirs.weights.h5" if library == "keras" else "theirs.safetensors")
+    if library == "keras":
+        keras_network("D", top=False).save_weights(path)
+    elif library == "timm":
+        save_file(timm_network("D", num_classes=0).state_dict(), path)
+    else:
+        whole = torchvision_network("D").state_dict()
+        save_file({name: tensor for name, tensor in whole.items() if name.startswith("features")}, path)
+    convert(path, tmp_path / "run", "--preprocessing", "oxford")
+    config, tensors = read_model(tmp_path / "run")
+    assert config.architecture == Architecture("D", 0, 1 / 16)
+    assert set(tensors) == {name for name in Architecture("D").tensors if name.startswith("conv")}
+    with pytest.raises(UsageError, match="features only"):
+        load(tmp_path / "run").predict(Image.new("RGB", (256, 256)))
+
+
+@torch.inference_mode()
+def test_features_go_back_and_are_theirs(tmp_path, pictures):
+    """fifth pooling's maps of our features are torchvision's."""
+    network = torchvision_network("B")
+    save_file(
+        {f"features.{name}": t for name, t in network.features.state_dict().items()}, tmp_path / "f.safetensors"
+    )
+    convert(tmp_path / "f.safetensors", tmp_path / "run", "--preprocessing", "torchvision")
+    transform = VGG16_Weights.IMAGENET1K_V1.transforms(antialias=True)
+    theirs = network.features(torch.stack([transform(picture) for picture in pictures])).numpy()
+    crop = VGG16_Weights.IMAGENET1K_V1.transforms(mean=(0, 0, 0), std=(1 / 255,) * 3, antialias=True)
+    pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
+    (ours,) = open_scorer(tmp_path / "run", engine="native").activations(pixels, ["pool5"])
+    assert close(ours, theirs)
+    convert(tmp_path / "run", tmp_path / "back.pth", "--to", "torchvision")
+    assert list(torch.load(tmp_path / "back.pth", weights_only=True)) == [
+        f"features.{name}" for name in network.features.state_dict()
+    ]
+
+
+def test_a_classifier_of_nan_is_left_out(tmp_path, capsys):
+    """As torchvision's IMAGENET1K_FEATURES has it."""
+    state = torchvision_network("D").state_dict()
+    for name, tensor in state.items():
+        if name.startswith("classifier"):
+            tensor.fill_(float("nan"))
+    torch.save(state, tmp_path / "features.pth")
+    main(["inspect", str(tmp_path / "features.pth"), "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["num_classes"] == 0
+    assert facts["not_finite"] == ["fc6.weight", "fc6.bias", "fc7.weight", "fc7.bias", "fc8.weight", "fc8.bias"]
+    assert any("as features" in note for note in facts["notes"])
+    convert(tmp_path / "features.pth", tmp_path / "run", "--preprocessing", "amdegroot")
+    assert read_model(tmp_path / "run")[0].class_names == ()
+    with pytest.raises(SystemExit) as ended:
+        Image.new("RGB", (300, 300)).save(tmp_path / "a.png")
+        main(["predict", str(tmp_path / "run"), str(tmp_path / "a.png")])
+    assert ended.value.code == 2
+    assert "features only" in capsys.readouterr().err
+
+
+def test_nan_elsewhere_is_damage(tmp_path):
+    state = torchvision_network("D").state_dict()
+    state["features.2.weight"][0, 0, 0, 0] = float("inf")
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=r"conv1_2\.weight has NaN or infinite"):
+        examine(locate(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("wrapped", ["state_dict", "module.", "_orig_mod."])
+def test_checkpoints_and_wrapped_networks(wrapped, tmp_path):
+    state = torchvision_network("A").state_dict()
+    if wrapped == "state_dict":
+        torch.save({"epoch": 3, "state_dict": state, "best": 0.5}, tmp_path / "a.pth")
+    else:
+        torch.save({wrapped + name: tensor for name, tensor in state.items()}, tmp_path / "a.pth")
+    assert examine(locate(tmp_path / "a.pth")).architecture == Architecture("A", 7, 1 / 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_other_types_become_float32(dtype, ending, tmp_path):
+    state = {name: tensor.to(dtype) for name, tensor in torchvision_network("A").state_dict().items()}
+    torch.save(state, tmp_path / f"a{ending}") if ending == ".pth" else save_file(state, tmp_path / f"a{ending}")
+    found = examine(locate(tmp_path / f"a{ending}"))
+    assert torch.equal(torch.from_numpy(found.tensors["conv1_1.weight"]), state["features.0.weight"].float())
+    assert any("rounded" in note for note in found.notes) == (dtype == torch.float64)
+
+
+@pytest.mark.parametrize("configuration", ["A-LRN", "C", "D"])
+def test_our_own_names_without_a_run_folder(configuration, tmp_path):
+    from verydeep.network.vgg import VGG
+
+    architecture = Architecture(configuration, 5, 0.1, 64, batch_norm=configuration == "D")
+    network = VGG(architecture)
+    for tensor in network.state_dict().values():
+        tensor.uniform_(0, 1) if tensor.is_floating_point() else tensor.fill_(9)
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    told = Known(configuration="A-LRN") if configuration == "A-LRN" else Known()
+    found = examine(locate(tmp_path / "a.pth"), told)
+    assert found.architecture == architecture
+    assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in network.state_dict().items())
+    if configuration == "A-LRN":
+        assert any("A-LRN" in note for note in examine(locate(tmp_path / "a.pth")).notes)
+
+
+@pytest.mark.parametrize(
+    ("library", "fields", "reason"),
+    [
+        ("torchvision", {"configuration": "C"}, "no network C"),
+        ("timm", {"configuration": "A-LRN"}, "no network A-LRN"),
+        ("keras", {"configuration": "B"}, "no network B"),
+        ("keras", {"configuration": "D", "batch_norm": True}, "batch normalisation"),
+        ("torchvision", {"configuration": "D", "image_size": 64}, "window"),
+    ],
+)
+def test_what_a_library_has_not_is_not_written(library, fields, reason, tmp_path):
+    architecture = Architecture(**{"num_classes": 3, "width": 0.05, "image_size": 32} | fields)
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in architecture.tensors.items()}
+    config = ModelConfig(architecture, PREPROCESSING["oxford"], ("a", "b", "c"), TrainedOn((64, 64)))
+    out = tmp_path / ("out.weights.h5" if library == "keras" else "out.safetensors")
+    with pytest.raises(UsageError, match=reason):
+        write_for(library, out, config, tensors)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys):
+    """A file of another library, not converted: predict names classes by it."""
+    network = timm_network("A", num_classes=1000)
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    save_file(network.state_dict(), folder / "model.safetensors")
+    card = timm_card(network)
+    card["pretrained_cfg"]["tag"] = "tv_in1k"
+    (folder / "config.json").write_text(json.dumps(card))
+    pictures[0].save(tmp_path / "a.png")
+    main(["predict", str(folder), str(tmp_path / "a.png"), "--top", "1", "--json"])
+    first = json.loads(capsys.readouterr().out)["predictions"][0]
+    with torch.inference_mode():
+        model = load(folder)
+        assert model.config.trained_on == TrainedOn((256, 256))
+        assert first["class"] in VGG16_Weights.IMAGENET1K_V1.meta["categories"]
+    write_model(tmp_path / "run", model.config, read_model_from(folder)[1])
+    assert load(tmp_path / "run").predict(pictures[0], 1)[0].class_name == first["class"]

@@ -1,0 +1,158 @@
+"""Files that are damaged or made to harm: one sentence says so, nothing is run, written, or filled.
+
+`benchmarks/mutated_weights.py` does the same with 500 damaged files of each kind.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mutations import ENDINGS, crafted, mutants, write
+
+from verydeep.cli import main
+from verydeep.errors import ModelError, VerydeepError
+from verydeep.weights.files import apart, child
+from verydeep.weights.inspection import inspect
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5"),
+]
+
+HERE = ("safetensors", "caffe", "onnx")  # are read in this process, by readers of our own
+COUNTS = dict.fromkeys(ENDINGS, 12) | dict.fromkeys(HERE, 300) | {"pytorch": 2, "old pytorch": 2}
+
+
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_damaged_files(kind, tmp_path):
+    """Each is refused in a sentence, or can still be read: a flipped bit may lie within a number."""
+    content = write(kind, tmp_path / f"whole{ENDINGS[kind]}").read_bytes()
+    assert inspect(tmp_path / f"whole{ENDINGS[kind]}")["configuration"] in "AD"
+    refused = 0
+    for way, damaged in mutants(content, COUNTS[kind]):
+        path = tmp_path / f"damaged{ENDINGS[kind]}"
+        path.write_bytes(damaged)
+        try:
+            inspect(path)
+        except VerydeepError as error:
+            refused += 1
+            assert str(path) in str(error), way
+            assert len(str(error)) < 1000, way
+            assert "\n" not in str(error), way
+    assert refused > 0.5 * COUNTS[kind]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+CRAFTED = {
+    "pickle.pth": "holds more than tensors",
+    "old_pickle.pth": "holds more than tensors",
+    "bare_pickle.pt": "holds more than tensors",
+    "whole_network.pth": "holds more than tensors",
+    "nested.safetensors": "header cannot be read",
+    "huge.safetensors": "bytes of numbers",
+    "overlapping.safetensors": "does not lie where",
+    "negative.safetensors": "header cannot be read",
+    "long_header.safetensors": "header would be",
+    "nested.caffemodel": "without weights",
+    "huge.caffemodel": "would have shape",
+    "nested.onnx": "inspected only",
+    "huge.h5": "fill the memory",
+    "bomb.h5": "fill the memory",
+    "loop.h5": "too many groups",
+    "elsewhere.h5": "in another file",
+    "bomb.keras": "fill the memory",
+    "outside.keras": "without model.weights.h5",
+    "huge.mat": "cannot be read",
+    "newer.mat": "version 7.3",
+}
+
+
+@pytest.fixture(scope="module")
+def harmful(tmp_path_factory) -> tuple[dict[str, Path], Path]:
+    folder = tmp_path_factory.mktemp("harmful")
+    return crafted(folder / "files", folder / "created"), folder
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_files_made_to_harm(name, harmful, capsys):
+    files, folder = harmful
+    assert files.keys() == CRAFTED.keys()
+    start = time.perf_counter()
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", str(files[name]), str(folder / "run"), "--preprocessing", "torchvision"])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert str(files[name]) in said
+    assert CRAFTED[name] in said
+    assert ("damaged" in said) == (name == "huge.mat")
+    assert said.count("\n") == 1
+    assert time.perf_counter() - start < 60
+    assert {path.name for path in folder.iterdir()} == {"files"}
+
+
+def test_a_reader_that_crashes_is_an_error(tmp_path, monkeypatch):
+    path = write("keras 2", tmp_path / "a.h5")
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with pytest.raises(ModelError, match=r"its reader crashed \(SIGSEGV\)"):
+        inspect(path)
+
+
+def test_a_reader_that_does_not_end_is_an_error(tmp_path, monkeypatch):
+    path = write("keras 2", tmp_path / "a.h5")
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nexec sleep 100\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(apart, "MOST_SECONDS", 1)
+    start = time.perf_counter()
+    with pytest.raises(ModelError, match="took more than 1 seconds"):
+        inspect(path)
+    assert time.perf_counter() - start < 10
+
+
+def test_the_reader_is_bounded(tmp_path):
+    """In memory and time, and it writes no byte into any file."""
+    code = (
+        "from verydeep.weights.files.child import bound\n"
+        "bound(100_000_000, 60)\n"
+        "try:\n    bytearray(200_000_000)\nexcept MemoryError:\n    print('no memory')\n"
+        f"try:\n    open({str(tmp_path / 'a')!r}, 'w', buffering=1).write('x' * 10 + chr(10))\n"
+        "except OSError as error:\n    print('no file')\n"
+    )
+    code = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" + code
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.split("\n")[:2] == ["no memory", "no file"], result.stderr
+    assert child.READERS.keys() == apart.NEEDS.keys()
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0  # of this process, which is not bounded
+
+
+def test_a_file_that_is_none(tmp_path):
+    os.mkfifo(tmp_path / "a.pth")
+    with pytest.raises(ModelError, match="is not a file"):
+        inspect(tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(b"")
+    with pytest.raises(ModelError, match="it is empty"):
+        inspect(tmp_path / "b.pth")
+    (tmp_path / "c.pth").write_text("<html>")
+    with pytest.raises(ModelError, match="of a kind that can be read"):
+        inspect(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "extra"), [("h5py", "keras 2", "weights"), ("scipy", "matconvnet", "weights")]
+)
+def test_what_reads_a_file_is_named_where_it_is_missing(module, kind, extra, tmp_path, monkeypatch):
+    path = write(kind, tmp_path / f"a{ENDINGS[kind]}")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else object())
+    with pytest.raises(VerydeepError, match=rf"needs {module}, which is not installed.*verydeep\[{extra}\]"):
+        inspect(path)

@@ -1,0 +1,126 @@
+"""`verydeep convert`: other libraries' weights -> a run folder, and a model -> a file of another library's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from verydeep.commands.progress import say
+from verydeep.configurations import configuration, num_parameters
+from verydeep.errors import UsageError
+from verydeep.images.color import Preprocessing
+from verydeep.run_folder import TrainedOn, provenance, read_model, refuse_existing, write_model
+from verydeep.weights.class_names import class_names
+from verydeep.weights.opening import config_of, examine, is_ours, open_source
+from verydeep.weights.published import PREPROCESSING
+from verydeep.weights.source import Known, locate
+
+Three = tuple[float, float, float]
+
+
+@dataclass
+class Convert:
+    """Bring other libraries' weights here, or take a model to another library.
+
+    SOURCE is a file of torchvision, timm, Keras, Caffe (such as Oxford's) or MatConvNet, a state dict with our
+    names, a folder of the Hub, or a model of ours. Its configuration, width, classes and normalisation are seen in
+    its tensors. How pictures are preprocessed and what classes are called is known for published files; tell it
+    for others.
+    """
+
+    source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    """Weights: a file, a folder or a name."""
+    out: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder to make; with --to, the file to write."""
+    to: Literal["torchvision", "timm", "keras"] | None = None
+    """Write a file that this library loads: .pth or .safetensors; for timm also a folder, with the preprocessing;
+    .weights.h5 for Keras."""
+    preprocessing: Literal["torchvision", "oxford", "matconvnet", "amdegroot"] | None = None
+    """What torchvision and timm do to pictures; what Oxford's networks take in Caffe and Keras (BGR, less the mean
+    alone); what they take in MatConvNet (the same in RGB); what torchvision's IMAGENET1K_FEATURES takes. Or"""
+    mean: Three | None = None
+    """what is subtracted from R, G and B, in levels of 0 to 255,"""
+    deviation: Three | None = None
+    """what they are divided by; 1 1 1 if nothing is told,"""
+    channels: Literal["RGB", "BGR"] | None = None
+    """and the order in which the network takes them."""
+    class_names: str | None = None
+    """imagenet, numbers, or a file with a line for each class, or a JSON list."""
+    scale: tuple[int, int] | None = None
+    """Least and greatest S of its training, whose middle is the scale of tests; 256 if its window is 224."""
+    licence: str | None = None
+    """Of the weights, to be kept with them."""
+    configuration: str | None = None
+    """A-LRN, where it is that: weights do not tell it from A."""
+
+    def run(self) -> None:
+        """Convert, and say what it is."""
+        if self.to:
+            self._take_out()
+        else:
+            self._bring_in()
+
+    def _bring_in(self) -> None:
+        refuse_existing(self.out)
+        told = self._told()
+        source = locate(self.source)
+        if is_ours(source.path):
+            if told != Known():
+                raise UsageError(
+                    f"{self.source} is a model of ours, which has all that belongs to it; leave it out"
+                )
+            config, tensors = read_model(source.path)
+            write_model(self.out, config, tensors)
+            print(f"{self.out}: a copy of {self.source}")
+            return
+        found = examine(source, told)
+        if self.class_names and found.architecture.num_classes:
+            names = class_names(self.class_names, found.architecture.num_classes)
+            found.known = Known(class_names=names).completed_by(found.known)
+        config = config_of(found)
+        config.provenance.update(provenance(**config.provenance))
+        write_model(self.out, config, found.tensors)
+        for note in found.notes:
+            say(f"note: {note}")
+        if not found.known.trained_on:
+            say(f"note: it is tested at Q = {config.trained_on.test_scale}; --scale says otherwise")
+        print(
+            f"{self.out}: configuration {config.architecture.configuration}, "
+            f"{num_parameters(config.architecture):,} parameters, from {found.known.origin or found.layout}"
+        )
+
+    def _take_out(self) -> None:
+        from verydeep.weights.writing import feeding, write_for
+
+        assert self.to is not None
+        if self._told() != Known() or self.class_names:
+            raise UsageError(f"with --to {self.to} nothing can be told about {self.source}; convert it here first")
+        config, tensors = open_source(self.source)
+        write_for(self.to, self.out, config, tensors)
+        if self.to != "timm" or self.out.suffix:
+            say(f"for our answers, {feeding(self.to, config.preprocessing)}")
+        print(f"{self.out}: {num_parameters(config.architecture):,} parameters, for {self.to}")
+
+    def _told(self) -> Known:
+        if self.configuration:
+            configuration(self.configuration)
+        trained_on = TrainedOn(self.scale) if self.scale else None
+        return Known(self._preprocessing(), None, trained_on, self.licence, None, self.configuration)
+
+    def _preprocessing(self) -> Preprocessing | None:
+        numbers = (self.mean, self.deviation, self.channels)
+        if self.preprocessing:
+            if any(number is not None for number in numbers):
+                raise UsageError(
+                    "--preprocessing is a name for --mean, --deviation and --channels; give one or the other"
+                )
+            return PREPROCESSING[self.preprocessing]
+        if all(number is None for number in numbers):
+            return None
+        if self.mean is None or self.channels is None:
+            raise UsageError("preprocessing wants both --mean and --channels, and --deviation if there is one")
+        return Preprocessing(self.mean, self.deviation or (1.0, 1.0, 1.0), self.channels)

@@ -1,0 +1,79 @@
+"""`verydeep inspect`: a file of weights -> what it is."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from verydeep.commands.describe import size
+from verydeep.weights.inspection import inspect
+
+
+@dataclass
+class Inspect:
+    """Tell what a file of weights is: configuration, classes, preprocessing, licence, where it is known from.
+
+    It takes files of torchvision, timm, Keras, Caffe and MatConvNet, folders of the Hub, models of ours, and ONNX
+    graphs.
+    """
+
+    source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    """Weights: a file, a folder or a name."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        """Print it."""
+        facts = inspect(self.source)
+        print(json_format.dumps(facts, ensure_ascii=False) if self.json else readable(facts))
+
+
+def readable(facts: dict[str, Any]) -> str:
+    """Tell the same in lines, a fact each."""
+    width = f", width {facts['width']:g}" if facts["width"] != 1 else ""
+    norm = ", batch normalisation" if facts["batch_norm"] else ""
+    classes = f"{facts['num_classes']:,}" if facts["num_classes"] else "none: features only"
+    if facts["class_names"]:
+        classes += f" ({', '.join(facts['class_names'][:3])}, ...)"
+    lines = {
+        "file": f"{facts['file']}, {facts['kind']}, {size(facts['bytes'])}",
+        "layout": facts["layout"],
+        "configuration": facts["configuration"] + width + norm,
+        "parameters": f"{facts['parameters']:,} ({', '.join(facts['dtypes'])})",
+        "classes": classes,
+        "window": f"{facts['image_size']} pixels",
+        "preprocessing": _preprocessing(facts["preprocessing"]),
+        "trained at": _scale(facts["trained_on"]),
+        "licence": facts["licence"] or "not known",
+        "known from": facts["origin"] or "nowhere",
+        "published as": _published(facts["published"]),
+        "not finite": ", ".join(facts["not_finite"]),
+        "sha256": facts["sha256"],
+    }
+    told = [f"{name:13}  {value}" for name, value in lines.items() if value]
+    return "\n".join([*told, *(f"note: {note}" for note in facts["notes"])])
+
+
+def _preprocessing(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return "not known"
+    mean, deviation = ([f"{number:g}" for number in facts[name]] for name in ("mean", "deviation"))
+    divided = "" if set(deviation) == {"1"} else f", divided by {' '.join(deviation)}"
+    return f"{facts['channels']} of 0 to 255, less {' '.join(mean)}{divided}"
+
+
+def _scale(facts: dict[str, Any] | None) -> str:
+    return f"S = {' to '.join(map(str, sorted(set(facts['scale']))))}" if facts else ""
+
+
+def _published(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return ""
+    if facts["top1_error"] is None:
+        return str(facts["name"])
+    errors = f"top-1 error {facts['top1_error']:g} %, top-5 {facts['top5_error']:g} %"
+    return f"{facts['name']}: {errors} ({facts['protocol']})"

@@ -1,0 +1,154 @@
+"""What there is to say about a file of weights, as plain data."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from verydeep.configurations import Architecture, num_parameters
+from verydeep.errors import ModelError, printable
+from verydeep.images.color import Preprocessing
+from verydeep.run_folder import read_model, weights_file
+from verydeep.safetensors_file import read_header
+from verydeep.weights.files import KINDS, kind_of
+from verydeep.weights.files.onnx import read_graph
+from verydeep.weights.opening import Found, examine, is_ours, weights_path
+from verydeep.weights.published import checksum
+from verydeep.weights.recognize import architecture_of
+from verydeep.weights.source import Source, locate
+
+MOST_NAMES = 10
+
+
+def inspect(source: str | PathLike[str]) -> dict[str, Any]:
+    """Tell what weights are.
+
+    Raises:
+        ModelError: as `open_source`; but what is not known about them is no error.
+
+    """
+    where = locate(source)
+    if is_ours(where.path):
+        return _ours(where)
+    path = weights_path(where.path)
+    if kind_of(path) == "onnx":
+        return _graph(where, path)
+    return _found(examine(where))
+
+
+def _ours(where: Source) -> dict[str, Any]:
+    config, _ = read_model(where.path)
+    path = weights_file(where.path)
+    dtypes = {entry.dtype for entry in read_header(path).entries.values()}
+    return {
+        **_file(where, path, checksum(path)),
+        "layout": "verydeep",
+        **_architecture(config.architecture),
+        "dtypes": sorted(dtypes),
+        "not_finite": [],
+        "preprocessing": _preprocessing(config.preprocessing),
+        "class_names": _few(config.class_names),
+        "trained_on": {"scale": list(config.trained_on.scale), "mirror": config.trained_on.mirror},
+        "licence": config.provenance.get("licence"),
+        "origin": config.provenance.get("origin"),
+        "published": None,
+        "notes": list(config.provenance.get("notes", [])),
+    }
+
+
+def _found(found: Found) -> dict[str, Any]:
+    known, published = found.known, found.published
+    notes = list(found.notes)
+    if known.preprocessing is None:
+        notes.append("preprocessing is not known: `verydeep convert` takes it as --preprocessing")
+    if known.class_names is None:
+        notes.append("class names are not known: `verydeep convert` takes them as --class-names")
+    return {
+        **_file(found.source, found.path, found.sha256),
+        "layout": found.layout,
+        **_architecture(found.architecture),
+        "dtypes": list(found.dtypes),
+        "not_finite": list(found.not_finite),
+        "preprocessing": _preprocessing(known.preprocessing),
+        "class_names": _few(known.class_names),
+        "trained_on": known.trained_on
+        and {"scale": list(known.trained_on.scale), "mirror": known.trained_on.mirror},
+        "licence": known.licence,
+        "origin": known.origin,
+        "published": published
+        and {
+            "name": published.name,
+            "url": published.url,
+            "top1_error": published.top1_error,
+            "top5_error": published.top5_error,
+            "protocol": published.protocol,
+        },
+        "notes": notes,
+    }
+
+
+def _graph(where: Source, path: Path) -> dict[str, Any]:
+    graph = read_graph(path)
+    convolutions, products = graph.convolutions, graph.products
+    if not products and len(convolutions) > 3 and [shape[2:] for shape in convolutions[-2:]] == [(1, 1)] * 2:
+        convolutions, products = convolutions[:-3], convolutions[-3:]
+    try:
+        architecture = architecture_of(convolutions, products, batch_norm=graph.has_norm, has_lrn=graph.has_lrn)
+    except ModelError as error:
+        raise ModelError(f"{path} {printable(error)}") from None
+    notes = ["ONNX files are inspected only"]
+    if graph.made_by_nodes:
+        notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")
+    return {
+        **_file(where, path, checksum(path)),
+        "layout": "onnx",
+        **_architecture(architecture),
+        "dtypes": [graph.dtype],
+        "not_finite": [],
+        "preprocessing": None,
+        "class_names": None,
+        "trained_on": None,
+        "licence": None,
+        "origin": graph.facts["producer"] or None,
+        "published": None,
+        "opset": graph.facts["opset"],
+        "shapes": [list(shape) for shape in (*convolutions, *products)],
+        "notes": notes,
+    }
+
+
+def _file(where: Source, path: Path, sha256: str) -> dict[str, Any]:
+    kind = kind_of(path)
+    return {
+        "source": where.name,
+        "file": str(path),
+        "kind": KINDS[kind],
+        "bytes": path.stat().st_size,
+        "sha256": sha256,
+    }
+
+
+def _architecture(architecture: Architecture) -> dict[str, Any]:
+    return {
+        "configuration": architecture.configuration,
+        "width": architecture.width,
+        "num_classes": architecture.num_classes,
+        "image_size": architecture.image_size,
+        "batch_norm": architecture.batch_norm,
+        "parameters": num_parameters(architecture),
+    }
+
+
+def _preprocessing(preprocessing: Preprocessing | None) -> dict[str, Any] | None:
+    if preprocessing is None:
+        return None
+    return {
+        "mean": list(preprocessing.mean),
+        "deviation": list(preprocessing.deviation),
+        "channels": preprocessing.channels,
+    }
+
+
+def _few(names: tuple[str, ...] | None) -> list[str] | None:
+    return None if names is None else list(names[:MOST_NAMES])

@@ -1,0 +1,45 @@
+"""A library's names and axes <-> layers in their order.
+
+A module for each library, with one or two functions:
+
+`incoming(raw)` gives the layers that a file holds, and None where it is not of this library.
+`outgoing(architecture, tensors)` gives the tensors that the library loads, by its names.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from verydeep.weights.files.raw import Raw
+from verydeep.weights.layouts import caffe, keras, matconvnet, ours, timm, torchvision
+from verydeep.weights.recognize import Layers
+
+LAYOUTS: dict[str, ModuleType] = {
+    "verydeep": ours,
+    "torchvision": torchvision,
+    "timm": timm,
+    "keras": keras,
+    "caffe": caffe,
+    "matconvnet": matconvnet,
+}
+"""Every layout, in the order in which they are tried."""
+
+OUTGOING = ("torchvision", "timm", "keras")
+
+
+def recognize(raw: Raw) -> tuple[str, Layers] | None:
+    """Find whose tensors these are.
+
+    Returns:
+        The layout's name, and the layers, whose tensors are no longer in `raw`; None if nobody's.
+
+    Raises:
+        ModelError: they are a library's, but not of a VGG network.
+
+    """
+    for name, layout in LAYOUTS.items():
+        layers: Layers | None = layout.incoming(raw)
+        if layers is not None:
+            raw.tensors.clear()
+            return name, layers
+    return None

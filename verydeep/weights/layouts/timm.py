@@ -1,0 +1,50 @@
+"""timm's names: torchvision's `features`, and a convolutional head: `pre_logits.fc1`, `.fc2`, and `head.fc`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from verydeep.configurations import Architecture
+from verydeep.errors import ModelError, UsageError
+from verydeep.weights.files.raw import Raw
+from verydeep.weights.layouts.torchvision import convolutions, features
+from verydeep.weights.recognize import Layer, Layers, layers_of
+
+HEAD = ("pre_logits.fc1", "pre_logits.fc2", "head.fc")
+
+
+def incoming(raw: Raw) -> Layers | None:
+    """The layers of timm's state dict; without `head.fc` (`num_classes=0`) the convolutions alone."""
+    if "pre_logits.fc1.weight" not in raw.tensors or "features.0.weight" not in raw.tensors:
+        return None
+    layers = Layers(convolutions(raw.tensors), has_lrn=False)
+    if "head.fc.weight" in raw.tensors:
+        try:
+            layers.fully_connected = [
+                Layer(raw.tensors[f"{name}.weight"], raw.tensors[f"{name}.bias"]) for name in HEAD
+            ]
+        except KeyError as missing:
+            raise ModelError(f"lacks {missing}") from None
+    return layers
+
+
+def outgoing(architecture: Architecture, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What `timm.create_model("vgg16", ...).load_state_dict` takes.
+
+    Raises:
+        UsageError: timm has no such network.
+
+    """
+    layers = layers_of(architecture, tensors)
+    theirs = features(architecture, layers, "timm")
+    if architecture.num_classes and architecture.image_size != 224:
+        raise UsageError(
+            f"this network's window is {architecture.image_size} pixels; timm's networks have one of 224"
+        )
+    for name, layer in zip(HEAD, layers.fully_connected, strict=False):
+        last = name == HEAD[-1]
+        theirs[f"{name}.weight"] = layer.weight.reshape(len(layer.weight), -1) if last else layer.weight
+        theirs[f"{name}.bias"] = layer.bias
+    return theirs

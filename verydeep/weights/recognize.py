@@ -1,0 +1,266 @@
+"""Shapes of weights -> the architecture that has them; layers in their order -> tensors with our names.
+
+Nothing is taken from names here: the number of convolutions and their kernels tell the column of Table 1, their
+channels the width, fc6's kernel the window, fc8 the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.configurations import (
+    CONFIGURATIONS,
+    FC_CHANNELS,
+    STRIDE,
+    Architecture,
+    Configuration,
+    Convolution,
+    FullyConnected,
+)
+from verydeep.errors import ModelError, UsageError
+
+Shape = tuple[int, ...]
+Tensors = dict[str, NDArray[Any]]
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+PARTS_OF_ONE = (
+    1,
+    2,
+    4,
+    5,
+    8,
+    10,
+    16,
+    20,
+    32,
+    64,
+    100,
+    1000,
+    10**4,
+    10**5,
+    10**6,
+    10**9,
+)  # widths that people take
+
+
+@dataclass
+class Layer:
+    """Weights of one layer, whoever's they are.
+
+    Attributes:
+        weight: (out, in, rows, columns); of an FC layer (out, in) too, with `in` flattened channel by channel.
+        bias: (out,).
+        norm: batch normalisation behind it, its `NORM_PARTS`.
+
+    """
+
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+    norm: tuple[NDArray[Any], ...] = ()
+
+
+@dataclass
+class Layers:
+    """The layers of a network in their order.
+
+    Attributes:
+        convolutions: those of the five stages.
+        fully_connected: the three FC layers, or none.
+        has_lrn: whether the file tells of local response normalisation; None where it cannot.
+
+    """
+
+    convolutions: list[Layer] = field(default_factory=list)
+    fully_connected: list[Layer] = field(default_factory=list)
+    has_lrn: bool | None = None
+
+
+def architecture_of(
+    convolutions: Sequence[Shape],
+    fully_connected: Sequence[Shape],
+    *,
+    batch_norm: bool = False,
+    has_lrn: bool | None = None,
+) -> Architecture:
+    """Find the architecture whose layers have these shapes.
+
+    Args:
+        convolutions: of each convolution, (out, in, rows, columns).
+        fully_connected: of the three FC layers, (out, in) or (out, in, rows, columns); or none.
+        batch_norm: whether there is batch normalisation.
+        has_lrn: whether there is local response normalisation, which tells A-LRN from A.
+
+    Raises:
+        ModelError: these are no VGG network's; the message says what was seen.
+
+    """
+    if any(len(shape) != 4 or shape[2] != shape[3] for shape in convolutions):
+        raise ModelError("has convolutions that are not of two dimensions with square kernels")
+    if len(fully_connected) not in (0, 3):
+        raise ModelError(
+            f"has {len(convolutions)} convolutions and {len(fully_connected)} FC layers; a VGG network has three "
+            "of these, or none where it is features only"
+        )
+    kernels = [shape[2] for shape in convolutions]
+    column = _column(kernels, bool(has_lrn))
+    fc6 = fully_connected[0] if fully_connected else None
+    widths = [(shape[0], spec.channels) for shape, spec in zip(convolutions, _specs(column), strict=True)]
+    widths += [(shape[0], FC_CHANNELS) for shape in fully_connected[:2]]
+    try:
+        architecture = Architecture(
+            column.name,
+            fully_connected[2][0] if fully_connected else 0,
+            _width(widths),
+            STRIDE * _window(fc6, convolutions[-1][0]) if fc6 else 224,
+            batch_norm,
+        )
+    except UsageError as error:
+        raise ModelError(f"does not have the shapes of a VGG network: {error}") from None
+    seen = [*convolutions, *fully_connected]
+    wanted = [architecture.tensors[f"{layer.name}.weight"] for layer in _layers(architecture)]
+    for layer, shape, shape_wanted in zip(_layers(architecture), seen, wanted, strict=True):
+        if shape not in (shape_wanted, _flat(shape_wanted)):
+            raise ModelError(
+                f"has {layer.name} of shape {shape}, where configuration {column.name} at width "
+                f"{architecture.width:g} has {shape_wanted}: these are another network's weights"
+            )
+    return architecture
+
+
+def named(layers: Layers) -> tuple[Architecture, Tensors]:
+    """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
+
+    Raises:
+        ModelError: these are no VGG network's.
+
+    """
+    norms = [bool(layer.norm) for layer in layers.convolutions]
+    if any(norms) != all(norms):
+        raise ModelError("has batch normalisation behind some convolutions alone")
+    architecture = architecture_of(
+        [layer.weight.shape for layer in layers.convolutions],
+        [layer.weight.shape for layer in layers.fully_connected],
+        batch_norm=any(norms),
+        has_lrn=layers.has_lrn,
+    )
+    tensors: Tensors = {}
+    theirs = layers.convolutions + layers.fully_connected
+    layers.convolutions, layers.fully_connected = [], []
+    theirs.reverse()
+    for layer in _layers(architecture):
+        their = theirs.pop()
+        tensors[f"{layer.name}.weight"] = as_float32(their.weight.reshape(weight_shape(layer)))
+        tensors[f"{layer.name}.bias"] = as_float32(their.bias.reshape(-1))
+        if isinstance(layer, Convolution) and layer.batch_norm:
+            *floats, count = their.norm
+            for part, tensor in zip(NORM_PARTS, floats, strict=False):
+                tensors[f"bn{layer.place}.{part}"] = as_float32(tensor)
+            tensors[f"bn{layer.place}.num_batches_tracked"] = np.asarray(count, np.int64)
+    for name, shape in architecture.tensors.items():
+        if tensors[name].shape != shape:
+            raise ModelError(f"has {name} of shape {tensors[name].shape}, where it has to be {shape}")
+    return architecture, tensors
+
+
+def split_head(layers: Layers) -> None:
+    """Find the FC layers among convolutions: two of 1x1 at the end, behind one that covers the window.
+
+    No column of Table 1 ends its fifth stage with two convolutions of 1x1.
+    """
+    kernels = [layer.weight.shape[2] for layer in layers.convolutions if layer.weight.ndim == 4]
+    if kernels[-2:] == [1, 1] and len(kernels) > 3:
+        layers.convolutions, layers.fully_connected = layers.convolutions[:-3], layers.convolutions[-3:]
+
+
+def norm_of(tensors: Tensors, name: str) -> tuple[NDArray[Any], ...]:
+    """The parts of a batch normalisation in a state dict of PyTorch's; old ones do not count batches.
+
+    Raises:
+        KeyError: one is missing.
+
+    """
+    count = tensors.get(f"{name}.num_batches_tracked", np.array(0, np.int64))
+    return (*(tensors[f"{name}.{part}"] for part in NORM_PARTS[:-1]), count)
+
+
+def layers_of(architecture: Architecture, tensors: Tensors) -> Layers:
+    """The way back: tensors with our names -> layers in their order."""
+    layers = Layers()
+    for layer in _layers(architecture):
+        weight, bias = tensors[f"{layer.name}.weight"], tensors[f"{layer.name}.bias"]
+        if isinstance(layer, FullyConnected):
+            layers.fully_connected.append(Layer(weight, bias))
+        else:
+            norm = norm_of(tensors, f"bn{layer.place}") if layer.batch_norm else ()
+            layers.convolutions.append(Layer(weight, bias, norm))
+    return layers
+
+
+def weight_shape(layer: Convolution | FullyConnected) -> Shape:
+    """Shape that a layer's weight has here."""
+    return layer.out_channels, layer.in_channels, layer.kernel, layer.kernel
+
+
+def as_float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
+    """The same numbers as float32 in C order, in memory of its own; copied only if it has to be."""
+    return np.require(tensor, np.float32, ["C", "A", "W"])
+
+
+def _layers(architecture: Architecture) -> list[Convolution | FullyConnected]:
+    return [layer for layer in architecture.layers if isinstance(layer, Convolution | FullyConnected)]
+
+
+def _specs(column: Configuration) -> list[Any]:
+    return [spec for stage in column.stages for spec in stage]
+
+
+def _column(kernels: list[int], has_lrn: bool) -> Configuration:
+    for column in CONFIGURATIONS.values():
+        specs = _specs(column)
+        if [spec.kernel for spec in specs] == kernels and any(s.local_response_norm for s in specs) == has_lrn:
+            return column
+    what = "1x1" if set(kernels) == {1} else "3x3" if set(kernels) == {3} else "other"
+    raise ModelError(
+        f"has {len(kernels)} convolutions ({what} kernels); the networks of Table 1 have 8, 10, 13 or 16 of 3x3, "
+        "and C three of 1x1 among 13"
+    )
+
+
+def _width(channels: list[tuple[int, int]]) -> float:
+    """The roundest factor that turns the paper's numbers of channels into these."""
+    least = max((seen - 0.5) / paper for seen, paper in channels)
+    greatest = min((seen + 0.5) / paper for seen, paper in channels)
+    if min(seen for seen, _ in channels) == 1:  # no layer has less than one channel, however narrow
+        least = max([(seen - 0.5) / paper for seen, paper in channels if seen > 1] or [least])
+        greatest = min((seen + 0.5) / paper for seen, paper in channels)
+    middle = (least + greatest) / 2
+    for parts in PARTS_OF_ONE:
+        width = round(middle * parts) / parts
+        if width > 0 and all(max(1, round(paper * width)) == seen for seen, paper in channels):
+            return width
+    seen = ", ".join(str(count) for count, _ in channels)
+    raise ModelError(
+        f"has layers of {seen} channels, which are not the paper's times one width: these are another network's "
+        "weights"
+    )
+
+
+def _window(fc6: Shape, channels: int) -> int:
+    """Side of fc6's kernel."""
+    if len(fc6) == 4:
+        return fc6[2]
+    side = isqrt(fc6[1] // max(1, channels)) if len(fc6) == 2 else 0
+    if side < 1 or channels * side**2 != fc6[1]:
+        raise ModelError(
+            f"has a first FC layer of shape {fc6}, which does not cover a square of {channels} channels"
+        )
+    return side
+
+
+def _flat(shape: Shape) -> Shape:
+    return shape[0], shape[1] * shape[2] * shape[3]

@@ -1,0 +1,70 @@
+"""Where weights come from: a path or a name, the file here that it means, and what is known about that file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from os import PathLike, fspath
+from pathlib import Path
+
+from verydeep.images.color import Preprocessing
+from verydeep.run_folder import TrainedOn
+
+
+@dataclass(frozen=True)
+class Known:
+    """What belongs to weights but does not stand in their tensors. None is what nobody has told yet.
+
+    Attributes:
+        preprocessing: what the first layer expects.
+        class_names: in the order of the scores.
+        trained_on: S and mirror images, which decide how the model is tested.
+        licence: of the weights, as an SPDX name where there is one.
+        origin: who published them, for people.
+        configuration: a name of Table 1, for what shapes do not tell: A from A-LRN.
+
+    """
+
+    preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] | None = None
+    trained_on: TrainedOn | None = None
+    licence: str | None = None
+    origin: str | None = None
+    configuration: str | None = None
+
+    def completed_by(self, other: Known) -> Known:
+        """The same, with what `other` knows where this knows nothing."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Known(**{name: getattr(other, name) if value is None else value for name, value in mine.items()})
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights here, on disk.
+
+    Attributes:
+        path: a file, or a folder with one.
+        name: what the user called them; messages and provenance say it.
+        known: what is known because of where they come from (a Hub's card, an enumeration of a library's).
+
+    """
+
+    path: Path
+    name: str
+    known: Known = Known()
+
+
+def locate(source: str | PathLike[str]) -> Source:
+    """Find the file here that a MODEL or SOURCE argument means.
+
+    A path that exists is taken as it is; anything else is a name, as `verydeep.weights.by_name` knows them.
+
+    Raises:
+        ModelError: there is no such file, and no such name.
+
+    """
+    path = Path(source)
+    if path.exists():
+        return Source(path, fspath(source))
+    from verydeep.weights.by_name import find
+
+    return find(fspath(source))
