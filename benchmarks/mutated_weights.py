@@ -3,10 +3,10 @@
     python benchmarks/mutated_weights.py [--count 500] [--kinds KIND ...] [--seed 0]
 
 Files are damaged as in `tests/weights/mutations.py`: cut, bits flipped, lengths and shapes made absurd, headers
-lengthened, pieces moved, all but the beginning replaced by noise. Each is inspected, by the reader that `inspect`
-has for it: libraries' in a process apart, ours here. What is counted: refused with a sentence; read all the same,
-as a flipped bit within a number is not seen; and anything else, which is a mistake of ours: another exception, a file
-created, more than a minute, more than 2 GB. Prints a line of JSON for each kind.
+lengthened, pieces moved, all but the beginning replaced by noise. Each is inspected, by the reader that
+`inspect` has for it: libraries' in a process apart, ours here. What is counted: refused with a sentence; read
+all the same, as a flipped bit within a number is not seen; and anything else, which is a mistake of ours:
+another exception, a file created, more than a minute, more than 2 GB. Prints a line of JSON for each kind.
 """
 
 from __future__ import annotations
