@@ -193,7 +193,7 @@ def test_evaluating_and_training_take_another_librarys_file(tmp_path, capsys):
     main([*converted, "--preprocessing", "torchvision"])
     start = ["--from", str(tmp_path / "features")]
     main(["train", str(tmp_path / "data"), str(tmp_path / "run"), *words, *start])
-    config, tensors = read_model(tmp_path / "run")
+    config, _ = read_model(tmp_path / "run")
     assert config.architecture.num_classes == 2
     assert config.preprocessing == published.PREPROCESSING["torchvision"]
     assert config.provenance["new_layers"] == ["fc6", "fc7", "fc8"]
