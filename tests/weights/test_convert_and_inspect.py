@@ -21,7 +21,7 @@ from verydeep.errors import DataError, ModelError
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.images.sources import open_data
-from verydeep.run_folder import TrainedOn, read_config, read_model
+from verydeep.run_folder import TrainedOn, read_config, read_model, write_model
 from verydeep.weights import opening, published
 from verydeep.weights.published import PUBLISHED
 from verydeep.weights.source import Known, locate
@@ -217,6 +217,16 @@ def test_inspect_of_a_model_of_ours(tmp_path, capsys):
     assert (code, "model of ours" in said) == (2, True)
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "out.onnx", "--to", "torchvision")
     assert (code, "has to end with .pth" in said) == (2, True)
+
+
+def test_inspect_names_what_is_not_finite(tmp_path, capsys):
+    New("A", tmp_path / "run", width=0.05, num_classes=3, image_size=32).run()
+    config, tensors = read_model(tmp_path / "run")
+    tensors["fc7.bias"][1] = np.nan
+    write_model(tmp_path / "run", config, tensors)
+    capsys.readouterr()
+    main(["inspect", str(tmp_path / "run")])
+    assert "not finite     fc7.bias" in capsys.readouterr().out
 
 
 def test_what_is_told_goes_before_what_is_known():
