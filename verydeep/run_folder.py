@@ -250,6 +250,19 @@ def check_tensors(architecture: Architecture, tensors: Tensors, where: str) -> N
         ModelError: they differ, or a number is not finite; the message names the first tensor.
 
     """
+    check_shapes(architecture, tensors, where)
+    for name, tensor in tensors.items():
+        if not all_finite(tensor):
+            raise ModelError(f"{where}: {name} has NaN or infinite numbers; the model cannot be used")
+
+
+def check_shapes(architecture: Architecture, tensors: Tensors, where: str) -> None:
+    """Compare names and shapes alone.
+
+    Raises:
+        ModelError: they differ; the message names the first tensor.
+
+    """
     wanted = architecture.tensors
     what = f"configuration {architecture.configuration} at width {architecture.width:g}"
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
@@ -262,8 +275,6 @@ def check_tensors(architecture: Architecture, tensors: Tensors, where: str) -> N
                 f"{where}: {name} has shape {tensors[name].shape}, {what} has {shape}: "
                 "these are another network's weights"
             )
-        if not all_finite(tensors[name]):
-            raise ModelError(f"{where}: {name} has NaN or infinite numbers; the model cannot be used")
 
 
 def all_finite(tensor: NDArray[Any]) -> bool:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,16 @@ def test_files_made_to_harm(name, harmful, capsys):
     assert said.count("\n") == 1
     assert time.perf_counter() - start < 60
     assert {path.name for path in folder.iterdir()} == {"files"}
+
+
+def test_a_changed_number_in_a_keras_file_is_seen(tmp_path, read_here):
+    """The zip has a checksum, which HDF5 has not."""
+    path = write("keras", tmp_path / "a.keras")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"model.weights.h5") + 20_000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):
+        inspect(path)
 
 
 def test_a_reader_that_crashes_is_an_error(tmp_path, monkeypatch):

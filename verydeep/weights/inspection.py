@@ -9,8 +9,8 @@ from typing import Any
 from verydeep.configurations import Architecture, num_parameters
 from verydeep.errors import ModelError, printable
 from verydeep.images.color import Preprocessing
-from verydeep.run_folder import read_model, weights_file
-from verydeep.safetensors_file import read_header
+from verydeep.run_folder import all_finite, check_shapes, read_config, weights_file
+from verydeep.safetensors_file import read_header, read_tensors
 from verydeep.weights.files import KINDS, kind_of
 from verydeep.weights.files.onnx import read_graph
 from verydeep.weights.opening import Found, examine, is_ours, weights_path
@@ -38,15 +38,17 @@ def inspect(source: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _ours(where: Source) -> dict[str, Any]:
-    config, _ = read_model(where.path)
+    config = read_config(where.path)
     path = weights_file(where.path)
+    tensors = read_tensors(path)
+    check_shapes(config.architecture, tensors, str(path))
     dtypes = {entry.dtype for entry in read_header(path).entries.values()}
     return {
         **_file(where, path, checksum(path)),
         "layout": "verydeep",
         **_architecture(config.architecture),
         "dtypes": sorted(dtypes),
-        "not_finite": [],
+        "not_finite": [name for name, tensor in tensors.items() if not all_finite(tensor)],
         "preprocessing": _preprocessing(config.preprocessing),
         "class_names": _few(config.class_names),
         "trained_on": {"scale": list(config.trained_on.scale), "mirror": config.trained_on.mirror},

@@ -47,7 +47,16 @@ def read_apart(path: Path, kind: str) -> Raw:
     size = path.stat().st_size
     seconds = MOST_SECONDS + size // BYTES_PER_SECOND
     most = SPARE_BYTES + TIMES * size
-    command = [sys.executable, "-m", "verydeep.weights.files.child", kind, str(path), str(most), str(seconds)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "verydeep.weights.files.child",
+        kind,
+        str(path),
+        str(most),
+        str(seconds),
+    ]
     # One thread: a pool of them would take address space, which is bounded, and time to start.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(

@@ -18,6 +18,7 @@ from verydeep.weights.files.raw import NotWeightsError, Tensor
 
 MOST_DEPTH, MOST_LAYERS = 8, 1000
 WEIGHTS_MEMBER = "model.weights.h5"
+PIECE_BYTES = 1 << 20
 ORDER = ("conv2d", "batch_normalization", "dense")
 
 
@@ -106,6 +107,9 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> io
     """A file within a zip, to be read in any order."""
     if member.compress_type != zipfile.ZIP_STORED:
         return io.BytesIO(archive.read(member))
+    with archive.open(member) as stored:  # read through once, which compares the zip's checksum
+        while stored.read(PIECE_BYTES):
+            pass
     with path.open("rb") as file:
         file.seek(member.header_offset + 26)
         lengths = file.read(4)

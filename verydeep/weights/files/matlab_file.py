@@ -29,8 +29,9 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
         raise NotWeightsError("has no layers, so it is no network of MatConvNet's")
     _meta(network, facts)
     types: list[str] = facts.setdefault("types", [])
-    for number, cell in enumerate(network["layers"].ravel()):
-        layer = _one(cell)
+    cells = network["layers"].reshape(-1)
+    for number in range(len(cells)):
+        layer, cells[number] = _one(cells[number]), None  # whose memory is free when it has been sent
         fields = _fields(layer)
         types.append(_text(layer["type"]) if "type" in fields else "")
         if "weights" in fields:
