@@ -26,7 +26,6 @@ struct Single {
     static VERYDEEP_INLINE Vector load_weights(const float* from) { return load(from); }
     static VERYDEEP_INLINE Vector multiply_add(Vector sum, Vector x, Vector w) { return sum + x * w; }
     static VERYDEEP_INLINE void store_part(float* to, Vector x) { store(to, x); }
-    static VERYDEEP_INLINE float from_float(float x) { return x; }
 };
 
 #if defined(__AVX512BF16__)
@@ -44,6 +43,12 @@ struct Half {
     }
     static VERYDEEP_INLINE void store_part(Number* to, Vector x) {
         _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(x));
+    }
+    static VERYDEEP_INLINE float to_float(Number number) {
+        const std::uint32_t bits = static_cast<std::uint32_t>(number) << 16;
+        float x;
+        __builtin_memcpy(&x, &bits, sizeof x);
+        return x;
     }
     static VERYDEEP_INLINE Number from_float(float x) {
         std::uint32_t bits;
@@ -308,16 +313,30 @@ VERYDEEP_INLINE long place_in_panel(long k, int column, int columns) {
     return (k / Numbers::DEPTH * columns + column) * Numbers::DEPTH + k % Numbers::DEPTH;
 }
 
+// Rounds weights one after the other so that their errors add up to nothing, not only each to little: a sixteenth of
+// what the weights before have lost is added to each. What a layer takes has been through a ReLU and has a mean
+// above zero, which such a sum of errors would multiply. It lowers the error of D in bfloat16 from 1.02e-2 to 0.97e-2.
 template <class Numbers>
-void transform_weights(const float* weights, long in_channels, long out_channels, int panel, int first_block,
-                       int last_block, void* to) {
+VERYDEEP_INLINE typename Numbers::Number round_together(float x, float& lost) {
+    if constexpr (Numbers::DEPTH == 1) {
+        return x;
+    } else {
+        const typename Numbers::Number number = Numbers::from_float(x + lost * (1.0f / 16.0f));
+        lost += x - Numbers::to_float(number);
+        return number;
+    }
+}
+
+template <class Numbers>
+void transform_weights(const float* weights, long in_channels, long out_channels, int panel, void* to) {
     typedef typename Numbers::Number Number;
     const long first = static_cast<long>(panel) * PANEL;
     const int outputs = static_cast<int>(out_channels - first < PANEL ? out_channels - first : PANEL);
     const int columns = outputs > CHANNELS ? PANEL : CHANNELS;
     const long matrix = (in_channels + CHANNELS - 1) / CHANNELS * CHANNELS * columns;
     Number* const out = static_cast<Number*>(to);
-    for (long channel = first_block * CHANNELS; channel < last_block * static_cast<long>(CHANNELS); ++channel) {
+    float lost[POINTS][PANEL] = {};
+    for (long channel = 0; channel < matrix / columns; ++channel) {
         const bool real = channel < in_channels;
         for (int column = 0; column < columns; column += LANES) {
             alignas(64) float kernel[9][LANES] = {};
@@ -342,7 +361,8 @@ void transform_weights(const float* weights, long in_channels, long out_channels
                         store(reinterpret_cast<float*>(place), t[x]);
                     } else {
                         for (int lane = 0; lane < LANES; ++lane)
-                            place[lane * Numbers::DEPTH] = Numbers::from_float(t[x][lane]);
+                            place[lane * Numbers::DEPTH] =
+                                round_together<Numbers>(t[x][lane], lost[6 * y + x][column + lane]);
                     }
                 }
             }
@@ -358,13 +378,14 @@ void pack_weights(const float* weights, long numbers, long outputs, int panel, l
     const int columns = here > CHANNELS ? PANEL : CHANNELS;
     Number* const out = static_cast<Number*>(to);
     constexpr long STRETCH = 64;  // of a row that is read at once: four lines
+    float lost[PANEL] = {};
     for (long start = first; start < last; start += STRETCH) {
         const long end = start + STRETCH < last ? start + STRETCH : last;
         for (int column = 0; column < columns; ++column) {
             const float* from = column < here ? weights + (from_output + column) * numbers : nullptr;
             for (long k = start; k < end; ++k)
                 out[place_in_panel<Numbers>(k, column, columns)] =
-                    from && k < numbers ? Numbers::from_float(from[k]) : Number{};
+                    from && k < numbers ? round_together<Numbers>(from[k], lost[column]) : Number{};
         }
     }
 }

@@ -70,8 +70,7 @@ struct Kernels {
     void (*multiply)(const Product&);
 
     // Weights [output channel][input channel][3][3] -> one panel [36][blocks * 16][32] of transformed ones.
-    void (*transform_weights)(const float* weights, long in_channels, long out_channels, int panel, int first_block,
-                              int last_block, void* to);
+    void (*transform_weights)(const float* weights, long in_channels, long out_channels, int panel, void* to);
     // Weights [output][numbers] -> rows [first, last) of one panel [numbers, rounded up to 16][32].
     void (*pack_weights)(const float* weights, long numbers, long outputs, int panel, long first, long last, void* to);
 

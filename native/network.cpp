@@ -132,11 +132,9 @@ void Network::add(const StepDescription& description) {
         step->weights = Memory(numbers * bytes);
         char* const to = static_cast<char*>(step->weights.data());
         const std::size_t panel_bytes = step->panel_numbers(0) * bytes;
-        const long in_blocks = blocks_of(is.in_channels);
         if (step->winograd()) {
-            in_parallel(threads_, panels * in_blocks, [&](long task, int) {
-                const int panel = static_cast<int>(task / in_blocks), block = static_cast<int>(task % in_blocks);
-                kernels_.transform_weights(is.weights, is.in_channels, is.out_channels, panel, block, block + 1,
+            in_parallel(threads_, panels, [&](long panel, int) {
+                kernels_.transform_weights(is.weights, is.in_channels, is.out_channels, static_cast<int>(panel),
                                            to + panel * panel_bytes);
             });
         } else if (step->direct()) {  // [27][all outputs], in the order of rows, columns, channels

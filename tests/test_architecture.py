@@ -19,12 +19,15 @@ MAY_IMPORT = {
     "network": {"network", "configurations"},
     "run_folder": {"configurations", "images", "safetensors_file"},
     "distributed": set(),
+    "processes": {"distributed", "engines"},
+    "bench": {"bench", "engines", "images", "configurations", "run_folder", "report"},
     "training": {"training", "network", "images", "run_folder", "distributed"},
     "safetensors_file": set(),
     "weights": {"weights", "configurations", "images", "run_folder", "safetensors_file"},
     "engines": {"engines", "network", "configurations", "run_folder", "weights"},
     "evaluation": {"evaluation", "engines", "images", "configurations", "run_folder", "distributed"},
     "model": {"engines", "evaluation", "images", "run_folder"},
+    "export": {"export", "engines", "evaluation", "configurations", "run_folder"},
     "report": {"report", "engines", "evaluation", "images", "configurations", "run_folder", "training"},
 }
 
@@ -61,7 +64,8 @@ def test_every_room_is_held_to_it():
         ("import verydeep.run_folder, verydeep.images.sources, verydeep.engines", {"numpy", "PIL"}),
         ("import verydeep.evaluation.evaluate, verydeep.model", {"numpy", "PIL"}),
         (
-            "import verydeep.commands.describe, verydeep.commands.report, verydeep.commands.convert",
+            "import verydeep.commands.describe, verydeep.commands.report, verydeep.commands.convert, "
+            "verydeep.commands.export, verydeep.commands.push",
             {"numpy", "PIL"},
         ),
     ],

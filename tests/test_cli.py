@@ -79,6 +79,17 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def data(tmp_path) -> Path:
+    """Class folders of the model's three classes."""
+    random = np.random.default_rng(0)
+    for name in ("0/a.png", "0/b.png", "1/a.png", "1/b.png", "2/a.png", "2/b.png"):
+        file = tmp_path / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (40, 50, 3), np.uint8)).save(file)
+    return tmp_path / "data"
+
+
+@pytest.fixture
 def folder(tmp_path) -> Path:
     random = np.random.default_rng(0)
     for name in ("one.png", "deep/two three.png", "ünï.png"):
@@ -138,10 +149,10 @@ def run_without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "train", "new"])
-def test_without_torch_it_says_what_to_install(command, model, folder, tmp_path):
+def test_without_torch_it_says_what_to_install(command, model, folder, data, tmp_path):
     arguments = {
         "predict": [str(model), str(folder / "one.png"), "--engine", "torch"],
-        "evaluate": [str(model), "digits", "--engine", "torch"],
+        "evaluate": [str(model), str(data), "--engine", "torch"],
         "train": ["digits", str(tmp_path / "run"), "--recipe", "digits"],
         "new": ["A", str(tmp_path / "run")],
     }[command]
@@ -152,10 +163,10 @@ def test_without_torch_it_says_what_to_install(command, model, folder, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_native_engine_predicts_and_tests_without_torch(model, folder):
+def test_the_native_engine_predicts_and_tests_without_torch(model, folder, data):
     pytest.importorskip("verydeep._native")
     assert "%" in run_without_torch("predict", str(model), str(folder / "one.png")).stdout
-    assert "top-1 error" in run_without_torch("evaluate", str(model), "digits").stdout
+    assert "top-1 error" in run_without_torch("evaluate", str(model), str(data)).stdout
 
 
 def test_describe_needs_no_torch():

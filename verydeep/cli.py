@@ -5,6 +5,7 @@ Each command is imported when it is asked for, so that `--help` costs no more th
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -21,12 +22,16 @@ COMMANDS = {
     "predict": ("Predict", "name what pictures show, and where"),
     "report": ("Report", "one page of what was trained and how well it does"),
     "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
+    "bench": ("Bench", "measure our engines beside others, on this machine"),
     "convert": ("Convert", "bring other libraries' weights here, or take ours there"),
     "inspect": ("Inspect", "tell what a file of weights is"),
     "engines": ("Engines", "tell what this machine can compute with"),
+    "export": ("Export", "write a model in a form that others read: ONNX, OpenVINO, a folder for the Hub"),
+    "push": ("Push", "send a model with its card to the Hub"),
     "new": ("New", "make an untrained model"),
 }
 
+OFFLINE = "--offline"
 USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
 
 
@@ -54,6 +59,9 @@ def _run(arguments: list[str]) -> None:
     elif name in ("--version", "-V"):
         print(f"verydeep {__version__}")
     elif name in COMMANDS:
+        if OFFLINE in rest:
+            rest = [word for word in rest if word != OFFLINE]
+            os.environ["HF_HUB_OFFLINE"] = "1"  # every process that a command starts is told by it too
         _command(name, rest).run()
     else:
         raise UsageError(f"no command is called {name!r}; there are {', '.join(COMMANDS)}")
@@ -81,6 +89,7 @@ def _help() -> str:
             *lines,
             "",
             "`verydeep COMMAND --help` tells the arguments of each; `verydeep --version` the version.",
+            "With --offline no command fetches anything from the network.",
         ]
     )
 

@@ -15,6 +15,7 @@ from verydeep.errors import UsageError
 
 STRIDE = 32  # five poolings of stride 2: one place of the score map for each 32 pixels
 LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0  # AlexNet's; its sum is not divided by LRN_SIZE
+BATCH_NORM_EPSILON = 1e-5  # torch's
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,25 @@ def account(architecture: Architecture) -> tuple[LayerAccount, ...]:
             multiply_adds = weights * size * size
         rows.append(LayerAccount(layer.name, kind, (channels, size, size), parameters, multiply_adds, field))
     return tuple(rows)
+
+
+def multiply_adds(architecture: Architecture, height: int, width: int) -> int:
+    """Count the multiply-adds of a picture of any size: each weight of a layer once for each place of its output.
+
+    Raises:
+        UsageError: the picture is smaller than one window.
+
+    """
+    architecture.score_map_size(height, width)
+    total = 0
+    for layer in architecture.layers:
+        if isinstance(layer, Pooling):
+            height, width = height // 2, width // 2
+            continue
+        if isinstance(layer, FullyConnected):
+            height, width = height - layer.kernel + 1, width - layer.kernel + 1
+        total += layer.out_channels * layer.in_channels * layer.kernel**2 * height * width
+    return total
 
 
 def num_parameters(architecture: Architecture) -> int:

@@ -41,8 +41,22 @@ class World:
         """Choose the items of one process: each item is exactly one's, none is doubled to make shares even."""
         return items[self.rank :: self.size]
 
-    def gather(self, value: Item) -> list[Item]:
-        """Every process's value, by rank, on the first process; nothing on the others."""
+    def counting(self, advance: Callable[[int], None]) -> Callable[[int], None]:
+        """What to call with the number of items that are finished here, so that `advance` counts them."""
+        return advance
+
+    def num_counted(self, count: int) -> int:
+        """How many of `count` items a process counts in all: the largest share."""
+        return -(-count // self.size)
+
+    def gather(self, value: Item, advance: Callable[[int], None] = lambda count: None) -> list[Item]:
+        """Every process's value, by rank, on the first process; nothing on the others.
+
+        Args:
+            value: this process's.
+            advance: called with what others finish meanwhile, where they tell.
+
+        """
         if self.size == 1:
             return [value]
         from torch import distributed

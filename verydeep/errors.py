@@ -29,6 +29,10 @@ class TrainingError(VerydeepError):
     """A training run cannot go on."""
 
 
+class DiskError(VerydeepError, OSError):
+    """A file cannot be written: the disk is full, say."""
+
+
 def printable(text: object, most: int = 300) -> str:
     """Words of a file's own, safe to print within a sentence: one line, no control characters, not too long."""
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))

@@ -1,13 +1,17 @@
-"""Files that appear whole or not at all, and JSON in them."""
+"""Files that appear whole or not at all, and JSON in them; files that grow by whole lines."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
+
+from verydeep.errors import DiskError
 
 
 def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
@@ -18,27 +22,89 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
         write: is called with the path to write to.
         keep: a name for the file that was there before, which otherwise is lost.
 
+    Raises:
+        DiskError: it cannot be written; what was there before is as it was.
+
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    aside = Path(name)
-    try:
-        write(aside)
-        aside.chmod(0o666 & ~_umask())
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        if keep and path.exists():
-            path.replace(keep)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        aside = Path(name)
+        try:
+            write(aside)
+            aside.chmod(0o666 & ~_umask())
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
+            if keep and path.exists():
+                path.replace(keep)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole; numbers that are not finite are refused."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+class Lines:
+    """A file that grows by lines, each of which is there at once for whoever reads it; a context manager.
+
+    Args:
+        path: of the file; its folder is made, and lines that are there already stay.
+
+    Raises:
+        DiskError: it cannot be opened.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, line: str) -> None:
+        """Add a line.
+
+        Raises:
+            DiskError: it does not fit; nothing of it is left.
+
+        """
+        end = self._file.seek(0, os.SEEK_END)
+        left = f"{line}\n".encode()
+        with _named(self._path):
+            try:
+                while left:
+                    left = left[self._file.write(left) :]  # of a full disk's last bytes a part
+            except OSError:
+                self._file.truncate(end)
+                raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file cannot be written, and why."""
+    try:
+        yield
+    except (DiskError, FileNotFoundError):  # the latter is of what was to be written, fetched from elsewhere
+        raise
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _umask() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from verydeep.errors import PictureError
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense, Protocol
-from verydeep.evaluation.score_map import ScoreMap, score_map
 from verydeep.images import decode
 from verydeep.images.pictures import Arrays, Pictures
 from verydeep.run_folder import ModelConfig
+
+if TYPE_CHECKING:
+    from verydeep.evaluation.score_map import ScoreMap
 
 PictureLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 
@@ -98,6 +100,8 @@ class Model:
             PictureError: it cannot be read, or is no picture.
 
         """
+        from verydeep.evaluation.score_map import score_map
+
         return score_map(self.scorer, open_picture(picture), scale)
 
 

@@ -16,12 +16,10 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +161,26 @@ def write_model(run: Path, config: ModelConfig, tensors: Tensors, weights: str =
 
 
 def write_weights(path: Path, tensors: Tensors) -> None:
-    """Write tensors as safetensors, whole."""
+    """Write tensors as safetensors, whole.
+
+    Raises:
+        DiskError: they cannot be written.
+
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     # Not ascontiguousarray: it makes batch normalisation's counter, a scalar, an array of one.
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    write_whole(path, lambda aside: save_file(contiguous, aside))
+
+    def write(aside: Path) -> None:
+        try:
+            save_file(contiguous, aside)
+        except SafetensorError as error:  # whatever it may be: a full disk is among it
+            reason = str(error).rpartition("I/O error: ")[2].partition(" (os error")[0]
+            raise OSError(reason) from None
+
+    write_whole(path, write)
 
 
 def weights_file(model: Path) -> Path:
@@ -285,6 +297,8 @@ def provenance(**facts: Any) -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # not above: it takes as long as the rest
+
     try:
         return version(name)
     except PackageNotFoundError:
@@ -293,6 +307,8 @@ def _version(name: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the checkout that the package runs from, with a + where it has been changed since."""
+    import subprocess
+
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)

@@ -33,6 +33,7 @@ PRECISIONS = [
     for precision in ("float32", "bfloat16")
     if precision == "float32" or _native.has_bfloat16(instructions)
 ]
+PRECISIONS_HERE = [precision for instructions, precision in PRECISIONS if instructions == INSTRUCTIONS[-1]]
 # Narrow networks have fewer sums over which roundings cancel: torch's own bfloat16 errs by up to 2.2e-2 in them.
 MOST_ERROR = {"float32": 1e-5, "bfloat16": 2.5e-2}
 
@@ -100,15 +101,19 @@ def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, pho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("configuration", ["B", "E"])
-def test_at_full_width_bfloat16_errs_by_less_than_a_hundredth(configuration, photographs):
-    network, config = network_of(Architecture(configuration, num_classes=100, image_size=32))
-    pixels = pictures_of(photographs, 64, 64, 2)
+@pytest.mark.parametrize("configuration", ["B", "D"])
+def test_at_full_width_bfloat16_errs_little_more_than_torch_does(configuration, photographs):
+    """torch multiplies directly in bfloat16: what Winograd's transforms add to that is half of it at most."""
+    network, config = network_of(Architecture(configuration, num_classes=100, image_size=64))
+    pixels = pictures_of(photographs, 160, 128, 2)
     wanted = exact(network, config, pixels)
-    for precision, most in (("float32", 3e-6), ("bfloat16", 1e-2)):
-        scorer = native.NativeScorer(config, tensors_of(network), precision)
-        assert error(scorer.score_maps(pixels), wanted) <= most
-    assert error(TorchScorer(network, config, torch.device("cpu"), "bfloat16").score_maps(pixels), wanted) <= 1e-2
+    errors = {
+        precision: error(native.NativeScorer(config, tensors_of(network), precision).score_maps(pixels), wanted)
+        for precision in PRECISIONS_HERE
+    }
+    assert errors["float32"] <= 3e-6
+    torchs = error(TorchScorer(network, config, torch.device("cpu"), "bfloat16").score_maps(pixels), wanted)
+    assert errors.get("bfloat16", 0) <= 1.5 * torchs
 
 
 @pytest.mark.parametrize("width", [0.02, 0.1, 0.3])

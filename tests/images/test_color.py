@@ -11,6 +11,7 @@ from pictures import class_folders
 from sklearn.decomposition import PCA
 
 from verydeep.errors import DataError, ModelError
+from verydeep.images import color
 from verydeep.images.color import ColorShift, Preprocessing, PrincipalColors, measure
 from verydeep.images.pictures import Arrays, Pictures
 from verydeep.images.sources import open_data
@@ -31,7 +32,9 @@ def test_measure_is_numpys_mean_and_standard_deviation(pictures):
     np.testing.assert_allclose(found.covariance, np.cov(levels, rowvar=False, bias=True), rtol=1e-9, atol=1e-9)
 
 
-def test_measure_of_photographs(photographs):
+@pytest.mark.parametrize("at_once", [1 << 20, 1000])
+def test_measure_of_photographs(photographs, monkeypatch, at_once):
+    monkeypatch.setattr(color, "AT_ONCE", at_once)
     found = measure(photographs)
     levels = np.stack(photographs).astype(np.float64)
     np.testing.assert_allclose(found.mean, levels.mean((0, 1, 2)), rtol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
 from verydeep.errors import PictureError
-from verydeep.images.decode import read, size
+from verydeep.images.decode import Encoded, read, size
 from verydeep.images.views import rescale
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -309,8 +310,40 @@ def test_half_the_bound_is_read_without_a_warning(tmp_path):
     Image.new("P", (1, 1)).save(path)
     content = bytearray(path.read_bytes())
     content[6:10] = (10_000).to_bytes(2, "little") * 2  # the logical screen's width and height
-    path.write_bytes(content)
+    path.write_bytes(content + bytes(30_000))  # so many could hold them
     assert size(path) == (10_000, 10_000)
+
+
+@pytest.mark.parametrize("function", [read, size])
+def test_a_claim_that_so_few_bytes_cannot_keep(tmp_path, function):
+    path = bomb(tmp_path / "a.png", 13_000)
+    assert f"{path.stat().st_size} bytes cannot hold the 13000x13000 pixels" in refusal(path, function)
+    assert "bytes cannot hold" in refusal(Encoded("a.png", path.read_bytes()), function)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("a.png", "1", {"compress_level": 9}),
+        ("a.png", "RGB", {"compress_level": 9}),
+        ("a.gif", "P", {}),
+        ("a.jpg", "L", {"quality": 1, "progressive": True, "optimize": True}),
+        ("a.jpg", "RGB", {"quality": 1, "optimize": True}),
+        ("a.webp", "RGB", {"lossless": True}),
+        ("a.tiff", "1", {"compression": "group4"}),
+    ],
+)
+def test_the_plainest_of_large_pictures_is_believed(tmp_path, name, mode, options):
+    """The bounds on what a byte holds, against what encoders make of nothing at all."""
+    Image.new(mode, (4200, 4000)).save(tmp_path / name, **options)
+    assert read(tmp_path / name).size == (4200, 4000)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name here")
+@pytest.mark.parametrize("function", [read, size])
+def test_a_pipe_is_not_waited_for(tmp_path, function):
+    os.mkfifo(tmp_path / "a.jpg")
+    assert "a pipe, where a picture is wanted" in refusal(tmp_path / "a.jpg", function)
 
 
 def test_damaged_exif_data_does_not_matter(tmp_path):
@@ -326,6 +359,7 @@ def test_whatever_a_decoder_raises_is_one_line(tmp_path, monkeypatch, reason, sa
     def fail(*arguments: object, **options: object) -> None:
         raise ValueError(reason)
 
+    save(tmp_path / "a.jpg")
     monkeypatch.setattr(Image, "open", fail)
     assert refusal(tmp_path / "a.jpg").endswith(f"damaged {said}")
 

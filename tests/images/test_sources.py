@@ -394,6 +394,20 @@ def test_the_limit_counts_what_would_be_kept(some, smaller_side):
     assert lost == []
 
 
+def test_no_more_is_kept_than_the_limit_where_the_sizes_looked_at_were_mistaken(tmp_path):
+    folder = class_folders(tmp_path, {"cat": 65, "dog": 65})
+    pictures = open_data(str(folder)).all
+    looked_at = set(np.linspace(0, 129, 64).astype(int).tolist())
+    large = [number for number in range(130) if number not in looked_at]
+    for number in large:
+        save(pictures.source.paths[number], smooth(200, 200))
+    read: list[int] = []
+    over, lost = keep_in_memory(pictures, limit=1_000_000, advance=read.append)
+    assert over is pictures
+    assert lost == []
+    assert len(read) < 40  # it has not read them all to find out
+
+
 def test_what_cannot_be_read_is_listed_and_left_out(some):
     damaged = cut(some.source.paths[1])
     kept, lost = keep_in_memory(some)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import threading
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,21 @@ def test_a_failing_disk_is_told_once(tmp_path, capfd):
         "no curves for TensorBoard: [Errno 28] No space left on device"
     ]
     assert len((tmp_path / JOURNAL).read_text().splitlines()) == 10
+
+
+def test_a_full_disk_under_tensorboards_own_thread(tmp_path, capfd):
+    """It writes in a thread, whose traceback nobody is to see; the run does not wait for it."""
+    pytest.importorskip("tensorboard")
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    hook = threading.excepthook
+    with journal(tmp_path) as book:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2500, before[1]))
+            while book._scalars._writer is not None:  # the journal, which grows too, might be full before
+                book._scalars.step(StepRecord(0, 0, 1.0, 50.0, 0.1, 2.0, 0.5))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capfd.readouterr().err
+    assert said == "no curves for TensorBoard: [Errno 27] File too large\n"
+    assert threading.excepthook == hook

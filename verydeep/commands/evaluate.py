@@ -8,16 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import progress
+from verydeep.commands.progress import progress, say
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
 from verydeep.engines import EngineName
-from verydeep.errors import UsageError
+from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
+from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_split
 from verydeep.weights.opening import weights_path
 from verydeep.weights.source import locate
@@ -35,7 +37,7 @@ class Evaluate:
     of it, its class scores are averaged over space, and the posteriors over scales and the mirror image.
     Several models are averaged too.
 
-    Under torchrun the pictures are shared out; each counts once.
+    With --processes, or under torchrun, the pictures are shared out; each counts once.
     """
 
     models_and_data: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...] DATA")]
@@ -53,6 +55,8 @@ class Evaluate:
     """Leave the mirror image out."""
     part: Literal["held-out", "train", "all"] = "held-out"
     """Which pictures. Of a folder without val/, the ones that the (first) model's training held out."""
+    max_unreadable: int = 0
+    """Pictures that may be left out because they cannot be read; they are named, and count for nothing."""
     posteriors: Path | None = None
     """Keep each picture's posterior in this .npz file, for `verydeep report` and `verydeep fuse`. A test that was
     interrupted goes on where it stopped."""
@@ -60,6 +64,8 @@ class Evaluate:
     """Print one JSON object."""
     batch_size: int = 128
     """Pictures of one shape that are shown at once, at most."""
+    processes: int = 1
+    """Processes of this machine that share the pictures; the result is the same."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -74,9 +80,11 @@ class Evaluate:
             raise UsageError("evaluate takes a model, or several, and then the data")
         if self.batch_size < 1:
             raise UsageError(f"--batch-size is {self.batch_size}; it has to be at least 1")
+        if self.max_unreadable < 0:
+            raise UsageError(f"--max-unreadable is {self.max_unreadable}; it has to be 0 or more")
         if self.mirror and self.no_mirror:
             raise UsageError("--mirror and --no-mirror exclude each other; choose one of them")
-        with world() as here:
+        with start_processes(self.processes, self._test) if self.processes != 1 else world() as here:
             result, parts = self._test(here)
             if not here.first:
                 return
@@ -99,10 +107,15 @@ class Evaluate:
         parts = self._parts(models, protocols, pictures)
         members = [Member(scorer, protocol) for scorer, protocol in zip(scorers, protocols, strict=True)]
         start = time.perf_counter()
-        share = -(-len(pictures) // here.size)
-        with progress("testing", share if here.size > 1 else len(pictures)) as advance:
-            posteriors = evaluate_shared(
-                members, pictures, here, parts, batch_size=self.batch_size, advance=advance
+        with progress("testing", here.num_counted(len(pictures))) as advance:
+            posteriors, lost = evaluate_shared(
+                members,
+                pictures,
+                here,
+                parts,
+                batch_size=self.batch_size,
+                leave_out=self.max_unreadable,
+                advance=advance,
             )
         facts = Facts(
             tuple(map(self._facts, models, configs, protocols)),
@@ -110,8 +123,15 @@ class Evaluate:
             self.part,
             configs[0].class_names,
             time.perf_counter() - start,
+            num_unreadable=len(lost),
         )
-        return Result(facts, tuple(pictures.names), pictures.labels, posteriors), parts
+        for picture in lost:
+            say(f"left out: {picture.reason}")
+        readable = np.flatnonzero(np.isfinite(posteriors[:, 0]))
+        if here.first and not len(readable):
+            raise DataError(f"not one of the {len(pictures)} pictures can be read")
+        names = tuple(pictures.names[number] for number in readable.tolist())
+        return Result(facts, names, pictures.labels[readable], posteriors[readable]), parts
 
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = (config.trained_on.mirror or self.mirror) and not self.no_mirror
@@ -175,7 +195,8 @@ def check_result_path(path: Path | None, option: str) -> None:
 def readable(result: Result, most: int = 10) -> str:
     """Tell a result in a few lines, the worst classes last."""
     rates, facts = result.error_rates, result.facts
-    lines = [f"{rates.num_images:,} pictures ({facts.part} of {facts.data}), {facts.seconds:.1f} s"]
+    left_out = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""
+    lines = [f"{rates.num_images:,} pictures ({facts.part} of {facts.data}){left_out}, {facts.seconds:.1f} s"]
     for member in facts.members:
         views = f"{member.views}, Q = {', '.join(map(str, member.scales))}" + ", mirror images" * member.mirror
         lines.append(f"{member.model} ({member.configuration}): {views}")

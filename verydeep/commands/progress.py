@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
     """Show how far a piece of work has come, its speed and the time left; gives the function to advance it.
 
-    Nothing is shown where standard error is no terminal.
+    Nothing is shown where standard error is no terminal, and by the first of several processes alone.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not _speaks():
         yield lambda count: None
         return
     from rich.console import Console
@@ -25,7 +25,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     class SpeedColumn(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(f"{speed:.3g} pictures/s" if speed else "")
+            return Text(f"{speed:.3g} {unit}/s" if speed else "")
 
     columns = (
         TextColumn("{task.description}"),
@@ -42,5 +42,10 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def say(line: str) -> None:
     """Tell a person what is going on."""
-    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first speaks for all
+    if _speaks():
         print(line, file=sys.stderr, flush=True)
+
+
+def _speaks() -> bool:
+    """Whether this process speaks for all: of torchrun's, and of those that it has started, the first does."""
+    return os.environ.get("RANK", "0") == "0"

@@ -16,7 +16,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 from verydeep.commands.progress import progress, say
 from verydeep.configurations import Architecture, num_parameters
 from verydeep.distributed import World, num_restarts, world
-from verydeep.errors import DataError, ModelError, UsageError, require
+from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
 from verydeep.files import write_json
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
@@ -37,6 +37,7 @@ from verydeep.training.skipped import Skipped
 from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:
+    from verydeep.evaluation.posterior import Posteriors
     from verydeep.images.batches import TrainingBatches
     from verydeep.images.pictures import Data, Pictures, Unreadable
     from verydeep.network.vgg import VGG
@@ -100,8 +101,20 @@ class Train:
             except InterruptedRunError as interrupted:
                 if not here.first:
                     sys.exit(1)
-                again = shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
-                raise InterruptedRunError(f"{interrupted}; go on with: {again}") from None
+                raise InterruptedRunError(f"{interrupted}; go on with: {self._again()}") from None
+            except DiskError as error:
+                raise TrainingError(
+                    f"the run cannot be saved: {error}; "
+                    + (
+                        f"what was saved before is whole: make room, and go on with: {self._again()}"
+                        if (self.run_folder / CONFIG).is_file()
+                        else "nothing has been trained yet: make room, remove the folder, and start again"
+                    )
+                ) from None
+
+    def _again(self) -> str:
+        """The command that goes on with the run."""
+        return shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
 
     def _run(self, here: World) -> None:
         begun, recipe, held_out_before = here.from_first(self._begin)
@@ -319,8 +332,19 @@ class Train:
         members = [Member(TorchScorer(network, config, device, precision), (protocol,))]
 
         def validate() -> float:
-            posteriors = evaluate_shared(members, held_out, here, None, batch_size=BATCH_SIZE)
-            return here.from_first(lambda: error_rates(posteriors, held_out.labels).top1_error)
+            posteriors, lost = evaluate_shared(
+                members, held_out, here, None, batch_size=BATCH_SIZE, leave_out=self.max_unreadable
+            )
+            return here.from_first(lambda: top1_error(posteriors, lost))
+
+        def top1_error(posteriors: Posteriors, lost: list[Unreadable]) -> float:
+            for picture in lost:
+                if skipped.add(picture):
+                    say(f"left out: {picture.reason}")
+            readable = np.isfinite(posteriors[:, 0])
+            if not readable.any():
+                raise DataError(f"not one of the {len(held_out)} held-out pictures can be read")
+            return error_rates(posteriors[readable], held_out.labels[readable]).top1_error
 
         say(
             f"configuration {recipe.configuration}, {num_parameters(config.architecture):,} parameters, "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,3 +79,20 @@ def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engi
 
         return NativeScorer.open(model, precision)
     return TorchScorer.open(model, chosen, precision)
+
+
+def scorer_of(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> Scorer:
+    """The network itself, from weights in memory: on the processor, in float32, by the native engine or torch.
+
+    Raises:
+        VerydeepError: neither is installed.
+
+    """
+    if native_module() is not None:
+        from verydeep.engines.native import NativeScorer
+
+        return NativeScorer(config, tensors, "float32")
+    require("torch", "train", "computing without the native engine")
+    from verydeep.engines.torch_engine import TorchScorer
+
+    return TorchScorer.holding(config, tensors, "cpu", "float32")

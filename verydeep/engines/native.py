@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from verydeep import _native
 from verydeep.configurations import (
+    BATCH_NORM_EPSILON,
     LRN_ALPHA,
     LRN_BETA,
     LRN_K,
@@ -28,8 +29,6 @@ from verydeep.engines.strips import MOST_PIXELS, score_map_in_strips
 from verydeep.errors import UsageError
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
-
-BATCH_NORM_EPSILON = 1e-5  # torch's
 
 Tensors = Mapping[str, NDArray[Any]]
 

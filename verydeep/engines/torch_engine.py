@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ class TorchScorer:
         self.config = config
         self.device = device
         self.bfloat16 = precision == "bfloat16"
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(device).channels_last()
         preprocessing = config.preprocessing
         self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
             device
@@ -45,11 +47,20 @@ class TorchScorer:
             ModelError: there is no such model, or it cannot be used.
 
         """
-        config, tensors = open_source(model)
+        return TorchScorer.holding(*open_source(model), device, precision)
+
+    @staticmethod
+    def holding(
+        config: ModelConfig,
+        tensors: Mapping[str, NDArray[Any]],
+        device: str | torch.device,
+        precision: str = "auto",
+    ) -> TorchScorer:
+        """Take weights that are in memory, by their names in the state dict; they are not copied."""
         network = VGG(config.architecture)
         weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
         network.load_state_dict(weights, assign=True)
-        return TorchScorer(network.eval(), config, device, precision)
+        return TorchScorer(network.eval(), config, torch.device(device), precision)
 
     def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class score maps, as `Scorer` says."""

@@ -37,6 +37,7 @@ def fuse(results: Sequence[Result], paths: Sequence[Path]) -> Result:
         first.facts.class_names,
         sum(result.facts.seconds for result in results),
         tuple(map(str, paths)),
+        first.facts.num_unreadable,
     )
     posteriors = np.mean([result.posteriors for result in matched], axis=0)
     return Result(facts, first.names, first.labels, posteriors)

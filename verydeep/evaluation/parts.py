@@ -39,12 +39,13 @@ class Parts:
             )
 
     def read(self, chunk: Chunk, num_classes: int) -> Posteriors | None:
-        """Posteriors of a chunk; None where they are not there, or the file is damaged."""
+        """Posteriors of a chunk; None where they are not there or not whole: a picture could not be read, say."""
         try:
             posteriors = np.load(self._file(chunk), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        return posteriors if posteriors.shape == (len(chunk.pictures), num_classes) else None
+        whole = posteriors.shape == (len(chunk.pictures), num_classes) and np.isfinite(posteriors).all()
+        return posteriors if whole else None
 
     def write(self, chunk: Chunk, posteriors: Posteriors) -> None:
         """Keep a chunk's posteriors."""

@@ -67,6 +67,7 @@ class Facts:
         class_names: in the order of the posteriors' columns.
         seconds: that the test took.
         fused: paths of the results that this one is the mean of.
+        num_unreadable: pictures that were left out because they cannot be read.
 
     """
 
@@ -76,6 +77,7 @@ class Facts:
     class_names: tuple[str, ...]
     seconds: float
     fused: tuple[str, ...] = ()
+    num_unreadable: int = 0
 
     @property
     def first(self) -> MemberFacts:

@@ -11,7 +11,7 @@ from verydeep.evaluation.evaluate import Member, check_together, score_chunks
 from verydeep.evaluation.parts import Parts
 from verydeep.evaluation.plan import Chunk, make_plan
 from verydeep.evaluation.posterior import Posteriors
-from verydeep.images.pictures import Pictures
+from verydeep.images.pictures import Pictures, Unreadable, too_many
 
 
 def evaluate_shared(
@@ -21,9 +21,12 @@ def evaluate_shared(
     parts: Parts | None,
     *,
     batch_size: int,
+    leave_out: int = 0,
     advance: Callable[[int], None] = lambda count: None,
-) -> Posteriors:
+) -> tuple[Posteriors, list[Unreadable]]:
     """Posteriors of each picture, as `evaluate`; whole on the first process, as far as done here on the others.
+
+    With them come the pictures that cannot be read, whose posteriors are NaN.
 
     Args:
         members: one for each network.
@@ -31,15 +34,19 @@ def evaluate_shared(
         world: the processes, of which each takes chunks of the one plan.
         parts: where finished chunks are kept, and those of an interrupted test are found; None keeps nothing.
         batch_size: the most pictures of one shape that are shown at once.
-        advance: called with the number of pictures that have been finished here.
+        leave_out: pictures that may be left out because they cannot be read.
+        advance: called with the number of pictures that have been finished, here or wherever the world hears of.
 
     Raises:
-        UsageError, PictureError: as `evaluate`.
+        UsageError: as `evaluate`.
+        DataError: more pictures cannot be read than may be left out.
+        VerydeepError: another process is lost.
 
     """
     check_together(members)
     num_classes = members[0].scorer.config.architecture.num_classes
     plan = make_plan(pictures, [protocol for member in members for protocol in member.protocols], batch_size)
+    count = world.counting(advance)
     done: list[tuple[Chunk, Posteriors]] = []
     to_do: list[Chunk] = []
     # Shared out before it is known what is done: the others may have begun to add to that.
@@ -49,14 +56,21 @@ def evaluate_shared(
             to_do.append(chunk)
         else:
             done.append((chunk, posteriors))
-            advance(len(chunk.pictures))
-    for chunk, posteriors in score_chunks(members, pictures, to_do, batch_size):
+            count(len(chunk.pictures))
+    lost: list[Unreadable] = []
+    for chunk, posteriors in score_chunks(members, pictures, to_do, batch_size, lost.append):
+        if len(lost) > leave_out:
+            raise too_many(lost)
         if parts:
             parts.write(chunk, posteriors)
         done.append((chunk, posteriors))
-        advance(len(chunk.pictures))
+        count(len(chunk.pictures))
     whole = np.full((len(pictures), num_classes), np.nan)
-    for process in world.gather(done):
-        for chunk, posteriors in process:
+    every_lost: list[Unreadable] = []
+    for chunks, unreadable in world.gather((done, lost), advance):
+        for chunk, posteriors in chunks:
             whole[list(chunk.pictures)] = posteriors
-    return whole
+        every_lost += unreadable
+    if len(every_lost) > leave_out:
+        raise too_many(every_lost)
+    return whole, every_lost

@@ -7,15 +7,16 @@ or whether the run was interrupted before.
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Timer
-from typing import Any
+from multiprocessing.connection import Connection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,100 +135,106 @@ def feed(
         tell: is called with a sentence when a process has been waited for for a minute.
 
     Raises:
-        DataError: a process that makes batches has ended.
+        DataError: a process that makes batches has been lost.
 
     """
     if num_workers is None:
         num_workers = 0 if isinstance(batches.pictures.source, Arrays) else min(8, os.cpu_count() or 1)
     if num_workers == 0:
-        return _from_thread(batches, first, last)
+        return _from_thread(batches, range(first, last))
     return _from_processes(batches, first, last, num_workers, tell)
 
 
-PATIENCE = 60.0  # seconds after which a worker that keeps the step waiting is named
+PATIENCE = 60.0  # seconds after which a process that keeps the step waiting is named
+AHEAD = 4  # batches that a process makes before the first of them is wanted
 
 
 def _from_processes(
     batches: TrainingBatches, first: int, last: int, num_workers: int, tell: Callable[[str], None]
 ) -> Iterator[Batch]:
-    from torch import Generator, multiprocessing
-    from torch.utils.data import DataLoader
-
-    processes = multiprocessing.Array("i", num_workers)
-    loader: DataLoader[Batch | VerydeepError] = DataLoader(
-        _Outcomes(batches),  # type: ignore[arg-type]
-        batch_size=None,
-        sampler=range(first, last),
-        num_workers=num_workers,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]
-        prefetch_factor=4,
-        worker_init_fn=_Worker(processes),
-        # Its own: it draws a number from it, and dropout must not depend on how often a loader was made.
-        generator=Generator(),
-    )
-    outcomes = iter(loader)
-    for step in range(first, last):
-        worker = (step - first) % num_workers  # DataLoader hands steps out in turns
-
-        def name_it(worker: int = worker, step: int = step) -> None:
-            tell(
-                f"waiting for the pictures of step {step}: process {processes[worker]}, which reads them, has "
-                f"taken {PATIENCE:g} s and more; is the disk slow, or a picture huge?"
-            )
-
-        impatience = Timer(PATIENCE, name_it)
-        impatience.daemon = True
-        impatience.start()
-        try:
-            outcome = next(outcomes)
-        except RuntimeError as error:
-            if "exited unexpectedly" not in str(error):
-                raise
-            raise DataError(
-                f"a process that reads pictures has been ended ({str(error).partition(' exited')[0]}), most often "
-                "for want of memory: use fewer --workers, and go on with --resume"
-            ) from None
-        finally:
-            impatience.cancel()
-        if isinstance(outcome, VerydeepError):
-            raise outcome
-        yield outcome
-
-
-@dataclass(frozen=True)
-class _Outcomes:
-    """Batches by step, and errors as values: DataLoader would put a worker's traceback into their sentence."""
-
-    batches: TrainingBatches
-
-    def __getitem__(self, step: int) -> Batch | VerydeepError:
-        try:
-            return self.batches[step]
-        except VerydeepError as error:
-            return error
-
-
-def _from_thread(batches: TrainingBatches, first: int, last: int, ahead: int = 2) -> Iterator[Batch]:
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        queue = deque(pool.submit(batches.__getitem__, step) for step in range(first, min(first + ahead, last)))
+    count = min(num_workers, last - first)
+    readers = [_Reader(batches, range(first + number, last, count)) for number in range(count)]
+    try:
         for step in range(first, last):
-            batch = queue.popleft()
-            if step + ahead < last:
-                queue.append(pool.submit(batches.__getitem__, step + ahead))
-            yield batch.result()
+            yield readers[(step - first) % count].batch(step, tell)
+    finally:
+        for reader in readers:
+            reader.end()
 
 
-def _as_it_is(outcome: Batch | VerydeepError) -> Batch | VerydeepError:
-    return outcome
+class _Reader:
+    """A process that makes the batches of some steps, one after the other.
+
+    Not torch's DataLoader: where a process of its dies, it raises at whatever line the training has come to.
+    """
+
+    def __init__(self, batches: TrainingBatches, steps: range) -> None:
+        self._connection, theirs = multiprocessing.Pipe(duplex=False)
+        ends = self._connection, theirs
+        self._process = multiprocessing.Process(target=_make, args=(batches, steps, *ends), daemon=True)
+        self._process.start()
+        theirs.close()  # so that the end of the process is the end of what it sends
+
+    def batch(self, step: int, tell: Callable[[str], None]) -> Batch:
+        """Take the next batch, which is of this step; whatever went wrong in making it is raised here."""
+        try:
+            if not self._connection.poll(PATIENCE):
+                tell(
+                    f"waiting for the pictures of step {step}: process {self._process.pid}, which reads them, has "
+                    f"taken {PATIENCE:g} s and more; is the disk slow, or a picture huge?"
+                )
+            outcome: Batch | Exception = self._connection.recv()
+        except (EOFError, OSError):  # between two batches, within one
+            raise DataError(self._how_it_ended(step)) from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _how_it_ended(self, step: int) -> str:
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
+        why = ", most often for want of memory: use fewer --workers, and" if code == -signal.SIGKILL else ":"
+        return (
+            f"process {self._process.pid}, which reads the pictures of step {step}, has ended with {how}{why} "
+            "go on with --resume"
+        )
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._connection.close()
 
 
-@dataclass(frozen=True)
-class _Worker:
-    """What a process that makes batches does first."""
+def _make(batches: TrainingBatches, steps: range, theirs: Connection, connection: Connection) -> None:
+    """Make batches, and send them as they are wanted; an error is sent in place of a batch, and is the last."""
+    theirs.close()  # so that nobody is there to send to when whoever trains is gone
+    # Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        for batch in _from_thread(batches, steps, AHEAD):
+            connection.send(batch)
+    except ConnectionError:  # whoever trains is gone
+        pass
+    except VerydeepError as error:
+        connection.send(error)
+    except Exception as error:
+        error.add_note("".join(traceback.format_exception(error)))  # the lines that it comes from do not cross
+        connection.send(error)
 
-    processes: Any  # the number of each worker's process
 
-    def __call__(self, worker: int) -> None:
-        self.processes[worker] = os.getpid()
-        # Ctrl-C reaches every process of a terminal; the loop decides when to end.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _from_thread(batches: TrainingBatches, steps: range, ahead: int = 2) -> Iterator[Batch]:
+    waiting: deque[Future[Batch]] = deque()
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        for step in steps:
+            waiting.append(pool.submit(batches.__getitem__, step))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -121,6 +121,9 @@ class Statistics:
         return PrincipalColors((red, green, blue), (first, second, third))
 
 
+AT_ONCE = 1 << 20  # pixels that are measured at once: they take eight times their memory
+
+
 def measure(pictures: Iterable[NDArray[np.uint8]]) -> Statistics:
     """Mean and covariance of R, G and B over all pixels, each picture weighing the same.
 
@@ -133,9 +136,11 @@ def measure(pictures: Iterable[NDArray[np.uint8]]) -> Statistics:
     """
     count, total, products = 0, np.zeros(3), np.zeros((3, 3))
     for picture in pictures:
-        levels = picture.reshape(-1, 3).astype(np.float64)
-        total += levels.mean(0)
-        products += levels.T @ levels / len(levels)
+        pixels = picture.reshape(-1, 3)
+        for first in range(0, len(pixels), AT_ONCE):
+            levels = pixels[first : first + AT_ONCE].astype(np.float64)
+            total += levels.sum(0) / len(pixels)
+            products += levels.T @ levels / len(pixels)
         count += 1
     if count == 0:
         raise DataError("there is no picture to measure the mean RGB of; not one could be read")

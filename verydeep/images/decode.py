@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,11 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # JPEG's reader reads the cameras' MPO too
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
+LARGE = 16_000_000  # pixels beyond which the threads of a process decode one picture at a time
+
+# Pixels that a byte holds at most, however plain the picture: a bit for each block of 64, deflate's 1,032 bytes of
+# 8 pixels each, and strings of 4,096.
+_MOST_PIXELS_A_BYTE = {"JPEG": 512, "MPO": 512, "PNG": 8256, "GIF": 4096}
 
 _ORIENTATION = 0x0112  # EXIF tag
 _EXTENSION = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}  # of the others it is the format's name
@@ -54,9 +60,11 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
 
     """
     with _opened(path) as image:
+        large = image.width * image.height > LARGE
         if smallest_side is not None and image.format == "JPEG":
             _decode_smaller(image, smallest_side)
-        return upright_rgb(image)
+        with _ONE_BY_ONE if large else nullcontext():
+            return upright_rgb(image)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -105,8 +113,9 @@ def _opened(path: Path | Encoded) -> Iterator[Image.Image]:
     """Open a picture; whatever goes wrong while it is open is a `PictureError` that names it."""
     file = BytesIO(path.content) if isinstance(path, Encoded) else path
     try:
+        num_bytes = len(path.content) if isinstance(path, Encoded) else _file_size(path)
         with _QUIET, Image.open(file, formats=FORMATS) as image:
-            _check_size(image)
+            _check_size(image, num_bytes)
             yield image
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from None
@@ -154,13 +163,26 @@ class _QuietPillow(AbstractContextManager[None]):
 
 
 _QUIET = _QuietPillow()
+_ONE_BY_ONE = Lock()
 
 
-def _check_size(image: Image.Image) -> None:
+def _file_size(path: Path) -> int:
+    facts = path.stat()
+    if stat.S_ISFIFO(facts.st_mode):
+        raise PictureError("a pipe, where a picture is wanted")  # to open it would be to wait for ever
+    return facts.st_size
+
+
+def _check_size(image: Image.Image, num_bytes: int) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise PictureError(
             f"{width}x{height} is more than the {MAX_PIXELS:,} pixels that are read; make it smaller first"
+        )
+    most = _MOST_PIXELS_A_BYTE.get(image.format or "")
+    if most and width * height > max(LARGE, most * num_bytes):
+        raise PictureError(
+            f"damaged ({num_bytes:,} bytes cannot hold the {width}x{height} pixels that they claim)"
         )
     if min(width, height) < 1:
         raise PictureError(f"{width}x{height} pixels, nothing to see")

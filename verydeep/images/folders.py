@@ -10,7 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from verydeep.errors import DataError, require
 from verydeep.files import write_whole
@@ -79,7 +78,11 @@ def is_local(location: str) -> bool:
 
 def local_path(location: str) -> Path:
     """The path that a path or a `file://` URL means."""
-    return Path(url2pathname(urlsplit(location).path) if location.startswith("file://") else location)
+    if not location.startswith("file://"):
+        return Path(location)
+    from urllib.request import url2pathname  # not above: it brings http, mail and ssl
+
+    return Path(url2pathname(urlsplit(location).path))
 
 
 class LocalFolder:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,8 @@ from verydeep.images import decode, imagenet
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.shards import Shards, StoredNames
 from verydeep.images.views import Pixels, rescale
+
+Item = TypeVar("Item")
 
 KEEP_BYTES = 2 << 30  # pictures that take less than this are kept in memory
 
@@ -202,6 +207,15 @@ class Unreadable:
     reason: str
 
 
+def too_many(lost: Sequence[Unreadable]) -> DataError:
+    """Say that more pictures cannot be read than may be left out."""
+    count = len(lost)
+    return DataError(
+        f"{count} picture{'s' * (count > 1)} cannot be read, the last is {lost[-1].reason}; "
+        f"remove {'them' if count > 1 else 'it'}, or leave as many out by --max-unreadable"
+    )
+
+
 def keep_in_memory(
     pictures: Pictures,
     smaller_side: int | None = None,
@@ -209,6 +223,8 @@ def keep_in_memory(
     advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[Pictures, list[Unreadable]]:
     """Decode all the pictures once, if they take at most `limit` bytes; else hand them back as they are.
+
+    Some sizes tell beforehand whether they will; where they were mistaken, no more than `limit` bytes are read.
 
     They are decoded whole, as in testing: it is done once, and exact.
 
@@ -241,15 +257,31 @@ def keep_in_memory(
                 return Unreadable(name, f"{name}: {error}")
         return np.asarray(picture)
 
-    with ThreadPoolExecutor() as pool:
-        results = []
-        for result in pool.map(read, range(len(pictures))):
-            results.append(result)
-            advance(1)
+    results: list[Pixels | Unreadable] = []
+    num_bytes = 0
+    for result in _in_threads(read, len(pictures)):
+        results.append(result)
+        advance(1)
+        num_bytes += result.nbytes if isinstance(result, np.ndarray) else 0
+        if num_bytes > limit and not isinstance(pictures.source, Arrays):
+            return pictures, []
     good = [number for number, result in enumerate(results) if isinstance(result, np.ndarray)]
     arrays = tuple(result for result in results if isinstance(result, np.ndarray))
     lost = [result for result in results if isinstance(result, Unreadable)]
     return replace(pictures.select(good), source=Arrays(arrays)), lost
+
+
+def _in_threads(read: Callable[[int], Item], count: int) -> Iterator[Item]:
+    """Call it for each number below `count`, in order, a few ahead of whoever takes what comes of it."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        numbers = iter(range(count))
+        waiting = deque(pool.submit(read, number) for number in islice(numbers, 2 * (os.cpu_count() or 1)))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting += (pool.submit(read, number) for number in islice(numbers, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _estimated_bytes(pictures: Pictures, smaller_side: int | None, sample: int = 64) -> float:

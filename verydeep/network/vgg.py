@@ -6,6 +6,7 @@ the state dict reads `conv1_1.weight` ... `fc8.bias`.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,6 +49,15 @@ class VGG(nn.Module):
                 self.add_module(f"bn{layer.place}", BatchNorm(layer.out_channels))
         self.dropout = Dropout(dropout)
 
+    def channels_last(self) -> VGG:
+        """Lay out the convolutions' weights as they are fastest; the FC layers' stay, rows of a matrix.
+
+        In place. torch's fused SGD copies what is laid out otherwise: 411 MB a step for fc6 of the paper's nets.
+        """
+        for layer in self.architecture.convolutions:
+            self.get_submodule(layer.name).to(memory_format=torch.channels_last)
+        return self
+
     def score_map(
         self, pictures: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch classes rows columns"]:
@@ -79,7 +89,7 @@ class VGG(nn.Module):
         x = self.get_submodule(layer.name)(x)
         if layer.batch_norm:
             x = self.get_submodule(f"bn{layer.place}")(x)
-        x = F.relu(x)
+        x = F.relu(x)  # not in place: whoever taps the convolution finds what it gave
         if layer.local_response_norm:
             # torch divides the sum by its size, AlexNet's formula does not.
             x = F.local_response_norm(x, LRN_SIZE, alpha=LRN_ALPHA * LRN_SIZE, beta=LRN_BETA, k=LRN_K)
@@ -93,13 +103,5 @@ class VGG(nn.Module):
 
 
 def _matrix_product(x: Tensor, module: nn.Conv2d) -> Tensor:
-    """Apply a convolution whose kernel covers the whole map as the product that it is: much faster at 7x7.
-
-    Both sides are flattened in the order in which the weight lies in memory, so that it is never copied.
-    """
-    weight = module.weight
-    if weight.is_contiguous():
-        rows, matrix = x.flatten(1), weight.flatten(1)
-    else:  # channels-last
-        rows, matrix = x.permute(0, 2, 3, 1).flatten(1), weight.permute(0, 2, 3, 1).flatten(1)
-    return F.linear(rows, matrix, module.bias)[:, :, None, None]
+    """Apply a convolution whose kernel covers the whole map as the product that it is: much faster at 7x7."""
+    return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from verydeep.files import write_whole
+from verydeep.files import Lines, write_whole
 from verydeep.run_folder import TENSORBOARD
 from verydeep.training.tensorboard import Scalars
 
@@ -99,7 +99,7 @@ class Journal:
         kept = [record for record in read_journal(path) if _is_before(record, first)]
         text = "".join(json.dumps(record) + "\n" for record in kept)
         write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
-        self._file = path.open("a", encoding="utf-8")
+        self._lines = Lines(path)
         self._batch_size = batch_size
         self._total = epochs * steps_per_epoch
         self._epochs = epochs
@@ -132,7 +132,7 @@ class Journal:
     ) -> None:
         self._scalars.close()
         self._progress.stop()
-        self._file.close()
+        self._lines.close()
 
     def step(self, record: StepRecord) -> None:
         """Note a step."""
@@ -168,8 +168,7 @@ class Journal:
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        self._lines.add(json.dumps(record))
 
 
 def _is_before(record: dict[str, Any], first: int) -> bool:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from verydeep.distributed import World
-from verydeep.errors import TrainingError
+from verydeep.errors import DataError, TrainingError
 from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.network.initialize import freeze
 from verydeep.network.preprocess import Preprocess
@@ -90,7 +90,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         preprocessing = self.config.preprocessing
-        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(self.device).channels_last()
         self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
             self.device
         )
@@ -111,8 +111,9 @@ class Trainer:
         """Train from the start, or from the saved state where there is one; give the least validation error in %.
 
         Raises:
-            TrainingError: the loss is not finite, more pictures than allowed cannot be read, or the run cannot be
-                saved.
+            TrainingError: the loss is not finite.
+            DataError: more pictures than allowed cannot be read, or a process that reads them has been lost.
+            DiskError: the run cannot be saved; what was saved before is whole.
             InterruptedRunError: Ctrl-C or SIGTERM; the run can be resumed.
 
         """
@@ -166,20 +167,27 @@ class Trainer:
         records: list[StepRecord] = []
         self._learn()
         saved = clock = time.perf_counter()
-        for step, batch in enumerate(batches, first):
-            wait = time.perf_counter() - clock
-            outcome = self._step(batch, step, interrupted())
-            now = time.perf_counter()
-            records.append(StepRecord(step, epoch, outcome.loss, outcome.error, outcome.rate, now - clock, wait))
-            if journal:
-                journal.step(records[-1])
-            if outcome.num_unreadable:
-                self._skip(batch, step, journal)
-            if step + 1 < last and (outcome.interrupted or self._save_is_due(step + 1, now - saved)):
-                self._save(step + 1)
-                saved = time.perf_counter()
-                self._end_if(outcome.interrupted, step + 1)
-            clock = time.perf_counter()
+        try:
+            for step, batch in enumerate(batches, first):
+                wait = time.perf_counter() - clock
+                outcome = self._step(batch, step, interrupted())
+                now = time.perf_counter()
+                records.append(
+                    StepRecord(step, epoch, outcome.loss, outcome.error, outcome.rate, now - clock, wait)
+                )
+                if journal:
+                    journal.step(records[-1])
+                if outcome.num_unreadable:
+                    self._skip(batch, step, journal)
+                if step + 1 < last and (outcome.interrupted or self._save_is_due(step + 1, now - saved)):
+                    self._save(step + 1)
+                    saved = time.perf_counter()
+                    self._end_if(outcome.interrupted, step + 1)
+                clock = time.perf_counter()
+        except DataError:  # the pictures are at an end, not what has been learnt from them
+            if 0 < len(records) < last - first:
+                self._save(first + len(records))
+            raise
         self._finish_epoch(epoch, last, records, journal)
         if last < self._last_step:
             self._end_if(self._any(interrupted()), last)

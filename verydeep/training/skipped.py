@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verydeep.errors import DataError
-from verydeep.images.pictures import Unreadable
+from verydeep.files import Lines
+from verydeep.images.pictures import Unreadable, too_many
 from verydeep.training.journal import read_journal
 
 
@@ -23,14 +23,17 @@ class Skipped:
 
     path: Path
     most: int
-    _names: set[str] = field(default_factory=set)
+    _pictures: dict[str, Unreadable] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._pictures)
 
     def read(self) -> None:
         """Take note of what an earlier part of the run left out."""
-        self._names = {str(record["name"]) for record in read_journal(self.path) if "name" in record}
+        for record in read_journal(self.path):
+            if "name" in record:
+                picture = Unreadable(str(record["name"]), str(record.get("reason")))
+                self._pictures[picture.name] = picture
 
     def add(self, picture: Unreadable, step: int | None = None) -> bool:
         """Note a picture; tell whether it is a new one.
@@ -39,16 +42,12 @@ class Skipped:
             DataError: they are more than may be left out.
 
         """
-        if picture.name in self._names:
+        if picture.name in self._pictures:
             return False
-        self._names.add(picture.name)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
+        self._pictures[picture.name] = picture
+        with Lines(self.path) as lines:
             line = {"name": picture.name, "reason": picture.reason, "step": step}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        if len(self._names) > self.most:
-            raise DataError(
-                f"{len(self._names)} picture{'s' * (len(self._names) > 1)} cannot be read, the last is "
-                f"{picture.reason}; remove them, or leave as many out by --max-unreadable"
-            )
+            lines.add(json.dumps(line, ensure_ascii=False))
+        if len(self) > self.most:
+            raise too_many(tuple(self._pictures.values()))
         return True

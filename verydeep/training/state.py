@@ -43,10 +43,19 @@ class TrainingState:
 
 
 def write_state(run: Path, state: TrainingState) -> None:
-    """Write it, whole; the state that was there before is kept beside it."""
+    """Write it, whole; the state that was there before is kept beside it.
+
+    Raises:
+        DiskError: it cannot be written.
+
+    """
 
     def write(aside: Path) -> None:
-        torch.save(vars(state), aside)
+        with aside.open("wb") as file:
+            try:
+                torch.save(vars(state), file)
+            except RuntimeError as error:  # torch's words hide why
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     write_whole(run / STATE, write, keep=run / PREVIOUS_STATE)
 
@@ -134,7 +143,7 @@ class Writer:
         """Start a job, after the one before has been done: no more than one copy of a state is in memory.
 
         Raises:
-            TrainingError: the one before failed.
+            DiskError: the one before failed.
 
         """
         self.wait()
@@ -144,16 +153,9 @@ class Writer:
         """Wait for the job that is under way.
 
         Raises:
-            TrainingError: it failed.
+            DiskError: it failed.
 
         """
-        if self._job is None:
-            return
         job, self._job = self._job, None
-        try:
+        if job is not None:
             job.result()
-        except OSError as error:
-            raise TrainingError(
-                f"the run cannot be saved ({error.strerror or error}: {error.filename or 'its folder'}); what was "
-                "saved before is whole: make room, and go on with --resume"
-            ) from None

@@ -5,6 +5,7 @@ A point stands for about a second of training and is the mean of its steps, so t
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -34,7 +35,9 @@ class Scalars:
         self._writer: Any = None
         self._steps: list[StepRecord] = []
         self._seconds = 0.0
+        self._hook = threading.excepthook
         if find_spec("tensorboard") is not None:
+            threading.excepthook = self._quietly
             self._try(lambda: self._open(folder, first))
 
     def step(self, record: StepRecord) -> None:
@@ -60,6 +63,7 @@ class Scalars:
         if self._writer is not None:
             self._try(self._writer.close)
         self._writer = None
+        threading.excepthook = self._hook
 
     def _open(self, folder: Path, first: int) -> None:
         with warnings.catch_warnings():
@@ -95,6 +99,11 @@ class Scalars:
     def _write(self, points: dict[str, float], step: int) -> None:
         for name, value in points.items():
             self._writer.add_scalar(name, value, step)
+
+    def _quietly(self, failed: threading.ExceptHookArgs) -> None:
+        """Print no traceback of TensorBoard's own thread: what ended it comes back with the next point."""
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            self._hook(failed)
 
     def _try(self, work: Callable[[], object]) -> None:
         try:

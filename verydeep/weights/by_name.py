@@ -1,20 +1,173 @@
-"""Names of published weights -> a file here. No name is known yet: paths alone."""
+"""Names of published weights -> a file here, fetched once, into the cache of the library that it comes from.
+
+    torchvision:vgg16_bn                     torchvision's default weights of a network
+    torchvision:vgg16-IMAGENET1K_FEATURES    others of its enumeration
+    keras:VGG16, keras:VGG19-notop           the files that Keras publishes
+    timm/vgg16.tv_in1k, hf:owner/name        a repository of the Hub; hf:owner/name@revision, hf:owner/name/file
+
+A path of this machine is never a name. Nothing is fetched where HF_HUB_OFFLINE is set, as `--offline` does.
+"""
 
 from __future__ import annotations
 
-from verydeep.errors import ModelError
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from verydeep.errors import ModelError, UsageError, VerydeepError, require
+from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, WEIGHTS
-from verydeep.weights.source import Source
+from verydeep.weights.download import Checksum, Watch, fetch
+from verydeep.weights.hub import Repository, from_hub
+from verydeep.weights.published import PUBLISHED, by_checksum
+from verydeep.weights.source import Known, Source
+
+
+class Remote(NamedTuple):
+    """A published file: where it comes from, where its library keeps it here, and what is known of it."""
+
+    url: str
+    path: Path
+    checksum: Checksum
+    known: Known
 
 
 def find(name: str) -> Source:
-    """Find weights by their name.
+    """Find weights by their name, and fetch them if they are not here yet.
+
+    Args:
+        name: as this module's docstring has them; it is no path.
 
     Raises:
-        ModelError: there is no such name.
+        UsageError: the library that it names has no such weights.
+        ModelError: it is no name of this form, so rather a path that is not there.
+        VerydeepError: the weights cannot be fetched, or what fetches them is not installed.
 
     """
+    library, _, rest = name.partition(":")
+    if library in _LIBRARIES:
+        remote = _LIBRARIES[library](rest)
+        return Source(_fetched(name, remote), name, remote.known)
+    repository = as_repository(name)
+    # A word that may as well be a path is none of the Hub's where nobody can ask it.
+    if repository and (name.startswith(("hf:", "timm/")) or find_spec("huggingface_hub")):
+        return Source(from_hub(repository, offline=is_offline()), name)
     raise ModelError(
         f"{name} does not exist; give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and "
-        "`verydeep new` make, or a file of weights"
+        "`verydeep new` make, a file of weights, or a name such as torchvision:vgg16 or hf:OWNER/NAME"
     )
+
+
+def is_offline() -> bool:
+    """Whether nothing may be fetched: HF_HUB_OFFLINE says so, in the words that huggingface_hub takes for yes."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def as_repository(name: str) -> Repository | None:
+    """Read a name as a repository of the Hub.
+
+    Without `hf:` it is a path rather than a name where its folder is there, as of a run that was mistyped, or
+    where it ends as a file does.
+
+    Returns:
+        None if it is rather a path.
+
+    """
+    match = _REPOSITORY.fullmatch(name)
+    if match is None:
+        return None
+    if not match["scheme"] and (match["rest"] or Path(name).parent.exists() or Path(name).suffix in _FILE_ENDINGS):
+        return None
+    return Repository(match["repository"], match["revision"], match["file"])
+
+
+# `Path` makes one slash of two.
+_REPOSITORY = re.compile(
+    r"(?P<scheme>hf:/{0,2})?(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<rest>(@(?P<revision>[\w.-]+))?(/(?P<file>[^@]+))?)"
+)
+_FILE_ENDINGS = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".keras", ".caffemodel", ".mat", ".onnx", ".npz"}
+
+
+def _torchvision(name: str) -> Remote:
+    """Look into torchvision's enumeration; the file is where torch.hub keeps it."""
+    require("torchvision", "torchvision", f"torchvision:{name}")
+    import torch.hub
+    from torchvision.models import get_model_weights, list_models
+
+    network, dash, choice = name.partition("-")
+    networks = [network for network in list_models() if network.startswith("vgg")]
+    if network not in networks:
+        raise UsageError(f"torchvision has no VGG called {network!r}; it has {', '.join(networks)}")
+    weights: Any = get_model_weights(network)
+    if dash and choice not in weights.__members__:
+        names = ", ".join(weights.__members__)
+        raise UsageError(f"torchvision has no weights of {network} called {choice!r}; it has {names}")
+    chosen = weights[choice if dash else "DEFAULT"]
+    file = Path(urlsplit(chosen.url).path).name
+    digits = re.search(r"-([0-9a-f]{8,})\.", file)
+    if digits is None:
+        raise VerydeepError(f"torchvision publishes {file} without a checksum in its name; it is not fetched")
+    published = by_checksum("sha256", digits[1])
+    known = Known(origin=f"torchvision's {chosen}") if published is None else published.known
+    view = chosen.transforms()
+    told = Known(
+        Preprocessing(_levels(view.mean), _levels(view.std)), tuple(chosen.meta["categories"] or ()) or None
+    )
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file
+    return Remote(chosen.url, path, Checksum("sha256", digits[1]), known.completed_by(told))
+
+
+def _levels(shares: list[float]) -> tuple[float, float, float]:
+    """Turn shares of 1, as torchvision has them, into levels of 0 to 255."""
+    red, green, blue = (round(255 * share, 5) for share in shares)
+    return red, green, blue
+
+
+def _keras(name: str) -> Remote:
+    """Look into the table; the file is where Keras keeps it."""
+    files = {published.name: published for published in PUBLISHED if published.name.startswith("keras:")}
+    network, dash, rest = name.partition("-")
+    published = files.get(f"keras:{network.upper()}{dash}{rest}")
+    if published is None:
+        raise UsageError(f"Keras publishes no VGG called {name!r}; there are {', '.join(files)}")
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    checksum = Checksum(published.algorithm, published.checksum)
+    return Remote(published.url, home / "models" / published.file, checksum, published.known)
+
+
+_LIBRARIES: dict[str, Callable[[str], Remote]] = {"torchvision": _torchvision, "keras": _keras}
+
+
+def _fetched(name: str, remote: Remote) -> Path:
+    if remote.path.is_file():
+        return remote.path
+    if is_offline():
+        raise VerydeepError(
+            f"{name} is not on this machine, and nothing is fetched offline; put {remote.path.name} into "
+            f"{remote.path.parent}, or leave --offline and HF_HUB_OFFLINE out"
+        )
+    with _bar(remote.path.name) as watch:
+        return fetch(remote.url, remote.path, remote.checksum, watch)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Watch]:
+    """Show how far a transfer has come, on a terminal; elsewhere only what is fetched."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+    if not sys.stderr.isatty():
+        print(f"fetching {name}", file=sys.stderr, flush=True)
+        yield lambda present, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeLeftColumn(compact=True), console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda present, total: bar.update(task, completed=present, total=total)

@@ -1,0 +1,211 @@
+"""Processes that read pictures, as they are: killed, slow, failing, left alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import class_folders
+
+from verydeep.cli import main
+from verydeep.errors import DataError
+from verydeep.images import batches as batches_room
+from verydeep.images import pictures as pictures_room
+from verydeep.images.batches import TrainingBatches, feed
+from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.views import TrainingView
+from verydeep.run_folder import JOURNAL, LAST_WEIGHTS
+from verydeep.training.journal import read_journal
+from verydeep.training.loop import Trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+
+@dataclass(frozen=True)
+class Slow(Arrays):
+    """A source on a disk that takes its time for some pictures; below 0 seconds, it fails."""
+
+    slow: frozenset[int] = frozenset()
+    seconds: float = 0.0
+
+    def read(self, number: int, smallest_side: int | None = None) -> np.ndarray:
+        if number in self.slow:
+            if self.seconds < 0:
+                raise ZeroDivisionError("a fault of the program's own")
+            time.sleep(self.seconds)
+        return self.arrays[number]
+
+
+def batches(slow: tuple[int, ...] = (), seconds: float = 0.0) -> TrainingBatches:
+    """Batches of two of sixteen pictures whose labels are their numbers."""
+    arrays = tuple(np.full((36, 36, 3), number, np.uint8) for number in range(16))
+    names = tuple(str(number) for number in range(16))
+    pictures = Pictures(names, np.arange(16), names, Slow(arrays, frozenset(slow), seconds))
+    return TrainingBatches(pictures, TrainingView((36, 36), 32), 2, seed=0)
+
+
+def readers() -> list[int]:
+    """The processes that read now, in the order of their first steps."""
+    return sorted(process.pid for process in multiprocessing.active_children())
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (
+            signal.SIGKILL,
+            r"ended with signal 9 \(Killed\), most often for want of memory: use fewer --workers, and",
+        ),
+        (signal.SIGQUIT, r"ended with signal 3 \(Quit\):"),
+    ],
+)
+def test_a_reader_that_is_killed_is_named(number, said):
+    slow = batches(slow=tuple(range(16)), seconds=0.05)
+    fed = feed(slow, 0, 40, num_workers=2)
+    assert next(fed).labels.tolist() == slow[0].labels.tolist()
+    _, second = readers()
+    os.kill(second, number)
+    begun = time.monotonic()
+    with pytest.raises(DataError) as caught:
+        list(fed)
+    assert re.fullmatch(
+        rf"process {second}, which reads the pictures of step \d*[13579], has {said} go on with --resume",
+        str(caught.value),
+    )
+    assert time.monotonic() - begun < 5
+    assert readers() == []
+
+
+def test_a_slow_reader_is_named_and_waited_for(monkeypatch):
+    monkeypatch.setattr(batches_room, "PATIENCE", 0.3)
+    whole = batches()
+    late = int(whole[3].labels[0])  # a picture of step 3, which the second of two processes reads
+    said: list[str] = []
+    fed = feed(batches(slow=(late,), seconds=1), 0, 8, num_workers=2, tell=said.append)
+    shown = [next(fed).labels.tolist()]
+    _, second = readers()
+    shown += [batch.labels.tolist() for batch in fed]
+    assert shown == [whole[step].labels.tolist() for step in range(8)]
+    assert said == [
+        f"waiting for the pictures of step 3: process {second}, which reads them, has taken 0.3 s and more; "
+        "is the disk slow, or a picture huge?"
+    ]
+
+
+def test_a_reader_that_is_stuck_does_not_hold_up_the_end():
+    whole = batches()
+    stuck = {int(label) for step in range(2, 8) for label in whole[step].labels} - set(whole[0].labels.tolist())
+    fed = feed(batches(slow=tuple(stuck), seconds=600), 0, 8, num_workers=2)
+    next(fed)
+    assert len(readers()) == 2
+    begun = time.monotonic()
+    fed.close()
+    assert readers() == []
+    assert time.monotonic() - begun < 2
+
+
+def test_a_fault_in_a_reader_tells_its_line():
+    fed = feed(batches(slow=(int(batches()[1].labels[0]),), seconds=-1), 0, 8, num_workers=2)
+    next(fed)
+    with pytest.raises(ZeroDivisionError, match="a fault of the program's own") as caught:
+        next(fed)
+    assert "test_readers.py" in caught.value.__notes__[0]
+
+
+def test_readers_leave_it_to_the_loop_when_to_end():
+    """SIGTERM goes to every process of a job; the loop then ends after its step, and needs its pictures."""
+    fed = feed(batches(slow=tuple(range(16)), seconds=0.02), 0, 8, num_workers=2)
+    shown = [next(fed).labels.tolist()]
+    for reader in readers():
+        os.kill(reader, signal.SIGTERM)
+        os.kill(reader, signal.SIGINT)
+    shown += [batch.labels.tolist() for batch in fed]
+    assert shown == [batches()[step].labels.tolist() for step in range(8)]
+
+
+# A run whose pictures are read from disk, by two processes
+
+TINY = [
+    *("--recipe", "photos", "--config", "A", "--width", "0.03", "--image-size", "32"),
+    *("--scale", "36", "--epochs", "2", "--batch-size", "4", "--workers", "2"),
+]
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(pictures_room, "KEEP_BYTES", 0)
+    return class_folders(tmp_path / "data", {"cat": 100, "dog": 100})
+
+
+def test_a_run_that_loses_a_reader_saves_and_goes_on_to_the_same_bits(data, tmp_path, monkeypatch, capfd):
+    main(["train", str(data), str(tmp_path / "unbroken"), *TINY])
+    run = tmp_path / "run"
+    step = Trainer._step
+
+    def kill_a_reader(self, batch, number, interrupted=False):
+        if number == 41:  # the second epoch's second: nothing else saves within an epoch
+            os.kill(readers()[0], signal.SIGKILL)
+        return step(self, batch, number, interrupted)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(Trainer, "_step", kill_a_reader)
+        capfd.readouterr()
+        main(["train", str(data), str(run), *TINY])
+    assert ended.value.code == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert re.match(
+        r"verydeep: process \d+, which reads the pictures of step [4-7]\d, has ended with signal 9", said
+    )
+    assert said.endswith("go on with --resume")
+    steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
+    assert 41 in steps
+    before = (run / JOURNAL).read_text().splitlines()
+    main(["train", str(data), str(run), *TINY, "--resume"])
+    after = (run / JOURNAL).read_text().splitlines()
+    assert after[: len(before)] == before  # not a step was done again
+    assert (run / LAST_WEIGHTS).read_bytes() == (tmp_path / "unbroken" / LAST_WEIGHTS).read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are listed by Linux's /proc")
+def test_readers_end_with_a_run_that_is_killed(data, tmp_path):
+    script = (
+        "from verydeep.images import pictures; pictures.KEEP_BYTES = 0\n"
+        "from verydeep.cli import main; import sys; main(sys.argv[1:])"
+    )
+    words = ["train", str(data), str(tmp_path / "run"), *TINY, "--epochs", "1000"]
+    run = subprocess.Popen([sys.executable, "-c", script, *words], stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(children_of(run.pid)) == 2)
+    children = children_of(run.pid)
+    run.kill()
+    run.wait()
+    wait_until(lambda: not any(parent(process) is not None for process in children), seconds=20)
+
+
+def children_of(process: int) -> list[int]:
+    everyone = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return [child for child in everyone if parent(child) == process]
+
+
+def parent(process: int) -> int | None:
+    """The process that started it, or None where it has ended."""
+    try:
+        state, parent = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state == "Z" else int(parent)
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,349 @@
+"""Names of published weights: which file each means, where its own library keeps it, and what is never fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from http_servers import FileServer, Hub, serving
+from torchvision.models import VGG11_Weights, VGG16_BN_Weights, VGG16_Weights
+from torchvision.models.vgg import VGG, make_layers
+
+from verydeep.cli import main
+from verydeep.commands.new import New
+from verydeep.errors import ModelError, UsageError, VerydeepError
+from verydeep.export.hub_folder import push
+from verydeep.model import load
+from verydeep.run_folder import read_model, write_model
+from verydeep.weights import by_name, download
+from verydeep.weights.by_name import as_repository, find
+from verydeep.weights.hub import Repository, from_hub
+from verydeep.weights.published import PUBLISHED
+from verydeep.weights.source import locate
+
+
+@pytest.fixture(autouse=True)
+def caches_of_their_own(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(download, "WAITS", ())
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "HF_HUB_OFFLINE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "small"
+    New("A", path, width=0.05, num_classes=3, image_size=32).run()
+    return path
+
+
+@pytest.fixture
+def hub(model, monkeypatch):
+    from huggingface_hub import constants
+
+    hub = Hub({"someone/small": {path.name: path.read_bytes() for path in model.iterdir()}})
+    with serving(hub):
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        yield hub
+
+
+def serve_torchvision(server: FileServer, weights, monkeypatch) -> str:
+    """Let torchvision's enumeration name a file of the server's; gives its name."""
+    name = f"vgg16-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(weights.value, "url", f"{server.url}/models/{name}")
+    return name
+
+
+def test_torchvision_finds_what_we_fetched_and_we_what_it_did(tmp_path, monkeypatch):
+    file = tmp_path / "weights.pth"
+    torch.save({"features.0.bias": torch.arange(3.0)}, file)
+    with serving(FileServer(file.read_bytes())) as server:
+        name = serve_torchvision(server, VGG16_Weights.IMAGENET1K_V1, monkeypatch)
+        source = find("torchvision:vgg16")
+    assert source.path == tmp_path / "torch" / "hub" / "checkpoints" / name
+    assert source.name == "torchvision:vgg16"
+    state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)  # the server is gone
+    assert state["features.0.bias"].tolist() == [0, 1, 2]
+    assert find("torchvision:vgg16-IMAGENET1K_V1").path == source.path
+
+
+def test_what_torchvision_knows_of_its_weights_comes_along(tmp_path, monkeypatch):
+    for weights, name in ((VGG16_BN_Weights.IMAGENET1K_V1, "vgg16_bn"), (VGG16_Weights.IMAGENET1K_V1, "vgg16")):
+        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        known = find(f"torchvision:{name}").known
+        view = weights.transforms()
+        assert known.preprocessing.mean == pytest.approx([255 * level for level in view.mean], abs=1e-6)
+        assert known.preprocessing.deviation == pytest.approx([255 * level for level in view.std], abs=1e-6)
+        assert known.class_names == tuple(weights.meta["categories"])
+        assert known.licence == "BSD-3-Clause"
+
+
+def test_features_alone_have_no_classes(monkeypatch):
+    weights = VGG16_Weights.IMAGENET1K_FEATURES
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    file.parent.mkdir(parents=True)
+    file.touch()
+    known = find("torchvision:vgg16-IMAGENET1K_FEATURES").known
+    assert known.class_names is None
+    assert known.preprocessing.deviation == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torchvision:vgg17", "torchvision has no VGG called 'vgg17'; it has vgg11, vgg11_bn,"),
+        ("torchvision:resnet50", "torchvision has no VGG called 'resnet50'"),
+        ("torchvision:vgg19-V9", "no weights of vgg19 called 'V9'; it has IMAGENET1K_V1"),
+        ("keras:vgg11", "Keras publishes no VGG called 'vgg11'; there are keras:VGG16, keras:VGG16-notop,"),
+    ],
+)
+def test_a_name_that_a_library_lacks(name, message):
+    with pytest.raises(UsageError, match=message):
+        find(name)
+
+
+def test_without_torchvision_it_says_what_to_install(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "torchvision" else found(name, *rest)
+    )
+    with pytest.raises(VerydeepError, match=r"needs torchvision, .* run: pip install 'verydeep\[torchvision\]'"):
+        find("torchvision:vgg16")
+
+
+def test_without_huggingface_hub(monkeypatch):
+    found = importlib.util.find_spec
+    without = lambda name, *rest: None if name == "huggingface_hub" else found(name, *rest)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    monkeypatch.setattr(by_name, "find_spec", without)
+    for name in ("hf:someone/small", "timm/vgg16.tv_in1k"):
+        with pytest.raises(VerydeepError, match=r"needs huggingface_hub, .* run: pip install 'verydeep\[hub\]'"):
+            find(name)
+    with pytest.raises(ModelError, match=r"^no/such does not exist; give a run folder"):
+        find("no/such")
+
+
+def test_keras_finds_what_we_fetched(tmp_path, monkeypatch):
+    with serving(FileServer(b"of Keras" * 1000)) as server:
+        published = next(one for one in PUBLISHED if one.name == "keras:VGG19-notop")
+        md5 = hashlib.md5(server.content).hexdigest()
+        monkeypatch.setattr(
+            by_name, "PUBLISHED", (replace(published, url=f"{server.url}/{published.file}", checksum=md5),)
+        )
+        source = find("keras:vgg19-notop")
+    assert source.path == tmp_path / "keras" / "models" / published.file
+    assert source.known == published.known
+
+    from keras.src.utils import file_utils
+
+    theirs = file_utils.get_file(
+        published.file, f"{server.url}/gone", cache_subdir="models", file_hash=md5, cache_dir=tmp_path / "keras"
+    )
+    assert Path(theirs) == source.path
+
+
+@pytest.mark.parametrize("network", ["vgg16", "vgg19"])
+def test_the_table_of_keras_is_what_keras_has(network):
+    source = Path(importlib.util.find_spec(f"keras.src.applications.{network}").origin).read_text()
+    ours = [one for one in PUBLISHED if one.name.startswith(f"keras:{network.upper()}")]
+    assert len(ours) == 2
+    joined = source.replace('"\n    "', "")
+    for one in ours:
+        assert f'"{one.url}"' in joined
+        assert f'file_hash="{one.checksum}"' in source
+
+
+def test_nothing_is_fetched_offline(monkeypatch, hub):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("torchvision:vgg16", "keras:VGG16", "hf:someone/small"):
+        with pytest.raises(VerydeepError, match="nothing is fetched offline"):
+            find(name)
+    assert hub.asked == []
+
+
+def test_a_path_always_means_the_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("timm/vgg16.tv_in1k", "torchvision:vgg16"):
+        Path(name).mkdir(parents=True)
+        assert locate(name).path == Path(name)
+
+
+def test_what_is_a_repository_and_what_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    for name in ("runs/photos", "plain", "a/b/c", "/a/b", "./a", "../a", "a/b.safetensors", "a/b.pth", "a/b@c"):
+        assert as_repository(name) is None, name
+        with pytest.raises(ModelError, match=f"^{name} does not exist"):
+            find(name)
+    assert as_repository("timm/vgg16.tv_in1k") == Repository("timm/vgg16.tv_in1k")
+    for scheme in ("hf:", "hf:/", "hf://"):
+        assert as_repository(f"{scheme}runs/photos") == Repository("runs/photos")
+        assert as_repository(f"{scheme}a/b@v1/deep/c.bin") == Repository("a/b", "v1", "deep/c.bin")
+
+
+def test_a_repository_comes_once(model, hub, tmp_path, capsys):
+    for _ in range(2):
+        source = locate("someone/small")
+        assert source.path.read_bytes() == (model / "model.safetensors").read_bytes()
+        assert (source.path.parent / "config.json").read_bytes() == (model / "config.json").read_bytes()
+    assert [asked for asked in hub.asked if asked.startswith("GET") and "/api/" not in asked] == [
+        "GET /someone/small/resolve/main/config.json",
+        f"GET /someone/small/resolve/{hub.commit}/model.safetensors",
+    ]
+    asking = [line for line in capsys.readouterr().err.splitlines() if line.startswith("asking")]
+    files = ("config.json", "model.safetensors")
+    assert asking == [f"asking the Hub for {name} of someone/small" for name in files]
+    before = len(hub.asked)
+    assert from_hub(Repository("someone/small"), offline=True) == source.path
+    assert len(hub.asked) == before
+
+
+def test_a_repository_of_older_weights_and_of_one_file(hub):
+    hub.repositories["someone/old"] = {"pytorch_model.bin": b"weights", "deep/other.h5": b"others"}
+    assert find("hf:someone/old").path.read_bytes() == b"weights"
+    assert find("hf:someone/old/deep/other.h5").path.read_bytes() == b"others"
+    with pytest.raises(VerydeepError, match=r"hf:someone/old/none.h5 has no none\.h5"):
+        find("hf:someone/old/none.h5")
+    hub.repositories["someone/empty"] = {"README.md": b""}
+    with pytest.raises(VerydeepError, match=r"has no model\.safetensors and no pytorch_model\.bin; name one"):
+        find("hf:someone/empty")
+
+
+def test_a_repository_that_is_not_there(hub):
+    with pytest.raises(VerydeepError, match="no/such is no path here, and the Hub has no such repository"):
+        find("no/such")
+
+
+def test_a_repository_whose_weights_were_changed_on_the_way(hub, tmp_path):
+    hub.changed = True
+    with pytest.raises(VerydeepError, match=r"model\.safetensors is not the file that was published: its sha256"):
+        find("hf:someone/small")
+    assert not list((tmp_path / "hub").rglob("model.safetensors"))
+    hub.changed = False
+    assert find("hf:someone/small").path.is_file()
+
+
+def test_a_repository_of_timms_is_a_model(model, hub, tmp_path, photographs):
+    config, tensors = read_model(model)
+    wide = replace(config, architecture=replace(config.architecture, image_size=224))
+    fc6 = np.random.default_rng(0).normal(0, 0.01, wide.architecture.tensors["fc6.weight"]).astype(np.float32)
+    write_model(tmp_path / "wide", wide, {**tensors, "fc6.weight": fc6})
+    main(["export", str(tmp_path / "wide"), str(tmp_path / "theirs"), "--to", "timm"])
+    hub.repositories["timm/vgg11.ours"] = {
+        path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()
+    }
+    found = load("timm/vgg11.ours")
+    assert found.class_names == config.class_names
+    np.testing.assert_allclose(
+        found.scorer.score_maps(photographs[0][None]),
+        load(tmp_path / "wide").scorer.score_maps(photographs[0][None]),
+        atol=1e-5,
+    )
+
+
+def test_torchvisions_weights_are_a_model(tmp_path, monkeypatch, photographs):
+    """A narrow network with random weights in the place of the published file, as torchvision saves it."""
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        theirs = VGG(torch.nn.Identity(), init_weights=False).eval()
+    theirs.features = make_layers([3, "M", 6, "M", 13, 13, "M", 26, 26, "M", 26, 26, "M"])
+    theirs.classifier = torch.nn.Sequential(
+        *(torch.nn.Linear(26 * 49, 205), torch.nn.ReLU(), torch.nn.Dropout()),
+        *(torch.nn.Linear(205, 205), torch.nn.ReLU(), torch.nn.Dropout()),
+        torch.nn.Linear(205, 1000),
+    ).eval()
+    file = tmp_path / "saved.pth"
+    torch.save(theirs.state_dict(), file)
+    weights = VGG11_Weights.IMAGENET1K_V1
+    with serving(FileServer(file.read_bytes(), breaks=[500_000])) as server:
+        monkeypatch.setattr(download, "WAITS", (0.01,))
+        serve_torchvision(server, weights, monkeypatch)
+        found = load("torchvision:vgg11")
+    picture = photographs[0][:256, :256]
+    with torch.inference_mode():
+        expected = theirs(weights.transforms()(torch.from_numpy(picture).permute(2, 0, 1))[None])
+    assert found.class_names == tuple(weights.meta["categories"])
+    ours = found.scorer.score_maps(np.ascontiguousarray(picture[None, 16:240, 16:240]))[..., 0, 0]
+    np.testing.assert_allclose(ours, expected.numpy(), atol=1e-5)
+
+
+def test_push_and_fetch(model, hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    main(["push", str(model), "someone/pushed", "--licence", "CC-BY-4.0"])
+    assert capsys.readouterr().out == f"{hub.url}/someone/pushed: verydeep predict hf:someone/pushed PICTURE\n"
+    assert sorted(hub.repositories["someone/pushed"]) == ["README.md", "config.json", "model.safetensors"]
+    assert 'license: "cc-by-4.0"' in hub.repositories["someone/pushed"]["README.md"].decode()
+    main(["export", "hf:someone/pushed", str(tmp_path / "again"), "--to", "hub", "--name", "someone/pushed"])
+    for name in ("README.md", "config.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == hub.repositories["someone/pushed"][name], name
+
+
+def test_a_folder_with_a_card_is_pushed_as_it_is(model, hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    folder = tmp_path / "folder"
+    main(["export", str(model), str(folder), "--to", "hub"])
+    (folder / "README.md").write_text("# my own words\n")
+    (folder / "state.pt").write_bytes(b"not for others")
+    main(["push", str(folder), "someone/own"])
+    assert hub.repositories["someone/own"]["README.md"] == b"# my own words\n"
+    assert sorted(hub.repositories["someone/own"]) == ["README.md", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("token", ["hf_wrong", ""])
+def test_who_may_not_write_is_told(model, hub, token, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(VerydeepError, match=r"run `hf auth login`, or set HF_TOKEN"):
+        push(model, "someone/else")
+    with pytest.raises(UsageError, match="is no name of a repository"):
+        push(model, "nothing")
+
+
+def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
+    """As a command meets it: HF_ENDPOINT, HF_HOME, --offline."""
+    hub = Hub({"someone/small": {path.name: path.read_bytes() for path in model.iterdir()}})
+    command = [sys.executable, "-m", "verydeep", "export", "hf:someone/small", "--to", "hub"]
+    with serving(hub):
+        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+        results = [
+            subprocess.run([*command, str(tmp_path / name), *more], capture_output=True, text=True, env=env)
+            for name, more, env in (
+                ("early", ["--offline"], _with(environment)),
+                ("one", [], _with(environment)),
+                ("two", ["--offline"], _with(environment, HF_ENDPOINT="http://127.0.0.1:9")),
+            )
+        ]
+    assert [result.returncode for result in results] == [1, 0, 0], results
+    assert results[0].stderr == (
+        "verydeep: hf:someone/small is not in the cache, and nothing is fetched offline; leave --offline and "
+        "HF_HUB_OFFLINE out\n"
+    )
+    assert (tmp_path / "two" / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
+
+
+def _with(environment, **more):
+    return {**os.environ, **environment, **more}

@@ -1,0 +1,188 @@
+"""What the engines are given to do: a model, and pictures cut to the sizes that are asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from verydeep.configurations import Architecture, FullyConnected, Pooling, multiply_adds
+from verydeep.errors import PictureError
+from verydeep.images.color import Preprocessing
+from verydeep.images.geometry import random_offset
+from verydeep.images.sources import unlabelled
+from verydeep.images.views import Pixels, rescale
+from verydeep.run_folder import ModelConfig, TrainedOn, provenance
+
+SEED = 0
+IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Calls that are timed together.
+
+    Attributes:
+        name: as it is shown: `batch 16`.
+        batches: shape of the pixels of each call, (batch, height, width, 3).
+        num_pictures: that are answered by all the calls together; a mirror image is none of its own.
+        multiply_adds: of direct convolution and the FC layers, of all the calls together.
+
+    """
+
+    name: str
+    batches: tuple[tuple[int, int, int, int], ...]
+    num_pictures: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a process with an engine has to know.
+
+    Attributes:
+        folder: where the pixels are, `<case>-<call>.npy`, and the exported network.
+        run: folder of the model.
+        threads: that an engine may use.
+        dynamic: whether pictures come in shapes that are not known beforehand.
+        cases: what is timed.
+
+    """
+
+    folder: Path
+    run: Path
+    threads: int
+    dynamic: bool
+    cases: tuple[Case, ...]
+
+    def write(self) -> Path:
+        """Write it into its folder, for the processes."""
+        path = self.folder / "task.json"
+        fields = {**asdict(self), "folder": str(self.folder), "run": str(self.run.resolve())}
+        path.write_text(json.dumps(fields), encoding="utf-8")
+        return path
+
+    @staticmethod
+    def read(path: Path) -> Task:
+        """Read it back."""
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        cases = tuple(
+            Case(**{**case, "batches": tuple(tuple(shape) for shape in case["batches"])})
+            for case in fields.pop("cases")
+        )
+        folder, run = Path(fields.pop("folder")), Path(fields.pop("run"))
+        return Task(folder, run, cases=cases, **fields)
+
+    def pixels(self, case: int) -> list[NDArray[np.uint8]]:
+        """The pixels of each call of a case."""
+        return [np.load(self.folder / f"{case}-{call}.npy") for call in range(len(self.cases[case].batches))]
+
+
+def random_model(architecture: Architecture) -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
+    """Draw a network's weights as He et al. do, with variance 2 / fan-in, so that its layers keep their scale."""
+    random = np.random.default_rng(SEED)
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, shape in architecture.tensors.items():
+        if name.endswith("num_batches_tracked"):
+            tensors[name] = np.array(0)
+        elif name.startswith("bn"):
+            tensors[name] = np.full(shape, name.endswith(("weight", "running_var")), np.float32)
+        else:
+            tensors[name] = np.zeros(shape, np.float32)
+    for layer in architecture.layers:
+        if isinstance(layer, Pooling):
+            continue
+        weight = random.standard_normal(architecture.tensors[f"{layer.name}.weight"], np.float32)
+        last = isinstance(layer, FullyConnected) and layer.last
+        weight *= sqrt((1 if last else 2) / (layer.in_channels * layer.kernel**2))
+        tensors[f"{layer.name}.weight"] = weight
+    names = tuple(map(str, range(architecture.num_classes)))
+    side = round(architecture.image_size * 256 / 224)
+    facts = provenance(start="he", seed=SEED)
+    preprocessing = Preprocessing(deviation=IMAGENET_DEVIATION)
+    return ModelConfig(architecture, preprocessing, names, TrainedOn((side, side)), facts), tensors
+
+
+def find_pictures(folder: Path | None, count: int) -> tuple[list[Image.Image], str]:
+    """Photographs of a folder, of scikit-learn, or else noise; and a word of where they come from.
+
+    Raises:
+        PictureError: the folder has no pictures, or one cannot be read.
+
+    """
+    if folder is not None:
+        if not folder.is_dir():
+            raise PictureError(f"--pictures {folder} is not a folder; give one with photographs")
+        found = unlabelled([folder])
+        # Spread over the folder, which may be sorted by class.
+        numbers = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int).tolist()
+        pictures = [_image(found.source.read(number)) for number in numbers]
+        return pictures, f"{len(pictures)} pictures of {folder}"
+    try:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from sklearn.datasets import load_sample_images
+
+            arrays = load_sample_images().images
+    except ModuleNotFoundError:
+        noise = np.random.default_rng(SEED).integers(0, 256, (count, 48, 64, 3), np.uint8)
+        pictures = [Image.fromarray(array).resize((640, 480), Image.Resampling.BICUBIC) for array in noise]
+        return pictures, "seeded noise, as neither --pictures is given nor scikit-learn installed"
+    return [Image.fromarray(array) for array in arrays], "two photographs that come with scikit-learn"
+
+
+def _image(picture: Image.Image | Pixels) -> Image.Image:
+    return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+
+
+def cut(pictures: list[Image.Image], count: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Cut pieces of one size, at random places, each from a picture rescaled so that the piece fits closely.
+
+    Returns:
+        Of shape (count, height, width, 3).
+
+    """
+    random = np.random.default_rng(SEED)
+    pieces = []
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        factor = max(width / picture.width, height / picture.height) * (1 + random.random() / 4)
+        across, down = (round(side / factor) for side in (width, height))  # of the piece, in the picture
+        left = random_offset(picture.width, across, random.random())
+        top = random_offset(picture.height, down, random.random())
+        box = (left, top, left + across, top + down)
+        pieces.append(np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box)))
+    return np.stack(pieces)
+
+
+def batch_cases(
+    architecture: Architecture, pictures: list[Image.Image], sizes: tuple[int, ...], height: int, width: int
+) -> tuple[tuple[Case, ...], list[list[NDArray[np.uint8]]]]:
+    """One call for each batch size; the larger batches hold the smaller ones' pictures."""
+    each = multiply_adds(architecture, height, width)
+    pixels = cut(pictures, max(sizes), height, width)
+    cases = tuple(Case(f"batch {size}", ((size, height, width, 3),), size, size * each) for size in sorted(sizes))
+    return cases, [[pixels[:size]] for size in sorted(sizes)]
+
+
+def dense_cases(
+    architecture: Architecture, pictures: list[Image.Image], scales: tuple[int, ...]
+) -> tuple[tuple[Case, ...], list[list[NDArray[np.uint8]]]]:
+    """Section 3.2's test: each picture whole at scale Q with its mirror image, a call a picture."""
+    cases, pixels = [], []
+    for scale in scales:
+        shown = [np.asarray(rescale(picture, scale)) for picture in pictures]
+        batches = [np.stack([picture, picture[:, ::-1]]) for picture in shown]
+        total = sum(2 * multiply_adds(architecture, *batch.shape[1:3]) for batch in batches)
+        shapes = tuple((2, *batch.shape[1:3], 3) for batch in batches)
+        cases.append(Case(f"dense, Q = {scale}", shapes, len(batches), total))
+        pixels.append(batches)
+    return tuple(cases), pixels

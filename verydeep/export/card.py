@@ -1,0 +1,235 @@
+"""A model, its results and its journal -> the page that stands beside its weights: a model card, in Markdown.
+
+Nothing is invented: what nobody has told is named as unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verydeep.configurations import configuration, num_parameters
+from verydeep.errors import UsageError
+from verydeep.evaluation.results import Result
+from verydeep.run_folder import ModelConfig
+
+KNOWN_LICENCES = {
+    "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0",
+    "cc0-1.0", "gpl-3.0", "mit",
+}  # fmt: skip
+MOST_CLASSES = 20  # that the card names one by one
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a card tells beside the model's own facts.
+
+    Attributes:
+        name: of the model, as its reader knows it: `owner/name`, or its folder.
+        results: its tests.
+        epochs: the journal's records of epochs; empty where there is no journal.
+        licence: of the weights; None where nobody has told it.
+
+    """
+
+    name: str
+    results: Sequence[Result] = ()
+    epochs: Sequence[dict[str, Any]] = ()
+    licence: str | None = None
+
+
+def check_results(config: ModelConfig, results: Sequence[Result]) -> None:
+    """Make sure that results are of this model.
+
+    Raises:
+        UsageError: one is of another network, of several, or of other classes.
+
+    """
+    architecture = config.architecture
+    for result in results:
+        seen = {(one.configuration, one.width, one.batch_norm) for one in result.facts.networks}
+        wanted = (architecture.configuration, architecture.width, architecture.batch_norm)
+        if len(result.facts.networks) != 1 or seen != {wanted} or result.facts.class_names != config.class_names:
+            names = ", ".join(f"{one.model} ({one.configuration})" for one in result.facts.networks)
+            raise UsageError(
+                f"a result is of {names} with {len(result.facts.class_names)} classes, the model is a network "
+                f"{architecture.configuration} with {architecture.num_classes}; name results of this model"
+            )
+
+
+def card(config: ModelConfig, story: Story) -> str:
+    """Write the card: a head for the Hub's index, and a page for people."""
+    parts = [
+        _head(config, story),
+        f"# {story.name}",
+        _what(config),
+        "## Figures",
+        _figures(story),
+        "## How to use",
+        _use(story),
+        "## What it takes",
+        _preprocessing(config),
+        "## Training",
+        _training(config),
+        "## Limits",
+        _limits(config),
+        "## Licence",
+        _licence(story),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(config: ModelConfig, story: Story) -> str:
+    """The head in YAML, of which JSON is a part."""
+    architecture = config.architecture
+    head: dict[str, Any] = {
+        "library_name": "verydeep",
+        "pipeline_tag": "image-classification",
+        "tags": ["vgg", "image-classification", f"vgg-{architecture.configuration.lower()}", "arxiv:1409.1556"],
+    }
+    if story.licence:
+        known = story.licence.lower() in KNOWN_LICENCES
+        head |= {"license": story.licence.lower() if known else "other"}
+        head |= {} if known else {"license_name": story.licence}
+    if story.results:
+        head["model-index"] = [{"name": story.name, "results": [_indexed(result) for result in story.results]}]
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _indexed(result: Result) -> dict[str, Any]:
+    rates, data = result.error_rates, last_part(result.facts.data)
+    return {
+        "task": {"type": "image-classification"},
+        "dataset": {"name": data, "type": data, "split": result.facts.part},
+        "metrics": [
+            {
+                "type": "accuracy",
+                "name": f"top-1 accuracy in %, {_views(result)}",
+                "value": round(100 - rates.top1_error, 4),
+            }
+        ],
+    }
+
+
+def _what(config: ModelConfig) -> str:
+    architecture = config.architecture
+    layers = configuration(architecture.configuration).weight_layers
+    shape = [f"{layers} weight layers", f"{num_parameters(architecture):,} parameters"]
+    if architecture.width != 1:
+        shape.append(f"{architecture.width:g} times the paper's channels")
+    if architecture.batch_norm:
+        shape.append("batch normalisation, which the paper does not have")
+    return (
+        f"Network {architecture.configuration} of *Very Deep Convolutional Networks for Large-Scale Image "
+        "Recognition* (Simonyan and Zisserman, [arXiv 1409.1556](https://arxiv.org/abs/1409.1556)): "
+        f"{', '.join(shape)}. It is fully convolutional: it gives class scores for every window of "
+        f"{architecture.image_size}x{architecture.image_size} pixels, whose mean is its answer for a picture.\n\n"
+        f"It tells {_classes(config.class_names)}."
+    )
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    if not names:
+        return "no classes: it has no FC layers, and gives features"
+    if len(names) <= MOST_CLASSES:
+        return f"{len(names)} classes: {', '.join(names)}"
+    return f"{len(names)} classes, from *{names[0]}* to *{names[-1]}*; `config.json` has them all"
+
+
+def _figures(story: Story) -> str:
+    parts = []
+    if story.results:
+        rows = ["| data | pictures | views | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
+        for result in story.results:
+            rates, facts = result.error_rates, result.facts
+            data = f"{last_part(facts.data)}, {facts.part}"
+            top5 = f"{rates.top5_error:.2f} %" if rates.top_k == 5 else ""
+            rows.append(
+                f"| {data} | {rates.num_images:,} | {_views(result)} | {rates.top1_error:.2f} % | {top5} |"
+            )
+        parts.append("\n".join(rows))
+    if story.epochs:
+        best = min(story.epochs, key=lambda record: float(record["validation_error"]))
+        parts.append(
+            f"While it was trained, its least top-1 error on the pictures that were held out was "
+            f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(story.epochs)}), and the "
+            "weights are of that epoch: chosen by these pictures, the figure is a little too good."
+        )
+    return "\n\n".join(parts) or "No test of these weights is known."
+
+
+def _views(result: Result) -> str:
+    first = result.facts.first
+    tests = [member for member in result.facts.members if member.model == first.model]
+    views = " and ".join(dict.fromkeys(member.views for member in tests))
+    scales = ", ".join(map(str, first.scales))
+    return f"{views}, Q = {scales}" + ", mirror images" * first.mirror
+
+
+def _use(story: Story) -> str:
+    word = f"hf:{story.name}" if "/" in story.name else story.name
+    return (
+        f"```bash\npip install 'verydeep[hub]'\nverydeep predict {word} picture.jpg\n```\n\n"
+        f'```python\nimport verydeep\n\nmodel = verydeep.load("{word}")\n'
+        'print(model.predict("picture.jpg"))\nmodel.score_map("picture.jpg").draw().save("where.png")\n```'
+    )
+
+
+def _preprocessing(config: ModelConfig) -> str:
+    preprocessing, trained = config.preprocessing, config.trained_on
+    scale = " to ".join(map(str, dict.fromkeys(trained.scale)))
+    return (
+        f"Pixels of 0 to 255, channels in the order {preprocessing.channels}; of R, G and B the mean "
+        f"{preprocessing.mean} is subtracted, and the rest divided by {preprocessing.deviation}. Loaded by "
+        "verydeep it takes any picture, and does this itself.\n\n"
+        f"Any size of at least {config.architecture.image_size} pixels on both sides. It was trained at S = "
+        f"{scale}, {'with' if trained.mirror else 'without'} mirror images, and by default is tested at Q = "
+        f"{trained.test_scale}."
+    )
+
+
+def _training(config: ModelConfig) -> str:
+    facts = config.provenance
+    data, recipe = facts.get("data"), facts.get("recipe")
+    lines = []
+    if isinstance(data, dict):
+        count = data.get("num_images")
+        lines.append(f"Data: {data.get('name')}" + (f", {count:,} pictures" if isinstance(count, int) else ""))
+        lines[-1] += f"; {data['split']}" if data.get("split") else ""
+    if facts.get("origin"):
+        lines.append(f"From: {facts['origin']}")
+    if facts.get("grown_from"):
+        lines.append(f"Grown from: {facts['grown_from']}")
+    if isinstance(recipe, dict):
+        values = ", ".join(f"{name} {value}" for name, value in recipe.items())
+        lines.append(f"Recipe {facts.get('recipe_name', '')}: {values}".replace(" :", ":"))
+    versions = facts.get("versions")
+    if isinstance(versions, dict):
+        lines.append("Made by: " + ", ".join(f"{name} {value}" for name, value in versions.items() if value))
+    return "\n".join(f"- {line}" for line in lines) or "How it was trained is not known."
+
+
+def _limits(config: ModelConfig) -> str:
+    count = config.architecture.num_classes
+    if not count:
+        return "- Its features are those that its data taught it: of what that shows too seldom they tell little."
+    return (
+        f"- It always names one of its {count} classes, whatever a picture shows; a probability is a share among "
+        "these, and was not calibrated on pictures of other kinds.\n"
+        "- Figures hold for pictures like those of the data above, under the views that are named.\n"
+        "- What its data shows too seldom, or shows one-sidedly, it has learnt so."
+    )
+
+
+def _licence(story: Story) -> str:
+    if story.licence:
+        return f"The weights: {story.licence}."
+    return "The licence of these weights has not been stated; ask whoever gave them before passing them on."
+
+
+def last_part(place: str) -> str:
+    """The last part of a path or URL: a name of data that tells nothing of the machine it lay on."""
+    return place.partition("?")[0].rstrip("/\\").replace("\\", "/").rpartition("/")[2] or place

@@ -1,0 +1,195 @@
+"""Table 1's layers and their weights -> an ONNX graph with the literature's names, for pictures of any size.
+
+The graph is written layer by layer from `Architecture.layers`, not traced: so it needs no torch, and batch, height
+and width are free.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep import __version__
+from verydeep.configurations import (
+    BATCH_NORM_EPSILON,
+    LRN_ALPHA,
+    LRN_BETA,
+    LRN_K,
+    LRN_SIZE,
+    Convolution,
+    Pooling,
+    num_parameters,
+)
+from verydeep.errors import UsageError
+from verydeep.run_folder import ModelConfig
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR_VERSION = 17, 8  # what readers of the last years understand; nothing here needs more
+LARGEST = 2_000_000_000  # bytes of weights; a protocol buffer ends at 2 GiB
+
+
+def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: bool = False) -> onnx.ModelProto:
+    """Write a network as an ONNX model.
+
+    Its outputs are `score_map`, the class scores before the soft-max, of shape (batch, classes, rows, columns),
+    and `posterior`, the soft-max of the map's mean over space, of shape (batch, classes).
+
+    Args:
+        config: of the model; its preprocessing and class names are kept as metadata.
+        tensors: its weights.
+        pixels: whether preprocessing is part of the graph. If so its input is `pixels`, of shape (batch, height,
+            width, 3) and type uint8, R, G and B; otherwise `pictures`, preprocessed, of shape (batch, 3, height,
+            width) and type float32.
+
+    Raises:
+        UsageError: the weights are too large for one file.
+
+    """
+    from onnx import TensorProto, helper
+
+    if 4 * num_parameters(config.architecture) > LARGEST:
+        raise UsageError("an ONNX file holds at most 2 GB, and these weights are more; use a smaller --width")
+    draft = _Draft(tensors)
+    if pixels:
+        shape: list[Any] = ["batch", "height", "width", 3]
+        entry = helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)
+        draft.preprocess("pixels", "pictures", config)
+    else:
+        shape = ["batch", 3, "height", "width"]
+        entry = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, shape)
+    draft.network("pictures", "score_map", config)
+    draft.add("GlobalAveragePool", ["score_map"], "scores_over_space")
+    draft.add("Flatten", ["scores_over_space"], "scores", axis=1)
+    draft.add("Softmax", ["scores"], "posterior", axis=1)
+    classes = config.architecture.num_classes
+    made = helper.make_graph(
+        draft.nodes,
+        f"VGG {config.architecture.configuration}",
+        [entry],
+        [
+            helper.make_tensor_value_info("score_map", TensorProto.FLOAT, ["batch", classes, "rows", "columns"]),
+            helper.make_tensor_value_info("posterior", TensorProto.FLOAT, ["batch", classes]),
+        ],
+        draft.weights,
+    )
+    model: onnx.ModelProto = helper.make_model(
+        made,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="verydeep",
+        producer_version=__version__,
+        doc_string=describe(config, pixels=pixels),
+    )
+    helper.set_model_props(model, metadata(config, pixels=pixels))
+    return model
+
+
+def describe(config: ModelConfig, *, pixels: bool = False) -> str:
+    """What goes in and what comes out, in words."""
+    side, preprocessing = config.architecture.image_size, config.preprocessing
+    formula = (
+        f"(pixel - mean) / deviation, mean {preprocessing.mean}, deviation {preprocessing.deviation} of R, G, B"
+    )
+    if pixels:
+        entry = f"pixels: uint8, (batch, height, width, 3), R, G, B of 0 to 255; inside, {formula}"
+    else:
+        entry = f"pictures: float32, (batch, 3, height, width), {preprocessing.channels}, of 0 to 255: {formula}"
+    return (
+        f"VGG network {config.architecture.configuration}. In: {entry}; both sides at least {side}. Out: "
+        "score_map, class scores before the soft-max, one every 32 pixels; posterior, the soft-max of its mean."
+    )
+
+
+def metadata(config: ModelConfig, *, pixels: bool = False) -> dict[str, str]:
+    """What belongs to the model beside its weights, as ONNX's metadata takes it: texts, of which many are JSON."""
+    architecture, preprocessing = config.architecture, config.preprocessing
+    return {
+        "verydeep": __version__,
+        "opset": str(OPSET),
+        "configuration": architecture.configuration,
+        "width": f"{architecture.width:g}",
+        "image_size": str(architecture.image_size),
+        "batch_norm": json.dumps(architecture.batch_norm),
+        "preprocessing_in_graph": json.dumps(pixels),
+        "mean": json.dumps(preprocessing.mean),
+        "deviation": json.dumps(preprocessing.deviation),
+        "channels": "RGB" if pixels else preprocessing.channels,
+        "test_scale": str(config.trained_on.test_scale),
+        "class_names": json.dumps(config.class_names, ensure_ascii=False),
+        "licence": str(config.provenance.get("licence") or ""),
+    }
+
+
+class _Draft:
+    """Nodes and weights of a graph that is being written; each node bears the name of what it gives."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self._tensors = tensors
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, values: Any, kind: type[np.generic] = np.float32) -> str:
+        from onnx import numpy_helper
+
+        array = np.ascontiguousarray(values, dtype=kind)
+        if array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("<"))
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def weight(self, name: str) -> str:
+        return self.constant(name, self._tensors[name])
+
+    def preprocess(self, entry: str, output: str, config: ModelConfig) -> None:
+        """`(pixel - mean) / deviation`, the network's order of channels, and channels first."""
+        from onnx import TensorProto
+
+        preprocessing = config.preprocessing
+        levels = self.add("Cast", [entry], "levels", to=TensorProto.FLOAT)
+        centred = self.add("Sub", [levels, self.constant("mean", preprocessing.mean)], "centred")
+        x = self.add("Div", [centred, self.constant("deviation", preprocessing.deviation)], "normalised")
+        if preprocessing.channels == "BGR":
+            x = self.add("Gather", [x, self.constant("order", [2, 1, 0], np.int64)], "turned", axis=3)
+        self.add("Transpose", [x], output, perm=[0, 3, 1, 2])
+
+    def network(self, entry: str, output: str, config: ModelConfig) -> None:
+        """All layers, fully convolutional (Section 3.2)."""
+        x = entry
+        for layer in config.architecture.layers:
+            if isinstance(layer, Pooling):
+                x = self.add("MaxPool", [x], layer.name, kernel_shape=[2, 2], strides=[2, 2])
+            elif isinstance(layer, Convolution):
+                x = self._convolution(x, layer)
+            else:
+                inputs = [x, self.weight(f"{layer.name}.weight"), self.weight(f"{layer.name}.bias")]
+                kernel = [layer.kernel, layer.kernel]
+                x = self.add("Conv", inputs, output if layer.last else layer.name, kernel_shape=kernel)
+                if not layer.last:
+                    x = self.add("Relu", [x], layer.name.replace("fc", "relu"))
+
+    def _convolution(self, x: str, layer: Convolution) -> str:
+        inputs = [x, self.weight(f"{layer.name}.weight"), self.weight(f"{layer.name}.bias")]
+        kernel, padding = [layer.kernel, layer.kernel], [layer.kernel // 2] * 4
+        x = self.add("Conv", inputs, layer.name, kernel_shape=kernel, pads=padding)
+        if layer.batch_norm:
+            norm = f"bn{layer.place}"
+            parts = [self.weight(f"{norm}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
+            x = self.add("BatchNormalization", [x, *parts], norm, epsilon=BATCH_NORM_EPSILON)
+        x = self.add("Relu", [x], f"relu{layer.place}")
+        if layer.local_response_norm:
+            # ONNX divides the sum by its size, AlexNet's formula does not.
+            factors = {"alpha": LRN_ALPHA * LRN_SIZE, "beta": LRN_BETA, "bias": LRN_K}
+            x = self.add("LRN", [x], f"norm{layer.place}", size=LRN_SIZE, **factors)
+        return x

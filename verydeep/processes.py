@@ -1,0 +1,190 @@
+"""Processes of this machine that share a piece of work: started here, heard through pipes, without torch.
+
+The process that starts them is the first of their world, and works too.
+
+    verydeep evaluate MODEL DATA --processes 4
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from verydeep.distributed import World
+from verydeep.errors import UsageError, VerydeepError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Starter(World):
+    """The first process's world.
+
+    Attributes:
+        pipes: from each of the others, by rank from 1 on.
+        others: those processes.
+        values: what the others have given so far, by rank.
+
+    """
+
+    pipes: dict[int, Connection] = field(default_factory=dict)
+    others: dict[int, SpawnProcess] = field(default_factory=dict)
+    values: dict[int, Any] = field(default_factory=dict)
+
+    def counting(self, advance: Callable[[int], None]) -> Callable[[int], None]:
+        """Count what the others have finished too, as far as is known; whoever is lost is noticed then."""
+
+        def advance_all(count: int) -> None:
+            advance(count)
+            self._hear(advance, timeout=0)
+
+        return advance_all
+
+    def num_counted(self, count: int) -> int:
+        """All of them."""
+        return count
+
+    def gather(self, value: Item, advance: Callable[[int], None] = lambda count: None) -> list[Item]:
+        """Every process's value, by rank.
+
+        Raises:
+            VerydeepError: another process is lost, or could not do its work; the latter is its own error.
+
+        """
+        while len(self.values) < self.size - 1:
+            self._hear(advance, timeout=None)
+        return [value, *(self.values[rank] for rank in range(1, self.size))]
+
+    def _hear(self, advance: Callable[[int], None], timeout: float | None) -> None:
+        waiting = {pipe: rank for rank, pipe in self.pipes.items() if rank not in self.values}
+        for pipe in wait(list(waiting), timeout):
+            rank = waiting[pipe]  # type: ignore[index]
+            try:
+                kind, content = self.pipes[rank].recv()
+            except (EOFError, ConnectionError):
+                raise VerydeepError(self._lost(rank)) from None
+            if kind == "error":
+                raise content
+            if kind == "count":
+                advance(content)
+            else:
+                self.values[rank] = content
+
+    def _lost(self, rank: int) -> str:
+        self.others[rank].join()
+        code = self.others[rank].exitcode or 0
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return (
+            f"process {rank + 1} of {self.size} {how} before its share was done (too little memory?); "
+            "try fewer processes"
+        )
+
+
+@dataclass(frozen=True)
+class Started(World):
+    """The world of a process that another has started.
+
+    Attributes:
+        pipe: to the first.
+
+    """
+
+    pipe: Connection | None = None
+
+    def counting(self, advance: Callable[[int], None]) -> Callable[[int], None]:
+        """Let the first process count."""
+        return lambda count: self._tell("count", count)
+
+    def gather(self, value: Item, advance: Callable[[int], None] = lambda count: None) -> list[Item]:
+        """Give the value to the first process."""
+        self._tell("value", value)
+        return []
+
+    def _tell(self, kind: str, content: object) -> None:
+        assert self.pipe
+        self.pipe.send((kind, content))
+
+
+@contextmanager
+def start_processes(count: int, work: Callable[[World], object]) -> Iterator[World]:
+    """Start all processes but the first, which is this one; none is left when the context ends.
+
+    Each has its part of the processors, unless VERYDEEP_THREADS, or for torch OMP_NUM_THREADS, says how many.
+
+    Args:
+        count: of processes, this one among them.
+        work: what the others do with their world; it has to be importable.
+
+    Raises:
+        UsageError: there is no such number, or torchrun has started several processes already.
+
+    """
+    import multiprocessing
+
+    if count < 1:
+        raise UsageError(f"--processes is {count}; it has to be at least 1")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("torchrun has started several processes already; leave --processes out")
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[int, Connection] = {}
+    others: dict[int, SpawnProcess] = {}
+    with _threads_each(count):
+        try:
+            for rank in range(1, count):
+                pipes[rank], theirs = context.Pipe(duplex=False)
+                others[rank] = context.Process(target=_work, args=(work, rank, count, theirs), daemon=True)
+                with _ctrl_c_held():
+                    others[rank].start()
+                theirs.close()  # so that the pipe ends with the process
+            yield Starter(0, count, count, pipes=pipes, others=others)
+        finally:
+            for process in others.values():
+                process.kill()
+                process.join()
+
+
+def _work(work: Callable[[World], object], rank: int, size: int, pipe: Connection) -> None:
+    os.environ["RANK"] = str(rank)  # so that the first alone speaks
+    try:
+        try:
+            work(Started(rank, size, size, pipe=pipe))
+        except VerydeepError as error:
+            pipe.send(("error", error))
+        except (MemoryError, OSError) as error:
+            pipe.send(("error", VerydeepError(str(error) or "there is not enough memory")))
+    except BrokenPipeError:
+        pass  # the first is gone, and nobody waits for this
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Keep Ctrl-C for later, and from what is started meanwhile for ever: the first process ends the others."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _threads_each(count: int) -> Iterator[None]:
+    """Tell the engines, as torchrun would: ours by the number of processes, torch by its threads."""
+    from verydeep.engines.processor import num_threads
+
+    told = {"OMP_NUM_THREADS": str(max(1, num_threads() // count)), "LOCAL_WORLD_SIZE": str(count)}
+    told = {name: value for name, value in told.items() if name not in os.environ}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            os.environ.pop(name, None)

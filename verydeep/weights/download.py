@@ -1,0 +1,227 @@
+"""A published file on the network -> the same file on disk, whole and checked, or a sentence that says why not.
+
+What has arrived is kept beside it as `NAME.part`, and the next attempt goes on from there. Proxies are those of
+HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from verydeep.errors import VerydeepError
+from verydeep.weights.published import checksum
+
+Watch = Callable[[int, int | None], object]
+"""Is told the bytes that are there, and how many there will be where the server says it."""
+
+BLOCK = 1 << 20
+TIMEOUT = 30.0  # seconds without a single byte
+WAITS = (0.5, 2.0, 8.0)  # seconds before another attempt, where the last brought less than a block
+COMPLETE = http.client.REQUESTED_RANGE_NOT_SATISFIABLE  # there is nothing after the bytes that we have
+MAY_PASS = {408, 425, 429, 500, 502, 503, 504}  # answers of a server that has the file, but not now
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What the digest of a file begins with.
+
+    Attributes:
+        algorithm: `sha256` or `md5`.
+        prefix: hexadecimal digits, as many as were published.
+
+    """
+
+    algorithm: str
+    prefix: str
+
+    def of(self, path: Path) -> str:
+        """The digest of a file."""
+        return checksum(path, self.algorithm)
+
+    def fits(self, path: Path) -> bool:
+        """Whether the file is the one that it is the checksum of."""
+        return self.of(path).startswith(self.prefix)
+
+
+class _BrokenError(Exception):
+    """The transfer ended before the file did; another attempt may get further."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server that sends us elsewhere, but never from https to a connection that anybody can change."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        schemes = (urlsplit(req.full_url).scheme, urlsplit(newurl).scheme)
+        if schemes not in {("http", "http"), ("http", "https"), ("https", "https")}:
+            raise VerydeepError(f"{req.full_url} sends us to {newurl}, which is not as safe; nothing was fetched")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def fetch(url: str, path: Path, expected: Checksum, watch: Watch | None = None) -> Path:
+    """Make sure that a published file is on this machine; it is fetched where it is not.
+
+    Of processes that want the same file one fetches it, and the others wait.
+
+    Args:
+        url: where it was published.
+        path: where it is to appear.
+        expected: checksum of the published file.
+        watch: is told how far the transfer has come.
+
+    Returns:
+        `path`.
+
+    Raises:
+        VerydeepError: the server cannot be reached or has no such file, the transfer broke off, or what came is
+            not the published file.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.part")
+    while not path.is_file():
+        with aside.open("ab") as part:
+            _lock(part)
+            if not _is_at(part, aside):
+                continue  # another process fetched it, or gave up, while this one waited
+            try:
+                _fetch_into(part, aside, url, expected, watch or (lambda present, total: None))
+                os.fsync(part.fileno())
+                aside.replace(path)
+            finally:
+                if _size(part) == 0 and _is_at(part, aside):
+                    aside.unlink()
+    return path
+
+
+def _fetch_into(part: IO[bytes], aside: Path, url: str, expected: Checksum, watch: Watch) -> None:
+    """Go on until the file is complete. If what arrived in several transfers does not fit, begin again once."""
+    began_anew = False
+    while True:
+        in_one = _size(part) == 0
+        in_one &= _transfer_all(part, aside, url, expected, watch) == 1
+        if expected.fits(aside):
+            return
+        digest = expected.of(aside)
+        part.truncate(0)
+        if in_one or began_anew:
+            raise VerydeepError(
+                f"{url} gave another file than the published one: its {expected.algorithm} is {digest}, which "
+                f"does not begin with {expected.prefix}; it was deleted; a proxy or a mirror may have changed it"
+            )
+        began_anew = True
+
+
+def _transfer_all(part: IO[bytes], aside: Path, url: str, expected: Checksum, watch: Watch) -> int:
+    """Transfer until the server says that this is all; gives the number of transfers."""
+    waits, count = iter(WAITS), 0
+    while True:
+        before = _size(part)
+        count += 1
+        try:
+            _transfer(part, url, watch)
+            return count
+        except _BrokenError as error:
+            if _size(part) >= before + BLOCK:
+                waits = iter(WAITS)
+            wait = next(waits, None)
+            if wait is None:
+                if _size(part) and expected.fits(aside):  # all is there; the server lied about the length
+                    return count
+                raise VerydeepError(_gave_up(url, _size(part), str(error))) from None
+            time.sleep(wait)
+
+
+def _transfer(part: IO[bytes], url: str, watch: Watch) -> None:
+    """Append what is missing, as far as it comes.
+
+    Raises:
+        _BrokenError: it ended before the file did.
+        VerydeepError: the server does not have the file, or does not give it.
+
+    """
+    present = _size(part)
+    response = _ask(url, present)
+    if response is None:
+        return
+    with response:
+        if response.status != http.client.PARTIAL_CONTENT:  # it gives the whole file
+            part.truncate(0)
+            present = 0
+        elif not str(response.headers.get("Content-Range")).startswith(f"bytes {present}-"):
+            part.truncate(0)
+            raise _BrokenError("the server gave another part of the file than was asked for")
+        length = str(response.headers.get("Content-Length"))
+        total = present + int(length) if length.isdecimal() else None
+        watch(present, total)
+        while block := _read(response):
+            part.write(block)
+            present += len(block)
+            watch(present, total)
+        part.flush()
+        if total is not None and present < total:
+            raise _BrokenError("the connection was closed")
+
+
+def _ask(url: str, present: int) -> Any:
+    """Ask for a file from byte `present` on; None if there is nothing after it."""
+    request = urllib.request.Request(url, headers={"User-Agent": "verydeep"})
+    if present:
+        request.add_header("Range", f"bytes={present}-")
+    try:
+        return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if present and error.code == COMPLETE:
+            return None
+        reason = f"the server says {error.code} {error.reason}"
+        if error.code in MAY_PASS:
+            raise _BrokenError(reason) from None
+        raise VerydeepError(f"{url} cannot be fetched: {reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenError(_reason(error)) from None
+
+
+def _read(response: Any) -> bytes:
+    try:
+        block: bytes = response.read1(BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenError(_reason(error)) from None
+    return block
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error or type(error).__name__)
+
+
+def _gave_up(url: str, present: int, reason: str) -> str:
+    if not present:
+        return f"{url} cannot be fetched: {reason}; see to the network, or to the proxy in HTTPS_PROXY"
+    return f"{url} broke off at {present / 1e6:.1f} MB: {reason}; another attempt goes on from there"
+
+
+def _size(part: IO[bytes]) -> int:
+    part.flush()
+    return os.fstat(part.fileno()).st_size
+
+
+def _is_at(part: IO[bytes], path: Path) -> bool:
+    """Whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(part.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _lock(part: IO[bytes]) -> None:
+    """Wait until no other process writes to the file; it is unlocked when it is closed."""
+    fcntl.flock(part, fcntl.LOCK_EX)

@@ -1,0 +1,156 @@
+"""A repository of the Hub -> its model on this machine, through huggingface_hub and in its cache.
+
+HF_HOME and HF_HUB_CACHE say where the cache is, HF_ENDPOINT names a mirror, HF_TOKEN opens what is private.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from verydeep.errors import VerydeepError, require
+from verydeep.weights.published import checksum
+
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What of the Hub is wanted.
+
+    Attributes:
+        name: `owner/name`.
+        revision: a branch, a tag or a commit; None for the newest.
+        file: a file in it; None for its model.
+
+    """
+
+    name: str
+    revision: str | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"hf:{self.name}{revision}" + (f"/{self.file}" if self.file else "")
+
+
+def from_hub(repository: Repository, *, offline: bool = False) -> Path:
+    """Find a repository's model in the cache, and fetch what is not there.
+
+    Args:
+        repository: what is wanted.
+        offline: fetch nothing.
+
+    Returns:
+        The file that was asked for, or the model's weights, with its config.json beside them if it has one.
+
+    Raises:
+        VerydeepError: huggingface_hub is not installed, the Hub has no such model, it cannot be reached, or what
+            came is not what was published.
+
+    """
+    require("huggingface_hub", "hub", str(repository))
+    if repository.file:
+        return _wanted(repository, repository.revision, (repository.file,), offline)
+    config = _file(repository, repository.revision, CONFIG, offline)
+    # The commit that the configuration is of, so that the weights are of the same.
+    revision = config.parent.name if config else repository.revision
+    return _wanted(repository, revision, WEIGHTS, offline)
+
+
+def _wanted(repository: Repository, revision: str | None, names: tuple[str, ...], offline: bool) -> Path:
+    for name in names:
+        if path := _file(repository, revision, name, offline):
+            return path
+    if offline:
+        raise VerydeepError(
+            f"{repository} is not in the cache, and nothing is fetched offline; leave --offline and "
+            "HF_HUB_OFFLINE out"
+        )
+    raise VerydeepError(f"{repository} has no {' and no '.join(names)}; name one of its files: hf:OWNER/NAME/FILE")
+
+
+def _file(repository: Repository, revision: str | None, name: str, offline: bool) -> Path | None:
+    """Find one file, or None if the repository has none of this name."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    known = try_to_load_from_cache(repository.name, name, revision=revision)
+    if offline:
+        return Path(known) if isinstance(known, str) else None
+    if known is None:
+        print(f"asking the Hub for {name} of {repository.name}", file=sys.stderr, flush=True)
+    try:
+        with _quiet():
+            path = Path(hf_hub_download(repository.name, name, revision=revision, library_name="verydeep"))
+    except LocalEntryNotFoundError as error:
+        raise VerydeepError(
+            f"{repository} is no path here, is not in the cache, and the Hub cannot be reached: {_reason(error)}"
+        ) from None
+    except EntryNotFoundError:
+        return None
+    except GatedRepoError:
+        raise VerydeepError(
+            f"{repository} asks its users to accept its terms first; do so on its page, then set HF_TOKEN"
+        ) from None
+    except RepositoryNotFoundError:
+        raise VerydeepError(
+            f"{repository} is no path here, and the Hub has no such repository, or not for you; "
+            "for a private one set HF_TOKEN"
+        ) from None
+    except RevisionNotFoundError:
+        raise VerydeepError(f"{repository.name} has no revision {repository.revision!r} on the Hub") from None
+    except Exception as error:  # of huggingface_hub, or of the library it speaks to the network by
+        raise VerydeepError(
+            f"{repository}: {name} cannot be fetched: {_reason(error)}; another attempt may go on from there"
+        ) from None
+    if not isinstance(known, str):
+        _verify(path, repository)
+    return path
+
+
+def _verify(path: Path, repository: Repository) -> None:
+    """Compare a large file with the SHA-256 that the Hub tells, which the cache names it by."""
+    blob = path.resolve()
+    if not re.fullmatch("[0-9a-f]{64}", blob.name):
+        return
+    digest = checksum(blob)
+    if digest != blob.name:
+        path.unlink()
+        blob.unlink(missing_ok=True)
+        raise VerydeepError(
+            f"{repository}: {path.name} is not the file that was published: its sha256 begins with {digest[:8]}, "
+            f"not with {blob.name[:8]}; it was deleted; a proxy or a mirror may have changed it"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep huggingface_hub's log to itself: what went wrong in the end is told in one sentence."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an error began with."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
