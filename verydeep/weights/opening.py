@@ -28,7 +28,7 @@ from verydeep.run_folder import (
     all_finite,
     read_model,
 )
-from verydeep.weights.files import KINDS, kind_of, read
+from verydeep.weights.files import read
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts import LAYOUTS, recognize
 from verydeep.weights.published import (
@@ -57,7 +57,7 @@ class Found:
     Attributes:
         source: where they come from.
         path: the file that was read.
-        kind: of the file, a key of `KINDS`.
+        kind: of the file, a key of `verydeep.weights.files.KINDS`.
         layout: whose names and axes they had, a key of `LAYOUTS`.
         architecture: that they are of.
         tensors: with our names, in float32.
@@ -319,8 +319,3 @@ def _card(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return card if isinstance(card, dict) else None
-
-
-def describe_kind(path: Path) -> str:
-    """What people call a file's kind."""
-    return KINDS[kind_of(path)]

@@ -11,7 +11,6 @@ The messages and numbers of caffe.proto that weights need:
 
 from __future__ import annotations
 
-import mmap
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -35,9 +34,8 @@ def read_caffe(path: Path) -> Raw:
     """
     raw = Raw("caffe", {}, {}, {"types": {}})
     try:
-        with path.open("rb") as file:
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        network = Message(content)
+        # Not mapped into memory: a file that somebody cuts meanwhile would end this process.
+        network = Message(memoryview(path.read_bytes()))
         raw.facts["name"] = network.text(1)
         old, new = network.contents(2), network.contents(100)
         raw.facts["form"] = "V1LayerParameter" if old else "LayerParameter"

@@ -12,7 +12,6 @@ The messages and numbers of onnx.proto that this takes:
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,8 +57,7 @@ def read_graph(path: Path) -> Graph:
 
     """
     try:
-        with path.open("rb") as file:
-            model = Message(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+        model = Message(memoryview(path.read_bytes()))
         graphs = list(model.messages(7))
         if not graphs:
             raise WireError("it has no graph")
