@@ -100,21 +100,26 @@ template <class Numbers>
 using Block = void (*)(const typename Numbers::Number*, long, int, const typename Numbers::Number*, long, float*,
                        const long*, bool);
 
+// Numbers of rows that a block may have.
+template <int... R>
+struct Counts {};
+#if defined(__AVX512F__)
+using RowCounts = Counts<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>;
+#elif defined(__aarch64__)
+using RowCounts = Counts<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>;
+#else
+using RowCounts = Counts<1, 2, 3, 4, 5, 6>;
+#endif
+
 template <class Numbers, int N, int... R>
-VERYDEEP_INLINE Block<Numbers> block_among(int rows) {
+VERYDEEP_INLINE Block<Numbers> block_among(int rows, Counts<R...>) {
     static constexpr Block<Numbers> table[] = {multiply_block<Numbers, R, N>...};
     return table[rows - 1];
 }
 
 template <class Numbers, int N>
 VERYDEEP_INLINE Block<Numbers> block_of(int rows) {
-#if defined(__AVX512F__)
-    return block_among<Numbers, N, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>(rows);
-#elif defined(__aarch64__)
-    return block_among<Numbers, N, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(rows);
-#else
-    return block_among<Numbers, N, 1, 2, 3, 4, 5, 6>(rows);
-#endif
+    return block_among<Numbers, N>(rows, RowCounts{});
 }
 
 // Rows are split evenly, so that there is never a lone remainder.
@@ -431,6 +436,15 @@ void first_pixels(const float* picture, long row, const float* weights, long wei
             store(results + columns[n] + r * CHANNELS, relu ? rectified(sum[r][n]) : sum[r][n]);
 }
 
+using FirstPixels = void (*)(const float*, long, const float*, long, const float*, bool, float*, const long*);
+
+template <int N, int... R>
+VERYDEEP_INLINE FirstPixels first_pixels_among(int pixels, Counts<R...>) {
+    static constexpr FirstPixels table[] = {first_pixels<R, N>...};
+    return table[pixels - 1];
+}
+
+// Pixels of a row are split evenly, as the rows of a product are: strips are seldom a multiple of a block wide.
 void first_row(const float* picture, long row, const float* weights, const float* bias, int width, bool relu,
                float* results, long plane, int num_blocks) {
     const int vectors = num_blocks * PARTS;
@@ -440,12 +454,13 @@ void first_row(const float* picture, long row, const float* weights, const float
         for (int n = 0; n < 1 + two; ++n) columns[n] = (vector + n) / PARTS * plane + (vector + n) % PARTS * LANES;
         const float* w = weights + vector * LANES;
         const float* b = bias + vector * LANES;
-        const auto pixels = width < MOST_ROWS ? (two ? first_pixels<1, 2> : first_pixels<1, 1>)
-                                              : (two ? first_pixels<MOST_ROWS, 2> : first_pixels<MOST_ROWS, 1>);
-        const int step = width < MOST_ROWS ? 1 : MOST_ROWS;
-        for (int x = 0; x < width; x += step) {
-            x = least(x, width - step);  // the last ones overlap the ones before
+        const int pieces = (width + MOST_ROWS - 1) / MOST_ROWS;
+        for (int piece = 0, x = 0; piece < pieces; ++piece) {
+            const int count = (width - x) / (pieces - piece);
+            const FirstPixels pixels =
+                two ? first_pixels_among<2>(count, RowCounts{}) : first_pixels_among<1>(count, RowCounts{});
             pixels(picture + 3 * x, row, w, num_blocks * CHANNELS, b, relu, results + x * CHANNELS, columns);
+            x += count;
         }
     }
 }

@@ -19,6 +19,8 @@ constexpr long MOST_PLACES = 256;                             // of the score ma
 constexpr std::size_t CACHED_MAPS = std::size_t{12} << 20;    // of the pictures that go through a stage together
 constexpr std::size_t OWN_INPUT = std::size_t{600} << 10;     // transformed input that stays in a core's cache
 constexpr std::size_t OWN_WEIGHTS = std::size_t{3} << 20;     // transformed weights that each thread reads for itself
+constexpr std::size_t OWN_STRIP = std::size_t{600} << 10;     // the same with the strip of the map that it is made of
+constexpr int FEWEST_STRIP_TILES = 28;                        // that a picture has where the map goes by strips
 constexpr int SHARED_TILES = 56;                              // in a block that all threads share
 constexpr int DEPTH_AT_ONCE = 32;                             // blocks of a row in a product with many rows
 
@@ -179,6 +181,10 @@ struct Network::Operation {
     // Winograd:
     bool shared = false;  // all threads work on one block of tiles, or each on its own
     int block_tiles = 0;
+    // conv1_1 and conv1_2 strip by strip:
+    bool into_strips = false;   // conv1_1: its map is never there as a whole
+    int down = 0, across = 0;   // conv1_2: strips of a picture
+    int strip_down = 0, strip_across = 0;  // tiles of the largest
 };
 
 // A part of the operations, done for some pictures at once, so that their maps stay in the cache.
@@ -194,7 +200,7 @@ struct Network::Plan {
     std::vector<Segment> segments;
     long pictures;  // that go through the whole network at once
     long places;    // of the score map that are multiplied at once
-    std::size_t shared_input, own, own_step, products, rows, sums[2], bytes;
+    std::size_t shared_input, own, own_step, products, strip, rows, sums[2], bytes;
 };
 
 Network::Plan Network::plan(long batch, int height, int width, const std::vector<Output>& outputs) const {
@@ -245,8 +251,9 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                 const int less = convolution ? 0 : is.kernel - 1;
                 const Shape sums{is.out_channels, shape.height - less, shape.width - less};
                 std::vector<int> bare = asked(number, Stage::sums), positive = asked(number, Stage::relu);
-                // Pooling is a part of Winograd's last step alone.
-                const bool pool_apart = is.pool && (!bare.empty() || !positive.empty() || !step->winograd());
+                // 1x1 convolutions alone have no pooling of their own.
+                const bool pool_apart = is.pool && (!bare.empty() || !positive.empty() ||
+                                                    !(step->winograd() || step->direct()));
                 const bool relu_apart = is.relu && !bare.empty();
                 then(what, is.relu && !relu_apart, is.pool && !pool_apart, is.pool && !pool_apart ? halved(sums) : sums,
                      relu_apart || !is.relu ? bare : is.pool && !pool_apart ? std::vector<int>{} : positive);
@@ -274,6 +281,28 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
     ends.push_back(plan.connected);
 
     const int bytes = kernels_.number_bytes;
+    if (ends[0] > 1 && operations[0].step->direct() && !operations[0].pool && operations[0].outputs.empty() &&
+        operations[1].what == Operation::What::convolve && operations[1].step->winograd() &&
+        operations[1].step->weights.bytes() <= OWN_WEIGHTS) {
+        Operation& operation = operations[1];
+        const Tiles tiles = tiles_of(height, width);
+        const long in_numbers = blocks_of(operation.in.channels) * CHANNELS;
+        const long tile_bytes = in_numbers * (POINTS * bytes + 20L * sizeof(float));  // of 16 and the border's share
+        const long most = std::clamp<long>(OWN_STRIP / tile_bytes, 14, 112);
+        operations[0].into_strips = tiles.each() >= FEWEST_STRIP_TILES;
+        // As few pixels of conv1_1 as can be: strips overlap by two.
+        long fewest = 0;
+        for (int down = 1; down <= tiles.down; ++down) {
+            const long across = divided(static_cast<long>(tiles.across), std::max(1L, most / divided(tiles.down, down)));
+            const long pixels = (4L * tiles.down + 2 * down) * (4L * tiles.across + 2 * across);
+            if (divided(tiles.down, down) > most || (fewest && pixels >= fewest)) continue;
+            fewest = pixels;
+            operation.down = down;
+            operation.across = static_cast<int>(across);
+        }
+        operation.strip_down = divided(tiles.down, operation.down);
+        operation.strip_across = divided(tiles.across, operation.across);
+    }
     for (plan.pictures = std::min(batch, MOST_PICTURES);; plan.pictures = divided(plan.pictures, 2L)) {
         std::size_t end = 0;
         const auto take = [&](std::size_t size) {
@@ -288,7 +317,9 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
         for (const std::size_t last : ends) {
             long most = 0;
             for (std::size_t i = first; i < last; ++i)
-                most = std::max({most, floats_of(operations[i].out), floats_of(operations[i].in)});
+                if (!operations[i].into_strips)
+                    most = std::max({most, floats_of(operations[i].out),
+                                     i == 1 && operations[0].into_strips ? 0 : floats_of(operations[i].in)});
             Segment segment{first, last, plan.pictures, 0, {0, 0}};
             if (last != ends.back())
                 segment.pictures =
@@ -296,20 +327,32 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
             fewer = segment.pictures;
             const bool direct = first == 0 && !operations.empty() && operations[0].step->direct();
             const Shape in = operations[first].in;
-            const std::size_t input = direct ? (in.height + 2L) * (in.width + 2L) * 3 : floats_of(in);
+            const std::size_t input = !direct                      ? floats_of(in)
+                                      : operations[0].into_strips ? 0
+                                                                  : (in.height + 2L) * (in.width + 2L) * 3;
             segment.input = take((segment.pictures * input + 64) * sizeof(float));
             for (std::size_t& map : segment.maps)
                 map = first == last ? 0 : take(segment.pictures * most * sizeof(float));
             plan.segments.push_back(segment);
             first = last;
         }
-        std::size_t shared = 0, own = 0, products = 0;
+        std::size_t shared = 0, own = 0, products = 0, strip = 0;
         for (const Segment& segment : plan.segments)
             for (std::size_t i = segment.first; i < segment.last; ++i) {
                 Operation& operation = operations[i];
                 if (operation.what != Operation::What::convolve) continue;
                 const long in_numbers = blocks_of(operation.in.channels) * CHANNELS;
-                if (operation.step->winograd()) {
+                if (operation.into_strips) continue;
+                if (i == 1 && operations[0].into_strips) {
+                    const long tiles = static_cast<long>(operation.strip_down) * operation.strip_across;
+                    const Shape map{operation.in.channels, TILE * operation.strip_down, TILE * operation.strip_across};
+                    own = std::max<std::size_t>(own, POINTS * skewed(in_numbers * tiles, bytes) * bytes);
+                    products = std::max<std::size_t>(products, POINTS * skewed(PANEL * tiles, sizeof(float)) * sizeof(float));
+                    strip = (floats_of(map) + (map.height + 4L) * (map.width + 4L) * 3) * sizeof(float);
+                } else if (operation.step->direct()) {
+                    if (operation.pool)  // two rows of the map
+                        strip = 2 * blocks_of(operation.out.channels) * CHANNELS * operation.in.width * sizeof(float);
+                } else if (operation.step->winograd()) {
                     const long tiles = segment.pictures * tiles_of(operation.in.height, operation.in.width).each();
                     const std::size_t tile_bytes = POINTS * in_numbers * bytes;
                     const long fitting = std::clamp<long>(OWN_INPUT / tile_bytes, 14, 112);
@@ -323,13 +366,14 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                     (operation.shared ? shared : own) = std::max(operation.shared ? shared : own, input);
                     products = std::max<std::size_t>(
                         products, POINTS * skewed(PANEL * operation.block_tiles, sizeof(float)) * sizeof(float));
-                } else if (!operation.step->direct() && bytes == 2) {  // a row of a 1x1 convolution in bfloat16
+                } else if (bytes == 2) {  // a row of a 1x1 convolution in bfloat16
                     own = std::max<std::size_t>(own, in_numbers * operation.in.width * bytes);
                 }
             }
         plan.shared_input = take(shared);
-        plan.own_step = rounded(own, std::size_t{4096}) + rounded(products, std::size_t{4096}) + 192;
         plan.products = rounded(own, std::size_t{4096}) + 64;
+        plan.strip = plan.products + rounded(products, std::size_t{4096}) + 64;
+        plan.own_step = plan.strip + rounded(strip, std::size_t{4096}) + 64;
         plan.own = take(plan.own_step * threads_);
         plan.rows = plan.sums[0] = plan.sums[1] = 0;
         plan.places = 0;
@@ -413,6 +457,7 @@ struct Network::Call {
         int side = 0;
         for (std::size_t i = segment.first; i < segment.last; ++i) {
             const Operation& operation = plan.operations[i];
+            if (operation.into_strips) continue;
             const bool last = i + 1 == segment.last;
             const auto begin = std::chrono::steady_clock::now();
             Map out = in;
@@ -423,7 +468,10 @@ struct Network::Call {
                 out.data = last && into ? into + offset * out.picture : floats(segment.maps[side]);
                 side = 1 - side;
                 clear_border(out, count);
-                perform(operation, segment, in, out, count);
+                if (i == 1 && plan.operations[0].into_strips)
+                    convolve_strips(plan.operations[0], operation, out, first, count);
+                else
+                    perform(operation, segment, in, out, count);
             }
             hand_out(operation, out, first, count);
             if (network.measure)
@@ -466,6 +514,7 @@ struct Network::Call {
     void load(const Segment& segment, long first, long count) {
         const Operation& head = plan.operations[segment.first];
         const long channels = network.in_channels_;
+        if (head.into_strips) return;
         if (head.step->direct()) {
             const long row = (width + 2L) * 3, picture = (height + 2L) * row;
             float* const to = floats(segment.input);
@@ -476,11 +525,7 @@ struct Network::Call {
                 for (int y = 0; y < height; ++y) {
                     float* const line = bordered + (y + 1) * row;
                     for (int i = 0; i < 3; ++i) line[i] = line[row - 3 + i] = 0;
-                    const long from = ((first + number) * height + y) * width * 3;
-                    if (input.pixels)
-                        kernels.preprocess_row(input.pixels + from, network.levels_.data(), network.flip_, width, line + 3);
-                    else
-                        std::memcpy(line + 3, input.numbers + from, width * 3 * sizeof(float));
+                    read_row(first + number, y, 0, width, line + 3);
                 }
             });
             return;
@@ -508,6 +553,15 @@ struct Network::Call {
         });
     }
 
+    // Three channels of columns [begin, end) of a picture's row.
+    void read_row(long number, int y, int begin, int end, float* to) const {
+        const long from = ((number * height + y) * width + begin) * 3;
+        if (input.pixels)
+            kernels.preprocess_row(input.pixels + from, network.levels_.data(), network.flip_, end - begin, to);
+        else
+            std::memcpy(to, input.numbers + from, (end - begin) * 3 * sizeof(float));
+    }
+
     void clear_border(const Map& map, long count) {
         in_parallel(threads, count * map.blocks, [&](long task, int) {
             float* const corner = map.data + task / map.blocks * map.picture + task % map.blocks * map.plane;
@@ -528,44 +582,117 @@ struct Network::Call {
         const Step& step = *operation.step;
         const long row = (width + 2L) * 3, picture = (height + 2L) * row;
         const float* const from = floats(segment.input);
-        in_parallel(threads, count * height, [&](long task, int) {
-            const long number = task / height;
-            const int y = static_cast<int>(task % height);
+        const auto convolve_row = [&](long number, int y, float* to, long plane) {
             kernels.first_row(from + number * picture + y * row, row, step.weights.floats(), step.bias.floats(), width,
-                              operation.relu, out.at(number, 0, y, 0), out.plane, out.blocks);
+                              operation.relu, to, plane, out.blocks);
+        };
+        in_parallel(threads, count * out.height, [&](long task, int thread) {
+            const long number = task / out.height;
+            const int y = static_cast<int>(task % out.height);
+            if (!operation.pool) {
+                convolve_row(number, y, out.at(number, 0, y, 0), out.plane);
+                return;
+            }
+            float* const upper = reinterpret_cast<float*>(own(thread) + plan.strip);
+            float* const lower = upper + static_cast<long>(width) * CHANNELS;
+            const long plane = 2L * width * CHANNELS;
+            convolve_row(number, 2 * y, upper, plane);
+            convolve_row(number, 2 * y + 1, lower, plane);
+            for (int block = 0; block < out.blocks; ++block)
+                kernels.max_pool_row(upper + block * plane, lower + block * plane, out.width, out.at(number, block, y, 0));
         });
     }
 
-    void convolve(const Operation& operation, const Map& in, const Map& out, long count) {
+    // conv1_1 and conv1_2: a strip of conv1_1's map is made, and used up, within one core's cache. The map is as large
+    // as sixteen times the picture; strips share their edges, which are computed twice.
+    void convolve_strips(const Operation& direct, const Operation& operation, const Map& out, long first, long count) {
+        const Tiles tiles = tiles_of(height, width);
+        const long strips = static_cast<long>(operation.down) * operation.across;
+        in_parallel(threads, count * strips, [&](long task, int thread) {
+            const long number = task / strips;
+            const int down = static_cast<int>(task % strips) / operation.across;
+            const int across = static_cast<int>(task % strips) % operation.across;
+            const auto start = [](int all, int part, int parts) { return static_cast<int>(static_cast<long>(all) * part / parts); };
+            const int first_down = start(tiles.down, down, operation.down);
+            const int first_across = start(tiles.across, across, operation.across);
+            const Tiles here{start(tiles.down, down + 1, operation.down) - first_down,
+                             start(tiles.across, across + 1, operation.across) - first_across};
+            const int top = TILE * first_down, left = TILE * first_across;
+            float* const strip = reinterpret_cast<float*>(own(thread) + plan.strip);
+            const Map in = layout(direct.out.channels, TILE * here.down, TILE * here.across, strip);
+            fill_strip(direct, first + number, top, left, in, strip + in.picture);
+            // The rest of the output, as seen from the strip's corner.
+            const int side = operation.pool ? TILE / 2 : TILE;
+            Map rest = out;
+            rest.data += number * out.picture + side * first_down * out.row + side * first_across * CHANNELS;
+            rest.height -= side * first_down;
+            rest.width -= side * first_across;
+            convolve_block(operation, in, here, 0, here.each(), rest, thread);
+        });
+    }
+
+    // Computes conv1_1 from one row above and one column left of a place on, as much as the strip with its border holds;
+    // zeros where there is no picture.
+    void fill_strip(const Operation& direct, long number, int top, int left, const Map& strip, float* pixels) {
+        const Step& step = *direct.step;
+        const int rows = strip.height + 2, columns = strip.width + 2;
+        const long row = (columns + 2L) * 3;
+        const auto within = [&](int x) { return std::clamp(x, 0, width); };
+        const int begin = within(left - 2), end = within(left + columns);
+        std::memset(pixels, 0, (rows + 2) * row * sizeof(float));
+        for (int y = std::max(0, top - 2); y < std::min(height, top + rows); ++y)
+            read_row(number, y, begin, end, pixels + (y - top + 2) * row + (begin - left + 2) * 3L);
+        const int from = within(left - 1) - (left - 1), to = within(left - 1 + columns) - (left - 1);
+        for (int y = 0; y < rows; ++y) {
+            const bool outside = top - 1 + y < 0 || top - 1 + y >= height;
+            const int zeros_from = outside ? columns : from, zeros_to = outside ? columns : to;
+            for (int block = 0; block < strip.blocks; ++block) {
+                float* const line = strip.at(0, block, y - 1, -1);
+                std::memset(line, 0, zeros_from * CHANNELS * sizeof(float));
+                std::memset(line + zeros_to * CHANNELS, 0, (columns - zeros_to) * CHANNELS * sizeof(float));
+            }
+            if (!outside)
+                kernels.first_row(pixels + y * row + from * 3L, row, step.weights.floats(), step.bias.floats(), to - from,
+                                  direct.relu, strip.at(0, 0, y - 1, from - 1), strip.plane, strip.blocks);
+        }
+    }
+
+    long matrix_of(const Map& in, int tiles) const {
+        return skewed(static_cast<long>(in.blocks) * CHANNELS * tiles, kernels.number_bytes);
+    }
+
+    // A panel of outputs of some tiles, whose inputs are transformed.
+    void finish_panel(const Operation& operation, int panel, const void* transformed, const Map& in, Tiles tiles, long first,
+                      int here, const Map& out, int thread) {
         const Step& step = *operation.step;
+        const int panel_blocks = step.panel_blocks(panel);
+        float* const products = reinterpret_cast<float*>(own(thread) + plan.products);
+        const long matrix = skewed(PANEL * here, sizeof(float)), products_step = here * CHANNELS;
+        kernels.multiply_points(transformed, matrix_of(in, here), products_step, here, in.blocks,
+                                step.panel(panel, kernels.number_bytes), panel_blocks, products, matrix, products_step);
+        kernels.transform_output(products, matrix, products_step, out, tiles, first, here, 2 * panel, panel_blocks,
+                                 step.bias.floats() + panel * PANEL, operation.relu, operation.pool);
+    }
+
+    // Some tiles from their inputs to their outputs, in one thread.
+    void convolve_block(const Operation& operation, const Map& in, Tiles tiles, long first, int here, const Map& out,
+                        int thread) {
+        char* const transformed = own(thread);
+        for (int channels = 0; channels < in.blocks; ++channels)
+            kernels.transform_input(in, tiles, first, here, channels, transformed, matrix_of(in, here), here * CHANNELS);
+        for (int panel = 0; panel < panels_of(operation.out.channels); ++panel)
+            finish_panel(operation, panel, transformed, in, tiles, first, here, out, thread);
+    }
+
+    void convolve(const Operation& operation, const Map& in, const Map& out, long count) {
         const Tiles tiles = tiles_of(in.height, in.width);
         const long all = count * tiles.each();
         const long blocks = divided(all, static_cast<long>(operation.block_tiles));
-        const int panels = static_cast<int>(panels_of(step.is.out_channels));
         const auto first_of = [&](long block) { return all * block / blocks; };
-        const auto finish_panel = [&](int panel, const void* transformed, long matrix, long in_step, long first, int here,
-                                      float* products) {
-            const int panel_blocks = step.panel_blocks(panel);
-            const long products_matrix = skewed(PANEL * here, sizeof(float)), products_step = here * CHANNELS;
-            kernels.multiply_points(transformed, matrix, in_step, here, in.blocks,
-                                    step.panel(panel, kernels.number_bytes), panel_blocks, products, products_matrix,
-                                    products_step);
-            kernels.transform_output(products, products_matrix, products_step, out, tiles, first, here, 2 * panel,
-                                     panel_blocks, step.bias.floats() + panel * PANEL, operation.relu, operation.pool);
-        };
-        const auto matrix_of = [&](int here) {
-            return skewed(static_cast<long>(in.blocks) * CHANNELS * here, kernels.number_bytes);
-        };
         if (!operation.shared) {
             in_parallel(threads, blocks, [&](long block, int thread) {
                 const long first = first_of(block);
-                const int here = static_cast<int>(first_of(block + 1) - first);
-                char* const transformed = own(thread);
-                float* const products = reinterpret_cast<float*>(transformed + plan.products);
-                for (int channels = 0; channels < in.blocks; ++channels)
-                    kernels.transform_input(in, tiles, first, here, channels, transformed, matrix_of(here), here * CHANNELS);
-                for (int panel = 0; panel < panels; ++panel)
-                    finish_panel(panel, transformed, matrix_of(here), here * CHANNELS, first, here, products);
+                convolve_block(operation, in, tiles, first, static_cast<int>(first_of(block + 1) - first), out, thread);
             });
             return;
         }
@@ -574,12 +701,11 @@ struct Network::Call {
             const long first = first_of(block);
             const int here = static_cast<int>(first_of(block + 1) - first);
             in_parallel(threads, in.blocks, [&](long channels, int) {
-                kernels.transform_input(in, tiles, first, here, static_cast<int>(channels), transformed, matrix_of(here),
-                                        here * CHANNELS);
+                kernels.transform_input(in, tiles, first, here, static_cast<int>(channels), transformed,
+                                        matrix_of(in, here), here * CHANNELS);
             });
-            in_parallel(threads, panels, [&](long panel, int thread) {
-                finish_panel(static_cast<int>(panel), transformed, matrix_of(here), here * CHANNELS, first, here,
-                             reinterpret_cast<float*>(own(thread) + plan.products));
+            in_parallel(threads, panels_of(operation.out.channels), [&](long panel, int thread) {
+                finish_panel(operation, static_cast<int>(panel), transformed, in, tiles, first, here, out, thread);
             });
         }
     }

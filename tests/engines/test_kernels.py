@@ -97,6 +97,69 @@ def test_the_first_convolution_of_three_channels(
 
 
 @pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@settings(max_examples=30)
+@given(
+    st.integers(1, 80), st.integers(1, 70), st.integers(1, 150), st.integers(1, 150), st.integers(1, 3),
+    st.booleans(), st.booleans(), seeds, st.integers(1, 3),
+)  # fmt: skip
+def test_two_convolutions_by_strips_are_those_by_maps(
+    instructions, bfloat16, first_channels, channels, height, width, batch, relu, pool, seed, threads
+):
+    """Where the first one's map is asked for it is there as a whole; else only strips are. Bits are the same."""
+    pool = pool and height > 1 and width > 1
+    generator = np.random.default_rng(seed)
+    first, first_bias = normal(generator, first_channels, 3, 3, 3), normal(generator, first_channels)
+    second, second_bias = normal(generator, channels, first_channels, 3, 3), normal(generator, channels)
+    pixels = generator.integers(0, 256, (batch, height, width, 3), np.uint8)
+    levels = np.ascontiguousarray(normal(generator, 3, 256))
+    levels[0, 17] = np.nan  # a NaN, too, spreads over the edges of strips
+    steps = [
+        _native.Step.convolution(first, first_bias, relu=relu),
+        _native.Step.convolution(second, second_bias, relu=relu, pool=pool),
+    ]
+    network = _native.Network(
+        steps,
+        in_channels=3,
+        levels=levels,
+        flip=True,
+        instructions=instructions,
+        bfloat16=bfloat16,
+        threads=threads,
+    )
+    output = (1, "pool" if pool else "relu" if relu else "sums")
+    by_strips = network.run_pixels(pixels, [output])[0]
+    _, by_maps = network.run_pixels(pixels, [(0, "sums"), output])
+    assert np.array_equal(by_strips, by_maps, equal_nan=True)
+    numbers = np.stack([levels[2 - channel][pixels[..., 2 - channel]] for channel in range(3)], axis=3)
+    numbers = np.nan_to_num(np.stack([levels[channel][pixels[..., channel]] for channel in (2, 1, 0)], axis=3))
+    wanted = exactly(numbers)
+    for weights, bias in ((first, first_bias), (second, second_bias)):
+        wanted = F.conv2d(wanted, torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=1)
+        wanted = F.relu(wanted) if relu else wanted
+    wanted = F.max_pool2d(wanted, 2) if pool else wanted
+    scale = (3 * np.sqrt(3) + 1) * (3 * np.sqrt(first_channels) + 1)
+    agree(network.run_numbers(numbers, [output])[0], wanted, bfloat16, scale)
+
+
+@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@settings(max_examples=20)
+@given(
+    st.integers(1, 80), st.integers(2, 80), st.integers(2, 80), batches, st.booleans(), seeds, st.integers(1, 3)
+)
+def test_the_first_convolution_and_its_pooling(
+    instructions, bfloat16, out_channels, height, width, batch, relu, seed, threads
+):
+    generator = np.random.default_rng(seed)
+    weights, bias = normal(generator, out_channels, 3, 3, 3), normal(generator, out_channels)
+    pictures = normal(generator, batch, height, width, 3)
+    pictures[0, height // 2, width // 2, 1] = np.nan
+    step = _native.Step.convolution(weights, bias, relu=relu, pool=True)
+    found = run([step], pictures, (0, "pool"), instructions, bfloat16, threads)
+    sums = run([step], pictures, (0, "relu" if relu else "sums"), instructions, bfloat16, threads)
+    assert np.array_equal(found, F.max_pool2d(torch.from_numpy(sums), 2).numpy(), equal_nan=True)
+
+
+@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
 @settings(max_examples=25)
 @given(channels, channels, st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), batches, st.booleans(), seeds)
 def test_fully_connected(instructions, bfloat16, in_channels, hidden, kernel, more_down, more, batch, relu, seed):
