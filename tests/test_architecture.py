@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "training": {"training", "network", "images", "run_folder", "distributed"},
     "engines": {"engines", "network", "configurations", "run_folder"},
     "evaluation": {"evaluation", "engines", "images", "configurations", "run_folder", "distributed"},
+    "layers": {"layers", "engines", "network", "images", "configurations", "run_folder"},
+    "perceptual": {"layers", "network", "images", "configurations"},
     "model": {"engines", "evaluation", "images", "run_folder"},
     "report": {"report", "engines", "evaluation", "images", "configurations", "run_folder", "training"},
 }

@@ -120,7 +120,7 @@ def test_section_2_3():
         ({"image_size": 0}, "use 32"),
         ({"width": 0}, "width is 0"),
         ({"width": float("nan")}, "width is nan"),
-        ({"num_classes": 0}, "at least 1"),
+        ({"num_classes": -1}, "at least 1"),
     ],
 )
 def test_wrong_architecture(arguments, words):

@@ -124,7 +124,8 @@ class Architecture:
 
     Attributes:
         configuration: a name of Table 1.
-        num_classes: number of classes, 1000 in the paper.
+        num_classes: number of classes, 1000 in the paper; 0 for the five stages alone, without FC layers, as
+            weights for features have it.
         width: factor on the number of channels of every layer but the last; 1 in the paper.
         image_size: side of the square window that gives one class score, in pixels; a multiple of 32, 224 in
             the paper. fc6's kernel is a thirty-second of it.
@@ -143,8 +144,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         configuration(self.configuration)
-        if self.num_classes < 1:
-            raise UsageError(f"number of classes is {self.num_classes}; a classifier needs at least 1")
+        if self.num_classes < 0:
+            raise UsageError(
+                f"number of classes is {self.num_classes}; a classifier needs at least 1, and 0 is none at all"
+            )
         if not 0 < self.width <= 16:
             raise UsageError(f"width is {self.width}; give a factor above 0 and at most 16, 1 for the paper's")
         if self.image_size < STRIDE or self.image_size % STRIDE:
@@ -177,12 +180,13 @@ class Architecture:
                 )
                 channels = out
             layers.append(Pooling(f"pool{number}"))
-        hidden = self.channels(FC_CHANNELS)
-        layers += [
-            FullyConnected("fc6", channels, hidden, self.image_size // STRIDE),
-            FullyConnected("fc7", hidden, hidden, 1),
-            FullyConnected("fc8", hidden, self.num_classes, 1, last=True),
-        ]
+        if self.num_classes:
+            hidden = self.channels(FC_CHANNELS)
+            layers += [
+                FullyConnected("fc6", channels, hidden, self.image_size // STRIDE),
+                FullyConnected("fc7", hidden, hidden, 1),
+                FullyConnected("fc8", hidden, self.num_classes, 1, last=True),
+            ]
         return tuple(layers)
 
     @cached_property
@@ -210,9 +214,14 @@ class Architecture:
         """Height and width of the class score map of a picture of `height` x `width` pixels.
 
         Raises:
-            UsageError: the picture is smaller than one window.
+            UsageError: the picture is smaller than one window, or the network has no classes.
 
         """
+        if not self.num_classes:
+            raise UsageError(
+                "this network is features only: it has no FC layers and cannot name classes; train some on it by "
+                "`verydeep train DATA RUN --from MODEL`"
+            )
         if min(height, width) < self.image_size:
             raise UsageError(
                 f"picture is {width}x{height} pixels; this network needs both sides to be at least "
