@@ -11,7 +11,8 @@ from verydeep.network.vgg import VGG
 
 
 def networks(configuration: str, *, batch_norm: bool, width: float) -> tuple[nn.Module, VGG]:
-    """Torchvision's network with weights and statistics drawn at random, and ours with the same; both to be tested.
+    """Torchvision's network with weights and statistics drawn at random, and ours with the same; both to be
+    tested.
 
     No ReLU is in place, so that torchvision's own taps are not overwritten.
     """

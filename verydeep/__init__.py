@@ -1,7 +1,7 @@
 """The VGG networks of Simonyan and Zisserman (arXiv 1409.1556), trained and tested as their paper does.
 
-`load` opens a model for predicting, `features` taps its layers by their names, and `verydeep.perceptual` has the losses
-that stand on them.
+`load` opens a model for predicting, `features` taps its layers by their names, and `verydeep.perceptual` has the
+losses that stand on them.
 Importing the package imports nothing heavy: each name is fetched when it is first used.
 """
 

@@ -1,4 +1,4 @@
-"""Every named layer is torchvision's node on the same weights; taps stay, gradients are right, names are checked."""
+"""Every named layer is torchvision's node on the same weights; taps stay, gradients are right, names checked."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_every_layer_is_torchvisions_node(configuration, batch_norm, photographs
 @pytest.mark.parametrize("configuration", ["A-LRN", "C"])
 @torch.no_grad()
 def test_the_two_that_torchvision_lacks(configuration, batch_norm, photographs):
-    """Convolutions by hooks on our network, the rest by what the names say of each other; and the native engine."""
+    """Convolutions by hooks on our network, the rest by what their names say; and the native engine."""
     network = network_of(configuration, batch_norm=batch_norm)
     pixels = pixels_of(photographs, 70, 96)
     every = verydeep.layer_names(network)

@@ -58,15 +58,15 @@ def features(
 ) -> Features | NativeFeatures:
     """Tap a network at the named layers. Only as much of it is computed as the deepest one needs.
 
-    With torch the answer is a `torch.nn.Module` that takes tensors of shape (batch, 3, height, width), with gradients
-    to them, and gives a tensor for each name. With the native engine it takes arrays of shape (batch, height, width,
-    3) with levels of 0 to 255, as pictures are decoded, and gives arrays; no torch is loaded.
+    With torch the answer is a `torch.nn.Module` that takes tensors of shape (batch, 3, height, width), with
+    gradients to them, and gives a tensor for each name. With the native engine it takes arrays of shape (batch,
+    height, width, 3) with levels of 0 to 255, as pictures are decoded, and gives arrays; no torch is loaded.
 
     Args:
         model: a model on disk; or, with torch, a `VGG`.
         layers: names such as `conv4_3` (before its ReLU), `relu4_3` (after it), `pool5`, `fc7`.
-        range: least and greatest value of the RGB pictures: (0, 1), (-1, 1) or (0, 255); the model's preprocessing is
-            applied. None where pictures are preprocessed already, as a `VGG` takes them.
+        range: least and greatest value of the RGB pictures: (0, 1), (-1, 1) or (0, 255); the model's preprocessing
+            is applied. None where pictures are preprocessed already, as a `VGG` takes them.
         preprocessing: of a `VGG`; a model on disk has its own.
         pooling: `average` replaces every max-pooling.
         trainable: let gradients go to the weights too; otherwise they are frozen.
@@ -140,8 +140,8 @@ def open_native(config: ModelConfig, tensors: Tensors, layers: Sequence[str], **
     """
     if native_module() is None:
         raise VerydeepError(
-            "the native engine is not there: the package was installed without a C++ compiler; install one, and then "
-            "verydeep again, or use the torch engine"
+            "the native engine is not there: the package was installed without a C++ compiler; install one, and "
+            "then verydeep again, or use the torch engine"
         )
     from verydeep.layers.native import NativeFeatures
 

@@ -4,8 +4,8 @@ A node is a place of the network where a tap can be set. They come in the order 
 
     conv1_1  bn1_1  relu1_1  norm1_1  ...  pool1  ...  fc6  relu6  fc7  relu7  fc8
 
-`bn` is there in batch-normalised networks alone, `norm`, which is LRN, in A-LRN alone, and `fc6` on is not there in a
-network that is features only.
+`bn` is there in batch-normalised networks alone, `norm`, which is LRN, in A-LRN alone, and `fc6` on is not there
+in a network that is features only.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def nodes_to(architecture: Architecture, layers: Sequence[str]) -> tuple[Node, .
     """The nodes from the picture to the deepest one of `layers`: as much as has to be computed.
 
     Raises:
-        UsageError: none is asked for, one is asked for twice, or the network has no layer of this name; the message
-            has the near ones.
+        UsageError: none is asked for, one is asked for twice, or the network has no layer of this name; the
+            message has the near ones.
 
     """
     if isinstance(layers, str):
@@ -125,8 +125,8 @@ def _unknown(architecture: Architecture, name: str, known: tuple[str, ...]) -> s
     fully_connected = ("fc6", "relu6", "fc7", "relu7", "fc8")
     if name in fully_connected and name not in known:
         return (
-            f"this network is features only: it ends at {known[-1]} and has no {name}; take weights with FC layers, "
-            f"or ask for {known[-1]} or a layer before"
+            f"this network is features only: it ends at {known[-1]} and has no {name}; take weights with FC "
+            f"layers, or ask for {known[-1]} or a layer before"
         )
     near = get_close_matches(_usual(name), known, n=3, cutoff=0.5)
     advice = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known)}"

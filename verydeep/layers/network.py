@@ -23,8 +23,8 @@ class Features(nn.Module):
     """What the named layers of a network give for pictures. The network ends at the deepest of them.
 
     The weights are shared with `network`, not copied, and frozen: gradients go to the pictures, not to them, and
-    `network` itself stays as it is. Batch normalisation goes by the model's statistics, whether training or not, and
-    there is no dropout. Nothing is computed in place, so a tap stays what it was.
+    `network` itself stays as it is. Batch normalisation goes by the model's statistics, whether training or not,
+    and there is no dropout. Nothing is computed in place, so a tap stays what it was.
 
     Weights and constants follow the pictures: to their device, and to float64 for pictures of float64. Pictures of
     fewer bits than the weights are computed in the weights' precision; `torch.autocast` does what it always does.
@@ -34,8 +34,8 @@ class Features(nn.Module):
         layers: their names: `conv4_3` before the ReLU, `relu4_3` after it, `bn4_3` between where the network is
             batch-normalised, `norm1_1` (LRN), `pool5`, `fc7`, `relu7`; `verydeep.layer_names` lists them.
         preprocessing: the model's. Wanted with `range`.
-        range: least and greatest value of the pictures, which then are RGB: (0, 1), (-1, 1) or (0, 255). None where
-            pictures are preprocessed already, as `network` itself takes them.
+        range: least and greatest value of the pictures, which then are RGB: (0, 1), (-1, 1) or (0, 255). None
+            where pictures are preprocessed already, as `network` itself takes them.
         pooling: `average` replaces every max-pooling by the mean of the same 2x2 places, as Gatys et al. do.
         trainable: whether weights are trained too, by gradients that go to `network`'s own parameters.
         check: whether the values of pictures are compared with `range`.

@@ -158,8 +158,8 @@ def _looks(least: float, greatest: float) -> str:
         slack = (high - low) * TOLERANCE
         if low - slack <= least and greatest <= high + slack:
             return f"they look like pictures of range ({low}, {high}): say range=({low}, {high})"
-    if -3 <= least and greatest <= 3:
+    if least >= -3 and greatest <= 3:
         return "they look normalised by mean and deviation already: give them as they were before"
-    if -130 <= least and greatest <= 160:
+    if least >= -130 and greatest <= 160:
         return "they look like levels with the mean subtracted already: give them as they were before"
     return "clamp them, or rescale them to the range"
