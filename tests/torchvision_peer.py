@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 from torchvision.models import vgg
 
-from verydeep.configurations import Architecture, Convolution, Pooling
+from verydeep.configurations import Architecture, Convolution, FullyConnected, Pooling
 from verydeep.network.vgg import VGG
 
 
-def networks(configuration: str, *, batch_norm: bool, width: float) -> tuple[nn.Module, VGG]:
-    """Torchvision's network with weights and statistics drawn at random, and ours with the same; both to be
-    tested.
+def networks(configuration: str, *, batch_norm: bool, width: float, with_fc: bool = True) -> tuple[nn.Module, VGG]:
+    """Torchvision's network with weights and statistics drawn at random, and ours with the same, for testing.
 
     No ReLU is in place, so that torchvision's own taps are not overwritten.
+    Without FC layers they are features only.
     """
-    architecture = Architecture(configuration, num_classes=5, width=width, batch_norm=batch_norm)
+    architecture = Architecture(configuration, num_classes=5 if with_fc else 0, width=width, batch_norm=batch_norm)
     plan: list[int | str] = []
     for layer in architecture.layers:
         if isinstance(layer, Convolution):
@@ -26,9 +28,8 @@ def networks(configuration: str, *, batch_norm: bool, width: float) -> tuple[nn.
     with torch.device("meta"):
         theirs = vgg.VGG(vgg.make_layers(plan, batch_norm), init_weights=False)
     theirs.features = vgg.make_layers(plan, batch_norm)
-    sizes = [layer.out_channels for layer in architecture.layers[-3:]]
-    fc = [nn.Linear(49 * plan[-2], sizes[0]), nn.Linear(sizes[0], sizes[1]), nn.Linear(sizes[1], sizes[2])]
-    theirs.classifier = nn.Sequential(fc[0], nn.ReLU(), nn.Dropout(), fc[1], nn.ReLU(), nn.Dropout(), fc[2])
+    sizes = [layer.out_channels for layer in architecture.layers if isinstance(layer, FullyConnected)]
+    theirs.classifier = nn.Sequential(*_fully_connected([49 * plan[-2], *sizes]) if with_fc else [])
     generator = torch.Generator().manual_seed(7)
     for module in theirs.modules():
         if isinstance(module, nn.ReLU):
@@ -52,6 +53,11 @@ def networks(configuration: str, *, batch_norm: bool, width: float) -> tuple[nn.
         }
     )
     return theirs.eval(), ours.eval()
+
+
+def _fully_connected(sizes: list[int]) -> list[nn.Module]:
+    linear = [nn.Linear(before, after) for before, after in itertools.pairwise(sizes)]
+    return [linear[0], nn.ReLU(), nn.Dropout(), linear[1], nn.ReLU(), nn.Dropout(), linear[2]]
 
 
 def node_names(theirs: nn.Module, architecture: Architecture) -> dict[str, str]:

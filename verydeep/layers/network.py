@@ -105,7 +105,7 @@ class Features(nn.Module):
         if node.kind == "relu":
             return F.relu(x)
         if node.kind == "pooling":
-            return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
+            return self._pool(x)
         if node.kind == "norm":
             # torch divides the sum by its size, AlexNet's formula does not.
             return F.local_response_norm(x, LRN_SIZE, alpha=LRN_ALPHA * LRN_SIZE, beta=LRN_BETA, k=LRN_K)
@@ -120,6 +120,9 @@ class Features(nn.Module):
             return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
         result: Tensor = module(x)
         return result
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
 
     def _follow(self, pictures: Tensor) -> Tensor:
         """Bring weights to the pictures' device, and both to one precision, without losing any."""
