@@ -6,12 +6,13 @@ Metric, arXiv 1801.03924, equation 1; and its reference package `lpips`, version
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, Pooling
@@ -24,6 +25,7 @@ from verydeep.perceptual.learned import lpips_weights
 from verydeep.perceptual.pair import Engine, ModelLike, PairLoss, Reduction, Taps, wide
 
 EPSILON = 1e-10  # the reference's
+PIECE = 1 << 16  # numbers that are worked on at a time
 
 
 class LPIPS(PairLoss):
@@ -121,37 +123,57 @@ def last_relus(architecture: Architecture) -> tuple[str, ...]:
 class _UnitDistance(torch.autograd.Function):
     """Weighted squared distance of unit vectors along the channels, at each place, and its gradient.
 
-    Written out, so that the maps alone are kept for the gradient, none of the six of their size on the way; and
-    the gradient is 0 where a vector is 0, whose length has no slope.
+    Written out, and a piece that the processor's cache holds at a time: the maps alone are kept for the gradient,
+    and none of the six of their size on the way is made. The gradient is 0 where a vector is 0, whose length has no
+    slope.
     """
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(first, second, weights)
-        difference = _unit(first)[0] - _unit(second)[0]
-        return torch.einsum("bcij,c->bij", difference.square_(), weights)
+        batch, _, rows, columns = first.shape
+        distances = first.new_empty(batch, rows * columns)
+        for number, piece in _pieces(first):
+            u, v = (_unit(maps[number].flatten(1)[:, piece])[0] for maps in (first, second))
+            distances[number, piece] = weights @ u.sub_(v).square_()
+        return distances.view(batch, rows, columns)
 
     @staticmethod
+    @once_differentiable  # type: ignore[no-untyped-call, untyped-decorator]
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         first, second, weights = ctx.saved_tensors
-        (u, u_length), (v, v_length) = _unit(first), _unit(second)
-        toward = (u - v) * (2 * slope)[:, None] * weights[:, None, None]
-        gradients = [
-            _of_unit(toward, u, u_length) if ctx.needs_input_grad[0] else None,
-            _of_unit(-toward, v, v_length) if ctx.needs_input_grad[1] else None,
-        ]
-        return gradients[0], gradients[1], None
+        gradients = [_like(maps) for maps in (first, second)]
+        wanted = ctx.needs_input_grad[:2]
+        slope = slope.flatten(1)
+        for number, piece in _pieces(first):
+            units = [_unit(maps[number].flatten(1)[:, piece]) for maps in (first, second)]
+            toward = (units[0][0] - units[1][0]).mul_(weights[:, None]).mul_(2 * slope[number, piece])
+            for gradient, want, sign, (unit, length) in zip(gradients, wanted, (1, -1), units, strict=True):
+                if want:
+                    # unit * (length + EPSILON) / length is the vector over its length; where that is 0, so is it.
+                    ratio = torch.where(length > 0, (length + EPSILON) / length, 0)
+                    along = (toward * unit).sum(0) * ratio
+                    rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
+                    gradient[number].view(len(rest), -1)[:, piece] = rest
+        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None
 
 
-def _unit(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Vectors along the channels over their lengths, and these lengths."""
-    length = torch.linalg.vector_norm(maps, dim=1, keepdim=True)
-    return maps / (length + EPSILON), length
+def _like(maps: Tensor) -> Tensor:
+    """Room for a gradient, laid out as the maps are, so that rows and columns can be seen as one."""
+    layout = torch.contiguous_format if maps.is_contiguous() else torch.channels_last
+    return torch.empty_like(maps, memory_format=layout)
 
 
-def _of_unit(toward: Tensor, unit: Tensor, length: Tensor) -> Tensor:
-    """Gradient to vectors from that to their unit vectors."""
-    along = (toward * unit).sum(1, keepdim=True)
-    # unit * (length + EPSILON) / length is the vector over its length; where that is 0, so is the vector.
-    ratio = torch.where(length > 0, (length + EPSILON) / length, 0)
-    return (toward - unit * (along * ratio)) / (length + EPSILON)
+def _pieces(maps: Tensor) -> Iterator[tuple[int, slice]]:
+    """Pictures of a batch, and some places of each."""
+    places = maps.shape[2] * maps.shape[3]
+    size = max(1, PIECE // maps.shape[1]) if maps.device.type == "cpu" else places
+    for number in range(len(maps)):
+        for start in range(0, places, size):
+            yield number, slice(start, start + size)
+
+
+def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors along the channels over their lengths, and these lengths: of shape (channels, n) and (n,)."""
+    length = torch.linalg.vector_norm(vectors, dim=0)
+    return vectors * (1 / (length + EPSILON)), length

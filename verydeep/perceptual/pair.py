@@ -105,13 +105,17 @@ class PairLoss(nn.Module):
 
     def _compare(self, pictures: Tensor, target: Tensor) -> Tensor:
         """Distances of a few pairs; the first entry of the shape is theirs."""
-        native = self.engine == "auto" and self._native.suits(pictures)
-        if native:
-            both = self._native.taps(torch.cat([pictures, target]))
-            taps = [{name: tap[start:end] for name, tap in both.items()} for start, end in _halves(len(pictures))]
-        else:
-            taps = [self.features(pictures), self.features(target)]
-        return self._distance(taps[0], taps[1], pictures, target).to(pictures.dtype)
+        taps, target_taps = self._taps(pictures), self._taps(target)
+        return self._distance(taps, target_taps, pictures, target).to(pictures.dtype)
+
+    def _taps(self, pictures: Tensor) -> Taps:
+        """What the layers give: by torch where gradients are wanted, which of a target they mostly are not."""
+        if torch.is_grad_enabled() and pictures.requires_grad:
+            return self.features(pictures)  # type: ignore[no-any-return]
+        with torch.no_grad():
+            if self.engine == "auto" and self._native.suits(pictures):
+                return self._native.taps(pictures)
+            return self.features(pictures)  # type: ignore[no-any-return]
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         raise NotImplementedError
@@ -144,8 +148,8 @@ class Native:
         self._engine: object = None
 
     def suits(self, pictures: Tensor) -> bool:
-        """Whether these pictures can be shown to it: on the processor, in float32, and nobody wants gradients."""
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        """Whether these pictures can be shown to it: on the processor, in float32."""
+        if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
             return False
         weight = next(self._of[0].parameters())
         plain = pictures.device.type == "cpu" and pictures.dtype == weight.dtype == torch.float32
@@ -259,7 +263,3 @@ def wide(tap: Tensor) -> Tensor:
 def weighted_sum(distances: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """Distances of the layers, each with its weight."""
     return torch.stack([weights[layer] * distance for layer, distance in distances.items()]).sum(0)
-
-
-def _halves(count: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (0, count), (count, 2 * count)
