@@ -36,7 +36,8 @@ MAY_IMPORT = {
         "run_folder",
         "distributed",
     },
-    "perceptual": {"layers", "network", "images", "configurations"},
+    "transfer": {"transfer", "extraction", "evaluation", "images"},
+    "perceptual": {"perceptual", "layers", "engines", "network", "images", "configurations", "run_folder"},
     "model": {"engines", "evaluation", "images", "run_folder"},
     "report": {"report", "engines", "evaluation", "images", "configurations", "run_folder", "training"},
 }

@@ -124,8 +124,8 @@ class _UnitDistance(torch.autograd.Function):
     """Weighted squared distance of unit vectors along the channels, at each place, and its gradient.
 
     Written out, and a piece that the processor's cache holds at a time: the maps alone are kept for the gradient,
-    and none of the six of their size on the way is made. The gradient is 0 where a vector is 0, whose length has no
-    slope.
+    and none of the six of their size on the way is made. The gradient is 0 where a vector is 0, whose length has
+    no slope.
     """
 
     @staticmethod
