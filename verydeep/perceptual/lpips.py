@@ -139,7 +139,7 @@ class _UnitDistance(torch.autograd.Function):
         return distances.view(batch, rows, columns)
 
     @staticmethod
-    @once_differentiable  # type: ignore[no-untyped-call, untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         first, second, weights = ctx.saved_tensors
         gradients = [_like(maps) for maps in (first, second)]

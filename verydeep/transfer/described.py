@@ -79,7 +79,7 @@ def _at_scale(extractor: Extractor, pictures: Sequence[NDArray[np.uint8]], mirro
     (rows,) = extract(extractor, pictures, "mean").values()
     if mirror:
         (mirrored,) = extract(extractor, [picture[:, ::-1] for picture in pictures], "mean").values()
-        rows = (rows + mirrored) / 2
+        rows = ((rows + mirrored) / 2).astype(np.float32)
     return _unit(rows)
 
 
