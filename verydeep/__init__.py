@@ -1,6 +1,7 @@
 """The VGG networks of Simonyan and Zisserman (arXiv 1409.1556), trained and tested as their paper does.
 
-`load` opens a model for predicting, `describe` gives Table 1's facts of a configuration.
+`load` opens a model for predicting, `features` taps its layers by their names, and `verydeep.perceptual` has the
+losses that stand on them.
 Importing the package imports nothing heavy: each name is fetched when it is first used.
 """
 
@@ -12,6 +13,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from verydeep.configurations import CONFIGURATIONS as CONFIGURATIONS
     from verydeep.configurations import Architecture as Architecture
+    from verydeep.layers import features as features
+    from verydeep.layers import layer_names as layer_names
     from verydeep.model import Model as Model
     from verydeep.model import load as load
     from verydeep.network.vgg import VGG as VGG
@@ -19,12 +22,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "CONFIGURATIONS": "verydeep.configurations",
     "Architecture": "verydeep.configurations",
+    "features": "verydeep.layers",
+    "layer_names": "verydeep.layers",
     "Model": "verydeep.model",
     "load": "verydeep.model",
     "VGG": "verydeep.network.vgg",
 }
 
-__all__ = ["CONFIGURATIONS", "VGG", "Architecture", "Model", "__version__", "load"]
+__all__ = ["CONFIGURATIONS", "VGG", "Architecture", "Model", "__version__", "features", "layer_names", "load"]
 
 
 def __getattr__(name: str) -> object:

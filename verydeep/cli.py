@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": ("Evaluate", "test a model the paper's way: error rates on labelled pictures"),
     "fuse": ("Fuse", "average the posteriors of several networks or protocols"),
     "predict": ("Predict", "name what pictures show, and where"),
+    "features": ("Features", "keep what a network's layers give for pictures"),
+    "transfer": ("Transfer", "train a linear classifier on a model's features (Appendix B)"),
     "report": ("Report", "one page of what was trained and how well it does"),
     "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
     "bench": ("Bench", "measure our engines beside others, on this machine"),

@@ -18,9 +18,11 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.progress import progress, say
 from verydeep.engines import EngineName
 from verydeep.errors import PictureError, UsageError
+from verydeep.evaluation.posterior import Posteriors
 from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.sources import unlabelled
 from verydeep.model import Model, Prediction, load, ranked
+from verydeep.transfer.classifier import Classifier, read_classifier
 
 BAR_WIDTH = 30
 
@@ -28,6 +30,8 @@ BAR_WIDTH = 30
 @dataclass
 class Predict:
     """Name what pictures show.
+
+    Where `verydeep transfer` has left a classifier beside the model, that answers.
 
     One picture gives a table, several give CSV: a line for each picture, with its classes and their probabilities.
     """
@@ -44,6 +48,8 @@ class Predict:
     """Folder for pictures with their class score maps laid over them."""
     map_scale: int | None = None
     """Smaller side of the picture for its score map; by default two windows of the network."""
+    network: FlagCreatePairsOff[bool] = False
+    """Answer by the network's own classes, even if a classifier of `verydeep transfer` lies beside the model."""
     json: FlagCreatePairsOff[bool] = False
     """Print JSON: an object, and a line, for each picture."""
     device: str = "auto"
@@ -55,12 +61,30 @@ class Predict:
 
     def run(self) -> None:
         """Predict and print; exit with 1 if a picture could not be read, after the others."""
-        from verydeep.evaluation.evaluate import Member, evaluate
-        from verydeep.evaluation.protocols import Dense
-
         if self.top < 1:
             raise UsageError(f"--top is {self.top}; name at least 1 class")
         pictures = unlabelled(find(self.pictures))
+        lost: list[Unreadable] = []
+        classifier = None if self.network else read_classifier(self.model)
+        if classifier:
+            posteriors, class_names = self._by_classifier(classifier, pictures, lost), classifier.class_names
+        else:
+            model = self._open()
+            posteriors, class_names = self._by_network(model, pictures, lost), model.class_names
+        predictions = {
+            name: ranked(posterior, class_names, self.top)
+            for name, posterior in zip(pictures.names, posteriors, strict=True)
+            if np.isfinite(posterior[0])
+        }
+        self._print(predictions, alone=len(pictures) == 1)
+        if self.map and not classifier:
+            draw_maps(model, predictions, pictures, self.map, self.map_scale)
+        for picture in lost:
+            say(f"verydeep: {picture.reason}")
+        if lost:
+            raise PictureError(f"{len(lost)} of {len(pictures)} pictures could not be read")
+
+    def _open(self) -> Model:
         model = load(self.model, self.device, self.precision, self.engine)
         window = model.config.architecture.image_size
         if self.map_scale is not None and self.map_scale < window:
@@ -68,23 +92,38 @@ class Predict:
                 f"--map-scale {self.map_scale} is smaller than the network's window of {window} pixels; "
                 f"use {window} or more"
             )
+        return model
+
+    def _by_network(self, model: Model, pictures: Pictures, lost: list[Unreadable]) -> Posteriors:
+        from verydeep.evaluation.evaluate import Member, evaluate
+        from verydeep.evaluation.protocols import Dense
+
         protocol = Dense(self.scales or model.protocol.scales, model.protocol.mirror)
-        lost: list[Unreadable] = []
         with progress("predicting", len(pictures)) as advance:
             members = [Member(model.scorer, (protocol,))]
-            posteriors = evaluate(members, pictures, advance=advance, unreadable=lost.append)
-        predictions = {
-            name: ranked(posterior, model.class_names, self.top)
-            for name, posterior in zip(pictures.names, posteriors, strict=True)
-            if np.isfinite(posterior[0])
-        }
-        self._print(predictions, alone=len(pictures) == 1)
-        if self.map:
-            draw_maps(model, predictions, pictures, self.map, self.map_scale)
-        for picture in lost:
-            say(f"verydeep: {picture.reason}")
-        if lost:
-            raise PictureError(f"{len(lost)} of {len(pictures)} pictures could not be read")
+            return evaluate(members, pictures, advance=advance, unreadable=lost.append)
+
+    def _by_classifier(self, classifier: Classifier, pictures: Pictures, lost: list[Unreadable]) -> Posteriors:
+        from verydeep.extraction.extractor import open_extractor
+        from verydeep.transfer.described import describe_pictures
+
+        asked = [option for option, value in (("--scales", self.scales), ("--map", self.map)) if value]
+        if asked:
+            raise UsageError(
+                f"{asked[0]} is of the network; the classifier of `verydeep transfer` beside it answers here, "
+                "which has scales of its own and no score maps: add --network"
+            )
+        layer = classifier.described.layer
+        extractor = open_extractor(
+            self.model, [layer], device=self.device, precision=self.precision, engine=self.engine
+        )
+        with progress("predicting", len(pictures)) as advance:
+            features = describe_pictures(
+                extractor, pictures, classifier.described, advance=advance, unreadable=lost.append
+            )
+        if len(lost) == len(pictures):
+            return np.full((len(pictures), 1), np.nan)
+        return classifier.posteriors(features)
 
     def _print(self, predictions: dict[str, list[Prediction]], *, alone: bool) -> None:
         if self.json:

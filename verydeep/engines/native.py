@@ -72,7 +72,7 @@ class NativeScorer:
         self._network = _native.Network(
             steps,
             in_channels=3,
-            levels=_levels(config),
+            levels=levels_of(config),
             flip=config.preprocessing.channels == "BGR",
             instructions=chosen,
             bfloat16=precision == "bfloat16",
@@ -215,7 +215,7 @@ def _float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(tensor, np.float32)
 
 
-def _levels(config: ModelConfig) -> NDArray[np.float32]:
+def levels_of(config: ModelConfig) -> NDArray[np.float32]:
     """What each of the 256 levels of R, G and B becomes, rounded as torch rounds it."""
     mean = np.array(config.preprocessing.mean, np.float32)[:, None]
     deviation = np.array(config.preprocessing.deviation, np.float32)[:, None]

@@ -99,7 +99,8 @@ def score_chunks(
 ) -> Iterator[tuple[Chunk, Posteriors]]:
     """Posteriors of each chunk of a plan, of shape (its pictures, classes), one after the other."""
     num_classes = members[0].scorer.config.architecture.num_classes
-    for chunk, outcomes in _read_ahead(members, pictures, plan):
+    scales = sorted({scale for member in members for protocol in member.protocols for scale in protocol.scales})
+    for chunk, outcomes in read_ahead(scales, pictures, plan):
         posteriors = np.full((len(chunk.pictures), num_classes), np.nan)
         good: list[int] = []
         readable: list[Rescaled] = []
@@ -153,11 +154,13 @@ def _views(protocol: Protocol, pictures: list[Pixels], window: int) -> tuple[Pix
     return (np.stack(crops), len(crops) // len(pictures)) if crops else (np.stack(pictures), 1)
 
 
-def _read_ahead(
-    members: Sequence[Member], pictures: Pictures, plan: Sequence[Chunk]
+def read_ahead(
+    scales: Sequence[int], pictures: Pictures, plan: Sequence[Chunk]
 ) -> Iterator[tuple[Chunk, list[Rescaled | PictureError]]]:
-    """Decode and rescale the next chunk on other threads while one is scored."""
-    scales = sorted({scale for member in members for protocol in member.protocols for scale in protocol.scales})
+    """Decode and rescale the next chunk on other threads while one is scored.
+
+    Gives each chunk with its pictures at every scale, or why one cannot be read.
+    """
 
     def read(number: int) -> Rescaled | PictureError:
         try:

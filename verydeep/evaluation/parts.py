@@ -21,13 +21,14 @@ class Parts:
     Args:
         result: path of the result that is being made.
         key: what decides the posteriors: weights, pictures, protocols, the plan.
+        option: of the command, which names the result.
 
     Raises:
         UsageError: the folder is of another test.
 
     """
 
-    def __init__(self, result: Path, key: dict[str, Any]) -> None:
+    def __init__(self, result: Path, key: dict[str, Any], option: str = "--posteriors") -> None:
         self.folder = result.with_name(result.name + ".parts")
         self._key_file = self.folder / "test.json"
         if not self._key_file.is_file():
@@ -35,7 +36,7 @@ class Parts:
         elif json.loads(self._key_file.read_text(encoding="utf-8")) != json.loads(json.dumps(key)):
             raise UsageError(
                 f"{self.folder} is what another, interrupted test has finished; go on with that one as it was "
-                "begun, choose another --posteriors file, or remove the folder"
+                f"begun, choose another {option} file, or remove the folder"
             )
 
     def read(self, chunk: Chunk, num_classes: int) -> Posteriors | None:

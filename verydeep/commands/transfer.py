@@ -1,0 +1,161 @@
+"""`verydeep transfer`: model + labelled pictures -> a classifier on the model's features (Appendix B)."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from verydeep.commands.progress import progress, say
+from verydeep.engines import EngineName
+from verydeep.errors import UsageError, require
+from verydeep.images.pictures import Unreadable, too_many
+from verydeep.images.sources import open_data
+from verydeep.layers.names import nodes_to
+from verydeep.run_folder import read_config
+
+if TYPE_CHECKING:
+    from verydeep.images.pictures import Data
+    from verydeep.transfer.classifier import Described, Features
+    from verydeep.transfer.machine import Labels, Machine
+
+
+@dataclass
+class Transfer:
+    """Train a linear SVM on a model's features, as Appendix B does, and tell how well it does.
+
+    fc8 is dropped; fc7 (after its ReLU) runs densely over the whole picture, and its mean over space and mirror
+    image is divided by its length, at each scale. C is chosen on a held-out fifth of the training pictures.
+
+    Without --splits the data's own parts are trained and tested on. With --splits 3 --per-class 30 it is
+    Caltech-101's
+    protocol: mean class recall over random splits, and its spread. The classifier is saved beside the model, and
+    `verydeep predict` uses it.
+    """
+
+    model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A run folder, or one of its weights."""
+    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Labelled pictures, as for `verydeep train`."""
+    scales: tuple[int, ...] = ()
+    """Q, one or several; by default S, or the middle of its range. The paper's are 256 384 512."""
+    combine: Literal["stack", "average"] = "stack"
+    """Whether the features of several scales are stacked or averaged."""
+    layer: str = "relu7"
+    """Layer that the features are of; pool5 of a network that is features only."""
+    splits: int = 0
+    """Random splits to test on; 0 takes the data's own parts."""
+    per_class: int = 30
+    """Training pictures of each class, of a random split."""
+    test_per_class: int = 50
+    """Test pictures of each class, at most, of a random split."""
+    seed: int = 0
+    """Of the random splits and of the held-out fifth."""
+    max_unreadable: int = 0
+    """Pictures that may be left out because they cannot be read; they are named."""
+    no_save: FlagCreatePairsOff[bool] = False
+    """Test alone; leave no classifier beside the model."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print one JSON object."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, mps."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the products; auto is float32."""
+    engine: EngineName = "auto"
+    """native computes on the processor without torch; auto takes it unless there is a GPU."""
+
+    def run(self) -> None:
+        """Describe the pictures, train, test, save and print."""
+        require("sklearn", "train", "transfer")
+        for option, value, least in (
+            ("--splits", self.splits, 0),
+            ("--per-class", self.per_class, 2),
+            ("--test-per-class", self.test_per_class, 1),
+            ("--max-unreadable", self.max_unreadable, 0),
+        ):
+            if value < least:
+                raise UsageError(f"{option} is {value}; it has to be at least {least}")
+        nodes_to(read_config(self.model).architecture, [self.layer])
+        data = open_data(self.data)
+        described, features, labels, is_train = self._describe(data)
+        recalls, machine = self._test(features, labels, is_train, len(data.class_names))
+        facts = self._facts(data, recalls, machine, len(labels))
+        if not self.no_save:
+            self._save(described, data.class_names, machine, facts)
+        print(json_format.dumps(facts, ensure_ascii=False) if self.json else self._readable(facts))
+
+    def _describe(self, data: Data) -> tuple[Described, Features, Labels, np.ndarray[Any, np.dtype[np.bool_]]]:
+        from verydeep.extraction.extractor import open_extractor
+        from verydeep.transfer.classifier import Described
+        from verydeep.transfer.described import describe_pictures
+
+        trained_on = read_config(self.model).trained_on
+        described = Described(self.layer, self.scales or (trained_on.test_scale,), True, self.combine)
+        pictures = data.all
+        extractor = open_extractor(
+            self.model, [self.layer], device=self.device, precision=self.precision, engine=self.engine
+        )
+        lost: list[Unreadable] = []
+        with progress("describing", len(pictures)) as advance:
+            features = describe_pictures(extractor, pictures, described, advance=advance, unreadable=lost.append)
+        if len(lost) > self.max_unreadable:
+            raise too_many(lost)
+        for picture in lost:
+            say(f"left out: {picture.reason}")
+        is_train = np.arange(len(pictures)) < len(data.train)
+        readable = np.isfinite(features[:, :1]).all(1)
+        return described, features[readable], pictures.labels[readable], is_train[readable]
+
+    def _test(
+        self, features: Features, labels: Labels, is_train: np.ndarray[Any, np.dtype[np.bool_]], num_classes: int
+    ) -> tuple[list[float], Machine]:
+        """Recall on each split; and the machine to keep, which is trained on the training part."""
+        from verydeep.transfer.machine import over_splits, splits, train_machine
+
+        if self.splits:
+            several = splits(labels, num_classes, self.splits, self.per_class, self.test_per_class, self.seed)
+        else:
+            several = [(np.flatnonzero(is_train), np.flatnonzero(~is_train))]
+        with progress("training", len(several) + 1, "machines") as advance:
+            recalls = over_splits(features, labels, num_classes, several, advance)
+            machine = train_machine(features[is_train], labels[is_train], num_classes, self.seed)
+            advance(1)
+        return recalls, machine
+
+    def _save(
+        self, described: Described, class_names: tuple[str, ...], machine: Machine, facts: dict[str, Any]
+    ) -> None:
+        from verydeep.transfer.classifier import Classifier, write_classifier
+
+        classifier = Classifier(described, class_names, machine.weights, machine.bias, machine.sharpness, facts)
+        say(f"{write_classifier(self.model, classifier)} written; `verydeep predict {self.model}` uses it")
+
+    def _facts(self, data: Data, recalls: list[float], machine: Machine, count: int) -> dict[str, Any]:
+        return {
+            "model": str(self.model),
+            "data": self.data,
+            "num_pictures": count,
+            "num_classes": len(data.class_names),
+            "layer": self.layer,
+            "scales": list(self.scales or (read_config(self.model).trained_on.test_scale,)),
+            "combine": self.combine,
+            "split": f"{self.splits} random, {self.per_class} a class to train on" if self.splits else data.split,
+            "mean_class_recall": recalls,
+            "C": machine.strength,
+        }
+
+    def _readable(self, facts: dict[str, Any]) -> str:
+        recalls = facts["mean_class_recall"]
+        spread = f" ± {np.std(recalls, ddof=1):.1f}" if len(recalls) > 1 else ""
+        return "\n".join(
+            [
+                f"{facts['num_pictures']:,} pictures of {facts['num_classes']} classes, {facts['layer']}, "
+                f"Q = {', '.join(map(str, facts['scales']))}; {facts['split']}",
+                f"mean class recall {np.mean(recalls):.1f}{spread} %, C = {facts['C']:g}",
+            ]
+        )

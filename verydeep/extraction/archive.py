@@ -1,0 +1,151 @@
+"""Finished chunks -> one file, written from the first to the last, a chunk in memory at a time.
+
+An `.npz` file has `names`, an array for each layer with a row a picture, and `facts` (JSON). A `.parquet` file has
+a row a picture: its name, and a list of numbers for each layer; shapes and facts are in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.errors import UsageError, require
+from verydeep.evaluation.plan import Chunk
+from verydeep.extraction.shared import FeatureParts
+from verydeep.files import write_whole
+from verydeep.images.pictures import Pictures
+
+THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def check_out(path: Path) -> None:
+    """Make sure that a file of features can be written there.
+
+    Raises:
+        UsageError: it is called neither `.npz` nor `.parquet`.
+        VerydeepError: what writes Parquet is not installed.
+
+    """
+    if path.suffix not in (".npz", ".parquet"):
+        raise UsageError(f"--out {path} has to end with .npz or .parquet")
+    if path.suffix == ".parquet":
+        require("pyarrow", "parquet", "a .parquet file")
+
+
+def write_features(
+    path: Path,
+    parts: FeatureParts,
+    plan: Sequence[Chunk],
+    pictures: Pictures,
+    shapes: Shapes,
+    facts: dict[str, Any],
+) -> int:
+    """Write what an extraction has finished as one file; it appears whole.
+
+    Args:
+        path: `.npz` or `.parquet`.
+        parts: where every chunk is.
+        plan: the chunks.
+        pictures: whose names are written.
+        shapes: of what is kept of a picture, by layer.
+        facts: how it came about.
+
+    Returns:
+        The number of pictures.
+
+    Raises:
+        DiskError: it cannot be written.
+
+    """
+    chunks = [chunk for chunk in plan if len(parts.kept(chunk))]
+    names = [pictures.names[number] for chunk in chunks for number in parts.kept(chunk).tolist()]
+    if path.suffix == ".npz":
+        write_whole(path, lambda aside: _write_npz(aside, parts, chunks, names, shapes, facts))
+    else:
+        write_whole(path, lambda aside: _write_parquet(aside, parts, chunks, pictures, shapes, facts))
+    return len(names)
+
+
+def _write_npz(
+    path: Path,
+    parts: FeatureParts,
+    chunks: Sequence[Chunk],
+    names: list[str],
+    shapes: Shapes,
+    facts: dict[str, Any],
+) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        _add(archive, "names", np.array(names, str))
+        for layer, shape in shapes.items():
+            blocks = (parts.rows(chunk, layer) for chunk in chunks)
+            _add_blocks(archive, layer, np.dtype(np.float32), (len(names), *shape), blocks)
+        _add(archive, "facts", np.array(json.dumps(facts, ensure_ascii=False)))
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
+    _add_blocks(archive, name, array.dtype, array.shape, [array])
+
+
+def _add_blocks(
+    archive: zipfile.ZipFile,
+    name: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    blocks: Iterable[NDArray[Any]],
+) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with archive.open(zipfile.ZipInfo(f"{name}.npy", THE_FIRST_DAY), "w", force_zip64=True) as file:
+        np.lib.format.write_array_header_2_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).tobytes())
+
+
+def _write_parquet(
+    path: Path,
+    parts: FeatureParts,
+    chunks: Sequence[Chunk],
+    pictures: Pictures,
+    shapes: Shapes,
+    facts: dict[str, Any],
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    metadata = {"verydeep": json.dumps(facts, ensure_ascii=False)}
+    fields = [pyarrow.field("name", pyarrow.string())]
+    for layer, shape in shapes.items():
+        kind = pyarrow.list_(pyarrow.float32(), prod(shape))
+        fields.append(pyarrow.field(layer, kind, metadata={"shape": json.dumps(shape)}))
+    schema = pyarrow.schema(fields, metadata=metadata)
+    with parquet.ParquetWriter(path, schema) as writer:
+        for chunk in chunks:
+            columns: list[Any] = [pyarrow.array([pictures.names[n] for n in parts.kept(chunk).tolist()])]
+            for layer, shape in shapes.items():
+                numbers = pyarrow.array(parts.rows(chunk, layer).reshape(-1))
+                columns.append(pyarrow.FixedSizeListArray.from_arrays(numbers, prod(shape)))
+            writer.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
+
+
+def read_features(path: Path) -> tuple[list[str], dict[str, NDArray[np.float32]], dict[str, Any]]:
+    """Read an `.npz` file of features back: names, an array for each layer, and facts.
+
+    Raises:
+        UsageError: it is no such file.
+
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        names, facts = arrays.pop("names"), json.loads(str(arrays.pop("facts")))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is no .npz file of `verydeep features`: {error}") from None
+    return names.tolist(), arrays, facts

@@ -1,0 +1,180 @@
+"""Taps of a network on the native engine: pixels in, NumPy arrays out, no torch in the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep import _native
+from verydeep.configurations import (
+    LRN_ALPHA,
+    LRN_BETA,
+    LRN_K,
+    LRN_SIZE,
+    Convolution,
+    FullyConnected,
+    Layer,
+    Pooling,
+)
+from verydeep.engines.native import check_pixels, fold_batch_norm, levels_of
+from verydeep.engines.processor import instruction_set, num_threads
+from verydeep.errors import UsageError
+from verydeep.layers.names import Node, check_size, nodes, nodes_to
+from verydeep.run_folder import ModelConfig
+
+Tensors = Mapping[str, NDArray[Any]]
+Maps = dict[str, NDArray[np.float32]]
+Output = tuple[int, Literal["sums", "relu", "pool"]]
+Run = Callable[[_native.Network, Sequence[Output]], list[NDArray[np.float32]]]
+
+SUMS: tuple[Output] = ((0, "sums"),)  # of a network of one step
+
+
+class NativeFeatures:
+    """What the named layers of a network give for pictures. The network ends at the deepest of them.
+
+    Args:
+        config: whose architecture and preprocessing are applied.
+        tensors: the weights, by their names in the state dict. They are copied in a form of the engine's own.
+        layers: their names, as for `Features`.
+        pooling: `average` replaces every max-pooling by the mean of the same 2x2 places.
+        precision: `float32`, `bfloat16` or `auto`, as for `NativeScorer`.
+        threads: None for as many as this process may use.
+
+    Raises:
+        UsageError: there is no such layer; the message names the near ones.
+
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Tensors,
+        layers: Sequence[str],
+        *,
+        pooling: str = "max",
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if pooling not in ("max", "average"):
+            raise UsageError(f"no pooling is called {pooling!r}; there are max, average")
+        self.config = config
+        self.path = nodes_to(config.architecture, layers)
+        self.layers = tuple(layers)
+        self._bfloat16 = precision == "bfloat16"
+        self._threads = threads or num_threads()
+        steps, self._outputs = _steps(self.path, tensors, pooling)
+        self._network = self._make(steps, 3)
+        self._apart = {
+            node.name: self._before_batch_norm(node, tensors)
+            for node in self.path
+            if node.name in layers and isinstance(node.layer, Convolution) and _hidden(node)
+        }
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Maps:
+        """What each layer gives, by its name, in the order that they were asked for.
+
+        Args:
+            pixels: of shape (batch, height, width, 3), levels of 0 to 255, RGB.
+
+        Returns:
+            Of shape (batch, channels, rows, columns) each; FC layers give a place for each window.
+
+        Raises:
+            UsageError: the pictures are too small, or no pictures.
+
+        """
+        check_pixels(pixels)
+        pixels = np.ascontiguousarray(pixels)
+        return self._run(pixels.shape, lambda network, outputs: network.run_pixels(pixels, outputs))
+
+    def of_numbers(self, numbers: NDArray[np.float32]) -> Maps:
+        """The same for pictures that are preprocessed already.
+
+        Args:
+            numbers: of shape (batch, height, width, 3), as the network takes them.
+
+        """
+        numbers = np.ascontiguousarray(numbers, np.float32)
+        return self._run(numbers.shape, lambda network, outputs: network.run_numbers(numbers, outputs))
+
+    def _run(self, shape: tuple[int, ...], run: Run) -> Maps:
+        """Run the network on what is shown to it, and the convolutions apart on what it gave."""
+        check_size(self.config.architecture, self.path, *shape[1:3])
+        sources = [source for _, source in self._apart.values() if source is not None]
+        wanted = list(dict.fromkeys([*(name for name in self.layers if name not in self._apart), *sources]))
+        taps = {}
+        if wanted:
+            taps = dict(zip(wanted, run(self._network, [self._outputs[name] for name in wanted]), strict=True))
+        for name, (network, source) in self._apart.items():
+            if source is None:
+                (taps[name],) = run(network, SUMS)
+            else:
+                (taps[name],) = network.run_numbers(_channels_last(taps[source]), SUMS)
+        return {name: taps[name] for name in self.layers}
+
+    def _before_batch_norm(self, node: Node, tensors: Tensors) -> tuple[_native.Network, str | None]:
+        """A convolution alone, and the layer that it stands on: the engine multiplies normalisations in."""
+        every = nodes(self.config.architecture)
+        place = every.index(node)
+        weights, bias = (_float32(tensors[f"{node.name}.{part}"]) for part in ("weight", "bias"))
+        alone = self._make([_native.Step.convolution(weights, bias, relu=False)], weights.shape[1])
+        return alone, every[place - 1].name if place else None
+
+    def _make(self, steps: Sequence[_native.Step], in_channels: int) -> _native.Network:
+        return _native.Network(
+            steps,
+            in_channels=in_channels,
+            levels=levels_of(self.config),
+            flip=self.config.preprocessing.channels == "BGR" and in_channels == 3,
+            instructions=instruction_set(_native),
+            bfloat16=self._bfloat16,
+            threads=self._threads,
+        )
+
+
+def _hidden(node: Node) -> bool:
+    """Whether the engine cannot hand a node out: the sums before a batch normalisation."""
+    return node.kind == "convolution" and isinstance(node.layer, Convolution) and node.layer.batch_norm
+
+
+def _steps(path: Sequence[Node], tensors: Tensors, pooling: str) -> tuple[list[_native.Step], dict[str, Output]]:
+    """Turn a path into the engine's steps, and tell where each of its nodes is found."""
+    steps: list[_native.Step] = []
+    outputs: dict[str, Output] = {}
+    layers: list[Layer] = list({node.layer.name: node.layer for node in path}.values())
+    for layer, following in zip(layers, (*layers[1:], None), strict=True):
+        number = len(steps)
+        if isinstance(layer, Convolution):
+            weights, bias = fold_batch_norm(layer, tensors)
+            fused = isinstance(following, Pooling) and pooling == "max" and not layer.local_response_norm
+            steps.append(_native.Step.convolution(weights, bias, relu=True, pool=fused))
+            outputs[f"bn{layer.place}" if layer.batch_norm else layer.name] = number, "sums"
+            outputs[f"relu{layer.place}"] = number, "relu"
+            if layer.local_response_norm:
+                outputs[f"norm{layer.place}"] = number + 1, "sums"
+                steps.append(_native.Step.normalization(LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K))
+            if fused and following is not None:
+                outputs[following.name] = number, "pool"
+        elif isinstance(layer, FullyConnected):
+            weights, bias = (_float32(tensors[f"{layer.name}.{part}"]) for part in ("weight", "bias"))
+            steps.append(_native.Step.fully_connected(weights, bias, relu=not layer.last))
+            outputs[layer.name] = number, "sums"
+            if not layer.last:
+                outputs[layer.name.replace("fc", "relu")] = number, "relu"
+        elif layer.name not in outputs:
+            outputs[layer.name] = number, "sums"
+            average = pooling == "average"
+            steps.append(_native.Step.average_pooling() if average else _native.Step.max_pooling())
+    return steps, outputs
+
+
+def _channels_last(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(maps.transpose(0, 2, 3, 1))
+
+
+def _float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(tensor, np.float32)

@@ -1,0 +1,165 @@
+"""Pictures as people have them -> what a network takes, with a look at them first.
+
+A picture's range is never guessed. It is said, and values outside it are refused, with what they look like.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from verydeep.errors import UsageError
+from verydeep.images.color import Preprocessing
+
+Range = tuple[float, float]
+
+RANGES: tuple[Range, ...] = ((0, 1), (-1, 1), (0, 255))
+TOLERANCE = 1 / 510  # of the range's width, beyond either end: half a level, as rounding may leave it
+
+
+class RangeWarning(UserWarning):
+    """Pictures are within the range that was said, but look as if they were of another."""
+
+
+class Pictures(nn.Module):
+    """RGB pictures of a range, turned into what a network takes. They are never changed themselves.
+
+    The network takes `(level - mean) / deviation`, where a level is 0 to 255; mean, deviation and the order of the
+    channels are the model's.
+
+    Args:
+        preprocessing: of the model.
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255). There is no default, as a
+            wrong guess is not seen in the results.
+        check: whether values are looked at, which takes a pass over them, and on a GPU a wait. Under
+            `torch.compile` they are not.
+
+    Raises:
+        UsageError: the range is none of the three.
+
+    """
+
+    def __init__(self, preprocessing: Preprocessing, range: Range, *, check: bool = True) -> None:
+        super().__init__()
+        self.range = check_range(range)
+        self.check = check
+        self.flip = preprocessing.channels == "BGR"
+        low, high = self.range
+        levels = 255 / (high - low)
+        self.scale: Tensor
+        self.shift: Tensor
+        deviation = torch.tensor(preprocessing.deviation, dtype=torch.float64)
+        mean = torch.tensor(preprocessing.mean, dtype=torch.float64)
+        self._constant("scale", levels / deviation)
+        self._constant("shift", (-low * levels - mean) / deviation)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Preprocess pictures of shape (batch, 3, height, width), in the range that was said.
+
+        Raises:
+            UsageError: they are of another shape or type, have NaN, or are outside the range.
+
+        """
+        check_pictures(pictures)
+        if self.check:
+            check_values(pictures, self.range)
+        x = torch.addcmul(self.shift, pictures, self.scale)
+        return x.flip(1) if self.flip else x
+
+    def _constant(self, name: str, values: Tensor) -> None:
+        self.register_buffer(name, values.float()[None, :, None, None], persistent=False)
+
+
+def check_range(range: Range) -> Range:
+    """Make sure that a range is one of the three that pictures come in.
+
+    Raises:
+        UsageError: it is another.
+
+    """
+    ranges = " or ".join(f"({low}, {high})" for low, high in RANGES)
+    try:
+        low, high = range
+    except (TypeError, ValueError):
+        raise UsageError(f"range is {range!r}; say least and greatest value of the pictures: {ranges}") from None
+    if (low, high) not in RANGES:
+        raise UsageError(f"range is ({low:g}, {high:g}); pictures have the range {ranges}: rescale them to one")
+    return low, high
+
+
+def check_pictures(pictures: Tensor, what: str = "pictures") -> None:
+    """Make sure that these are pictures with channels first, of floating-point numbers.
+
+    Raises:
+        UsageError: their shape or type is another; the message says what to do.
+
+    """
+    if not isinstance(pictures, Tensor):
+        raise UsageError(
+            f"{what} are of type {type(pictures).__name__}; a torch.Tensor is wanted: torch.from_numpy makes one"
+        )
+    if not pictures.is_floating_point():
+        raise UsageError(
+            f"{what} are integers ({str(pictures.dtype).removeprefix('torch.')}); turn them into floats, of range "
+            "(0, 255) by pictures.float() or of range (0, 1) by pictures / 255"
+        )
+    shape = tuple(pictures.shape)
+    if pictures.ndim != 4:
+        advice = "; [None] makes one picture a batch" if pictures.ndim == 3 else ""
+        raise UsageError(f"{what} have the shape {shape}; it has to be (batch, 3, height, width){advice}")
+    if shape[1] == 3 and 0 not in shape:
+        return
+    if 0 in shape:
+        raise UsageError(f"{what} have the shape {shape}: there is nothing in them")
+    if shape[1] == 1:
+        advice = "they are grey: .expand(-1, 3, -1, -1) makes three channels of one"
+    elif shape[1] == 4:
+        advice = "the fourth channel may be transparency: lay them on a ground first"
+    elif shape[3] == 3:
+        advice = "channels come first: .permute(0, 3, 1, 2) puts them there"
+    else:
+        advice = "RGB is wanted"
+    raise UsageError(f"{what} have {shape[1]} channel{'s' * (shape[1] > 1)}, of the shape {shape}; {advice}")
+
+
+def check_values(pictures: Tensor, range: Range) -> None:
+    """Make sure that values are finite and within their range. Nothing is looked at under `torch.compile`.
+
+    Raises:
+        UsageError: they are not; the message says what they look like.
+
+    """
+    if torch.compiler.is_compiling():
+        return
+    low, high = range
+    least, greatest = (value.item() for value in torch.aminmax(pictures.detach()))
+    if not least - greatest <= 0 or least in (float("inf"), float("-inf")) or greatest == float("inf"):
+        raise UsageError("pictures have NaN or infinite values; see what made them so, a division by zero, say")
+    slack = (high - low) * TOLERANCE
+    said = f"range=({low:g}, {high:g})"
+    if least < low - slack or greatest > high + slack:
+        raise UsageError(
+            f"pictures have values from {least:.4g} to {greatest:.4g}, outside {said}; {_looks(least, greatest)}"
+        )
+    other = "(0, 1)"
+    if (range == (-1, 1) and least >= 0) or (range == (0, 255) and 0 < greatest <= 1):
+        warnings.warn(
+            f"pictures have values from {least:.4g} to {greatest:.4g}: within {said}, but as if they were of "
+            f"range {other}; if they are, say range={other}",
+            RangeWarning,
+            stacklevel=2,
+        )
+
+
+def _looks(least: float, greatest: float) -> str:
+    for low, high in RANGES:
+        slack = (high - low) * TOLERANCE
+        if low - slack <= least and greatest <= high + slack:
+            return f"they look like pictures of range ({low}, {high}): say range=({low}, {high})"
+    if least >= -3 and greatest <= 3:
+        return "they look normalised by mean and deviation already: give them as they were before"
+    if least >= -130 and greatest <= 160:
+        return "they look like levels with the mean subtracted already: give them as they were before"
+    return "clamp them, or rescale them to the range"

@@ -1,0 +1,126 @@
+"""DISTS: how different two pictures look to people, to whom one patch of a texture is as good as another.
+
+Source: Ding, Ma, Wang, Simoncelli, Image Quality Assessment: Unifying Structure and Texture Similarity, arXiv
+2004.07728, equations 5 to 8; and its package `DISTS_pytorch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from verydeep.errors import UsageError
+from verydeep.images.color import Preprocessing
+from verydeep.layers.network import Features, PoolingKind
+from verydeep.layers.pictures import Range
+from verydeep.network.vgg import VGG
+from verydeep.perceptual.learned import dists_weights
+from verydeep.perceptual.lpips import last_relus
+from verydeep.perceptual.pair import ModelLike, PairLoss, Reduction, Taps, wide
+
+EPSILON = 1e-6  # of both similarities
+HANN = (0.25, 0.5, 0.25)  # a window of five, whose ends are 0
+
+
+class DISTS(PairLoss):
+    """One less the similarity of structure and texture, over the picture and the last ReLU of each stage.
+
+    `1 - sum_c (alpha_c l_c + beta_c s_c)`, where l compares the means of channel c and s its covariance: with m, v
+    and k for mean, variance and covariance, `l = (2 m_x m_y + e) / (m_x^2 + m_y^2 + e)` and `s = (2 k + e) / (v_x
+    + v_y + e)`. The network's max-poolings are replaced by the root of a Hann window over squares.
+
+    Args:
+        model: a model on disk, or a `VGG`: configuration D.
+        weights: alpha and beta: a file of the `DISTS_pytorch` package or a converted one; None for those of the
+            package that is installed. The package itself is not used.
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        preprocessing: of a `VGG`; a model on disk has its own.
+        reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
+        check: whether pictures are looked at: their range, and that they are finite.
+
+    Raises:
+        UsageError: an argument does not fit, or the weights are of another network.
+
+    """
+
+    def __init__(
+        self,
+        model: ModelLike,
+        weights: str | PathLike[str] | None = None,
+        *,
+        range: Range,
+        preprocessing: Preprocessing | None = None,
+        reduction: Reduction = "mean",
+        check: bool = True,
+    ) -> None:
+        alpha, beta = dists_weights(weights)
+        super().__init__(
+            model,
+            (),
+            range=range,
+            preprocessing=preprocessing,
+            reduction=reduction,
+            check=check,
+            engine="torch",
+        )
+        channels = {f"relu{one.place}": one.out_channels for one in self.features.architecture.convolutions}
+        counts = [3, *(channels[layer] for layer in self.features.layers)]
+        if sum(counts) != len(alpha):
+            raise UsageError(
+                f"the weights are for {len(alpha)} channels, this network has {sum(counts)}: they are for "
+                "configuration D at full width"
+            )
+        self.counts = counts
+        total = alpha.sum() + beta.sum()
+        self.alpha: Tensor
+        self.beta: Tensor
+        self.register_buffer("alpha", alpha / total, persistent=False)
+        self.register_buffer("beta", beta / total, persistent=False)
+
+    def _features(
+        self,
+        network: VGG,
+        layers: Sequence[str],
+        preprocessing: Preprocessing,
+        range: Range,
+        pooling: PoolingKind,
+        check: bool,
+    ) -> Features:
+        layers = last_relus(network.architecture)
+        return _HannFeatures(network, layers, preprocessing=preprocessing, range=range, check=check)
+
+    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+        assert self.features.pictures is not None
+        low, high = self.features.pictures.range
+        firsts = [(pictures - low) / (high - low), *taps.values()]
+        seconds = [(target - low) / (high - low), *target_taps.values()]
+        similarity = torch.zeros((), device=pictures.device)
+        alphas, betas = torch.split(self.alpha, self.counts), torch.split(self.beta, self.counts)
+        for first, second, alpha, beta in zip(firsts, seconds, alphas, betas, strict=True):
+            luminance, structure = _similarities(wide(first), wide(second))
+            similarity = similarity + luminance @ alpha.to(luminance) + structure @ beta.to(structure)
+        return 1 - similarity
+
+
+class _HannFeatures(Features):
+    """A network whose poolings are the root of a Hann window over squares, which loses no high frequencies."""
+
+    def _pool(self, x: Tensor) -> Tensor:
+        window = torch.tensor(HANN, device=x.device, dtype=x.dtype)
+        kernel = (window[:, None] * window).expand(x.shape[1], 1, 3, 3)
+        return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
+
+
+def _similarities(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Of means, and of what is around them, for each channel: of shape (batch, channels)."""
+    first, second = first.flatten(2), second.flatten(2)
+    first_mean, second_mean = first.mean(2), second.mean(2)
+    luminance = (2 * first_mean * second_mean + EPSILON) / (first_mean**2 + second_mean**2 + EPSILON)
+    first_rest, second_rest = first - first_mean[..., None], second - second_mean[..., None]
+    variances = first_rest.square().mean(2) + second_rest.square().mean(2)
+    covariance = (first_rest * second_rest).mean(2)
+    return luminance, (2 * covariance + EPSILON) / (variances + EPSILON)

@@ -1,0 +1,123 @@
+"""Weights that LPIPS and DISTS have learnt from people's judgements: read from their authors' own files."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from verydeep.errors import ModelError, UsageError
+from verydeep.files import write_whole
+
+LPIPS_FILES = (("lpips", "weights/v0.1/vgg.pth"), ("torchmetrics", "functional/image/lpips_models/vgg.pth"))
+DISTS_FILES = (("DISTS_pytorch", "weights.pt"),)
+STAGES = 5
+
+
+def lpips_weights(path: str | PathLike[str] | None) -> tuple[Tensor, ...]:
+    """Weights of each channel of the five layers, of shape (channels,) each.
+
+    Args:
+        path: `vgg.pth` of the `lpips` package (version 0.1), or what `write_learned_weights` has made of it; None
+            for that of the package that is installed here.
+
+    Raises:
+        UsageError: there is no such file, and no such package.
+        ModelError: the file is not of this kind.
+
+    """
+    file = _file(path, LPIPS_FILES, "LPIPS", "vgg.pth", "pip install --no-deps lpips")
+    tensors = _read(file)
+    found = [_first(tensors, f"lin{stage}.model.1.weight", f"lin{stage}") for stage in range(STAGES)]
+    if any(tensor is None for tensor in found) or len(tensors) != STAGES:
+        raise ModelError(
+            f"{file} has {', '.join(list(tensors)[:3])}; linear weights of LPIPS on VGG have lin0 to lin4"
+        )
+    return tuple(_finite(tensor.flatten(), file) for tensor in found if tensor is not None)
+
+
+def dists_weights(path: str | PathLike[str] | None) -> tuple[Tensor, Tensor]:
+    """Alpha and beta of each channel, the picture's three first, of shape (channels,) each.
+
+    Args:
+        path: `weights.pt` of the `DISTS_pytorch` package, or what `write_learned_weights` has made of it; None for
+            that of the package that is installed here.
+
+    Raises:
+        UsageError: there is no such file, and no such package.
+        ModelError: the file is not of this kind.
+
+    """
+    file = _file(path, DISTS_FILES, "DISTS", "weights.pt", "pip install --no-deps DISTS_pytorch")
+    tensors = _read(file)
+    if set(tensors) != {"alpha", "beta"} or tensors["alpha"].numel() != tensors["beta"].numel():
+        raise ModelError(f"{file} has {', '.join(list(tensors)[:3])}; weights of DISTS are alpha and beta")
+    return _finite(tensors["alpha"].flatten(), file), _finite(tensors["beta"].flatten(), file)
+
+
+def write_learned_weights(source: str | PathLike[str], out: str | PathLike[str]) -> None:
+    """Copy weights of LPIPS or DISTS to a `.safetensors` file, which needs neither pickle nor the package.
+
+    Args:
+        source: the package's own file.
+        out: file to write.
+
+    Raises:
+        UsageError: `source` does not exist, or `out` has another ending.
+        ModelError: `source` is not of this kind.
+        DiskError: it cannot be written.
+
+    """
+    from safetensors.torch import save_file
+
+    if Path(out).suffix != ".safetensors":
+        raise UsageError(f"{out} has to end with .safetensors")
+    names = _read(Path(source)).keys()
+    if "alpha" in names:
+        tensors = dict(zip(("alpha", "beta"), dists_weights(source), strict=True))
+    else:
+        tensors = {f"lin{stage}": tensor for stage, tensor in enumerate(lpips_weights(source))}
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_whole(Path(out), lambda aside: save_file(contiguous, aside))
+
+
+def _file(
+    path: str | PathLike[str] | None, packages: tuple[tuple[str, str], ...], what: str, name: str, install: str
+) -> Path:
+    if path is not None:
+        return Path(path)
+    for package, inside in packages:
+        spec = find_spec(package)  # finds a package without importing it
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            if (Path(folder) / inside).is_file():
+                return Path(folder) / inside
+    raise UsageError(
+        f"{what} needs the weights that its authors publish; run: {install}, or give the path of a copy of {name}"
+    )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist; give the file of learned weights")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.detach().float() for name, tensor in tensors.items()}
+    except Exception as error:  # whatever a damaged file may raise
+        raise ModelError(f"{path} is no file of learned weights: {str(error).splitlines()[0][:80]}") from None
+
+
+def _first(tensors: dict[str, Tensor], *names: str) -> Tensor | None:
+    return next((tensors[name] for name in names if name in tensors), None)
+
+
+def _finite(tensor: Tensor, file: Path) -> Tensor:
+    if not torch.isfinite(tensor).all():
+        raise ModelError(f"{file} has NaN or infinite numbers; the weights cannot be used")
+    return tensor

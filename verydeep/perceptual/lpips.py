@@ -1,0 +1,179 @@
+"""LPIPS: how different two pictures look to people, on VGG-16.
+
+Source: Zhang, Isola, Efros, Shechtman, Wang, The Unreasonable Effectiveness of Deep Features as a Perceptual
+Metric, arXiv 1801.03924, equation 1; and its reference package `lpips`, version 0.1 of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from verydeep.configurations import Architecture, Convolution, Pooling
+from verydeep.errors import UsageError
+from verydeep.images.color import Preprocessing
+from verydeep.layers.network import Features, PoolingKind
+from verydeep.layers.pictures import Range
+from verydeep.network.vgg import VGG
+from verydeep.perceptual.learned import lpips_weights
+from verydeep.perceptual.pair import Engine, ModelLike, PairLoss, Reduction, Taps, wide
+
+EPSILON = 1e-10  # the reference's
+PIECE = 1 << 16  # numbers that are worked on at a time
+
+
+class LPIPS(PairLoss):
+    """The learned distance of two pictures: `sum_l mean_p sum_c w_lc (u_lcp - v_lcp)^2`.
+
+    `u` and `v` are what the last ReLU of each of the five stages gives for the two pictures, divided at each place
+    p by its length over the channels c. The weights w are those that the authors have fitted to people's
+    judgements.
+
+    Its numbers mean what the literature's do where the model is VGG-16 with ImageNet's weights, as torchvision
+    publishes them. Unlike the reference's, its gradients are finite where a layer gives nothing but zeros.
+
+    Args:
+        model: a model on disk, or a `VGG`: configuration D.
+        weights: the linear weights: a file of the `lpips` package or a converted one; None for those of the
+            package that is installed. The package itself is not used.
+        spatial: give a distance for each pixel, of shape (batch, 1, height, width), before the reduction.
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        preprocessing: of a `VGG`; a model on disk has its own.
+        reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
+        check: whether pictures are looked at: their range, and that they are finite.
+        engine: `torch` never takes the native engine.
+
+    Raises:
+        UsageError: an argument does not fit, or the linear weights are of another network.
+
+    """
+
+    def __init__(
+        self,
+        model: ModelLike,
+        weights: str | PathLike[str] | None = None,
+        *,
+        spatial: bool = False,
+        range: Range,
+        preprocessing: Preprocessing | None = None,
+        reduction: Reduction = "mean",
+        check: bool = True,
+        engine: Engine = "auto",
+    ) -> None:
+        linear = lpips_weights(weights)
+        super().__init__(
+            model,
+            (),
+            range=range,
+            preprocessing=preprocessing,
+            reduction=reduction,
+            check=check,
+            engine=engine,
+        )
+        self.spatial = spatial
+        layers = self.features.layers
+        channels = {f"relu{one.place}": one.out_channels for one in self.features.architecture.convolutions}
+        for layer, tensor in zip(layers, linear, strict=True):
+            if channels[layer] != len(tensor):
+                raise UsageError(
+                    f"the linear weights are for {len(tensor)} channels at {layer}, which has {channels[layer]}: "
+                    "they are for configuration D at full width"
+                )
+            self.register_buffer(layer, tensor, persistent=False)
+
+    def _features(
+        self,
+        network: VGG,
+        layers: Sequence[str],
+        preprocessing: Preprocessing,
+        range: Range,
+        pooling: PoolingKind,
+        check: bool,
+    ) -> Features:
+        return super()._features(network, last_relus(network.architecture), preprocessing, range, pooling, check)
+
+    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+        maps = []
+        for layer, tap in taps.items():
+            weights = self.get_buffer(layer)
+            first, second = wide(tap), wide(target_taps[layer])
+            maps.append(_UnitDistance.apply(first, second, weights.to(first)))
+        if self.spatial:
+            size = pictures.shape[2:]
+            grown = [F.interpolate(one[:, None], size, mode="bilinear", align_corners=False) for one in maps]
+            return torch.stack(grown).sum(0)
+        return torch.stack([one.mean((1, 2)) for one in maps]).sum(0)
+
+
+def last_relus(architecture: Architecture) -> tuple[str, ...]:
+    """The last ReLU of each stage."""
+    return tuple(
+        f"relu{before.place}"
+        for before, layer in zip(architecture.layers, architecture.layers[1:], strict=False)
+        if isinstance(layer, Pooling) and isinstance(before, Convolution)
+    )
+
+
+class _UnitDistance(torch.autograd.Function):
+    """Weighted squared distance of unit vectors along the channels, at each place, and its gradient.
+
+    Written out, and a piece that the processor's cache holds at a time: the maps alone are kept for the gradient,
+    and none of the six of their size on the way is made. The gradient is 0 where a vector is 0, whose length has
+    no slope.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(first, second, weights)
+        batch, _, rows, columns = first.shape
+        distances = first.new_empty(batch, rows * columns)
+        for number, piece in _pieces(first):
+            u, v = (_unit(maps[number].flatten(1)[:, piece])[0] for maps in (first, second))
+            distances[number, piece] = weights @ u.sub_(v).square_()
+        return distances.view(batch, rows, columns)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        first, second, weights = ctx.saved_tensors
+        gradients = [_like(maps) for maps in (first, second)]
+        wanted = ctx.needs_input_grad[:2]
+        slope = slope.flatten(1)
+        for number, piece in _pieces(first):
+            units = [_unit(maps[number].flatten(1)[:, piece]) for maps in (first, second)]
+            toward = (units[0][0] - units[1][0]).mul_(weights[:, None]).mul_(2 * slope[number, piece])
+            for gradient, want, sign, (unit, length) in zip(gradients, wanted, (1, -1), units, strict=True):
+                if want:
+                    # unit * (length + EPSILON) / length is the vector over its length; where that is 0, so is it.
+                    ratio = torch.where(length > 0, (length + EPSILON) / length, 0)
+                    along = (toward * unit).sum(0) * ratio
+                    rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
+                    gradient[number].view(len(rest), -1)[:, piece] = rest
+        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None
+
+
+def _like(maps: Tensor) -> Tensor:
+    """Room for a gradient, laid out as the maps are, so that rows and columns can be seen as one."""
+    layout = torch.contiguous_format if maps.is_contiguous() else torch.channels_last
+    return torch.empty_like(maps, memory_format=layout)
+
+
+def _pieces(maps: Tensor) -> Iterator[tuple[int, slice]]:
+    """Pictures of a batch, and some places of each."""
+    places = maps.shape[2] * maps.shape[3]
+    size = max(1, PIECE // maps.shape[1]) if maps.device.type == "cpu" else places
+    for number in range(len(maps)):
+        for start in range(0, places, size):
+            yield number, slice(start, start + size)
+
+
+def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors along the channels over their lengths, and these lengths: of shape (channels, n) and (n,)."""
+    length = torch.linalg.vector_norm(vectors, dim=0)
+    return vectors * (1 / (length + EPSILON)), length

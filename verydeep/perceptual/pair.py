@@ -1,0 +1,265 @@
+"""Two batches of pictures -> a distance for each pair, on what a network's layers give for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from verydeep.engines.processor import native_module
+from verydeep.errors import UsageError
+from verydeep.images.color import Preprocessing
+from verydeep.layers import open_network
+from verydeep.layers.network import Features, PoolingKind
+from verydeep.layers.pictures import Range, check_pictures
+from verydeep.network.vgg import VGG
+
+Reduction = Literal["mean", "sum", "none"]
+Engine = Literal["auto", "torch"]
+Distance = Literal["mse", "mae"]
+Taps = dict[str, Tensor]
+ModelLike = VGG | str | PathLike[str]
+
+PAIR_PIXELS = 8 * 224 * 224  # of pictures whose maps are in memory at once, where no gradients are wanted
+
+
+class PairLoss(nn.Module):
+    """What all losses on a pair of batches have in common. Each says how taps are compared.
+
+    The weights are frozen, and those that the model has when the loss is made. Where no gradients are wanted,
+    pairs are shown a few at a time, and by the native engine where they are on the processor in float32.
+
+    Args:
+        model: a model on disk, or a `VGG`.
+        layers: that are compared.
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        preprocessing: of a `VGG`; a model on disk has its own.
+        pooling: `average` replaces every max-pooling of the network.
+        reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
+        check: whether pictures are looked at: their range, and that they are finite.
+        engine: `torch` never takes the native engine.
+
+    Raises:
+        UsageError: an argument does not fit; the message says which, and what to do.
+        ModelError: there is no such model, or it cannot be used.
+
+    """
+
+    def __init__(
+        self,
+        model: ModelLike,
+        layers: Sequence[str],
+        *,
+        range: Range,
+        preprocessing: Preprocessing | None = None,
+        pooling: PoolingKind = "max",
+        reduction: Reduction = "mean",
+        check: bool = True,
+        engine: Engine = "auto",
+    ) -> None:
+        super().__init__()
+        self.reduction = check_reduction(reduction)
+        if engine not in get_args(Engine):
+            raise UsageError(f"no engine is called {engine!r}; there are {', '.join(get_args(Engine))}")
+        network, own = open_network(model)
+        if own is not None and preprocessing is not None:
+            raise UsageError("a model on disk has its own preprocessing; leave the argument out")
+        known = own or preprocessing
+        if known is None:
+            raise UsageError(
+                "a network alone does not know how its pictures are preprocessed; give preprocessing, or a model "
+                "from disk"
+            )
+        self.features = self._features(network, layers, known, range, pooling, check)
+        if own is None:  # the caller may go on to train it
+            for parameter in self.features.parameters():
+                parameter.data = parameter.data.clone()
+        self.engine: Engine = engine
+        self._native = Native(self.features, known)
+
+    def forward(self, pictures: Tensor, target: Tensor) -> Tensor:
+        """Compare pictures with others, pair by pair.
+
+        Args:
+            pictures: RGB of shape (batch, 3, height, width), in the range that was said.
+            target: of the same shape.
+
+        Returns:
+            A number; of shape (batch,) where nothing is reduced.
+
+        Raises:
+            UsageError: the two differ in shape, type or device, or cannot be such pictures.
+
+        """
+        check_pair(pictures, target)
+        if torch.is_grad_enabled() and (pictures.requires_grad or target.requires_grad):
+            return reduce(self._compare(pictures, target), self.reduction)
+        count = max(1, PAIR_PIXELS // (2 * pictures.shape[2] * pictures.shape[3]))
+        with torch.no_grad():
+            pairs = zip(torch.split(pictures, count), torch.split(target, count), strict=True)
+            return reduce(torch.cat([self._compare(*pair) for pair in pairs]), self.reduction)
+
+    def _compare(self, pictures: Tensor, target: Tensor) -> Tensor:
+        """Distances of a few pairs; the first entry of the shape is theirs."""
+        taps, target_taps = self._taps(pictures), self._taps(target)
+        return self._distance(taps, target_taps, pictures, target).to(pictures.dtype)
+
+    def _taps(self, pictures: Tensor) -> Taps:
+        """What the layers give: by torch where gradients are wanted, which of a target they mostly are not."""
+        if torch.is_grad_enabled() and pictures.requires_grad:
+            return self.features(pictures)  # type: ignore[no-any-return]
+        with torch.no_grad():
+            if self.engine == "auto" and self._native.suits(pictures):
+                return self._native.taps(pictures)
+            return self.features(pictures)  # type: ignore[no-any-return]
+
+    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _features(
+        self,
+        network: VGG,
+        layers: Sequence[str],
+        preprocessing: Preprocessing,
+        range: Range,
+        pooling: PoolingKind,
+        check: bool,
+    ) -> Features:
+        return Features(network, layers, preprocessing=preprocessing, range=range, pooling=pooling, check=check)
+
+
+class Native:
+    """The native engine behind a loss: made when it is first wanted, from the loss's own weights.
+
+    Args:
+        features: on torch, whose layers are computed.
+        preprocessing: of the model.
+
+    """
+
+    def __init__(self, features: Features, preprocessing: Preprocessing) -> None:
+        # A list, as a module would become a part of whoever holds it.
+        self._of = [features]
+        self._preprocessing = preprocessing
+        self._engine: object = None
+
+    def suits(self, pictures: Tensor) -> bool:
+        """Whether these pictures can be shown to it: on the processor, in float32."""
+        if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+            return False
+        weight = next(self._of[0].parameters())
+        plain = pictures.device.type == "cpu" and pictures.dtype == weight.dtype == torch.float32
+        return plain and native_module() is not None
+
+    def taps(self, pictures: Tensor) -> Taps:
+        """What the layers give, as `Features` does."""
+        from verydeep.layers.native import NativeFeatures
+        from verydeep.run_folder import ModelConfig, TrainedOn
+
+        features = self._of[0]
+        if self._engine is None:
+            architecture = features.architecture
+            names = tuple(map(str, np.arange(architecture.num_classes)))
+            config = ModelConfig(architecture, self._preprocessing, names, TrainedOn((1, 1)))
+            tensors = {name: tensor.contiguous().numpy() for name, tensor in features.state_dict().items()}
+            self._engine = NativeFeatures(
+                config, tensors, features.layers, pooling=features.pooling, threads=torch.get_num_threads()
+            )
+        assert isinstance(self._engine, NativeFeatures) and features.pictures is not None
+        check_pictures(pictures)
+        numbers = features.pictures(pictures).permute(0, 2, 3, 1)
+        return {name: torch.from_numpy(maps) for name, maps in self._engine.of_numbers(numbers.numpy()).items()}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Native:
+        """A copy of a loss has an engine of its own."""
+        from copy import deepcopy
+
+        return Native(deepcopy(self._of[0], memo), self._preprocessing)
+
+    def __reduce__(self) -> tuple[type[Native], tuple[Features, Preprocessing]]:
+        """The engine is made anew where the loss is unpickled."""
+        return Native, (self._of[0], self._preprocessing)
+
+
+def check_pair(pictures: Tensor, target: Tensor) -> None:
+    """Make sure that two batches can be compared pair by pair.
+
+    Raises:
+        UsageError: one is no batch of pictures, or they differ in shape, type or device.
+
+    """
+    check_pictures(pictures)
+    check_pictures(target, "target pictures")
+    if pictures.shape != target.shape:
+        raise UsageError(
+            f"pictures have the shape {tuple(pictures.shape)}, their targets {tuple(target.shape)}; a pair has to "
+            "be of one size: rescale or cut one of them, or .expand() a single one over the batch"
+        )
+    if (pictures.dtype, pictures.device) != (target.dtype, target.device):
+        raise UsageError(
+            f"pictures are {pictures.dtype} on {pictures.device}, their targets {target.dtype} on "
+            f"{target.device}; bring both to one: target.to(pictures)"
+        )
+
+
+def check_reduction(reduction: str) -> Reduction:
+    """Make sure that there is such a reduction.
+
+    Raises:
+        UsageError: there is not.
+
+    """
+    if reduction not in get_args(Reduction):
+        raise UsageError(f"no reduction is called {reduction!r}; there are {', '.join(get_args(Reduction))}")
+    return reduction  # type: ignore[return-value]
+
+
+def reduce(distances: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce over the batch, and over places where there is a distance for each."""
+    if reduction == "none":
+        return distances
+    return distances.mean() if reduction == "mean" else distances.sum()
+
+
+def layer_weights(layers: Sequence[str], weights: Sequence[float] | None) -> dict[str, float]:
+    """A weight for each layer: 1 where none are given.
+
+    Raises:
+        UsageError: there is another number of them.
+
+    """
+    if weights is not None and len(weights) != len(layers):
+        raise UsageError(f"there are {len(weights)} weights for {len(layers)} layers; give one for each")
+    return dict(zip(layers, weights or [1.0] * len(layers), strict=True))
+
+
+def check_distance(distance: str) -> Distance:
+    """Make sure that there is such a distance.
+
+    Raises:
+        UsageError: there is not.
+
+    """
+    if distance not in get_args(Distance):
+        raise UsageError(f"no distance is called {distance!r}; there are {', '.join(get_args(Distance))}")
+    return distance  # type: ignore[return-value]
+
+
+def mean_difference(first: Tensor, second: Tensor, distance: Distance) -> Tensor:
+    """Mean of squared (`mse`) or absolute (`mae`) differences, for each of a batch."""
+    difference = wide(first) - wide(second)
+    return (difference.square() if distance == "mse" else difference.abs()).flatten(1).mean(1)
+
+
+def wide(tap: Tensor) -> Tensor:
+    """A tap in float32 where it has fewer bits, as under autocast, so that sums over it are right."""
+    return tap.float() if tap.dtype in (torch.bfloat16, torch.float16) else tap
+
+
+def weighted_sum(distances: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Distances of the layers, each with its weight."""
+    return torch.stack([weights[layer] * distance for layer, distance in distances.items()]).sum(0)

@@ -1,0 +1,121 @@
+"""Style loss: how far apart the Gram matrices of two pictures are, which know what is there but not where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from verydeep.errors import UsageError
+from verydeep.images.color import Preprocessing
+from verydeep.layers.network import PoolingKind
+from verydeep.layers.pictures import Range
+from verydeep.perceptual.pair import (
+    Distance,
+    Engine,
+    ModelLike,
+    PairLoss,
+    Reduction,
+    Taps,
+    check_distance,
+    layer_weights,
+    mean_difference,
+    weighted_sum,
+    wide,
+)
+
+Normalization = Literal["elements", "places", "none"]
+GATYS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # the style layers of arXiv 1508.06576
+
+
+class StyleLoss(PairLoss):
+    """The mean difference of Gram matrices: `sum_l w_l mean((G_l(x) - G_l(y))^2)`.
+
+    The mean is over the channels x channels entries. With the matrices divided by their `elements`, the `E_l` of
+    Gatys, Ecker and Bethge (arXiv 1508.06576, equation 4) is C^2 / 4 times a layer's part, C being its channels;
+    Johnson, Alahi and Fei-Fei (arXiv 1603.08155) have the sum over the entries, C^2 times it.
+
+    Args:
+        model: a model on disk, or a `VGG`.
+        layers: whose matrices are compared; Gatys' five where none are given.
+        weights: of the layers; 1 each where there are none.
+        distance: `mse`, or `mae` for the mean of absolute differences.
+        normalization: of the Gram matrices: see `gram_matrix`.
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        preprocessing: of a `VGG`; a model on disk has its own.
+        pooling: `average` replaces every max-pooling of the network.
+        reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
+        check: whether pictures are looked at: their range, and that they are finite.
+        engine: `torch` never takes the native engine.
+
+    Raises:
+        UsageError: an argument does not fit.
+
+    """
+
+    def __init__(
+        self,
+        model: ModelLike,
+        layers: Sequence[str] = GATYS,
+        *,
+        weights: Sequence[float] | None = None,
+        distance: Distance = "mse",
+        normalization: Normalization = "elements",
+        range: Range,
+        preprocessing: Preprocessing | None = None,
+        pooling: PoolingKind = "max",
+        reduction: Reduction = "mean",
+        check: bool = True,
+        engine: Engine = "auto",
+    ) -> None:
+        super().__init__(
+            model,
+            layers,
+            range=range,
+            preprocessing=preprocessing,
+            pooling=pooling,
+            reduction=reduction,
+            check=check,
+            engine=engine,
+        )
+        self.weights = layer_weights(layers, weights)
+        self.distance = check_distance(distance)
+        self.normalization = _check_normalization(normalization)
+
+    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+        differences = {
+            layer: mean_difference(
+                gram_matrix(taps[layer], self.normalization),
+                gram_matrix(target_taps[layer], self.normalization),
+                self.distance,
+            )
+            for layer in self.weights
+        }
+        return weighted_sum(differences, self.weights)
+
+
+def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tensor:
+    """Products of channels, summed over space, of shape (batch, channels, channels).
+
+    Args:
+        maps: of shape (batch, channels, rows, columns).
+        normalization: what the sums are divided by: `elements` for channels x rows x columns (Johnson et al.,
+            arXiv 1603.08155), `places` for rows x columns, or `none`, as Gatys et al. write them.
+
+    Raises:
+        UsageError: there is no such normalization.
+
+    """
+    rows = wide(maps).flatten(2)
+    _, channels, places = rows.shape
+    divisor = {"elements": channels * places, "places": places, "none": 1}[_check_normalization(normalization)]
+    return rows @ rows.transpose(1, 2) / divisor
+
+
+def _check_normalization(normalization: str) -> Normalization:
+    if normalization not in get_args(Normalization):
+        raise UsageError(
+            f"no normalization is called {normalization!r}; there are {', '.join(get_args(Normalization))}"
+        )
+    return normalization  # type: ignore[return-value]

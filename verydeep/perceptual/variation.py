@@ -1,0 +1,65 @@
+"""Total variation: how rough a picture is."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from verydeep.errors import UsageError
+from verydeep.layers.pictures import Range, check_pictures, check_range, check_values
+from verydeep.perceptual.pair import Reduction, check_reduction, reduce
+
+Norm = Literal["l1", "l2", "l2_squared"]
+
+
+class TotalVariation(nn.Module):
+    """Differences of neighbours, down and across, summed over all channels and places of a picture.
+
+    `l1` sums their absolute values, `l2_squared` their squares, and `l2` is the root of that sum. Source: Rudin,
+    Osher and Fatemi, Nonlinear total variation based noise removal algorithms, 1992. The differences are those of
+    pictures of range (0, 1), whatever the range is.
+
+    Args:
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        norm: `l1`, `l2` or `l2_squared`.
+        reduction: over the batch: `mean`, `sum`, or `none` for an entry a picture.
+        check: whether pictures are looked at: their range, and that they are finite.
+
+    Raises:
+        UsageError: an argument does not fit.
+
+    """
+
+    def __init__(
+        self, *, range: Range, norm: Norm = "l2", reduction: Reduction = "mean", check: bool = True
+    ) -> None:
+        super().__init__()
+        self.range = check_range(range)
+        if norm not in get_args(Norm):
+            raise UsageError(f"no norm is called {norm!r}; there are {', '.join(get_args(Norm))}")
+        self.norm: Norm = norm
+        self.reduction = check_reduction(reduction)
+        self.check = check
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Measure pictures of shape (batch, 3, height, width), in the range that was said.
+
+        Raises:
+            UsageError: they cannot be such pictures.
+
+        """
+        check_pictures(pictures)
+        if self.check:
+            check_values(pictures, self.range)
+        low, high = self.range
+        down = (pictures[:, :, 1:] - pictures[:, :, :-1]) / (high - low)
+        across = (pictures[..., 1:] - pictures[..., :-1]) / (high - low)
+        if self.norm == "l1":
+            variation = down.abs().sum((1, 2, 3)) + across.abs().sum((1, 2, 3))
+        else:
+            variation = down.square().sum((1, 2, 3)) + across.square().sum((1, 2, 3))
+        if self.norm == "l2":
+            # A root has no slope at zero: a flat picture's gradient is 0, not NaN.
+            variation = variation.clamp_min(1e-24).sqrt()
+        return reduce(variation, self.reduction)

@@ -1,0 +1,135 @@
+"""A linear classifier on a network's features: on disk, and applied. No scikit-learn and no torch here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.errors import ModelError
+from verydeep.evaluation.posterior import Posteriors
+from verydeep.files import write_whole
+
+CLASSIFIER = "classifier.safetensors"
+
+Features = NDArray[np.float32]
+Combination = Literal["stack", "average"]
+
+
+@dataclass(frozen=True)
+class Described:
+    """What features are made of: Appendix B's, by default.
+
+    Attributes:
+        layer: of the network, averaged over space.
+        scales: Q, the smaller sides of the rescaled picture.
+        mirror: whether the mean is taken with the mirror image.
+        combine: whether scales are stacked, or averaged.
+
+    """
+
+    layer: str = "relu7"
+    scales: tuple[int, ...] = (256, 384, 512)
+    mirror: bool = True
+    combine: Combination = "stack"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """One-against-all scores `weights @ features + bias`, and what they are made of.
+
+    Attributes:
+        described: what the features are.
+        class_names: in the order of the scores.
+        weights: of shape (classes, features).
+        bias: of shape (classes,).
+        sharpness: factor on the scores before the soft-max, as held-out pictures fit it best.
+        facts: how it was trained and how well it does.
+
+    """
+
+    described: Described
+    class_names: tuple[str, ...]
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    sharpness: float
+    facts: dict[str, Any]
+
+    def scores(self, features: Features) -> NDArray[np.float64]:
+        """Scores of shape (pictures, classes)."""
+        scores: NDArray[np.float64] = features.astype(np.float64) @ self.weights.T + self.bias
+        return scores
+
+    def posteriors(self, features: Features) -> Posteriors:
+        """Soft-max of the sharpened scores, of shape (pictures, classes)."""
+        return soft_max(self.sharpness * self.scores(features))
+
+
+def soft_max(scores: NDArray[np.float64]) -> Posteriors:
+    """Soft-max along the last axis."""
+    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+    posteriors: Posteriors = exponentials / exponentials.sum(-1, keepdims=True)
+    return posteriors
+
+
+def classifier_file(model: Path) -> Path:
+    """Where the classifier of a model lies: beside its weights."""
+    return (model.parent if model.suffix == ".safetensors" else model) / CLASSIFIER
+
+
+def write_classifier(model: Path, classifier: Classifier) -> Path:
+    """Write a classifier beside its model, as one file that appears whole.
+
+    Raises:
+        DiskError: it cannot be written.
+
+    """
+    from safetensors.numpy import save_file
+
+    facts = {
+        "described": asdict(classifier.described),
+        "class_names": classifier.class_names,
+        "sharpness": classifier.sharpness,
+        "facts": classifier.facts,
+    }
+    tensors = {"weights": np.ascontiguousarray(classifier.weights), "bias": np.ascontiguousarray(classifier.bias)}
+    path = classifier_file(model)
+    metadata = {"verydeep": json.dumps(facts, ensure_ascii=False)}
+    write_whole(path, lambda aside: save_file(tensors, aside, metadata=metadata))
+    return path
+
+
+def read_classifier(model: Path) -> Classifier | None:
+    """Read the classifier beside a model; None where there is none.
+
+    Raises:
+        ModelError: it is damaged.
+
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = classifier_file(model)
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "np") as file:
+            facts = json.loads(file.metadata()["verydeep"])
+            weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
+        described = facts["described"]
+        classifier = Classifier(
+            Described(**{**described, "scales": tuple(described["scales"])}),
+            tuple(facts["class_names"]),
+            weights,
+            bias,
+            float(facts["sharpness"]),
+            facts["facts"],
+        )
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is no whole classifier: {error}; make it anew by `verydeep transfer`") from None
+    if weights.shape != (len(classifier.class_names), weights.shape[-1]) or bias.shape != weights.shape[:1]:
+        raise ModelError(f"{path} is no whole classifier: its weights have the shape {weights.shape}")
+    return classifier
