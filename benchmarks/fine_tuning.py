@@ -45,7 +45,7 @@ def error_of(run: Path, data: Path) -> float:
     if not results.exists():
         command = [sys.executable, "-m", "verydeep", "evaluate", str(run), str(data), "--posteriors", str(results)]
         subprocess.run(command, check=True)
-    return 100 * read_result(results).error_rates.top1_error
+    return read_result(results).error_rates.top1_error
 
 
 def main() -> None:
