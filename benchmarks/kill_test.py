@@ -2,8 +2,10 @@
 
     python benchmarks/kill_test.py [--kills 40] [--seed 0]
 
-A state is saved after every step, or as soon as the one before is on the disk, so that most kills meet a save. The
-moments are spread over the time from the first step to the last; every killed run goes on once and to the end.
+A state is saved after every step, or as soon as the one before is on the disk, so that most kills meet a save.
+Each run is killed a random while, up to two steps, after a step that is drawn from all but the last ones; it goes
+on once and to the end.
+
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ def steps_done(run: Path) -> int:
     return sum('"rate"' in line for line in journal.read_text().splitlines()) if journal.is_file() else 0
 
 
-def wait_for_first_step(run: Path, process: subprocess.Popen[bytes]) -> None:
-    while steps_done(run) == 0 and process.poll() is None:
+def wait_for_step(number: int, run: Path, process: subprocess.Popen[bytes]) -> None:
+    while steps_done(run) < number and process.poll() is None:
         time.sleep(0.002)
 
 
@@ -53,16 +55,17 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="kill-test-"))
     unbroken = folder / "unbroken"
     process = start(unbroken)
-    wait_for_first_step(unbroken, process)
+    wait_for_step(1, unbroken, process)
     begun = time.monotonic()
     process.wait()
-    whole, wanted, total = time.monotonic() - begun, end_of(unbroken), steps_done(unbroken)
+    wanted, total = end_of(unbroken), steps_done(unbroken)
+    a_step = (time.monotonic() - begun) / total
     killed_at, different = [], 0
     for number in range(arguments.kills):
         run = folder / f"run{number}"
         process = start(run)
-        wait_for_first_step(run, process)
-        time.sleep(chance.uniform(0, whole))
+        wait_for_step(chance.randrange(1, total - 5), run, process)
+        time.sleep(chance.uniform(0, 2 * a_step))
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed_at.append(steps_done(run))

@@ -25,7 +25,7 @@ COMMANDS = {
     "report": ("Report", "one page of what was trained and how well it does"),
     "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
     "bench": ("Bench", "measure our engines beside others, on this machine"),
-    "convert": ("Convert", "bring other libraries' weights here, or take ours there"),
+    "convert": ("Convert", "bring other libraries' weights here"),
     "inspect": ("Inspect", "tell what a file of weights is"),
     "engines": ("Engines", "tell what this machine can compute with"),
     "export": ("Export", "write a model in a form that others read: ONNX, OpenVINO, a folder for the Hub"),

@@ -289,7 +289,8 @@ def test_the_engine_that_is_asked_for_is_taken(run, monkeypatch):
     assert isinstance(open_scorer(run, engine="torch"), TorchScorer)
     with pytest.raises(UsageError, match="use --engine torch"):
         open_scorer(run, "cuda", engine="native")
-    monkeypatch.setattr("verydeep.engines.native_module", lambda: None)
+    for room in ("verydeep.engines", "verydeep.engines.processor"):
+        monkeypatch.setattr(f"{room}.native_module", lambda: None)
     assert isinstance(open_scorer(run), TorchScorer)
     with pytest.raises(VerydeepError, match="without a C\\+\\+ compiler"):
         open_scorer(run, engine="native")

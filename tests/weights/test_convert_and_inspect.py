@@ -56,8 +56,6 @@ def refused(capsys, *words: object) -> tuple[int, str]:
         (["--preprocessing", "oxford", "--class-names", "none.txt"], 2, "there is no such file"),
         (["--configuration", "D"], 2, "is configuration A, not D"),
         (["--configuration", "F"], 2, "no configuration is called 'F'"),
-        (["--to", "keras"], 1, "nobody says how pictures are"),
-        (["--to", "keras", "--licence", "MIT"], 2, "nothing can be told"),
     ],
 )
 def test_what_is_not_known_is_asked_for(options, code, said, theirs, tmp_path, capsys):
@@ -65,6 +63,12 @@ def test_what_is_not_known_is_asked_for(options, code, said, theirs, tmp_path, c
     assert said in sentence
     assert ended_with == code
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_nobody_knows_are_not_exported(theirs, tmp_path, capsys):
+    code, said = refused(capsys, "export", theirs, tmp_path / "out.weights.h5", "--to", "keras")
+    assert (code, "nobody says how pictures are" in said) == (1, True)
+    assert not (tmp_path / "out.weights.h5").exists()
 
 
 def test_what_is_told_is_kept(theirs, tmp_path, crops, capsys):
@@ -215,7 +219,7 @@ def test_inspect_of_a_model_of_ours(tmp_path, capsys):
     assert (code, "exists and is not empty" in said) == (2, True)
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "other", "--licence", "MIT")
     assert (code, "model of ours" in said) == (2, True)
-    code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "out.onnx", "--to", "torchvision")
+    code, said = refused(capsys, "export", tmp_path / "run", tmp_path / "out.onnx", "--to", "torchvision")
     assert (code, "has to end with .pth" in said) == (2, True)
 
 

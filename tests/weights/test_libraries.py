@@ -20,6 +20,7 @@ from verydeep.configurations import Architecture
 from verydeep.engines import open_scorer
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.protocols import CentreCrop
+from verydeep.layers import features, layer_names
 from verydeep.model import load
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
 from verydeep.weights.opening import examine
@@ -36,6 +37,10 @@ pytestmark = [
 
 def convert(*words: object) -> None:
     main(["convert", *map(str, words)])
+
+
+def export(model: Path, out: Path, library: str) -> None:
+    main(["export", str(model), str(out), "--to", library])
 
 
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "bn"])
@@ -56,7 +61,7 @@ def test_torchvision(configuration, batch_norm, tmp_path, pictures):
     pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
     assert gives(tmp_path / "run", pixels, theirs)
 
-    convert(tmp_path / "run", tmp_path / "back.pth", "--to", "torchvision")
+    export(tmp_path / "run", tmp_path / "back.pth", "torchvision")
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     original = network.state_dict()
     assert back.keys() == original.keys()
@@ -104,7 +109,7 @@ def test_timm(configuration, batch_norm, tmp_path, pictures):
     pixels = np.stack([plain(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
     assert gives(tmp_path / "run", pixels, theirs)
 
-    convert(tmp_path / "run", tmp_path / "back.safetensors", "--to", "timm")
+    export(tmp_path / "run", tmp_path / "back.safetensors", "timm")
     back, original = load_file(tmp_path / "back.safetensors"), network.state_dict()
     assert back.keys() == original.keys()
     assert all(torch.equal(back[name], original[name]) for name in original)
@@ -160,7 +165,7 @@ def test_keras(configuration, ending, tmp_path, crops):
     assert config.architecture == Architecture(configuration, 7, 1 / 16)
     assert gives(tmp_path / "run", crops, keras_scores(network, crops))
 
-    convert(tmp_path / "run", tmp_path / "back.weights.h5", "--to", "keras")
+    export(tmp_path / "run", tmp_path / "back.weights.h5", "keras")
     before = [weight for layer in network.layers for weight in layer.get_weights()]
     for layer in network.layers:
         layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
@@ -217,7 +222,7 @@ def test_features_go_back_and_are_theirs(tmp_path, pictures):
     pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
     (ours,) = open_scorer(tmp_path / "run", engine="native").activations(pixels, ["pool5"])
     assert close(ours, theirs)
-    convert(tmp_path / "run", tmp_path / "back.pth", "--to", "torchvision")
+    export(tmp_path / "run", tmp_path / "back.pth", "torchvision")
     assert list(torch.load(tmp_path / "back.pth", weights_only=True)) == [
         f"features.{name}" for name in network.features.state_dict()
     ]
@@ -327,3 +332,22 @@ def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys)
         assert first["class"] in VGG16_Weights.IMAGENET1K_V1.meta["categories"]
     write_model(tmp_path / "run", model.config, read_model_from(folder)[1])
     assert load(tmp_path / "run").predict(pictures[0], 1)[0].class_name == first["class"]
+    batch = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        tapped = features(folder, ["relu1_1", "pool5"], range=(0, 1))(batch)
+        ours = features(tmp_path / "run", ["relu1_1", "pool5"], range=(0, 1))(batch)
+    assert all(torch.equal(tapped[name], ours[name]) for name in ("relu1_1", "pool5"))
+    assert layer_names(folder) == layer_names(tmp_path / "run")
+    words = ["features", str(tmp_path / "a.png"), "--layers", "pool5", "--scale", "64", "--out"]
+    for model, out in ((folder, "theirs.npz"), (tmp_path / "run", "ours.npz")):
+        main([words[0], str(model), *words[1:], str(tmp_path / out)])
+    with np.load(tmp_path / "theirs.npz") as one, np.load(tmp_path / "ours.npz") as other:
+        assert np.array_equal(one["pool5"], other["pool5"])
+    with pytest.raises(SystemExit) as ended:
+        main(["transfer", str(folder), "digits"])
+    assert ended.value.code == 2
+    assert "is no run folder" in capsys.readouterr().err
+    capsys.readouterr()
+    measured = ["--engines", "verydeep", "--batch-sizes", "1", "--rounds", "1", "--size", "224", "224", "--json"]
+    main(["bench", str(folder), *measured])
+    assert json.loads(capsys.readouterr().out)

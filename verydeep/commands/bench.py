@@ -19,7 +19,9 @@ from verydeep.commands.progress import progress, say
 from verydeep.configurations import Architecture
 from verydeep.engines.processor import num_threads
 from verydeep.errors import UsageError
-from verydeep.run_folder import read_model, write_model
+from verydeep.run_folder import read_config, write_model
+from verydeep.weights.opening import is_ours, open_source
+from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
     from verydeep.bench.measure import Measured
@@ -158,9 +160,11 @@ class Bench:
             write_model(run, *random_model(architecture))
             weights = "He-initialised"
         else:
-            run = self.model
-            architecture = read_model(run)[0].architecture
-            weights = str(run)
+            run, weights = self.model, str(self.model)
+            if not is_ours(locate(run).path):  # read once, so that each engine opens a run folder
+                run = folder / "model"
+                write_model(run, *open_source(self.model))
+            architecture = read_config(run).architecture
         batch_sizes = self.batch_sizes or BATCH_SIZES
         count = self.num_pictures if self.dense else max(batch_sizes)
         pictures, source = find_pictures(self.pictures, count)

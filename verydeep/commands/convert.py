@@ -1,4 +1,4 @@
-"""`verydeep convert`: other libraries' weights -> a run folder, and a model -> a file of another library's."""
+"""`verydeep convert`: other libraries' weights -> a run folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn, provenance, read_model, refuse_existing, write_model
 from verydeep.weights.class_names import class_names
-from verydeep.weights.opening import config_of, examine, is_ours, open_source
+from verydeep.weights.opening import config_of, examine, is_ours
 from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.source import Known, locate
 
@@ -24,7 +24,7 @@ Three = tuple[float, float, float]
 
 @dataclass
 class Convert:
-    """Bring other libraries' weights here, or take a model to another library.
+    """Bring other libraries' weights here; `verydeep export` takes a model there.
 
     SOURCE is a file of torchvision, timm, Keras, Caffe (such as Oxford's) or MatConvNet, a state dict with our
     names, a folder of the Hub, or a model of ours. Its configuration, width, classes and normalisation are seen in
@@ -35,10 +35,7 @@ class Convert:
     source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """Weights: a file, a folder or a name."""
     out: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Run folder to make; with --to, the file to write."""
-    to: Literal["torchvision", "timm", "keras"] | None = None
-    """Write a file that this library loads: .pth or .safetensors; for timm also a folder, with the preprocessing;
-    .weights.h5 for Keras."""
+    """Run folder to make."""
     preprocessing: Literal["torchvision", "oxford", "matconvnet", "amdegroot"] | None = None
     """What torchvision and timm do to pictures; what Oxford's networks take in Caffe and Keras (BGR, less the mean
     alone); what they take in MatConvNet (the same in RGB); what torchvision's IMAGENET1K_FEATURES takes. Or"""
@@ -59,12 +56,6 @@ class Convert:
 
     def run(self) -> None:
         """Convert, and say what it is."""
-        if self.to:
-            self._take_out()
-        else:
-            self._bring_in()
-
-    def _bring_in(self) -> None:
         refuse_existing(self.out)
         told = self._told()
         source = locate(self.source)
@@ -92,18 +83,6 @@ class Convert:
             f"{self.out}: configuration {config.architecture.configuration}, "
             f"{num_parameters(config.architecture):,} parameters, from {found.known.origin or found.layout}"
         )
-
-    def _take_out(self) -> None:
-        from verydeep.weights.writing import feeding, write_for
-
-        assert self.to is not None
-        if self._told() != Known() or self.class_names:
-            raise UsageError(f"with --to {self.to} nothing can be told about {self.source}; convert it here first")
-        config, tensors = open_source(self.source)
-        write_for(self.to, self.out, config, tensors)
-        if self.to != "timm" or self.out.suffix:
-            say(f"for our answers, {feeding(self.to, config.preprocessing)}")
-        print(f"{self.out}: {num_parameters(config.architecture):,} parameters, for {self.to}")
 
     def _told(self) -> Known:
         if self.configuration:

@@ -25,7 +25,8 @@ class Export:
     onnx: one file, for any number of pictures of any size, with the score map and the posterior as outputs.
     openvino: the same as OpenVINO's two files. Both are compared with the network at three sizes first.
     hub: a folder with a model card, which every MODEL argument reads and `verydeep push` sends.
-    torchvision, timm, keras: a file of weights that the library loads: .pth, .safetensors; .weights.h5 for Keras.
+    torchvision, timm, keras: what the library loads: .pth or .safetensors, for timm also a folder with
+    the preprocessing; .weights.h5 for Keras.
     """
 
     model: Annotated[Positional[str], tyro.conf.arg(metavar="MODEL")]
@@ -61,7 +62,8 @@ class Export:
             from verydeep.weights.writing import feeding, write_for
 
             write_for(self.to, self.out, config, tensors)
-            say(f"for our answers, {feeding(self.to, config.preprocessing)}")
+            if self.to != "timm" or self.out.suffix:  # timm's folder carries the preprocessing itself
+                say(f"for our answers, {feeding(self.to, config.preprocessing)}")
             print(f"{self.out}: weights for {self.to}")
 
     def _checked(self, config: ModelConfig, tensors: dict[str, Any]) -> None:

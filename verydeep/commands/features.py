@@ -18,15 +18,16 @@ from verydeep.extraction.summaries import Summary
 from verydeep.images.folders import is_local
 from verydeep.images.shards import MANIFEST
 from verydeep.images.sources import EMBEDDED, open_data, unlabelled
-from verydeep.layers.names import nodes_to
 from verydeep.processes import start_processes
-from verydeep.run_folder import read_config, weights_file
+from verydeep.weights.opening import weights_path
+from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
     from verydeep.evaluation.plan import Chunk
     from verydeep.extraction.plan import Shown
     from verydeep.extraction.shared import FeatureParts
     from verydeep.images.pictures import Pictures
+    from verydeep.run_folder import ModelConfig
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Features:
     """
 
     model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights."""
+    """A run folder, or one of its weights; or another library's weights, a file or a name."""
     pictures: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURES")]
     """Pictures, folders of pictures, patterns such as 'holiday/*.jpg', or shards."""
     layers: tuple[str, ...]
@@ -72,27 +73,22 @@ class Features:
         check_out(self.out)
         if self.max_unreadable < 0:
             raise UsageError(f"--max-unreadable is {self.max_unreadable}; it has to be 0 or more")
-        nodes_to(read_config(self.model).architecture, self.layers)
         with start_processes(self.processes, self._extract) if self.processes != 1 else world() as here:
-            parts, plan, pictures, shapes = self._extract(here)
+            parts, plan, pictures, shapes, facts = self._extract(here)
             if not here.first:
                 return
-            count = write_features(self.out, parts, plan, pictures, shapes, self._facts())
+            count = write_features(self.out, parts, plan, pictures, shapes, facts)
             parts.remove()
         kept = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
         print(f"{self.out}: {count:,} pictures, {kept}")
 
-    def _extract(self, here: World) -> tuple[FeatureParts, list[Chunk], Pictures, dict[str, tuple[int, ...]]]:
+    def _extract(
+        self, here: World
+    ) -> tuple[FeatureParts, list[Chunk], Pictures, dict[str, tuple[int, ...]], dict[str, Any]]:
         from verydeep.extraction.extractor import open_extractor
         from verydeep.extraction.plan import check_shown, make_plan, paths_of
         from verydeep.extraction.shared import extract_shared
 
-        config = read_config(self.model)
-        shown, path = self._shown(), nodes_to(config.architecture, self.layers)
-        check_shown(shown, config.architecture, path)
-        pictures = find_pictures(self.pictures)
-        plan, shapes = make_plan(pictures, shown, paths_of(path, self.layers), self.pool)
-        parts = self._parts(pictures, shown)
         extractor = open_extractor(
             self.model,
             self.layers,
@@ -101,6 +97,12 @@ class Features:
             precision=self.precision,
             engine=self.engine,
         )
+        shown = self._shown(extractor.config)
+        check_shown(shown, extractor.config.architecture, extractor.path)
+        pictures = find_pictures(self.pictures)
+        plan, shapes = make_plan(pictures, shown, paths_of(extractor.path, self.layers), self.pool)
+        facts = self._facts(extractor.config, shown)
+        parts = self._parts(pictures, shown, facts)
         with progress("extracting", here.num_counted(len(pictures))) as advance:
             lost = extract_shared(
                 extractor,
@@ -117,21 +119,20 @@ class Features:
             say(f"left out: {picture.reason}")
         if here.first and len(lost) == len(pictures):
             raise DataError(f"not one of the {len(pictures)} pictures can be read")
-        return parts, plan, pictures, shapes
+        return parts, plan, pictures, shapes, facts
 
-    def _shown(self) -> Shown:
+    def _shown(self, config: ModelConfig) -> Shown:
         from verydeep.extraction.plan import Shown
 
-        config = read_config(self.model)
         scale = self.scale if self.scale is not None else config.trained_on.test_scale
         return Shown(scale, config.architecture.image_size if self.crop else None)
 
-    def _parts(self, pictures: Pictures, shown: Shown) -> FeatureParts:
+    def _parts(self, pictures: Pictures, shown: Shown, facts: dict[str, Any]) -> FeatureParts:
         from verydeep.extraction.shared import FeatureParts
 
-        stat = weights_file(self.model).stat()
+        stat = weights_path(locate(self.model).path).stat()
         key = {
-            **self._facts(),
+            **facts,
             "weights": [stat.st_size, stat.st_mtime_ns],
             "pictures": pictures.fingerprint,
             "window": shown.window,
@@ -140,14 +141,13 @@ class Features:
         }
         return FeatureParts(self.out, key, "--out")
 
-    def _facts(self) -> dict[str, Any]:
-        config = read_config(self.model)
+    def _facts(self, config: ModelConfig, shown: Shown) -> dict[str, Any]:
         return {
             "model": str(self.model),
             "configuration": config.architecture.configuration,
             "layers": list(self.layers),
             "pool": self.pool,
-            "scale": self._shown().scale,
+            "scale": shown.scale,
             "crop": self.crop,
             "pooling": self.pooling,
             "precision": "float32" if self.precision == "auto" else self.precision,

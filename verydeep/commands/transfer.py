@@ -16,10 +16,11 @@ from verydeep.engines import EngineName
 from verydeep.errors import UsageError, require
 from verydeep.images.pictures import Unreadable, too_many
 from verydeep.images.sources import open_data
-from verydeep.layers.names import nodes_to
-from verydeep.run_folder import read_config
+from verydeep.weights.opening import is_ours
+from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
+    from verydeep.extraction.extractor import Extractor
     from verydeep.images.pictures import Data
     from verydeep.transfer.classifier import Described, Features
     from verydeep.transfer.machine import Labels, Machine
@@ -33,13 +34,12 @@ class Transfer:
     image is divided by its length, at each scale. C is chosen on a held-out fifth of the training pictures.
 
     Without --splits the data's own parts are trained and tested on. With --splits 3 --per-class 30 it is
-    Caltech-101's
-    protocol: mean class recall over random splits, and its spread. The classifier is saved beside the model, and
-    `verydeep predict` uses it.
+    Caltech-101's protocol: mean class recall over random splits, and its spread. The classifier is saved beside
+    the model, and `verydeep predict` uses it.
     """
 
     model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights."""
+    """A run folder, or one of its weights; with --no-save another library's weights, too."""
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     """Labelled pictures, as for `verydeep train`."""
     scales: tuple[int, ...] = ()
@@ -72,6 +72,9 @@ class Transfer:
     def run(self) -> None:
         """Describe the pictures, train, test, save and print."""
         require("sklearn", "train", "transfer")
+        from verydeep.extraction.extractor import open_extractor
+        from verydeep.transfer.classifier import Described
+
         for option, value, least in (
             ("--splits", self.splits, 0),
             ("--per-class", self.per_class, 2),
@@ -80,26 +83,31 @@ class Transfer:
         ):
             if value < least:
                 raise UsageError(f"{option} is {value}; it has to be at least {least}")
-        nodes_to(read_config(self.model).architecture, [self.layer])
+        if not self.no_save and not is_ours(locate(self.model).path):
+            raise UsageError(
+                f"{self.model} is no run folder, beside whose weights a classifier could lie; make it one by: "
+                f"verydeep convert {self.model} RUN, or leave no classifier by --no-save"
+            )
+        extractor = open_extractor(
+            self.model, [self.layer], device=self.device, precision=self.precision, engine=self.engine
+        )
+        described = Described(
+            self.layer, self.scales or (extractor.config.trained_on.test_scale,), True, self.combine
+        )
         data = open_data(self.data)
-        described, features, labels, is_train = self._describe(data)
+        features, labels, is_train = self._describe(extractor, described, data)
         recalls, machine = self._test(features, labels, is_train, len(data.class_names))
-        facts = self._facts(data, recalls, machine, len(labels))
+        facts = self._facts(data, described, recalls, machine, len(labels))
         if not self.no_save:
             self._save(described, data.class_names, machine, facts)
         print(json_format.dumps(facts, ensure_ascii=False) if self.json else self._readable(facts))
 
-    def _describe(self, data: Data) -> tuple[Described, Features, Labels, np.ndarray[Any, np.dtype[np.bool_]]]:
-        from verydeep.extraction.extractor import open_extractor
-        from verydeep.transfer.classifier import Described
+    def _describe(
+        self, extractor: Extractor, described: Described, data: Data
+    ) -> tuple[Features, Labels, np.ndarray[Any, np.dtype[np.bool_]]]:
         from verydeep.transfer.described import describe_pictures
 
-        trained_on = read_config(self.model).trained_on
-        described = Described(self.layer, self.scales or (trained_on.test_scale,), True, self.combine)
         pictures = data.all
-        extractor = open_extractor(
-            self.model, [self.layer], device=self.device, precision=self.precision, engine=self.engine
-        )
         lost: list[Unreadable] = []
         with progress("describing", len(pictures)) as advance:
             features = describe_pictures(extractor, pictures, described, advance=advance, unreadable=lost.append)
@@ -109,7 +117,7 @@ class Transfer:
             say(f"left out: {picture.reason}")
         is_train = np.arange(len(pictures)) < len(data.train)
         readable = np.isfinite(features[:, :1]).all(1)
-        return described, features[readable], pictures.labels[readable], is_train[readable]
+        return features[readable], pictures.labels[readable], is_train[readable]
 
     def _test(
         self, features: Features, labels: Labels, is_train: np.ndarray[Any, np.dtype[np.bool_]], num_classes: int
@@ -135,14 +143,16 @@ class Transfer:
         classifier = Classifier(described, class_names, machine.weights, machine.bias, machine.sharpness, facts)
         say(f"{write_classifier(self.model, classifier)} written; `verydeep predict {self.model}` uses it")
 
-    def _facts(self, data: Data, recalls: list[float], machine: Machine, count: int) -> dict[str, Any]:
+    def _facts(
+        self, data: Data, described: Described, recalls: list[float], machine: Machine, count: int
+    ) -> dict[str, Any]:
         return {
             "model": str(self.model),
             "data": self.data,
             "num_pictures": count,
             "num_classes": len(data.class_names),
             "layer": self.layer,
-            "scales": list(self.scales or (read_config(self.model).trained_on.test_scale,)),
+            "scales": list(described.scales),
             "combine": self.combine,
             "split": f"{self.splits} random, {self.per_class} a class to train on" if self.splits else data.split,
             "mean_class_recall": recalls,

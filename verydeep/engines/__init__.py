@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.engines.processor import has_gpu, native_module
-from verydeep.errors import UsageError, VerydeepError, require
+from verydeep.engines.processor import has_gpu, native_module, require_native
+from verydeep.errors import UsageError, require
 from verydeep.run_folder import ModelConfig
 
 
@@ -54,31 +54,40 @@ def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engi
         VerydeepError: the engine is not installed.
 
     """
-    if engine not in get_args(EngineName):
-        raise UsageError(f"no engine is called {engine!r}; there are {', '.join(get_args(EngineName))}")
-    native = native_module()
-    if engine == "native":
-        if device not in ("auto", "cpu"):
-            raise UsageError(f"the native engine computes on the processor, not on {device!r}; use --engine torch")
-        if native is None:
-            raise VerydeepError(
-                "the native engine is not there: the package was installed without a C++ compiler; install one, "
-                "and then verydeep again, or use --engine torch"
-            )
-    takes_native = engine == "native" or (engine == "auto" and native is not None and device in ("auto", "cpu"))
-    if takes_native and not (engine == "auto" and device == "auto" and has_gpu()):
+    if choose_engine(device, engine) == "native":
         from verydeep.engines.native import NativeScorer
 
         return NativeScorer.open(model, precision)
     require("torch", "train", "predicting and testing with the torch engine")
     from verydeep.engines.torch_engine import TorchScorer, choose_device
 
-    chosen = choose_device(device)
-    if takes_native and chosen.type == "cpu":  # the driver is there, but no GPU that torch can use
-        from verydeep.engines.native import NativeScorer
+    return TorchScorer.open(model, choose_device(device), precision)
 
-        return NativeScorer.open(model, precision)
-    return TorchScorer.open(model, chosen, precision)
+
+def choose_engine(device: str, engine: EngineName) -> Literal["native", "torch"]:
+    """Choose between the two engines, as `open_scorer` says. Imports torch only where there may be a GPU.
+
+    Raises:
+        UsageError: the engine is not one of these, or cannot use the device.
+        VerydeepError: the native engine is asked for and is not there.
+
+    """
+    if engine not in get_args(EngineName):
+        raise UsageError(f"no engine is called {engine!r}; there are {', '.join(get_args(EngineName))}")
+    on_processor = device in ("auto", "cpu")
+    if engine == "native":
+        if not on_processor:
+            raise UsageError(f"the native engine computes on the processor, not on {device!r}; use --engine torch")
+        require_native()
+        return "native"
+    if engine == "torch" or not on_processor or native_module() is None:
+        return "torch"
+    if device == "cpu" or not has_gpu():
+        return "native"
+    from verydeep.engines.torch_engine import choose_device
+
+    # The driver is there; whether there is a GPU that torch can use, it alone knows.
+    return "native" if choose_device(device).type == "cpu" else "torch"
 
 
 def scorer_of(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> Scorer:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, VerydeepError
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Nvidia's, the same under Windows' Linux, AMD's
 
@@ -23,6 +23,20 @@ def native_module() -> ModuleType | None:
     except ImportError:
         return None
     return _native
+
+
+def require_native() -> None:
+    """Make sure that the native engine is there.
+
+    Raises:
+        VerydeepError: it is not.
+
+    """
+    if native_module() is None:
+        raise VerydeepError(
+            "the native engine is not there: the package was installed without a C++ compiler; install one, and "
+            "then verydeep again, or use the torch engine"
+        )
 
 
 def has_gpu() -> bool:

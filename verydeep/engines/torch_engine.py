@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from verydeep.configurations import Architecture
 from verydeep.engines.strips import score_map_in_strips
 from verydeep.errors import UsageError
 from verydeep.network.preprocess import Preprocess
@@ -57,10 +58,7 @@ class TorchScorer:
         precision: str = "auto",
     ) -> TorchScorer:
         """Take weights that are in memory, by their names in the state dict; they are not copied."""
-        network = VGG(config.architecture)
-        weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
-        network.load_state_dict(weights, assign=True)
-        return TorchScorer(network.eval(), config, torch.device(device), precision)
+        return TorchScorer(network_of(config.architecture, tensors), config, torch.device(device), precision)
 
     def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class score maps, as `Scorer` says."""
@@ -74,6 +72,13 @@ class TorchScorer:
             maps = self.network.score_map(self.preprocess(batch))
         result: NDArray[np.float32] = maps.float().cpu().numpy()
         return result
+
+
+def network_of(architecture: Architecture, tensors: Mapping[str, NDArray[Any]]) -> VGG:
+    """The network of weights that are in memory, which are not copied; in evaluation mode."""
+    network = VGG(architecture)
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
+    return network.eval()
 
 
 def choose_device(name: str) -> torch.device:

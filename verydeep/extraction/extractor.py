@@ -9,12 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.engines import EngineName
-from verydeep.engines.processor import has_gpu, native_module
-from verydeep.errors import UsageError, require
+from verydeep.engines import EngineName, choose_engine
+from verydeep.errors import require
 from verydeep.layers import open_native
 from verydeep.layers.names import Node
-from verydeep.run_folder import ModelConfig, read_model
+from verydeep.run_folder import ModelConfig
+from verydeep.weights.opening import open_source
 
 Maps = dict[str, NDArray[np.float32]]
 
@@ -40,7 +40,7 @@ def open_extractor(
     precision: str = "auto",
     engine: EngineName = "auto",
 ) -> Extractor:
-    """Tap a model on disk with the best engine there is: the native one, unless there is a GPU.
+    """Tap a model on disk, whoever made it, with the engine that `open_scorer` would take.
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
@@ -48,12 +48,9 @@ def open_extractor(
         VerydeepError: the engine is not installed.
 
     """
-    if engine == "native" and device not in ("auto", "cpu"):
-        raise UsageError(f"the native engine computes on the processor, not on {device!r}; use --engine torch")
-    on_processor = device == "cpu" or (device == "auto" and not has_gpu())
-    if engine == "native" or (engine == "auto" and native_module() is not None and on_processor):
-        return open_native(*read_model(model), layers, pooling=pooling, precision=precision)
+    if choose_engine(device, engine) == "native":
+        return open_native(*open_source(model), layers, pooling=pooling, precision=precision)
     require("torch", "train", "features with the torch engine")
     from verydeep.extraction.torch_extractor import TorchExtractor
 
-    return TorchExtractor(model, layers, pooling, device, precision)
+    return TorchExtractor(*open_source(model), layers, pooling, device, precision)

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verydeep.engines.torch_engine import choose_device
-from verydeep.layers import open_network
+from verydeep.engines.torch_engine import choose_device, network_of
 from verydeep.layers.network import Features
 from verydeep.network.preprocess import Preprocess
-from verydeep.run_folder import read_config
+from verydeep.run_folder import ModelConfig
 
 
 class TorchExtractor:
-    """What the named layers of a model on disk give for pixels, on a device of torch's.
+    """What the named layers of a model give for pixels, on a device of torch's.
 
     Args:
-        model: on disk.
+        config: of the model.
+        tensors: its weights.
         layers: their names.
         pooling: `max` or `average`.
         device: `auto`, or a device of torch's.
         precision: `float32`, `bfloat16` or `auto`: float32.
 
     Raises:
-        ModelError: there is no such model, or it cannot be used.
         UsageError: there is no such layer or device.
 
     """
 
-    def __init__(self, model: Path, layers: Sequence[str], pooling: str, device: str, precision: str) -> None:
-        self.config = read_config(model)
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, NDArray[Any]],
+        layers: Sequence[str],
+        pooling: str,
+        device: str,
+        precision: str,
+    ) -> None:
+        self.config = config
         self._device = choose_device(device)
         self._bfloat16 = precision == "bfloat16"
-        network, _ = open_network(model)
+        network = network_of(config.architecture, tensors)
         self._features = Features(network, layers, pooling=pooling).to(self._device)  # type: ignore[arg-type]
         self.path, self.layers = self._features.path, self._features.layers
         preprocessing = self.config.preprocessing

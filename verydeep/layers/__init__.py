@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from verydeep.configurations import Architecture
-from verydeep.engines.processor import native_module
-from verydeep.errors import UsageError, VerydeepError, require
+from verydeep.engines.processor import require_native
+from verydeep.errors import UsageError, require
 from verydeep.layers.names import names
-from verydeep.run_folder import ModelConfig, read_model
+from verydeep.run_folder import ModelConfig
+from verydeep.weights.opening import open_config, open_source
 
 if TYPE_CHECKING:
     from verydeep.images.color import Preprocessing
@@ -63,7 +63,7 @@ def features(
     height, width, 3) with levels of 0 to 255, as pictures are decoded, and gives arrays; no torch is loaded.
 
     Args:
-        model: a model on disk; or, with torch, a `VGG`.
+        model: a model on disk, or another library's weights, a file or a name; or, with torch, a `VGG`.
         layers: names such as `conv4_3` (before its ReLU), `relu4_3` (after it), `pool5`, `fc7`.
         range: least and greatest value of the RGB pictures: (0, 1), (-1, 1) or (0, 255); the model's preprocessing
             is applied. None where pictures are preprocessed already, as a `VGG` takes them.
@@ -103,7 +103,7 @@ def features(
         )
     if not isinstance(model, (str, PathLike)):
         raise UsageError("the native engine opens a model on disk; give its path")
-    return open_native(*read_model(Path(model)), layers, pooling=pooling)
+    return open_native(*open_source(model), layers, pooling=pooling)
 
 
 def open_network(model: VGG | str | PathLike[str]) -> tuple[VGG, Preprocessing | None]:
@@ -114,8 +114,7 @@ def open_network(model: VGG | str | PathLike[str]) -> tuple[VGG, Preprocessing |
         UsageError: it is no model at all.
 
     """
-    import torch
-
+    from verydeep.engines.torch_engine import network_of
     from verydeep.network.vgg import VGG
 
     if isinstance(model, VGG):
@@ -124,10 +123,8 @@ def open_network(model: VGG | str | PathLike[str]) -> tuple[VGG, Preprocessing |
         raise UsageError(
             f"model is a {type(model).__name__}; give a run folder's path, or a verydeep.VGG with weights in it"
         )
-    config, tensors = read_model(Path(model))
-    network = VGG(config.architecture)
-    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
-    return network.eval(), config.preprocessing
+    config, tensors = open_source(model)
+    return network_of(config.architecture, tensors), config.preprocessing
 
 
 def open_native(config: ModelConfig, tensors: Tensors, layers: Sequence[str], **options: Any) -> NativeFeatures:
@@ -138,11 +135,7 @@ def open_native(config: ModelConfig, tensors: Tensors, layers: Sequence[str], **
         UsageError: there is no such layer.
 
     """
-    if native_module() is None:
-        raise VerydeepError(
-            "the native engine is not there: the package was installed without a C++ compiler; install one, and "
-            "then verydeep again, or use the torch engine"
-        )
+    require_native()
     from verydeep.layers.native import NativeFeatures
 
     return NativeFeatures(config, tensors, layers, **options)
@@ -158,8 +151,6 @@ def layer_names(model: Architecture | VGG | str | PathLike[str]) -> tuple[str, .
         ModelError: there is no such model.
 
     """
-    from verydeep.run_folder import read_config
-
     if isinstance(model, (str, PathLike)):
-        return names(read_config(Path(model)).architecture)
+        return names(open_config(model).architecture)
     return names(model if isinstance(model, Architecture) else model.architecture)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
-from verydeep.images.color import Preprocessing
 from verydeep.layers.network import PoolingKind
 from verydeep.layers.pictures import Range
 from verydeep.perceptual.pair import (
     Distance,
     Engine,
     ModelLike,
+    Options,
     PairLoss,
-    Reduction,
     Taps,
-    check_distance,
+    check_choice,
     layer_weights,
     mean_difference,
     weighted_sum,
@@ -35,12 +35,10 @@ class ContentLoss(PairLoss):
         layers: that are compared: `conv4_2` before its ReLU, `relu4_2` after it.
         weights: of the layers; 1 each where there are none.
         distance: `mse`, or `mae` for the mean of absolute differences.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
-        preprocessing: of a `VGG`; a model on disk has its own.
         pooling: `average` replaces every max-pooling of the network.
-        reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
-        check: whether pictures are looked at: their range, and that they are finite.
         engine: `torch` never takes the native engine.
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
         UsageError: an argument does not fit.
@@ -54,25 +52,14 @@ class ContentLoss(PairLoss):
         *,
         weights: Sequence[float] | None = None,
         distance: Distance = "mse",
-        range: Range,
-        preprocessing: Preprocessing | None = None,
         pooling: PoolingKind = "max",
-        reduction: Reduction = "mean",
-        check: bool = True,
+        range: Range,
         engine: Engine = "auto",
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            model,
-            layers,
-            range=range,
-            preprocessing=preprocessing,
-            pooling=pooling,
-            reduction=reduction,
-            check=check,
-            engine=engine,
-        )
+        super().__init__(model, layers, pooling=pooling, engine=engine, range=range, **options)
         self.weights = layer_weights(layers, weights)
-        self.distance = check_distance(distance)
+        self.distance: Distance = check_choice("distance", distance, Distance)
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         differences = {

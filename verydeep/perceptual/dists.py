@@ -6,24 +6,31 @@ Source: Ding, Ma, Wang, Simoncelli, Image Quality Assessment: Unifying Structure
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from os import PathLike
+from typing import Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from verydeep.errors import UsageError
-from verydeep.images.color import Preprocessing
-from verydeep.layers.network import Features, PoolingKind
+from verydeep.layers.network import Features
 from verydeep.layers.pictures import Range
-from verydeep.network.vgg import VGG
 from verydeep.perceptual.learned import dists_weights
 from verydeep.perceptual.lpips import last_relus
-from verydeep.perceptual.pair import ModelLike, PairLoss, Reduction, Taps, wide
+from verydeep.perceptual.pair import ModelLike, Options, PairLoss, Taps, wide
 
 EPSILON = 1e-6  # of both similarities
 HANN = (0.25, 0.5, 0.25)  # a window of five, whose ends are 0
+
+
+class _HannFeatures(Features):
+    """A network whose poolings are the root of a Hann window over squares, which loses no high frequencies."""
+
+    def _pool(self, x: Tensor) -> Tensor:
+        window = torch.tensor(HANN, device=x.device, dtype=x.dtype)
+        kernel = (window[:, None] * window).expand(x.shape[1], 1, 3, 3)
+        return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
 
 
 class DISTS(PairLoss):
@@ -38,14 +45,14 @@ class DISTS(PairLoss):
         weights: alpha and beta: a file of the `DISTS_pytorch` package or a converted one; None for those of the
             package that is installed. The package itself is not used.
         range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
-        preprocessing: of a `VGG`; a model on disk has its own.
-        reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
-        check: whether pictures are looked at: their range, and that they are finite.
+        options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
         UsageError: an argument does not fit, or the weights are of another network.
 
     """
+
+    tapped = _HannFeatures
 
     def __init__(
         self,
@@ -53,20 +60,10 @@ class DISTS(PairLoss):
         weights: str | PathLike[str] | None = None,
         *,
         range: Range,
-        preprocessing: Preprocessing | None = None,
-        reduction: Reduction = "mean",
-        check: bool = True,
+        **options: Unpack[Options],
     ) -> None:
         alpha, beta = dists_weights(weights)
-        super().__init__(
-            model,
-            (),
-            range=range,
-            preprocessing=preprocessing,
-            reduction=reduction,
-            check=check,
-            engine="torch",
-        )
+        super().__init__(model, last_relus, engine="torch", range=range, **options)
         channels = {f"relu{one.place}": one.out_channels for one in self.features.architecture.convolutions}
         counts = [3, *(channels[layer] for layer in self.features.layers)]
         if sum(counts) != len(alpha):
@@ -81,18 +78,6 @@ class DISTS(PairLoss):
         self.register_buffer("alpha", alpha / total, persistent=False)
         self.register_buffer("beta", beta / total, persistent=False)
 
-    def _features(
-        self,
-        network: VGG,
-        layers: Sequence[str],
-        preprocessing: Preprocessing,
-        range: Range,
-        pooling: PoolingKind,
-        check: bool,
-    ) -> Features:
-        layers = last_relus(network.architecture)
-        return _HannFeatures(network, layers, preprocessing=preprocessing, range=range, check=check)
-
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         assert self.features.pictures is not None
         low, high = self.features.pictures.range
@@ -104,15 +89,6 @@ class DISTS(PairLoss):
             luminance, structure = _similarities(wide(first), wide(second))
             similarity = similarity + luminance @ alpha.to(luminance) + structure @ beta.to(structure)
         return 1 - similarity
-
-
-class _HannFeatures(Features):
-    """A network whose poolings are the root of a Hann window over squares, which loses no high frequencies."""
-
-    def _pool(self, x: Tensor) -> Tensor:
-        window = torch.tensor(HANN, device=x.device, dtype=x.dtype)
-        kernel = (window[:, None] * window).expand(x.shape[1], 1, 3, 3)
-        return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
 
 
 def _similarities(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,9 @@ Metric, arXiv 1801.03924, equation 1; and its reference package `lpips`, version
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from os import PathLike
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -17,12 +17,9 @@ from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.errors import UsageError
-from verydeep.images.color import Preprocessing
-from verydeep.layers.network import Features, PoolingKind
 from verydeep.layers.pictures import Range
-from verydeep.network.vgg import VGG
 from verydeep.perceptual.learned import lpips_weights
-from verydeep.perceptual.pair import Engine, ModelLike, PairLoss, Reduction, Taps, wide
+from verydeep.perceptual.pair import Engine, ModelLike, Options, PairLoss, Taps, wide
 
 EPSILON = 1e-10  # the reference's
 PIECE = 1 << 16  # numbers that are worked on at a time
@@ -43,11 +40,9 @@ class LPIPS(PairLoss):
         weights: the linear weights: a file of the `lpips` package or a converted one; None for those of the
             package that is installed. The package itself is not used.
         spatial: give a distance for each pixel, of shape (batch, 1, height, width), before the reduction.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
-        preprocessing: of a `VGG`; a model on disk has its own.
-        reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
-        check: whether pictures are looked at: their range, and that they are finite.
         engine: `torch` never takes the native engine.
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
         UsageError: an argument does not fit, or the linear weights are of another network.
@@ -61,21 +56,11 @@ class LPIPS(PairLoss):
         *,
         spatial: bool = False,
         range: Range,
-        preprocessing: Preprocessing | None = None,
-        reduction: Reduction = "mean",
-        check: bool = True,
         engine: Engine = "auto",
+        **options: Unpack[Options],
     ) -> None:
         linear = lpips_weights(weights)
-        super().__init__(
-            model,
-            (),
-            range=range,
-            preprocessing=preprocessing,
-            reduction=reduction,
-            check=check,
-            engine=engine,
-        )
+        super().__init__(model, last_relus, engine=engine, range=range, **options)
         self.spatial = spatial
         layers = self.features.layers
         channels = {f"relu{one.place}": one.out_channels for one in self.features.architecture.convolutions}
@@ -86,17 +71,6 @@ class LPIPS(PairLoss):
                     "they are for configuration D at full width"
                 )
             self.register_buffer(layer, tensor, persistent=False)
-
-    def _features(
-        self,
-        network: VGG,
-        layers: Sequence[str],
-        preprocessing: Preprocessing,
-        range: Range,
-        pooling: PoolingKind,
-        check: bool,
-    ) -> Features:
-        return super()._features(network, last_relus(network.architecture), preprocessing, range, pooling, check)
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         maps = []

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from verydeep.configurations import Architecture
 from verydeep.engines.processor import native_module
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
@@ -27,6 +28,14 @@ ModelLike = VGG | str | PathLike[str]
 PAIR_PIXELS = 8 * 224 * 224  # of pictures whose maps are in memory at once, where no gradients are wanted
 
 
+class Options(TypedDict, total=False):
+    """What every loss on a pair takes beside its own arguments and `range`; `PairLoss` says what it means."""
+
+    preprocessing: Preprocessing | None
+    reduction: Reduction
+    check: bool
+
+
 class PairLoss(nn.Module):
     """What all losses on a pair of batches have in common. Each says how taps are compared.
 
@@ -35,7 +44,7 @@ class PairLoss(nn.Module):
 
     Args:
         model: a model on disk, or a `VGG`.
-        layers: that are compared.
+        layers: that are compared, or what chooses them for an architecture.
         range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
         preprocessing: of a `VGG`; a model on disk has its own.
         pooling: `average` replaces every max-pooling of the network.
@@ -49,10 +58,12 @@ class PairLoss(nn.Module):
 
     """
 
+    tapped: type[Features] = Features  # how the network is tapped
+
     def __init__(
         self,
         model: ModelLike,
-        layers: Sequence[str],
+        layers: Sequence[str] | Callable[[Architecture], Sequence[str]],
         *,
         range: Range,
         preprocessing: Preprocessing | None = None,
@@ -62,9 +73,8 @@ class PairLoss(nn.Module):
         engine: Engine = "auto",
     ) -> None:
         super().__init__()
-        self.reduction = check_reduction(reduction)
-        if engine not in get_args(Engine):
-            raise UsageError(f"no engine is called {engine!r}; there are {', '.join(get_args(Engine))}")
+        self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
+        self.engine: Engine = check_choice("engine", engine, Engine)
         network, own = open_network(model)
         if own is not None and preprocessing is not None:
             raise UsageError("a model on disk has its own preprocessing; leave the argument out")
@@ -74,11 +84,17 @@ class PairLoss(nn.Module):
                 "a network alone does not know how its pictures are preprocessed; give preprocessing, or a model "
                 "from disk"
             )
-        self.features = self._features(network, layers, known, range, pooling, check)
+        self.features = self.tapped(
+            network,
+            layers(network.architecture) if callable(layers) else layers,
+            preprocessing=known,
+            range=range,
+            pooling=pooling,
+            check=check,
+        )
         if own is None:  # the caller may go on to train it
             for parameter in self.features.parameters():
                 parameter.data = parameter.data.clone()
-        self.engine: Engine = engine
         self._native = Native(self.features, known)
 
     def forward(self, pictures: Tensor, target: Tensor) -> Tensor:
@@ -119,17 +135,6 @@ class PairLoss(nn.Module):
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         raise NotImplementedError
-
-    def _features(
-        self,
-        network: VGG,
-        layers: Sequence[str],
-        preprocessing: Preprocessing,
-        range: Range,
-        pooling: PoolingKind,
-        check: bool,
-    ) -> Features:
-        return Features(network, layers, preprocessing=preprocessing, range=range, pooling=pooling, check=check)
 
 
 class Native:
@@ -206,16 +211,16 @@ def check_pair(pictures: Tensor, target: Tensor) -> None:
         )
 
 
-def check_reduction(reduction: str) -> Reduction:
-    """Make sure that there is such a reduction.
+def check_choice(what: str, value: str, choices: Any) -> Any:
+    """Make sure that a value is among the words of a `Literal`.
 
     Raises:
-        UsageError: there is not.
+        UsageError: it is not.
 
     """
-    if reduction not in get_args(Reduction):
-        raise UsageError(f"no reduction is called {reduction!r}; there are {', '.join(get_args(Reduction))}")
-    return reduction  # type: ignore[return-value]
+    if value not in get_args(choices):
+        raise UsageError(f"no {what} is called {value!r}; there are {', '.join(get_args(choices))}")
+    return value
 
 
 def reduce(distances: Tensor, reduction: Reduction) -> Tensor:
@@ -235,18 +240,6 @@ def layer_weights(layers: Sequence[str], weights: Sequence[float] | None) -> dic
     if weights is not None and len(weights) != len(layers):
         raise UsageError(f"there are {len(weights)} weights for {len(layers)} layers; give one for each")
     return dict(zip(layers, weights or [1.0] * len(layers), strict=True))
-
-
-def check_distance(distance: str) -> Distance:
-    """Make sure that there is such a distance.
-
-    Raises:
-        UsageError: there is not.
-
-    """
-    if distance not in get_args(Distance):
-        raise UsageError(f"no distance is called {distance!r}; there are {', '.join(get_args(Distance))}")
-    return distance  # type: ignore[return-value]
 
 
 def mean_difference(first: Tensor, second: Tensor, distance: Distance) -> Tensor:

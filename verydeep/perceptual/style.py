@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, Unpack
 
 from torch import Tensor
 
-from verydeep.errors import UsageError
-from verydeep.images.color import Preprocessing
 from verydeep.layers.network import PoolingKind
 from verydeep.layers.pictures import Range
 from verydeep.perceptual.pair import (
     Distance,
     Engine,
     ModelLike,
+    Options,
     PairLoss,
-    Reduction,
     Taps,
-    check_distance,
+    check_choice,
     layer_weights,
     mean_difference,
     weighted_sum,
@@ -42,12 +40,10 @@ class StyleLoss(PairLoss):
         weights: of the layers; 1 each where there are none.
         distance: `mse`, or `mae` for the mean of absolute differences.
         normalization: of the Gram matrices: see `gram_matrix`.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
-        preprocessing: of a `VGG`; a model on disk has its own.
         pooling: `average` replaces every max-pooling of the network.
-        reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
-        check: whether pictures are looked at: their range, and that they are finite.
         engine: `torch` never takes the native engine.
+        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
         UsageError: an argument does not fit.
@@ -62,26 +58,15 @@ class StyleLoss(PairLoss):
         weights: Sequence[float] | None = None,
         distance: Distance = "mse",
         normalization: Normalization = "elements",
-        range: Range,
-        preprocessing: Preprocessing | None = None,
         pooling: PoolingKind = "max",
-        reduction: Reduction = "mean",
-        check: bool = True,
+        range: Range,
         engine: Engine = "auto",
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            model,
-            layers,
-            range=range,
-            preprocessing=preprocessing,
-            pooling=pooling,
-            reduction=reduction,
-            check=check,
-            engine=engine,
-        )
+        super().__init__(model, layers, pooling=pooling, engine=engine, range=range, **options)
         self.weights = layer_weights(layers, weights)
-        self.distance = check_distance(distance)
-        self.normalization = _check_normalization(normalization)
+        self.distance: Distance = check_choice("distance", distance, Distance)
+        self.normalization: Normalization = check_choice("normalization", normalization, Normalization)
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         differences = {
@@ -107,15 +92,8 @@ def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tens
         UsageError: there is no such normalization.
 
     """
+    check_choice("normalization", normalization, Normalization)
     rows = wide(maps).flatten(2)
     _, channels, places = rows.shape
-    divisor = {"elements": channels * places, "places": places, "none": 1}[_check_normalization(normalization)]
+    divisor = {"elements": channels * places, "places": places, "none": 1}[normalization]
     return rows @ rows.transpose(1, 2) / divisor
-
-
-def _check_normalization(normalization: str) -> Normalization:
-    if normalization not in get_args(Normalization):
-        raise UsageError(
-            f"no normalization is called {normalization!r}; there are {', '.join(get_args(Normalization))}"
-        )
-    return normalization  # type: ignore[return-value]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
-from verydeep.errors import UsageError
 from verydeep.layers.pictures import Range, check_pictures, check_range, check_values
-from verydeep.perceptual.pair import Reduction, check_reduction, reduce
+from verydeep.perceptual.pair import Reduction, check_choice, reduce
 
 Norm = Literal["l1", "l2", "l2_squared"]
 
@@ -36,10 +35,8 @@ class TotalVariation(nn.Module):
     ) -> None:
         super().__init__()
         self.range = check_range(range)
-        if norm not in get_args(Norm):
-            raise UsageError(f"no norm is called {norm!r}; there are {', '.join(get_args(Norm))}")
-        self.norm: Norm = norm
-        self.reduction = check_reduction(reduction)
+        self.norm: Norm = check_choice("norm", norm, Norm)
+        self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
         self.check = check
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import ModelError
-from verydeep.evaluation.posterior import Posteriors
+from verydeep.evaluation.posterior import Posteriors, softmax
 from verydeep.files import write_whole
 
 CLASSIFIER = "classifier.safetensors"
@@ -66,14 +66,7 @@ class Classifier:
 
     def posteriors(self, features: Features) -> Posteriors:
         """Soft-max of the sharpened scores, of shape (pictures, classes)."""
-        return soft_max(self.sharpness * self.scores(features))
-
-
-def soft_max(scores: NDArray[np.float64]) -> Posteriors:
-    """Soft-max along the last axis."""
-    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
-    posteriors: Posteriors = exponentials / exponentials.sum(-1, keepdims=True)
-    return posteriors
+        return softmax(self.sharpness * self.scores(features))
 
 
 def classifier_file(model: Path) -> Path:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import DataError
-from verydeep.transfer.classifier import Features, soft_max
+from verydeep.evaluation.posterior import softmax
+from verydeep.transfer.classifier import Features
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # C that are tried
 SHARPNESSES = tuple(float(x) for x in np.geomspace(0.1, 100, 31))
@@ -144,5 +145,5 @@ def _fit(
 def _sharpness(scores: NDArray[np.float64], labels: Labels) -> float:
     """Factor on the scores with which the labels are the most probable."""
     rows = np.arange(len(labels))
-    surprise = [-np.log(soft_max(factor * scores)[rows, labels] + 1e-12).mean() for factor in SHARPNESSES]
+    surprise = [-np.log(softmax(factor * scores)[rows, labels] + 1e-12).mean() for factor in SHARPNESSES]
     return SHARPNESSES[int(np.argmin(surprise))]

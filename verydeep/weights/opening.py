@@ -26,6 +26,7 @@ from verydeep.run_folder import (
     ModelConfig,
     TrainedOn,
     all_finite,
+    read_config,
     read_model,
 )
 from verydeep.weights.files import read
@@ -104,6 +105,17 @@ def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[Mod
         return read_model(where.path)
     found = examine(where, told)
     return config_of(found), found.tensors
+
+
+def open_config(source: str | PathLike[str]) -> ModelConfig:
+    """What stands beside the weights of a model, whoever made it; weights of ours are not read.
+
+    Raises:
+        ModelError, VerydeepError: as `open_source`.
+
+    """
+    where = locate(source)
+    return read_config(where.path) if is_ours(where.path) else config_of(examine(where))
 
 
 def is_ours(path: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.torchvision import convolutions, features
 from verydeep.weights.recognize import Layer, Layers, layers_of
@@ -39,10 +39,6 @@ def outgoing(architecture: Architecture, tensors: dict[str, NDArray[Any]]) -> di
     """
     layers = layers_of(architecture, tensors)
     theirs = features(architecture, layers, "timm")
-    if architecture.num_classes and architecture.image_size != 224:
-        raise UsageError(
-            f"this network's window is {architecture.image_size} pixels; timm's networks have one of 224"
-        )
     for name, layer in zip(HEAD, layers.fully_connected, strict=False):
         last = name == HEAD[-1]
         theirs[f"{name}.weight"] = layer.weight.reshape(len(layer.weight), -1) if last else layer.weight

@@ -37,10 +37,6 @@ def outgoing(architecture: Architecture, tensors: dict[str, NDArray[Any]]) -> di
     """
     layers = layers_of(architecture, tensors)
     theirs = features(architecture, layers, "torchvision")
-    if architecture.num_classes and architecture.image_size != 224:
-        raise UsageError(
-            f"this network's window is {architecture.image_size} pixels; torchvision's networks have one of 224"
-        )
     for name, layer in zip(CLASSIFIER, layers.fully_connected, strict=False):
         theirs[f"{name}.weight"] = layer.weight.reshape(len(layer.weight), -1)
         theirs[f"{name}.bias"] = layer.bias
@@ -57,6 +53,10 @@ def features(architecture: Architecture, layers: Layers, library: str) -> dict[s
     if architecture.configuration not in CONFIGURATIONS_THERE:
         raise UsageError(
             f"{library} has no network {architecture.configuration}; it has {', '.join(CONFIGURATIONS_THERE)}"
+        )
+    if architecture.num_classes and architecture.image_size != 224:
+        raise UsageError(
+            f"this network's window is {architecture.image_size} pixels; {library}'s networks have one of 224"
         )
     theirs: dict[str, NDArray[Any]] = {}
     places = _places(architecture.configuration, architecture.batch_norm)
