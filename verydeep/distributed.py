@@ -5,6 +5,7 @@ torchrun --nproc-per-node 4 -m verydeep evaluate MODEL DATA
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -108,6 +109,9 @@ def world() -> Iterator[World]:
         yield World(distributed.get_rank(), distributed.get_world_size(), local_size)
     finally:
         distributed.destroy_process_group()
+        # DistributedDataParallel is in cycles of references and keeps the group. Its threads have to end before
+        # the interpreter does: one of gloo's that gives back a tensor later ends the process with SIGABRT.
+        gc.collect()
 
 
 def _store_after_restart() -> dict[str, Any]:

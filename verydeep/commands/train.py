@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +37,7 @@ from verydeep.training.skipped import Skipped
 from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:
+    from verydeep.engines import Scorer
     from verydeep.evaluation.posterior import Posteriors
     from verydeep.images.batches import TrainingBatches
     from verydeep.images.pictures import Data, Pictures, Unreadable
@@ -320,32 +321,11 @@ class Train:
         here: World,
     ) -> None:
         from verydeep.engines.torch_engine import TorchScorer, choose_device
-        from verydeep.evaluation.error_rates import error_rates
-        from verydeep.evaluation.evaluate import BATCH_SIZE, Member
-        from verydeep.evaluation.protocols import Dense
-        from verydeep.evaluation.shared import evaluate_shared
         from verydeep.training.loop import Trainer, uses_bfloat16
 
         device = choose_device(self.device)
         precision = "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32"
-        protocol = Dense((config.trained_on.test_scale,), mirror=False)
-        members = [Member(TorchScorer(network, config, device, precision), (protocol,))]
-
-        def validate() -> float:
-            posteriors, lost = evaluate_shared(
-                members, held_out, here, None, batch_size=BATCH_SIZE, leave_out=self.max_unreadable
-            )
-            return here.from_first(lambda: top1_error(posteriors, lost))
-
-        def top1_error(posteriors: Posteriors, lost: list[Unreadable]) -> float:
-            for picture in lost:
-                if skipped.add(picture):
-                    say(f"left out: {picture.reason}")
-            readable = np.isfinite(posteriors[:, 0])
-            if not readable.any():
-                raise DataError(f"not one of the {len(held_out)} held-out pictures can be read")
-            return error_rates(posteriors[readable], held_out.labels[readable]).top1_error
-
+        scorer = TorchScorer(network, config, device, precision)
         say(
             f"configuration {recipe.configuration}, {num_parameters(config.architecture):,} parameters, "
             f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
@@ -354,7 +334,7 @@ class Train:
             network,
             recipe,
             batches,
-            validate,
+            self._validator(scorer, held_out, skipped, here),
             config,
             self.run_folder,
             device,
@@ -373,7 +353,35 @@ class Train:
                 f"left out, because {'they' if len(skipped) > 1 else 'it'} cannot be read: {len(skipped)} "
                 f"picture{'s' * (len(skipped) > 1)}, named in {skipped.path}"
             )
-        print(f"{self.run_folder}: least validation error {best:.2f} % (top-1, Q = {protocol.scales[0]})")
+        print(
+            f"{self.run_folder}: least validation error {best:.2f} % (top-1, Q = {config.trained_on.test_scale})"
+        )
+
+    def _validator(self, scorer: Scorer, held_out: Pictures, skipped: Skipped, here: World) -> Callable[[], float]:
+        """What tests the network as it is then: its top-1 error in %, dense at one scale, the same everywhere."""
+        from verydeep.evaluation.error_rates import error_rates
+        from verydeep.evaluation.evaluate import BATCH_SIZE, Member
+        from verydeep.evaluation.protocols import Dense
+        from verydeep.evaluation.shared import evaluate_shared
+
+        members = [Member(scorer, (Dense((scorer.config.trained_on.test_scale,), mirror=False),))]
+
+        def validate() -> float:
+            posteriors, lost = evaluate_shared(
+                members, held_out, here, None, batch_size=BATCH_SIZE, leave_out=self.max_unreadable
+            )
+            return here.from_first(lambda: top1_error(posteriors, lost))
+
+        def top1_error(posteriors: Posteriors, lost: list[Unreadable]) -> float:
+            for picture in lost:
+                if skipped.add(picture):
+                    say(f"left out: {picture.reason}")
+            readable = np.isfinite(posteriors[:, 0])
+            if not readable.any():
+                raise DataError(f"not one of the {len(held_out)} held-out pictures can be read")
+            return error_rates(posteriors[readable], held_out.labels[readable]).top1_error
+
+        return validate
 
 
 def preprocessing_for(start: str, statistics: Statistics) -> Preprocessing:
