@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test check sanitize install format clean
+.PHONY: demo test check sanitize aarch64 install format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test     everything that CI runs (make check is the same)"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
+	@echo "make aarch64  the kernels built for aarch64 and run under qemu (g++-aarch64-linux-gnu, qemu-user-static)"
 	@echo "make format   bring the code into its form"
 
 # A photograph folder would do as well: DATA is the only word of these commands that is about digits.
@@ -45,6 +46,13 @@ sanitize:
 		&& cmake --build build/sanitize-$$kind --parallel 2 >build/sanitize.log \
 		&& build/sanitize-$$kind/check_kernels || exit 1; \
 	done
+
+aarch64:
+	mkdir -p build
+	cmake -S native -B build/aarch64 -DVERYDEEP_CHECK=ON -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+		-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static >build/aarch64.log
+	cmake --build build/aarch64 --parallel 2 >build/aarch64.log
+	qemu-aarch64-static build/aarch64/check_kernels
 
 install: $(VENV)/.installed
 
