@@ -1,4 +1,4 @@
-"""The paper's dense test by our engine, beside its 150 crops by another: the seconds that a picture costs each way.
+"""The paper's dense test by our engine, beside its 150 crops by another: seconds that a picture costs each way.
 
     python benchmarks/dense_against_crops.py [--pictures FOLDER] [--rounds 5] [--json]
 

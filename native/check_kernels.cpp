@@ -70,7 +70,7 @@ Exact halve(Exact& in) {
     return out;
 }
 
-bool check(Generator& generator, Instructions instructions, bool bfloat16) {
+bool check(Generator& generator, Instructions instructions, Precision precision) {
     std::vector<StepDescription> steps;
     std::vector<std::vector<float>> kept;
     const bool large = generator.between(0, 3) == 0;  // enough tiles for conv1_1 to go by strips
@@ -109,7 +109,7 @@ bool check(Generator& generator, Instructions instructions, bool bfloat16) {
         if (step.pool) exact = halve(exact);
         steps.push_back(step);
     }
-    Network network(steps, in_channels, std::vector<float>(768), false, instructions, bfloat16, generator.between(1, 4));
+    Network network(steps, in_channels, std::vector<float>(768), false, instructions, precision, generator.between(1, 4));
     const StepDescription& last = steps.back();
     const Output output{depth - 1, last.pool ? Stage::pool : last.relu ? Stage::relu : Stage::sums};
     std::vector<float> found(exact.numbers.size());
@@ -125,10 +125,10 @@ bool check(Generator& generator, Instructions instructions, bool bfloat16) {
         right = right && found[i] == other[i];
     }
     const double error = std::sqrt(squared / double(found.size()));
-    right = right && error < (bfloat16 ? 4e-2 : 1e-5);
+    right = right && error < (precision == Precision::float32 ? 1e-5 : 4e-2);
     if (!right)
-        std::fprintf(stderr, "%s%s: %ld x %ld x %d x %d, %d steps: error %g\n", name_of(instructions),
-                     bfloat16 ? " in bfloat16" : "", batch, in_channels, height, width, depth, error);
+        std::fprintf(stderr, "%s in %s: %ld x %ld x %d x %d, %d steps: error %g\n", name_of(instructions),
+                     name_of(precision), batch, in_channels, height, width, depth, error);
     return right;
 }
 
@@ -138,10 +138,11 @@ int main(int count, char** words) {
     const int networks = count > 1 ? std::atoi(words[1]) : 40;
     int wrong = 0;
     for (const Instructions instructions : available_instructions())
-        for (int bfloat16 = 0; bfloat16 <= has_bfloat16(instructions); ++bfloat16) {
+        for (const Precision precision : {Precision::float32, Precision::bfloat16, Precision::int16}) {
+            if (!has(instructions, precision)) continue;
             Generator generator{std::mt19937(1)};
-            for (int i = 0; i < networks; ++i) wrong += !check(generator, instructions, bfloat16);
-            std::printf("%s%s: %d networks\n", name_of(instructions), bfloat16 ? " in bfloat16" : "", networks);
+            for (int i = 0; i < networks; ++i) wrong += !check(generator, instructions, precision);
+            std::printf("%s in %s: %d networks\n", name_of(instructions), name_of(precision), networks);
         }
     return wrong > 0;
 }

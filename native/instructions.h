@@ -14,9 +14,15 @@ std::vector<Instructions> available_instructions();
 // By its name. Raises std::invalid_argument if there is none of this name, or the processor lacks it.
 Instructions instructions_called(const std::string& name);
 
-// Loops for products in float32, or in bfloat16 where the instruction set has it.
-const Kernels& kernels_for(Instructions, bool bfloat16);
+// Whether products in a precision are quicker than in float32.
+bool has(Instructions, Precision);
 
-inline bool has_bfloat16(Instructions instructions) { return instructions == Instructions::avx512_bf16; }
+const char* name_of(Precision);
+
+// By its name. Raises std::invalid_argument if there is none of this name.
+Precision precision_called(const std::string& name);
+
+// Loops for products in a precision that the instruction set has.
+const Kernels& kernels_for(Instructions, Precision);
 
 }  // namespace verydeep

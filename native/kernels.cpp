@@ -18,9 +18,10 @@ VERYDEEP_INLINE int least(int a, int b) { return a < b ? a : b; }
 
 // ---------------------------------------------------------------------------------------------------- numbers
 
-// The factors of a product: float32, or bfloat16 in pairs.
+// The factors of a product: float32, or bfloat16 or integers in pairs.
 struct Single {
     typedef float Number;
+    static constexpr bool SCALED = false;
     static constexpr int DEPTH = 1;  // numbers of k that a multiplication takes at once
     static VERYDEEP_INLINE Vector broadcast_row(const float* from) { return broadcast(*from); }
     static VERYDEEP_INLINE Vector load_weights(const float* from) { return load(from); }
@@ -31,6 +32,7 @@ struct Single {
 #if defined(__AVX512BF16__)
 struct Half {
     typedef std::uint16_t Number;
+    static constexpr bool SCALED = false;
     static constexpr int DEPTH = 2;
     static VERYDEEP_INLINE Vector broadcast_row(const Number* from) {
         std::int32_t pair;
@@ -59,6 +61,44 @@ struct Half {
 };
 #endif
 
+#if defined(__AVX512VNNI__)
+// Integers of 16 bits, whose products are added up exactly over a group of channels' blocks: 64 products of levels up
+// to these are below 2^31. A group of a tile and a column of weights have a scale each.
+struct Integer {
+    typedef std::int16_t Number;
+    typedef __m512i Sum;
+    static constexpr bool SCALED = true;
+    static constexpr int DEPTH = 2;
+    static constexpr float MOST_INPUT = 8191, MOST_WEIGHT = 4095;
+    static_assert(GROUP * CHANNELS * MOST_INPUT * MOST_WEIGHT < 2147483648.0, "a sum has to fit in 32 bits");
+    static VERYDEEP_INLINE Sum zero() { return _mm512_setzero_si512(); }
+    static VERYDEEP_INLINE Sum load_weights(const Number* from) { return _mm512_loadu_si512(from); }
+    static VERYDEEP_INLINE Sum broadcast_row(const Number* from) {
+        std::int32_t pair;
+        __builtin_memcpy(&pair, from, sizeof pair);
+        return _mm512_set1_epi32(pair);
+    }
+    static VERYDEEP_INLINE Sum multiply_add(Sum sum, Sum x, Sum w) {
+        asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));  // of its intrinsic GCC 12 puts the sums on the stack
+        return sum;
+    }
+    // One instruction whatever the number of rows is, lest a picture's scores depend on the batch.
+    static VERYDEEP_INLINE Vector scale_and_add(Sum sum, Vector scale, Vector before) {
+        return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, before);
+    }
+    static VERYDEEP_INLINE void store_part(Number* to, Vector x) {
+        _mm256_storeu_si256((__m256i*)to, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)));
+    }
+};
+#endif
+
+// What integers are multiplied by: for each row and group, and for each column.
+struct Scales {
+    const float* rows = nullptr;
+    long rows_step = 0;  // from a group to the next
+    const float* columns = nullptr;
+};
+
 // ---------------------------------------------------------------------------------------------------- products
 
 // R rows times N vectors of columns. Each sum is added up in the order of k, whatever R is and wherever a product is
@@ -66,7 +106,7 @@ struct Half {
 template <class Numbers, int R, int N>
 void multiply_block(const typename Numbers::Number* rows, long rows_step, int blocks,
                     const typename Numbers::Number* panel, long panel_row, float* results, const long* columns,
-                    bool add) {
+                    bool add, const Scales&) {
     constexpr int STEPS = CHANNELS / Numbers::DEPTH;
     constexpr int VECTOR = LANES * Numbers::DEPTH;  // numbers in a vector of weights
     Vector sum[R][N];
@@ -96,9 +136,60 @@ void multiply_block(const typename Numbers::Number* rows, long rows_step, int bl
         for (int n = 0; n < N; ++n) store(results + columns[n] + r * CHANNELS, sum[r][n]);
 }
 
+// The same of integers: the sums of a group of channels are exact, and are added up as floats.
+template <class Numbers, int R, int N>
+void multiply_integers(const typename Numbers::Number* rows, long rows_step, int blocks, const typename Numbers::Number* panel,
+                       long panel_row, float* results, const long* columns, bool, const Scales& scales) {
+    constexpr int STEPS = CHANNELS / Numbers::DEPTH;
+    constexpr int VECTOR = LANES * Numbers::DEPTH;
+    const float* row_scales = scales.rows;
+    for (int first = 0; first < blocks; first += GROUP, row_scales += scales.rows_step) {
+        typename Numbers::Sum sum[R][N];
+        VERYDEEP_UNROLL
+        for (int r = 0; r < R; ++r)
+            VERYDEEP_UNROLL
+            for (int n = 0; n < N; ++n) sum[r][n] = Numbers::zero();
+        const int here = least(GROUP, blocks - first);
+        for (int block = 0; block < here; ++block, rows += rows_step) {
+            for (int k = 0; k < STEPS; ++k, panel += panel_row) {
+                typename Numbers::Sum weights[N];
+                VERYDEEP_UNROLL
+                for (int n = 0; n < N; ++n) {
+                    weights[n] = Numbers::load_weights(panel + n * VECTOR);
+                    __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
+                }
+                VERYDEEP_UNROLL
+                for (int r = 0; r < R; ++r) {
+                    const typename Numbers::Sum x = Numbers::broadcast_row(rows + r * CHANNELS + k * Numbers::DEPTH);
+                    VERYDEEP_UNROLL
+                    for (int n = 0; n < N; ++n) sum[r][n] = Numbers::multiply_add(sum[r][n], x, weights[n]);
+                }
+            }
+        }
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n) {
+            const Vector column = load(scales.columns + n * LANES);
+            VERYDEEP_UNROLL
+            for (int r = 0; r < R; ++r) {
+                float* const place = results + columns[n] + r * CHANNELS;
+                const Vector before = first ? load(place) : Vector{};
+                store(place, Numbers::scale_and_add(sum[r][n], column * broadcast(row_scales[r]), before));
+            }
+        }
+    }
+}
+
 template <class Numbers>
 using Block = void (*)(const typename Numbers::Number*, long, int, const typename Numbers::Number*, long, float*,
-                       const long*, bool);
+                       const long*, bool, const Scales&);
+
+template <class Numbers, int R, int N>
+constexpr Block<Numbers> block_for() {
+    if constexpr (Numbers::SCALED)
+        return multiply_integers<Numbers, R, N>;
+    else
+        return multiply_block<Numbers, R, N>;
+}
 
 // Numbers of rows that a block may have.
 template <int... R>
@@ -113,7 +204,7 @@ using RowCounts = Counts<1, 2, 3, 4, 5, 6>;
 
 template <class Numbers, int N, int... R>
 VERYDEEP_INLINE Block<Numbers> block_among(int rows, Counts<R...>) {
-    static constexpr Block<Numbers> table[] = {multiply_block<Numbers, R, N>...};
+    static constexpr Block<Numbers> table[] = {block_for<Numbers, R, N>()...};
     return table[rows - 1];
 }
 
@@ -126,7 +217,7 @@ VERYDEEP_INLINE Block<Numbers> block_of(int rows) {
 template <class Numbers>
 VERYDEEP_INLINE void multiply_rows(const typename Numbers::Number* rows, long rows_step, int num_rows, int blocks,
                                    const typename Numbers::Number* panel, int panel_blocks, float* results,
-                                   long results_step, bool add) {
+                                   long results_step, bool add, const Scales& scales = {}) {
     const long panel_row = panel_blocks * CHANNELS * Numbers::DEPTH;
     const int vectors = panel_blocks * PARTS;
     const int pieces = (num_rows + MOST_ROWS - 1) / MOST_ROWS;
@@ -139,7 +230,8 @@ VERYDEEP_INLINE void multiply_rows(const typename Numbers::Number* rows, long ro
                 columns[n] = (vector + n) / PARTS * results_step + (vector + n) % PARTS * LANES;
             const Block<Numbers> block = two ? block_of<Numbers, 2>(count) : block_of<Numbers, 1>(count);
             block(rows + row * CHANNELS, rows_step, blocks, panel + vector * LANES * Numbers::DEPTH, panel_row,
-                  results + row * CHANNELS, columns, add);
+                  results + row * CHANNELS, columns, add,
+                  {scales.rows + row, scales.rows_step, scales.columns + vector * LANES});
         }
         row += count;
     }
@@ -158,10 +250,13 @@ void multiply_points(const void* input, long matrix, long step, int tiles, int b
                      int panel_blocks, float* products, long products_matrix, long products_step) {
     typedef typename Numbers::Number Number;
     const long weights = static_cast<long>(blocks) * CHANNELS * panel_blocks * CHANNELS;
+    const float* const columns = reinterpret_cast<const float*>(static_cast<const Number*>(panel) + POINTS * weights);
+    const float* const rows = reinterpret_cast<const float*>(static_cast<const Number*>(input) + POINTS * matrix);
     for (int point = 0; point < POINTS; ++point)
         multiply_rows<Numbers>(static_cast<const Number*>(input) + point * matrix, step, tiles, blocks,
                                static_cast<const Number*>(panel) + point * weights, panel_blocks,
-                               products + point * products_matrix, products_step, false);
+                               products + point * products_matrix, products_step, false,
+                               {rows, tiles, columns + point * panel_blocks * CHANNELS});
 }
 
 // ---------------------------------------------------------------------------------------------------- Winograd
@@ -188,39 +283,95 @@ VERYDEEP_INLINE void transform_back(const Vector* m, Vector* y) {
     y[3] = 0.5f * ROOT_HALF * difference_half + 2.0f * ROOT_TWO * difference_two + m[5];
 }
 
+// Where a tile lies, counted over the pictures.
+struct Place {
+    Tiles tiles;
+    long picture;
+    int down, across;
+
+    Place(Tiles tiles, long tile)
+        : tiles(tiles),
+          picture(tile / tiles.each()),
+          down(static_cast<int>(tile % tiles.each()) / tiles.across),
+          across(static_cast<int>(tile % tiles.each()) % tiles.across) {}
+
+    VERYDEEP_INLINE void next() {
+        if (++across < tiles.across) return;
+        across = 0;
+        if (++down == tiles.down) down = 0, ++picture;
+    }
+};
+
+// A vector of channels of a tile's 6x6 inputs -> `keep(point, vector)` for each of the 36 points.
+template <class Keep>
+VERYDEEP_INLINE void transform_patch(const float* corner, long row, Keep keep) {
+    Vector columns[6][6];
+    VERYDEEP_UNROLL
+    for (int x = 0; x < 6; ++x) {
+        Vector d[6], t[6];
+        VERYDEEP_UNROLL
+        for (int y = 0; y < 6; ++y) d[y] = load(corner + y * row + x * CHANNELS);
+        transform_six(d, t);
+        VERYDEEP_UNROLL
+        for (int y = 0; y < 6; ++y) columns[y][x] = t[y];
+    }
+    VERYDEEP_UNROLL
+    for (int y = 0; y < 6; ++y) {
+        Vector t[6];
+        transform_six(columns[y], t);
+        VERYDEEP_UNROLL
+        for (int x = 0; x < 6; ++x) keep(6 * y + x, t[x]);
+    }
+}
+
 template <class Numbers>
-void transform_input(const Map& in, Tiles tiles, long first, int count, int block, void* to, long matrix,
+void transform_input(const Map& in, Tiles tiles, long first, int count, int block, int blocks, void* to, long matrix,
                      long step) {
     typedef typename Numbers::Number Number;
+    for (int end = block + blocks; block < end; ++block) {
+        Number* out = static_cast<Number*>(to) + block * step;
+        Place place(tiles, first);
+        for (int tile = 0; tile < count; ++tile, out += CHANNELS, place.next()) {
+            const float* corner = in.at(place.picture, block, TILE * place.down - 1, TILE * place.across - 1);
+            for (int part = 0; part < PARTS; ++part)
+                transform_patch(corner + part * LANES, in.row, [&](int point, Vector x) {
+                    Numbers::store_part(out + point * matrix + part * LANES, x);
+                });
+        }
+    }
+}
+
+// The scale of a group of blocks follows from its greatest number: so it is transformed as floats at first.
+template <class Numbers>
+void transform_to_integers(const Map& in, Tiles tiles, long first, int count, int block, int blocks, void* to,
+                           long matrix, long step) {
+    typedef typename Numbers::Number Number;
     Number* out = static_cast<Number*>(to) + block * step;
-    long picture = first / tiles.each();
-    int rest = static_cast<int>(first % tiles.each());
-    int down = rest / tiles.across, across = rest % tiles.across;
-    for (int tile = 0; tile < count; ++tile, out += CHANNELS) {
-        const float* corner = in.at(picture, block, TILE * down - 1, TILE * across - 1);
-        for (int part = 0; part < PARTS; ++part) {
-            Vector columns[6][6];
-            VERYDEEP_UNROLL
-            for (int x = 0; x < 6; ++x) {
-                Vector d[6], t[6];
-                VERYDEEP_UNROLL
-                for (int y = 0; y < 6; ++y) d[y] = load(corner + y * in.row + x * CHANNELS + part * LANES);
-                transform_six(d, t);
-                VERYDEEP_UNROLL
-                for (int y = 0; y < 6; ++y) columns[y][x] = t[y];
-            }
-            VERYDEEP_UNROLL
-            for (int y = 0; y < 6; ++y) {
-                Vector t[6];
-                transform_six(columns[y], t);
-                VERYDEEP_UNROLL
-                for (int x = 0; x < 6; ++x) Numbers::store_part(out + (6 * y + x) * matrix + part * LANES, t[x]);
-            }
+    float* const scales = reinterpret_cast<float*>(static_cast<Number*>(to) + POINTS * matrix) +
+                          static_cast<long>(block / GROUP) * count;
+    Place place(tiles, first);
+    for (int tile = 0; tile < count; ++tile, out += CHANNELS, place.next()) {
+        alignas(64) float points[GROUP][POINTS][CHANNELS];
+        Vector most{};
+        for (int i = 0; i < blocks; ++i) {
+            const float* corner = in.at(place.picture, block + i, TILE * place.down - 1, TILE * place.across - 1);
+            for (int part = 0; part < PARTS; ++part)
+                transform_patch(corner + part * LANES, in.row, [&](int point, Vector x) {
+                    store(points[i][point] + part * LANES, x);
+                    most = greater(most, absolute(x));
+                });
         }
-        if (++across == tiles.across) {
-            across = 0;
-            if (++down == tiles.down) down = 0, ++picture;
-        }
+        float greatest = 0;  // or NaN, which then all sums of the tile become
+        for (int lane = 0; lane < LANES; ++lane)
+            if (most[lane] > greatest || most[lane] != most[lane]) greatest = most[lane];
+        const bool nothing = greatest < 1e-30f;
+        scales[tile] = nothing ? 0 : greatest * (1 / Numbers::MOST_INPUT);
+        const Vector levels = broadcast(greatest >= 1e-30f ? Numbers::MOST_INPUT / greatest : 0);
+        for (int i = 0; i < blocks; ++i)
+            for (int point = 0; point < POINTS; ++point)
+                for (int part = 0; part < PARTS; ++part)
+                    Numbers::store_part(out + i * step + point * matrix + part * LANES,
+                                        load(points[i][point] + part * LANES) * levels);
     }
 }
 
@@ -258,10 +409,8 @@ template <bool RELU, bool POOL>
 void transform_output_as(const float* products, long matrix, long step, const Map& out, Tiles tiles, long first,
                          int count, int block, int num_blocks, const float* bias) {
     for (int half = 0; half < num_blocks; ++half, products += step, bias += CHANNELS) {
-        long picture = first / tiles.each();
-        int rest = static_cast<int>(first % tiles.each());
-        int down = rest / tiles.across, across = rest % tiles.across;
-        for (int tile = 0; tile < count; ++tile) {
+        Place place(tiles, first);
+        for (int tile = 0; tile < count; ++tile, place.next()) {
             for (int part = 0; part < PARTS; ++part) {
                 const float* from = products + tile * CHANNELS + part * LANES;
                 const Vector constant = load(bias + part * LANES);
@@ -281,11 +430,7 @@ void transform_output_as(const float* products, long matrix, long step, const Ma
                     VERYDEEP_UNROLL
                     for (int j = 0; j < 4; ++j) y[i][j] += constant;
                 }
-                write_tile<RELU, POOL>(y, out, picture, block + half, down, across, part);
-            }
-            if (++across == tiles.across) {
-                across = 0;
-                if (++down == tiles.down) down = 0, ++picture;
+                write_tile<RELU, POOL>(y, out, place.picture, block + half, place.down, place.across, part);
             }
         }
     }
@@ -332,6 +477,36 @@ VERYDEEP_INLINE typename Numbers::Number round_together(float x, float& lost) {
     }
 }
 
+// A vector of output channels' 3x3 weights of one input channel -> `keep(point, vector)` for each of the 36 points.
+template <class Keep>
+VERYDEEP_INLINE void transform_kernel(const float* weights, long in_channels, int outputs, Keep keep) {
+    alignas(64) float kernel[9][LANES] = {};
+    for (int lane = 0; lane < LANES && lane < outputs; ++lane)
+        for (int i = 0; i < 9; ++i) kernel[i][lane] = weights[lane * in_channels * 9 + i];
+    Vector rows[6][3];
+    for (int x = 0; x < 3; ++x) {
+        const Vector g[3] = {load(kernel[x]), load(kernel[3 + x]), load(kernel[6 + x])};
+        Vector t[6];
+        transform_three(g, t);
+        for (int y = 0; y < 6; ++y) rows[y][x] = t[y];
+    }
+    for (int y = 0; y < 6; ++y) {
+        Vector t[6];
+        transform_three(rows[y], t);
+        for (int x = 0; x < 6; ++x) keep(6 * y + x, t[x]);
+    }
+}
+
+// `keep(channel, column, point, vector)` for all transformed weights of a panel; those beyond the last channel are 0.
+template <class Keep>
+VERYDEEP_INLINE void transform_panel(const float* weights, long in_channels, int outputs, int columns, Keep keep) {
+    for (long channel = 0; channel < (in_channels + CHANNELS - 1) / CHANNELS * CHANNELS; ++channel)
+        for (int column = 0; column < columns; column += LANES)
+            transform_kernel(weights + (column * in_channels + channel) * 9, in_channels,
+                             channel < in_channels ? outputs - column : 0,
+                             [&](int point, Vector x) { keep(channel, column, point, x); });
+}
+
 template <class Numbers>
 void transform_weights(const float* weights, long in_channels, long out_channels, int panel, void* to) {
     typedef typename Numbers::Number Number;
@@ -340,38 +515,40 @@ void transform_weights(const float* weights, long in_channels, long out_channels
     const int columns = outputs > CHANNELS ? PANEL : CHANNELS;
     const long matrix = (in_channels + CHANNELS - 1) / CHANNELS * CHANNELS * columns;
     Number* const out = static_cast<Number*>(to);
-    float lost[POINTS][PANEL] = {};
-    for (long channel = 0; channel < matrix / columns; ++channel) {
-        const bool real = channel < in_channels;
-        for (int column = 0; column < columns; column += LANES) {
-            alignas(64) float kernel[9][LANES] = {};
-            if (real)
-                for (int lane = 0; lane < LANES && column + lane < outputs; ++lane) {
-                    const float* from = weights + ((first + column + lane) * in_channels + channel) * 9;
-                    for (int i = 0; i < 9; ++i) kernel[i][lane] = from[i];
-                }
-            Vector rows[6][3];
-            for (int x = 0; x < 3; ++x) {
-                const Vector g[3] = {load(kernel[x]), load(kernel[3 + x]), load(kernel[6 + x])};
-                Vector t[6];
-                transform_three(g, t);
-                for (int y = 0; y < 6; ++y) rows[y][x] = t[y];
+    weights += first * in_channels * 9;
+    if constexpr (Numbers::SCALED) {
+        float most[POINTS][PANEL] = {};
+        transform_panel(weights, in_channels, outputs, columns, [&](long, int column, int point, Vector x) {
+            float* const here = most[point] + column;
+            for (int lane = 0; lane < LANES; ++lane) {  // NaN is kept, and becomes all sums of the column
+                const float size = x[lane] < 0 ? -x[lane] : x[lane];
+                if (size > here[lane] || size != size) here[lane] = size;
             }
-            for (int y = 0; y < 6; ++y) {
-                Vector t[6];
-                transform_three(rows[y], t);
-                for (int x = 0; x < 6; ++x) {
-                    Number* place = out + (6 * y + x) * matrix + place_in_panel<Numbers>(channel, column, columns);
-                    if constexpr (Numbers::DEPTH == 1) {
-                        store(reinterpret_cast<float*>(place), t[x]);
-                    } else {
-                        for (int lane = 0; lane < LANES; ++lane)
-                            place[lane * Numbers::DEPTH] =
-                                round_together<Numbers>(t[x][lane], lost[6 * y + x][column + lane]);
-                    }
-                }
+        });
+        transform_panel(weights, in_channels, outputs, columns, [&](long channel, int column, int point, Vector x) {
+            Number* const place = out + point * matrix + place_in_panel<Numbers>(channel, column, columns);
+            for (int lane = 0; lane < LANES; ++lane) {
+                const float most_here = most[point][column + lane];
+                const float level = most_here >= 1e-30f && most_here < 1e30f ? x[lane] / most_here * Numbers::MOST_WEIGHT : 0;
+                place[lane * Numbers::DEPTH] = static_cast<Number>(level < 0 ? level - 0.5f : level + 0.5f);
             }
-        }
+        });
+        float* const scales = reinterpret_cast<float*>(out + POINTS * matrix);
+        for (int point = 0; point < POINTS; ++point)
+            for (int column = 0; column < columns; ++column) {
+                const float size = most[point][column];
+                scales[point * columns + column] = size < 1e-30f ? 0 : size * (1 / Numbers::MOST_WEIGHT);
+            }
+    } else {
+        float lost[POINTS][PANEL] = {};
+        transform_panel(weights, in_channels, outputs, columns, [&](long channel, int column, int point, Vector x) {
+            Number* const place = out + point * matrix + place_in_panel<Numbers>(channel, column, columns);
+            if constexpr (Numbers::DEPTH == 1)
+                store(place, x);
+            else
+                for (int lane = 0; lane < LANES; ++lane)
+                    place[lane * Numbers::DEPTH] = round_together<Numbers>(x[lane], lost[point][column + lane]);
+        });
     }
 }
 
@@ -511,31 +688,46 @@ void normalize_row(float* row, long plane, int channels, int width, int size, fl
         }
 }
 
-template <class Numbers>
+template <class Points>
+constexpr auto transform() {
+    if constexpr (Points::SCALED)
+        return transform_to_integers<Points>;
+    else
+        return transform_input<Points>;
+}
+
+// `Numbers` are those of products, `Points` those of Winograd's products.
+template <class Numbers, class Points>
 constexpr Kernels kernels_of() {
     return {preprocess_row,
             first_row,
-            transform_input<Numbers>,
-            multiply_points<Numbers>,
+            transform<Points>(),
+            multiply_points<Points>,
             transform_output,
             multiply<Numbers>,
-            transform_weights<Numbers>,
+            transform_weights<Points>,
             pack_weights<Numbers>,
             pack_rows<Numbers>,
             finish,
             max_pool_row,
             average_pool_row,
             normalize_row,
-            sizeof(typename Numbers::Number)};
+            sizeof(typename Numbers::Number),
+            sizeof(typename Points::Number),
+            Points::SCALED};
 }
 
 }  // namespace
 
-const Kernels* kernels([[maybe_unused]] bool bfloat16) {
-    static constexpr Kernels single = kernels_of<Single>();
+const Kernels* kernels([[maybe_unused]] Precision precision) {
+    static constexpr Kernels single = kernels_of<Single, Single>();
 #if defined(__AVX512BF16__)
-    static constexpr Kernels half = kernels_of<Half>();
-    if (bfloat16) return &half;
+    static constexpr Kernels half = kernels_of<Half, Half>();
+    if (precision == Precision::bfloat16) return &half;
+#endif
+#if defined(__AVX512VNNI__)
+    static constexpr Kernels integer = kernels_of<Single, Integer>();
+    if (precision == Precision::int16) return &integer;
 #endif
     return &single;
 }

@@ -59,9 +59,10 @@ struct Kernels {
     void (*first_row)(const float* picture, long row, const float* weights, const float* bias, int width,
                       bool relu, float* results, long plane, int num_blocks);
 
-    // Winograd's three steps. Transformed input is [36][blocks][tiles][16], `matrix` numbers from point to point.
-    void (*transform_input)(const Map& in, Tiles tiles, long first, int count, int block, void* to, long matrix,
-                            long step);
+    // Winograd's three steps. Transformed input is [36][blocks][tiles][16], `matrix` numbers from point to point; of
+    // integers, the scales follow, [groups of blocks][tiles]. `blocks` from `block` on are transformed: a group.
+    void (*transform_input)(const Map& in, Tiles tiles, long first, int count, int block, int blocks, void* to,
+                            long matrix, long step);
     void (*multiply_points)(const void* input, long matrix, long step, int tiles, int blocks, const void* panel,
                             int panel_blocks, float* products, long products_matrix, long products_step);
     void (*transform_output)(const float* products, long matrix, long step, const Map& out, Tiles tiles, long first,
@@ -69,7 +70,8 @@ struct Kernels {
 
     void (*multiply)(const Product&);
 
-    // Weights [output channel][input channel][3][3] -> one panel [36][blocks * 16][32] of transformed ones.
+    // Weights [output channel][input channel][3][3] -> one panel [36][blocks * 16][32] of transformed ones; of
+    // integers, the scales of its columns follow, [36][32].
     void (*transform_weights)(const float* weights, long in_channels, long out_channels, int panel, void* to);
     // Weights [output][numbers] -> rows [first, last) of one panel [numbers, rounded up to 16][32].
     void (*pack_weights)(const float* weights, long numbers, long outputs, int panel, long first, long last, void* to);
@@ -87,15 +89,21 @@ struct Kernels {
                           float k, float* to, long to_plane);
 
     int number_bytes;  // of the products' factors: 4, or 2 for bfloat16
+    int point_bytes;   // of those of Winograd's products: as above, or 2 for integers
+    bool scaled;       // whether these have scales
 };
 
-enum class Instructions { portable, avx2, avx512, avx512_bf16 };
+constexpr int GROUP = 4;  // blocks of channels of a tile that are integers of one scale
+
+enum class Instructions { portable, avx2, avx512, avx512_vnni, avx512_bf16 };
+enum class Precision { float32, bfloat16, int16 };
 
 const char* name_of(Instructions);
 
-namespace portable { const Kernels* kernels(bool bfloat16); }
-namespace avx2 { const Kernels* kernels(bool bfloat16); }
-namespace avx512 { const Kernels* kernels(bool bfloat16); }
-namespace avx512_bf16 { const Kernels* kernels(bool bfloat16); }
+namespace portable { const Kernels* kernels(Precision); }
+namespace avx2 { const Kernels* kernels(Precision); }
+namespace avx512 { const Kernels* kernels(Precision); }
+namespace avx512_vnni { const Kernels* kernels(Precision); }
+namespace avx512_bf16 { const Kernels* kernels(Precision); }
 
 }  // namespace verydeep

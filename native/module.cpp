@@ -139,15 +139,15 @@ NB_MODULE(_native, module) {
             "__init__",
             [](Network* self, const std::vector<Step>& steps, long in_channels,
                nb::ndarray<const float, nb::shape<3, 256>, nb::c_contig, nb::device::cpu> levels, bool flip,
-               const std::string& instructions, bool bfloat16, int threads) {
+               const std::string& instructions, const std::string& precision, int threads) {
                 const verydeep::Instructions chosen = verydeep::instructions_called(instructions);
                 std::vector<StepDescription> descriptions;
                 for (const Step& step : steps) descriptions.push_back(step.is);
                 std::vector<float> numbers(levels.data(), levels.data() + 768);
                 const nb::gil_scoped_release released;
-                new (self) Network(descriptions, in_channels, std::move(numbers), flip, chosen, bfloat16, threads);
+                new (self) Network(descriptions, in_channels, std::move(numbers), flip, chosen, verydeep::precision_called(precision), threads);
             },
-            "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a.noconvert(), "flip"_a, "instructions"_a, "bfloat16"_a, "threads"_a)
+            "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a.noconvert(), "flip"_a, "instructions"_a, "precision"_a, "threads"_a)
         .def(
             "run_pixels",
             [](Network& network, Pixels4 pixels, const NamedOutputs& outputs) {
@@ -168,7 +168,7 @@ NB_MODULE(_native, module) {
             "batch"_a, "height"_a, "width"_a, "outputs"_a)
         .def_prop_ro("weight_bytes", &Network::weight_bytes)
         .def_prop_ro("instructions", [](const Network& network) { return verydeep::name_of(network.instructions()); })
-        .def_prop_ro("bfloat16", &Network::bfloat16)
+        .def_prop_ro("precision", [](const Network& network) { return verydeep::name_of(network.precision()); })
         .def_prop_ro("threads", &Network::threads)
         .def_rw("measure", &Network::measure)
         .def_ro("seconds", &Network::seconds);
@@ -179,7 +179,7 @@ NB_MODULE(_native, module) {
             names.emplace_back(verydeep::name_of(instructions));
         return names;
     });
-    module.def("has_bfloat16", [](const std::string& instructions) {
-        return verydeep::has_bfloat16(verydeep::instructions_called(instructions));
-    }, "instructions"_a);
+    module.def("has", [](const std::string& instructions, const std::string& precision) {
+        return verydeep::has(verydeep::instructions_called(instructions), verydeep::precision_called(precision));
+    }, "instructions"_a, "precision"_a);
 }

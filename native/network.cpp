@@ -56,6 +56,12 @@ long skewed(long numbers, long number_bytes) {
     return rounded(numbers * number_bytes, 4096L) / number_bytes + 192 / number_bytes;
 }
 
+// Of some tiles' transformed input, and of its scales where it has any.
+std::size_t input_bytes(long numbers, long tiles, const Kernels& kernels) {
+    const std::size_t scales = kernels.scaled ? divided(numbers, long{GROUP * CHANNELS}) * tiles * sizeof(float) : 0;
+    return POINTS * skewed(numbers * tiles, kernels.point_bytes) * kernels.point_bytes + scales;
+}
+
 }  // namespace
 
 // ------------------------------------------------------------------------------------------------- steps
@@ -69,13 +75,15 @@ struct Network::Step {
     bool direct() const { return first && is.kind == Kind::convolution && is.kernel == 3 && is.in_channels == 3; }
     bool winograd() const { return is.kind == Kind::convolution && is.kernel == 3 && !direct(); }
     long numbers() const { return is.in_channels * is.kernel * is.kernel; }  // that an output is the sum of
-    std::size_t panel_numbers(int panel) const {
+    std::size_t panel_bytes(int panel, const Kernels& kernels) const {
         const long outputs = std::min<long>(is.out_channels - panel * static_cast<long>(PANEL), PANEL);
         const long columns = blocks_of(outputs) * CHANNELS;
-        return winograd() ? POINTS * blocks_of(is.in_channels) * CHANNELS * columns : rounded(numbers(), 16L) * columns;
+        if (!winograd()) return rounded(numbers(), 16L) * columns * (direct() ? sizeof(float) : kernels.number_bytes);
+        const std::size_t scale_bytes = kernels.scaled ? sizeof(float) : 0;
+        return POINTS * columns * (blocks_of(is.in_channels) * CHANNELS * kernels.point_bytes + scale_bytes);
     }
-    const void* panel(int number, int number_bytes) const {
-        return static_cast<const char*>(weights.data()) + number * panel_numbers(0) * number_bytes;
+    const void* panel(int number, const Kernels& kernels) const {
+        return static_cast<const char*>(weights.data()) + number * panel_bytes(0, kernels);
     }
     int panel_blocks(int panel) const {
         return static_cast<int>(std::min<long>(2, blocks_of(is.out_channels) - 2L * panel));
@@ -83,14 +91,14 @@ struct Network::Step {
 };
 
 Network::Network(const std::vector<StepDescription>& steps, long in_channels, std::vector<float> levels, bool flip,
-                 Instructions instructions, bool bfloat16, int threads)
+                 Instructions instructions, Precision precision, int threads)
     : in_channels_(in_channels),
       levels_(std::move(levels)),
       flip_(flip),
       instructions_(instructions),
-      bfloat16_(bfloat16 && has_bfloat16(instructions)),
+      precision_(has(instructions, precision) ? precision : Precision::float32),
       threads_(threads),
-      kernels_(kernels_for(instructions, bfloat16_)) {
+      kernels_(kernels_for(instructions, precision_)) {
     if (threads < 1) throw std::invalid_argument("number of threads is " + std::to_string(threads) + "; it has to be at least 1");
     if (in_channels < 1) throw std::invalid_argument("a network needs at least one input channel");
     if (in_channels == 3 && levels_.size() != 768) throw std::invalid_argument("levels have to be 3 times 256 numbers");
@@ -128,12 +136,11 @@ void Network::add(const StepDescription& description) {
         const long panels = panels_of(is.out_channels);
         step->bias = Memory(blocks_of(is.out_channels) * CHANNELS * sizeof(float));
         std::memcpy(step->bias.floats(), is.bias, is.out_channels * sizeof(float));
-        const std::size_t bytes = step->direct() ? sizeof(float) : kernels_.number_bytes;
-        std::size_t numbers = 0;
-        for (int panel = 0; panel < panels; ++panel) numbers += step->panel_numbers(panel);
-        step->weights = Memory(numbers * bytes);
+        std::size_t bytes = 0;
+        for (int panel = 0; panel < panels; ++panel) bytes += step->panel_bytes(panel, kernels_);
+        step->weights = Memory(bytes);
         char* const to = static_cast<char*>(step->weights.data());
-        const std::size_t panel_bytes = step->panel_numbers(0) * bytes;
+        const std::size_t panel_bytes = step->panel_bytes(0, kernels_);
         if (step->winograd()) {
             in_parallel(threads_, panels, [&](long panel, int) {
                 kernels_.transform_weights(is.weights, is.in_channels, is.out_channels, static_cast<int>(panel),
@@ -280,7 +287,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
     }
     ends.push_back(plan.connected);
 
-    const int bytes = kernels_.number_bytes;
+    const int bytes = kernels_.point_bytes;
     if (ends[0] > 1 && operations[0].step->direct() && !operations[0].pool && operations[0].outputs.empty() &&
         operations[1].what == Operation::What::convolve && operations[1].step->winograd() &&
         operations[1].step->weights.bytes() <= OWN_WEIGHTS) {
@@ -346,7 +353,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                 if (i == 1 && operations[0].into_strips) {
                     const long tiles = static_cast<long>(operation.strip_down) * operation.strip_across;
                     const Shape map{operation.in.channels, TILE * operation.strip_down, TILE * operation.strip_across};
-                    own = std::max<std::size_t>(own, POINTS * skewed(in_numbers * tiles, bytes) * bytes);
+                    own = std::max<std::size_t>(own, input_bytes(in_numbers, tiles, kernels_));
                     products = std::max<std::size_t>(products, POINTS * skewed(PANEL * tiles, sizeof(float)) * sizeof(float));
                     strip = (floats_of(map) + (map.height + 4L) * (map.width + 4L) * 3) * sizeof(float);
                 } else if (operation.step->direct()) {
@@ -362,12 +369,12 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                     long blocks = divided(tiles, most);
                     if (!operation.shared) blocks = rounded(blocks, static_cast<long>(threads_));
                     operation.block_tiles = static_cast<int>(divided(tiles, blocks));
-                    const std::size_t input = POINTS * skewed(in_numbers * operation.block_tiles, bytes) * bytes;
+                    const std::size_t input = input_bytes(in_numbers, operation.block_tiles, kernels_);
                     (operation.shared ? shared : own) = std::max(operation.shared ? shared : own, input);
                     products = std::max<std::size_t>(
                         products, POINTS * skewed(PANEL * operation.block_tiles, sizeof(float)) * sizeof(float));
-                } else if (bytes == 2) {  // a row of a 1x1 convolution in bfloat16
-                    own = std::max<std::size_t>(own, in_numbers * operation.in.width * bytes);
+                } else if (kernels_.number_bytes == 2) {  // a row of a 1x1 convolution in bfloat16
+                    own = std::max<std::size_t>(own, in_numbers * operation.in.width * kernels_.number_bytes);
                 }
             }
         plan.shared_input = take(shared);
@@ -385,7 +392,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                 numbers = std::max(numbers, rounded(operations[i].step->numbers(), 16L));
                 sums = std::max(sums, blocks_of(operations[i].out.channels) * CHANNELS);
             }
-            plan.rows = take(plan.places * numbers * bytes);
+            plan.rows = take(plan.places * numbers * kernels_.number_bytes);
             for (std::size_t& place : plan.sums) place = take(plan.places * sums * sizeof(float));
         }
         plan.bytes = end;
@@ -658,7 +665,15 @@ struct Network::Call {
     }
 
     long matrix_of(const Map& in, int tiles) const {
-        return skewed(static_cast<long>(in.blocks) * CHANNELS * tiles, kernels.number_bytes);
+        return skewed(static_cast<long>(in.blocks) * CHANNELS * tiles, kernels.point_bytes);
+    }
+
+    // Blocks of channels that are transformed together.
+    int group() const { return kernels.scaled ? GROUP : 1; }
+
+    void transform_group(const Map& in, Tiles tiles, long first, int here, int block, void* transformed) {
+        kernels.transform_input(in, tiles, first, here, block, std::min(group(), in.blocks - block), transformed,
+                                matrix_of(in, here), here * CHANNELS);
     }
 
     // A panel of outputs of some tiles, whose inputs are transformed.
@@ -669,7 +684,7 @@ struct Network::Call {
         float* const products = reinterpret_cast<float*>(own(thread) + plan.products);
         const long matrix = skewed(PANEL * here, sizeof(float)), products_step = here * CHANNELS;
         kernels.multiply_points(transformed, matrix_of(in, here), products_step, here, in.blocks,
-                                step.panel(panel, kernels.number_bytes), panel_blocks, products, matrix, products_step);
+                                step.panel(panel, kernels), panel_blocks, products, matrix, products_step);
         kernels.transform_output(products, matrix, products_step, out, tiles, first, here, 2 * panel, panel_blocks,
                                  step.bias.floats() + panel * PANEL, operation.relu, operation.pool);
     }
@@ -678,8 +693,8 @@ struct Network::Call {
     void convolve_block(const Operation& operation, const Map& in, Tiles tiles, long first, int here, const Map& out,
                         int thread) {
         char* const transformed = own(thread);
-        for (int channels = 0; channels < in.blocks; ++channels)
-            kernels.transform_input(in, tiles, first, here, channels, transformed, matrix_of(in, here), here * CHANNELS);
+        for (int block = 0; block < in.blocks; block += group())
+            transform_group(in, tiles, first, here, block, transformed);
         for (int panel = 0; panel < panels_of(operation.out.channels); ++panel)
             finish_panel(operation, panel, transformed, in, tiles, first, here, out, thread);
     }
@@ -700,9 +715,8 @@ struct Network::Call {
         for (long block = 0; block < blocks; ++block) {
             const long first = first_of(block);
             const int here = static_cast<int>(first_of(block + 1) - first);
-            in_parallel(threads, in.blocks, [&](long channels, int) {
-                kernels.transform_input(in, tiles, first, here, static_cast<int>(channels), transformed,
-                                        matrix_of(in, here), here * CHANNELS);
+            in_parallel(threads, divided(in.blocks, group()), [&](long number, int) {
+                transform_group(in, tiles, first, here, static_cast<int>(number) * group(), transformed);
             });
             in_parallel(threads, panels_of(operation.out.channels), [&](long panel, int thread) {
                 finish_panel(operation, static_cast<int>(panel), transformed, in, tiles, first, here, out, thread);
@@ -726,7 +740,7 @@ struct Network::Call {
                 product.rows_step = row;
             }
             for (int panel = 0; panel < panels; ++panel) {
-                product.panel = step.panel(panel, kernels.number_bytes);
+                product.panel = step.panel(panel, kernels);
                 product.panel_blocks = step.panel_blocks(panel);
                 product.results = out.at(number, 2 * panel, y, 0);
                 kernels.multiply(product);
@@ -858,7 +872,7 @@ struct Network::Call {
         in_parallel(threads, panels_of(step.is.out_channels), [&](long number, int) {
             const int panel = static_cast<int>(number), panel_blocks = step.panel_blocks(panel);
             float* const to = sums + panel * 2L * here * CHANNELS;
-            const char* weights = static_cast<const char*>(step.panel(panel, kernels.number_bytes));
+            const char* weights = static_cast<const char*>(step.panel(panel, kernels));
             for (int block = 0; block < blocks; block += at_once) {
                 const Product product{static_cast<const char*>(rows) + block * here * CHANNELS * kernels.number_bytes,
                                       here * CHANNELS,

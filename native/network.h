@@ -52,7 +52,7 @@ public:
     // `levels` has, for each of three channels, the number that each of 256 levels is turned into. `flip` swaps the
     // first and the last channel. Raises std::invalid_argument if the steps do not fit together.
     Network(const std::vector<StepDescription>& steps, long in_channels, std::vector<float> levels, bool flip,
-            Instructions instructions, bool bfloat16, int threads);
+            Instructions instructions, Precision precision, int threads);
     ~Network();
 
     // Shapes of the outputs for pictures of a size. Raises std::invalid_argument if a picture is too small, or an
@@ -73,7 +73,7 @@ public:
     std::vector<double> seconds;
 
     Instructions instructions() const { return instructions_; }
-    bool bfloat16() const { return bfloat16_; }
+    Precision precision() const { return precision_; }
     int threads() const { return threads_; }
     long in_channels() const { return in_channels_; }
     int num_steps() const { return static_cast<int>(steps_.size()); }
@@ -92,7 +92,7 @@ private:
     std::vector<float> levels_;
     bool flip_;
     Instructions instructions_;
-    bool bfloat16_;
+    Precision precision_;
     int threads_;
     const Kernels& kernels_;
     Memory scratch_;

@@ -57,6 +57,10 @@ VERYDEEP_INLINE Vector broadcast(float x) {
 #endif
 }
 
+VERYDEEP_INLINE Vector absolute(Vector x) {
+    return reinterpret_cast<Vector>(reinterpret_cast<Whole>(x) & (Whole{} + 0x7fffffff));
+}
+
 // max(0, x), where NaN stays NaN: the instruction gives its second operand if one of them is NaN.
 VERYDEEP_INLINE Vector rectified(Vector x) {
 #if defined(__AVX512F__)

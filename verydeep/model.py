@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.engines import EngineName, Scorer, open_scorer
+from verydeep.engines import EngineName, PrecisionName, Scorer, open_scorer
 from verydeep.errors import PictureError
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
@@ -106,7 +106,10 @@ class Model:
 
 
 def load(
-    model: str | PathLike[str], device: str = "auto", precision: str = "auto", engine: EngineName = "auto"
+    model: str | PathLike[str],
+    device: str = "auto",
+    precision: PrecisionName = "auto",
+    engine: EngineName = "auto",
 ) -> Model:
     """Open a model on disk.
 
@@ -114,7 +117,7 @@ def load(
         model: a run folder, or a `.safetensors` file beside its `config.json`; or another library's weights, a
             file or a name.
         device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
-        precision: `auto`, `float32` or `bfloat16`.
+        precision: `auto`, which is float32; `float32`, `bfloat16`, or `int16` with the native engine.
         engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
 
     Raises:

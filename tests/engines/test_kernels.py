@@ -14,11 +14,12 @@ _native = pytest.importorskip("verydeep._native")
 INSTRUCTIONS = _native.available_instructions()
 NO_LEVELS = np.zeros((3, 256), np.float32)
 FORMS = [
-    (instructions, bfloat16)
+    (instructions, precision)
     for instructions in INSTRUCTIONS
-    for bfloat16 in (False, True)
-    if not bfloat16 or _native.has_bfloat16(instructions)
+    for precision in ("float32", "bfloat16", "int16")
+    if _native.has(instructions, precision)
 ]
+MOST_ERROR = {"float32": 2e-6, "bfloat16": 2e-2, "int16": 3e-3}
 TYPES = "incompatible function arguments"
 channels = st.integers(1, 130)
 sides = st.integers(1, 80)
@@ -26,14 +27,14 @@ batches = st.integers(1, 5)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def run(steps, pictures: np.ndarray, output: tuple[int, str], instructions: str, bfloat16: bool, threads: int = 2):
+def run(steps, pictures: np.ndarray, output: tuple[int, str], instructions: str, precision: str, threads: int = 2):
     network = _native.Network(
         steps,
         in_channels=pictures.shape[3],
         levels=NO_LEVELS,
         flip=False,
         instructions=instructions,
-        bfloat16=bfloat16,
+        precision=precision,
         threads=threads,
     )
     return network.run_numbers(pictures, [output])[0]
@@ -47,22 +48,22 @@ def exactly(pictures: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pictures).double().permute(0, 3, 1, 2)
 
 
-def agree(found: np.ndarray, wanted: torch.Tensor, bfloat16: bool, scale: float) -> None:
+def agree(found: np.ndarray, wanted: torch.Tensor, precision: str, scale: float) -> None:
     """The error stays small beside the sums' own size, `scale`, where they cancel too."""
     wanted = wanted.numpy()
     assert found.shape == wanted.shape
     root_mean_square = np.sqrt(np.mean((found - wanted) ** 2)) if found.size else 0
-    assert root_mean_square <= scale * (2e-2 if bfloat16 else 2e-6)
+    assert root_mean_square <= scale * MOST_ERROR[precision]
 
 
-@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
 @settings(max_examples=60)
 @given(
     channels, channels, sides, sides, batches, st.sampled_from([3, 3, 1]), st.booleans(), st.booleans(), seeds,
     st.integers(1, 3),
 )  # fmt: skip
 def test_convolution(
-    instructions, bfloat16, in_channels, out_channels, height, width, batch, kernel, relu, pool, seed, threads
+    instructions, precision, in_channels, out_channels, height, width, batch, kernel, relu, pool, seed, threads
 ):
     pool = pool and height > 1 and width > 1
     batch = min(batch, max(1, 3_000_000 // (height * width * max(in_channels, out_channels))))
@@ -71,39 +72,39 @@ def test_convolution(
     bias, pictures = normal(generator, out_channels), normal(generator, batch, height, width, in_channels)
     step = _native.Step.convolution(weights, bias, relu=relu, pool=pool)
     stage = "pool" if pool else "relu" if relu else "sums"
-    found = run([step], pictures, (0, stage), instructions, bfloat16, threads)
+    found = run([step], pictures, (0, stage), instructions, precision, threads)
     wanted = F.conv2d(
         exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=kernel // 2
     )
     wanted = F.relu(wanted) if relu else wanted
-    agree(found, F.max_pool2d(wanted, 2) if pool else wanted, bfloat16, kernel * np.sqrt(in_channels) + 1)
+    agree(found, F.max_pool2d(wanted, 2) if pool else wanted, precision, kernel * np.sqrt(in_channels) + 1)
 
 
-@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
 @settings(max_examples=20)
 @given(st.integers(1, 80), sides, sides, batches, st.booleans(), seeds)
 def test_the_first_convolution_of_three_channels(
-    instructions, bfloat16, out_channels, height, width, batch, relu, seed
+    instructions, precision, out_channels, height, width, batch, relu, seed
 ):
     generator = np.random.default_rng(seed)
     weights, bias = normal(generator, out_channels, 3, 3, 3), normal(generator, out_channels)
     pictures = normal(generator, batch, height, width, 3)
     step = _native.Step.convolution(weights, bias, relu=relu)
-    found = run([step], pictures, (0, "relu" if relu else "sums"), instructions, bfloat16)
+    found = run([step], pictures, (0, "relu" if relu else "sums"), instructions, precision)
     wanted = F.conv2d(
         exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=1
     )
-    agree(found, F.relu(wanted) if relu else wanted, False, 6)  # float32 in every precision
+    agree(found, F.relu(wanted) if relu else wanted, "float32", 6)  # float32 in every precision
 
 
-@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
 @settings(max_examples=30)
 @given(
     st.integers(1, 80), st.integers(1, 70), st.integers(1, 150), st.integers(1, 150), st.integers(1, 3),
     st.booleans(), st.booleans(), seeds, st.integers(1, 3),
 )  # fmt: skip
 def test_two_convolutions_by_strips_are_those_by_maps(
-    instructions, bfloat16, first_channels, channels, height, width, batch, relu, pool, seed, threads
+    instructions, precision, first_channels, channels, height, width, batch, relu, pool, seed, threads
 ):
     """Where the first one's map is asked for it is there as a whole; else only strips are. Bits are the same."""
     pool = pool and height > 1 and width > 1
@@ -123,7 +124,7 @@ def test_two_convolutions_by_strips_are_those_by_maps(
         levels=levels,
         flip=True,
         instructions=instructions,
-        bfloat16=bfloat16,
+        precision=precision,
         threads=threads,
     )
     output = (1, "pool" if pool else "relu" if relu else "sums")
@@ -138,31 +139,31 @@ def test_two_convolutions_by_strips_are_those_by_maps(
         wanted = F.relu(wanted) if relu else wanted
     wanted = F.max_pool2d(wanted, 2) if pool else wanted
     scale = (3 * np.sqrt(3) + 1) * (3 * np.sqrt(first_channels) + 1)
-    agree(network.run_numbers(numbers, [output])[0], wanted, bfloat16, scale)
+    agree(network.run_numbers(numbers, [output])[0], wanted, precision, scale)
 
 
-@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
 @settings(max_examples=20)
 @given(
     st.integers(1, 80), st.integers(2, 80), st.integers(2, 80), batches, st.booleans(), seeds, st.integers(1, 3)
 )
 def test_the_first_convolution_and_its_pooling(
-    instructions, bfloat16, out_channels, height, width, batch, relu, seed, threads
+    instructions, precision, out_channels, height, width, batch, relu, seed, threads
 ):
     generator = np.random.default_rng(seed)
     weights, bias = normal(generator, out_channels, 3, 3, 3), normal(generator, out_channels)
     pictures = normal(generator, batch, height, width, 3)
     pictures[0, height // 2, width // 2, 1] = np.nan
     step = _native.Step.convolution(weights, bias, relu=relu, pool=True)
-    found = run([step], pictures, (0, "pool"), instructions, bfloat16, threads)
-    sums = run([step], pictures, (0, "relu" if relu else "sums"), instructions, bfloat16, threads)
+    found = run([step], pictures, (0, "pool"), instructions, precision, threads)
+    sums = run([step], pictures, (0, "relu" if relu else "sums"), instructions, precision, threads)
     assert np.array_equal(found, F.max_pool2d(torch.from_numpy(sums), 2).numpy(), equal_nan=True)
 
 
-@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
 @settings(max_examples=25)
 @given(channels, channels, st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), batches, st.booleans(), seeds)
-def test_fully_connected(instructions, bfloat16, in_channels, hidden, kernel, more_down, more, batch, relu, seed):
+def test_fully_connected(instructions, precision, in_channels, hidden, kernel, more_down, more, batch, relu, seed):
     height, width = kernel - 1 + more_down, kernel - 1 + more
     generator = np.random.default_rng(seed)
     first, first_bias = normal(generator, hidden, in_channels, kernel, kernel), normal(generator, hidden)
@@ -175,12 +176,14 @@ def test_fully_connected(instructions, bfloat16, in_channels, hidden, kernel, mo
     sums = F.conv2d(exactly(pictures), torch.from_numpy(first).double(), torch.from_numpy(first_bias).double())
     wanted = F.relu(sums) if relu else sums
     size = kernel * np.sqrt(in_channels) + 1
-    found = run(steps, pictures, (0, "relu" if relu else "sums"), instructions, bfloat16)
-    agree(found, wanted, bfloat16, size)
+    found = run(steps, pictures, (0, "relu" if relu else "sums"), instructions, precision)
+    agree(found, wanted, precision, size)
     if relu:
-        agree(run(steps, pictures, (0, "sums"), instructions, bfloat16), sums, bfloat16, size)
+        agree(run(steps, pictures, (0, "sums"), instructions, precision), sums, precision, size)
     wanted = F.conv2d(wanted, torch.from_numpy(second).double(), torch.from_numpy(second_bias).double())
-    agree(run(steps, pictures, (1, "sums"), instructions, bfloat16), wanted, bfloat16, size * np.sqrt(hidden) + 1)
+    agree(
+        run(steps, pictures, (1, "sums"), instructions, precision), wanted, precision, size * np.sqrt(hidden) + 1
+    )
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)
@@ -190,17 +193,19 @@ def test_pooling_and_normalization(instructions, in_channels, height, width, bat
     generator = np.random.default_rng(seed)
     pictures = 30 * normal(generator, batch, height, width, in_channels)
     exact = exactly(pictures)
-    found = run([_native.Step.max_pooling()], pictures, (0, "sums"), instructions, False)
+    found = run([_native.Step.max_pooling()], pictures, (0, "sums"), instructions, "float32")
     assert np.array_equal(found, F.max_pool2d(exact, 2).float().numpy())
-    found = run([_native.Step.average_pooling()], pictures, (0, "sums"), instructions, False)
-    agree(found, F.avg_pool2d(exact, 2), False, 30)
+    found = run([_native.Step.average_pooling()], pictures, (0, "sums"), instructions, "float32")
+    agree(found, F.avg_pool2d(exact, 2), "float32", 30)
     for size, alpha, beta, k in ((5, 1e-4, 0.75, 2.0), (3, 1e-3, 0.5, 1.0)):
-        found = run([_native.Step.normalization(size, alpha, beta, k)], pictures, (0, "sums"), instructions, False)
-        agree(found, F.local_response_norm(exact, size, alpha * size, beta, k), False, 30)
+        found = run(
+            [_native.Step.normalization(size, alpha, beta, k)], pictures, (0, "sums"), instructions, "float32"
+        )
+        agree(found, F.local_response_norm(exact, size, alpha * size, beta, k), "float32", 30)
 
 
-@pytest.mark.parametrize(("instructions", "bfloat16"), FORMS)
-def test_not_a_number_stays_where_it_can_be_seen(instructions, bfloat16):
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
+def test_not_a_number_stays_where_it_can_be_seen(instructions, precision):
     """A NaN in a pixel reaches each output of its neighbourhood, through the ReLU and the pooling."""
     generator = np.random.default_rng(0)
     pictures = np.abs(normal(generator, 1, 16, 16, 20))
@@ -209,13 +214,13 @@ def test_not_a_number_stays_where_it_can_be_seen(instructions, bfloat16):
         weights = np.abs(normal(generator, 24, 20, kernel, kernel))
         for pool in (False, True):
             step = _native.Step.convolution(weights, np.zeros(24, np.float32), relu=True, pool=pool)
-            found = run([step], pictures, (0, "pool" if pool else "relu"), instructions, bfloat16)
+            found = run([step], pictures, (0, "pool" if pool else "relu"), instructions, precision)
             assert np.isnan(found[0, :, 5 // 2 if pool else 5, 9 // 2 if pool else 9]).all()
             assert np.isfinite(found[0, :, -1, 0]).all()
     for place in np.ndindex(2, 2):
         pictures = np.ones((1, 2, 2, 3), np.float32)
         pictures[0, place[0], place[1]] = -np.nan
-        found = run([_native.Step.max_pooling()], pictures, (0, "sums"), instructions, bfloat16)
+        found = run([_native.Step.max_pooling()], pictures, (0, "sums"), instructions, precision)
         assert np.isnan(found).all()
 
 
@@ -223,14 +228,14 @@ def test_arrays_of_torch_cross_without_a_copy_of_ours():
     weights, bias = torch.randn(8, 3, 3, 3), torch.randn(8)
     step = _native.Step.convolution(weights, bias, relu=False)
     pictures = torch.randn(2, 9, 11, 3)
-    found = run([step], pictures, (0, "sums"), INSTRUCTIONS[-1], False)
+    found = run([step], pictures, (0, "sums"), INSTRUCTIONS[-1], "float32")
     np.testing.assert_allclose(
         found, F.conv2d(pictures.permute(0, 3, 1, 2), weights, bias, padding=1).numpy(), rtol=1e-4, atol=1e-5
     )
 
 
 def network(steps, in_channels=3, **others):
-    plain = {"levels": NO_LEVELS, "flip": False, "instructions": "portable", "bfloat16": False, "threads": 1}
+    plain = {"levels": NO_LEVELS, "flip": False, "instructions": "portable", "precision": "float32", "threads": 1}
     return _native.Network(steps, in_channels=in_channels, **plain | others)
 
 

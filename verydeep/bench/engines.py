@@ -10,7 +10,7 @@ from typing import Literal
 
 from verydeep.errors import UsageError
 
-Precision = Literal["float32", "bfloat16", "int8"]
+Precision = Literal["float32", "bfloat16", "int16", "int8"]
 OUR_MODULE = "verydeep._native"
 EXPORTING = ("torch", "onnx", "onnxscript")  # what makes an ONNX file of a network
 
@@ -57,6 +57,7 @@ class Engine:
 ENGINES = (
     Engine("verydeep", "our kernels, float32", "float32", (OUR_MODULE,), ours=True),
     Engine("verydeep-bfloat16", "our kernels, bfloat16", "bfloat16", (OUR_MODULE,), ours=True),
+    Engine("verydeep-int16", "our kernels, 16-bit integers", "int16", (OUR_MODULE,), ours=True),
     Engine("verydeep-torch", "our engine on torch, float32, channels last", "float32", ("torch",), ours=True),
     Engine("torch", "eager, float32, NCHW: what torchvision gives", "float32", ("torch",)),
     Engine("torch-channels-last", "eager, float32, channels last", "float32", ("torch",)),

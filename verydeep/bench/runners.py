@@ -84,6 +84,7 @@ def _ours(engine: Engine, task: Task) -> Runner:
         return Runner(lambda pixels: pixels, TorchScorer.open(task.run, torch.device("cpu")).score_maps)
     from verydeep.engines.native import NativeScorer
 
+    assert engine.precision != "int8", "none of ours"
     scorer = NativeScorer(*read_model(task.run), engine.precision, threads=task.threads)
     if scorer.precision != engine.precision:
         raise UsageError(f"this processor has no {engine.precision}")

@@ -39,6 +39,7 @@ def engines() -> dict[str, Any]:
         "instructions": None,
         "available_instructions": [],
         "bfloat16": False,
+        "int16": False,
         "torch": _version("torch"),
         "gpu": has_gpu(),
     }
@@ -46,7 +47,7 @@ def engines() -> dict[str, Any]:
         chosen = instruction_set(native)
         facts["instructions"] = chosen
         facts["available_instructions"] = native.available_instructions()
-        facts["bfloat16"] = native.has_bfloat16(chosen)
+        facts |= {precision: native.has(chosen, precision) for precision in ("bfloat16", "int16")}
     torch_first = facts["gpu"] or native is None
     facts["chosen"] = "torch" if torch_first and facts["torch"] else "native" if native is not None else None
     return facts
@@ -56,15 +57,19 @@ def readable(facts: dict[str, Any]) -> str:
     """Tell the same in a few lines."""
     if facts["native"]:
         native = f"{facts['instructions']}, of {', '.join(facts['available_instructions'])}"
-        products = "yes" if facts["bfloat16"] else "no: --precision bfloat16 computes in float32"
+        products = {
+            precision: "yes" if facts[precision] else f"no: --precision {precision} computes in float32"
+            for precision in ("bfloat16", "int16")
+        }
     else:
-        native, products = "no: the package was installed without a C++ compiler", "no"
+        native = "no: the package was installed without a C++ compiler"
+        products = {"bfloat16": "no", "int16": "no"}
     gpu = "there may be one: torch is asked" if facts["gpu"] else "none that torch could use"
     lines = {
         "processor": facts["processor"],
         "threads": facts["threads"],
         "native engine": native,
-        "bfloat16": products,
+        **products,
         "torch engine": facts["torch"] or "no: torch is not installed",
         "GPU": gpu,
         "chosen": facts["chosen"] or "none: install a C++ compiler and verydeep again, or torch",

@@ -15,7 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.progress import progress, say
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
-from verydeep.engines import EngineName
+from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
@@ -68,7 +68,7 @@ class Evaluate:
     """Processes of this machine that share the pictures; the result is the same."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: PrecisionName = "auto"
     """Of the products; auto is float32."""
     engine: EngineName = "auto"
     """native computes on the processor without torch; auto takes it unless there is a GPU."""

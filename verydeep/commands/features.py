@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.predict import find
 from verydeep.commands.progress import progress, say
 from verydeep.distributed import World, world
-from verydeep.engines import EngineName
+from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError
 from verydeep.extraction.summaries import Summary
 from verydeep.images.folders import is_local
@@ -61,7 +61,7 @@ class Features:
     """Processes of this machine that share the pictures; the file is the same."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: PrecisionName = "auto"
     """Of the products; auto is float32."""
     engine: EngineName = "auto"
     """native computes on the processor without torch; auto takes it unless there is a GPU."""

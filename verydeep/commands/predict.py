@@ -9,14 +9,14 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress, say
-from verydeep.engines import EngineName
+from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.images.pictures import Pictures, Unreadable
@@ -54,7 +54,7 @@ class Predict:
     """Print JSON: an object, and a line, for each picture."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: PrecisionName = "auto"
     """Of the products; auto is float32."""
     engine: EngineName = "auto"
     """native computes on the processor without torch; auto takes it unless there is a GPU."""

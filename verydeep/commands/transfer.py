@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress, say
-from verydeep.engines import EngineName
+from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import UsageError, require
 from verydeep.images.pictures import Unreadable, too_many
 from verydeep.images.sources import open_data
@@ -64,7 +64,7 @@ class Transfer:
     """Print one JSON object."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: PrecisionName = "auto"
     """Of the products; auto is float32."""
     engine: EngineName = "auto"
     """native computes on the processor without torch; auto takes it unless there is a GPU."""

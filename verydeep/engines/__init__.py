@@ -34,9 +34,12 @@ class Scorer(Protocol):
 
 
 EngineName = Literal["auto", "native", "torch"]
+PrecisionName = Literal["auto", "float32", "bfloat16", "int16"]
 
 
-def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engine: EngineName = "auto") -> Scorer:
+def open_scorer(
+    model: Path, device: str = "auto", precision: PrecisionName = "auto", engine: EngineName = "auto"
+) -> Scorer:
     """Open a model on disk with the best engine there is.
 
     The native engine is taken for `auto` and `cpu`, and torch for every other device. A GPU comes first where
@@ -45,16 +48,16 @@ def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engi
     Args:
         model: a run folder, or one of its weights; or another library's weights, a file or a name.
         device: `auto`, or a device of torch's.
-        precision: `auto`, `float32` or `bfloat16`.
+        precision: `auto`, which is float32; `float32`, `bfloat16`, or `int16` with the native engine.
         engine: `auto`, or the one to take.
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
-        UsageError: the engine is not one of these, or cannot use the device.
+        UsageError: the engine is not one of these, or cannot use the device or the precision.
         VerydeepError: the engine is not installed.
 
     """
-    if choose_engine(device, engine) == "native":
+    if choose_engine(device, engine, precision) == "native":
         from verydeep.engines.native import NativeScorer
 
         return NativeScorer.open(model, precision)
@@ -64,17 +67,25 @@ def open_scorer(model: Path, device: str = "auto", precision: str = "auto", engi
     return TorchScorer.open(model, choose_device(device), precision)
 
 
-def choose_engine(device: str, engine: EngineName) -> Literal["native", "torch"]:
+def choose_engine(
+    device: str, engine: EngineName, precision: PrecisionName = "auto"
+) -> Literal["native", "torch"]:
     """Choose between the two engines, as `open_scorer` says. Imports torch only where there may be a GPU.
 
     Raises:
-        UsageError: the engine is not one of these, or cannot use the device.
+        UsageError: the engine is not one of these, or cannot use the device or the precision.
         VerydeepError: the native engine is asked for and is not there.
 
     """
     if engine not in get_args(EngineName):
         raise UsageError(f"no engine is called {engine!r}; there are {', '.join(get_args(EngineName))}")
+    if precision not in get_args(PrecisionName):
+        raise UsageError(f"no precision is called {precision!r}; there are {', '.join(get_args(PrecisionName))}")
     on_processor = device in ("auto", "cpu")
+    if precision == "int16":
+        if engine == "torch" or not on_processor:
+            raise UsageError("int16 is a precision of the native engine, on the processor; torch has bfloat16")
+        engine = "native"
     if engine == "native":
         if not on_processor:
             raise UsageError(f"the native engine computes on the processor, not on {device!r}; use --engine torch")

@@ -24,6 +24,7 @@ from verydeep.configurations import (
     FullyConnected,
     Pooling,
 )
+from verydeep.engines import PrecisionName
 from verydeep.engines.processor import instruction_set, num_threads
 from verydeep.engines.strips import MOST_PIXELS, score_map_in_strips
 from verydeep.errors import UsageError
@@ -41,13 +42,14 @@ class NativeScorer:
     Args:
         config: whose architecture and preprocessing are applied.
         tensors: the weights, by their names in the state dict. They are copied in a form of the engine's own.
-        precision: `float32`; `bfloat16`, where the processor has it, for the products, whose sums stay float32; or
-            `auto`: float32, so that results are the same everywhere.
+        precision: `float32`; `bfloat16`, where the processor has it, for the products, whose sums stay float32;
+            `int16`, likewise, for the products of 3x3 convolutions; or `auto`: float32, so that results are the
+            same everywhere.
         instructions: an instruction set, of those that `verydeep engines` tells; None for the best.
         threads: None for as many as this process may use.
 
     Attributes:
-        precision: in which it computes: float32 where bfloat16 was asked for and the processor lacks it.
+        precision: in which it computes: float32 where the processor lacks what was asked for.
 
     Raises:
         UsageError: the processor lacks the instructions.
@@ -58,7 +60,7 @@ class NativeScorer:
         self,
         config: ModelConfig,
         tensors: Tensors,
-        precision: str = "auto",
+        precision: PrecisionName = "auto",
         instructions: str | None = None,
         threads: int | None = None,
     ) -> None:
@@ -75,13 +77,13 @@ class NativeScorer:
             levels=levels_of(config),
             flip=config.preprocessing.channels == "BGR",
             instructions=chosen,
-            bfloat16=precision == "bfloat16",
+            precision="float32" if precision == "auto" else precision,
             threads=threads or num_threads(),
         )
-        self.precision = "bfloat16" if self._network.bfloat16 else "float32"
+        self.precision = self._network.precision
 
     @staticmethod
-    def open(model: Path, precision: str = "auto") -> NativeScorer:
+    def open(model: Path, precision: PrecisionName = "auto") -> NativeScorer:
         """Read a model from disk, whoever made it.
 
         Raises:

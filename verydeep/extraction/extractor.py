@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.engines import EngineName, choose_engine
+from verydeep.engines import EngineName, PrecisionName, choose_engine
 from verydeep.errors import require
 from verydeep.layers import open_native
 from verydeep.layers.names import Node
@@ -37,7 +37,7 @@ def open_extractor(
     *,
     pooling: str = "max",
     device: str = "auto",
-    precision: str = "auto",
+    precision: PrecisionName = "auto",
     engine: EngineName = "auto",
 ) -> Extractor:
     """Tap a model on disk, whoever made it, with the engine that `open_scorer` would take.
@@ -48,7 +48,7 @@ def open_extractor(
         VerydeepError: the engine is not installed.
 
     """
-    if choose_engine(device, engine) == "native":
+    if choose_engine(device, engine, precision) == "native":
         return open_native(*open_source(model), layers, pooling=pooling, precision=precision)
     require("torch", "train", "features with the torch engine")
     from verydeep.extraction.torch_extractor import TorchExtractor

@@ -41,7 +41,7 @@ class NativeFeatures:
         tensors: the weights, by their names in the state dict. They are copied in a form of the engine's own.
         layers: their names, as for `Features`.
         pooling: `average` replaces every max-pooling by the mean of the same 2x2 places.
-        precision: `float32`, `bfloat16` or `auto`, as for `NativeScorer`.
+        precision: `float32`, `bfloat16`, `int16` or `auto`, as for `NativeScorer`.
         threads: None for as many as this process may use.
 
     Raises:
@@ -64,7 +64,7 @@ class NativeFeatures:
         self.config = config
         self.path = nodes_to(config.architecture, layers)
         self.layers = tuple(layers)
-        self._bfloat16 = precision == "bfloat16"
+        self._precision: Any = "float32" if precision == "auto" else precision
         self._threads = threads or num_threads()
         steps, self._outputs = _steps(self.path, tensors, pooling)
         self._network = self._make(steps, 3)
@@ -131,7 +131,7 @@ class NativeFeatures:
             levels=levels_of(self.config),
             flip=self.config.preprocessing.channels == "BGR" and in_channels == 3,
             instructions=instruction_set(_native),
-            bfloat16=self._bfloat16,
+            precision=self._precision,
             threads=self._threads,
         )
 
