@@ -16,7 +16,7 @@ from verydeep.looking.objective import Objective, Wanted
 from verydeep.looking.pixels import noise_like
 from verydeep.network.vgg import VGG
 
-VARIATION_WEIGHT = 0.5  # keeps down the speckles that a layer does not see
+VARIATION_WEIGHT = 10.0  # keeps down the speckles that a layer does not see
 
 
 def invert(

@@ -106,9 +106,9 @@ def enlarged(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
 
 
-def draw_channel(channel: Channel, greatest: float) -> Embedded:
-    """Draw a channel's map, a pixel a place: dark for nothing, pale for the greatest of its layer."""
-    return embed(heat_colors(np.clip(channel.map / (greatest or 1.0), 0, 1)))
+def draw_channel(channel: Channel, much: float) -> Embedded:
+    """Draw a channel's map, a pixel a place: dark for nothing, pale for as much as its layer gives."""
+    return embed(heat_colors(np.clip(channel.map / (much or 1.0), 0, 1)))
 
 
 def channel_name(config: ModelConfig, layer: LayerMaps, channel: Channel) -> str:

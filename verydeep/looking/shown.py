@@ -11,6 +11,8 @@ from verydeep.errors import UsageError
 from verydeep.images import decode
 from verydeep.images.views import Pixels
 
+LARGEST = 10_000  # pixels of a longer side
+
 
 def read_pixels(path: Path, longer_side: int, *, enlarge: bool = False) -> Pixels:
     """Read a picture, made as large as `longer_side` says.
@@ -44,8 +46,8 @@ def check_size_option(size: int) -> None:
     """Make sure that a picture can have such a longer side.
 
     Raises:
-        UsageError: it is 0 or less.
+        UsageError: it is 0 or less, or so large that the picture alone would fill the memory.
 
     """
-    if size < 1:
-        raise UsageError(f"--size is {size}; it is the longer side in pixels, 1 or more")
+    if not 1 <= size <= LARGEST:
+        raise UsageError(f"--size is {size}; it is the longer side in pixels, 1 to {LARGEST:,}")
