@@ -54,7 +54,7 @@ def test_the_objective_is_the_losses_with_their_weights(opened, small, pair):
 
 def test_parts_are_shares(opened, pair):
     """0 for the picture itself; 1 for one for which a layer gives nothing."""
-    content, style = pair
+    content, _ = pair
     objective = Objective(*opened, BOTH, content=content, style=content)
     _, itself = objective(content)
     assert itself.content == pytest.approx(0, abs=1e-9)
@@ -72,7 +72,7 @@ def test_it_goes_down_and_stays_within_its_range(opened, pair):
     totals = [outcomes[0].before.total, *(outcome.after.total for outcome in outcomes)]
     assert totals == sorted(totals, reverse=True)
     assert totals[-1] < 0.3 * totals[0]
-    assert 0 <= outcomes[-1].picture.min() and outcomes[-1].picture.max() <= 1
+    assert outcomes[-1].picture.min() >= 0 and outcomes[-1].picture.max() <= 1
     assert objective(outcomes[-1].picture)[1].total == pytest.approx(outcomes[-1].after.total, rel=1e-4)
     assert torch.equal(content, before)
 
@@ -159,7 +159,7 @@ def test_what_does_not_fit_in_memory_is_said_with_a_size_that_does(opened):
     check_memory(path, 10, 20, available=bytes_of(path, 10, 20))
     with pytest.raises(UsageError, match="use --size 18 or less"):
         check_memory(path, 20, 40, available=bytes_of(path, 10, 20))
-    with pytest.raises(UsageError, match="takes .* GB up to relu1_1"):
+    with pytest.raises(UsageError, match=r"takes .* GB up to relu1_1"):
         check_memory(path, 10**6, 10**6)
 
 

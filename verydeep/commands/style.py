@@ -57,7 +57,7 @@ class Style:
     """Of the share of the content that is missing."""
     style_weight: float = 10.0
     """Of the share of the style that is missing."""
-    variation_weight: float = 10.0
+    variation_weight: float = 20.0
     """Of roughness: the mean squared difference of neighbouring pixels."""
     start: str = "content"
     """What to begin with: content, noise, or a picture's path."""
