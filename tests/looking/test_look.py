@@ -60,7 +60,8 @@ def test_the_page_has_what_it_promises(small, desk, tmp_path, capsys):
     pictures = [source for source in sources if source.startswith("data:image/png;base64,")]
     assert len(pictures) == 1 + 1 + len(LAYERS) + 3 * len(LAYERS)
     for picture in pictures:
-        Image.open(BytesIO(base64.b64decode(picture.split(",")[1]))).load()
+        with Image.open(BytesIO(base64.b64decode(picture.split(",")[1]))) as shown:
+            shown.load()
     assert "strongest channels" in capsys.readouterr().out
 
 

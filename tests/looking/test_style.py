@@ -139,14 +139,17 @@ def test_a_process_ends_soon_after_sigterm(small, pair, tmp_path):
     assert time.monotonic() - began < 30
     assert process.returncode == 0
     assert json.loads(printed)["stopped"]
-    Image.open(out).load()
+    with Image.open(out) as picture:
+        picture.load()
 
 
 @pytest.mark.parametrize("name", ["gray.png", "clear.png", "cmyk.jpg", "huge.jpg"])
 def test_pictures_of_every_kind(small, desk, tmp_path, name):
     style(desk / name, desk / "style.png", tmp_path / "1.png", "--model", small, "--size", 48, "--steps", 1)
     style(desk / "content.png", desk / name, tmp_path / "2.png", "--model", small, "--size", 48, "--steps", 1)
-    assert all(Image.open(tmp_path / f"{number}.png").mode == "RGB" for number in (1, 2))
+    for number in (1, 2):
+        with Image.open(tmp_path / f"{number}.png") as picture:
+            assert picture.mode == "RGB"
 
 
 def test_a_network_of_features_only(bare, pair, tmp_path, capsys):
@@ -207,7 +210,8 @@ def test_out_has_to_be_a_file_that_can_be_made(small, pair, tmp_path, capsys):
     assert "is a folder" in refused(capsys, *pair, tmp_path / "folder.png", "--model", small)
     assert there.read_bytes() == file.read_bytes() == b"dear"
     style(*pair, there, "--model", small, *FEW, "--overwrite")
-    assert Image.open(there).size == (64, 43)
+    with Image.open(there) as picture:
+        assert picture.size == (64, 43)
 
 
 def test_a_model_that_is_not_there(pair, tmp_path, capsys):
