@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +48,26 @@ def open_extractor(
         VerydeepError: the engine is not installed.
 
     """
+    chosen = choose_engine(device, engine, precision)  # before a large file is read
+    return extractor_of(
+        *open_source(model), layers, pooling=pooling, device=device, precision=precision, engine=chosen
+    )
+
+
+def extractor_of(
+    config: ModelConfig,
+    tensors: Mapping[str, NDArray[Any]],
+    layers: Sequence[str],
+    *,
+    pooling: str = "max",
+    device: str = "auto",
+    precision: PrecisionName = "auto",
+    engine: EngineName = "auto",
+) -> Extractor:
+    """Tap a model whose weights are in memory; as `open_extractor`."""
     if choose_engine(device, engine, precision) == "native":
-        return open_native(*open_source(model), layers, pooling=pooling, precision=precision)
+        return open_native(config, tensors, layers, pooling=pooling, precision=precision)
     require("torch", "train", "features with the torch engine")
     from verydeep.extraction.torch_extractor import TorchExtractor
 
-    return TorchExtractor(*open_source(model), layers, pooling, device, precision)
+    return TorchExtractor(config, tensors, layers, pooling, device, precision)

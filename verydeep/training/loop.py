@@ -5,16 +5,14 @@ The loop is handed a function that validates; it knows nothing of how testing is
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
@@ -26,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from verydeep.distributed import World
 from verydeep.errors import DataError, TrainingError
 from verydeep.images.batches import Batch, TrainingBatches, feed
+from verydeep.interrupts import interrupts
 from verydeep.network.initialize import freeze
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.together import work_together
@@ -124,7 +123,7 @@ class Trainer:
                 aside.unlink(missing_ok=True)
         per_epoch = self.batches.steps_per_epoch
         with ExitStack() as stack:
-            interrupted = stack.enter_context(_interrupts())
+            interrupted = stack.enter_context(interrupts())
             journal = self._journal(first)
             if journal:
                 stack.enter_context(journal)
@@ -376,30 +375,6 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to end after this step; the second ends at once."""
-    requested = False
-
-    def request(number: int, frame: FrameType | None) -> None:
-        nonlocal requested
-        if requested:
-            raise KeyboardInterrupt
-        requested = True
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    try:
-        before = [signal.signal(number, request) for number in signals]
-    except ValueError:  # not the main thread: whoever started it takes care of signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: requested
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _plain(fields: dict[str, object]) -> dict[str, object]:

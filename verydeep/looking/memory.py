@@ -1,0 +1,46 @@
+"""How much memory it takes to change a picture, told before the system ends the process for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from math import sqrt
+
+from verydeep.errors import UsageError
+from verydeep.layers.names import Node, num_channels
+
+COPIES = 2  # of each layer's output: itself, which its gradient wants, and about as much of what is on the way
+
+
+def bytes_of(path: Sequence[Node], height: int, width: int) -> int:
+    """Bytes of what all layers of a path give for one picture in float32, with gradients."""
+    channels, numbers = 3, 0
+    for node in path:
+        channels = num_channels(node, channels)
+        if node.kind == "pooling":
+            height, width = height // 2, width // 2
+        numbers += channels * height * width
+    return 4 * COPIES * numbers
+
+
+def check_memory(path: Sequence[Node], height: int, width: int, available: int | None = None) -> None:
+    """Make sure that a picture can be changed on this machine's processors.
+
+    Args:
+        path: the layers that it goes through.
+        height: of the picture.
+        width: of the picture.
+        available: bytes; None for what the machine has.
+
+    Raises:
+        UsageError: it would not fit in memory; the message has a size that would.
+
+    """
+    available = available or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = bytes_of(path, height, width)
+    if needed > available:
+        fitting = int(max(height, width) * sqrt(available / needed) * 0.9)
+        raise UsageError(
+            f"a picture of {width}x{height} pixels takes {needed / 1e9:.1f} GB up to {path[-1].name}, and this "
+            f"machine has {available / 1e9:.1f} GB; use --size {fitting} or less"
+        )

@@ -1,0 +1,185 @@
+"""What a picture is to come near to: the content of one, the style of another, and no roughness.
+
+The content part is `perceptual.ContentLoss`, the style part `perceptual.StyleLoss`, with weights by which both are
+shares: 0 where the picture has what is wanted, about 1 where it has nothing of it. So one balance of the two
+serves networks of any width and preprocessing. Both are computed from one pass, and the targets once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from verydeep.errors import UsageError
+from verydeep.images.color import Preprocessing
+from verydeep.layers.network import Features, PoolingKind
+from verydeep.network.vgg import VGG
+from verydeep.perceptual import TotalVariation, gram_matrix
+from verydeep.perceptual.pair import layer_weights, mean_difference, weighted_sum
+
+Taps = dict[str, Tensor]
+
+
+class Parts(NamedTuple):
+    """How far a picture is from what it is to be.
+
+    Attributes:
+        content: share of the content that is missing; 0 where none is wanted.
+        style: share of the style that is missing; 0 where none is wanted.
+        variation: mean squared difference of neighbours, of levels of 0 to 1.
+        total: their weighted sum, which is brought down.
+
+    """
+
+    content: float
+    style: float
+    variation: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What counts, and how much.
+
+    Attributes:
+        content_layers: whose maps are to be those of the content picture.
+        style_layers: whose Gram matrices are to be those of the style picture.
+        content_layer_weights: of these layers beside each other; all the same where none are given.
+        style_layer_weights: likewise.
+        content_weight: of the content as a whole.
+        style_weight: of the style as a whole.
+        variation_weight: of roughness.
+
+    Raises:
+        UsageError: a weight is negative, or there is another number of them than of layers, or nothing counts.
+
+    """
+
+    content_layers: Sequence[str] = ()
+    style_layers: Sequence[str] = ()
+    content_layer_weights: Sequence[float] | None = None
+    style_layer_weights: Sequence[float] | None = None
+    content_weight: float = 1.0
+    style_weight: float = 1.0
+    variation_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for weight in (self.content_weight, self.style_weight, self.variation_weight):
+            if not 0 <= weight < float("inf"):
+                raise UsageError(f"a weight is {weight:g}; it has to be 0 or more")
+        content, style = self.content, self.style
+        if not content and not style:
+            raise UsageError("neither content nor style counts; give one of them layers and a weight above 0")
+
+    @property
+    def content(self) -> dict[str, float]:
+        """Weights of the layers whose content counts, with a sum of `content_weight`."""
+        return _shares("content", self.content_layers, self.content_layer_weights, self.content_weight)
+
+    @property
+    def style(self) -> dict[str, float]:
+        """Weights of the layers whose style counts, with a sum of `style_weight`."""
+        return _shares("style", self.style_layers, self.style_layer_weights, self.style_weight)
+
+
+class Objective:
+    """The distance of a picture from its targets.
+
+    Args:
+        network: that looks at pictures; it is left as it is.
+        preprocessing: of the network.
+        wanted: what counts.
+        content: picture of shape (1, 3, height, width), range (0, 1); None where no content is wanted.
+        style: likewise, of any size.
+        pooling: `average` replaces every max-pooling, as Gatys et al. do.
+
+    Raises:
+        UsageError: there is no such layer, or a picture is too small to reach the deepest.
+
+    """
+
+    def __init__(
+        self,
+        network: VGG,
+        preprocessing: Preprocessing,
+        wanted: Wanted,
+        *,
+        content: Tensor | None = None,
+        style: Tensor | None = None,
+        pooling: PoolingKind = "max",
+    ) -> None:
+        self.wanted = wanted
+        # Values are not checked: on its way a picture may leave its range.
+        self.features = Features(
+            network,
+            list({**wanted.content, **wanted.style}),
+            preprocessing=preprocessing,
+            range=(0, 1),
+            pooling=pooling,
+            check=False,
+        )
+        self._variation = TotalVariation(range=(0, 1), norm="l2_squared", check=False)
+        with torch.no_grad():
+            self._content = self._taps(content, wanted.content)
+            self._style = grams(self._taps(style, wanted.style))
+        self.content_weights = relative(wanted.content, self._content)
+        self.style_weights = relative(wanted.style, self._style)
+
+    def __call__(self, picture: Tensor) -> tuple[Tensor, Parts]:
+        """Measure a picture of shape (1, 3, height, width).
+
+        Returns:
+            What is brought down, with gradients to the picture, and its parts.
+
+        """
+        taps = self.features(picture)
+        zero = picture.new_zeros(())
+        content = distance(taps, self._content, self.content_weights) if self._content else zero
+        style = distance(grams(taps, self._style), self._style, self.style_weights) if self._style else zero
+        variation = self._variation(picture) / picture.numel()
+        total = content + style + self.wanted.variation_weight * variation
+        parts = torch.stack([content, style, variation, total]).tolist()
+        return total, Parts(_share(parts[0], self.wanted.content), _share(parts[1], self.wanted.style), *parts[2:])
+
+    def _taps(self, picture: Tensor | None, layers: Mapping[str, float]) -> Taps:
+        if picture is None or not layers:
+            return {}
+        taps = self.features(picture)
+        return {layer: taps[layer] for layer in layers}
+
+
+def grams(taps: Taps, layers: Mapping[str, object] | None = None) -> Taps:
+    """Gram matrices of all taps, or of those of `layers`."""
+    return {layer: gram_matrix(taps[layer]) for layer in (taps if layers is None else layers)}
+
+
+def relative(weights: Mapping[str, float], targets: Taps) -> dict[str, float]:
+    """Divide weights by the mean square of their layer's target, so that differences become shares of it."""
+    squares = {layer: float(target.double().square().mean()) for layer, target in targets.items()}
+    return {layer: weights[layer] / (square or 1.0) for layer, square in squares.items()}
+
+
+def distance(taps: Taps, targets: Taps, weights: dict[str, float]) -> Tensor:
+    """The weighted sum of the layers' mean squared differences, of a batch of one."""
+    differences = {layer: mean_difference(taps[layer], target, "mse") for layer, target in targets.items()}
+    return weighted_sum(differences, weights).sum()
+
+
+def _shares(what: str, layers: Sequence[str], weights: Sequence[float] | None, whole: float) -> dict[str, float]:
+    if weights is not None and not all(0 <= weight < float("inf") for weight in weights):
+        raise UsageError(
+            f"{what} layers have the weights {', '.join(map(str, weights))}; each has to be 0 or more"
+        )
+    single = layer_weights(layers, weights)
+    if len(single) < len(layers):
+        raise UsageError(f"a {what} layer is named twice in {', '.join(layers)}; name it once")
+    every = sum(single.values())
+    return {layer: whole * weight / every for layer, weight in single.items() if whole and weight}
+
+
+def _share(part: float, weights: Mapping[str, float]) -> float:
+    return part / sum(weights.values()) if weights else 0.0
