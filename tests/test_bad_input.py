@@ -178,10 +178,13 @@ def test_a_wrong_wrongas_people_make_it(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_that_exists(run, data, model):
+def test_a_run_folder_that_exists(run, data, model, tmp_path):
     before = {path: path.read_bytes() for path in model.iterdir()}
-    assert_refused(run("train", data, model, *TINY), WRONG_REQUEST, f"{model} exists", "--resume")
+    assert_refused(run("train", data, model, *TINY), WRONG_REQUEST, f"{model} exists", "choose another name")
     assert_refused(run("new", "A", model), WRONG_REQUEST, f"{model} exists")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "state.pt").touch()
+    assert_refused(run("train", data, tmp_path / "begun", *TINY), WRONG_REQUEST, "or go on with it by --resume")
     assert {path: path.read_bytes() for path in model.iterdir()} == before
 
 

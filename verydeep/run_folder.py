@@ -146,7 +146,8 @@ def refuse_existing(run: Path) -> None:
 
     """
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise UsageError(f"{run} exists and is not empty; choose another name, or go on with it by --resume")
+        resume = ", or go on with it by --resume" if has_state(run) else ""
+        raise UsageError(f"{run} exists and is not empty; choose another name{resume}")
 
 
 def has_state(run: Path) -> bool:
@@ -212,7 +213,7 @@ def read_config(model: Path) -> ModelConfig:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{model} is not a run folder: it has no {CONFIG}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON: {error}") from None
     return ModelConfig.from_json(fields, path)
 
@@ -239,7 +240,7 @@ def read_split(model: Path) -> frozenset[str]:
         return frozenset()
     try:
         return frozenset(json.loads(path.read_text(encoding="utf-8"))["held_out"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} does not list the pictures that were held out: {error}") from None
 
 
