@@ -422,6 +422,6 @@ def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys)
     assert ended.value.code == 2
     assert "is no run folder" in capsys.readouterr().err
     capsys.readouterr()
-    measured = ["--engines", "verydeep", "--batch-sizes", "1", "--rounds", "1", "--size", "224", "224", "--json"]
+    measured = ["--engines", "verydeep", "--batch-sizes", "1", "--rounds", "1", "--seconds", "0.01", "--json"]
     main(["bench", str(folder), *measured])
     assert json.loads(capsys.readouterr().out)
