@@ -178,10 +178,13 @@ def test_a_wrong_wrongas_people_make_it(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_that_exists(run, data, model):
+def test_a_run_folder_that_exists(run, data, model, tmp_path):
     before = {path: path.read_bytes() for path in model.iterdir()}
-    assert_refused(run("train", data, model, *TINY), WRONG_REQUEST, f"{model} exists", "--resume")
+    assert_refused(run("train", data, model, *TINY), WRONG_REQUEST, f"{model} exists", "choose another name")
     assert_refused(run("new", "A", model), WRONG_REQUEST, f"{model} exists")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "state.pt").touch()
+    assert_refused(run("train", data, tmp_path / "begun", *TINY), WRONG_REQUEST, "or go on with it by --resume")
     assert {path: path.read_bytes() for path in model.iterdir()} == before
 
 
@@ -470,6 +473,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a field too many": (lambda model: damage_architecture(model, depth=3), "depth"),
     "too few classes": (lambda model: damage_config(model, class_names=["one"]), "1 class names for 2 classes"),
+    "a number for a configuration": (
+        lambda model: damage_architecture(model, configuration=16),
+        "not a model's config.json: its architecture has 16 as configuration",
+    ),
+    "a broken number of classes": (
+        lambda model: damage_architecture(model, num_classes=3.0),
+        "its architecture has 3.0 as num_classes",
+    ),
+    "a list for the architecture": (
+        lambda model: damage_config(model, architecture=[]),
+        "its architecture is []",
+    ),
+    "an infinite scale": (
+        lambda model: damage_config(model, trained_on={"scale": [36, float("inf")], "mirror": True}),
+        "config.json is not JSON: it has Infinity",
+    ),
+    "brackets without end": (
+        lambda model: (model / "config.json").write_text("[" * 100_000),
+        "config.json is not JSON",
+    ),
     "a word for a width": (lambda model: damage_architecture(model, width="wide"), "not a model's config.json"),
     "null for classes": (lambda model: damage_config(model, class_names=None), "not a model's config.json"),
     "a preprocessing that cannot be": (

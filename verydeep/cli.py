@@ -57,15 +57,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> None:
+    if OFFLINE in arguments:
+        arguments = [word for word in arguments if word != OFFLINE]
+        os.environ["HF_HUB_OFFLINE"] = "1"  # every process that a command starts is told by it too
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name in ("--help", "-h", "help"):
         print(_help())
     elif name in ("--version", "-V"):
         print(f"verydeep {__version__}")
     elif name in COMMANDS:
-        if OFFLINE in rest:
-            rest = [word for word in rest if word != OFFLINE]
-            os.environ["HF_HUB_OFFLINE"] = "1"  # every process that a command starts is told by it too
         _command(name, rest).run()
     else:
         raise UsageError(f"no command is called {name!r}; there are {', '.join(COMMANDS)}")

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError, UsageError, printable
 from verydeep.files import write_json, write_whole
 from verydeep.images.color import Preprocessing, PrincipalColors
 from verydeep.safetensors_file import read_tensors
@@ -116,7 +116,7 @@ class ModelConfig:
             preprocessing, trained_on = fields["preprocessing"], fields["trained_on"]
             colors = fields.get("principal_colors")
             return ModelConfig(
-                Architecture(**fields["architecture"]),
+                Architecture(**_checked(fields["architecture"])),
                 Preprocessing(
                     tuple(map(float, preprocessing["mean"])),  # type: ignore[arg-type]
                     tuple(map(float, preprocessing["deviation"])),  # type: ignore[arg-type]
@@ -134,8 +134,33 @@ class ModelConfig:
             )
         except KeyError as error:
             raise ModelError(f"{where} is not a model's config.json: it lacks {error}") from None
-        except (TypeError, ValueError, ModelError) as error:
-            raise ModelError(f"{where} is not a model's config.json: {error}") from None
+        except (TypeError, ValueError, OverflowError, ModelError) as error:
+            raise ModelError(f"{where} is not a model's config.json: {printable(error)}") from None
+
+
+def _refuse_constant(word: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON has not."""
+    raise ValueError(f"it has {word}")
+
+
+ARCHITECTURE_TYPES = {
+    "configuration": str,
+    "num_classes": int,
+    "width": int | float,
+    "image_size": int,
+    "batch_norm": bool,
+}
+
+
+def _checked(fields: Any) -> dict[str, Any]:
+    """The fields of an architecture, of the types that they have to be: a dataclass would take any."""
+    if not isinstance(fields, dict):
+        raise ModelError(f"its architecture is {fields!r}")
+    for name, value in fields.items():
+        wanted = ARCHITECTURE_TYPES.get(name, object)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+            raise ModelError(f"its architecture has {value!r} as {name}")
+    return fields
 
 
 def refuse_existing(run: Path) -> None:
@@ -146,7 +171,8 @@ def refuse_existing(run: Path) -> None:
 
     """
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise UsageError(f"{run} exists and is not empty; choose another name, or go on with it by --resume")
+        resume = ", or go on with it by --resume" if has_state(run) else ""
+        raise UsageError(f"{run} exists and is not empty; choose another name{resume}")
 
 
 def has_state(run: Path) -> bool:
@@ -209,10 +235,10 @@ def read_config(model: Path) -> ModelConfig:
     """
     path = (model.parent if model.suffix == ".safetensors" else model) / CONFIG
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise ModelError(f"{model} is not a run folder: it has no {CONFIG}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON: {error}") from None
     return ModelConfig.from_json(fields, path)
 
@@ -239,7 +265,7 @@ def read_split(model: Path) -> frozenset[str]:
         return frozenset()
     try:
         return frozenset(json.loads(path.read_text(encoding="utf-8"))["held_out"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} does not list the pictures that were held out: {error}") from None
 
 

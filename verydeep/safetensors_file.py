@@ -32,6 +32,11 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+def type_name(code: str) -> str:
+    """What everybody else calls a type of numbers: F32 is float32."""
+    return "bfloat16" if code == "BF16" else DTYPES[code].name
+
+
 @dataclass(frozen=True)
 class Entry:
     """A tensor as the header tells it; `start` and `end` count from the end of the header."""

@@ -131,6 +131,30 @@ def test_names_and_metadata(tmp_path, run_folder):
     assert sizes == ["batch", 3, "height", "width"]
 
 
+@pytest.mark.parametrize("pixels", [False, True])
+def test_inspect_tells_what_export_wrote(pixels, tmp_path, run_folder, capsys):
+    main(["export", str(run_folder), str(tmp_path / "a.onnx"), *["--pixels"] * pixels])
+    capsys.readouterr()
+    main(["inspect", str(tmp_path / "a.onnx"), "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    config = read_model(run_folder)[0]
+    assert facts["preprocessing"]["mean"] == list(config.preprocessing.mean)
+    assert facts["class_names"] == list(config.class_names)
+    assert facts["licence"] == "CC-BY-4.0"
+    assert any("preprocesses them itself" in note for note in facts["notes"]) == pixels
+
+
+@pytest.mark.parametrize(("name", "to"), [("a.onnx", "onnx"), ("a.xml", "openvino"), ("a.pth", "torchvision")])
+def test_a_file_that_is_there_is_kept(name, to, tmp_path, run_folder, capsys):
+    present = tmp_path / ("a.bin" if to == "openvino" else name)
+    present.write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(run_folder), str(tmp_path / name), "--to", to])
+    assert ended.value.code == 2
+    assert f"{present} exists; choose another name" in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_graph_that_answers_otherwise_is_not_written(tmp_path):
     config, tensors, _ = model("A")
     scorer = scorer_of(config, tensors)

@@ -77,6 +77,22 @@ def serve_torchvision(server: FileServer, weights, monkeypatch) -> str:
     return name
 
 
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [("keras:VGG16", "h5py", "weights"), ("hf:a/b/c.h5", "h5py", "weights"), ("hf:a/b/c.bin", "torch", "train")],
+)
+def test_what_would_read_it_is_there_before_it_is_fetched(name, module, extra, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda one, *more: None if one == module else found(one, *more)
+    )
+    monkeypatch.setattr(by_name, "fetch", lambda *_: pytest.fail("it was fetched"))
+    with pytest.raises(
+        VerydeepError, match=rf"{name} needs {module}, which is not installed.*verydeep\[{extra}\]"
+    ):
+        find(name)
+
+
 def test_torchvision_finds_what_we_fetched_and_we_what_it_did(tmp_path, monkeypatch):
     file = tmp_path / "weights.pth"
     torch.save({"features.0.bias": torch.arange(3.0)}, file)
@@ -321,6 +337,16 @@ def test_who_may_not_write_is_told(model, hub, token, monkeypatch):
         push(model, "someone/else")
     with pytest.raises(UsageError, match="is no name of a repository"):
         push(model, "nothing")
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_offline_stands_before_or_behind_the_command(first, monkeypatch, capsys):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    words = ["inspect", "keras:VGG16"]
+    with pytest.raises(SystemExit) as ended:
+        main(["--offline", *words] if first else [*words, "--offline"])
+    assert ended.value.code == 1
+    assert "nothing is fetched offline" in capsys.readouterr().err
 
 
 def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):

@@ -48,9 +48,25 @@ def refused(capsys, *words: object) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ([], 1, "nobody says how pictures are to be preprocessed"),
+        (
+            [],
+            1,
+            "nobody says how pictures are to be preprocessed for these weights and what its 5 classes are called",
+        ),
         (["--preprocessing", "torchvision"], 1, "nobody says what its 5 classes are called"),
+        (["--preprocessing", "torchvision"], 1, "RUN --class-names imagenet | numbers | FILE"),
+        (["--class-names", "numbers"], 1, "RUN --preprocessing torchvision | oxford | matconvnet | amdegroot (or"),
         (["--mean", "1", "2", "3"], 2, "both --mean and --channels"),
+        (["--mean", "0.485", "0.456", "0.406", "--channels", "RGB"], 2, "multiply them by 255"),
+        (
+            ["--mean", "0", "0", "0", "--deviation", ".2", ".2", ".2", "--channels", "RGB"],
+            2,
+            "multiply them by 255",
+        ),
+        (["--mean", "9", "9", "nan", "--channels", "RGB"], 2, "three finite means"),
+        (["--mean", "9", "9", "9", "--deviation", "1", "0", "1", "--channels", "RGB"], 2, "positive deviations"),
+        (["--preprocessing", "oxford", "--scale", "384", "256"], 2, "the least and the greatest S"),
+        (["--preprocessing", "oxford", "--class-names", "."], 2, "cannot be read: Is a directory"),
         (["--preprocessing", "oxford", "--channels", "BGR"], 2, "give one or the other"),
         (["--preprocessing", "oxford", "--class-names", "imagenet"], 2, "names 1000 classes, the weights have 5"),
         (["--preprocessing", "oxford", "--class-names", "none.txt"], 2, "there is no such file"),
@@ -63,6 +79,21 @@ def test_what_is_not_known_is_asked_for(options, code, said, theirs, tmp_path, c
     assert said in sentence
     assert ended_with == code
     assert not (tmp_path / "run").exists()
+
+
+def test_deep_names_are_no_names(theirs, tmp_path, capsys):
+    (tmp_path / "names.json").write_text("[" * 100_000)
+    words = ["--preprocessing", "oxford", "--class-names", tmp_path / "names.json"]
+    code, said = refused(capsys, "convert", theirs, tmp_path / "run", *words)
+    assert (code, "names.json cannot be read" in said) == (2, True)
+
+
+def test_features_have_no_classes_to_name(tmp_path, capsys):
+    state = torchvision_network("A", num_classes=2).state_dict()
+    save_file({name: t for name, t in state.items() if name.startswith("features")}, tmp_path / "f.safetensors")
+    words = ["--preprocessing", "oxford", "--class-names", "numbers"]
+    code, said = refused(capsys, "convert", tmp_path / "f.safetensors", tmp_path / "run", *words)
+    assert (code, "features only" in said) == (2, True)
 
 
 def test_weights_that_nobody_knows_are_not_exported(theirs, tmp_path, capsys):
@@ -100,7 +131,7 @@ def test_what_is_told_is_kept(theirs, tmp_path, crops, capsys):
     capsys.readouterr()
     main(["inspect", str(tmp_path / "run"), "--json"])
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["licence"], facts["layout"], facts["dtypes"]) == ("CC0-1.0", "verydeep", ["F32"])
+    assert (facts["licence"], facts["layout"], facts["dtypes"]) == ("CC0-1.0", "verydeep", ["float32"])
 
 
 def test_bgr_is_the_reverse_of_rgb(theirs, tmp_path, crops):
@@ -212,12 +243,15 @@ def test_inspect_of_a_model_of_ours(tmp_path, capsys):
     main(["inspect", str(tmp_path / "run")])
     out = capsys.readouterr().out
     assert "configuration  C, width 0.05" in out
+    assert "preprocessing  RGB of 0 to 255, less 123.68 116.779 103.939" in out
     assert "classes        3 (0, 1, 2, ...)" in out
     main(["convert", str(tmp_path / "run"), str(tmp_path / "copy")])
     assert read_model(tmp_path / "copy")[0] == read_model(tmp_path / "run")[0]
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "run")
-    assert (code, "exists and is not empty" in said) == (2, True)
+    assert (code, "exists and is not empty; choose another name\n" in said) == (2, True)
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "other", "--licence", "MIT")
+    assert (code, "model of ours" in said) == (2, True)
+    code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "other", "--class-names", "numbers")
     assert (code, "model of ours" in said) == (2, True)
     code, said = refused(capsys, "export", tmp_path / "run", tmp_path / "out.onnx", "--to", "torchvision")
     assert (code, "has to end with .pth" in said) == (2, True)

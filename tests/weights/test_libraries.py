@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -191,19 +192,27 @@ def test_kerass_older_weights_files(tmp_path, crops):
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm", "keras"])
-def test_without_a_top_it_is_features(library, tmp_path, capsys):
+def test_without_a_top_it_is_features(library, tmp_path, crops):
     path = tmp_path / ("theirs.weights.h5" if library == "keras" else "theirs.safetensors")
+    shown = torch.from_numpy(crops).flip(3).permute(0, 3, 1, 2) - torch.tensor(OXFORD_MEAN).flip(0).view(3, 1, 1)
     if library == "keras":
-        keras_network("D", top=False).save_weights(path)
+        network = keras_network("D", top=False)
+        network.save_weights(path)
+        theirs = keras_scores(network, crops).transpose(0, 3, 1, 2)
     elif library == "timm":
-        save_file(timm_network("D", num_classes=0).state_dict(), path)
+        network = timm_network("D", num_classes=0)
+        save_file(network.state_dict(), path)
+        theirs = network.features(shown).detach().numpy()
     else:
-        whole = torchvision_network("D").state_dict()
-        save_file({name: tensor for name, tensor in whole.items() if name.startswith("features")}, path)
+        network = torchvision_network("D")
+        save_file({f"features.{name}": t for name, t in network.features.state_dict().items()}, path)
+        theirs = network.features(shown).detach().numpy()
     convert(path, tmp_path / "run", "--preprocessing", "oxford")
     config, tensors = read_model(tmp_path / "run")
     assert config.architecture == Architecture("D", 0, 1 / 16)
     assert set(tensors) == {name for name in Architecture("D").tensors if name.startswith("conv")}
+    (ours,) = open_scorer(tmp_path / "run", engine="native").activations(crops, ["pool5"])
+    assert close(ours, theirs)
     with pytest.raises(UsageError, match="features only"):
         load(tmp_path / "run").predict(Image.new("RGB", (256, 256)))
 
@@ -314,6 +323,71 @@ def test_what_a_library_has_not_is_not_written(library, fields, reason, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_timm_could_not_feed_is_not_begun(tmp_path):
+    architecture = Architecture("A", 3, 0.05)
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in architecture.tensors.items()}
+    config = ModelConfig(architecture, PREPROCESSING["oxford"], ("a", "b", "c"), TrainedOn((256, 256)))
+    with pytest.raises(UsageError, match="timm feeds networks RGB"):
+        write_for("timm", tmp_path / "folder", config, tensors)
+    assert not list(tmp_path.iterdir())
+
+
+STRANGE = {
+    "a mean of two": ({"mean": [0.5, 0.5]}, "three finite means"),
+    "no number": ({"std": ["x", 1, 1]}, "could not convert"),
+    "nothing to divide by": ({"std": [0, 0, 0]}, "positive deviations"),
+    "no crop": ({"crop_pct": 0}, "division by zero"),
+    "an endless crop": ({"crop_pct": 1e-300}, "crop_pct is 1e-300"),
+    "an inverted crop": ({"crop_pct": -1}, "training's scale"),
+    "no size": ({"input_size": 3}, "not subscriptable"),
+    "names that are one": ({"label_names": "abcde"}, "label_names is no list"),
+}
+
+
+@pytest.fixture(scope="module")
+def timm_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("timm") / "model.safetensors"
+    save_file(timm_network("A", num_classes=3).state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_strange_card_beside_weights_is_an_error_that_names_it(what, timm_weights, tmp_path):
+    fields, reason = STRANGE[what]
+    card = timm_card(timm_network("A", num_classes=3))
+    card["pretrained_cfg"].update(fields)
+    (tmp_path / "config.json").write_text(json.dumps(card))
+    (tmp_path / "model.safetensors").symlink_to(timm_weights)
+    with pytest.raises(ModelError, match=rf"config\.json is not timm's: .*{reason}"):
+        examine(locate(tmp_path))
+
+
+def test_a_strangers_words_do_not_steer_the_terminal(timm_weights, tmp_path, pictures, capsys):
+    card = timm_card(timm_network("A", num_classes=3))
+    card["label_names"] = ["a\x1b[2J", "b\nlicence  MIT", "c"]
+    card["pretrained_cfg"].update(license={"\x1b": 1}, tag=["\x1b[31m"])
+    (tmp_path / "config.json").write_text(json.dumps(card))
+    (tmp_path / "model.safetensors").symlink_to(timm_weights)
+    pictures[0].save(tmp_path / "a.png")
+    config = load(tmp_path).config
+    assert config.class_names == ("a?[2J", "b licence MIT", "c")
+    write_model(tmp_path / "run", replace(config, class_names=("\x1b[2J",) * 3), examine(locate(tmp_path)).tensors)
+    for words in (
+        ["inspect", tmp_path],
+        ["inspect", tmp_path / "run"],
+        ["predict", tmp_path / "run", tmp_path / "a.png"],
+    ):
+        main([str(word) for word in words])
+        assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_configuration_that_nests_without_end_is_an_error(timm_weights, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    (tmp_path / "model.safetensors").symlink_to(timm_weights)
+    with pytest.raises(ModelError, match=r"config\.json is not JSON"):
+        load(tmp_path)
+
+
 def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys):
     """A file of another library, not converted: predict names classes by it."""
     network = timm_network("A", num_classes=1000)
@@ -348,6 +422,6 @@ def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys)
     assert ended.value.code == 2
     assert "is no run folder" in capsys.readouterr().err
     capsys.readouterr()
-    measured = ["--engines", "verydeep", "--batch-sizes", "1", "--rounds", "1", "--size", "224", "224", "--json"]
+    measured = ["--engines", "verydeep", "--batch-sizes", "1", "--rounds", "1", "--seconds", "0.01", "--json"]
     main(["bench", str(folder), *measured])
     assert json.loads(capsys.readouterr().out)

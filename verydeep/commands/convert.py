@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from verydeep.commands.progress import say
 from verydeep.configurations import configuration, num_parameters
-from verydeep.errors import UsageError
+from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn, provenance, read_model, refuse_existing, write_model
 from verydeep.weights.class_names import class_names
@@ -60,7 +60,7 @@ class Convert:
         told = self._told()
         source = locate(self.source)
         if is_ours(source.path):
-            if told != Known():
+            if told != Known() or self.class_names:
                 raise UsageError(
                     f"{self.source} is a model of ours, which has all that belongs to it; leave it out"
                 )
@@ -69,7 +69,7 @@ class Convert:
             print(f"{self.out}: a copy of {self.source}")
             return
         found = examine(source, told)
-        if self.class_names and found.architecture.num_classes:
+        if self.class_names:
             names = class_names(self.class_names, found.architecture.num_classes)
             found.known = Known(class_names=names).completed_by(found.known)
         config = config_of(found)
@@ -87,6 +87,8 @@ class Convert:
     def _told(self) -> Known:
         if self.configuration:
             configuration(self.configuration)
+        if self.scale and not 1 <= self.scale[0] <= self.scale[1]:
+            raise UsageError(f"--scale is {self.scale[0]} {self.scale[1]}; it is the least and the greatest S")
         trained_on = TrainedOn(self.scale) if self.scale else None
         return Known(self._preprocessing(), None, trained_on, self.licence, None, self.configuration)
 
@@ -102,4 +104,13 @@ class Convert:
             return None
         if self.mean is None or self.channels is None:
             raise UsageError("preprocessing wants both --mean and --channels, and --deviation if there is one")
-        return Preprocessing(self.mean, self.deviation or (1.0, 1.0, 1.0), self.channels)
+        deviation = self.deviation or (1.0, 1.0, 1.0)
+        if 0 < max(self.mean) <= 1 or max(deviation) < 1:
+            raise UsageError(
+                "--mean and --deviation are levels of 0 to 255, and these look like shares of 1: multiply them by "
+                "255; what is divided by 255 and no more has --mean 0 0 0 --deviation 255 255 255"
+            )
+        try:
+            return Preprocessing(self.mean, deviation, self.channels)
+        except ModelError as error:
+            raise UsageError(f"--mean and --deviation: {error}") from None

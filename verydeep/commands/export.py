@@ -52,6 +52,10 @@ class Export:
             raise UsageError(f"--pixels is of {' and '.join(ENDINGS)}; --to {self.to} has weights alone")
         if self.to in ENDINGS and self.out.suffix != ENDINGS[self.to]:
             raise UsageError(f"{self.out} has to end with {ENDINGS[self.to]} for --to {self.to}")
+        if self.to != "hub":  # whose folder may be there, if it is empty
+            for path in self._files():
+                if path.exists():
+                    raise UsageError(f"{path} exists; choose another name")
         config, tensors = open_source(self.model)
         if self.to in ENDINGS:
             self._checked(config, tensors)
@@ -65,6 +69,10 @@ class Export:
             if self.to != "timm" or self.out.suffix:  # timm's folder carries the preprocessing itself
                 say(f"for our answers, {feeding(self.to, config.preprocessing)}")
             print(f"{self.out}: weights for {self.to}")
+
+    def _files(self) -> list[Path]:
+        """What is made: OpenVINO's form has its weights beside."""
+        return [self.out, self.out.with_suffix(".bin")] if self.to == "openvino" else [self.out]
 
     def _checked(self, config: ModelConfig, tensors: dict[str, Any]) -> None:
         if not config.architecture.num_classes:
@@ -84,8 +92,7 @@ class Export:
                 f"{difference.width}x{difference.height}: {engine}'s score map differs by "
                 f"{difference.score_map:.1e} of the largest score, the posterior by {difference.posterior:.1e}"
             )
-        files = [path for path in (self.out, self.out.with_suffix(".bin")) if path.is_file()]
-        print(f"{self.out}: {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
+        print(f"{self.out}: {sum(path.stat().st_size for path in self._files()) / 1e6:.1f} MB")
 
 
 def write_for_hub(

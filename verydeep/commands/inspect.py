@@ -10,7 +10,10 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.describe import size
+from verydeep.errors import printable
 from verydeep.weights.inspection import inspect
+
+MOST_LETTERS = 4096  # of a line: a file may have any text in it
 
 
 @dataclass
@@ -54,14 +57,16 @@ def readable(facts: dict[str, Any]) -> str:
         "not finite": ", ".join(facts["not_finite"]),
         "sha256": facts["sha256"],
     }
-    told = [f"{name:13}  {value}" for name, value in lines.items() if value]
-    return "\n".join([*told, *(f"note: {note}" for note in facts["notes"])])
+    told = [f"{name:13}  {printable(value, MOST_LETTERS)}" for name, value in lines.items() if value]
+    return "\n".join([*told, *(f"note: {printable(note, MOST_LETTERS)}" for note in facts["notes"])])
 
 
 def _preprocessing(facts: dict[str, Any] | None) -> str:
     if facts is None:
         return "not known"
     mean, deviation = ([f"{number:g}" for number in facts[name]] for name in ("mean", "deviation"))
+    if facts["channels"] == "BGR":  # numbers in the order of the channels that are named before them
+        mean, deviation = mean[::-1], deviation[::-1]
     divided = "" if set(deviation) == {"1"} else f", divided by {' '.join(deviation)}"
     return f"{facts['channels']} of 0 to 255, less {' '.join(mean)}{divided}"
 

@@ -17,7 +17,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress, say
 from verydeep.engines import EngineName, PrecisionName
-from verydeep.errors import PictureError, UsageError
+from verydeep.errors import PictureError, UsageError, printable
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.sources import unlabelled
@@ -37,7 +37,7 @@ class Predict:
     """
 
     model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights; or another library's weights."""
+    """A run folder, or one of its weights; or another library's weights, a file or a name."""
     pictures: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURE")]
     """Pictures, folders of pictures, or patterns such as 'holiday/*.jpg'."""
     top: int = 5
@@ -133,7 +133,7 @@ class Predict:
         elif alone:
             for prediction in next(iter(predictions.values()), ()):
                 bar = "█" * round(BAR_WIDTH * prediction.probability)
-                print(f"{prediction.probability:7.2%}  {bar:{BAR_WIDTH}}  {prediction.class_name}")
+                print(f"{prediction.probability:7.2%}  {bar:{BAR_WIDTH}}  {printable(prediction.class_name)}")
         elif predictions:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             num_classes = len(next(iter(predictions.values())))

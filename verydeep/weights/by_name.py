@@ -136,6 +136,7 @@ def _keras(name: str) -> Remote:
     published = files.get(f"keras:{network.upper()}{dash}{rest}")
     if published is None:
         raise UsageError(f"Keras publishes no VGG called {name!r}; there are {', '.join(files)}")
+    require("h5py", "weights", f"keras:{name}")  # before half a gigabyte is fetched that nothing here reads
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     checksum = Checksum(published.algorithm, published.checksum)
     return Remote(published.url, home / "models" / published.file, checksum, published.known)

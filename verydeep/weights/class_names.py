@@ -17,9 +17,11 @@ def class_names(word: str, num_classes: int) -> tuple[str, ...]:
         num_classes: how many there have to be.
 
     Raises:
-        UsageError: there is no such file, or it names another number of classes.
+        UsageError: there is no such file, or it names another number of classes; or there are no classes to name.
 
     """
+    if not num_classes:
+        raise UsageError("--class-names: these weights are features only, without classes; leave it out")
     if word == "imagenet":
         names = imagenet.class_names()
     elif word == "numbers":
@@ -43,6 +45,8 @@ def _read(path: Path) -> tuple[str, ...]:
         raise UsageError(
             f"--class-names {path}: there is no such file; give imagenet, numbers, or a file with a line for each"
         ) from None
-    except ValueError as error:
+    except OSError as error:
+        raise UsageError(f"--class-names {path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--class-names {path} cannot be read: {error}") from None
     return tuple(line.strip() for line in text.splitlines() if line.strip())

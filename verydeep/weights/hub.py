@@ -18,6 +18,12 @@ from verydeep.weights.published import checksum
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+NEEDS = {
+    **dict.fromkeys((".bin", ".pt", ".pth"), ("torch", "train")),
+    **dict.fromkeys((".h5", ".keras"), ("h5py", "weights")),
+    ".mat": ("scipy", "weights"),
+}
+"""What reads a file, and the extra that has it, by the ending of the file's name."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
     """
     require("huggingface_hub", "hub", str(repository))
     if repository.file:
+        if need := NEEDS.get(Path(repository.file).suffix):  # before it is fetched
+            require(*need, str(repository))
         return _wanted(repository, repository.revision, (repository.file,), offline)
     config = _file(repository, repository.revision, CONFIG, offline)
     # The commit that the configuration is of, so that the weights are of the same.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from verydeep.configurations import Architecture, num_parameters
 from verydeep.errors import ModelError, printable
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import all_finite, check_shapes, read_config, weights_file
-from verydeep.safetensors_file import read_header, read_tensors
+from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.files import KINDS, kind_of
-from verydeep.weights.files.onnx import read_graph
+from verydeep.weights.files.onnx import Graph, read_graph
 from verydeep.weights.opening import Found, examine, is_ours, weights_path
 from verydeep.weights.published import checksum
 from verydeep.weights.recognize import architecture_of
-from verydeep.weights.source import Source, locate
+from verydeep.weights.source import Known, Source, locate
 
 MOST_NAMES = 10
 
@@ -42,7 +43,7 @@ def _ours(where: Source) -> dict[str, Any]:
     path = weights_file(where.path)
     tensors = read_tensors(path)
     check_shapes(config.architecture, tensors, str(path))
-    dtypes = {entry.dtype for entry in read_header(path).entries.values()}
+    dtypes = {type_name(entry.dtype) for entry in read_header(path).entries.values()}
     return {
         **_file(where, path, checksum(path)),
         "layout": "verydeep",
@@ -100,6 +101,9 @@ def _graph(where: Source, path: Path) -> dict[str, Any]:
     except ModelError as error:
         raise ModelError(f"{path} {printable(error)}") from None
     notes = ["ONNX files are inspected only"]
+    known = _of_export(graph)
+    if known.preprocessing and graph.facts["metadata"].get("preprocessing_in_graph") == "true":
+        notes.append("the graph takes pixels of 0 to 255 and preprocesses them itself")
     if graph.made_by_nodes:
         notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")
     return {
@@ -108,16 +112,31 @@ def _graph(where: Source, path: Path) -> dict[str, Any]:
         **_architecture(architecture),
         "dtypes": [graph.dtype],
         "not_finite": [],
-        "preprocessing": None,
-        "class_names": None,
+        "preprocessing": _preprocessing(known.preprocessing),
+        "class_names": _few(known.class_names),
         "trained_on": None,
-        "licence": None,
+        "licence": known.licence,
         "origin": graph.facts["producer"] or None,
         "published": None,
         "opset": graph.facts["opset"],
         "shapes": [list(shape) for shape in (*convolutions, *products)],
         "notes": notes,
     }
+
+
+def _of_export(graph: Graph) -> Known:
+    """What `verydeep export` has written into a graph's metadata; nothing where it was not that."""
+    told = graph.facts["metadata"]
+    try:
+        mean, deviation = (tuple(map(float, json.loads(told[name]))) for name in ("mean", "deviation"))
+        names = tuple(map(printable, json.loads(told["class_names"])))
+        return Known(
+            Preprocessing(mean, deviation, told["channels"]),  # type: ignore[arg-type]
+            names,
+            licence=told.get("licence") or None,
+        )
+    except (KeyError, TypeError, ValueError, RecursionError, ModelError):
+        return Known()
 
 
 def _file(where: Source, path: Path, sha256: str) -> dict[str, Any]:

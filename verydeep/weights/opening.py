@@ -7,6 +7,8 @@ somebody told them.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -49,6 +51,7 @@ FOLDER_FILES = (WEIGHTS, "pytorch_model.bin")  # what a Hub folder has
 OXFORD_NAMES = {"VGG_ILSVRC_16_layers": "D", "VGG_ILSVRC_19_layers": "E"}  # of Oxford's Caffe networks
 OXFORD_LICENCE = "CC-BY-4.0"
 UNKNOWN = Known()
+MOST_SCALE = 10_000  # pixels, of what a card may say: no training had a larger S
 
 
 @dataclass
@@ -145,18 +148,13 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
     published = by_checksum("sha256", sha256)
     if published is None and kind == "hdf5":
         published = by_checksum("md5", checksum(path, "md5"))
-    try:
+    with _of(path):
         layout, architecture, tensors = _ours(raw)
-    except ModelError as error:
-        raise ModelError(f"{path} {printable(error)}") from None
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published)
     _drop_what_is_not_finite(found)
-    for known in (
-        source.known,
-        published.known if published else UNKNOWN,
-        _from_facts(found, facts),
-        _beside(path),
-    ):
+    with _of(path):
+        of_file = _from_facts(found, facts)
+    for known in (source.known, published.known if published else UNKNOWN, of_file, _beside(path)):
         found.known = found.known.completed_by(known)
     _settle(found)
     return found
@@ -185,17 +183,8 @@ def config_of(found: Found) -> ModelConfig:
 
     """
     known = found.known
-    if known.preprocessing is None:
-        raise ModelError(
-            f"{found.path}: nobody says how pictures are to be preprocessed for these weights, and it is not "
-            f"guessed; tell it by: verydeep convert {found.source.name} RUN --preprocessing "
-            f"{' | '.join(PREPROCESSING)}, or by --mean, --deviation and --channels"
-        )
-    if known.class_names is None:
-        raise ModelError(
-            f"{found.path}: nobody says what its {found.architecture.num_classes} classes are called; tell it by: "
-            f"verydeep convert {found.source.name} RUN --class-names imagenet | numbers | FILE"
-        )
+    if known.preprocessing is None or known.class_names is None:
+        raise ModelError(_question(found))
     side = round(found.architecture.image_size * 256 / 224)
     facts = {
         "source": found.source.name,
@@ -211,6 +200,31 @@ def config_of(found: Found) -> ModelConfig:
         known.class_names,
         known.trained_on or TrainedOn((side, side)),
         {name: fact for name, fact in facts.items() if fact},
+    )
+
+
+@contextmanager
+def _of(path: Path) -> Iterator[None]:
+    """Say which file it is that is not as it should be."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{path} {printable(error)}") from None
+
+
+def _question(found: Found) -> str:
+    """Ask for all that is not known at once."""
+    unknown, options, other = [], [], ""
+    if found.known.preprocessing is None:
+        unknown.append("how pictures are to be preprocessed for these weights")
+        options.append(f"--preprocessing {' | '.join(PREPROCESSING)}")
+        other = " (or --mean, --deviation and --channels instead of a name)"
+    if found.known.class_names is None:
+        unknown.append(f"what its {found.architecture.num_classes} classes are called")
+        options.append("--class-names imagenet | numbers | FILE")
+    return (
+        f"{found.path}: nobody says {' and '.join(unknown)}, and it is not guessed; tell it by: "
+        f"verydeep convert {found.source.name} RUN {' '.join(options)}{other}"
     )
 
 
@@ -262,7 +276,7 @@ def _settle(found: Found) -> None:
             f"{len(known.class_names)} class names came with {architecture.num_classes} classes: they are not used"
         )
         found.known = replace(known, class_names=None)
-    if any(dtype.lower() in ("float64", "f64") for dtype in found.dtypes):
+    if "float64" in found.dtypes:
         found.notes.append("its numbers are float64 and are rounded to float32")
     if architecture.num_classes and found.published and not found.known.class_names:
         found.known = replace(found.known, class_names=imagenet.class_names())
@@ -305,23 +319,27 @@ def _beside(path: Path) -> Known:
     if card is None or not isinstance(card.get("pretrained_cfg"), dict):
         return UNKNOWN
     fields = card["pretrained_cfg"]
-    try:
+    try:  # the card may come from a stranger: nothing in it is taken for what it should be
         mean, deviation = (tuple(round(255 * float(part), 6) for part in fields[name]) for name in ("mean", "std"))
         preprocessing = Preprocessing(mean, deviation, "RGB")  # type: ignore[arg-type]
         side = round(int(fields.get("input_size", (3, 224, 224))[1]) / float(fields.get("crop_pct", 0.875)))
+        if side > MOST_SCALE:
+            raise ValueError(f"crop_pct is {fields['crop_pct']}")
         names = card.get("label_names") or fields.get("label_names")
-        tag = str(fields.get("tag", ""))
-        if not names and tag.endswith("in1k"):
-            names = imagenet.class_names()
+        if not isinstance(names, list | None):
+            raise ValueError("label_names is no list")
+        tag, licence = fields.get("tag") or "", fields.get("license")
+        if not names and str(tag).endswith("in1k"):
+            names = list(imagenet.class_names())
         return Known(
             preprocessing,
-            tuple(map(str, names)) if names else None,
+            tuple(map(printable, names)) if names else None,
             TrainedOn((side, side)) if tag != "tv_in1k" else TORCHVISION_TRAINED_ON,
-            fields.get("license"),
-            f"timm's {card.get('architecture', 'network')}" + (f".{tag}" if tag else ""),
+            printable(licence) if licence else None,
+            printable(f"timm's {card.get('architecture', 'network')}" + (f".{tag}" if tag else "")),
         )
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise ModelError(f"{path.parent / CONFIG} is not timm's: {error}") from None
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError, ModelError) as error:
+        raise ModelError(f"{path.parent / CONFIG} is not timm's: {printable(error)}") from None
 
 
 def _card(folder: Path) -> dict[str, Any] | None:

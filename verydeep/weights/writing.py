@@ -47,15 +47,14 @@ def write_for(library: str, out: Path, config: ModelConfig, tensors: Tensors) ->
     if not any(out.name.endswith(ending) if ending else not out.suffix for ending in ENDINGS[library]):
         wanted = ", ".join(ending or "a folder" for ending in ENDINGS[library])
         raise UsageError(f"{out} is not what {library} loads; its name has to end with {wanted}")
-    if out.exists():
-        raise UsageError(f"{out} exists; choose another name")
     theirs = LAYOUTS[library].outgoing(config.architecture, tensors)
     if library == "keras":
         _write_keras(out, config.architecture, theirs)
     elif out.suffix in (".safetensors", ""):
+        card = None if out.suffix else timm_card(config)  # before anything is written: it may refuse
         _write_safetensors(out if out.suffix else out / WEIGHTS, theirs)
-        if not out.suffix:
-            write_json(out / CONFIG, timm_card(config))
+        if card:
+            write_json(out / CONFIG, card)
     else:
         _write_torch(out, theirs)
 

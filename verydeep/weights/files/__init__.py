@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from verydeep.errors import ModelError
-from verydeep.safetensors_file import read_header, read_tensors
+from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.files.raw import Raw
 
 HDF5, ZIP, MATLAB = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"MATLAB"
@@ -66,7 +66,7 @@ def read(path: Path) -> Raw:
     kind = kind_of(path)
     if kind == "safetensors":
         header = read_header(path)
-        dtypes = {name: entry.dtype for name, entry in header.entries.items()}
+        dtypes = {name: type_name(entry.dtype) for name, entry in header.entries.items()}
         return Raw(kind, read_tensors(path), dtypes, {"metadata": header.metadata})
     if kind == "caffe":
         from verydeep.weights.files.caffe import read_caffe

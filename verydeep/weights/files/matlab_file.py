@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from verydeep.errors import printable
 from verydeep.weights.files.raw import NotWeightsError, Tensor
 
 WANTED = ["layers", "meta", "classes", "normalization", "net"]
@@ -53,7 +54,7 @@ def _meta(network: Any, facts: dict[str, Any]) -> None:
     if "classes" in _fields(meta):
         classes = _one(meta["classes"])
         if "description" in _fields(classes):
-            facts["class_names"] = [_text(name) for name in classes["description"].ravel()]
+            facts["class_names"] = [printable(_text(name)) for name in classes["description"].ravel()]
         if "name" in _fields(classes):
             facts["wordnet_numbers"] = [_text(name) for name in classes["name"].ravel()]
     if "normalization" in _fields(meta):

@@ -2,12 +2,14 @@
 
 The messages and numbers of onnx.proto that this takes:
 
-    ModelProto      ir_version = 1, producer_name = 2, producer_version = 3, graph = 7, opset_import = 8
+    ModelProto      ir_version = 1, producer_name = 2, producer_version = 3, graph = 7, opset_import = 8,
+                    metadata_props = 14
     GraphProto      node = 1, name = 2, initializer = 5
     NodeProto       input = 1, output = 2, op_type = 4, attribute = 5
     AttributeProto  name = 1, i = 3
     TensorProto     dims = 1, data_type = 2, int64_data = 7, name = 8, raw_data = 9
     OperatorSetId   domain = 1, version = 2
+    StringStringEntryProto  key = 1, value = 2
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Graph:
         has_norm: whether there are normalisations between them.
         has_lrn: whether there are local response normalisations.
         made_by_nodes: whether weights are made by nodes of the graph, not stored.
-        facts: producer, version and opset.
+        facts: producer, version, opset, and the metadata, texts by their keys.
 
     """
 
@@ -67,6 +69,7 @@ def read_graph(path: Path) -> Graph:
             "producer": f"{model.text(2)} {model.text(3)}".strip(),
             "ir_version": model.integer(1),
             "opset": opsets.get("", opsets.get("ai.onnx")),
+            "metadata": {entry.text(1): entry.text(2) for entry in model.messages(14)},
         }
     except (WireError, ValueError) as error:
         raise ModelError(f"{path} is not a whole ONNX file: {printable(error)}") from None
