@@ -244,7 +244,7 @@ def read_config(model: Path) -> ModelConfig:
 
 
 def read_model(model: Path) -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
-    """Read a model and make sure that its weights are the ones its configuration has.
+    """Read a model and make sure that its weights are the ones its configuration has; float16 becomes float32.
 
     Raises:
         ModelError: a file is missing or damaged; a tensor is missing, too many, of another shape, or has a number
@@ -253,7 +253,10 @@ def read_model(model: Path) -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
     """
     path = weights_file(model)
     config = read_config(model)
-    tensors = read_tensors(path)
+    tensors = {
+        name: tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
+        for name, tensor in read_tensors(path).items()
+    }
     check_tensors(config.architecture, tensors, str(path))
     return config, tensors
 

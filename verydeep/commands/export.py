@@ -41,13 +41,15 @@ class Export:
     """hub: tests of the model, as `verydeep evaluate --posteriors` keeps them, whose figures the card tells."""
     licence: str | None = None
     """hub: licence of the weights, as SPDX names it: CC-BY-4.0, say. By default the one that came with them."""
+    half: FlagCreatePairsOff[bool] = False
+    """hub: write the weights in float16, half as large."""
     name: str | None = None
     """hub: OWNER/NAME that the folder will have on the Hub, for its card."""
 
     def run(self) -> None:
         """Write it, and tell how it was checked."""
-        if self.to != "hub" and (self.results or self.licence or self.name):
-            raise UsageError("--results, --licence and --name are of a card; use them with --to hub")
+        if self.to != "hub" and (self.results or self.licence or self.name or self.half):
+            raise UsageError("--results, --licence, --name and --half are of a folder for the Hub; use --to hub")
         if self.pixels and self.to not in ENDINGS:
             raise UsageError(f"--pixels is of {' and '.join(ENDINGS)}; --to {self.to} has weights alone")
         if self.to in ENDINGS and self.out.suffix != ENDINGS[self.to]:
@@ -60,7 +62,7 @@ class Export:
         if self.to in ENDINGS:
             self._checked(config, tensors)
         elif self.to == "hub":
-            write_for_hub(self.out, self.model, config, tensors, self.results, self.licence, self.name)
+            write_for_hub(self.out, self.model, config, tensors, self.results, self.licence, self.name, self.half)
             print(f"{self.out}: weights and card; `verydeep push {self.out} OWNER/NAME` sends them")
         else:
             from verydeep.weights.writing import feeding, write_for
@@ -103,6 +105,7 @@ def write_for_hub(
     results: tuple[Path, ...],
     licence: str | None,
     name: str | None,
+    half: bool = False,
 ) -> None:
     """Write a folder for the Hub, its card with what the results and the run's journal tell."""
     from verydeep.evaluation.results import read_result
@@ -113,4 +116,4 @@ def write_for_hub(
     epochs = [record for record in read_journal(Path(model) / JOURNAL) if "validation_error" in record]
     licence = licence or config.provenance.get("licence")
     story = Story(name or folder.name, tuple(map(read_result, results)), epochs, licence)
-    write_hub_folder(folder, config, tensors, story)
+    write_hub_folder(folder, config, tensors, story, half)

@@ -170,9 +170,10 @@ def _views(result: Result) -> str:
 
 
 def _use(story: Story) -> str:
-    word = f"hf:{story.name}" if "/" in story.name else story.name
+    on_hub = "/" in story.name
+    word, package = (f"hf:{story.name}", "'verydeep[hub]'") if on_hub else (story.name, "verydeep")
     return (
-        f"```bash\npip install 'verydeep[hub]'\nverydeep predict {word} picture.jpg\n```\n\n"
+        f"```bash\npip install {package}\nverydeep predict {word} picture.jpg\n```\n\n"
         f'```python\nimport verydeep\n\nmodel = verydeep.load("{word}")\n'
         'print(model.predict("picture.jpg"))\nmodel.score_map("picture.jpg").draw().save("where.png")\n```'
     )

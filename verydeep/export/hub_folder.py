@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import UsageError, VerydeepError, require
@@ -27,7 +28,7 @@ NOT_FOR_OTHERS = ("command", "processor", "python", "threads")
 
 
 def write_hub_folder(
-    folder: Path, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], story: Story
+    folder: Path, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], story: Story, half: bool = False
 ) -> ModelConfig:
     """Write a model with its card.
 
@@ -38,14 +39,17 @@ def write_hub_folder(
         config: of the model.
         tensors: its weights.
         story: what its card tells beside.
+        half: write the weights in float16.
 
     Returns:
         The configuration as it was written.
 
     Raises:
-        UsageError: the folder is not empty, or a result is of another model.
+        UsageError: the folder is not empty, a result is of another model, or a weight is too large for float16.
 
     """
+    if half:
+        tensors = halved(tensors)
     refuse_existing(folder)
     check_results(config, story.results)
     facts = {name: without_paths(value) for name, value in config.provenance.items() if name not in NOT_FOR_OTHERS}
@@ -56,6 +60,22 @@ def write_hub_folder(
     write_whole(folder / CARD, lambda aside: aside.write_text(text, encoding="utf-8"))
     write_model(folder, public, tensors)
     return public
+
+
+def halved(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same weights in float16; counters stay as they are.
+
+    Raises:
+        UsageError: a number is too large.
+
+    """
+    most = np.finfo(np.float16).max
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and tensor.size and np.abs(tensor).max() > most:
+            raise UsageError(f"{name} has numbers above {most}, which float16 cannot hold; leave out --half")
+    return {
+        name: tensor.astype(np.float16) if tensor.dtype.kind == "f" else tensor for name, tensor in tensors.items()
+    }
 
 
 def without_paths(fact: Any) -> Any:

@@ -7,7 +7,10 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from verydeep.images.color import Preprocessing
-from verydeep.run_folder import TrainedOn
+from verydeep.run_folder import CONFIG, TrainedOn
+
+EMBEDDED = {"cifar10": Path(__file__).parent / "cifar10"}
+"""Models that come with the package, by their names."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,17 @@ class Source:
 def locate(source: str | PathLike[str]) -> Source:
     """Find the file here that a MODEL or SOURCE argument means.
 
-    A path that exists is taken as it is; anything else is a name, as `verydeep.weights.by_name` knows them.
+    A path that exists is taken as it is; anything else is a name: of a model that comes with the package, or as
+    `verydeep.weights.by_name` knows them. A folder of data may be called as such a model is.
 
     Raises:
         ModelError: there is no such file, and no such name.
 
     """
     path = Path(source)
+    embedded = EMBEDDED.get(fspath(source))
+    if embedded and not (path.is_file() or (path / CONFIG).is_file()):
+        return Source(embedded, fspath(source))
     if path.exists():
         return Source(path, fspath(source))
     from verydeep.weights.by_name import find

@@ -1,0 +1,102 @@
+"""The model that comes with the package: it answers by its name, and as it did when it was made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import verydeep
+from verydeep.cli import main
+from verydeep.engines.processor import native_module
+from verydeep.evaluation.protocols import Dense
+from verydeep.run_folder import CONFIG, WEIGHTS
+from verydeep.weights.inspection import inspect
+from verydeep.weights.source import EMBEDDED, locate
+
+RECORDED = Path(__file__).with_name("cifar10_posteriors.json")
+"""Posteriors of `views`, at each Q, by the native engine in float32."""
+ENGINES = ["native", "torch"] if native_module() else ["torch"]
+
+
+def views() -> dict[str, Image.Image]:
+    """Photographs that come with scikit-learn, and pieces of them."""
+    from sklearn.datasets import load_sample_images
+
+    temple, flower = (Image.fromarray(image) for image in load_sample_images().images)
+    return {
+        "temple": temple,
+        "flower": flower,
+        "roof": temple.crop((150, 60, 420, 250)),
+        "petals, small": flower.crop((200, 80, 460, 340)).resize((32, 32), Image.Resampling.BILINEAR),
+    }
+
+
+def posteriors(engine: str) -> dict[str, dict[str, list[float]]]:
+    model = verydeep.load("cifar10", engine=engine)
+    return {
+        name: {
+            str(scale): [float(f"{number:.6f}") for number in model.posterior([picture], Dense((scale,)))[0]]
+            for scale in (64, 96)
+        }
+        for name, picture in views().items()
+    }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_its_posteriors_are_those_that_were_recorded(engine):
+    found, recorded = posteriors(engine), json.loads(RECORDED.read_text(encoding="utf-8"))
+    assert found.keys() == recorded.keys()
+    for name, scales in recorded.items():
+        for scale, numbers in scales.items():
+            np.testing.assert_allclose(found[name][scale], numbers, atol=2e-5, err_msg=f"{name}, Q = {scale}")
+            assert sum(numbers) == pytest.approx(1, abs=1e-5)
+
+
+def test_it_is_small_and_its_card_tells_what_it_is():
+    folder = EMBEDDED["cifar10"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for section in ("## Figures", "## How to use", "## Training", "## Limits", "## Licence"):
+        assert section in card
+    assert "10,000" in card and "top-1 error" in card
+    facts = inspect("cifar10")
+    assert facts["configuration"] == "D" and facts["licence"] == "MIT" and "float16" in facts["dtypes"]
+    assert len(verydeep.load("cifar10").class_names) == 10
+
+
+def test_a_folder_of_data_of_its_name_is_not_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10" / "train").mkdir(parents=True)
+    assert locate("cifar10").path == EMBEDDED["cifar10"]
+    for name in (CONFIG, WEIGHTS):  # a model is
+        (tmp_path / "cifar10" / name).write_bytes((EMBEDDED["cifar10"] / name).read_bytes())
+    assert locate("cifar10").path == Path("cifar10")
+
+
+def test_it_predicts_by_its_name_in_a_process_of_its_own(tmp_path):
+    views()["temple"].save(tmp_path / "temple.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "verydeep", "predict", "cifar10", "temple.png", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "airplane" in done.stdout
+
+
+def test_half_is_of_a_folder_for_the_hub_and_of_numbers_that_fit(tmp_path, capsys):
+    from verydeep.errors import UsageError
+    from verydeep.export.hub_folder import halved
+
+    with pytest.raises(SystemExit) as caught:
+        main(["export", "cifar10", str(tmp_path / "model.onnx"), "--half"])
+    assert caught.value.code == 2 and "--to hub" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"conv1_1.weight has numbers above 65504"):
+        halved({"conv1_1.weight": np.full((2, 3), 7e4, np.float32)})
