@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.engines import EngineName, choose_engine
+from verydeep.engines.kernels import has_kernels
 from verydeep.errors import require
 from verydeep.layers import open_native
 from verydeep.layers.names import Node
@@ -48,9 +49,11 @@ def open_extractor(
         VerydeepError: the engine is not installed.
 
     """
-    if choose_engine(device, engine) == "native":
-        return open_native(*open_source(model), layers, pooling=pooling, precision=precision)
+    chosen = choose_engine(device, engine)
+    config, tensors = open_source(model)
+    if chosen == "native" and (engine == "native" or has_kernels(config.architecture)):
+        return open_native(config, tensors, layers, pooling=pooling, precision=precision)
     require("torch", "train", "features with the torch engine")
     from verydeep.extraction.torch_extractor import TorchExtractor
 
-    return TorchExtractor(*open_source(model), layers, pooling, device, precision)
+    return TorchExtractor(config, tensors, layers, pooling, device, precision)
