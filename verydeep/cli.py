@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": ("Predict", "name what pictures show, and where"),
     "features": ("Features", "keep what a network's layers give for pictures"),
     "transfer": ("Transfer", "train a linear classifier on a model's features (Appendix B)"),
+    "study": ("Study", "the paper's tables by one command: train, test, fuse, and judge its claims"),
     "report": ("Report", "one page of what was trained and how well it does"),
     "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
     "bench": ("Bench", "measure our engines beside others, on this machine"),
