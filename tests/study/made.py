@@ -17,7 +17,12 @@ NUM_PICTURES = 2000
 
 
 def training(name: str, configuration: str | None = None, *, scale=(36, 36), start="he", **parents) -> Training:
-    recipe = replace(digits(), configuration=configuration or (name if name in CONFIGURATIONS else name.partition("-")[0]), scale=scale, start=start)
+    recipe = replace(
+        digits(),
+        configuration=configuration or (name if name in CONFIGURATIONS else name.partition("-")[0]),
+        scale=scale,
+        start=start,
+    )
     return Training(name, "digits", recipe, (0,), **parents)
 
 
@@ -33,7 +38,9 @@ def outcome(
     errors = (errors,) if isinstance(errors, int | float) else tuple(errors)
     wrong = np.stack([np.arange(NUM_PICTURES) < round(error * NUM_PICTURES / 100) for error in errors])
     names = tuple(one.name for one in trainings)
-    tested = Tested(name or "+".join(names), names, views, tuple(one.test_scales(scales, 4) for one in trainings), scales)
+    tested = Tested(
+        name or "+".join(names), names, views, tuple(one.test_scales(scales, 4) for one in trainings), scales
+    )
     seeds = tuple(range(len(errors)))
     return Outcome(tested, trainings, names[0], seeds, wrong, errors, tuple(0.0 for _ in errors), 5, 10, None)
 

@@ -46,7 +46,8 @@ def test_depth(errors, verdict):
 
 
 @pytest.mark.parametrize(
-    ("lrn", "verdict"), [(30, "agrees"), (32, "agrees"), (29.8, "agrees"), (29.4, "not decided"), (25, "does not agree")]
+    ("lrn", "verdict"),
+    [(30, "agrees"), (32, "agrees"), (29.8, "agrees"), (29.4, "not decided"), (25, "does not agree")],
 )
 def test_normalisation_does_not_help(lrn, verdict):
     assert claim(2, *networks(A=30, A_LRN=lrn)).verdict == verdict

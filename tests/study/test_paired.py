@@ -1,4 +1,4 @@
-"""Paired comparisons: the bootstrap by counts is the bootstrap by pictures, and McNemar's test is the binomial one."""
+"""Paired comparisons: the bootstrap by counts is the one by pictures, and McNemar's test is the binomial one."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from verydeep.report.published import counterpart
 from verydeep.study import tables as in_tables
 from verydeep.study import verdicts
 from verydeep.study.claims import judge
+from verydeep.study.evidence import beside_the_paper
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def found():
     a, d = training("A"), training("D", grow_from="A")
     jittered, again = training("D-jittered", scale=(32, 40)), training("D-again", "D")
     published = counterpart("D", (256, 256), 1, "dense")
-    return evidence(
+    outcomes = (
         outcome(a, (30, 31)),
         replace(outcome(d, (25, 26.5)), published=published),
         replace(outcome(again, 27), published=published),
@@ -29,6 +30,7 @@ def found():
         outcome([d, jittered], 20, scales="three", name="two|three"),
         outcome(a, 33, "centre"),
     )
+    return evidence(*beside_the_paper(outcomes))
 
 
 def test_each_test_has_its_table(found):
@@ -36,7 +38,7 @@ def test_each_test_has_its_table(found):
     assert [table.number for table in tables] == [3, 4, 5, 6, 0]
     names = {table.number: [line.outcome.tested.name for line in table.lines] for table in tables}
     assert names[3] == ["A", "D", "D-again"]
-    assert names[4] == ["D-jittered", "D"]
+    assert names[4] == ["D", "D-jittered"]
     assert names[5] == ["D-jittered"] * 3
     assert [line.outcome.tested.views for line in tables[2].lines] == ["dense", "crops", "both"]
     assert names[6] == ["two|three"]

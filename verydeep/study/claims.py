@@ -369,7 +369,7 @@ def _small_filters(number: int, base: _Base) -> Claim:
 
 
 def _growing(number: int, base: _Base) -> Claim:
-    says = "growing from A lets deep nets train where the start `normal` alone does not"
+    says = "growing from A lets deep nets train where the normal start alone does not"
     where = "Section 3.1"
     pairs = []
     for alone in base.fixed:

@@ -34,7 +34,7 @@ class Outcome:
         top5: likewise.
         top_k: the 5 of top-5, or the number of classes where there are fewer.
         num_classes: number of classes.
-        published: the paper's row for the same test.
+        published: the paper's row for the same test; None where it has none.
 
     """
 
@@ -99,7 +99,26 @@ def gather(plan: Plan, out: Path) -> Evidence:
         for tested, steps in groups.items()
     ]
     first = reader.first
-    return Evidence(tuple(outcomes), first.facts.data if first else "", len(first.labels) if first else 0)
+    return Evidence(
+        beside_the_paper(outcomes), first.facts.data if first else "", len(first.labels) if first else 0
+    )
+
+
+def beside_the_paper(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """Keep the paper's rows for the networks that stand for theirs: the first of each configuration and S.
+
+    The others are variants, trained in ways that the paper's tables do not have.
+    """
+    standing: dict[tuple[str, tuple[int, int]], str] = {}
+    for one in outcomes:
+        if one.single:
+            standing.setdefault((one.training.configuration, one.training.scale), one.tested.name)
+    return tuple(
+        one
+        if all(standing.get((each.configuration, each.scale), each.name) == each.name for each in one.trainings)
+        else replace(one, published=None)
+        for one in outcomes
+    )
 
 
 @dataclass

@@ -117,7 +117,7 @@ def intervals(claims: Sequence[Claim]) -> Drawing | None:
         axes.set_xscale("symlog", linthresh=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(len(tested) - 0.5, -0.5)
-        axes.set_xlabel("points of %, from what would just be enough: left of the line the statement holds")
+        axes.set_xlabel("points of %; left of the line the statement holds")
         axes.spines["left"].set_color(RULE)
         svg = svg_of(figure, "claims", "Differences with their intervals")
     return Drawing(

@@ -10,7 +10,6 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
-from verydeep.report.published import Published
 from verydeep.report.tables import PROTOCOLS, joined, test_scales, trained_scale
 from verydeep.study.evidence import Evidence, Outcome
 
@@ -28,18 +27,15 @@ class Line:
 
     Attributes:
         outcome: what came of it.
-        published: the paper's row of the same test; None where the paper has none, or where this network is a
-            variant of another that stands for it.
 
     """
 
     outcome: Outcome
-    published: Published | None
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The text, under `headings`."""
-        outcome, theirs = self.outcome, self.published
+        outcome, theirs = self.outcome, self.outcome.published
         return (
             outcome.network,
             outcome.tested.name,
@@ -100,7 +96,7 @@ def make_tables(evidence: Evidence) -> list[Table]:
     return [
         Table(number, title, lines)
         for number, title, belongs in kinds
-        if (lines := _lines(outcomes, [one for one in outcomes if belongs(one)]))
+        if (lines := _lines(one for one in outcomes if belongs(one)))
     ]
 
 
@@ -116,24 +112,16 @@ def _key(outcome: Outcome) -> tuple[str, tuple[tuple[int, ...], ...]]:
     return outcome.tested.name, outcome.tested.scales
 
 
-def _lines(every: Sequence[Outcome], chosen: Iterable[Outcome]) -> tuple[Line, ...]:
+def _lines(chosen: Iterable[Outcome]) -> tuple[Line, ...]:
     order = list(ALL_CONFIGURATIONS)
-    standing = {
-        (one.training.configuration, one.training.scale): one.tested.name for one in reversed(every) if one.single
-    }
     views = list(PROTOCOLS)
 
     def place(outcome: Outcome) -> tuple[Any, ...]:
         training = outcome.training
-        where = order.index(training.configuration), training.scale if outcome.single else ()
+        where = order.index(training.configuration), (training.jittered, *training.scale) if outcome.single else ()
         return (*where, outcome.tested.several, outcome.tested.scales, views.index(outcome.tested.views))
 
-    def stands(outcome: Outcome) -> bool:
-        """Whether it is the first of its configuration and S: the others are variants, which the paper has not."""
-        training = outcome.training
-        return not outcome.single or standing[training.configuration, training.scale] == outcome.tested.name
-
-    return tuple(Line(one, one.published if stands(one) else None) for one in sorted(chosen, key=place))
+    return tuple(Line(one) for one in sorted(chosen, key=place))
 
 
 def spread(values: Sequence[float]) -> str:
@@ -180,7 +168,7 @@ def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
 
 
 def _row(line: Line) -> dict[str, Any]:
-    outcome, theirs = line.outcome, line.published
+    outcome, theirs = line.outcome, line.outcome.published
     return {
         "network": outcome.network,
         "run": outcome.tested.name,
