@@ -66,7 +66,7 @@ MISTAKES = {
     TOP + A + "[[test]]\nnetworks = 'B'": "[[test]] 1: no [[train]] makes runs called 'B'; did you mean",
     TOP
     + A
-    + "[[test]]\nviews = 'dens'": "views has 'dens'; there are dense, crops, both, centre, ten; did you mean dense?",
+    + "[[test]]\nviews = 'dens'": "views has 'dens'; there are dense, crops, both, centre, ten; did you mean",
     TOP + A + "[[test]]\nscales = 'two'": "scales has 'two'; there are one, three",
     TOP + A + "[[test]]\nscales = [31, 36]": "Q of A is 31, 36; 31 is smaller than its window of 32 pixels",
     TOP[:-2] + "5\n" + A + "[[test]]\nscales = 'three'": "5 pixels around its S of 36; 31 is smaller",
