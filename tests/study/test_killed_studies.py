@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from pictures import class_folders
 
+from verydeep.cli import main
 from verydeep.errors import UsageError
+from verydeep.evaluation.results import read_result
 from verydeep.study.state import RECORDS, lock
 
 pytestmark = pytest.mark.slow
@@ -85,6 +87,25 @@ def test_it_makes_every_file(unbroken):
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "A tiny study" in page
     assert page.count("<svg") == 2
+
+
+def test_the_report_says_the_same_again(unbroken, capsys):
+    before = {name: (unbroken / name).read_text() for name in (*TABLES, "index.html")}
+    main(["study", "--report", str(unbroken), "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert {name: (unbroken / name).read_text() for name in before} == before
+    assert report["claims"] == json.loads(before["claims.json"])
+    table_6 = next(table for table in report["tables"] if table["table"] == 6)
+    fused = read_result(unbroken / "fusions" / "A+B-seed0.dense.one.npz")
+    assert table_6["rows"][0]["top1_error"] == [fused.error_rates.top1_error]
+
+
+def test_each_step_shared_by_two_processes(desk):
+    outcome = run(desk, "shared", "--processes", "2")
+    assert outcome.returncode == 0, outcome.stderr
+    config = json.loads((desk / "shared" / "runs" / "B-seed0" / "config.json").read_text())
+    assert config["provenance"]["grown_from"].endswith("A-seed0")
+    assert len(records(desk / "shared", "finished")) == 7
 
 
 def test_killed_at_five_moments(desk, unbroken):

@@ -94,6 +94,18 @@ def test_the_dry_run_for_programs(file, capsys):
     assert plan["seconds_left"] == pytest.approx(sum(step["seconds"] for step in plan["steps"]))
 
 
+def test_a_report_of_nothing_yet(file, tmp_path, capsys):
+    (tmp_path / "OUT").mkdir()
+    (tmp_path / "OUT" / "study.toml").write_text(file.read_text())
+    main(["study", "--report", "OUT", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["tables"] == []
+    assert {claim["verdict"] for claim in report["claims"]} == {"not tested"}
+    page = (tmp_path / "OUT" / "index.html").read_text()
+    assert "Nothing has been tested yet" in page
+    assert "9 of 9 steps are not done yet" in page
+
+
 def test_a_seed_that_the_parent_lacks_is_refused(file, capsys):
     file.write_text(TEXT)
     with pytest.raises(SystemExit):
