@@ -53,8 +53,8 @@ OUT/tests/grown-seed0.crops.32-36-40.npz
      verydeep fuse OUT/tests/grown-seed0.dense.32-36-40.npz OUT/tests/grown-seed0.crops.32-36-40.npz --out \
 OUT/tests/grown-seed0.both.32-36-40.npz
   7. tests/D-seed0.dense.36.npz: to do, after 2
-     verydeep evaluate OUT/runs/D-seed0 digits --views dense --scales 36 --posteriors
-     OUT/tests/D-seed0.dense.36.npz
+     verydeep evaluate OUT/runs/D-seed0 digits --views dense --scales 36 --posteriors \
+OUT/tests/D-seed0.dense.36.npz
   8. tests/grown-seed0.dense.36.npz: to do, after 3
      verydeep evaluate OUT/runs/grown-seed0 digits --views dense --scales 36 --posteriors \
 OUT/tests/grown-seed0.dense.36.npz
