@@ -46,7 +46,9 @@ class Ledger:
     def __init__(self, out: Path) -> None:
         self.path = out / RECORDS
         self.records: list[Record] = []
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else ():
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
+        self._cut_short = bool(text) and not text.endswith("\n")
+        for line in text.splitlines():
             try:
                 record = json.loads(line)
             except ValueError:
@@ -58,6 +60,9 @@ class Ledger:
         """Note what has happened to a step."""
         record = {"event": event, "step": step.name, "fingerprint": fingerprint, **facts}
         with Lines(self.path) as lines:
+            if self._cut_short:
+                lines.add("")
+                self._cut_short = False
             lines.add(json.dumps(record, ensure_ascii=False))
         self.records.append(record)
 
