@@ -66,10 +66,10 @@ def test_a_training_is_never_thrown_away(plan, tmp_path):
     other = make_plan(parse(TEXT.replace("epochs = 2", "epochs = 3"), "a study"))
     prints = fingerprints(other, "digits")
     with pytest.raises(UsageError, match="was made by another command"):
-        refuse_others(other, tmp_path, "digits", prints, Ledger(tmp_path))
+        refuse_others(other, tmp_path, prints, Ledger(tmp_path))
     (tmp_path / "study.jsonl").unlink()
     with pytest.raises(UsageError, match="was not made by this study"):
-        refuse_others(other, tmp_path, "digits", prints, Ledger(tmp_path))
+        refuse_others(other, tmp_path, prints, Ledger(tmp_path))
 
 
 def test_a_line_that_was_cut_short_spoils_no_other(plan, tmp_path):

@@ -110,7 +110,7 @@ class Work:
         self._watched: WatchedRun | None = None
         self.prints = fingerprints(self.plan, self.data)
         self.ledger = Ledger(self.out)
-        refuse_others(self.plan, self.out, self.data, self.prints, self.ledger)
+        refuse_others(self.plan, self.out, self.prints, self.ledger)
         self.states: dict[str, State] = states(self.plan, self.out, self.prints, self.ledger)
         self.costs: dict[str, Cost] = {}
         if self.size:

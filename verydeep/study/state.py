@@ -107,7 +107,7 @@ def _is_whole(step: Step, out: Path) -> bool:
     return path.is_file()
 
 
-def refuse_others(plan: Plan, out: Path, data: str, prints: Mapping[str, str], ledger: Ledger) -> None:
+def refuse_others(plan: Plan, out: Path, prints: Mapping[str, str], ledger: Ledger) -> None:
     """Make sure that no run folder is there that another command has made: trainings are never thrown away.
 
     Raises:
