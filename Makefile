@@ -8,23 +8,22 @@ DEMO := demo
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo     train two networks on handwritten digits and make a page about them"
+	@echo "make demo     train the paper's networks on handwritten digits and make two pages about them"
 	@echo "make test     everything that CI runs (make check is the same)"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
 	@echo "make aarch64  the kernels built for aarch64 and run under qemu (g++-aarch64-linux-gnu, qemu-user-static)"
 	@echo "make format   bring the code into its form"
 
-# A photograph folder would do as well: DATA is the only word of these commands that is about digits.
+# A photograph folder would do as well: verydeep study photos STUDY --data PHOTOS.
 demo: $(VENV)/.installed
 	rm -rf $(DEMO)
-	$(BIN)/verydeep train digits $(DEMO)/A --recipe digits --config A
-	$(BIN)/verydeep train digits $(DEMO)/D --recipe digits --config D --grow-from $(DEMO)/A
-	$(BIN)/verydeep evaluate $(DEMO)/A digits --posteriors $(DEMO)/A.npz
-	$(BIN)/verydeep evaluate $(DEMO)/D digits --posteriors $(DEMO)/D.npz
-	$(BIN)/verydeep report $(DEMO)/A.npz $(DEMO)/D.npz --page $(DEMO)/index.html
+	$(BIN)/verydeep study digits $(DEMO)/study
+	$(BIN)/verydeep report $(DEMO)/study/tests/A-seed0.dense.36.npz $(DEMO)/study/tests/D-seed0.dense.36.npz \
+		--page $(DEMO)/index.html
 	@echo
-	@echo "Open the page: $(CURDIR)/$(DEMO)/index.html"
+	@echo "Open the pages: $(CURDIR)/$(DEMO)/index.html, two of the networks and what they see,"
+	@echo "  and $(CURDIR)/$(DEMO)/study/index.html, all of them in the paper's tables, and its claims"
 	@echo
 	@echo "Next, your own photographs, in a folder with a folder for each class:"
 	@echo "  $(BIN)/verydeep train PHOTOS runs/photos"

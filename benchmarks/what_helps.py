@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.evaluation import paired
 from verydeep.evaluation.results import read_result
 from verydeep.files import write_json, write_whole
 from verydeep.run_folder import STATE, WEIGHTS
@@ -139,14 +140,11 @@ def wrong_answers(runs: Path, kind: str, configuration: str) -> dict[int, NDArra
     for seed in SEEDS:
         file = runs / f"{Training(kind, configuration, seed).name}.npz"
         if file.exists():
-            result = read_result(file)
-            found[seed] = result.posteriors.argmax(1) != result.labels
+            found[seed] = paired.wrong_answers(read_result(file))
     return found
 
 
-def compare(
-    runs: Path, question: Question, random: np.random.Generator, resamplings: int = 10_000
-) -> dict[str, object] | None:
+def compare(runs: Path, question: Question) -> dict[str, object] | None:
     """Difference of the mean errors in percent over the seeds that both have; below 0, it helps."""
     with_it = wrong_answers(runs, question.with_it, question.configuration)
     without = wrong_answers(runs, question.without, question.configuration)
@@ -154,22 +152,19 @@ def compare(
     if not seeds:
         return None
     first, second = (np.mean([wrong[seed] for seed in seeds], 0) for wrong in (with_it, without))
-    difference = first - second
-    chosen = random.integers(0, len(difference), (resamplings, len(difference)), np.int32)
-    low, high = np.quantile(difference[chosen].mean(1), (0.025, 0.975))
+    difference = paired.bootstrap(first - second)
     return {
         "question": question.says,
         "seeds": len(seeds),
         "error_with": [round(100 * float(with_it[seed].mean()), 2) for seed in seeds],
         "error_without": [round(100 * float(without[seed].mean()), 2) for seed in seeds],
-        "difference": round(100 * float(difference.mean()), 2),
-        "interval": [round(100 * float(low), 2), round(100 * float(high), 2)],
+        "difference": round(100 * difference.mean, 2),
+        "interval": [round(100 * difference.low, 2), round(100 * difference.high, 2)],
     }
 
 
 def tell(runs: Path, out: Path) -> None:
-    random = np.random.default_rng(0)
-    rows = [row for question in QUESTIONS if (row := compare(runs, question, random))]
+    rows = [row for question in QUESTIONS if (row := compare(runs, question))]
     write_json(out.with_suffix(".json"), {"comparisons": rows})
     lines = [
         "| question | seeds | error with, % | error without, % | difference | 95 % interval |",

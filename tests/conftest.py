@@ -10,8 +10,9 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# torch and NumPy read these when they are first imported: two threads, as results are compared bit for bit.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# torch and NumPy read these when they are first imported. One thread: two processes test at once on two cores, and
+# threads of OpenMP that wait for each other there cost a third of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -64,6 +64,7 @@ MAY_IMPORT = {
     },
     "model": {"engines", "evaluation", "images", "run_folder"},
     "export": {"export", "engines", "evaluation", "configurations", "run_folder"},
+    "study": {"study", "report", "evaluation", "training", "configurations", "run_folder"},
     "report": {"report", "engines", "evaluation", "images", "configurations", "run_folder", "training"},
 }
 
@@ -104,6 +105,7 @@ def test_every_room_is_held_to_it():
             "verydeep.commands.export, verydeep.commands.push",
             {"numpy", "PIL"},
         ),
+        ("import verydeep.commands.study", {"numpy", "PIL", "rich"}),
     ],
 )
 def test_nothing_heavy_is_imported(statement, allowed):

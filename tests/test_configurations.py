@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -16,6 +18,7 @@ from verydeep.configurations import (
     stage_arguments,
 )
 from verydeep.errors import UsageError
+from verydeep.network.initialize import grow, initialize
 from verydeep.network.vgg import VGG
 
 PUBLISHED_PARAMETERS = {
@@ -126,3 +129,44 @@ def test_section_2_3():
 def test_wrong_architecture(arguments, words):
     with pytest.raises(UsageError, match=words.replace("?", r"\?")):
         Architecture(**arguments)
+
+
+def test_b_5x5_is_b_with_one_5x5_layer_for_each_pair():
+    b, shallow = Architecture("B"), Architecture("B-5x5")
+    assert "B-5x5" not in CONFIGURATIONS
+    assert configuration("B-5x5").weight_layers == 8
+    assert [layer.kernel for layer in shallow.convolutions] == [5] * 5
+    pairs = zip(b.convolutions[::2], b.convolutions[1::2], shallow.convolutions, strict=True)
+    for first, second, one in pairs:
+        assert (first.in_channels, second.out_channels) == (one.in_channels, one.out_channels)
+    fields = [{row.name: row.receptive_field for row in account(one)} for one in (b, shallow)]
+    assert [fields[0][f"pool{stage}"] for stage in range(1, 6)] == [
+        fields[1][f"pool{stage}"] for stage in range(1, 6)
+    ]
+    channels = (3, 64, 128, 256, 512, 512)
+    convolutions = sum(25 * a * b + b for a, b in pairwise(channels))
+    fully_connected = 512 * 49 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000
+    assert num_parameters(shallow) == convolutions + fully_connected
+
+
+def test_b_5x5_is_a_plain_sequential():
+    architecture = Architecture("B-5x5", 7, 0.1, 64)
+    network = VGG(architecture).eval()
+    initialize(network, "he", 0)
+    layers: list[torch.nn.Module] = []
+    for layer in architecture.convolutions:
+        convolution = torch.nn.Conv2d(layer.in_channels, layer.out_channels, 5, padding=2)
+        layers += [convolution, torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+    hidden = architecture.channels(4096)
+    layers += [torch.nn.Conv2d(architecture.channels(512), hidden, 2), torch.nn.ReLU()]
+    layers += [torch.nn.Conv2d(hidden, hidden, 1), torch.nn.ReLU(), torch.nn.Conv2d(hidden, 7, 1)]
+    plain = torch.nn.Sequential(*layers)
+    plain.load_state_dict(dict(zip(plain.state_dict(), network.state_dict().values(), strict=True)))
+    pictures = torch.randn(2, 3, 100, 131, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network.score_map(pictures), plain(pictures))
+
+
+def test_b_5x5_is_not_grown():
+    network = VGG(Architecture("B-5x5", 7, 0.1, 32))
+    with pytest.raises(UsageError, match="B-5x5 has no layers of net A's shapes"):
+        grow(network, Architecture("A", 7, 0.1, 32), {})

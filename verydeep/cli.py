@@ -24,6 +24,7 @@ COMMANDS = {
     "transfer": ("Transfer", "train a linear classifier on a model's features (Appendix B)"),
     "look": ("Look", "one page of what each layer sees in a picture"),
     "style": ("Style", "paint the content of one picture in the style of another"),
+    "study": ("Study", "the paper's tables by one command: train, test, fuse, and judge its claims"),
     "report": ("Report", "one page of what was trained and how well it does"),
     "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
     "bench": ("Bench", "measure our engines beside others, on this machine"),

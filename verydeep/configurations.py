@@ -10,12 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Literal, get_args
 
 from verydeep.errors import UsageError
 
 STRIDE = 32  # five poolings of stride 2: one place of the score map for each 32 pixels
 LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0  # AlexNet's; its sum is not divided by LRN_SIZE
 BATCH_NORM_EPSILON = 1e-5  # torch's
+
+Start = Literal["he", "glorot", "normal", "normal-literal"]
+STARTS: tuple[str, ...] = get_args(Start)  # how weights may be drawn: `network.initialize` says what each is
 
 
 @dataclass(frozen=True)
@@ -64,21 +68,33 @@ CONFIGURATIONS: dict[str, Configuration] = {
 }
 """The six networks of Table 1 by name."""
 
+BESIDE_TABLE_1: dict[str, Configuration] = {
+    "B-5x5": Configuration("B-5x5", _stages("64/5", "128/5", "256/5", "512/5", "512/5")),
+}
+"""Networks of the paper outside of Table 1: B with one 5x5 layer for each pair of 3x3 layers (Section 4.1)."""
+
+ALL_CONFIGURATIONS = CONFIGURATIONS | BESIDE_TABLE_1
+GROWN_CONFIGURATIONS = tuple(CONFIGURATIONS)
+"""Networks that have layers of net A's shapes, and can start with them."""
+
 FC_CHANNELS = 4096
 
 
 def configuration(name: str) -> Configuration:
-    """Find a column of Table 1 by its name.
+    """Find a column of Table 1, or a network beside it, by its name.
 
     Raises:
         UsageError: there is no such configuration; the message names the near ones.
 
     """
-    if name in CONFIGURATIONS:
-        return CONFIGURATIONS[name]
-    near = get_close_matches(name.upper(), CONFIGURATIONS, n=1)
+    if name in ALL_CONFIGURATIONS:
+        return ALL_CONFIGURATIONS[name]
+    near = get_close_matches(name.upper().replace("X", "x"), ALL_CONFIGURATIONS, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"no configuration is called {name!r}; Table 1 has {', '.join(CONFIGURATIONS)}{hint}")
+    raise UsageError(
+        f"no configuration is called {name!r}; Table 1 has {', '.join(CONFIGURATIONS)}, and beside it there is "
+        f"{', '.join(BESIDE_TABLE_1)}{hint}"
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +140,7 @@ class Architecture:
     """A configuration made definite: everything that decides the shapes of its weights.
 
     Attributes:
-        configuration: a name of Table 1.
+        configuration: a name of Table 1, or of `BESIDE_TABLE_1`.
         num_classes: number of classes, 1000 in the paper; 0 for the five stages alone, without FC layers, as
             weights for features have it.
         width: factor on the number of channels of every layer but the last; 1 in the paper.

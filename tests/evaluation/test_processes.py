@@ -114,7 +114,8 @@ def test_a_process_that_is_killed_is_one_sentence_and_the_rest_is_done_next_time
 def test_ctrl_c_ends_all_of_them_with_one_word(run, data, tmp_path):
     """A terminal sends the signal to every process of the group."""
     file = tmp_path / "result.npz"
-    started = start(run, data, *SLOW, "--posteriors", file, "--processes", 3)
+    slower = range(104, 400, 16)  # more scales, lest it be done before the signal on a busy machine
+    started = start(run, data, *SLOW, *slower, "--posteriors", file, "--processes", 3)
     wait_for_a_part(started, file)
     processes = others(started)
     assert len(processes) == 2

@@ -70,7 +70,7 @@ def readers() -> list[int]:
 )
 def test_a_reader_that_is_killed_is_named(number, said):
     slow = batches(slow=tuple(range(16)), seconds=0.05)
-    fed = feed(slow, 0, 40, num_workers=2)
+    fed = feed(slow, 0, 4000, num_workers=2)
     assert next(fed).labels.tolist() == slow[0].labels.tolist()
     _, second = readers()
     os.kill(second, number)

@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.configurations import (
+    BESIDE_TABLE_1,
     Architecture,
     LayerAccount,
     account,
@@ -21,14 +22,14 @@ from verydeep.configurations import (
 
 @dataclass
 class Describe:
-    """Show a column of Table 1: shapes, parameters, multiply-adds, receptive fields, memory.
+    """Show a column of Table 1, or B-5x5 beside it: shapes, parameters, multiply-adds, receptive fields, memory.
 
     Figures are for one picture of the network's window. Multiply-adds are those of convolutions and FC layers,
     one a weight and place (an operation count is twice as many); memory is in float32.
     """
 
     configuration: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIGURATION")]
-    """Column of Table 1: A, A-LRN, B, C, D or E."""
+    """Column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, B with one 5x5 layer for each pair."""
     num_classes: int = 1000
     """Number of classes."""
     width: float = 1.0
@@ -103,7 +104,8 @@ def _print_table(architecture: Architecture, facts: dict[str, Any]) -> None:
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     side = architecture.image_size
     console.print(
-        f"Configuration {facts['configuration']}: {facts['weight_layers']} weight layers, "
+        f"Configuration {facts['configuration']}{_beside(facts['configuration'])}: "
+        f"{facts['weight_layers']} weight layers, "
         f"{facts['num_classes']} classes, width {architecture.width:g}, pictures of {side}x{side}"
     )
     table = Table(box=box.SIMPLE_HEAD)
@@ -145,6 +147,10 @@ def _print_table(architecture: Architecture, facts: dict[str, Any]) -> None:
             f"{1 - stage.stack_factor / stage.single_factor:.0%}",
         )
     console.print(argument)
+
+
+def _beside(name: str) -> str:
+    return " (not of Table 1: Section 4.1 compares B to it)" if name in BESIDE_TABLE_1 else ""
 
 
 def size(count: int) -> str:

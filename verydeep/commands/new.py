@@ -22,7 +22,7 @@ class New:
     """Make an untrained model: the weights that a training would start with."""
 
     configuration: Annotated[Positional[str], tyro.conf.arg(metavar="CONFIGURATION")]
-    """Column of Table 1: A, A-LRN, B, C, D or E."""
+    """Column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, B with one 5x5 layer for each pair."""
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder to make."""
     start: str = "he"

@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from verydeep.commands.progress import progress, say
-from verydeep.configurations import Architecture, num_parameters
+from verydeep.configurations import STARTS, Architecture, num_parameters
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
 from verydeep.files import write_json
@@ -191,7 +191,6 @@ class Train:
         """Refuse what cannot be before the data is read, which may take long."""
         from verydeep.engines.torch_engine import choose_device
         from verydeep.images.views import TrainingView
-        from verydeep.network.initialize import STARTS
 
         Architecture(recipe.configuration, 2, recipe.width, recipe.image_size, recipe.batch_norm)
         TrainingView(recipe.scale, recipe.image_size)

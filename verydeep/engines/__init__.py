@@ -9,9 +9,11 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.engines.kernels import has_kernels
 from verydeep.engines.processor import has_gpu, native_module, require_native
 from verydeep.errors import UsageError, require
 from verydeep.run_folder import ModelConfig
+from verydeep.weights.opening import open_source
 
 
 @runtime_checkable
@@ -43,7 +45,8 @@ def open_scorer(
     """Open a model on disk with the best engine there is.
 
     The native engine is taken for `auto` and `cpu`, and torch for every other device. A GPU comes first where
-    `auto` finds its driver and torch. Without the native engine torch runs on the processor too.
+    `auto` finds its driver and torch. Without the native engine torch runs on the processor too, and where the
+    network has layers that the native engine has no kernels for, as B-5x5 has.
 
     Args:
         model: a run folder, or one of its weights; or another library's weights, a file or a name.
@@ -57,14 +60,16 @@ def open_scorer(
         VerydeepError: the engine is not installed.
 
     """
-    if choose_engine(device, engine, precision) == "native":
+    chosen = choose_engine(device, engine, precision)
+    config, tensors = open_source(model)
+    if chosen == "native" and (engine == "native" or precision == "int16" or has_kernels(config.architecture)):
         from verydeep.engines.native import NativeScorer
 
-        return NativeScorer.open(model, precision)
-    require("torch", "train", "predicting and testing with the torch engine")
+        return NativeScorer(config, tensors, precision)
+    require("torch", "train", f"testing {config.architecture.configuration} with the torch engine")
     from verydeep.engines.torch_engine import TorchScorer, choose_device
 
-    return TorchScorer.open(model, choose_device(device), precision)
+    return TorchScorer.holding(config, tensors, choose_device(device), precision)
 
 
 def choose_engine(
@@ -108,7 +113,7 @@ def scorer_of(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> Score
         VerydeepError: neither is installed.
 
     """
-    if native_module() is not None:
+    if native_module() is not None and has_kernels(config.architecture):
         from verydeep.engines.native import NativeScorer
 
         return NativeScorer(config, tensors, "float32")

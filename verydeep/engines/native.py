@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,11 @@ from verydeep.configurations import (
     Pooling,
 )
 from verydeep.engines import PrecisionName
+from verydeep.engines.kernels import check_kernels
 from verydeep.engines.processor import instruction_set, num_threads
 from verydeep.engines.strips import MOST_PIXELS, score_map_in_strips
 from verydeep.errors import UsageError
 from verydeep.run_folder import ModelConfig
-from verydeep.weights.opening import open_source
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -52,7 +51,7 @@ class NativeScorer:
         precision: in which it computes: float32 where the processor lacks what was asked for.
 
     Raises:
-        UsageError: the processor lacks the instructions.
+        UsageError: the processor lacks the instructions, or the network has layers that are not among the kernels.
 
     """
 
@@ -65,6 +64,7 @@ class NativeScorer:
         threads: int | None = None,
     ) -> None:
         self.config = config
+        check_kernels(config.architecture)
         chosen = instructions or instruction_set(_native)
         if chosen not in _native.available_instructions():
             raise UsageError(
@@ -81,17 +81,6 @@ class NativeScorer:
             threads=threads or num_threads(),
         )
         self.precision = self._network.precision
-
-    @staticmethod
-    def open(model: Path, precision: PrecisionName = "auto") -> NativeScorer:
-        """Read a model from disk, whoever made it.
-
-        Raises:
-            ModelError: there is no such model, or it cannot be used.
-
-        """
-        config, tensors = open_source(model)
-        return NativeScorer(config, tensors, precision)
 
     def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class score maps, as `Scorer` says.

@@ -27,8 +27,8 @@ def fuse(results: Sequence[Result], paths: Sequence[Path]) -> Result:
     if len(results) < 2:
         raise UsageError("a fusion takes two results or more")
     first = results[0]
-    matched = [first] + [
-        _matched(result, path, first, paths[0]) for result, path in zip(results[1:], paths[1:], strict=True)
+    in_order = [first] + [
+        matched(result, path, first, paths[0]) for result, path in zip(results[1:], paths[1:], strict=True)
     ]
     facts = Facts(
         tuple(test for result in results for test in result.facts.members),
@@ -39,12 +39,17 @@ def fuse(results: Sequence[Result], paths: Sequence[Path]) -> Result:
         tuple(map(str, paths)),
         first.facts.num_unreadable,
     )
-    posteriors = np.mean([result.posteriors for result in matched], axis=0)
+    posteriors = np.mean([result.posteriors for result in in_order], axis=0)
     return Result(facts, first.names, first.labels, posteriors)
 
 
-def _matched(result: Result, path: Path, first: Result, first_path: Path) -> Result:
-    """Bring a result's pictures and classes into the order of the first."""
+def matched(result: Result, path: Path, first: Result, first_path: Path) -> Result:
+    """Bring a result's pictures and classes into the order of the first.
+
+    Raises:
+        UsageError: they are of other pictures, other classes or other labels.
+
+    """
     pictures = _places(result.names, first.names, "pictures", path, first_path)
     classes = _places(result.facts.class_names, first.facts.class_names, "classes", path, first_path)
     labels = np.argsort(classes)[result.labels[pictures]]

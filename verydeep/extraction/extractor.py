@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.engines import EngineName, PrecisionName, choose_engine
+from verydeep.engines.kernels import has_kernels
 from verydeep.errors import require
 from verydeep.layers import open_native
 from verydeep.layers.names import Node
@@ -48,9 +49,9 @@ def open_extractor(
         VerydeepError: the engine is not installed.
 
     """
-    chosen = choose_engine(device, engine, precision)  # before a large file is read
+    choose_engine(device, engine, precision)  # before a large file is read
     return extractor_of(
-        *open_source(model), layers, pooling=pooling, device=device, precision=precision, engine=chosen
+        *open_source(model), layers, pooling=pooling, device=device, precision=precision, engine=engine
     )
 
 
@@ -65,7 +66,8 @@ def extractor_of(
     engine: EngineName = "auto",
 ) -> Extractor:
     """Tap a model whose weights are in memory; as `open_extractor`."""
-    if choose_engine(device, engine, precision) == "native":
+    chosen = choose_engine(device, engine, precision)
+    if chosen == "native" and (engine == "native" or precision == "int16" or has_kernels(config.architecture)):
         return open_native(config, tensors, layers, pooling=pooling, precision=precision)
     require("torch", "train", "features with the torch engine")
     from verydeep.extraction.torch_extractor import TorchExtractor

@@ -19,6 +19,7 @@ from verydeep.configurations import (
     Layer,
     Pooling,
 )
+from verydeep.engines.kernels import check_kernels
 from verydeep.engines.native import check_pixels, fold_batch_norm, levels_of
 from verydeep.engines.processor import instruction_set, num_threads
 from verydeep.errors import UsageError
@@ -62,6 +63,7 @@ class NativeFeatures:
         if pooling not in ("max", "average"):
             raise UsageError(f"no pooling is called {pooling!r}; there are max, average")
         self.config = config
+        check_kernels(config.architecture)
         self.path = nodes_to(config.architecture, layers)
         self.layers = tuple(layers)
         self._precision: Any = "float32" if precision == "auto" else precision

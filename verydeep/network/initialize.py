@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from verydeep.configurations import Architecture, FullyConnected, Pooling
+from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, FullyConnected, Pooling
 from verydeep.errors import ModelError, UsageError
 from verydeep.network.vgg import VGG
-
-Start = Literal["he", "glorot", "normal", "normal-literal"]
-STARTS: tuple[str, ...] = get_args(Start)
 
 GROWN_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """What a deeper net takes from net A: the first four convolutions, by name, and the FC layers."""
@@ -73,9 +69,15 @@ def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> 
         The names of the layers that were copied.
 
     Raises:
-        UsageError: the shallow net is not A, or differs in width, classes, window or normalisation.
+        UsageError: the shallow net is not A, the network has no layers of its shapes, or they differ in width,
+            classes, window or normalisation.
 
     """
+    if network.architecture.configuration not in GROWN_CONFIGURATIONS:
+        raise UsageError(
+            f"{network.architecture.configuration} has no layers of net A's shapes and cannot be grown from it; "
+            "train it from a random start, --start he, without --grow-from"
+        )
     if shallow.configuration not in ("A", "A-LRN"):
         raise UsageError(
             f"a network is grown from net A; the one given is of configuration {shallow.configuration}"

@@ -113,7 +113,7 @@ def calibration_curve(measured: Calibration) -> Drawing:
         axes.scatter(100 * measured.confidence, 100 * measured.accuracy, areas, color=SERIES[0], zorder=3)
         axes.set_xlim(0, 103)
         axes.set_ylim(0, 106)
-        svg = _svg(figure, "calibration", "Share of right answers by confidence")
+        svg = svg_of(figure, "calibration", "Share of right answers by confidence")
     return Drawing(svg, "Answers by the probability given with them; larger dots stand for more answers.")
 
 
@@ -170,7 +170,7 @@ def _loss(runs: Sequence[Run]) -> str:
     axes.yaxis.set_major_locator(_steps())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-    return _svg(figure, "loss", "Training loss by epoch")
+    return svg_of(figure, "loss", "Training loss by epoch")
 
 
 def _errors(runs: Sequence[Run]) -> str:
@@ -185,7 +185,7 @@ def _errors(runs: Sequence[Run]) -> str:
     axes.set_yticks([tick for tick in ERROR_TICKS if tick <= ceiling])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    return _svg(figure, "errors", "Training and validation error by epoch")
+    return svg_of(figure, "errors", "Training and validation error by epoch")
 
 
 _ERRORS = ("train_error", "validation_error")
@@ -217,7 +217,7 @@ def _steps() -> Any:
     return LogLocator(subs=LOSS_STEPS)
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def svg_of(figure: Figure, name: str, description: str) -> str:
     """Write an SVG element that scales with the page and takes its colours and typeface from it."""
     import matplotlib
 

@@ -9,7 +9,7 @@ from dataclasses import fields as dataclass_fields
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from verydeep.configurations import CONFIGURATIONS
+from verydeep.configurations import ALL_CONFIGURATIONS
 from verydeep.evaluation.results import Facts, MemberFacts, Result
 from verydeep.report.published import Published, counterpart
 
@@ -119,7 +119,7 @@ def row_of_summary(fields: dict[str, Any]) -> Row:
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
     """Sort rows as Table 1 does, then by S and Q, single networks first."""
-    order = list(CONFIGURATIONS)
+    order = list(ALL_CONFIGURATIONS)
     return sorted(
         rows,
         key=lambda row: (

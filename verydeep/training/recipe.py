@@ -45,7 +45,7 @@ class Recipe:
     """How a network is trained; the defaults are the paper's."""
 
     configuration: Annotated[str, tyro.conf.arg(aliases=["--config"])] = "D"
-    """Column of Table 1: A, A-LRN, B, C, D or E."""
+    """Column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, B with one 5x5 layer for each pair."""
     width: float = 1.0
     """Factor on the number of channels of every layer."""
     image_size: int = 224

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import (
-    CONFIGURATIONS,
+    ALL_CONFIGURATIONS,
     FC_CHANNELS,
     STRIDE,
     Architecture,
@@ -220,7 +220,7 @@ def _specs(column: Configuration) -> list[Any]:
 
 
 def _column(kernels: list[int], has_lrn: bool) -> Configuration:
-    for column in CONFIGURATIONS.values():
+    for column in ALL_CONFIGURATIONS.values():
         specs = _specs(column)
         if [spec.kernel for spec in specs] == kernels and any(s.local_response_norm for s in specs) == has_lrn:
             return column

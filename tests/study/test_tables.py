@@ -1,0 +1,74 @@
+"""Tables 3 to 6 in the paper's form, and that Markdown, CSV, JSON and the page say the same."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from made import evidence, outcome, training
+
+from verydeep.report.published import counterpart
+from verydeep.study import tables as in_tables
+from verydeep.study import verdicts
+from verydeep.study.claims import judge
+from verydeep.study.evidence import beside_the_paper
+
+
+@pytest.fixture
+def found():
+    a, d = training("A"), training("D", grow_from="A")
+    jittered, again = training("D-jittered", scale=(32, 40)), training("D-again", "D")
+    published = counterpart("D", (256, 256), 1, "dense")
+    outcomes = (
+        outcome(a, (30, 31)),
+        replace(outcome(d, (25, 26.5)), published=published),
+        replace(outcome(again, 27), published=published),
+        outcome(d, 24, scales="three"),
+        *(outcome(jittered, 22, views, "three") for views in ("dense", "crops", "both")),
+        outcome([d, jittered], 20, scales="three", name="two|three"),
+        outcome(a, 33, "centre"),
+    )
+    return evidence(*beside_the_paper(outcomes))
+
+
+def test_each_test_has_its_table(found):
+    tables = in_tables.make_tables(found)
+    assert [table.number for table in tables] == [3, 4, 5, 6, 0]
+    names = {table.number: [line.outcome.tested.name for line in table.lines] for table in tables}
+    assert names[3] == ["A", "D", "D-again"]
+    assert names[4] == ["D", "D-jittered"]
+    assert names[5] == ["D-jittered"] * 3
+    assert [line.outcome.tested.views for line in tables[2].lines] == ["dense", "crops", "both"]
+    assert names[6] == ["two|three"]
+
+
+def test_a_variant_has_no_published_row(found):
+    lines = in_tables.make_tables(found)[0].lines
+    assert [line.cells[8] for line in lines] == ["–", "27.0", "–"]
+    assert lines[0].cells[5] == "30.50 ± 0.71"
+    assert lines[2].cells[5] == "27.00"
+
+
+def test_markdown_and_csv_say_the_same(found):
+    tables = in_tables.make_tables(found)
+    in_markdown = [
+        [cell.strip().replace("\\|", "|") for cell in line.strip("| ").replace("\\|", "\\!").split("|")]
+        for line in in_tables.markdown(tables).splitlines()
+        if line.startswith("|") and not line.startswith(("| :--", "| network"))
+    ]
+    in_markdown = [[cell.replace("\\!", "|") for cell in row] for row in in_markdown]
+    rows = list(csv.reader(StringIO(in_tables.comma_separated(tables))))
+    in_csv = [row[1:] for row in rows if row[0] != "table"]
+    assert in_markdown == in_csv
+    assert len(in_csv) == sum(len(table["rows"]) for table in in_tables.to_json(tables)) == 10
+
+
+def test_every_claim_has_a_row(found):
+    claims = judge(found)
+    rows = verdicts.rows(claims)
+    assert {len(row) for row in rows} == {len(verdicts.HEADINGS)}
+    assert sum(bool(row[0]) for row in rows) == 9
+    assert "9 claims" in verdicts.headline(claims)
+    assert verdicts.markdown(claims).count("\n| ") == len(rows) + 2
