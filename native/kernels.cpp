@@ -688,6 +688,33 @@ void normalize_row(float* row, long plane, int channels, int width, int size, fl
         }
 }
 
+// Plain loops over places, of which the compiler makes vectors.
+void unit_distance(const float* first, const float* second, long step, long channels, const float* weights,
+                   float epsilon, int places, float* to) {
+    float u[PLACES] = {}, v[PLACES] = {}, sum[PLACES] = {};
+    for (long channel = 0; channel < channels; ++channel) {
+        const float* const x = first + channel * step;
+        const float* const y = second + channel * step;
+        for (int p = 0; p < places; ++p) {
+            u[p] += x[p] * x[p];
+            v[p] += y[p] * y[p];
+        }
+    }
+    for (int p = 0; p < places; ++p) {
+        u[p] = 1 / (__builtin_sqrtf(u[p]) + epsilon);
+        v[p] = 1 / (__builtin_sqrtf(v[p]) + epsilon);
+    }
+    for (long channel = 0; channel < channels; ++channel) {
+        const float* const x = first + channel * step;
+        const float* const y = second + channel * step;
+        for (int p = 0; p < places; ++p) {
+            const float difference = x[p] * u[p] - y[p] * v[p];
+            sum[p] += weights[channel] * (difference * difference);
+        }
+    }
+    for (int p = 0; p < places; ++p) to[p] = sum[p];
+}
+
 template <class Points>
 constexpr auto transform() {
     if constexpr (Points::SCALED)
@@ -712,6 +739,7 @@ constexpr Kernels kernels_of() {
             max_pool_row,
             average_pool_row,
             normalize_row,
+            unit_distance,
             sizeof(typename Numbers::Number),
             sizeof(typename Points::Number),
             Points::SCALED};

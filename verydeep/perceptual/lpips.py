@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, Pooling
+from verydeep.engines.processor import instruction_set, native_module
 from verydeep.errors import UsageError
 from verydeep.layers.pictures import Range
 from verydeep.perceptual.learned import lpips_weights
@@ -105,6 +106,8 @@ class _UnitDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(first, second, weights)
+        if _native_suits(first, second):
+            return _by_kernels(first, second, weights)
         batch, _, rows, columns = first.shape
         distances = first.new_empty(batch, rows * columns)
         for number, piece in _pieces(first):
@@ -130,6 +133,31 @@ class _UnitDistance(torch.autograd.Function):
                     rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
                     gradient[number].view(len(rest), -1)[:, piece] = rest
         return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None
+
+
+def _native_suits(first: Tensor, second: Tensor) -> bool:
+    plain = all(
+        maps.device.type == "cpu" and maps.dtype == torch.float32 and maps.is_contiguous()
+        for maps in (first, second)
+    )
+    return plain and not torch.compiler.is_compiling() and native_module() is not None
+
+
+def _by_kernels(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    """The distances, by a kernel of ours that reads each map from memory once."""
+    from verydeep import _native
+
+    distances = first.new_empty(len(first), *first.shape[2:])
+    _native.unit_distances(
+        first.detach().numpy(),
+        second.detach().numpy(),
+        weights.detach().contiguous().numpy(),
+        distances.numpy(),
+        epsilon=EPSILON,
+        instructions=instruction_set(_native),
+        threads=torch.get_num_threads(),
+    )
+    return distances
 
 
 def _like(maps: Tensor) -> Tensor:
