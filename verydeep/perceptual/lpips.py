@@ -78,7 +78,7 @@ class LPIPS(PairLoss):
         for layer, tap in taps.items():
             weights = self.get_buffer(layer)
             first, second = wide(tap), wide(target_taps[layer])
-            maps.append(_UnitDistance.apply(first, second, weights.to(first)))
+            maps.append(_UnitDistance.apply(first, second, weights.to(first), self.engine == "auto"))
         if self.spatial:
             size = pictures.shape[2:]
             grown = [F.interpolate(one[:, None], size, mode="bilinear", align_corners=False) for one in maps]
@@ -104,9 +104,9 @@ class _UnitDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor, by_kernels: bool) -> Tensor:
         ctx.save_for_backward(first, second, weights)
-        if _native_suits(first, second):
+        if by_kernels and _kernels_suit(first, second):
             return _by_kernels(first, second, weights)
         batch, _, rows, columns = first.shape
         distances = first.new_empty(batch, rows * columns)
@@ -117,7 +117,7 @@ class _UnitDistance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         first, second, weights = ctx.saved_tensors
         gradients = [_like(maps) for maps in (first, second)]
         wanted = ctx.needs_input_grad[:2]
@@ -132,10 +132,11 @@ class _UnitDistance(torch.autograd.Function):
                     along = (toward * unit).sum(0) * ratio
                     rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
                     gradient[number].view(len(rest), -1)[:, piece] = rest
-        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None
+        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None, None
 
 
-def _native_suits(first: Tensor, second: Tensor) -> bool:
+def _kernels_suit(first: Tensor, second: Tensor) -> bool:
+    """Whether both maps lie as a kernel of ours reads them: on the processor, in float32, places side by side."""
     plain = all(
         maps.device.type == "cpu" and maps.dtype == torch.float32 and maps.is_contiguous()
         for maps in (first, second)
