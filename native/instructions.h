@@ -14,7 +14,7 @@ std::vector<Instructions> available_instructions();
 // By its name. Raises std::invalid_argument if there is none of this name, or the processor lacks it.
 Instructions instructions_called(const std::string& name);
 
-// Whether products in a precision are quicker than in float32.
+// Whether there are kernels for products in a precision: float32, and what is quicker than it there.
 bool has(Instructions, Precision);
 
 const char* name_of(Precision);

@@ -21,6 +21,7 @@ VERYDEEP_INLINE int least(int a, int b) { return a < b ? a : b; }
 // The factors of a product: float32, or bfloat16 or integers in pairs.
 struct Single {
     typedef float Number;
+    typedef Vector Sum;
     static constexpr bool SCALED = false;
     static constexpr int DEPTH = 1;  // numbers of k that a multiplication takes at once
     static VERYDEEP_INLINE Vector broadcast_row(const float* from) { return broadcast(*from); }
@@ -32,6 +33,7 @@ struct Single {
 #if defined(__AVX512BF16__)
 struct Half {
     typedef std::uint16_t Number;
+    typedef Vector Sum;
     static constexpr bool SCALED = false;
     static constexpr int DEPTH = 2;
     static VERYDEEP_INLINE Vector broadcast_row(const Number* from) {
@@ -70,6 +72,7 @@ struct Integer {
     static constexpr bool SCALED = true;
     static constexpr int DEPTH = 2;
     static constexpr float MOST_INPUT = 8191, MOST_WEIGHT = 4095;
+    static constexpr float NOTHING = 1e-30f;  // below it a number's inverse is no number any more
     static_assert(GROUP * CHANNELS * MOST_INPUT * MOST_WEIGHT < 2147483648.0, "a sum has to fit in 32 bits");
     static VERYDEEP_INLINE Sum zero() { return _mm512_setzero_si512(); }
     static VERYDEEP_INLINE Sum load_weights(const Number* from) { return _mm512_loadu_si512(from); }
@@ -97,26 +100,25 @@ struct Scales {
     const float* rows = nullptr;
     long rows_step = 0;  // from a group to the next
     const float* columns = nullptr;
+
+    VERYDEEP_INLINE Scales at(int row, int column) const {
+        return rows ? Scales{rows + row, rows_step, columns + column} : Scales{};
+    }
 };
 
 // ---------------------------------------------------------------------------------------------------- products
 
-// R rows times N vectors of columns. Each sum is added up in the order of k, whatever R is and wherever a product is
-// cut: so a picture's scores do not depend on the batch that it is shown in, to the last bit.
+// Adds the products of R rows and N vectors of columns to their sums, and goes on behind them. Each sum is added up in
+// the order of k, whatever R is and wherever a product is cut: so a picture's scores do not depend on the batch that it
+// is shown in, to the last bit.
 template <class Numbers, int R, int N>
-void multiply_block(const typename Numbers::Number* rows, long rows_step, int blocks,
-                    const typename Numbers::Number* panel, long panel_row, float* results, const long* columns,
-                    bool add, const Scales&) {
+VERYDEEP_INLINE void add_products(typename Numbers::Sum (&sum)[R][N], const typename Numbers::Number*& rows,
+                                  long rows_step, int blocks, const typename Numbers::Number*& panel, long panel_row) {
     constexpr int STEPS = CHANNELS / Numbers::DEPTH;
     constexpr int VECTOR = LANES * Numbers::DEPTH;  // numbers in a vector of weights
-    Vector sum[R][N];
-    VERYDEEP_UNROLL
-    for (int r = 0; r < R; ++r)
-        VERYDEEP_UNROLL
-        for (int n = 0; n < N; ++n) sum[r][n] = add ? load(results + columns[n] + r * CHANNELS) : Vector{};
     for (int block = 0; block < blocks; ++block, rows += rows_step) {
         for (int k = 0; k < STEPS; ++k, panel += panel_row) {
-            Vector weights[N];
+            typename Numbers::Sum weights[N];
             VERYDEEP_UNROLL
             for (int n = 0; n < N; ++n) {
                 weights[n] = Numbers::load_weights(panel + n * VECTOR);
@@ -124,12 +126,24 @@ void multiply_block(const typename Numbers::Number* rows, long rows_step, int bl
             }
             VERYDEEP_UNROLL
             for (int r = 0; r < R; ++r) {
-                const Vector x = Numbers::broadcast_row(rows + r * CHANNELS + k * Numbers::DEPTH);
+                const typename Numbers::Sum x = Numbers::broadcast_row(rows + r * CHANNELS + k * Numbers::DEPTH);
                 VERYDEEP_UNROLL
                 for (int n = 0; n < N; ++n) sum[r][n] = Numbers::multiply_add(sum[r][n], x, weights[n]);
             }
         }
     }
+}
+
+template <class Numbers, int R, int N>
+void multiply_block(const typename Numbers::Number* rows, long rows_step, int blocks,
+                    const typename Numbers::Number* panel, long panel_row, float* results, const long* columns,
+                    bool add, const Scales&) {
+    Vector sum[R][N];
+    VERYDEEP_UNROLL
+    for (int r = 0; r < R; ++r)
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n) sum[r][n] = add ? load(results + columns[n] + r * CHANNELS) : Vector{};
+    add_products<Numbers>(sum, rows, rows_step, blocks, panel, panel_row);
     VERYDEEP_UNROLL
     for (int r = 0; r < R; ++r)
         VERYDEEP_UNROLL
@@ -138,10 +152,9 @@ void multiply_block(const typename Numbers::Number* rows, long rows_step, int bl
 
 // The same of integers: the sums of a group of channels are exact, and are added up as floats.
 template <class Numbers, int R, int N>
-void multiply_integers(const typename Numbers::Number* rows, long rows_step, int blocks, const typename Numbers::Number* panel,
-                       long panel_row, float* results, const long* columns, bool, const Scales& scales) {
-    constexpr int STEPS = CHANNELS / Numbers::DEPTH;
-    constexpr int VECTOR = LANES * Numbers::DEPTH;
+void multiply_integers(const typename Numbers::Number* rows, long rows_step, int blocks,
+                       const typename Numbers::Number* panel, long panel_row, float* results, const long* columns, bool,
+                       const Scales& scales) {
     const float* row_scales = scales.rows;
     for (int first = 0; first < blocks; first += GROUP, row_scales += scales.rows_step) {
         typename Numbers::Sum sum[R][N];
@@ -149,23 +162,7 @@ void multiply_integers(const typename Numbers::Number* rows, long rows_step, int
         for (int r = 0; r < R; ++r)
             VERYDEEP_UNROLL
             for (int n = 0; n < N; ++n) sum[r][n] = Numbers::zero();
-        const int here = least(GROUP, blocks - first);
-        for (int block = 0; block < here; ++block, rows += rows_step) {
-            for (int k = 0; k < STEPS; ++k, panel += panel_row) {
-                typename Numbers::Sum weights[N];
-                VERYDEEP_UNROLL
-                for (int n = 0; n < N; ++n) {
-                    weights[n] = Numbers::load_weights(panel + n * VECTOR);
-                    __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
-                }
-                VERYDEEP_UNROLL
-                for (int r = 0; r < R; ++r) {
-                    const typename Numbers::Sum x = Numbers::broadcast_row(rows + r * CHANNELS + k * Numbers::DEPTH);
-                    VERYDEEP_UNROLL
-                    for (int n = 0; n < N; ++n) sum[r][n] = Numbers::multiply_add(sum[r][n], x, weights[n]);
-                }
-            }
-        }
+        add_products<Numbers>(sum, rows, rows_step, least(GROUP, blocks - first), panel, panel_row);
         VERYDEEP_UNROLL
         for (int n = 0; n < N; ++n) {
             const Vector column = load(scales.columns + n * LANES);
@@ -230,8 +227,7 @@ VERYDEEP_INLINE void multiply_rows(const typename Numbers::Number* rows, long ro
                 columns[n] = (vector + n) / PARTS * results_step + (vector + n) % PARTS * LANES;
             const Block<Numbers> block = two ? block_of<Numbers, 2>(count) : block_of<Numbers, 1>(count);
             block(rows + row * CHANNELS, rows_step, blocks, panel + vector * LANES * Numbers::DEPTH, panel_row,
-                  results + row * CHANNELS, columns, add,
-                  {scales.rows + row, scales.rows_step, scales.columns + vector * LANES});
+                  results + row * CHANNELS, columns, add, scales.at(row, vector * LANES));
         }
         row += count;
     }
@@ -250,13 +246,15 @@ void multiply_points(const void* input, long matrix, long step, int tiles, int b
                      int panel_blocks, float* products, long products_matrix, long products_step) {
     typedef typename Numbers::Number Number;
     const long weights = static_cast<long>(blocks) * CHANNELS * panel_blocks * CHANNELS;
-    const float* const columns = reinterpret_cast<const float*>(static_cast<const Number*>(panel) + POINTS * weights);
-    const float* const rows = reinterpret_cast<const float*>(static_cast<const Number*>(input) + POINTS * matrix);
+    Scales scales;
+    if constexpr (Numbers::SCALED)
+        scales = {reinterpret_cast<const float*>(static_cast<const Number*>(input) + POINTS * matrix), tiles,
+                  reinterpret_cast<const float*>(static_cast<const Number*>(panel) + POINTS * weights)};
     for (int point = 0; point < POINTS; ++point)
         multiply_rows<Numbers>(static_cast<const Number*>(input) + point * matrix, step, tiles, blocks,
                                static_cast<const Number*>(panel) + point * weights, panel_blocks,
                                products + point * products_matrix, products_step, false,
-                               {rows, tiles, columns + point * panel_blocks * CHANNELS});
+                               scales.at(0, point * panel_blocks * CHANNELS));
 }
 
 // ---------------------------------------------------------------------------------------------------- Winograd
@@ -364,9 +362,8 @@ void transform_to_integers(const Map& in, Tiles tiles, long first, int count, in
         float greatest = 0;  // or NaN, which then all sums of the tile become
         for (int lane = 0; lane < LANES; ++lane)
             if (most[lane] > greatest || most[lane] != most[lane]) greatest = most[lane];
-        const bool nothing = greatest < 1e-30f;
-        scales[tile] = nothing ? 0 : greatest * (1 / Numbers::MOST_INPUT);
-        const Vector levels = broadcast(greatest >= 1e-30f ? Numbers::MOST_INPUT / greatest : 0);
+        scales[tile] = greatest < Numbers::NOTHING ? 0 : greatest * (1 / Numbers::MOST_INPUT);
+        const Vector levels = broadcast(greatest >= Numbers::NOTHING ? Numbers::MOST_INPUT / greatest : 0);
         for (int i = 0; i < blocks; ++i)
             for (int point = 0; point < POINTS; ++point)
                 for (int part = 0; part < PARTS; ++part)
@@ -529,7 +526,8 @@ void transform_weights(const float* weights, long in_channels, long out_channels
             Number* const place = out + point * matrix + place_in_panel<Numbers>(channel, column, columns);
             for (int lane = 0; lane < LANES; ++lane) {
                 const float most_here = most[point][column + lane];
-                const float level = most_here >= 1e-30f && most_here < 1e30f ? x[lane] / most_here * Numbers::MOST_WEIGHT : 0;
+                const bool usual = most_here >= Numbers::NOTHING && most_here < 1 / Numbers::NOTHING;
+                const float level = usual ? x[lane] / most_here * Numbers::MOST_WEIGHT : 0;
                 place[lane * Numbers::DEPTH] = static_cast<Number>(level < 0 ? level - 0.5f : level + 0.5f);
             }
         });
@@ -537,7 +535,7 @@ void transform_weights(const float* weights, long in_channels, long out_channels
         for (int point = 0; point < POINTS; ++point)
             for (int column = 0; column < columns; ++column) {
                 const float size = most[point][column];
-                scales[point * columns + column] = size < 1e-30f ? 0 : size * (1 / Numbers::MOST_WEIGHT);
+                scales[point * columns + column] = size < Numbers::NOTHING ? 0 : size * (1 / Numbers::MOST_WEIGHT);
             }
     } else {
         float lost[POINTS][PANEL] = {};
@@ -688,6 +686,33 @@ void normalize_row(float* row, long plane, int channels, int width, int size, fl
         }
 }
 
+// Plain loops over places, of which the compiler makes vectors.
+void unit_distance(const float* first, const float* second, long step, long channels, const float* weights,
+                   float epsilon, int places, float* to) {
+    float u[PLACES] = {}, v[PLACES] = {}, sum[PLACES] = {};
+    for (long channel = 0; channel < channels; ++channel) {
+        const float* const x = first + channel * step;
+        const float* const y = second + channel * step;
+        for (int p = 0; p < places; ++p) {
+            u[p] += x[p] * x[p];
+            v[p] += y[p] * y[p];
+        }
+    }
+    for (int p = 0; p < places; ++p) {
+        u[p] = 1 / (__builtin_sqrtf(u[p]) + epsilon);
+        v[p] = 1 / (__builtin_sqrtf(v[p]) + epsilon);
+    }
+    for (long channel = 0; channel < channels; ++channel) {
+        const float* const x = first + channel * step;
+        const float* const y = second + channel * step;
+        for (int p = 0; p < places; ++p) {
+            const float difference = x[p] * u[p] - y[p] * v[p];
+            sum[p] += weights[channel] * (difference * difference);
+        }
+    }
+    for (int p = 0; p < places; ++p) to[p] = sum[p];
+}
+
 template <class Points>
 constexpr auto transform() {
     if constexpr (Points::SCALED)
@@ -712,6 +737,7 @@ constexpr Kernels kernels_of() {
             max_pool_row,
             average_pool_row,
             normalize_row,
+            unit_distance,
             sizeof(typename Numbers::Number),
             sizeof(typename Points::Number),
             Points::SCALED};

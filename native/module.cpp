@@ -6,12 +6,14 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <tuple>
 
 #include "network.h"
+#include "threads.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -172,6 +174,34 @@ NB_MODULE(_native, module) {
         .def_prop_ro("threads", &Network::threads)
         .def_rw("measure", &Network::measure)
         .def_ro("seconds", &Network::seconds);
+
+    module.def(
+        "unit_distances",
+        [](Floats4 first, Floats4 second, Floats weights, nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu> to,
+           float epsilon, const std::string& instructions, int threads) {
+            for (int axis = 0; axis < 4; ++axis)
+                if (first.shape(axis) != second.shape(axis)) throw std::invalid_argument("the two maps differ in shape");
+            if (weights.ndim() != 1 || weights.shape(0) != first.shape(1))
+                throw std::invalid_argument("weights need a number for each channel");
+            if (to.shape(0) != first.shape(0) || to.shape(1) != first.shape(2) || to.shape(2) != first.shape(3))
+                throw std::invalid_argument("results need a number for each place of the maps");
+            if (threads < 1) throw std::invalid_argument("number of threads has to be at least 1");
+            const auto& kernels = verydeep::kernels_for(verydeep::instructions_called(instructions), verydeep::Precision::float32);
+            const long channels = static_cast<long>(first.shape(1));
+            const long places = static_cast<long>(first.shape(2) * first.shape(3));
+            const long pieces = (places + verydeep::PLACES - 1) / verydeep::PLACES;
+            const nb::gil_scoped_release released;
+            const verydeep::Turn turn;
+            verydeep::in_parallel(threads, static_cast<long>(first.shape(0)) * pieces, [&](long task, int) {
+                const long number = task / pieces, place = task % pieces * verydeep::PLACES;
+                const long map = number * channels * places + place;
+                kernels.unit_distance(first.data() + map, second.data() + map, places, channels, weights.data(), epsilon,
+                                      static_cast<int>(std::min<long>(verydeep::PLACES, places - place)),
+                                      to.data() + number * places + place);
+            });
+        },
+        "first"_a.noconvert(), "second"_a.noconvert(), "weights"_a.noconvert(), "to"_a.noconvert(), nb::kw_only(),
+        "epsilon"_a, "instructions"_a, "threads"_a);
 
     module.def("available_instructions", [] {
         std::vector<std::string> names;

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from without_torch import WITHOUT_TORCH
 
 import verydeep
 from verydeep.cli import COMMANDS, main
@@ -126,21 +127,6 @@ def test_predicting_by_pattern_gives_json_lines(model, folder, capsys):
     for answer in objects:
         assert sum(entry["probability"] for entry in answer["predictions"]) == pytest.approx(1)
         assert {entry["class"] for entry in answer["predictions"]} == {"0", "1", "2"}
-
-
-WITHOUT_TORCH = """
-import sys
-from importlib.abc import MetaPathFinder
-
-class NoTorch(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-
-sys.meta_path.insert(0, NoTorch())
-from verydeep.cli import main
-main(sys.argv[1:])
-"""
 
 
 def run_without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -53,5 +53,15 @@ class Network:
     @property
     def seconds(self) -> list[float]: ...
 
+def unit_distances(
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    to: NDArray[np.float32],
+    *,
+    epsilon: float,
+    instructions: str,
+    threads: int,
+) -> None: ...
 def available_instructions() -> list[str]: ...
 def has(instructions: str, precision: str) -> bool: ...

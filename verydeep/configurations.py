@@ -8,11 +8,10 @@ Sections 2.1 to 2.3 of the paper.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal, get_args
 
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, did_you_mean
 
 STRIDE = 32  # five poolings of stride 2: one place of the score map for each 32 pixels
 LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0  # AlexNet's; its sum is not divided by LRN_SIZE
@@ -89,8 +88,7 @@ def configuration(name: str) -> Configuration:
     """
     if name in ALL_CONFIGURATIONS:
         return ALL_CONFIGURATIONS[name]
-    near = get_close_matches(name.upper().replace("X", "x"), ALL_CONFIGURATIONS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name.upper().replace("X", "x"), ALL_CONFIGURATIONS)
     raise UsageError(
         f"no configuration is called {name!r}; Table 1 has {', '.join(CONFIGURATIONS)}, and beside it there is "
         f"{', '.join(BESIDE_TABLE_1)}{hint}"

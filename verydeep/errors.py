@@ -4,6 +4,9 @@ Each message is one sentence that says what was seen, what is wanted and what to
 it and ends: a `UsageError` with exit code 2, any other with 1.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class VerydeepError(Exception):
     """Something cannot be done; the message says why and what to do."""
@@ -37,6 +40,12 @@ def printable(text: object, most: int = 300) -> str:
     """Words of a file's own, safe to print within a sentence: one line, no control characters, not too long."""
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
     return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """End a sentence by the name that a word may have meant; with nothing where none is near."""
+    near = get_close_matches(word, list(names), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def require(module: str, extra: str, purpose: str) -> None:

@@ -12,23 +12,11 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from without_torch import WITHOUT_TORCH
 
 from verydeep.cli import main
 from verydeep.looking.maps import LAYERS, layer_maps
 
-WITHOUT_TORCH = """
-import sys
-from importlib.abc import MetaPathFinder
-
-class NoTorch(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-
-sys.meta_path.insert(0, NoTorch())
-from verydeep.cli import main
-main(sys.argv[1:])
-"""
 FEW = ("--steps", "2", "--size", "48")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verydeep.cli import main
+from verydeep.engines import PrecisionName
 from verydeep.errors import UsageError
-from verydeep.study.description import SHIPPED, parse, read_text
+from verydeep.study.description import PRECISIONS, SHIPPED, parse, read_text
 from verydeep.study.plan import make_plan
 
 TOP = 'data = "digits"\nrecipe = "digits"\nreach = 4\n'
@@ -202,3 +205,7 @@ def test_any_text_is_a_study_or_one_sentence(text):
         assert "\n" not in str(error)
     else:
         make_plan(description)
+
+
+def test_precisions_are_those_of_evaluate():
+    assert get_args(PrecisionName) == PRECISIONS

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Literal
 
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, did_you_mean
 
 Precision = Literal["float32", "bfloat16", "int16", "int8"]
 OUR_MODULE = "verydeep._native"
@@ -79,8 +78,7 @@ def choose(include: Sequence[str], exclude: Sequence[str]) -> list[Engine]:
     """
     for name in (*include, *exclude):
         if name not in NAMES:
-            near = get_close_matches(name, NAMES, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, NAMES)
             raise UsageError(f"no engine is called {name!r}; there are {', '.join(NAMES)}{hint}")
     chosen = [engine for engine in ENGINES if engine.name in (include or NAMES) and engine.name not in exclude]
     if not chosen:

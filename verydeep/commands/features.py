@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.predict import find
 from verydeep.commands.progress import progress, say
 from verydeep.distributed import World, world
-from verydeep.engines import EngineName, PrecisionName
+from verydeep.engines import EngineName, PrecisionName, products_in
 from verydeep.errors import DataError, UsageError
 from verydeep.extraction.summaries import Summary
 from verydeep.images.folders import is_local
@@ -150,7 +150,7 @@ class Features:
             "scale": shown.scale,
             "crop": self.crop,
             "pooling": self.pooling,
-            "precision": "float32" if self.precision == "auto" else self.precision,
+            "precision": products_in(self.precision),
         }
 
 

@@ -38,9 +38,8 @@ PAGE = "index.html"
 class Study:
     """Train, test and fuse a table's worth of networks, and put the paper's claims to the test.
 
-    FILE says in TOML which networks, how each is trained and tested, and what is fused; or it is one of those
-    that are
-    shipped: digits, cifar10, photos, imagenet. Each step is a command that --dry-run shows. A study that was
+    FILE says in TOML which networks, how each is trained and tested, and what is fused; or it is one of those that
+    are shipped: digits, cifar10, photos, imagenet. Each step is a command that --dry-run shows. A study that was
     interrupted goes on by the same command.
 
     OUT gets the paper's Tables 3 to 6 with the published figures beside: tables.md, tables.csv, claims.json and a
@@ -91,8 +90,7 @@ class Study:
             first = next(iter(failed))
             raise VerydeepError(
                 f"{len(failed)} of {len(work.states)} steps could not be done; the first is {first}: "
-                f"{failed[first]}; the "
-                "same command tries them again"
+                f"{failed[first]}; the same command tries them again"
             )
 
     def _check_report(self) -> None:
@@ -261,13 +259,13 @@ def read_plan(out: Path) -> Plan:
 def _teller(work: Work) -> Iterator[Teller]:
     """What tells a person how it goes: a bar where there is a terminal, else a line for each step."""
     if not sys.stderr.isatty():
-        yield Lines(len(work.states))
+        yield LineTeller(len(work.states))
         return
-    with Bar(len(work.states)) as bar:
+    with BarTeller(len(work.states)) as bar:
         yield bar
 
 
-class Lines:
+class LineTeller:
     """Tells how a study goes by a line for each step.
 
     Args:
@@ -293,7 +291,7 @@ class Lines:
         say(line)
 
 
-class Bar(Lines):
+class BarTeller(LineTeller):
     """The same, with a bar of the whole study below.
 
     Args:
@@ -311,7 +309,7 @@ class Bar(Lines):
         self._task = self._bar.add_task("", total=1.0)
         self._doing = ""
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> BarTeller:
         self._bar.start()
         return self
 

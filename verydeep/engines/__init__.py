@@ -37,6 +37,12 @@ class Scorer(Protocol):
 
 EngineName = Literal["auto", "native", "torch"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "int16"]
+Products = Literal["float32", "bfloat16", "int16"]
+
+
+def products_in(precision: PrecisionName) -> Products:
+    """What is multiplied in: `auto` is float32, so that results are the same everywhere."""
+    return "float32" if precision == "auto" else precision
 
 
 def open_scorer(

@@ -23,7 +23,7 @@ from verydeep.configurations import (
     FullyConnected,
     Pooling,
 )
-from verydeep.engines import PrecisionName
+from verydeep.engines import PrecisionName, products_in
 from verydeep.engines.kernels import check_kernels
 from verydeep.engines.processor import instruction_set, num_threads
 from verydeep.engines.strips import MOST_PIXELS, score_map_in_strips
@@ -42,8 +42,7 @@ class NativeScorer:
         config: whose architecture and preprocessing are applied.
         tensors: the weights, by their names in the state dict. They are copied in a form of the engine's own.
         precision: `float32`; `bfloat16`, where the processor has it, for the products, whose sums stay float32;
-            `int16`, likewise, for the products of 3x3 convolutions; or `auto`: float32, so that results are the
-            same everywhere.
+            `int16`, likewise, for the products of 3x3 convolutions; or `auto`, which is float32.
         instructions: an instruction set, of those that `verydeep engines` tells; None for the best.
         threads: None for as many as this process may use.
 
@@ -77,7 +76,7 @@ class NativeScorer:
             levels=levels_of(config),
             flip=config.preprocessing.channels == "BGR",
             instructions=chosen,
-            precision="float32" if precision == "auto" else precision,
+            precision=products_in(precision),
             threads=threads or num_threads(),
         )
         self.precision = self._network.precision

@@ -19,6 +19,7 @@ from verydeep.configurations import (
     Layer,
     Pooling,
 )
+from verydeep.engines import PrecisionName, products_in
 from verydeep.engines.kernels import check_kernels
 from verydeep.engines.native import check_pixels, fold_batch_norm, levels_of
 from verydeep.engines.processor import instruction_set, num_threads
@@ -57,7 +58,7 @@ class NativeFeatures:
         layers: Sequence[str],
         *,
         pooling: str = "max",
-        precision: str = "auto",
+        precision: PrecisionName = "auto",
         threads: int | None = None,
     ) -> None:
         if pooling not in ("max", "average"):
@@ -66,7 +67,7 @@ class NativeFeatures:
         check_kernels(config.architecture)
         self.path = nodes_to(config.architecture, layers)
         self.layers = tuple(layers)
-        self._precision: Any = "float32" if precision == "auto" else precision
+        self._precision = products_in(precision)
         self._threads = threads or num_threads()
         steps, self._outputs = _steps(self.path, tensors, pooling)
         self._network = self._make(steps, 3)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep import __version__
-from verydeep.errors import require
 from verydeep.evaluation.score_map import heat_colors
 from verydeep.images.views import Pixels
 from verydeep.looking.maps import Channel, LayerMaps
 from verydeep.report.pictures import Embedded, embed, filter_sheet
+from verydeep.report.templates import render_page
 from verydeep.run_folder import ModelConfig
 
 SHOWN_SIDE = 320  # longer side of a picture on the page: smaller ones are enlarged, so that pixels are seen
@@ -71,17 +71,7 @@ def render(sight: Sight) -> str:
         VerydeepError: what makes pages is not installed.
 
     """
-    require("jinja2", "report", "making a page")
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("verydeep", "looking"), PackageLoader("verydeep", "report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("look.html.jinja").render(_context(sight)) + "\n"
+    return render_page("look.html.jinja", _context(sight), "looking")
 
 
 def _context(sight: Sight) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, Pooling
+from verydeep.engines.processor import instruction_set, native_module
 from verydeep.errors import UsageError
 from verydeep.layers.pictures import Range
 from verydeep.perceptual.learned import lpips_weights
@@ -77,7 +78,7 @@ class LPIPS(PairLoss):
         for layer, tap in taps.items():
             weights = self.get_buffer(layer)
             first, second = wide(tap), wide(target_taps[layer])
-            maps.append(_UnitDistance.apply(first, second, weights.to(first)))
+            maps.append(_UnitDistance.apply(first, second, weights.to(first), self.engine == "auto"))
         if self.spatial:
             size = pictures.shape[2:]
             grown = [F.interpolate(one[:, None], size, mode="bilinear", align_corners=False) for one in maps]
@@ -103,8 +104,10 @@ class _UnitDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor, by_kernels: bool) -> Tensor:
         ctx.save_for_backward(first, second, weights)
+        if by_kernels and _kernels_suit(first, second):
+            return _by_kernels(first, second, weights)
         batch, _, rows, columns = first.shape
         distances = first.new_empty(batch, rows * columns)
         for number, piece in _pieces(first):
@@ -114,7 +117,7 @@ class _UnitDistance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         first, second, weights = ctx.saved_tensors
         gradients = [_like(maps) for maps in (first, second)]
         wanted = ctx.needs_input_grad[:2]
@@ -129,7 +132,33 @@ class _UnitDistance(torch.autograd.Function):
                     along = (toward * unit).sum(0) * ratio
                     rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
                     gradient[number].view(len(rest), -1)[:, piece] = rest
-        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None
+        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None, None
+
+
+def _kernels_suit(first: Tensor, second: Tensor) -> bool:
+    """Whether both maps lie as a kernel of ours reads them: on the processor, in float32, places side by side."""
+    plain = all(
+        maps.device.type == "cpu" and maps.dtype == torch.float32 and maps.is_contiguous()
+        for maps in (first, second)
+    )
+    return plain and not torch.compiler.is_compiling() and native_module() is not None
+
+
+def _by_kernels(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    """The distances, by a kernel of ours that reads each map from memory once."""
+    from verydeep import _native
+
+    distances = first.new_empty(len(first), *first.shape[2:])
+    _native.unit_distances(
+        first.detach().numpy(),
+        second.detach().numpy(),
+        weights.detach().contiguous().numpy(),
+        distances.numpy(),
+        epsilon=EPSILON,
+        instructions=instruction_set(_native),
+        threads=torch.get_num_threads(),
+    )
+    return distances
 
 
 def _like(maps: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 
 from verydeep import __version__
 from verydeep.engines import Scorer, open_scorer
-from verydeep.errors import VerydeepError, require
+from verydeep.errors import VerydeepError
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Result
 from verydeep.report import sentences
@@ -25,6 +25,7 @@ from verydeep.report.pictures import Embedded, confusion_picture, filter_sheet
 from verydeep.report.published import SOURCE
 from verydeep.report.runs import Run, networks, read_runs, short_path, trainings
 from verydeep.report.tables import Row, data_names, headings, make_rows, title
+from verydeep.report.templates import render_page
 from verydeep.run_folder import weights_file
 
 MOST_NUMBERED = 25  # classes of a confusion matrix with numbers
@@ -74,18 +75,7 @@ def render(results: Sequence[Result], paths: Sequence[Path], page: Path) -> str:
         VerydeepError: what makes pages is not installed.
 
     """
-    require("jinja2", "report", "making a page")
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("verydeep", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("page.html.jinja")
-    return template.render(_context(results, paths, page)) + "\n"
+    return render_page("page.html.jinja", _context(results, paths, page))
 
 
 def _context(results: Sequence[Result], paths: Sequence[Path], page: Path) -> dict[str, Any]:

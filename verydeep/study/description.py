@@ -9,14 +9,14 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, configuration
-from verydeep.errors import UsageError, printable
+from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import VIEWS
+from verydeep.study.toml_table import Table, one_of, shown
 from verydeep.training.recipe import Recipe, named
 
 Scales = str | tuple[int, ...]  # `one`, `three`, or Q itself
@@ -43,8 +43,8 @@ TRAIN_KEYS = ("networks", "name", "scale", "grow_from", "from", "recipe", "setti
 TEST_KEYS = ("networks", "views", "scales")
 FUSE_KEYS = ("name", "networks", "views", "scales")
 SIZE_KEYS = ("train", "test", "classes")
+PRECISIONS = ("auto", "float32", "bfloat16", "int16")  # of `verydeep evaluate`
 OWN_KEYS = {"configuration": "networks", "scale": "scale", "seed": "seeds"}  # of a training, not of its settings
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -176,11 +176,9 @@ def read_text(file: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = get_close_matches(file, SHIPPED, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(
             f"{file} does not exist; give a study's TOML file, or one of those that are shipped: "
-            f"{', '.join(SHIPPED)}{hint}"
+            f"{', '.join(SHIPPED)}{did_you_mean(file, SHIPPED)}"
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"{file} is not a text file; a study is described in TOML") from None
@@ -204,12 +202,12 @@ def parse(text: str, where: str) -> Description:
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"{where} is not TOML: {printable(error)}") from None
     try:
-        return _description(_Table(fields, "", TOP_KEYS))
+        return _description(Table(fields, "", TOP_KEYS))
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _description(top: _Table) -> Description:
+def _description(top: Table) -> Description:
     reach = top.number("reach", REACH)
     if reach < 1:
         raise UsageError(f"reach is {reach}; it has to be at least 1 pixel, {REACH} in the paper")
@@ -237,7 +235,7 @@ def _description(top: _Table) -> Description:
     return description
 
 
-def _trainings(top: _Table) -> list[tuple[str, Training]]:
+def _trainings(top: Table) -> list[tuple[str, Training]]:
     """Each network of each table, with the table it comes from."""
     tables = top.tables("train", TRAIN_KEYS)
     if not tables:
@@ -249,7 +247,7 @@ def _trainings(top: _Table) -> list[tuple[str, Training]]:
     ]
 
 
-def _training(top: _Table, table: _Table, network: str) -> Training:
+def _training(top: Table, table: Table, network: str) -> Training:
     try:
         configuration(network)
         recipe_name = table.word("recipe", top.word("recipe", "paper"))
@@ -275,7 +273,7 @@ def _training(top: _Table, table: _Table, network: str) -> Training:
     return training
 
 
-def _run_name(table: _Table, network: str) -> str:
+def _run_name(table: Table, network: str) -> str:
     pattern = table.word("name", PLACEHOLDER)
     name = pattern.replace(PLACEHOLDER, network)
     if not NAME.fullmatch(name):
@@ -286,11 +284,11 @@ def _run_name(table: _Table, network: str) -> str:
     return name
 
 
-def _reference(table: _Table, key: str, network: str) -> str | None:
+def _reference(table: Table, key: str, network: str) -> str | None:
     return table.word(key, "").replace(PLACEHOLDER, network) or None
 
 
-def _settings(table: _Table) -> dict[str, Any]:
+def _settings(table: Table) -> dict[str, Any]:
     """Overrides of a recipe, each of its field's type."""
     hints = get_type_hints(Recipe)
     known = {field.name: field.default for field in fields(Recipe)}
@@ -299,7 +297,7 @@ def _settings(table: _Table) -> dict[str, Any]:
         if name in OWN_KEYS:
             raise UsageError(f"{name} is not one of the settings; say it by {OWN_KEYS[name]} in [[train]]")
         if name not in known:
-            raise UsageError(f"no setting is called {printable(name, 60)!r}{_near(name, known)}")
+            raise UsageError(f"no setting is called {printable(name, 60)!r}{did_you_mean(name, known)}")
         choices = STARTS if name == "start" else get_args(hints[name]) if isinstance(known[name], str) else ()
         found[name] = _setting(name, value, known[name], choices)
     return found
@@ -313,7 +311,7 @@ def _setting(name: str, value: Any, like: Any, choices: Sequence[str]) -> Any:
         return tuple(value)
     if type(value) is not kind or (kind is int and abs(value) >= 2**63):
         wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}
-        raise UsageError(f"{name} is {_shown(value)}; it has to be {wanted.get(kind, 'a list of whole numbers')}")
+        raise UsageError(f"{name} is {shown(value)}; it has to be {wanted.get(kind, 'a list of whole numbers')}")
     return one_of(value, choices, name) if choices else value
 
 
@@ -324,8 +322,7 @@ def _check_training(training: Training) -> None:
     if recipe.scale[0] < recipe.image_size:
         raise UsageError(
             f"scale of {training.name} is {_range(recipe.scale)}, smaller than its window of "
-            f"{recipe.image_size} pixels; "
-            f"use a scale of {recipe.image_size} or more"
+            f"{recipe.image_size} pixels; use a scale of {recipe.image_size} or more"
         )
     if training.grow_from and training.start_from:
         raise UsageError(f"{training.name} has both grow_from and from; a network has one start")
@@ -357,7 +354,7 @@ def _in_order(trainings: dict[str, Training]) -> dict[str, Training]:
             if parent not in trainings:
                 raise UsageError(
                     f"{chain[-1].name} starts from {printable(parent, 90)!r}, and no [[train]] makes runs of that "
-                    f"name{_near(parent, trainings)}"
+                    f"name{did_you_mean(parent, trainings)}"
                 )
             if trainings[parent] in chain:
                 names = [one.name for one in chain[chain.index(trainings[parent]) :]]
@@ -382,17 +379,15 @@ def _check_parent(training: Training, trainings: Mapping[str, Training]) -> None
     if missing:
         raise UsageError(
             f"{training.name} with seed {missing[0]} starts from {parent.name} with that seed, which "
-            f"{parent.name} lacks; "
-            f"give {parent.name} the seed too"
+            f"{parent.name} lacks; give {parent.name} the seed too"
         )
     same = ["width", "batch_norm"]
     if training.grow_from:
         same.append("image_size")
         if parent.configuration not in ("A", "A-LRN"):
             raise UsageError(
-                f"{training.name} grows from {parent.name}, which is of configuration {parent.configuration}; a "
-                "network "
-                "is grown from net A"
+                f"{training.name} grows from {parent.name}, which is of configuration {parent.configuration}; "
+                "a network is grown from net A"
             )
     else:
         same.append("configuration")
@@ -401,12 +396,11 @@ def _check_parent(training: Training, trainings: Mapping[str, Training]) -> None
         if theirs != mine:
             raise UsageError(
                 f"{training.name} starts from {parent.name}, whose {name} is {theirs}, and its own is {mine}; "
-                "they "
-                "have to be the same"
+                "they have to be the same"
             )
 
 
-def _test(table: _Table, trainings: Mapping[str, Training], reach: int) -> Test:
+def _test(table: Table, trainings: Mapping[str, Training], reach: int) -> Test:
     try:
         networks = _matching(table.words("networks", ("*",)), trainings)
         return Test(networks, *_protocols(table, [trainings[name] for name in networks], reach))
@@ -414,7 +408,7 @@ def _test(table: _Table, trainings: Mapping[str, Training], reach: int) -> Test:
         raise UsageError(f"{table.where}: {error}") from None
 
 
-def _fusion(table: _Table, trainings: Mapping[str, Training], reach: int) -> Fusion:
+def _fusion(table: Table, trainings: Mapping[str, Training], reach: int) -> Fusion:
     try:
         networks = _matching(table.words("networks", required=True), trainings)
         if len(networks) < 2:
@@ -436,21 +430,34 @@ def _matching(patterns: Sequence[str], trainings: Mapping[str, Training]) -> tup
         ]
         if not names:
             raise UsageError(
-                f"no [[train]] makes runs called {printable(pattern, 90)!r}{_near(pattern, trainings)}"
+                f"no [[train]] makes runs called {printable(pattern, 90)!r}{did_you_mean(pattern, trainings)}"
             )
         found += names
     return tuple(dict.fromkeys(found))
 
 
 def _protocols(
-    table: _Table, trainings: Sequence[Training], reach: int
+    table: Table, trainings: Sequence[Training], reach: int
 ) -> tuple[tuple[str, ...], tuple[Scales, ...]]:
     views = tuple(one_of(view, VIEWS, "views") for view in table.words("views", ("dense",)))
-    scales = table.test_scales("scales")
+    scales = _test_scales(table)
     for training in trainings:
         for choice in scales:
             _check_scales(training, choice, reach)
     return views, scales
+
+
+def _test_scales(table: Table) -> tuple[Scales, ...]:
+    """Q: a rule or several, or numbers."""
+    value = table.fields.get("scales", "one")
+    listed = value if isinstance(value, list) else [value]
+    if listed and all(isinstance(one, str) for one in listed):
+        return tuple(one_of(one, RULES, "scales") for one in table.words("scales", ("one",)))
+    if not listed or any(type(one) is not int or not 0 < one < 2**31 for one in listed):
+        raise UsageError(
+            f'scales is {shown(value)}; it has to be "one", "three", both of them, or numbers of pixels'
+        )
+    return (table.numbers("scales", ()),)
 
 
 def _check_scales(training: Training, choice: Scales, reach: int) -> None:
@@ -465,7 +472,7 @@ def _check_scales(training: Training, choice: Scales, reach: int) -> None:
     raise UsageError(f"{what}; {min(chosen)} is smaller than its window of {window} pixels: use {advice}")
 
 
-def _size(top: _Table) -> Size | None:
+def _size(top: Table) -> Size | None:
     table = top.table("size", SIZE_KEYS)
     if not table.fields:
         return None
@@ -483,134 +490,8 @@ def _refuse_twice(names: Sequence[str], kind: str) -> None:
             raise UsageError(f"two [[{kind}]] are called {name!r}; give one of them another name")
 
 
-def one_of(word: str, choices: Sequence[str], what: str) -> str:
-    """Make sure that a word is one of those that there are.
-
-    Raises:
-        UsageError: it is not; the message names the near ones.
-
-    """
-    if word not in choices:
-        raise UsageError(
-            f"{what} has {printable(word, 60)!r}; there are {', '.join(choices)}{_near(word, choices)}"
-        )
-    return word
-
-
-def _near(word: str, names: Iterable[str]) -> str:
-    near = get_close_matches(word, list(names), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 def _range(scale: tuple[int, int]) -> str:
     return str(scale[0]) if scale[0] == scale[1] else f"[{scale[0]};{scale[1]}]"
-
-
-def _shown(value: Any) -> str:
-    """A value of the file's, short and safe; whole numbers of thousands of digits cannot be written at all."""
-    if isinstance(value, int) and abs(value) >= 2**63:
-        return "too great a number"
-    return printable(repr(value), 60)
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A table of the file: its values by key, of the types that are wanted.
-
-    Attributes:
-        fields: what the file says.
-        where: the table's place, as messages name it.
-        known: its keys; empty for any.
-
-    """
-
-    fields: dict[str, Any]
-    where: str
-    known: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        prefix = f"{self.where}: " if self.where else ""
-        for key in self.fields:
-            if self.known and key not in self.known:
-                raise UsageError(
-                    f"{prefix}no key is called {printable(key, 60)!r}; there are {', '.join(self.known)}"
-                    f"{_near(key, self.known)}"
-                )
-
-    def table(self, key: str, known: tuple[str, ...] = ()) -> _Table:
-        """A table within, empty where there is none."""
-        value = self.fields.get(key, {})
-        if not isinstance(value, dict):
-            raise UsageError(f"{key} is {_shown(value)}; it has to be a table, [{key}]")
-        return _Table(value, f"[{key}]", known)
-
-    def tables(self, key: str, known: tuple[str, ...]) -> list[_Table]:
-        """The tables of one name, numbered."""
-        value = self.fields.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            raise UsageError(f"{key} is {_shown(value)}; it has to be a table for each, [[{key}]]")
-        return [_Table(one, f"[[{key}]] {number}", known) for number, one in enumerate(value, 1)]
-
-    def word(self, key: str, default: str) -> str:
-        """A word."""
-        value = self.fields.get(key, default)
-        if not isinstance(value, str):
-            raise UsageError(f"{key} is {_shown(value)}; it has to be a word in quotes")
-        return value
-
-    def words(self, key: str, default: tuple[str, ...] = (), *, required: bool = False) -> tuple[str, ...]:
-        """A word, or a list of them, each once."""
-        value = self.fields.get(key, list(default))
-        listed = value if isinstance(value, list) else [value]
-        if not all(isinstance(one, str) for one in listed):
-            raise UsageError(f"{key} is {_shown(value)}; it has to be a word in quotes, or a list of them")
-        if not listed:
-            raise UsageError(f"{self.where} has no {key}" if required else f"{key} is an empty list")
-        if len(set(listed)) < len(listed):
-            raise UsageError(f"{key} names one twice: {printable(', '.join(listed), 90)}")
-        return tuple(listed)
-
-    def number(self, key: str, default: int) -> int:
-        """A whole number."""
-        value = self.fields.get(key, default)
-        if type(value) is not int or abs(value) >= 2**63:
-            raise UsageError(f"{key} is {_shown(value)}; it has to be a whole number")
-        return value
-
-    def numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """A whole number, or a list of them, each once."""
-        value = self.fields.get(key, list(default))
-        listed = value if isinstance(value, list) else [value]
-        if not listed or any(type(one) is not int or abs(one) >= 2**63 for one in listed):
-            raise UsageError(f"{key} is {_shown(value)}; it has to be whole numbers, such as [0, 1, 2]")
-        if len(set(listed)) < len(listed):
-            raise UsageError(f"{key} has a number twice: {_shown(listed)}")
-        return tuple(listed)
-
-    def scale(self, key: str, default: tuple[int, int]) -> tuple[int, int]:
-        """S: a number, or the least and the greatest."""
-        numbers = self.fields.get(key, list(default))
-        numbers = numbers if isinstance(numbers, list) else [numbers, numbers]
-        whole = len(numbers) == 2 and all(type(one) is int and 0 < one < 2**31 for one in numbers)
-        if not whole or numbers[0] > numbers[1]:
-            raise UsageError(
-                f"{key} is {_shown(self.fields.get(key))}; it has to be a number of pixels, or the least and "
-                "the greatest, "
-                "such as [256, 512]"
-            )
-        return numbers[0], numbers[1]
-
-    def test_scales(self, key: str) -> tuple[Scales, ...]:
-        """Q: a rule or several, or numbers."""
-        value = self.fields.get(key, "one")
-        listed = value if isinstance(value, list) else [value]
-        if listed and all(isinstance(one, str) for one in listed):
-            return tuple(one_of(one, RULES, key) for one in self.words(key, ("one",)))
-        if not listed or any(type(one) is not int or not 0 < one < 2**31 for one in listed):
-            raise UsageError(
-                f'{key} is {_shown(value)}; it has to be "one", "three", both of them, or numbers of pixels'
-            )
-        return (self.numbers(key, ()),)
 
 
 def recipe_words(training: Training, seed: int) -> list[str]:

@@ -113,12 +113,15 @@ def beside_the_paper(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
     for one in outcomes:
         if one.single:
             standing.setdefault((one.training.configuration, one.training.scale), one.tested.name)
-    return tuple(
-        one
-        if all(standing.get((each.configuration, each.scale), each.name) == each.name for each in one.trainings)
-        else replace(one, published=None)
-        for one in outcomes
-    )
+
+    def stands(one: Outcome) -> bool:
+        pair = len(one.trainings) == 2  # the paper's two networks are both jittered
+        return all(
+            standing.get((each.configuration, each.scale), each.name) == each.name and (each.jittered or not pair)
+            for each in one.trainings
+        )
+
+    return tuple(one if stands(one) else replace(one, published=None) for one in outcomes)
 
 
 @dataclass

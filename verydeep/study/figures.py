@@ -45,9 +45,8 @@ def depth(evidence: Evidence) -> Drawing | None:
         svg = svg_of(figure, "depth", "Top-1 error by network, here and in the paper")
     return Drawing(
         svg,
-        "Dense, at one test scale. A dot is a seed, the line goes through the means; colours are training "
-        "scales S: here "
-        "on the left, in the paper on the right. The axes are not the same: it is the order that compares.",
+        "Dense, at one test scale. A dot is a seed, the line goes through the means; colours are training scales "
+        "S: here on the left, in the paper on the right. The axes differ: it is the order that compares.",
     )
 
 
@@ -123,8 +122,7 @@ def intervals(claims: Sequence[Claim]) -> Drawing | None:
     return Drawing(
         svg,
         "The difference of each statement, with its 95 % interval, from its threshold; evenly spaced to two "
-        "points, "
-        "logarithmic beyond.",
+        "points, logarithmic beyond.",
     )
 
 

@@ -236,7 +236,7 @@ class Work:
     def _was_killed(self, step: Step) -> bool:
         """Whether a part of a step's time is not known: it began more often than it ended."""
         events = [record["event"] for record in self.ledger.records if record.get("step") == step.name]
-        return events.count("begun") != len(events) - events.count("begun")
+        return 2 * events.count("begun") != len(events)
 
 
 @contextmanager

@@ -124,8 +124,7 @@ def refuse_others(plan: Plan, out: Path, prints: Mapping[str, str], ledger: Ledg
         if begun.get("fingerprint") != prints[step.name]:
             raise UsageError(
                 f"{path} was made by another command than this description gives ({begun.get('command')}); name "
-                "the new "
-                "training otherwise, choose another OUT, or remove that folder"
+                "the new training otherwise, choose another OUT, or remove that folder"
             )
 
 
@@ -158,7 +157,7 @@ def lock(out: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
-                f"another study, or a step of one that was killed, is at work in {out}; wait for it, or end it "
-                "first"
+                f"another study, or a step of one that was killed, is at work in {out}; wait for it, or end "
+                "it first"
             ) from None
         yield file.fileno()

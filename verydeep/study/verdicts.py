@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from verydeep.evaluation.paired import RESAMPLINGS
 from verydeep.study.claims import Claim, Statement, Verdict
 from verydeep.study.tables import NOTHING, markdown_row
 
@@ -25,25 +26,25 @@ HEADINGS = (
     "paper's difference",
 )
 NUMBERS = range(3, 10)
-TOLD: dict[Verdict, str] = {
-    "agrees": "agree",
-    "does not agree": "do not agree",
-    "not decided": "are not decided",
-    "not tested": "are not tested",
+TOLD: dict[Verdict, tuple[str, str]] = {
+    "agrees": ("agrees", "agree"),
+    "does not agree": ("does not agree", "do not agree"),
+    "not decided": ("is not decided", "are not decided"),
+    "not tested": ("is not tested", "are not tested"),
 }
+"""What is said of one claim, and of several."""
 HOW = (
-    "Differences are of top-1 errors on the same pictures, in points of %. The interval comes from 10,000 "
-    "resamplings of "
-    "the pictures, the means over seeds taken first: it says how sure the difference is on other pictures, not "
-    "with other "
-    "seeds. Of several seeds, how many have a difference of the same sign stands behind their number."
+    "Differences are of top-1 errors on the same pictures, in points of %. The interval comes from "
+    f"{RESAMPLINGS:,} resamplings of the pictures, the means over seeds taken first: it says how sure the "
+    "difference is on other pictures, not with other seeds. Of several seeds, how many have a difference of the "
+    "same sign stands behind their number."
 )
 
 
 def headline(claims: Sequence[Claim]) -> str:
     """Say in a sentence how many claims agree."""
     counts = Counter(claim.verdict for claim in claims)
-    parts = [f"{counts[verdict]} {told}" for verdict, told in TOLD.items() if counts[verdict]]
+    parts = [f"{counts[verdict]} {told[counts[verdict] > 1]}" for verdict, told in TOLD.items() if counts[verdict]]
     return f"Of {len(claims)} claims of the paper, {', '.join(parts)}."
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, did_you_mean
 
 Precision = Literal["auto", "float32", "bfloat16"]
 ScheduleName = Literal["plateau", "steps", "cosine"]
@@ -165,7 +164,8 @@ def digits() -> Recipe:
 
     Command: verydeep train digits RUN --recipe digits [--config D --grow-from RUN_OF_A]
     Time: 8 s of training for A, 10 s for D (2 cores of an AMD EPYC of the Zen 4 kind).
-    Result: 1.39 % top-1 error on the 359 held-out digits for A, 1.95 % for D grown from it (n = 1, seed 0).
+    Result: 0.56 % top-1 error on the 359 held-out digits for A, 1.95 % for D grown from it (n = 1, seed 0, two
+    threads; with one, which rounds otherwise, 1.67 % and 2.23 %).
     """
     return Recipe(
         configuration="A",
@@ -248,6 +248,4 @@ def named(name: str) -> Recipe:
     """
     if name in RECIPES:
         return RECIPES[name]()
-    near = get_close_matches(name, RECIPES, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}{hint}")
+    raise UsageError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}{did_you_mean(name, RECIPES)}")
