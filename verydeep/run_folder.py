@@ -33,6 +33,8 @@ from verydeep.images.color import Preprocessing, PrincipalColors
 from verydeep.safetensors_file import read_tensors
 
 Tensors = Mapping[str, NDArray[Any]]
+EARLIER = "earlier"  # in a run's provenance: that of the run it started from, as far as it is about the weights
+TOLD = ("origin", "licence", "commit", "recipe", "recipe_name", "data", "grown_from", "started_from", EARLIER)
 PIECE = 1 << 18  # numbers that a processor's cache holds
 
 WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, SKIPPED, STATE, PREVIOUS_STATE, TENSORBOARD = (
@@ -323,6 +325,12 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "processor": processor_name(),
         **facts,
     }
+
+
+def story_of(earlier: ModelConfig) -> dict[str, Any]:
+    """What a run keeps in its provenance of the one that it started from, and of that one's own beginnings."""
+    told = {name: earlier.provenance[name] for name in TOLD if name in earlier.provenance}
+    return {EARLIER: told} if told else {}
 
 
 def _version(name: str) -> str | None:

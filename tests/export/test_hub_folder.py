@@ -32,6 +32,7 @@ def run(tmp_path):
         recipe={"epochs": 3, "batch_size": 64},
         recipe_name="photos",
         grown_from="../secret place/A",
+        earlier={"recipe": {"epochs": 70}, "recipe_name": "paper", "data": {"name": "/home/me/trees"}},
         processor="a machine of mine",
     )
     write_model(path, config, tensors)
@@ -72,7 +73,7 @@ def test_what_tells_of_the_machine_stays_here(run, tmp_path):
     for name in ("README.md", "config.json"):
         text = (folder / name).read_text(encoding="utf-8")
         assert not re.search(r"secret|/home|a machine of mine|verydeep train", text), name
-        assert "flowers" in text
+        assert "flowers" in text and "trees" in text
     assert read_config(folder).provenance["grown_from"] == "A"
 
 
@@ -97,6 +98,8 @@ def test_the_hubs_own_library_reads_the_card(run, tmp_path):
     assert "| flowers, held-out | 4 | dense, Q = 36, 40, mirror images | 75.00 % |" in card.text
     assert "33.25 % (epoch 2 of 3)" in card.text
     assert "1,234 pictures; a fifth of each class" in card.text
+    first, last = card.text.index("Recipe paper: epochs 70"), card.text.index("Recipe photos: epochs 3")
+    assert first < card.text.index("Grown from: A") < last
     assert "verydeep predict hf:me/flowers picture.jpg" in card.text
     assert read_config(folder).provenance["licence"] == "CC-BY-4.0"
 

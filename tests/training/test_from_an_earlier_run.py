@@ -49,6 +49,8 @@ def test_the_same_classes_keep_every_layer(earlier, tmp_path, capsys):
     assert config.preprocessing == read_config(earlier).preprocessing
     assert config.provenance["started_from"] == str(earlier)
     assert config.provenance["new_layers"] == []
+    told = config.provenance["earlier"]
+    assert told["recipe"] == read_config(earlier).provenance["recipe"] and "command" not in told
 
 
 def test_other_classes_have_a_new_fc8(earlier, animals, tmp_path, capsys):

@@ -31,6 +31,7 @@ from verydeep.run_folder import (
     read_config,
     read_split,
     refuse_existing,
+    story_of,
 )
 from verydeep.training.recipe import Recipe, named
 from verydeep.training.skipped import Skipped
@@ -300,14 +301,14 @@ class Train:
         if grow_from:
             grown = grow(network, earlier.architecture, weights)
             say(f"{', '.join(grown)} come from {path}, the other layers from the start {recipe.start}")
-            return earlier.preprocessing, {"grown_from": str(path), "grown_layers": grown}
+            return earlier.preprocessing, {"grown_from": str(path), "grown_layers": grown, **story_of(earlier)}
         new = start_from(network, data.class_names, earlier.architecture, earlier.class_names, weights)
         say(
             f"all layers come from {path}"
             + (f" but {', '.join(new)}, which have the start {recipe.start}" if new else "")
             + (f"; up to {recipe.freeze} they stay as they are" if recipe.freeze != "none" else "")
         )
-        return earlier.preprocessing, {"started_from": str(path), "new_layers": new}
+        return earlier.preprocessing, {"started_from": str(path), "new_layers": new, **story_of(earlier)}
 
     def _train(
         self,

@@ -13,7 +13,7 @@ from typing import Any
 from verydeep.configurations import configuration, num_parameters
 from verydeep.errors import UsageError
 from verydeep.evaluation.results import Result
-from verydeep.run_folder import ModelConfig
+from verydeep.run_folder import EARLIER, ModelConfig
 
 KNOWN_LICENCES = {
     "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0",
@@ -194,23 +194,33 @@ def _preprocessing(config: ModelConfig) -> str:
 
 def _training(config: ModelConfig) -> str:
     facts = config.provenance
-    data, recipe = facts.get("data"), facts.get("recipe")
-    lines = []
-    if isinstance(data, dict):
-        count = data.get("num_images")
-        lines.append(f"Data: {data.get('name')}" + (f", {count:,} pictures" if isinstance(count, int) else ""))
-        lines[-1] += f"; {data['split']}" if data.get("split") else ""
-    if facts.get("origin"):
-        lines.append(f"From: {facts['origin']}")
-    if facts.get("grown_from"):
-        lines.append(f"Grown from: {facts['grown_from']}")
-    if isinstance(recipe, dict):
-        values = ", ".join(f"{name} {value}" for name, value in recipe.items())
-        lines.append(f"Recipe {facts.get('recipe_name', '')}: {values}".replace(" :", ":"))
+    lines = [line for stage in _stages(facts) for line in _stage(stage)]
     versions = facts.get("versions")
     if isinstance(versions, dict):
         lines.append("Made by: " + ", ".join(f"{name} {value}" for name, value in versions.items() if value))
     return "\n".join(f"- {line}" for line in lines) or "How it was trained is not known."
+
+
+def _stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is known of a training, behind that of the one it started from."""
+    before = facts.get(EARLIER)
+    return [*(_stages(before) if isinstance(before, dict) else []), facts]
+
+
+def _stage(facts: dict[str, Any]) -> list[str]:
+    data, recipe = facts.get("data"), facts.get("recipe")
+    lines = []
+    for word, fact in (("From", "origin"), ("Grown from", "grown_from"), ("Started from", "started_from")):
+        if facts.get(fact):
+            lines.append(f"{word}: {facts[fact]}")
+    if isinstance(data, dict):
+        count = data.get("num_images")
+        lines.append(f"Data: {data.get('name')}" + (f", {count:,} pictures" if isinstance(count, int) else ""))
+        lines[-1] += f"; {data['split']}" if data.get("split") else ""
+    if isinstance(recipe, dict):
+        values = ", ".join(f"{name} {value}" for name, value in recipe.items())
+        lines.append(f"Recipe {facts.get('recipe_name', '')}: {values}".replace(" :", ":"))
+    return lines
 
 
 def _limits(config: ModelConfig) -> str:
