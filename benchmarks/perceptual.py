@@ -1,14 +1,18 @@
 """LPIPS here and in the `lpips` package: speed, memory and agreement, on the same random weights.
 
     python benchmarks/perceptual.py [--side 224] [--pairs 8] [--repeat 5]
+    python benchmarks/perceptual.py --photographs FOLDER [--pairs 50]
 
-The two take turns; each has a process of its own for its peak memory. `pip install --no-deps lpips` first.
+The two take turns; each has a process of its own for its peak memory. With --photographs their numbers alone
+are compared: of whole photographs, each beside itself as a small JPEG file, blurred or moved, or beside another,
+in both ranges of `lpips`; of every fifth pair the gradients too. `pip install --no-deps lpips` first.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import io
 import json
 import statistics
 import subprocess
@@ -20,6 +24,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from PIL import Image, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -31,19 +36,27 @@ from verydeep.perceptual import LPIPS
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 KINDS = ("no gradients", "gradients", "gradients, bfloat16")
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Step = Callable[[], torch.Tensor]
+
+
+def reference_of(network: torch.nn.Module) -> torch.nn.Module:
+    """The package's own class around a network of torchvision's."""
+    import lpips
+
+    with patch("torchvision.models.vgg16", lambda **options: copy.deepcopy(network)):
+        reference = lpips.LPIPS(net="vgg", verbose=False)
+    for module in reference.modules():  # as torchvision makes them
+        if isinstance(module, torch.nn.ReLU):
+            module.inplace = True
+    return reference
 
 
 def steps(who: str, kind: str, pictures: torch.Tensor, target: torch.Tensor) -> Step:
     theirs, ours = networks("D", batch_norm=False, width=1.0, with_fc=False)
+    loss: Loss
     if who == "lpips":
-        import lpips
-
-        with patch("torchvision.models.vgg16", lambda **options: copy.deepcopy(theirs)):
-            reference = lpips.LPIPS(net="vgg", verbose=False)
-        for module in reference.modules():  # as torchvision makes them
-            if isinstance(module, torch.nn.ReLU):
-                module.inplace = True
+        reference = reference_of(theirs)
 
         def loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
             return reference(a, b, normalize=True).mean()
@@ -72,6 +85,60 @@ def pairs(count: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
     return first, (first + 0.1 * noise).clamp(0, 1)
 
 
+def whole_pairs(folder: Path, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Photographs of a folder at their own sizes, each beside another form of itself or the next, in (0, 1)."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    paths = paths[:: max(1, len(paths) // count)][:count]
+    photographs = [Image.open(path).convert("RGB") for path in paths]
+    pairs = []
+    for number, one in enumerate(photographs):
+        if number % 4 == 0:
+            file = io.BytesIO()
+            one.save(file, "JPEG", quality=15)
+            other = Image.open(file)
+        elif number % 4 == 1:
+            other = one.filter(ImageFilter.GaussianBlur(2))
+        elif number % 4 == 2:
+            other = Image.fromarray(np.roll(np.array(one), 3, 1))
+        else:
+            other = photographs[(number + 1) % count].resize(one.size)
+        first, second = (torch.from_numpy(np.array(x)).permute(2, 0, 1)[None] / 255 for x in (one, other))
+        pairs.append((first, second))
+    return pairs
+
+
+def compare(folder: Path, count: int) -> None:
+    """Print how far the two are apart, for each pair and at most."""
+    theirs, ours = networks("D", batch_norm=False, width=1.0, with_fc=False)
+    reference = reference_of(theirs)
+    pairs = whole_pairs(folder, count)
+    print(f"{len(pairs)} pairs of {folder.name}, from {min(p[0].shape[2:] for p in pairs)}", flush=True)
+    for signed, of_range in ((False, (0, 1)), (True, (-1, 1))):
+        loss = LPIPS(ours, preprocessing=IMAGENET, range=of_range)
+        apart, values = [], []
+        for pair in pairs:
+            first, second = (2 * x - 1 for x in pair) if signed else pair
+            with torch.no_grad():
+                values.append(reference(first, second, normalize=not signed).item())
+                apart.append(abs(loss(first, second).item() - values[-1]))
+        print(
+            f"range {of_range}: distances from {min(values):.4f} to {max(values):.4f}, apart by "
+            f"{max(apart):.1e} at most, in the median {statistics.median(apart):.1e}",
+            flush=True,
+        )
+    loss, errors = LPIPS(ours, preprocessing=IMAGENET, range=(0, 1)), []
+    for pair in pairs[::5]:
+        gradients = []
+        for measure in (lambda a, b: reference(a, b, normalize=True).sum(), loss):
+            given = pair[0].clone().requires_grad_()
+            gradients.append(torch.autograd.grad(measure(given, pair[1]), given)[0])
+        errors.append(float((gradients[1] - gradients[0]).norm() / gradients[0].norm()))
+    print(
+        f"gradients, both in float32: apart by {max(errors):.1e} of their norm at most, in the median "
+        f"{statistics.median(errors):.1e}"
+    )
+
+
 def peak(who: str, kind: str, count: int, side: int) -> float:
     """Peak memory of a process that does nothing else, in MB."""
     words = ["--peak", who, "--kind", kind, "--pairs", str(count), "--side", str(side)]
@@ -82,11 +149,16 @@ def peak(who: str, kind: str, count: int, side: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=224)
-    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--pairs", type=int)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--kind", choices=KINDS)
     parser.add_argument("--peak", choices=("lpips", "verydeep"))
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER")
     options = parser.parse_args()
+    if options.photographs:
+        compare(options.photographs, options.pairs or 50)
+        return
+    options.pairs = options.pairs or 8
     pictures, target = pairs(options.pairs, options.side)
     if options.peak:
         step = steps(options.peak, options.kind, pictures, target)
