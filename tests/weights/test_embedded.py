@@ -67,6 +67,7 @@ def test_it_is_small_and_its_card_tells_what_it_is():
     assert "10,000" in card and "top-1 error" in card
     facts = inspect("cifar10")
     assert facts["configuration"] == "D" and facts["licence"] == "MIT" and "float16" in facts["dtypes"]
+    assert facts["origin"] == "this package, which it comes with"
     assert len(verydeep.load("cifar10").class_names) == 10
 
 
@@ -89,6 +90,15 @@ def test_it_predicts_by_its_name_in_a_process_of_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "airplane" in done.stdout
+
+
+def test_no_classifier_is_laid_beside_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("cifar10").mkdir()  # data of the same name
+    with pytest.raises(SystemExit) as caught:
+        main(["transfer", "cifar10", "digits"])
+    assert caught.value.code == 2 and "verydeep convert cifar10 RUN" in capsys.readouterr().err
+    assert not list(Path("cifar10").iterdir())
 
 
 def test_half_is_of_a_folder_for_the_hub_and_of_numbers_that_fit(tmp_path, capsys):

@@ -41,8 +41,8 @@ class Bench:
     """
 
     model: Annotated[Positional[Path | None], tyro.conf.arg(metavar="[MODEL]")] = None
-    """A run folder, or one of its weights; or another library's weights, a file or a name. Without it a network
-    with random weights."""
+    """A run folder, or weights of one; `cifar10`, which comes along; or another library's, a file or a name.
+    Without it a network with random weights."""
     config: str = "D"
     """Without MODEL: column of Table 1."""
     width: float = 1.0

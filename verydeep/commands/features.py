@@ -40,7 +40,7 @@ class Features:
     """
 
     model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights; or another library's weights, a file or a name."""
+    """A run folder, or weights of one; `cifar10`, which comes along; or another library's, a file or a name."""
     pictures: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURES")]
     """Pictures, folders of pictures, patterns such as 'holiday/*.jpg', or shards."""
     layers: tuple[str, ...]

@@ -41,7 +41,7 @@ class Look:
     """
 
     model: Annotated[Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights; or another library's weights, a file or a name."""
+    """A run folder, or weights of one; `cifar10`, which comes along; or another library's, a file or a name."""
     picture: Annotated[Positional[Path], tyro.conf.arg(metavar="PICTURE")]
     """The picture to look at."""
     page: Path = Path("look.html")

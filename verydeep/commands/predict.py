@@ -37,7 +37,7 @@ class Predict:
     """
 
     model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights; or another library's weights, a file or a name."""
+    """A run folder, or weights of one; `cifar10`, which comes along; or another library's, a file or a name."""
     pictures: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURE")]
     """Pictures, folders of pictures, or patterns such as 'holiday/*.jpg'."""
     top: int = 5

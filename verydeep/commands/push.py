@@ -14,6 +14,7 @@ from verydeep.commands.export import write_for_hub
 from verydeep.errors import UsageError
 from verydeep.weights.by_name import is_offline
 from verydeep.weights.opening import open_source
+from verydeep.weights.source import locate
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Push:
             raise UsageError("nothing is sent offline; leave --offline and HF_HUB_OFFLINE out")
         config, tensors = open_source(self.model)
         with tempfile.TemporaryDirectory() as aside:
-            folder = Path(self.model)
+            folder = locate(self.model).path
             if not (folder / CARD).is_file():
                 folder = Path(aside) / "model"
                 write_for_hub(folder, self.model, config, tensors, self.results, self.licence, self.repository)

@@ -40,7 +40,7 @@ class Style:
     out: Annotated[Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The picture to write: .png, .jpg, .webp, .bmp or .tif."""
     model: str
-    """A run folder, or one of its weights; or another library's weights, a file or a name."""
+    """A run folder, or weights of one; `cifar10`, which comes along; or another library's, a file or a name."""
     size: int = 384
     """Longer side of the picture that is made, and of the style's; smaller ones stay as they are."""
     steps: int = 300

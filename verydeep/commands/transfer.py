@@ -83,7 +83,8 @@ class Transfer:
         ):
             if value < least:
                 raise UsageError(f"{option} is {value}; it has to be at least {least}")
-        if not self.no_save and not is_ours(locate(self.model).path):
+        model = locate(self.model)
+        if not self.no_save and (model.embedded or not is_ours(model.path)):
             raise UsageError(
                 f"{self.model} is no run folder, beside whose weights a classifier could lie; make it one by: "
                 f"verydeep convert {self.model} RUN, or leave no classifier by --no-save"

@@ -60,7 +60,7 @@ def find(name: str) -> Source:
         return Source(from_hub(repository, offline=is_offline()), name)
     raise ModelError(
         f"{name} does not exist; give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and "
-        "`verydeep new` make, a file of weights, or a name such as torchvision:vgg16 or hf:OWNER/NAME"
+        "`verydeep new` make, a file of weights, or a name such as cifar10, torchvision:vgg16 or hf:OWNER/NAME"
     )
 
 

@@ -54,7 +54,7 @@ def _ours(where: Source) -> dict[str, Any]:
         "class_names": _few(config.class_names),
         "trained_on": {"scale": list(config.trained_on.scale), "mirror": config.trained_on.mirror},
         "licence": config.provenance.get("licence"),
-        "origin": config.provenance.get("origin"),
+        "origin": "this package, which it comes with" if where.embedded else config.provenance.get("origin"),
         "published": None,
         "notes": list(config.provenance.get("notes", [])),
     }

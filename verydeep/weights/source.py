@@ -55,6 +55,11 @@ class Source:
     name: str
     known: Known = Known()
 
+    @property
+    def embedded(self) -> bool:
+        """Whether they come with the package, where nothing is to be written."""
+        return self.path in EMBEDDED.values()
+
 
 def locate(source: str | PathLike[str]) -> Source:
     """Find the file here that a MODEL or SOURCE argument means.
