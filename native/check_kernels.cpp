@@ -86,7 +86,7 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
             for (int y = 0; y < height; ++y)
                 for (int x = 0; x < width; ++x)
                     exact.at(n, c, y, x) = numbers[((n * height + y) * width + x) * in_channels + c];
-    const int depth = generator.between(1, 4);
+    const int depth = generator.between(0, 7) ? generator.between(1, 4) : 16;  // so deep that precisions are mixed
     for (int i = 0; i < depth; ++i) {
         StepDescription step{};
         const bool connected = (!steps.empty() && steps.back().kind == Kind::fully_connected) ||

@@ -23,6 +23,9 @@ constexpr std::size_t OWN_STRIP = std::size_t{600} << 10;     // the same with t
 constexpr int FEWEST_STRIP_TILES = 28;                        // that a picture has where the map goes by strips
 constexpr int SHARED_TILES = 56;                              // in a block that all threads share
 constexpr int DEPTH_AT_ONCE = 32;                             // blocks of a row in a product with many rows
+// Each layer in bfloat16 adds to the error of the scores. 3x3 layers beyond so many, E's last three alone, take
+// integers of 16 bits, whose error is a tenth of that.
+constexpr int MOST_IN_BFLOAT16 = 12;
 
 template <class Number>
 Number rounded(Number value, Number to) {
@@ -70,20 +73,21 @@ struct Network::Step {
     StepDescription is;
     Memory weights, bias;
     bool first = false;
+    const Kernels* kernels = nullptr;
 
     // The picture's three channels would fill a fifth of a block: they have a kernel of their own.
     bool direct() const { return first && is.kind == Kind::convolution && is.kernel == 3 && is.in_channels == 3; }
     bool winograd() const { return is.kind == Kind::convolution && is.kernel == 3 && !direct(); }
     long numbers() const { return is.in_channels * is.kernel * is.kernel; }  // that an output is the sum of
-    std::size_t panel_bytes(int panel, const Kernels& kernels) const {
+    std::size_t panel_bytes(int panel) const {
         const long outputs = std::min<long>(is.out_channels - panel * static_cast<long>(PANEL), PANEL);
         const long columns = blocks_of(outputs) * CHANNELS;
-        if (!winograd()) return rounded(numbers(), 16L) * columns * (direct() ? sizeof(float) : kernels.number_bytes);
-        const std::size_t scale_bytes = kernels.scaled ? sizeof(float) : 0;
-        return POINTS * columns * (blocks_of(is.in_channels) * CHANNELS * kernels.point_bytes + scale_bytes);
+        if (!winograd()) return rounded(numbers(), 16L) * columns * (direct() ? sizeof(float) : kernels->number_bytes);
+        const std::size_t scale_bytes = kernels->scaled ? sizeof(float) : 0;
+        return POINTS * columns * (blocks_of(is.in_channels) * CHANNELS * kernels->point_bytes + scale_bytes);
     }
-    const void* panel(int number, const Kernels& kernels) const {
-        return static_cast<const char*>(weights.data()) + number * panel_bytes(0, kernels);
+    const void* panel(int number) const {
+        return static_cast<const char*>(weights.data()) + number * panel_bytes(0);
     }
     int panel_blocks(int panel) const {
         return static_cast<int>(std::min<long>(2, blocks_of(is.out_channels) - 2L * panel));
@@ -132,18 +136,21 @@ void Network::add(const StepDescription& description) {
     step->is = description;
     step->first = steps_.empty();
     const StepDescription& is = step->is;
+    const auto before = std::count_if(steps_.begin(), steps_.end(), [](const auto& one) { return one->winograd(); });
+    const bool deep = precision_ == Precision::bfloat16 && step->winograd() && before >= MOST_IN_BFLOAT16;
+    step->kernels = deep ? &kernels_for(instructions_, Precision::int16) : &kernels_;
     if (is.kind == Kind::convolution || is.kind == Kind::fully_connected) {
         const long panels = panels_of(is.out_channels);
         step->bias = Memory(blocks_of(is.out_channels) * CHANNELS * sizeof(float));
         std::memcpy(step->bias.floats(), is.bias, is.out_channels * sizeof(float));
         std::size_t bytes = 0;
-        for (int panel = 0; panel < panels; ++panel) bytes += step->panel_bytes(panel, kernels_);
+        for (int panel = 0; panel < panels; ++panel) bytes += step->panel_bytes(panel);
         step->weights = Memory(bytes);
         char* const to = static_cast<char*>(step->weights.data());
-        const std::size_t panel_bytes = step->panel_bytes(0, kernels_);
+        const std::size_t panel_bytes = step->panel_bytes(0);
         if (step->winograd()) {
             in_parallel(threads_, panels, [&](long panel, int) {
-                kernels_.transform_weights(is.weights, is.in_channels, is.out_channels, static_cast<int>(panel),
+                step->kernels->transform_weights(is.weights, is.in_channels, is.out_channels, static_cast<int>(panel),
                                            to + panel * panel_bytes);
             });
         } else if (step->direct()) {  // [27][all outputs], in the order of rows, columns, channels
@@ -287,14 +294,13 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
     }
     ends.push_back(plan.connected);
 
-    const int bytes = kernels_.point_bytes;
     if (ends[0] > 1 && operations[0].step->direct() && !operations[0].pool && operations[0].outputs.empty() &&
         operations[1].what == Operation::What::convolve && operations[1].step->winograd() &&
         operations[1].step->weights.bytes() <= OWN_WEIGHTS) {
         Operation& operation = operations[1];
         const Tiles tiles = tiles_of(height, width);
         const long in_numbers = blocks_of(operation.in.channels) * CHANNELS;
-        const long tile_bytes = in_numbers * (POINTS * bytes + 20L * sizeof(float));  // of 16 and the border's share
+        const long tile_bytes = in_numbers * (POINTS * operation.step->kernels->point_bytes + 20L * sizeof(float));  // of 16 and the border's share
         const long most = std::clamp<long>(OWN_STRIP / tile_bytes, 14, 112);
         operations[0].into_strips = tiles.each() >= FEWEST_STRIP_TILES;
         // As few pixels of conv1_1 as can be: strips overlap by two.
@@ -353,7 +359,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                 if (i == 1 && operations[0].into_strips) {
                     const long tiles = static_cast<long>(operation.strip_down) * operation.strip_across;
                     const Shape map{operation.in.channels, TILE * operation.strip_down, TILE * operation.strip_across};
-                    own = std::max<std::size_t>(own, input_bytes(in_numbers, tiles, kernels_));
+                    own = std::max<std::size_t>(own, input_bytes(in_numbers, tiles, *operation.step->kernels));
                     products = std::max<std::size_t>(products, POINTS * skewed(PANEL * tiles, sizeof(float)) * sizeof(float));
                     strip = (floats_of(map) + (map.height + 4L) * (map.width + 4L) * 3) * sizeof(float);
                 } else if (operation.step->direct()) {
@@ -361,7 +367,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                         strip = 2 * blocks_of(operation.out.channels) * CHANNELS * operation.in.width * sizeof(float);
                 } else if (operation.step->winograd()) {
                     const long tiles = segment.pictures * tiles_of(operation.in.height, operation.in.width).each();
-                    const std::size_t tile_bytes = POINTS * in_numbers * bytes;
+                    const std::size_t tile_bytes = POINTS * in_numbers * operation.step->kernels->point_bytes;
                     const long fitting = std::clamp<long>(OWN_INPUT / tile_bytes, 14, 112);
                     operation.shared = operation.step->weights.bytes() > OWN_WEIGHTS ||
                                        divided(tiles, fitting) < threads_;
@@ -369,7 +375,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                     long blocks = divided(tiles, most);
                     if (!operation.shared) blocks = rounded(blocks, static_cast<long>(threads_));
                     operation.block_tiles = static_cast<int>(divided(tiles, blocks));
-                    const std::size_t input = input_bytes(in_numbers, operation.block_tiles, kernels_);
+                    const std::size_t input = input_bytes(in_numbers, operation.block_tiles, *operation.step->kernels);
                     (operation.shared ? shared : own) = std::max(operation.shared ? shared : own, input);
                     products = std::max<std::size_t>(
                         products, POINTS * skewed(PANEL * operation.block_tiles, sizeof(float)) * sizeof(float));
@@ -664,16 +670,17 @@ struct Network::Call {
         }
     }
 
-    long matrix_of(const Map& in, int tiles) const {
-        return skewed(static_cast<long>(in.blocks) * CHANNELS * tiles, kernels.point_bytes);
+    static long matrix_of(const Step& step, const Map& in, int tiles) {
+        return skewed(static_cast<long>(in.blocks) * CHANNELS * tiles, step.kernels->point_bytes);
     }
 
     // Blocks of channels that are transformed together.
-    int group() const { return kernels.scaled ? GROUP : 1; }
+    static int group(const Step& step) { return step.kernels->scaled ? GROUP : 1; }
 
-    void transform_group(const Map& in, Tiles tiles, long first, int here, int block, void* transformed) {
-        kernels.transform_input(in, tiles, first, here, block, std::min(group(), in.blocks - block), transformed,
-                                matrix_of(in, here), here * CHANNELS);
+    static void transform_group(const Step& step, const Map& in, Tiles tiles, long first, int here, int block,
+                                void* transformed) {
+        step.kernels->transform_input(in, tiles, first, here, block, std::min(group(step), in.blocks - block),
+                                      transformed, matrix_of(step, in, here), here * CHANNELS);
     }
 
     // A panel of outputs of some tiles, whose inputs are transformed.
@@ -683,18 +690,19 @@ struct Network::Call {
         const int panel_blocks = step.panel_blocks(panel);
         float* const products = reinterpret_cast<float*>(own(thread) + plan.products);
         const long matrix = skewed(PANEL * here, sizeof(float)), products_step = here * CHANNELS;
-        kernels.multiply_points(transformed, matrix_of(in, here), products_step, here, in.blocks,
-                                step.panel(panel, kernels), panel_blocks, products, matrix, products_step);
-        kernels.transform_output(products, matrix, products_step, out, tiles, first, here, 2 * panel, panel_blocks,
-                                 step.bias.floats() + panel * PANEL, operation.relu, operation.pool);
+        step.kernels->multiply_points(transformed, matrix_of(step, in, here), products_step, here, in.blocks,
+                                      step.panel(panel), panel_blocks, products, matrix, products_step);
+        step.kernels->transform_output(products, matrix, products_step, out, tiles, first, here, 2 * panel,
+                                       panel_blocks, step.bias.floats() + panel * PANEL, operation.relu, operation.pool);
     }
 
     // Some tiles from their inputs to their outputs, in one thread.
     void convolve_block(const Operation& operation, const Map& in, Tiles tiles, long first, int here, const Map& out,
                         int thread) {
         char* const transformed = own(thread);
-        for (int block = 0; block < in.blocks; block += group())
-            transform_group(in, tiles, first, here, block, transformed);
+        const Step& step = *operation.step;
+        for (int block = 0; block < in.blocks; block += group(step))
+            transform_group(step, in, tiles, first, here, block, transformed);
         for (int panel = 0; panel < panels_of(operation.out.channels); ++panel)
             finish_panel(operation, panel, transformed, in, tiles, first, here, out, thread);
     }
@@ -711,12 +719,13 @@ struct Network::Call {
             });
             return;
         }
+        const Step& step = *operation.step;
         char* const transformed = scratch + plan.shared_input;
         for (long block = 0; block < blocks; ++block) {
             const long first = first_of(block);
             const int here = static_cast<int>(first_of(block + 1) - first);
-            in_parallel(threads, divided(in.blocks, group()), [&](long number, int) {
-                transform_group(in, tiles, first, here, static_cast<int>(number) * group(), transformed);
+            in_parallel(threads, divided(in.blocks, group(step)), [&](long number, int) {
+                transform_group(step, in, tiles, first, here, static_cast<int>(number) * group(step), transformed);
             });
             in_parallel(threads, panels_of(operation.out.channels), [&](long panel, int thread) {
                 finish_panel(operation, static_cast<int>(panel), transformed, in, tiles, first, here, out, thread);
@@ -740,7 +749,7 @@ struct Network::Call {
                 product.rows_step = row;
             }
             for (int panel = 0; panel < panels; ++panel) {
-                product.panel = step.panel(panel, kernels);
+                product.panel = step.panel(panel);
                 product.panel_blocks = step.panel_blocks(panel);
                 product.results = out.at(number, 2 * panel, y, 0);
                 kernels.multiply(product);
@@ -872,7 +881,7 @@ struct Network::Call {
         in_parallel(threads, panels_of(step.is.out_channels), [&](long number, int) {
             const int panel = static_cast<int>(number), panel_blocks = step.panel_blocks(panel);
             float* const to = sums + panel * 2L * here * CHANNELS;
-            const char* weights = static_cast<const char*>(step.panel(panel, kernels));
+            const char* weights = static_cast<const char*>(step.panel(panel));
             for (int block = 0; block < blocks; block += at_once) {
                 const Product product{static_cast<const char*>(rows) + block * here * CHANNELS * kernels.number_bytes,
                                       here * CHANNELS,

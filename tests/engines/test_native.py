@@ -101,11 +101,11 @@ def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, pho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("configuration", ["B", "D"])
+@pytest.mark.parametrize("configuration", ["B", "D", "E"])
 def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(configuration, photographs):
     """torch multiplies directly in bfloat16: what Winograd's transforms add to that is half of it at most.
 
-    Integers have more bits, of which large neighbours take some.
+    Integers have more bits, of which large neighbours take some; E's last layers are of these in bfloat16 too.
     """
     network, config = network_of(Architecture(configuration, num_classes=100, image_size=64))
     pixels = pictures_of(photographs, 160, 128, 2)
@@ -116,7 +116,7 @@ def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(conf
     }
     assert errors["float32"] <= 3e-6
     torchs = error(TorchScorer(network, config, torch.device("cpu"), "bfloat16").score_maps(pixels), wanted)
-    assert errors.get("bfloat16", 0) <= 1.5 * torchs
+    assert errors.get("bfloat16", 0) <= (0.95 if configuration == "E" else 1.5) * torchs
     assert errors.get("int16", 0) <= 0.4 * torchs
 
 
