@@ -44,13 +44,13 @@ def test_a_fresh_machine_needs_two_commands():
 @pytest.mark.slow
 def test_ones_own_photographs_and_python(desk, monkeypatch):
     monkeypatch.chdir(desk)
-    photographs, protocols = blocks("bash")[1:]
+    embedded, photographs, protocols = blocks("bash")[1:]
     assert len(photographs.splitlines()) == 4
-    for line in (photographs + protocols).splitlines():
+    for line in (embedded + photographs + protocols).splitlines():
         command, *arguments = shlex.split(line)
         assert command == "verydeep"
         main(arguments)
-    assert len(list(Path("maps").iterdir())) == 20
+    assert len(list(Path("maps").iterdir())) == 1 + 20
     assert "<html" in Path("photos.html").read_text(encoding="utf-8")
     exec(blocks("python")[0], {})
     with Image.open("where.png") as sheet:
