@@ -98,12 +98,12 @@ def test_the_first_answer_comes_in_half_a_second(model, data):
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory) -> Path:
-    """An environment with the package and its core dependencies, as `pip install .` makes it; its interpreter."""
+    """An environment of what `pip install .` brings, and nothing else: not pip itself; its interpreter."""
     folder = tmp_path_factory.mktemp("core") / "environment"
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt")
-    outcome = run(python, *pip, ROOT)
+    pip = ("-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
+    outcome = run(sys.executable, *pip, "-c", ROOT / "constraints.txt", ROOT)
     assert outcome.returncode == 0, outcome.stderr
     return python
 
@@ -122,7 +122,7 @@ def test_pip_install_gives_everything_but_training(core, model, data, tmp_path):
         return outcome.stdout
 
     assert megabytes(core.parent.parent) < 150
-    installed = json.loads(run(core, "-m", "pip", "list", "--format", "json").stdout)
+    installed = json.loads(run(sys.executable, "-m", "pip", "--python", core, "list", "--format", "json").stdout)
     assert set(CORE) <= {package["name"].lower() for package in installed}
     assert run(core, "-c", "import torch", cwd=tmp_path).returncode == 1
 

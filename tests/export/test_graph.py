@@ -181,7 +181,7 @@ def test_what_onnx_cannot_hold():
     [
         (["net.pb"], "net.pb has to end with .onnx for --to onnx"),
         (["net.onnx", "--to", "openvino"], "net.onnx has to end with .xml"),
-        (["net.onnx", "--licence", "MIT"], "are of a card; use them with --to hub"),
+        (["net.onnx", "--licence", "MIT"], "are of a folder for the Hub; use --to hub"),
         (["net", "--to", "hub", "--pixels"], "--pixels is of onnx and openvino"),
         (["net.txt", "--to", "torchvision"], "its name has to end with .pth, .pt, .safetensors"),
     ],
