@@ -36,7 +36,6 @@ from verydeep.perceptual import LPIPS
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 KINDS = ("no gradients", "gradients", "gradients, bfloat16")
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Step = Callable[[], torch.Tensor]
 
 
@@ -54,7 +53,6 @@ def reference_of(network: torch.nn.Module) -> torch.nn.Module:
 
 def steps(who: str, kind: str, pictures: torch.Tensor, target: torch.Tensor) -> Step:
     theirs, ours = networks("D", batch_norm=False, width=1.0, with_fc=False)
-    loss: Loss
     if who == "lpips":
         reference = reference_of(theirs)
 
@@ -101,18 +99,19 @@ def whole_pairs(folder: Path, count: int) -> list[tuple[torch.Tensor, torch.Tens
         elif number % 4 == 2:
             other = Image.fromarray(np.roll(np.array(one), 3, 1))
         else:
-            other = photographs[(number + 1) % count].resize(one.size)
+            other = photographs[(number + 1) % len(photographs)].resize(one.size)
         first, second = (torch.from_numpy(np.array(x)).permute(2, 0, 1)[None] / 255 for x in (one, other))
         pairs.append((first, second))
     return pairs
 
 
 def compare(folder: Path, count: int) -> None:
-    """Print how far the two are apart, for each pair and at most."""
+    """Print how far the two are apart, at most and in the median."""
     theirs, ours = networks("D", batch_norm=False, width=1.0, with_fc=False)
     reference = reference_of(theirs)
     pairs = whole_pairs(folder, count)
-    print(f"{len(pairs)} pairs of {folder.name}, from {min(p[0].shape[2:] for p in pairs)}", flush=True)
+    sizes = sorted({f"{first.shape[3]}x{first.shape[2]}" for first, _ in pairs})
+    print(f"{len(pairs)} pairs of {folder.name}: {', '.join(sizes)}", flush=True)
     for signed, of_range in ((False, (0, 1)), (True, (-1, 1))):
         loss = LPIPS(ours, preprocessing=IMAGENET, range=of_range)
         apart, values = [], []

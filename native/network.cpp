@@ -24,7 +24,7 @@ constexpr int FEWEST_STRIP_TILES = 28;                        // that a picture 
 constexpr int SHARED_TILES = 56;                              // in a block that all threads share
 constexpr int DEPTH_AT_ONCE = 32;                             // blocks of a row in a product with many rows
 // Each layer in bfloat16 adds to the error of the scores. 3x3 layers beyond so many, E's last three alone, take
-// integers of 16 bits, whose error is a tenth of that.
+// integers of 16 bits, whose error is a seventh of that.
 constexpr int MOST_IN_BFLOAT16 = 12;
 
 template <class Number>
@@ -151,7 +151,7 @@ void Network::add(const StepDescription& description) {
         if (step->winograd()) {
             in_parallel(threads_, panels, [&](long panel, int) {
                 step->kernels->transform_weights(is.weights, is.in_channels, is.out_channels, static_cast<int>(panel),
-                                           to + panel * panel_bytes);
+                                                 to + panel * panel_bytes);
             });
         } else if (step->direct()) {  // [27][all outputs], in the order of rows, columns, channels
             const long columns = blocks_of(is.out_channels) * CHANNELS;
@@ -300,7 +300,8 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
         Operation& operation = operations[1];
         const Tiles tiles = tiles_of(height, width);
         const long in_numbers = blocks_of(operation.in.channels) * CHANNELS;
-        const long tile_bytes = in_numbers * (POINTS * operation.step->kernels->point_bytes + 20L * sizeof(float));  // of 16 and the border's share
+        // Of 16 numbers and the border's share.
+        const long tile_bytes = in_numbers * (POINTS * operation.step->kernels->point_bytes + 20L * sizeof(float));
         const long most = std::clamp<long>(OWN_STRIP / tile_bytes, 14, 112);
         operations[0].into_strips = tiles.each() >= FEWEST_STRIP_TILES;
         // As few pixels of conv1_1 as can be: strips overlap by two.

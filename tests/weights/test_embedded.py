@@ -101,6 +101,15 @@ def test_no_classifier_is_laid_beside_it(tmp_path, monkeypatch, capsys):
     assert not list(Path("cifar10").iterdir())
 
 
+@pytest.mark.skipif(not native_module(), reason="the native engine is not built")
+def test_engines_are_measured_with_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--engines", "verydeep", "--batch-sizes", "1", "--rounds", "1", "--seconds", "0.01", "--json"]
+    main(["bench", "cifar10", *words])
+    told = json.loads(capsys.readouterr().out)
+    assert "cifar10" in json.dumps(told) and "D at width 0.25" in json.dumps(told)
+
+
 def test_half_is_of_a_folder_for_the_hub_and_of_numbers_that_fit(tmp_path, capsys):
     from verydeep.errors import UsageError
     from verydeep.export.hub_folder import halved

@@ -161,8 +161,8 @@ class Bench:
             write_model(run, *random_model(architecture))
             weights = "He-initialised"
         else:
-            run, weights = self.model, str(self.model)
-            if not is_ours(locate(run).path):  # read once, so that each engine opens a run folder
+            run, weights = locate(self.model).path, str(self.model)
+            if not is_ours(run):  # read once, so that each engine opens a run folder
                 run = folder / "model"
                 write_model(run, *open_source(self.model))
             architecture = read_config(run).architecture

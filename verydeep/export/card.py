@@ -203,8 +203,10 @@ def _training(config: ModelConfig) -> str:
 
 def _stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """What is known of a training, behind that of the one it started from."""
-    before = facts.get(EARLIER)
-    return [*(_stages(before) if isinstance(before, dict) else []), facts]
+    stages = [facts]
+    while isinstance(before := stages[0].get(EARLIER), dict):
+        stages.insert(0, before)
+    return stages
 
 
 def _stage(facts: dict[str, Any]) -> list[str]:
