@@ -12,6 +12,7 @@ namespace {
 static_assert(BLOCK == CHANNELS, "a block of channels is what lies side by side");
 
 constexpr int PARTS = CHANNELS / LANES;  // vectors in a block
+constexpr int DISTANCE = 6;              // tiles that memory is asked for before they are worked at
 constexpr float ROOT_HALF = 0.70710678118654752f, ROOT_TWO = 1.41421356237309505f;
 
 VERYDEEP_INLINE int least(int a, int b) { return a < b ? a : b; }
@@ -108,16 +109,33 @@ struct Scales {
 
 // ---------------------------------------------------------------------------------------------------- products
 
+// Weights that are wanted next, brought near while others are multiplied: the processor does not guess where one panel
+// ends and the next begins, and misses each panel's beginning.
+struct Fetch {
+    const char* from;
+    long step;
+
+    VERYDEEP_INLINE void next() {
+        __builtin_prefetch(from, 0, 2);
+        from += step;
+    }
+};
+constexpr int FETCHES = 2;               // for each row of weights that is multiplied
+constexpr long FARTHEST = 64L << 10;     // bytes ahead: a panel's point of 512 channels
+
 // Adds the products of R rows and N vectors of columns to their sums, and goes on behind them. Each sum is added up in
 // the order of k, whatever R is and wherever a product is cut: so a picture's scores do not depend on the batch that it
 // is shown in, to the last bit.
 template <class Numbers, int R, int N>
 VERYDEEP_INLINE void add_products(typename Numbers::Sum (&sum)[R][N], const typename Numbers::Number*& rows,
-                                  long rows_step, int blocks, const typename Numbers::Number*& panel, long panel_row) {
+                                  long rows_step, int blocks, const typename Numbers::Number*& panel, long panel_row,
+                                  Fetch& fetch) {
     constexpr int STEPS = CHANNELS / Numbers::DEPTH;
     constexpr int VECTOR = LANES * Numbers::DEPTH;  // numbers in a vector of weights
     for (int block = 0; block < blocks; ++block, rows += rows_step) {
         for (int k = 0; k < STEPS; ++k, panel += panel_row) {
+            VERYDEEP_UNROLL
+            for (int i = 0; i < FETCHES; ++i) fetch.next();
             typename Numbers::Sum weights[N];
             VERYDEEP_UNROLL
             for (int n = 0; n < N; ++n) {
@@ -137,13 +155,13 @@ VERYDEEP_INLINE void add_products(typename Numbers::Sum (&sum)[R][N], const type
 template <class Numbers, int R, int N>
 void multiply_block(const typename Numbers::Number* rows, long rows_step, int blocks,
                     const typename Numbers::Number* panel, long panel_row, float* results, const long* columns,
-                    bool add, const Scales&) {
+                    bool add, const Scales&, Fetch fetch) {
     Vector sum[R][N];
     VERYDEEP_UNROLL
     for (int r = 0; r < R; ++r)
         VERYDEEP_UNROLL
         for (int n = 0; n < N; ++n) sum[r][n] = add ? load(results + columns[n] + r * CHANNELS) : Vector{};
-    add_products<Numbers>(sum, rows, rows_step, blocks, panel, panel_row);
+    add_products<Numbers>(sum, rows, rows_step, blocks, panel, panel_row, fetch);
     VERYDEEP_UNROLL
     for (int r = 0; r < R; ++r)
         VERYDEEP_UNROLL
@@ -154,7 +172,7 @@ void multiply_block(const typename Numbers::Number* rows, long rows_step, int bl
 template <class Numbers, int R, int N>
 void multiply_integers(const typename Numbers::Number* rows, long rows_step, int blocks,
                        const typename Numbers::Number* panel, long panel_row, float* results, const long* columns, bool,
-                       const Scales& scales) {
+                       const Scales& scales, Fetch fetch) {
     const float* row_scales = scales.rows;
     for (int first = 0; first < blocks; first += GROUP, row_scales += scales.rows_step) {
         typename Numbers::Sum sum[R][N];
@@ -162,7 +180,7 @@ void multiply_integers(const typename Numbers::Number* rows, long rows_step, int
         for (int r = 0; r < R; ++r)
             VERYDEEP_UNROLL
             for (int n = 0; n < N; ++n) sum[r][n] = Numbers::zero();
-        add_products<Numbers>(sum, rows, rows_step, least(GROUP, blocks - first), panel, panel_row);
+        add_products<Numbers>(sum, rows, rows_step, least(GROUP, blocks - first), panel, panel_row, fetch);
         VERYDEEP_UNROLL
         for (int n = 0; n < N; ++n) {
             const Vector column = load(scales.columns + n * LANES);
@@ -178,7 +196,7 @@ void multiply_integers(const typename Numbers::Number* rows, long rows_step, int
 
 template <class Numbers>
 using Block = void (*)(const typename Numbers::Number*, long, int, const typename Numbers::Number*, long, float*,
-                       const long*, bool, const Scales&);
+                       const long*, bool, const Scales&, Fetch);
 
 template <class Numbers, int R, int N>
 constexpr Block<Numbers> block_for() {
@@ -210,24 +228,28 @@ VERYDEEP_INLINE Block<Numbers> block_of(int rows) {
     return block_among<Numbers, N>(rows, RowCounts{});
 }
 
-// Rows are split evenly, so that there is never a lone remainder.
+// Rows are split evenly, so that there is never a lone remainder. Each pass over the panel fetches its share of what
+// lies behind it: the next point's weights, or the next numbers'.
 template <class Numbers>
 VERYDEEP_INLINE void multiply_rows(const typename Numbers::Number* rows, long rows_step, int num_rows, int blocks,
                                    const typename Numbers::Number* panel, int panel_blocks, float* results,
                                    long results_step, bool add, const Scales& scales = {}) {
     const long panel_row = panel_blocks * CHANNELS * Numbers::DEPTH;
     const int vectors = panel_blocks * PARTS;
-    const int pieces = (num_rows + MOST_ROWS - 1) / MOST_ROWS;
+    const int pieces = (num_rows + MOST_ROWS - 1) / MOST_ROWS, passes = pieces * ((vectors + 1) / 2);
+    const long row_bytes = panel_row * static_cast<long>(sizeof *panel);
+    const long share = row_bytes / passes, panel_bytes = row_bytes * blocks * (CHANNELS / Numbers::DEPTH);
+    const char* ahead = reinterpret_cast<const char*>(panel) + (panel_bytes < FARTHEST ? panel_bytes : FARTHEST);
     for (int piece = 0, row = 0; piece < pieces; ++piece) {
         const int count = (num_rows - row) / (pieces - piece);
-        for (int vector = 0; vector < vectors; vector += 2) {
+        for (int vector = 0; vector < vectors; vector += 2, ahead += panel_bytes / passes) {
             const bool two = vector + 1 < vectors;
             long columns[2];
             for (int n = 0; n < 1 + two; ++n)
                 columns[n] = (vector + n) / PARTS * results_step + (vector + n) % PARTS * LANES;
             const Block<Numbers> block = two ? block_of<Numbers, 2>(count) : block_of<Numbers, 1>(count);
             block(rows + row * CHANNELS, rows_step, blocks, panel + vector * LANES * Numbers::DEPTH, panel_row,
-                  results + row * CHANNELS, columns, add, scales.at(row, vector * LANES));
+                  results + row * CHANNELS, columns, add, scales.at(row, vector * LANES), {ahead, share / FETCHES});
         }
         row += count;
     }
@@ -239,6 +261,126 @@ void multiply(const Product& product) {
     multiply_rows<Numbers>(static_cast<const Number*>(product.rows), product.rows_step, product.num_rows,
                            product.blocks, static_cast<const Number*>(product.panel), product.panel_blocks,
                            product.results, product.results_step, product.add);
+}
+
+// ---------------------------------------------------------------------------------------------------- 20 bits
+
+constexpr float MOST_SHORT = 524287;  // 2^19 - 1
+constexpr float LEAST_SIZE = 1e-30f;  // below it a number's inverse is no number any more
+constexpr int FEW_PIECES = 2;         // of rows, that each unpack the weights; for more it is done once a stretch
+
+constexpr long group_bytes(int columns) { return columns * (GROUPED * 2L + 4); }
+
+// A vector of weights of a group: its number k, from a column on.
+VERYDEEP_INLINE Vector lengthened(const char* group, int k, int column, int columns, Vector scale) {
+    Short high;
+    Whole low;
+    __builtin_memcpy(&high, group + (k * columns + column) * 2, sizeof high);
+    __builtin_memcpy(&low, group + (GROUPED * columns + column * 2) * 2, sizeof low);
+    const Whole level = (__builtin_convertvector(high, Whole) * 16) | ((low >> (4 * k)) & 15);
+    return __builtin_convertvector(level, Vector) * scale;
+}
+
+// `keep(k, weights)` for the numbers of a panel and N vectors of its columns; `k` counts from the panel's beginning.
+template <int N, class Keep>
+VERYDEEP_INLINE void lengthen(const void* panel, int blocks, int column, int columns, Keep keep) {
+    const char* from = static_cast<const char*>(panel);
+    const long numbers = static_cast<long>(blocks) * CHANNELS, each = group_bytes(columns);
+    for (long first = 0; first < numbers; first += STRETCH) {
+        Vector scales[N];
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n) scales[n] = load(reinterpret_cast<const float*>(from) + column + n * LANES);
+        from += columns * sizeof(float);
+        const long end = first + STRETCH < numbers ? first + STRETCH : numbers;
+        for (long group = first; group < end; group += GROUPED, from += each)
+            for (int k = 0; k < GROUPED; ++k) {
+                VERYDEEP_UNROLL
+                for (int i = 0; i < 2; ++i)
+                    __builtin_prefetch(from + FARTHEST + (2 * k + i) * each / (2 * GROUPED), 0, 2);
+                Vector weights[N];
+                VERYDEEP_UNROLL
+                for (int n = 0; n < N; ++n) weights[n] = lengthened(from, k, column + n * LANES, columns, scales[n]);
+                keep(group + k, weights);
+            }
+    }
+}
+
+// Products of R rows and N vectors of columns, each sum in the order of `add_products`.
+template <int R, int N>
+void multiply_short_block(const Product& product, int column, const long* places) {
+    Vector sum[R][N];
+    VERYDEEP_UNROLL
+    for (int r = 0; r < R; ++r)
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n)
+            sum[r][n] = product.add ? load(product.results + places[n] + r * CHANNELS) : Vector{};
+    const float* const rows = static_cast<const float*>(product.rows);
+    lengthen<N>(product.panel, product.blocks, column, product.panel_blocks * CHANNELS, [&](long k, const Vector* weights) {
+        const float* const here = rows + k / CHANNELS * product.rows_step + k % CHANNELS;
+        VERYDEEP_UNROLL
+        for (int r = 0; r < R; ++r) {
+            const Vector x = broadcast(here[r * CHANNELS]);
+            VERYDEEP_UNROLL
+            for (int n = 0; n < N; ++n) sum[r][n] += x * weights[n];
+        }
+    });
+    VERYDEEP_UNROLL
+    for (int r = 0; r < R; ++r)
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n) store(product.results + places[n] + r * CHANNELS, sum[r][n]);
+}
+
+template <int N, int... R>
+VERYDEEP_INLINE void multiply_short_rows(const Product& product, int column, const long* places, Counts<R...>) {
+    using Block = void (*)(const Product&, int, const long*);
+    static constexpr Block table[] = {multiply_short_block<R, N>...};
+    table[product.num_rows - 1](product, column, places);
+}
+
+void multiply_short(const Product& product, float* unpacked) {
+    const int columns = product.panel_blocks * CHANNELS, vectors = columns / LANES;
+    const int pieces = (product.num_rows + MOST_ROWS - 1) / MOST_ROWS;
+    if (pieces <= FEW_PIECES) {
+        for (int piece = 0, row = 0; piece < pieces; ++piece) {
+            Product here = product;
+            here.num_rows = (product.num_rows - row) / (pieces - piece);
+            here.rows = static_cast<const float*>(product.rows) + row * CHANNELS;
+            here.results += row * CHANNELS;
+            for (int vector = 0; vector < vectors; vector += 2) {
+                const bool two = vector + 1 < vectors;
+                long places[2];
+                for (int n = 0; n < 1 + two; ++n)
+                    places[n] = (vector + n) / PARTS * product.results_step + (vector + n) % PARTS * LANES;
+                if (two)
+                    multiply_short_rows<2>(here, vector * LANES, places, RowCounts{});
+                else
+                    multiply_short_rows<1>(here, vector * LANES, places, RowCounts{});
+            }
+            row += here.num_rows;
+        }
+        return;
+    }
+    const float* rows = static_cast<const float*>(product.rows);
+    const char* panel = static_cast<const char*>(product.panel);
+    constexpr int EACH = STRETCH / CHANNELS;
+    for (int block = 0; block < product.blocks; block += EACH) {
+        const int blocks = least(EACH, product.blocks - block);
+        for (int vector = 0; vector < vectors; vector += 2) {
+            const auto keep = [&](int count) {
+                return [=](long k, const Vector* weights) {
+                    for (int n = 0; n < count; ++n) store(unpacked + k * columns + (vector + n) * LANES, weights[n]);
+                };
+            };
+            if (vector + 1 < vectors)
+                lengthen<2>(panel, blocks, vector * LANES, columns, keep(2));
+            else
+                lengthen<1>(panel, blocks, vector * LANES, columns, keep(1));
+        }
+        multiply_rows<Single>(rows, product.rows_step, product.num_rows, blocks, unpacked, product.panel_blocks,
+                              product.results, product.results_step, product.add || block > 0);
+        rows += blocks * product.rows_step;
+        panel += short_bytes(blocks * CHANNELS, columns);
+    }
 }
 
 template <class Numbers>
@@ -300,36 +442,92 @@ struct Place {
     }
 };
 
-// A vector of channels of a tile's 6x6 inputs -> `keep(point, vector)` for each of the 36 points.
+// Goes over the tiles of some blocks of channels a few tiles ahead of the work, to bring near what it will want: tiles
+// leap from row to row and from block to block, which the processor does not guess.
+struct TilesAhead {
+    Place place;
+    const long first;
+    const int count;
+    int block, tile = 0;
+
+    TilesAhead(Tiles tiles, long first, int count, int block)
+        : place(tiles, first), first(first), count(count), block(block) {
+        for (int i = 0; i < DISTANCE; ++i) next();
+    }
+
+    VERYDEEP_INLINE void next() {
+        if (++tile < count) return place.next();
+        place = Place(place.tiles, first);
+        tile = 0;
+        ++block;
+    }
+
+    // Inputs of a tile, but for the columns that it shares with the one before.
+    VERYDEEP_INLINE void fetch_patch(const Map& in) const {
+        const float* corner = in.at(place.picture, block, TILE * place.down - 1, TILE * place.across + 1);
+        VERYDEEP_UNROLL
+        for (int y = 0; y < TILE + 2; ++y)
+            VERYDEEP_UNROLL
+            for (int x = 0; x < TILE; ++x) __builtin_prefetch(corner + y * in.row + x * CHANNELS, 0, 3);
+    }
+
+    // Outputs of a tile, to be written.
+    template <int SIDE>
+    VERYDEEP_INLINE void fetch_tile(const Map& out) const {
+        const float* corner = out.at(place.picture, block, SIDE * place.down, SIDE * place.across);
+        VERYDEEP_UNROLL
+        for (int y = 0; y < SIDE; ++y)
+            VERYDEEP_UNROLL
+            for (int x = 0; x < SIDE; ++x) __builtin_prefetch(corner + y * out.row + x * CHANNELS, 1, 3);
+    }
+};
+
+// A vector of channels of a tile's 6x6 inputs -> `keep(point, vector)` for each of the 36 points. Row by row of the
+// points, from as many inputs as a row or two of them need: 36 intermediate vectors would not fit the registers.
 template <class Keep>
 VERYDEEP_INLINE void transform_patch(const float* corner, long row, Keep keep) {
-    Vector columns[6][6];
-    VERYDEEP_UNROLL
-    for (int x = 0; x < 6; ++x) {
-        Vector d[6], t[6];
-        VERYDEEP_UNROLL
-        for (int y = 0; y < 6; ++y) d[y] = load(corner + y * row + x * CHANNELS);
+    const auto input = [&](int y, int x) { return load(corner + y * row + x * CHANNELS); };
+    const auto keep_row = [&](int y, const Vector* d) {
+        Vector t[6];
         transform_six(d, t);
         VERYDEEP_UNROLL
-        for (int y = 0; y < 6; ++y) columns[y][x] = t[y];
-    }
-    VERYDEEP_UNROLL
-    for (int y = 0; y < 6; ++y) {
-        Vector t[6];
-        transform_six(columns[y], t);
-        VERYDEEP_UNROLL
         for (int x = 0; x < 6; ++x) keep(6 * y + x, t[x]);
+    };
+    Vector upper[6], lower[6];
+    VERYDEEP_UNROLL
+    for (int x = 0; x < 6; ++x) upper[x] = input(0, x) - 2.5f * input(2, x) + input(4, x);
+    keep_row(0, upper);
+    VERYDEEP_UNROLL
+    for (int x = 0; x < 6; ++x) {
+        const Vector even = input(4, x) - 2.0f * input(2, x), odd = input(3, x) - 2.0f * input(1, x);
+        upper[x] = even + ROOT_HALF * odd;
+        lower[x] = even - ROOT_HALF * odd;
     }
+    keep_row(1, upper);
+    keep_row(2, lower);
+    VERYDEEP_UNROLL
+    for (int x = 0; x < 6; ++x) {
+        const Vector even = input(4, x) - 0.5f * input(2, x), odd = input(3, x) - 0.5f * input(1, x);
+        upper[x] = even + ROOT_TWO * odd;
+        lower[x] = even - ROOT_TWO * odd;
+    }
+    keep_row(3, upper);
+    keep_row(4, lower);
+    VERYDEEP_UNROLL
+    for (int x = 0; x < 6; ++x) upper[x] = input(1, x) - 2.5f * input(3, x) + input(5, x);
+    keep_row(5, upper);
 }
 
 template <class Numbers>
 void transform_input(const Map& in, Tiles tiles, long first, int count, int block, int blocks, void* to, long matrix,
                      long step) {
     typedef typename Numbers::Number Number;
+    TilesAhead ahead(tiles, first, count, block);
     for (int end = block + blocks; block < end; ++block) {
         Number* out = static_cast<Number*>(to) + block * step;
         Place place(tiles, first);
-        for (int tile = 0; tile < count; ++tile, out += CHANNELS, place.next()) {
+        for (int tile = 0; tile < count; ++tile, out += CHANNELS, place.next(), ahead.next()) {
+            ahead.fetch_patch(in);
             const float* corner = in.at(place.picture, block, TILE * place.down - 1, TILE * place.across - 1);
             for (int part = 0; part < PARTS; ++part)
                 transform_patch(corner + part * LANES, in.row, [&](int point, Vector x) {
@@ -405,9 +603,11 @@ VERYDEEP_INLINE void write_tile(const Vector y[4][4], const Map& out, long pictu
 template <bool RELU, bool POOL>
 void transform_output_as(const float* products, long matrix, long step, const Map& out, Tiles tiles, long first,
                          int count, int block, int num_blocks, const float* bias) {
+    TilesAhead ahead(tiles, first, count, block);
     for (int half = 0; half < num_blocks; ++half, products += step, bias += CHANNELS) {
         Place place(tiles, first);
-        for (int tile = 0; tile < count; ++tile, place.next()) {
+        for (int tile = 0; tile < count; ++tile, place.next(), ahead.next()) {
+            ahead.fetch_tile<POOL ? TILE / 2 : TILE>(out);
             for (int part = 0; part < PARTS; ++part) {
                 const float* from = products + tile * CHANNELS + part * LANES;
                 const Vector constant = load(bias + part * LANES);
@@ -557,16 +757,55 @@ void pack_weights(const float* weights, long numbers, long outputs, int panel, l
     const int here = static_cast<int>(outputs - from_output < PANEL ? outputs - from_output : PANEL);
     const int columns = here > CHANNELS ? PANEL : CHANNELS;
     Number* const out = static_cast<Number*>(to);
-    constexpr long STRETCH = 64;  // of a row that is read at once: four lines
+    constexpr long AT_ONCE = 64;  // of a row that is read at once: four lines
     float lost[PANEL] = {};
-    for (long start = first; start < last; start += STRETCH) {
-        const long end = start + STRETCH < last ? start + STRETCH : last;
+    for (long start = first; start < last; start += AT_ONCE) {
+        const long end = start + AT_ONCE < last ? start + AT_ONCE : last;
         for (int column = 0; column < columns; ++column) {
             const float* from = column < here ? weights + (from_output + column) * numbers : nullptr;
             for (long k = start; k < end; ++k)
                 out[place_in_panel<Numbers>(k, column, columns)] =
                     from && k < numbers ? round_together<Numbers>(from[k], lost[column]) : Number{};
         }
+    }
+}
+
+// The greatest of a stretch of a column becomes MOST_SHORT. One that is NaN or infinite makes the column's sums NaN.
+void shorten_weights(const float* weights, long numbers, long outputs, int panel, long first, long last, void* to) {
+    const long from_output = static_cast<long>(panel) * PANEL;
+    const int here = static_cast<int>(outputs - from_output < PANEL ? outputs - from_output : PANEL);
+    const int columns = here > CHANNELS ? PANEL : CHANNELS;
+    char* out = static_cast<char*>(to) + short_bytes(first, columns);
+    for (long start = first; start < last; start += STRETCH) {
+        const long end = start + STRETCH < last ? start + STRETCH : last;
+        float* const scales = reinterpret_cast<float*>(out);
+        char* const groups = out + columns * sizeof(float);
+        for (int column = 0; column < columns; ++column) {
+            const float* const from = column < here ? weights + (from_output + column) * numbers : nullptr;
+            const auto weight = [&](long k) { return from && k < numbers ? from[k] : 0.0f; };
+            float most = 0;
+            for (long k = start; k < end; ++k) {
+                const float size = weight(k) < 0 ? -weight(k) : weight(k);
+                if (size > most || size != size) most = size;
+                if (most != most) break;
+            }
+            const bool usual = most >= LEAST_SIZE && most < 1 / LEAST_SIZE;
+            scales[column] = usual ? most / MOST_SHORT : most < LEAST_SIZE ? 0 : __builtin_nanf("");
+            const double inverse = usual ? static_cast<double>(MOST_SHORT) / most : 0;
+            for (long k = start; k < end; k += GROUPED) {
+                char* const group = groups + (k - start) / GROUPED * group_bytes(columns);
+                std::uint32_t low = 0;
+                for (int i = 0; i < GROUPED; ++i) {
+                    const double exact = usual ? weight(k + i) * inverse : 0;
+                    const std::int32_t level = static_cast<std::int32_t>(exact < 0 ? exact - 0.5 : exact + 0.5);
+                    const std::int16_t high = static_cast<std::int16_t>(level >> 4);
+                    __builtin_memcpy(group + (i * columns + column) * 2, &high, sizeof high);
+                    low |= (static_cast<std::uint32_t>(level) & 15) << (4 * i);
+                }
+                __builtin_memcpy(group + (GROUPED * columns + column * 2) * 2, &low, sizeof low);
+            }
+        }
+        out += short_bytes(end - start, columns);
     }
 }
 
@@ -732,6 +971,8 @@ constexpr Kernels kernels_of() {
             multiply<Numbers>,
             transform_weights<Points>,
             pack_weights<Numbers>,
+            shorten_weights,
+            multiply_short,
             pack_rows<Numbers>,
             finish,
             max_pool_row,

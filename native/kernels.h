@@ -50,6 +50,16 @@ struct Product {
     bool add;             // to what is there already
 };
 
+// Weights of 20 bits: five eighths of the memory of float32, and a picture alone goes through the FC layers no faster
+// than their weights come from memory. Their rounding is no more than that of a long sum in float32. A panel of
+// [numbers][columns] lies as stretches of so many numbers: a scale for each column, then groups of numbers, the upper
+// 16 bits of each as [number][column], and behind them the lower 4, eight numbers to a column's 32 bits.
+constexpr int STRETCH = 128, GROUPED = 8;
+inline long short_bytes(long numbers, long columns) {
+    const long stretches = (numbers + STRETCH - 1) / STRETCH;
+    return columns * (stretches * static_cast<long>(sizeof(float)) + numbers / GROUPED * 20);
+}
+
 struct Kernels {
     // Pixels of 0 to 255 -> (x - mean) / deviation, a row of the picture; `levels` has 256 numbers for each channel.
     void (*preprocess_row)(const std::uint8_t* pixels, const float* levels, bool flip, int width, float* row);
@@ -75,6 +85,11 @@ struct Kernels {
     void (*transform_weights)(const float* weights, long in_channels, long out_channels, int panel, void* to);
     // Weights [output][numbers] -> rows [first, last) of one panel [numbers, rounded up to 16][32].
     void (*pack_weights)(const float* weights, long numbers, long outputs, int panel, long first, long last, void* to);
+
+    // The same of 20 bits; `first` and `last` are multiples of STRETCH, but for the last of all, of 16.
+    void (*shorten_weights)(const float* weights, long numbers, long outputs, int panel, long first, long last, void* to);
+    // As `multiply`, with a panel of 20 bits. `unpacked` has room for STRETCH numbers of a panel.
+    void (*multiply_short)(const Product&, float* unpacked);
 
     // 16-number blocks of float -> what `multiply` takes as rows.
     void (*pack_rows)(const float* from, long count, void* to);

@@ -18,10 +18,14 @@ constexpr long MOST_PICTURES = 64;                            // likewise
 constexpr long MOST_PLACES = 256;                             // of the score map that are multiplied at once
 constexpr std::size_t CACHED_MAPS = std::size_t{12} << 20;    // of the pictures that go through a stage together
 constexpr std::size_t OWN_INPUT = std::size_t{600} << 10;     // transformed input that stays in a core's cache
-constexpr std::size_t OWN_WEIGHTS = std::size_t{3} << 20;     // transformed weights that each thread reads for itself
+constexpr int OWN_TILES = 28;                                 // at least: weights are streamed once for so many
+constexpr std::size_t OWN_WEIGHTS = std::size_t{12} << 20;    // transformed weights that each thread reads for itself
+constexpr int FEW_THREADS = 2;                                // that may read larger ones, too: memory gives as much
+constexpr std::size_t STRIP_WEIGHTS = std::size_t{3} << 20;   // where conv1_1 and conv1_2 go by strips
 constexpr std::size_t OWN_STRIP = std::size_t{600} << 10;     // the same with the strip of the map that it is made of
 constexpr int FEWEST_STRIP_TILES = 28;                        // that a picture has where the map goes by strips
-constexpr int SHARED_TILES = 56;                              // in a block that all threads share
+constexpr int SHARED_TILES = 56;                              // in a block that all threads share, at least
+constexpr std::size_t LARGE_WEIGHTS = std::size_t{4} << 20;   // of an FC layer: they come from memory each time
 constexpr int DEPTH_AT_ONCE = 32;                             // blocks of a row in a product with many rows
 // Each layer in bfloat16 adds to the error of the scores. 3x3 layers beyond so many, E's last three alone, take
 // integers of 16 bits, whose error is a seventh of that.
@@ -78,10 +82,16 @@ struct Network::Step {
     // The picture's three channels would fill a fifth of a block: they have a kernel of their own.
     bool direct() const { return first && is.kind == Kind::convolution && is.kernel == 3 && is.in_channels == 3; }
     bool winograd() const { return is.kind == Kind::convolution && is.kernel == 3 && !direct(); }
+    // FC layers whose weights are float32 and many are kept in 20 bits.
+    bool shortened() const {
+        return is.kind == Kind::fully_connected && kernels->number_bytes == sizeof(float) &&
+               static_cast<std::size_t>(numbers()) * is.out_channels * sizeof(float) >= LARGE_WEIGHTS;
+    }
     long numbers() const { return is.in_channels * is.kernel * is.kernel; }  // that an output is the sum of
     std::size_t panel_bytes(int panel) const {
         const long outputs = std::min<long>(is.out_channels - panel * static_cast<long>(PANEL), PANEL);
         const long columns = blocks_of(outputs) * CHANNELS;
+        if (shortened()) return short_bytes(rounded(numbers(), 16L), columns);
         if (!winograd()) return rounded(numbers(), 16L) * columns * (direct() ? sizeof(float) : kernels->number_bytes);
         const std::size_t scale_bytes = kernels->scaled ? sizeof(float) : 0;
         return POINTS * columns * (blocks_of(is.in_channels) * CHANNELS * kernels->point_bytes + scale_bytes);
@@ -163,11 +173,12 @@ void Network::add(const StepDescription& description) {
                             is.weights[(output * 3 + channel) * 9 + place];
         } else {
             const long numbers_padded = rounded(step->numbers(), 16L), stretch = 1024;
+            const auto pack = step->shortened() ? kernels_.shorten_weights : kernels_.pack_weights;
             const long stretches = divided(numbers_padded, stretch);
             in_parallel(threads_, panels * stretches, [&](long task, int) {
                 const int panel = static_cast<int>(task / stretches);
                 const long first = task % stretches * stretch;
-                kernels_.pack_weights(is.weights, step->numbers(), is.out_channels, panel, first,
+                pack(is.weights, step->numbers(), is.out_channels, panel, first,
                                       std::min(first + stretch, numbers_padded), to + panel * panel_bytes);
             });
         }
@@ -282,21 +293,21 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
     for (std::size_t i = operations.size(); i-- > 0 && operations[i].step->is.kind == Kind::fully_connected;)
         plan.connected = i;
 
-    // The stages up to the second and the third pooling are shown few pictures at a time: their maps are large, their
-    // weights are small. What follows is shown all: its weights are what is large.
+    // The stages up to the second, the third and the fourth pooling are shown few pictures at a time: their maps are
+    // large. What follows is shown all: its weights are what is large.
     std::vector<std::size_t> ends;
     int poolings = 0;
     for (std::size_t i = 0; i < plan.connected; ++i) {
         const Operation& operation = operations[i];
         const bool pools = operation.pool || operation.what == Operation::What::max_pool ||
                            operation.what == Operation::What::average_pool;
-        if (pools && (++poolings == 2 || poolings == 3) && i + 1 < plan.connected) ends.push_back(i + 1);
+        if (pools && ++poolings >= 2 && poolings <= 4 && i + 1 < plan.connected) ends.push_back(i + 1);
     }
     ends.push_back(plan.connected);
 
     if (ends[0] > 1 && operations[0].step->direct() && !operations[0].pool && operations[0].outputs.empty() &&
         operations[1].what == Operation::What::convolve && operations[1].step->winograd() &&
-        operations[1].step->weights.bytes() <= OWN_WEIGHTS) {
+        operations[1].step->weights.bytes() <= STRIP_WEIGHTS) {
         Operation& operation = operations[1];
         const Tiles tiles = tiles_of(height, width);
         const long in_numbers = blocks_of(operation.in.channels) * CHANNELS;
@@ -335,9 +346,11 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                     most = std::max({most, floats_of(operations[i].out),
                                      i == 1 && operations[0].into_strips ? 0 : floats_of(operations[i].in)});
             Segment segment{first, last, plan.pictures, 0, {0, 0}};
-            if (last != ends.back())
-                segment.pictures =
+            if (last != ends.back()) {
+                const long fitting =
                     std::clamp<long>(CACHED_MAPS / std::max(1L, most * 4), fewer, std::max(fewer, plan.pictures));
+                segment.pictures = divided(plan.pictures, divided(plan.pictures, fitting));  // split evenly
+            }
             fewer = segment.pictures;
             const bool direct = first == 0 && !operations.empty() && operations[0].step->direct();
             const Shape in = operations[first].in;
@@ -350,7 +363,8 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
             plan.segments.push_back(segment);
             first = last;
         }
-        std::size_t shared = 0, own = 0, products = 0, strip = 0;
+        std::size_t shared = 0, products = 0, strip = 0;
+        std::size_t own = STRETCH * PANEL * sizeof(float);  // weights of 20 bits as floats
         for (const Segment& segment : plan.segments)
             for (std::size_t i = segment.first; i < segment.last; ++i) {
                 Operation& operation = operations[i];
@@ -369,10 +383,11 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                 } else if (operation.step->winograd()) {
                     const long tiles = segment.pictures * tiles_of(operation.in.height, operation.in.width).each();
                     const std::size_t tile_bytes = POINTS * in_numbers * operation.step->kernels->point_bytes;
-                    const long fitting = std::clamp<long>(OWN_INPUT / tile_bytes, 14, 112);
-                    operation.shared = operation.step->weights.bytes() > OWN_WEIGHTS ||
+                    const long fitting = std::clamp<long>(OWN_INPUT / tile_bytes, OWN_TILES, 112);
+                    operation.shared = (operation.step->weights.bytes() > OWN_WEIGHTS && threads_ > FEW_THREADS) ||
                                        divided(tiles, fitting) < threads_;
-                    const long most = operation.shared ? SHARED_TILES : fitting;
+                    const long shared_tiles = std::clamp<long>(OWN_TILES * threads_, SHARED_TILES, 4 * SHARED_TILES);
+                    const long most = operation.shared ? shared_tiles : fitting;
                     long blocks = divided(tiles, most);
                     if (!operation.shared) blocks = rounded(blocks, static_cast<long>(threads_));
                     operation.block_tiles = static_cast<int>(divided(tiles, blocks));
@@ -879,9 +894,16 @@ struct Network::Call {
         const Step& step = *operation.step;
         const int blocks = static_cast<int>(blocks_of(step.numbers()));
         const int at_once = here > 4 ? DEPTH_AT_ONCE : blocks;
-        in_parallel(threads, panels_of(step.is.out_channels), [&](long number, int) {
+        in_parallel(threads, panels_of(step.is.out_channels), [&](long number, int thread) {
             const int panel = static_cast<int>(number), panel_blocks = step.panel_blocks(panel);
             float* const to = sums + panel * 2L * here * CHANNELS;
+            if (step.shortened()) {
+                const Product product{rows, here * CHANNELS, static_cast<int>(here), blocks, step.panel(panel), panel_blocks,
+                                      to, here * CHANNELS, false};
+                kernels.multiply_short(product, reinterpret_cast<float*>(own(thread)));
+                kernels.finish(to, here * CHANNELS, here, panel_blocks, step.bias.floats() + panel * PANEL, operation.relu);
+                return;
+            }
             const char* weights = static_cast<const char*>(step.panel(panel));
             for (int block = 0; block < blocks; block += at_once) {
                 const Product product{static_cast<const char*>(rows) + block * here * CHANNELS * kernels.number_bytes,

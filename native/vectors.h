@@ -38,6 +38,7 @@ constexpr int MOST_ROWS = 6;
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
 typedef std::int32_t Whole __attribute__((vector_size(4 * LANES)));
+typedef std::int16_t Short __attribute__((vector_size(2 * LANES)));
 
 VERYDEEP_INLINE Vector load(const float* from) {
     Vector x;

@@ -19,7 +19,7 @@ FORMS = [
     for precision in ("float32", "bfloat16", "int16")
     if _native.has(instructions, precision)
 ]
-MOST_ERROR = {"float32": 2e-6, "bfloat16": 2e-2, "int16": 3e-3}
+MOST_ERROR = {"float32": 2e-6, "20 bits": 1e-5, "bfloat16": 2e-2, "int16": 3e-3}
 TYPES = "incompatible function arguments"
 channels = st.integers(1, 130)
 sides = st.integers(1, 80)
@@ -184,6 +184,47 @@ def test_fully_connected(instructions, precision, in_channels, hidden, kernel, m
     agree(
         run(steps, pictures, (1, "sums"), instructions, precision), wanted, precision, size * np.sqrt(hidden) + 1
     )
+
+
+LARGE = 1_100_000
+"""Weights of a fully connected layer that is kept in 20 bits where its products are of float32."""
+
+
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
+@settings(max_examples=6)
+@given(
+    st.integers(100, 1500), st.integers(1, 3), st.sampled_from([0.0, 1.5]), st.booleans(), seeds, st.integers(1, 3)
+)
+def test_large_fully_connected_layers(instructions, precision, outputs, kernel, tail, relu, seed, threads):
+    """Their weights may be of very unlike sizes, and scores are the same bits whatever else is in the batch."""
+    generator = np.random.default_rng(seed)
+    in_channels = LARGE // (outputs * kernel**2) + 1
+    weights = normal(generator, outputs, in_channels, kernel, kernel)
+    weights *= np.exp(tail * normal(generator, *weights.shape))
+    weights[outputs // 2] = 0
+    bias = normal(generator, outputs)
+    pictures = normal(generator, 6, kernel, kernel + 2, in_channels)
+    steps = [_native.Step.fully_connected(weights, bias, relu=relu)]
+    output = (0, "relu" if relu else "sums")
+    wanted = F.conv2d(exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double())
+    found = run(steps, pictures, output, instructions, precision, threads)
+    size = float(np.sqrt(np.sum(weights.astype(np.float64) ** 2) / outputs)) + 1
+    agree(found, F.relu(wanted) if relu else wanted, "bfloat16" if precision == "bfloat16" else "20 bits", size)
+    alone = run(steps, np.ascontiguousarray(pictures[2:3, :, 1 : kernel + 1]), output, instructions, precision, 1)
+    assert np.array_equal(alone[0, :, 0, 0], found[2, :, 0, 1])
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e-42])
+def test_a_weight_that_is_no_number_spoils_its_own_score_alone(instructions, value):
+    generator = np.random.default_rng(0)
+    weights, bias = normal(generator, 80, 14_000, 1, 1), normal(generator, 80)
+    pictures = normal(generator, 5, 1, 1, 14_000)
+    before = run([_native.Step.fully_connected(weights, bias)], pictures, (0, "sums"), instructions, "float32")
+    weights[33, 9999] = value
+    after = run([_native.Step.fully_connected(weights, bias)], pictures, (0, "sums"), instructions, "float32")
+    assert np.isfinite(after[:, 33]).all() == np.isfinite(value)
+    assert np.array_equal(np.delete(before, 33, axis=1), np.delete(after, 33, axis=1))
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)

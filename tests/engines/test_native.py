@@ -114,7 +114,7 @@ def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(conf
         precision: error(native.NativeScorer(config, tensors_of(network), precision).score_maps(pixels), wanted)
         for precision in PRECISIONS_HERE
     }
-    assert errors["float32"] <= 3e-6
+    assert errors["float32"] <= 4e-6  # 2.7e-6 with weights of 24 bits in the FC layers, 3.2e-6 with 20
     torchs = error(TorchScorer(network, config, torch.device("cpu"), "bfloat16").score_maps(pixels), wanted)
     assert errors.get("bfloat16", 0) <= (0.95 if configuration == "E" else 1.5) * torchs
     assert errors.get("int16", 0) <= 0.4 * torchs
