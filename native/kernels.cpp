@@ -905,23 +905,39 @@ void average_pool_row(const float* upper, const float* lower, int width, float* 
                                    (load(lower + i) + load(lower + CHANNELS + i))));
 }
 
-void normalize_row(float* row, long plane, int channels, int width, int size, float alpha, float beta, float k,
+// Squares of a block and its neighbours are written for some pixels first, and read shifted when they have all arrived.
+void normalize_row(const float* row, long plane, int channels, int width, int size, float alpha, float beta, float k,
                    float* to, long to_plane) {
-    const int before = size / 2;
-    for (int x = 0; x < width; ++x, row += CHANNELS, to += CHANNELS)
-        for (int channel = 0; channel < channels; ++channel) {
-            float sum = 0;
-            for (int near = channel - before; near < channel - before + size; ++near)
-                if (near >= 0 && near < channels) {
-                    const float value = row[near / CHANNELS * plane + near % CHANNELS];
-                    sum += value * value;
+    constexpr int PIXELS = 32;
+    const int before = size / 2, blocks = channels / CHANNELS;
+    for (int block = 0; block < blocks; ++block)
+        for (int first = 0; first < width; first += PIXELS) {
+            float squares[PIXELS][3 * CHANNELS];
+            const int count = least(PIXELS, width - first);
+            for (int near = 0; near < 3; ++near) {
+                const int other = block - 1 + near;
+                const bool there = other >= 0 && other < blocks;
+                const float* from = row + (there ? other : block) * plane + first * CHANNELS;
+                for (int x = 0; x < count; ++x, from += CHANNELS)
+                    for (int lane = 0; lane < CHANNELS; lane += LANES) {
+                        const Vector number = load(from + lane);
+                        store(squares[x] + near * CHANNELS + lane, there ? number * number : Vector{});
+                    }
+            }
+            const float* from = row + block * plane + first * CHANNELS;
+            float* out = to + block * to_plane + first * CHANNELS;
+            for (int x = 0; x < count; ++x, from += CHANNELS, out += CHANNELS)
+                for (int lane = 0; lane < CHANNELS; lane += LANES) {
+                    Vector sum{};
+                    for (int i = 0; i < size; ++i) sum += load(squares[x] + CHANNELS - before + lane + i);
+                    const Vector base = k + alpha * sum;
+                    Vector power;
+                    if (beta == 0.75f)  // the power that AlexNet has: roots are vectors, a general power is not
+                        power = root(base) * root(root(base));
+                    else
+                        for (int i = 0; i < LANES; ++i) power[i] = __builtin_powf(base[i], beta);
+                    store(out + lane, load(from + lane) / power);
                 }
-            const float base = k + alpha * sum;
-            // 3/4 is the power that AlexNet has: two roots are a tenth of the time of a general power.
-            const float power = beta == 0.75f ? __builtin_sqrtf(base) * __builtin_sqrtf(__builtin_sqrtf(base))
-                                              : __builtin_powf(base, beta);
-            to[channel / CHANNELS * to_plane + channel % CHANNELS] =
-                row[channel / CHANNELS * plane + channel % CHANNELS] / power;
         }
 }
 

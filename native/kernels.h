@@ -99,8 +99,8 @@ struct Kernels {
     // One row of pooled outputs of one block, from two rows of inputs.
     void (*max_pool_row)(const float* upper, const float* lower, int width, float* to);
     void (*average_pool_row)(const float* upper, const float* lower, int width, float* to);
-    // Local response normalisation of one row of all blocks, in place.
-    void (*normalize_row)(float* row, long plane, int channels, int width, int size, float alpha, float beta,
+    // Local response normalisation of one row of all blocks, over at most MOST_NEAR neighbouring channels.
+    void (*normalize_row)(const float* row, long plane, int channels, int width, int size, float alpha, float beta,
                           float k, float* to, long to_plane);
 
     // Weighted squared distance of unit vectors along the channels at up to PLACES places of two maps, [channel][place]
@@ -113,6 +113,7 @@ struct Kernels {
     bool scaled;       // whether these have scales
 };
 
+constexpr int MOST_NEAR = 2 * CHANNELS;
 constexpr int PLACES = 128;  // of two maps that are compared at once: with 512 channels they fill half a cache
 constexpr int GROUP = 4;  // blocks of channels of a tile that are integers of one scale
 

@@ -62,6 +62,17 @@ VERYDEEP_INLINE Vector absolute(Vector x) {
     return reinterpret_cast<Vector>(reinterpret_cast<Whole>(x) & (Whole{} + 0x7fffffff));
 }
 
+VERYDEEP_INLINE Vector root(Vector x) {
+#if defined(__AVX512F__)
+    return _mm512_sqrt_ps(x);
+#elif defined(__AVX2__)
+    return _mm256_sqrt_ps(x);
+#else
+    for (int lane = 0; lane < LANES; ++lane) x[lane] = __builtin_sqrtf(x[lane]);
+    return x;
+#endif
+}
+
 // max(0, x), where NaN stays NaN: the instruction gives its second operand if one of them is NaN.
 VERYDEEP_INLINE Vector rectified(Vector x) {
 #if defined(__AVX512F__)
