@@ -98,6 +98,9 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
         step.kernel = !connected ? (large || generator.between(0, 3) ? 3 : 1)
                       : first    ? generator.between(1, std::min({4, exact.height, exact.width}))
                                  : 1;
+        const long places = exact.batch * (exact.height - step.kernel + 1) * (exact.width - step.kernel + 1);
+        if (connected && places <= 60 && generator.between(0, 2) == 0)  // so large that weights have 20 bits
+            step.out_channels = (1L << 20) / (step.in_channels * step.kernel * step.kernel) + generator.between(1, 70);
         step.relu = generator.between(0, 1);
         step.pool = !connected && exact.height > 1 && exact.width > 1 && generator.between(0, 1);
         kept.push_back(generator.normal(step.out_channels * step.in_channels * step.kernel * step.kernel));
