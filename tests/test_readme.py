@@ -6,10 +6,15 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from verydeep.cli import main
+from verydeep.commands.new import New
+from verydeep.configurations import Architecture
+from verydeep.perceptual.lpips import last_relus
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,6 +60,26 @@ def test_ones_own_photographs_and_python(desk, monkeypatch):
     exec(blocks("python")[0], {})
     with Image.open("where.png") as sheet:
         assert sheet.width > 900
+
+
+@pytest.mark.filterwarnings("ignore::verydeep.perceptual.RangeWarning")  # one of them wants another range
+def test_the_recipes_of_docs_features_run(tmp_path, monkeypatch):
+    """On a narrow network, and so with linear weights for fewer channels."""
+    monkeypatch.chdir(tmp_path)
+    New("D", Path("runs/vgg16"), width=0.06, num_classes=3, image_size=32).run()
+    network = Architecture("D", 3, 0.06, 32)
+    counts = [one.out_channels for one in network.convolutions if f"relu{one.place}" in last_relus(network)]
+    monkeypatch.setattr("verydeep.perceptual.lpips.lpips_weights", lambda _: [torch.ones(n) for n in counts])
+    recipes = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "features.md").read_text(encoding="utf-8"), re.S)
+    assert len(recipes) == 4
+    names = {
+        "pictures": torch.rand(2, 3, 40, 40),
+        "target": torch.rand(2, 3, 40, 40),
+        "pixels": np.zeros((2, 40, 40, 3), np.uint8),
+    }
+    for recipe in recipes:
+        exec(f"import verydeep\n{recipe}", names)
+    assert names["distances"].shape == (2,)
 
 
 def test_every_file_it_names_is_there():

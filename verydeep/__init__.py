@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from verydeep import perceptual as perceptual
     from verydeep.configurations import CONFIGURATIONS as CONFIGURATIONS
     from verydeep.configurations import Architecture as Architecture
     from verydeep.layers import features as features
@@ -29,10 +30,22 @@ _HOMES = {
     "VGG": "verydeep.network.vgg",
 }
 
-__all__ = ["CONFIGURATIONS", "VGG", "Architecture", "Model", "__version__", "features", "layer_names", "load"]
+__all__ = [
+    "CONFIGURATIONS",
+    "VGG",
+    "Architecture",
+    "Model",
+    "__version__",
+    "features",
+    "layer_names",
+    "load",
+    "perceptual",
+]
 
 
 def __getattr__(name: str) -> object:
+    if name == "perceptual":
+        return import_module("verydeep.perceptual")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'verydeep' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -6,6 +6,7 @@ it and ends: a `UsageError` with exit code 2, any other with 1.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any, get_args
 
 
 class VerydeepError(Exception):
@@ -46,6 +47,18 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     """End a sentence by the name that a word may have meant; with nothing where none is near."""
     near = get_close_matches(word, list(names), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def check_choice(what: str, value: str, choices: Any) -> Any:
+    """Make sure that a value is among the words of a `Literal`.
+
+    Raises:
+        UsageError: it is not.
+
+    """
+    if value not in get_args(choices):
+        raise UsageError(f"no {what} is called {value!r}; there are {', '.join(get_args(choices))}")
+    return value
 
 
 def require(module: str, extra: str, purpose: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from verydeep.errors import DiskError
+from verydeep.errors import DiskError, UsageError
 
 
 def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
@@ -41,6 +41,30 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def check_out(path: Path, *, overwrite: bool = True) -> None:
+    """Make sure, before the work, that a file can be written there; its folder is made.
+
+    Args:
+        path: of the file.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        UsageError: it is a folder, or there is a file already.
+        DiskError: its folder cannot be made or written to.
+
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already; name another file, or add --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{path.parent} cannot be made: {error.strerror or error}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise DiskError(f"{path.parent} cannot be written to: permission denied")
 
 
 def write_json(path: Path, value: Any) -> None:

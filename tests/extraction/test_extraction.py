@@ -151,6 +151,18 @@ def test_what_cannot_be_read_is_named_and_left_out_if_it_may_be(run, tmp_path, c
     assert "left out:" in capsys.readouterr().err
 
 
+def test_without_the_picture_that_cannot_be_read_the_same_command_goes_on(run, tmp_path):
+    data = class_folders(tmp_path / "data", {"blue": 3})
+    broken = cut(data / "blue" / "1.jpg")
+    words = (run, data, "--layers", "pool3", "--out", tmp_path / "f.npz")
+    with pytest.raises(SystemExit):
+        main(["features", *map(str, words)])
+    broken.unlink()
+    names, _, _ = extract(*words)
+    assert len(names) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "f.npz"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -174,6 +186,11 @@ def test_the_file_has_a_kind_that_can_be_written(run, data, tmp_path, capsys):
         main(["features", str(run), str(data), "--layers", "pool1", "--out", str(tmp_path / "f.csv")])
     assert ended.value.code == 2
     assert "has to end with .npz or .parquet" in capsys.readouterr().err
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        main(["features", str(run), str(data), "--layers", "pool1", "--out", str(tmp_path / "folder.npz")])
+    assert ended.value.code == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
     (tmp_path / "other.npz").write_bytes(b"no archive")
     with pytest.raises(UsageError, match=r"is no \.npz file of `verydeep features`"):
         read_features(tmp_path / "other.npz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -203,6 +204,9 @@ def test_weights_follow_the_pictures_without_loss():
     assert error(first, double) < 1e-5
     assert error(half, double) < 0.02
     assert torch.equal(features(pictures)["relu3_2"], first)
+    narrow = Features(copy.deepcopy(network).bfloat16(), ["relu3_2"], preprocessing=IMAGENET, range=(0, 1))
+    assert narrow(pictures)["relu3_2"].dtype == torch.bfloat16
+    assert error(narrow(pictures)["relu3_2"].float(), first) < 0.02
     with torch.autocast("cpu", torch.bfloat16):
         auto = features(pictures)["relu3_2"]
     assert auto.dtype == torch.bfloat16
@@ -332,7 +336,7 @@ def test_pictures_that_cannot_be_meant_are_refused(range, pictures, said):
 
 
 def test_a_range_is_one_of_three_and_what_looks_like_another_is_warned_of():
-    for wrong in ((0, 2), (1, 0)):
+    for wrong in ((0, 2), (1, 0), "01"):
         with pytest.raises(UsageError, match=r"pictures have the range \(0, 1\) or \(-1, 1\) or \(0, 255\)"):
             Pictures(IMAGENET, wrong)
     with pytest.raises(UsageError, match="say least and greatest value"):
@@ -340,8 +344,9 @@ def test_a_range_is_one_of_three_and_what_looks_like_another_is_warned_of():
     with pytest.raises(UsageError, match="does not know how its pictures are preprocessed"):
         Features(network_of("A"), ["pool1"], range=(0, 1))
     for range in ((-1, 1), (0, 255)):
-        with pytest.warns(RangeWarning, match=r"as if they were of range \(0, 1\)"):
+        with pytest.warns(RangeWarning, match=r"as if they were of range \(0, 1\)") as warnings:
             Pictures(IMAGENET, range)(torch.rand(1, 3, 8, 8))
+        assert warnings[0].filename == __file__  # not a line of the package's
     Pictures(IMAGENET, (0, 1), check=False)(torch.full((1, 3, 2, 2), 9.0))
 
 

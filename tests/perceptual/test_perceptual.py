@@ -22,6 +22,7 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
+from verydeep.perceptual.lpips import _UnitDistance
 
 lpips = pytest.importorskip("lpips")
 piq_perceptual = pytest.importorskip("piq.perceptual")
@@ -135,8 +136,8 @@ def test_gradients_are_finite_where_a_layer_gives_zeros_alone(vgg16):
     assert torch.isfinite(picture.grad).all()
 
 
-def narrow() -> VGG:
-    network = VGG(Architecture("D", 3, 0.03, 32)).eval()
+def narrow(configuration: str = "D", *, batch_norm: bool = False) -> VGG:
+    network = VGG(Architecture(configuration, 3, 0.03, 32, batch_norm)).eval()
     initialize(network, "he", 0)
     return network
 
@@ -183,6 +184,21 @@ def test_gradients_of_lpips_and_dists_are_those_of_finite_differences(tmp_path):
         pair = [torch.rand(1, 3, 32, 33, dtype=torch.float64, generator=generator) for _ in range(2)]
         pair = [x.requires_grad_() for x in pair]
         assert torch.autograd.gradcheck(loss, pair, fast_mode=True)
+
+
+def test_gradients_of_the_gradient_are_those_of_finite_differences():
+    """As penalties on gradients want them, also where a vector is 0."""
+    generator = torch.Generator().manual_seed(1)
+    first, second = (torch.rand(2, 4, 3, 3, dtype=torch.float64, generator=generator) for _ in range(2))
+    weights = torch.rand(4, dtype=torch.float64, generator=generator)
+    for pair in ((first, second), (first, second.requires_grad_()), (first.requires_grad_(), second)):
+        assert torch.autograd.gradgradcheck(lambda *maps: _UnitDistance.apply(*maps, weights, True), pair)
+    zero = torch.zeros_like(first).requires_grad_()
+    (slope,) = torch.autograd.grad(
+        _UnitDistance.apply(zero, second, weights, False).sum(), zero, create_graph=True
+    )
+    (of_slope,) = torch.autograd.grad(slope.square().sum(), zero)
+    assert (slope == 0).all() and (of_slope == 0).all()
 
 
 def piq_loss(kind: type, theirs: nn.Module, layers: tuple[str, ...], **options) -> nn.Module:
@@ -272,6 +288,8 @@ def test_a_gram_matrix_is_what_its_formula_says():
         assert torch.allclose(found.double(), wanted / divisor, rtol=1e-5, atol=1e-6)
     with pytest.raises(UsageError, match="no normalization is called 'chw'"):
         perceptual.gram_matrix(maps, "chw")
+    with pytest.raises(UsageError, match=r"\[None\] makes one picture's maps a batch"):
+        perceptual.gram_matrix(maps[0])
 
 
 def content(**options) -> perceptual.ContentLoss:
@@ -321,6 +339,14 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
         perceptual.StyleLoss(narrow(), range=(0, 1))
     with pytest.raises(UsageError, match="2 weights for 1 layers"):
         content(weights=[1, 2])
+    for wrong, said in ((2, "a number for each layer"), (["x"], "a number for each layer"), ([np.nan], "finite")):
+        with pytest.raises(UsageError, match=said):
+            content(weights=wrong)
+    assert content(weights=torch.tensor([0.5]))(PICTURES, PICTURES) == 0
+    for loss in (perceptual.LPIPS, perceptual.DISTS):
+        for network in (narrow("E"), narrow(batch_norm=True)):
+            with pytest.raises(UsageError, match="configuration D without batch normalisation; this network is"):
+                loss(network, preprocessing=IMAGENET, range=(0, 1))
     for option in ("reduction", "distance", "engine", "pooling"):
         with pytest.raises(UsageError, match=f"no {option} is called 'x'; there are"):
             content(**{option: "x"})

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pictures import class_folders, cut, save, smooth
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 from sklearn.svm import LinearSVC
 
 import verydeep
@@ -82,6 +83,31 @@ def test_a_classifier_is_saved_and_predict_uses_it(run, data, tmp_path, capsys):
         read_classifier(run)
 
 
+def test_what_is_told_is_of_the_machine_that_is_kept(run, data, capsys):
+    """The held-out fifth, which chooses C, is that of --seed."""
+    for seed in ("0", "1"):
+        main(["transfer", str(run), str(data), "--scales", "32", "--seed", seed, "--json"])
+        facts = json.loads(capsys.readouterr().out)
+        classifier, pictures = read_classifier(run), open_data(str(data))
+        features = describe_pictures(open_extractor(run, ["relu7"]), pictures.held_out, classifier.described)
+        answers = classifier.scores(features).argmax(1)
+        assert facts["mean_class_recall"] == [mean_class_recall(answers, pictures.held_out.labels)]
+
+
+def test_a_classifier_is_of_the_weights_that_it_was_trained_on(run, data, tmp_path, capsys):
+    main(["transfer", str(run), str(data), "--scales", "32"])
+    New("A", tmp_path / "other", width=0.06, num_classes=3, image_size=32, seed=1).run()
+    tensors = load_file(tmp_path / "other" / "model.safetensors")
+    tensors["conv2_1.bias"] += 1  # as training would; at the start all biases are 0
+    save_file(tensors, run / "model.safetensors")
+    picture = save(tmp_path / "red.png", smooth(60, 40))
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(run), str(picture)])
+    assert ended.value.code == 1
+    assert "trained on features of other weights" in capsys.readouterr().err
+    main(["predict", str(run), str(picture), "--network"])
+
+
 def test_random_splits_and_their_spread(run, data, capsys):
     main(["transfer", str(run), str(data), "--scales", "32", "--splits", "3", "--per-class", "6", "--no-save"])
     out = capsys.readouterr().out
@@ -103,6 +129,8 @@ def test_the_machine_is_scikit_learns():
     assert np.array_equal(answers, wanted.predict(features[:50]))
     with pytest.raises(DataError, match="a class has 1 training pictures"):
         train_machine(features[:26], labels[:26], 2)
+    with pytest.raises(DataError, match="all pictures are of one class"):
+        train_machine(features[:25], labels[:25], 1)
 
 
 def test_recall_is_the_mean_over_classes():
@@ -137,3 +165,9 @@ def test_what_cannot_be_used_is_one_sentence(run, tmp_path, capsys):
         assert said in capsys.readouterr().err
     main(["transfer", str(run), str(broken), "--scales", "32", "--max-unreadable", "1"])
     assert "11 pictures" in capsys.readouterr().out
+    for picture in broken.rglob("*.jpg"):
+        cut(picture)
+    with pytest.raises(SystemExit) as ended:
+        main(["transfer", str(run), str(broken), "--scales", "32", "--max-unreadable", "12"])
+    assert ended.value.code == 1
+    assert "not one of the 12 pictures can be read" in capsys.readouterr().err

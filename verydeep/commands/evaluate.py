@@ -25,7 +25,7 @@ from verydeep.weights.opening import weights_path
 from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
-    from verydeep.evaluation.parts import Parts
+    from verydeep.evaluation.parts import PosteriorParts
     from verydeep.images.pictures import Pictures
 
 
@@ -94,7 +94,7 @@ class Evaluate:
                 parts.remove()
             print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else readable(result))
 
-    def _test(self, here: World) -> tuple[Result, Parts | None]:
+    def _test(self, here: World) -> tuple[Result, PosteriorParts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]
         from verydeep.engines import open_scorer
         from verydeep.evaluation.evaluate import Member
@@ -150,10 +150,10 @@ class Evaluate:
 
     def _parts(
         self, models: list[Path], protocols: list[tuple[Protocol, ...]], pictures: Pictures
-    ) -> Parts | None:
+    ) -> PosteriorParts | None:
         if not self.posteriors:
             return None
-        from verydeep.evaluation.parts import Parts
+        from verydeep.evaluation.parts import PosteriorParts
 
         stats = [(str(model), weights_path(locate(model).path).stat()) for model in models]
         key = {
@@ -163,7 +163,7 @@ class Evaluate:
             "batch_size": self.batch_size,
             "precision": self.precision,
         }
-        return Parts(self.posteriors, key)
+        return PosteriorParts(self.posteriors, key)
 
     def _facts(self, model: Path, config: ModelConfig, protocols: tuple[Protocol, ...]) -> MemberFacts:
         architecture = config.architecture

@@ -68,9 +68,9 @@ class Features:
 
     def run(self) -> None:
         """Extract, write, and say what was written."""
-        from verydeep.extraction.archive import check_out, write_features
+        from verydeep.extraction.archive import check_features_out, write_features
 
-        check_out(self.out)
+        check_features_out(self.out)
         if self.max_unreadable < 0:
             raise UsageError(f"--max-unreadable is {self.max_unreadable}; it has to be 0 or more")
         with start_processes(self.processes, self._extract) if self.processes != 1 else world() as here:

@@ -16,7 +16,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.progress import progress, say
 from verydeep.configurations import account
 from verydeep.errors import UsageError, require
-from verydeep.files import write_whole
+from verydeep.files import check_out, write_whole
 from verydeep.interrupts import interrupts
 from verydeep.layers.names import check_size, nodes_to
 from verydeep.looking.maps import LAYERS, LayerMaps, layer_maps
@@ -77,6 +77,7 @@ class Look:
 
         if self.page.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"--page {self.page} has to end with .html")
+        check_out(self.page)
         if self.channels < 1:
             raise UsageError(f"--channels is {self.channels}; show at least 1")
         if self.size is not None:

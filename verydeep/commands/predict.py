@@ -23,6 +23,7 @@ from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.sources import unlabelled
 from verydeep.model import Model, Prediction, load, ranked
 from verydeep.transfer.classifier import Classifier, read_classifier
+from verydeep.weights.opening import open_source
 
 BAR_WIDTH = 30
 
@@ -104,7 +105,7 @@ class Predict:
             return evaluate(members, pictures, advance=advance, unreadable=lost.append)
 
     def _by_classifier(self, classifier: Classifier, pictures: Pictures, lost: list[Unreadable]) -> Posteriors:
-        from verydeep.extraction.extractor import open_extractor
+        from verydeep.extraction.extractor import extractor_of
         from verydeep.transfer.described import describe_pictures
 
         asked = [option for option, value in (("--scales", self.scales), ("--map", self.map)) if value]
@@ -114,8 +115,10 @@ class Predict:
                 "which has scales of its own and no score maps: add --network"
             )
         layer = classifier.described.layer
-        extractor = open_extractor(
-            self.model, [layer], device=self.device, precision=self.precision, engine=self.engine
+        config, tensors = open_source(self.model)
+        classifier.check_network(tensors)
+        extractor = extractor_of(
+            config, tensors, [layer], device=self.device, precision=self.precision, engine=self.engine
         )
         with progress("predicting", len(pictures)) as advance:
             features = describe_pictures(

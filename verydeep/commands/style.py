@@ -77,10 +77,10 @@ class Style:
         require("torch", "train", "style transfer")
         from verydeep.looking.descent import check_steps, descend
         from verydeep.looking.pixels import to_pixels
-        from verydeep.looking.style import check_out, write_picture
+        from verydeep.looking.style import check_picture_out, write_picture
 
         check_steps(self.steps)
-        check_out(self.out, (self.content, self.style), overwrite=self.overwrite)
+        check_picture_out(self.out, (self.content, self.style), overwrite=self.overwrite)
         objective, start = self._prepare()
         began = time.monotonic()
         with progress("painting", self.steps, "steps") as advance, interrupts() as stopped:

@@ -13,16 +13,16 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress, say
 from verydeep.engines import EngineName, PrecisionName
-from verydeep.errors import UsageError, require
+from verydeep.errors import DataError, UsageError, require
 from verydeep.images.pictures import Unreadable, too_many
 from verydeep.images.sources import open_data
-from verydeep.weights.opening import is_ours
+from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
     from verydeep.extraction.extractor import Extractor
     from verydeep.images.pictures import Data
-    from verydeep.transfer.classifier import Described, Features
+    from verydeep.transfer.classifier import Classifier, Described, Features
     from verydeep.transfer.machine import Labels, Machine
 
 
@@ -72,8 +72,8 @@ class Transfer:
     def run(self) -> None:
         """Describe the pictures, train, test, save and print."""
         require("sklearn", "train", "transfer")
-        from verydeep.extraction.extractor import open_extractor
-        from verydeep.transfer.classifier import Described
+        from verydeep.extraction.extractor import extractor_of
+        from verydeep.transfer.classifier import Classifier, Described, digest
 
         for option, value, least in (
             ("--splits", self.splits, 0),
@@ -89,18 +89,27 @@ class Transfer:
                 f"{self.model} is no run folder, beside whose weights a classifier could lie; make it one by: "
                 f"verydeep convert {self.model} RUN, or leave no classifier by --no-save"
             )
-        extractor = open_extractor(
-            self.model, [self.layer], device=self.device, precision=self.precision, engine=self.engine
+        config, tensors = open_source(self.model)
+        extractor = extractor_of(
+            config, tensors, [self.layer], device=self.device, precision=self.precision, engine=self.engine
         )
-        described = Described(
-            self.layer, self.scales or (extractor.config.trained_on.test_scale,), True, self.combine
-        )
+        described = Described(self.layer, self.scales or (config.trained_on.test_scale,), True, self.combine)
         data = open_data(self.data)
         features, labels, is_train = self._describe(extractor, described, data)
         recalls, machine = self._test(features, labels, is_train, len(data.class_names))
         facts = self._facts(data, described, recalls, machine, len(labels))
         if not self.no_save:
-            self._save(described, data.class_names, machine, facts)
+            self._save(
+                Classifier(
+                    described,
+                    data.class_names,
+                    machine.weights,
+                    machine.bias,
+                    machine.sharpness,
+                    facts,
+                    digest(tensors),
+                )
+            )
         print(json_format.dumps(facts, ensure_ascii=False) if self.json else self._readable(facts))
 
     def _describe(
@@ -117,7 +126,9 @@ class Transfer:
         for picture in lost:
             say(f"left out: {picture.reason}")
         is_train = np.arange(len(pictures)) < len(data.train)
-        readable = np.isfinite(features[:, :1]).all(1)
+        if len(lost) == len(pictures):
+            raise DataError(f"not one of the {len(pictures)} pictures can be read")
+        readable = np.isfinite(features[:, 0])
         return features[readable], pictures.labels[readable], is_train[readable]
 
     def _test(
@@ -130,18 +141,17 @@ class Transfer:
             several = splits(labels, num_classes, self.splits, self.per_class, self.test_per_class, self.seed)
         else:
             several = [(np.flatnonzero(is_train), np.flatnonzero(~is_train))]
-        with progress("training", len(several) + 1, "machines") as advance:
-            recalls = over_splits(features, labels, num_classes, several, advance)
+        with progress("training", len(several) + bool(self.splits), "machines") as advance:
+            recalls, machines = over_splits(features, labels, num_classes, several, self.seed, advance)
+            if not self.splits:
+                return recalls, machines[0]
             machine = train_machine(features[is_train], labels[is_train], num_classes, self.seed)
             advance(1)
         return recalls, machine
 
-    def _save(
-        self, described: Described, class_names: tuple[str, ...], machine: Machine, facts: dict[str, Any]
-    ) -> None:
-        from verydeep.transfer.classifier import Classifier, write_classifier
+    def _save(self, classifier: Classifier) -> None:
+        from verydeep.transfer.classifier import write_classifier
 
-        classifier = Classifier(described, class_names, machine.weights, machine.bias, machine.sharpness, facts)
         say(f"{write_classifier(self.model, classifier)} written; `verydeep predict {self.model}` uses it")
 
     def _facts(

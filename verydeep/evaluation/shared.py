@@ -8,7 +8,7 @@ import numpy as np
 
 from verydeep.distributed import World
 from verydeep.evaluation.evaluate import Member, check_together, score_chunks
-from verydeep.evaluation.parts import Parts
+from verydeep.evaluation.parts import PosteriorParts
 from verydeep.evaluation.plan import Chunk, make_plan
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.images.pictures import Pictures, Unreadable, too_many
@@ -18,7 +18,7 @@ def evaluate_shared(
     members: Sequence[Member],
     pictures: Pictures,
     world: World,
-    parts: Parts | None,
+    parts: PosteriorParts | None,
     *,
     batch_size: int,
     leave_out: int = 0,

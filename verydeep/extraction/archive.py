@@ -19,19 +19,22 @@ from numpy.typing import NDArray
 from verydeep.errors import UsageError, require
 from verydeep.evaluation.plan import Chunk
 from verydeep.extraction.shared import FeatureParts
-from verydeep.files import write_whole
+from verydeep.files import check_out, write_whole
 from verydeep.images.pictures import Pictures
 
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
 
+AT_ONCE = 4096  # names that are spread to one length in memory
+
 Shapes = dict[str, tuple[int, ...]]
 
 
-def check_out(path: Path) -> None:
+def check_features_out(path: Path) -> None:
     """Make sure that a file of features can be written there.
 
     Raises:
-        UsageError: it is called neither `.npz` nor `.parquet`.
+        UsageError: it is called neither `.npz` nor `.parquet`, or is a folder.
+        DiskError: its folder cannot be made or written to.
         VerydeepError: what writes Parquet is not installed.
 
     """
@@ -39,6 +42,7 @@ def check_out(path: Path) -> None:
         raise UsageError(f"--out {path} has to end with .npz or .parquet")
     if path.suffix == ".parquet":
         require("pyarrow", "parquet", "a .parquet file")
+    check_out(path)
 
 
 def write_features(
@@ -84,7 +88,9 @@ def _write_npz(
     facts: dict[str, Any],
 ) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        _add(archive, "names", np.array(names, str))
+        letters = np.dtype(f"U{max(map(len, names), default=1) or 1}")
+        blocks_of_names = (np.array(names[i : i + AT_ONCE], letters) for i in range(0, len(names), AT_ONCE))
+        _add_blocks(archive, "names", letters, (len(names),), blocks_of_names)
         for layer, shape in shapes.items():
             blocks = (parts.rows(chunk, layer) for chunk in chunks)
             _add_blocks(archive, layer, np.dtype(np.float32), (len(names), *shape), blocks)

@@ -33,6 +33,9 @@ Rows = dict[str, NDArray[np.float32]]
 class FeatureParts(Parts):
     """Finished chunks: each an archive of what is kept of its pictures, layer by layer."""
 
+    noun = "extraction"
+    suffix = ".npz"
+
     def whole(self, chunk: Chunk) -> bool:
         """Whether a chunk is there with all of its pictures."""
         try:
@@ -61,10 +64,6 @@ class FeatureParts(Parts):
                 np.savez(file, kept=np.array(kept, np.int64), **rows)  # type: ignore[arg-type]
 
         write_whole(self.file(chunk), save)
-
-    def file(self, chunk: Chunk) -> Path:
-        """Where a chunk is kept."""
-        return self.folder / f"{chunk.number:06d}.npz"
 
 
 def extract_shared(

@@ -18,6 +18,7 @@ from typing import Literal
 from verydeep.configurations import Architecture, Convolution, FullyConnected, Layer, Pooling
 from verydeep.errors import UsageError
 
+PoolingKind = Literal["max", "average"]  # what a network's poolings do
 Kind = Literal["convolution", "batch_norm", "relu", "norm", "pooling", "fully_connected"]
 
 

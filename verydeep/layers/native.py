@@ -23,8 +23,8 @@ from verydeep.engines import PrecisionName, products_in
 from verydeep.engines.kernels import check_kernels
 from verydeep.engines.native import check_pixels, fold_batch_norm, levels_of
 from verydeep.engines.processor import instruction_set, num_threads
-from verydeep.errors import UsageError
-from verydeep.layers.names import Node, check_size, nodes, nodes_to
+from verydeep.errors import check_choice
+from verydeep.layers.names import Node, PoolingKind, check_size, nodes, nodes_to
 from verydeep.run_folder import ModelConfig
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -61,8 +61,7 @@ class NativeFeatures:
         precision: PrecisionName = "auto",
         threads: int | None = None,
     ) -> None:
-        if pooling not in ("max", "average"):
-            raise UsageError(f"no pooling is called {pooling!r}; there are max, average")
+        check_choice("pooling", pooling, PoolingKind)
         self.config = config
         check_kernels(config.architecture)
         self.path = nodes_to(config.architecture, layers)

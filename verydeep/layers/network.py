@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from verydeep.configurations import LRN_ALPHA, LRN_BETA, LRN_K, LRN_SIZE, FullyConnected
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
-from verydeep.layers.names import Node, check_size, nodes_to
+from verydeep.layers.names import Node, PoolingKind, check_size, nodes_to
 from verydeep.layers.pictures import Pictures, Range, check_pictures
 from verydeep.network.vgg import VGG
-
-PoolingKind = Literal["max", "average"]
 
 
 class Features(nn.Module):
@@ -60,7 +57,7 @@ class Features(nn.Module):
         self.architecture = network.architecture
         self.path = nodes_to(network.architecture, layers)
         self.layers = tuple(layers)
-        self.pooling = check_pooling(pooling)
+        self.pooling: PoolingKind = check_choice("pooling", pooling, PoolingKind)
         if range is not None and preprocessing is None:
             raise UsageError(
                 "a network alone does not know how its pictures are preprocessed; give preprocessing, or a model "
@@ -91,9 +88,9 @@ class Features(nn.Module):
         """
         check_pictures(pictures)
         check_size(self.architecture, self.path, *pictures.shape[2:])
-        x = self._follow(pictures)
-        if self.pictures is not None:
-            x = self.pictures(x)
+        dtype = self._follow(pictures)
+        # Preprocessed before they are rounded to what the weights have.
+        x = (pictures if self.pictures is None else self.pictures(pictures)).to(dtype)
         taps: dict[str, Tensor] = {}
         for node in self.path:
             x = self._apply_node(node, x)
@@ -124,27 +121,15 @@ class Features(nn.Module):
     def _pool(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
 
-    def _follow(self, pictures: Tensor) -> Tensor:
-        """Bring weights to the pictures' device, and both to one precision, without losing any."""
+    def _follow(self, pictures: Tensor) -> torch.dtype:
+        """Bring weights to the pictures' device, and give the precision of both, in which none loses any."""
         weight = next(self.parameters())
         dtype = torch.float64 if pictures.dtype == torch.float64 else weight.dtype
         if dtype == torch.float64 and pictures.dtype != torch.float64:
             dtype = torch.float32
         if (weight.device, weight.dtype) != (pictures.device, dtype):
             self.to(device=pictures.device, dtype=dtype)
-        return pictures.to(dtype)
-
-
-def check_pooling(pooling: str) -> PoolingKind:
-    """Make sure that there is such a pooling.
-
-    Raises:
-        UsageError: there is not.
-
-    """
-    if pooling not in get_args(PoolingKind):
-        raise UsageError(f"no pooling is called {pooling!r}; there are {', '.join(get_args(PoolingKind))}")
-    return pooling  # type: ignore[return-value]
+        return dtype
 
 
 def _module_name(node: Node) -> str | None:

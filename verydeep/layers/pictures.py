@@ -5,6 +5,7 @@ A picture's range is never guessed. It is said, and values outside it are refuse
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import torch
@@ -85,7 +86,7 @@ def check_range(range: Range) -> Range:
     except (TypeError, ValueError):
         raise UsageError(f"range is {range!r}; say least and greatest value of the pictures: {ranges}") from None
     if (low, high) not in RANGES:
-        raise UsageError(f"range is ({low:g}, {high:g}); pictures have the range {ranges}: rescale them to one")
+        raise UsageError(f"range is {range!r}; pictures have the range {ranges}: rescale them to one")
     return low, high
 
 
@@ -149,8 +150,16 @@ def check_values(pictures: Tensor, range: Range) -> None:
             f"pictures have values from {least:.4g} to {greatest:.4g}: within {said}, but as if they were of "
             f"range {other}; if they are, say range={other}",
             RangeWarning,
-            stacklevel=2,
+            stacklevel=_level_of_caller(),
         )
+
+
+def _level_of_caller() -> int:
+    """How many calls up the line stands that shows pictures to this package, for a warning to name it."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("verydeep", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _looks(least: float, greatest: float) -> str:

@@ -1,6 +1,6 @@
 """What a picture is to come near to: the content of one, the style of another, and no roughness.
 
-The content part is `perceptual.ContentLoss`, the style part `perceptual.StyleLoss`, with weights by which both are
+The parts have the formulas of `perceptual.ContentLoss` and `perceptual.StyleLoss`, with weights by which both are
 shares: 0 where the picture has what is wanted, about 1 where it has nothing of it. So one balance of the two
 serves networks of any width and preprocessing. Both are computed from one pass, and the targets once.
 """
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
-from verydeep.layers.network import Features, PoolingKind
+from verydeep.layers.names import PoolingKind
+from verydeep.layers.network import Features
 from verydeep.network.vgg import VGG
 from verydeep.perceptual import TotalVariation, gram_matrix
 from verydeep.perceptual.pair import layer_weights, mean_difference, weighted_sum

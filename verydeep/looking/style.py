@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from verydeep.errors import DiskError, UsageError
-from verydeep.files import write_whole
+from verydeep.errors import UsageError
+from verydeep.files import check_out, write_whole
 from verydeep.images import decode
 from verydeep.images.views import Pixels
 from verydeep.looking.pixels import noise_like, to_tensor
@@ -18,7 +18,7 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bm
 QUALITY = 95  # of JPEG and WebP
 
 
-def check_out(out: Path, pictures: tuple[Path, ...], *, overwrite: bool) -> None:
+def check_picture_out(out: Path, pictures: tuple[Path, ...], *, overwrite: bool) -> None:
     """Make sure, before the work, that a picture can be written there.
 
     Args:
@@ -28,21 +28,14 @@ def check_out(out: Path, pictures: tuple[Path, ...], *, overwrite: bool) -> None
 
     Raises:
         UsageError: its ending is of no kind of picture that is written, or there is a file already.
-        DiskError: its folder cannot be made.
+        DiskError: its folder cannot be made or written to.
 
     """
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"OUT is {out}; it has to end with one of {', '.join(FORMATS)}")
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder; name a file")
-    if out.exists() and any(picture.exists() and out.samefile(picture) for picture in pictures):
+    if out.is_file() and any(picture.exists() and out.samefile(picture) for picture in pictures):
         raise UsageError(f"{out} is one of the pictures that are read; name another file")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} is there already; name another file, or add --overwrite")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(f"{out.parent} cannot be made: {error.strerror or error}") from None
+    check_out(out, overwrite=overwrite)
 
 
 def write_picture(out: Path, pixels: Pixels) -> None:

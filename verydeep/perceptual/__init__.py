@@ -1,6 +1,6 @@
 """Losses on a network's layers: content, style, total variation, LPIPS, DISTS.
 
-    loss = verydeep.perceptual.LPIPS("vgg16", range=(0, 1))
+    loss = verydeep.perceptual.LPIPS("torchvision:vgg16", range=(0, 1))
     loss(pictures, target).backward()
 
 Pictures are RGB of shape (batch, 3, height, width); their range is said and checked, and everything else that is

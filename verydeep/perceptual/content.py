@@ -7,7 +7,8 @@ from typing import Unpack
 
 from torch import Tensor
 
-from verydeep.layers.network import PoolingKind
+from verydeep.errors import check_choice
+from verydeep.layers.names import PoolingKind
 from verydeep.layers.pictures import Range
 from verydeep.perceptual.pair import (
     Distance,
@@ -16,7 +17,6 @@ from verydeep.perceptual.pair import (
     Options,
     PairLoss,
     Taps,
-    check_choice,
     layer_weights,
     mean_difference,
     weighted_sum,

@@ -17,7 +17,7 @@ from verydeep.errors import UsageError
 from verydeep.layers.network import Features
 from verydeep.layers.pictures import Range
 from verydeep.perceptual.learned import dists_weights
-from verydeep.perceptual.lpips import last_relus
+from verydeep.perceptual.lpips import check_vgg16, last_relus
 from verydeep.perceptual.pair import ModelLike, Options, PairLoss, Taps, wide
 
 EPSILON = 1e-6  # of both similarities
@@ -64,6 +64,7 @@ class DISTS(PairLoss):
     ) -> None:
         alpha, beta = dists_weights(weights)
         super().__init__(model, last_relus, engine="torch", range=range, **options)
+        check_vgg16(self.features.architecture, "DISTS")
         channels = {f"relu{one.place}": one.out_channels for one in self.features.architecture.convolutions}
         counts = [3, *(channels[layer] for layer in self.features.layers)]
         if sum(counts) != len(alpha):

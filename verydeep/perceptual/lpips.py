@@ -12,7 +12,6 @@ from typing import Any, Unpack
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, Pooling
@@ -62,6 +61,7 @@ class LPIPS(PairLoss):
     ) -> None:
         linear = lpips_weights(weights)
         super().__init__(model, last_relus, engine=engine, range=range, **options)
+        check_vgg16(self.features.architecture, "LPIPS")
         self.spatial = spatial
         layers = self.features.layers
         channels = {f"relu{one.place}": one.out_channels for one in self.features.architecture.convolutions}
@@ -86,6 +86,22 @@ class LPIPS(PairLoss):
         return torch.stack([one.mean((1, 2)) for one in maps]).sum(0)
 
 
+def check_vgg16(architecture: Architecture, loss: str) -> None:
+    """Make sure that a network is of the kind whose features the authors have fitted their weights to.
+
+    Others have as many channels at the same layers, and their numbers would mean nothing.
+
+    Raises:
+        UsageError: it is another configuration, or batch-normalised.
+
+    """
+    if architecture.configuration != "D" or architecture.batch_norm:
+        kind = architecture.configuration + (" with batch normalisation" if architecture.batch_norm else "")
+        raise UsageError(
+            f"{loss}'s weights are for VGG-16, configuration D without batch normalisation; this network is {kind}"
+        )
+
+
 def last_relus(architecture: Architecture) -> tuple[str, ...]:
     """The last ReLU of each stage."""
     return tuple(
@@ -100,7 +116,7 @@ class _UnitDistance(torch.autograd.Function):
 
     Written out, and a piece that the processor's cache holds at a time: the maps alone are kept for the gradient,
     and none of the six of their size on the way is made. The gradient is 0 where a vector is 0, whose length has
-    no slope.
+    no slope. A gradient of the gradient goes through the plain formula.
     """
 
     @staticmethod
@@ -116,11 +132,15 @@ class _UnitDistance(torch.autograd.Function):
         return distances.view(batch, rows, columns)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         first, second, weights = ctx.saved_tensors
-        gradients = [_like(maps) for maps in (first, second)]
         wanted = ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled():  # create_graph=True
+            inputs = [maps for maps, want in zip((first, second), wanted, strict=True) if want]
+            distances = _plain_distance(first, second, weights)
+            found = iter(torch.autograd.grad(distances, inputs, slope, create_graph=True))
+            return next(found) if wanted[0] else None, next(found) if wanted[1] else None, None, None
+        gradients = [_like(maps) for maps in (first, second)]
         slope = slope.flatten(1)
         for number, piece in _pieces(first):
             units = [_unit(maps[number].flatten(1)[:, piece]) for maps in (first, second)]
@@ -133,6 +153,17 @@ class _UnitDistance(torch.autograd.Function):
                     rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
                     gradient[number].view(len(rest), -1)[:, piece] = rest
         return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None, None
+
+
+def _plain_distance(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    """The same distance, of operations that have derivatives of any order, 0 where a vector is 0."""
+
+    def unit(maps: Tensor) -> Tensor:
+        squares = maps.square().sum(1, keepdim=True)
+        length = torch.where(squares > 0, squares, 1).sqrt()
+        return maps * torch.where(squares > 0, 1 / (length + EPSILON), 0)
+
+    return (weights[:, None, None] * (unit(first) - unit(second)).square()).sum(1)
 
 
 def _kernels_suit(first: Tensor, second: Tensor) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from os import PathLike
-from typing import Any, Literal, TypedDict, get_args
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 
 from verydeep.configurations import Architecture
 from verydeep.engines.processor import native_module
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.layers import open_network
-from verydeep.layers.network import Features, PoolingKind
+from verydeep.layers.names import PoolingKind
+from verydeep.layers.network import Features
 from verydeep.layers.pictures import Range, check_pictures
 from verydeep.network.vgg import VGG
 
@@ -211,18 +213,6 @@ def check_pair(pictures: Tensor, target: Tensor) -> None:
         )
 
 
-def check_choice(what: str, value: str, choices: Any) -> Any:
-    """Make sure that a value is among the words of a `Literal`.
-
-    Raises:
-        UsageError: it is not.
-
-    """
-    if value not in get_args(choices):
-        raise UsageError(f"no {what} is called {value!r}; there are {', '.join(get_args(choices))}")
-    return value
-
-
 def reduce(distances: Tensor, reduction: Reduction) -> Tensor:
     """Reduce over the batch, and over places where there is a distance for each."""
     if reduction == "none":
@@ -234,12 +224,18 @@ def layer_weights(layers: Sequence[str], weights: Sequence[float] | None) -> dic
     """A weight for each layer: 1 where none are given.
 
     Raises:
-        UsageError: there is another number of them.
+        UsageError: there is another number of them, or one is no finite number.
 
     """
-    if weights is not None and len(weights) != len(layers):
-        raise UsageError(f"there are {len(weights)} weights for {len(layers)} layers; give one for each")
-    return dict(zip(layers, weights or [1.0] * len(layers), strict=True))
+    try:
+        numbers = [1.0] * len(layers) if weights is None else [float(weight) for weight in weights]
+    except (TypeError, ValueError):
+        raise UsageError(f"weights are {weights!r}; give a list with a number for each layer") from None
+    if len(numbers) != len(layers):
+        raise UsageError(f"there are {len(numbers)} weights for {len(layers)} layers; give one for each")
+    if not all(isfinite(number) for number in numbers):
+        raise UsageError(f"layers have the weights {', '.join(map(str, numbers))}; each has to be a finite number")
+    return dict(zip(layers, numbers, strict=True))
 
 
 def mean_difference(first: Tensor, second: Tensor, distance: Distance) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Literal, Unpack
 
 from torch import Tensor
 
-from verydeep.layers.network import PoolingKind
+from verydeep.errors import UsageError, check_choice
+from verydeep.layers.names import PoolingKind
 from verydeep.layers.pictures import Range
 from verydeep.perceptual.pair import (
     Distance,
@@ -16,7 +17,6 @@ from verydeep.perceptual.pair import (
     Options,
     PairLoss,
     Taps,
-    check_choice,
     layer_weights,
     mean_difference,
     weighted_sum,
@@ -89,10 +89,15 @@ def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tens
             arXiv 1603.08155), `places` for rows x columns, or `none`, as Gatys et al. write them.
 
     Raises:
-        UsageError: there is no such normalization.
+        UsageError: there is no such normalization, or these are no maps of a batch.
 
     """
     check_choice("normalization", normalization, Normalization)
+    if maps.ndim != 4:
+        advice = "; [None] makes one picture's maps a batch" if maps.ndim == 3 else ""
+        raise UsageError(
+            f"maps have the shape {tuple(maps.shape)}; (batch, channels, rows, columns) is wanted{advice}"
+        )
     rows = wide(maps).flatten(2)
     _, channels, places = rows.shape
     divisor = {"elements": channels * places, "places": places, "none": 1}[normalization]

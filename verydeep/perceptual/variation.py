@@ -6,8 +6,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from verydeep.errors import check_choice
 from verydeep.layers.pictures import Range, check_pictures, check_range, check_values
-from verydeep.perceptual.pair import Reduction, check_choice, reduce
+from verydeep.perceptual.pair import Reduction, reduce
 
 Norm = Literal["l1", "l2", "l2_squared"]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ from verydeep.files import write_whole
 CLASSIFIER = "classifier.safetensors"
 
 Features = NDArray[np.float32]
+Tensors = Mapping[str, NDArray[Any]]
 Combination = Literal["stack", "average"]
 
 
@@ -49,6 +52,7 @@ class Classifier:
         bias: of shape (classes,).
         sharpness: factor on the scores before the soft-max, as held-out pictures fit it best.
         facts: how it was trained and how well it does.
+        network: `digest` of the weights whose features it was trained on.
 
     """
 
@@ -58,6 +62,20 @@ class Classifier:
     bias: NDArray[np.float32]
     sharpness: float
     facts: dict[str, Any]
+    network: str
+
+    def check_network(self, tensors: Tensors) -> None:
+        """Make sure that these are the weights whose features it was trained on.
+
+        Raises:
+            ModelError: they are others.
+
+        """
+        if digest(tensors) != self.network:
+            raise ModelError(
+                "the classifier beside the model was trained on features of other weights; make it anew by "
+                "`verydeep transfer`, or let the network itself answer by --network"
+            )
 
     def scores(self, features: Features) -> NDArray[np.float64]:
         """Scores of shape (pictures, classes)."""
@@ -67,6 +85,18 @@ class Classifier:
     def posteriors(self, features: Features) -> Posteriors:
         """Soft-max of the sharpened scores, of shape (pictures, classes)."""
         return softmax(self.sharpness * self.scores(features))
+
+
+def digest(tensors: Tensors) -> str:
+    """Tell weights apart by their biases and normalisations, which are small, and which training changes all.
+
+    Those of fc8 do not count: no features come from there.
+    """
+    sha = sha256()
+    for name in sorted(tensors):
+        if tensors[name].ndim == 1 and not name.startswith("fc8"):
+            sha.update(name.encode() + np.ascontiguousarray(tensors[name], "<f4").tobytes())
+    return sha.hexdigest()
 
 
 def classifier_file(model: Path) -> Path:
@@ -88,6 +118,7 @@ def write_classifier(model: Path, classifier: Classifier) -> Path:
         "class_names": classifier.class_names,
         "sharpness": classifier.sharpness,
         "facts": classifier.facts,
+        "network": classifier.network,
     }
     tensors = {"weights": np.ascontiguousarray(classifier.weights), "bias": np.ascontiguousarray(classifier.bias)}
     path = classifier_file(model)
@@ -120,6 +151,7 @@ def read_classifier(model: Path) -> Classifier | None:
             bias,
             float(facts["sharpness"]),
             facts["facts"],
+            facts["network"],
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no whole classifier: {error}; make it anew by `verydeep transfer`") from None

@@ -44,13 +44,15 @@ def train_machine(features: Features, labels: Labels, num_classes: int, seed: in
     Args:
         features: of shape (pictures, features).
         labels: of shape (pictures,).
-        num_classes: of which each has at least two pictures.
+        num_classes: two or more, of which each has at least two pictures.
         seed: of the random fifth.
 
     Raises:
-        DataError: a class has fewer than two pictures.
+        DataError: a class has fewer than two pictures, or there is one class alone.
 
     """
+    if num_classes < 2:
+        raise DataError("all pictures are of one class; a classifier wants two or more to tell apart")
     train, held_out = _hold_out(labels, num_classes, seed)
     best: tuple[float, float, float] | None = None
     for strength in STRENGTHS:
@@ -101,16 +103,18 @@ def over_splits(
     labels: Labels,
     num_classes: int,
     several: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
-) -> list[float]:
-    """Mean class recall on the test part of each split, in %."""
-    recalls = []
+) -> tuple[list[float], list[Machine]]:
+    """Train on each split: mean class recall on its test part, in %, and the machine."""
+    recalls, machines = [], []
     for train, test in several:
-        machine = train_machine(features[train], labels[train], num_classes)
+        machine = train_machine(features[train], labels[train], num_classes, seed)
         scores = features[test].astype(np.float64) @ machine.weights.T + machine.bias
         recalls.append(mean_class_recall(scores.argmax(1), labels[test]))
+        machines.append(machine)
         advance(1)
-    return recalls
+    return recalls, machines
 
 
 def _hold_out(labels: Labels, num_classes: int, seed: int) -> tuple[list[int], list[int]]:
