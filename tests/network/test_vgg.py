@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.network.initialize import initialize
+from verydeep.network.normalize import local_response_norm
 from verydeep.network.vgg import VGG
 
 TORCHVISION = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
@@ -163,6 +164,22 @@ def test_lrn_is_alexnets_formula():
     )
     layer = model.architecture.convolutions[0]
     assert torch.allclose(model._convolution(pictures, layer), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float64, 1e-14), (torch.float32, 1e-6), (torch.bfloat16, 8e-3)]
+)
+def test_lrn_is_torchs_and_its_gradient(dtype, bound):
+    maps = (torch.randn(2, 11, 6, 5) * 60).requires_grad_()
+    theirs = F.local_response_norm(maps.double(), 5, alpha=5e-4, beta=0.75, k=2)
+    slopes = torch.randn(theirs.shape, dtype=torch.float64)
+    (wanted,) = torch.autograd.grad(theirs, maps, slopes)
+    rounded = maps.detach().to(dtype).requires_grad_()
+    ours = local_response_norm(rounded)
+    (found,) = torch.autograd.grad(ours, rounded, slopes.to(dtype))
+    assert ours.dtype == dtype
+    assert (ours - theirs).norm() < bound * theirs.norm()
+    assert (found - wanted).norm() < max(bound, 1e-6) * wanted.norm()
 
 
 def test_gradients_are_those_of_finite_differences():

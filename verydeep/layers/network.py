@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from verydeep.configurations import LRN_ALPHA, LRN_BETA, LRN_K, LRN_SIZE, FullyConnected
+from verydeep.configurations import FullyConnected
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.layers.names import Node, PoolingKind, check_size, nodes_to
 from verydeep.layers.pictures import Pictures, Range, check_pictures
+from verydeep.network.normalize import local_response_norm
 from verydeep.network.vgg import VGG
 
 
@@ -104,8 +105,7 @@ class Features(nn.Module):
         if node.kind == "pooling":
             return self._pool(x)
         if node.kind == "norm":
-            # torch divides the sum by its size, AlexNet's formula does not.
-            return F.local_response_norm(x, LRN_SIZE, alpha=LRN_ALPHA * LRN_SIZE, beta=LRN_BETA, k=LRN_K)
+            return local_response_norm(x)
         module = self.get_submodule(node.name)
         if isinstance(module, nn.BatchNorm2d):
             return F.batch_norm(

@@ -11,16 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from verydeep.configurations import (
-    LRN_ALPHA,
-    LRN_BETA,
-    LRN_K,
-    LRN_SIZE,
-    Architecture,
-    Convolution,
-    FullyConnected,
-    Pooling,
-)
+from verydeep.configurations import Architecture, Convolution, FullyConnected, Pooling
+from verydeep.network.normalize import local_response_norm
 from verydeep.network.together import BatchNorm, Dropout
 
 
@@ -91,8 +83,7 @@ class VGG(nn.Module):
             x = self.get_submodule(f"bn{layer.place}")(x)
         x = F.relu(x)  # not in place: whoever taps the convolution finds what it gave
         if layer.local_response_norm:
-            # torch divides the sum by its size, AlexNet's formula does not.
-            x = F.local_response_norm(x, LRN_SIZE, alpha=LRN_ALPHA * LRN_SIZE, beta=LRN_BETA, k=LRN_K)
+            x = local_response_norm(x)
         return x
 
     def _fully_connected(self, x: Tensor, layer: FullyConnected) -> Tensor:
