@@ -1,11 +1,12 @@
-"""LPIPS here and in the `lpips` package: speed, memory and agreement, on the same random weights.
+"""LPIPS here and in the `lpips` package, content and style here and in `piq`: speed, memory and agreement.
 
-    python benchmarks/perceptual.py [--side 224] [--pairs 8] [--repeat 5]
+    python benchmarks/perceptual.py [--loss LPIPS] [--side 224] [--pairs 8] [--repeat 5]
     python benchmarks/perceptual.py --photographs FOLDER [--pairs 50]
 
-The two take turns; each has a process of its own for its peak memory. With --photographs their numbers alone
-are compared: of whole photographs, each beside itself as a small JPEG file, blurred or moved, or beside another,
-in both ranges of `lpips`; of every fifth pair the gradients too. `pip install --no-deps lpips` first.
+All on the same random weights. The two take turns; each has a process of its own for its peak memory. With
+--photographs the numbers of LPIPS alone are compared: of whole photographs, each beside itself as a small JPEG
+file, blurred or moved, or beside another, in both ranges of `lpips`; of every tenth pair the gradients too, both
+beside the package's in float64. `pip install --no-deps lpips piq` first.
 """
 
 from __future__ import annotations
@@ -32,11 +33,16 @@ from sklearn.datasets import load_sample_images
 from torchvision_peer import networks
 
 from verydeep.images.color import Preprocessing
-from verydeep.perceptual import LPIPS
+from verydeep.network.vgg import VGG
+from verydeep.perceptual import LPIPS, ContentLoss, StyleLoss
+from verydeep.perceptual.style import GATYS
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+LOSSES = ("LPIPS", "ContentLoss", "StyleLoss")
+CONTENT = "relu3_3"
 KINDS = ("no gradients", "gradients", "gradients, bfloat16")
 Step = Callable[[], torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def reference_of(network: torch.nn.Module) -> torch.nn.Module:
@@ -45,21 +51,44 @@ def reference_of(network: torch.nn.Module) -> torch.nn.Module:
 
     with patch("torchvision.models.vgg16", lambda **options: copy.deepcopy(network)):
         reference = lpips.LPIPS(net="vgg", verbose=False)
-    for module in reference.modules():  # as torchvision makes them
+    return as_torchvision_makes_it(reference)
+
+
+def as_torchvision_makes_it(network: torch.nn.Module) -> torch.nn.Module:
+    for module in network.modules():
         if isinstance(module, torch.nn.ReLU):
             module.inplace = True
-    return reference
+    return network
 
 
-def steps(who: str, kind: str, pictures: torch.Tensor, target: torch.Tensor) -> Step:
+def peers_loss(name: str, network: torch.nn.Module) -> Loss:
+    """What people use, for pictures of range (0, 1)."""
+    if name == "LPIPS":
+        reference = reference_of(network)
+        return lambda a, b: reference(a, b, normalize=True).mean()
+    from piq import perceptual
+
+    layers = (CONTENT,) if name == "ContentLoss" else GATYS
+    numbers = [perceptual.VGG16_LAYERS[layer] for layer in layers]
+    weights = [1 / len(layers)] * len(layers)
+    # Not in place: piq's taps would be overwritten.
+    loss: Loss = getattr(perceptual, name)(network.features, numbers, weights=weights)
+    return loss
+
+
+def our_loss(name: str, network: VGG) -> Loss:
+    """The same here, up to piq's sums over channels."""
+    options = {"preprocessing": IMAGENET, "range": (0, 1)}
+    if name == "LPIPS":
+        return LPIPS(network, **options)
+    if name == "ContentLoss":
+        return ContentLoss(network, [CONTENT], weights=[256.0], **options)
+    return StyleLoss(network, GATYS, weights=[0.2] * 5, normalization="none", **options)
+
+
+def steps(who: str, name: str, kind: str, pictures: torch.Tensor, target: torch.Tensor) -> Step:
     theirs, ours = networks("D", batch_norm=False, width=1.0, with_fc=False)
-    if who == "lpips":
-        reference = reference_of(theirs)
-
-        def loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-            return reference(a, b, normalize=True).mean()
-    else:
-        loss = LPIPS(ours, preprocessing=IMAGENET, range=(0, 1))
+    loss = peers_loss(name, theirs) if who == "peer" else our_loss(name, ours)
 
     def without() -> torch.Tensor:
         with torch.no_grad():
@@ -125,22 +154,28 @@ def compare(folder: Path, count: int) -> None:
             f"{max(apart):.1e} at most, in the median {statistics.median(apart):.1e}",
             flush=True,
         )
-    loss, errors = LPIPS(ours, preprocessing=IMAGENET, range=(0, 1)), []
-    for pair in pairs[::5]:
-        gradients = []
-        for measure in (lambda a, b: reference(a, b, normalize=True).sum(), loss):
-            given = pair[0].clone().requires_grad_()
-            gradients.append(torch.autograd.grad(measure(given, pair[1]), given)[0])
-        errors.append(float((gradients[1] - gradients[0]).norm() / gradients[0].norm()))
-    print(
-        f"gradients, both in float32: apart by {max(errors):.1e} of their norm at most, in the median "
-        f"{statistics.median(errors):.1e}"
-    )
+    exact = copy.deepcopy(reference).double()
+    loss = LPIPS(ours, preprocessing=IMAGENET, range=(0, 1))
+    errors: dict[str, list[float]] = {"lpips": [], "verydeep": []}
+    for pair in pairs[::10]:
+        wanted = gradient(lambda a, b: exact(a, b, normalize=True).sum(), *(x.double() for x in pair))
+        for who, measure in (("lpips", lambda a, b: reference(a, b, normalize=True).sum()), ("verydeep", loss)):
+            errors[who].append(float((gradient(measure, *pair) - wanted).norm() / wanted.norm()))
+    for who, several in errors.items():
+        print(
+            f"gradients of {who} in float32, {len(several)} pairs: apart from the package's in float64 by "
+            f"{max(several):.1e} of the norm at most, in the median {statistics.median(several):.1e}"
+        )
 
 
-def peak(who: str, kind: str, count: int, side: int) -> float:
+def gradient(loss: Loss, picture: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    given = picture.clone().requires_grad_()
+    return torch.autograd.grad(loss(given, target), given)[0]
+
+
+def peak(who: str, name: str, kind: str, count: int, side: int) -> float:
     """Peak memory of a process that does nothing else, in MB."""
-    words = ["--peak", who, "--kind", kind, "--pairs", str(count), "--side", str(side)]
+    words = ["--peak", who, "--loss", name, "--kind", kind, "--pairs", str(count), "--side", str(side)]
     out = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True).stdout
     return json.loads(out.splitlines()[-1])
 
@@ -151,7 +186,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--kind", choices=KINDS)
-    parser.add_argument("--peak", choices=("lpips", "verydeep"))
+    parser.add_argument("--loss", choices=LOSSES, default="LPIPS")
+    parser.add_argument("--peak", choices=("peer", "verydeep"))
     parser.add_argument("--photographs", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     if options.photographs:
@@ -160,21 +196,23 @@ def main() -> None:
     options.pairs = options.pairs or 8
     pictures, target = pairs(options.pairs, options.side)
     if options.peak:
-        step = steps(options.peak, options.kind, pictures, target)
+        step = steps(options.peak, options.loss, options.kind, pictures, target)
         for _ in range(2):
             step()
         # Not getrusage: its maximum counts what the process was forked from.
         status = Path("/proc/self/status").read_text()
         print(json.dumps(int(status.partition("VmHWM:")[2].split()[0]) / 1024))
         return
-    print(f"{options.pairs} pairs of {options.side}x{options.side}, {torch.get_num_threads()} threads")
-    print("| | lpips | verydeep | times as fast | peak MB: lpips, verydeep | mean distance: lpips, verydeep |")
+    peer = "lpips" if options.loss == "LPIPS" else "piq"
+    size = f"{options.side}x{options.side}"
+    print(f"{options.loss}, {options.pairs} pairs of {size}, {torch.get_num_threads()} threads")
+    print(f"| | {peer} | verydeep | times as fast | peak MB: {peer}, verydeep | values: {peer}, verydeep |")
     print("|---|---|---|---|---|---|")
     for kind in (options.kind,) if options.kind else KINDS:
         # bfloat16 is for ours alone to gain from: the reference is timed as people run it, in float32.
         both = [
-            steps("lpips", kind.partition(",")[0], pictures, target),
-            steps("verydeep", kind, pictures, target),
+            steps("peer", options.loss, kind.partition(",")[0], pictures, target),
+            steps("verydeep", options.loss, kind, pictures, target),
         ]
         values = [step().item() for step in both]
         seconds: list[list[float]] = [[], []]
@@ -185,11 +223,11 @@ def main() -> None:
                 taken.append(time.perf_counter() - start)
         theirs, ours = map(statistics.median, seconds)
         ratio = statistics.median(a / b for a, b in zip(*seconds, strict=True))
-        peaks = [peak("lpips", kind.partition(",")[0], options.pairs, options.side)]
-        peaks.append(peak("verydeep", kind, options.pairs, options.side))
+        peaks = [peak("peer", options.loss, kind.partition(",")[0], options.pairs, options.side)]
+        peaks.append(peak("verydeep", options.loss, kind, options.pairs, options.side))
         print(
             f"| {kind} | {theirs:.3f} s | {ours:.3f} s | {ratio:.2f} | {peaks[0]:.0f}, {peaks[1]:.0f} "
-            f"| {values[0]:.8f}, {values[1]:.8f} |",
+            f"| {values[0]:.6g}, {values[1]:.6g} |",
             flush=True,
         )
 
