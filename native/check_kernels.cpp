@@ -70,6 +70,20 @@ Exact halve(Exact& in) {
     return out;
 }
 
+Exact normalize(Exact& in, const StepDescription& step) {
+    Exact out(in.batch, in.channels, in.height, in.width);
+    for (long n = 0; n < out.batch; ++n)
+        for (long c = 0; c < out.channels; ++c)
+            for (int y = 0; y < out.height; ++y)
+                for (int x = 0; x < out.width; ++x) {
+                    double sum = 0;
+                    for (long i = c - step.size / 2; i < c - step.size / 2 + step.size; ++i)
+                        if (i >= 0 && i < in.channels) sum += in.at(n, i, y, x) * in.at(n, i, y, x);
+                    out.at(n, c, y, x) = in.at(n, c, y, x) / std::pow(step.k + step.alpha * sum, step.beta);
+                }
+    return out;
+}
+
 bool check(Generator& generator, Instructions instructions, Precision precision) {
     std::vector<StepDescription> steps;
     std::vector<std::vector<float>> kept;
@@ -89,6 +103,16 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
     const int depth = generator.between(0, 7) ? generator.between(1, 4) : 16;  // so deep that precisions are mixed
     for (int i = 0; i < depth; ++i) {
         StepDescription step{};
+        if (!steps.empty() && steps.back().kind != Kind::fully_connected && generator.between(0, 7) == 0) {
+            step.kind = Kind::normalization;
+            step.size = generator.between(1, MOST_NEAR);
+            step.alpha = 0.1f;
+            step.beta = generator.between(0, 1) ? 0.75f : 0.6f;
+            step.k = 1;
+            exact = normalize(exact, step);
+            steps.push_back(step);
+            continue;
+        }
         const bool connected = (!steps.empty() && steps.back().kind == Kind::fully_connected) ||
                                (i > large && generator.between(0, 3) == 0);
         step.kind = connected ? Kind::fully_connected : Kind::convolution;
@@ -99,8 +123,9 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
                       : first    ? generator.between(1, std::min({4, exact.height, exact.width}))
                                  : 1;
         const long places = exact.batch * (exact.height - step.kernel + 1) * (exact.width - step.kernel + 1);
-        if (connected && places <= 60 && generator.between(0, 2) == 0)  // so large that weights have 20 bits
-            step.out_channels = (1L << 20) / (step.in_channels * step.kernel * step.kernel) + generator.between(1, 70);
+        const long sum = step.in_channels * step.kernel * step.kernel;
+        if (connected && places <= 60 && sum >= 512)  // so large that weights have 20 bits
+            step.out_channels = (1L << 20) / sum + generator.between(1, 70);
         step.relu = generator.between(0, 1);
         step.pool = !connected && exact.height > 1 && exact.width > 1 && generator.between(0, 1);
         kept.push_back(generator.normal(step.out_channels * step.in_channels * step.kernel * step.kernel));

@@ -120,7 +120,8 @@ struct Fetch {
         from += step;
     }
 };
-constexpr int FETCHES = 2;               // for each row of weights that is multiplied
+constexpr int LINE = 64;                 // bytes that memory gives at once
+constexpr int FETCHES = LANES == 16 ? 2 : 1;  // for each row of weights that is multiplied: a line, or two in one pass
 constexpr long FARTHEST = 64L << 10;     // bytes ahead: a panel's point of 512 channels
 
 // Adds the products of R rows and N vectors of columns to their sums, and goes on behind them. Each sum is added up in
@@ -140,7 +141,7 @@ VERYDEEP_INLINE void add_products(typename Numbers::Sum (&sum)[R][N], const type
             VERYDEEP_UNROLL
             for (int n = 0; n < N; ++n) {
                 weights[n] = Numbers::load_weights(panel + n * VECTOR);
-                __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
+                if (n * VECTOR * sizeof *panel % LINE == 0) __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
             }
             VERYDEEP_UNROLL
             for (int r = 0; r < R; ++r) {
@@ -229,7 +230,7 @@ VERYDEEP_INLINE Block<Numbers> block_of(int rows) {
 }
 
 // Rows are split evenly, so that there is never a lone remainder. Each pass over the panel fetches its share of what
-// lies behind it: the next point's weights, or the next numbers'.
+// lies behind it: the next point's weights, or the next numbers'. (Behind weights that have been unpacked lies nothing.)
 template <class Numbers>
 VERYDEEP_INLINE void multiply_rows(const typename Numbers::Number* rows, long rows_step, int num_rows, int blocks,
                                    const typename Numbers::Number* panel, int panel_blocks, float* results,
@@ -266,7 +267,7 @@ void multiply(const Product& product) {
 // ---------------------------------------------------------------------------------------------------- 20 bits
 
 constexpr float MOST_SHORT = 524287;  // 2^19 - 1
-constexpr float LEAST_SIZE = 1e-30f;  // below it a number's inverse is no number any more
+constexpr float LEAST_SIZE = 1e-30f;  // of a weight: a level of a smaller one would be no normal number
 constexpr int FEW_PIECES = 2;         // of rows, that each unpack the weights; for more it is done once a stretch
 
 constexpr long group_bytes(int columns) { return columns * (GROUPED * 2L + 4); }
@@ -789,7 +790,7 @@ void shorten_weights(const float* weights, long numbers, long outputs, int panel
                 if (size > most || size != size) most = size;
                 if (most != most) break;
             }
-            const bool usual = most >= LEAST_SIZE && most < 1 / LEAST_SIZE;
+            const bool usual = most >= LEAST_SIZE && most - most == 0;
             scales[column] = usual ? most / MOST_SHORT : most < LEAST_SIZE ? 0 : __builtin_nanf("");
             const double inverse = usual ? static_cast<double>(MOST_SHORT) / most : 0;
             for (long k = start; k < end; k += GROUPED) {

@@ -51,10 +51,12 @@ struct Product {
 };
 
 // Weights of 20 bits: five eighths of the memory of float32, and a picture alone goes through the FC layers no faster
-// than their weights come from memory. Their rounding is no more than that of a long sum in float32. A panel of
+// than their weights come from memory. Each is rounded to a millionth of the greatest of its stretch, which adds up to
+// no more than a long sum in float32 errs by, unless few weights are very much larger than all others. A panel of
 // [numbers][columns] lies as stretches of so many numbers: a scale for each column, then groups of numbers, the upper
 // 16 bits of each as [number][column], and behind them the lower 4, eight numbers to a column's 32 bits.
 constexpr int STRETCH = 128, GROUPED = 8;
+static_assert(STRETCH % CHANNELS == 0 && CHANNELS % GROUPED == 0, "a block of a row is whole groups of one stretch");
 inline long short_bytes(long numbers, long columns) {
     const long stretches = (numbers + STRETCH - 1) / STRETCH;
     return columns * (stretches * static_cast<long>(sizeof(float)) + numbers / GROUPED * 20);

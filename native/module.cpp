@@ -126,9 +126,6 @@ NB_MODULE(_native, module) {
         .def_static(
             "normalization",
             [](int size, float alpha, float beta, float k) {
-                if (size < 1 || size > verydeep::MOST_NEAR)
-                    throw std::invalid_argument("a normalization is over " + std::to_string(size) +
-                                                " channels; it may be over 1 to " + std::to_string(verydeep::MOST_NEAR));
                 Step step = weightless(Kind::normalization);
                 step.is.size = size;
                 step.is.alpha = alpha;

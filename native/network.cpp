@@ -17,15 +17,17 @@ constexpr std::size_t MOST_SCRATCH = std::size_t{512} << 20;  // a batch that ne
 constexpr long MOST_PICTURES = 64;                            // likewise
 constexpr long MOST_PLACES = 256;                             // of the score map that are multiplied at once
 constexpr std::size_t CACHED_MAPS = std::size_t{12} << 20;    // of the pictures that go through a stage together
-constexpr std::size_t OWN_INPUT = std::size_t{600} << 10;     // transformed input that stays in a core's cache
-constexpr int OWN_TILES = 28;                                 // at least: weights are streamed once for so many
+constexpr std::size_t OWN_INPUT = std::size_t{600} << 10;     // transformed input of a block of tiles, for a core's cache
+constexpr int OWN_TILES = 28;                                 // of a block, however large: weights come once for them
 constexpr std::size_t OWN_WEIGHTS = std::size_t{12} << 20;    // transformed weights that each thread reads for itself
 constexpr int FEW_THREADS = 2;                                // that may read larger ones, too: memory gives as much
 constexpr std::size_t STRIP_WEIGHTS = std::size_t{3} << 20;   // where conv1_1 and conv1_2 go by strips
-constexpr std::size_t OWN_STRIP = std::size_t{600} << 10;     // the same with the strip of the map that it is made of
+constexpr std::size_t OWN_STRIP = std::size_t{600} << 10;     // as OWN_INPUT, with the strip that it is made of
 constexpr int FEWEST_STRIP_TILES = 28;                        // that a picture has where the map goes by strips
 constexpr int SHARED_TILES = 56;                              // in a block that all threads share, at least
+constexpr int MOST_SHARED_TILES = 224;                        // with many threads: the block is read by all of them
 constexpr std::size_t LARGE_WEIGHTS = std::size_t{4} << 20;   // of an FC layer: they come from memory each time
+constexpr long LONG_SUM = 512;                                // whose rounding is above that of weights of 20 bits
 constexpr int DEPTH_AT_ONCE = 32;                             // blocks of a row in a product with many rows
 // Each layer in bfloat16 adds to the error of the scores. 3x3 layers beyond so many, E's last three alone, take
 // integers of 16 bits, whose error is a seventh of that.
@@ -84,7 +86,7 @@ struct Network::Step {
     bool winograd() const { return is.kind == Kind::convolution && is.kernel == 3 && !direct(); }
     // FC layers whose weights are float32 and many are kept in 20 bits.
     bool shortened() const {
-        return is.kind == Kind::fully_connected && kernels->number_bytes == sizeof(float) &&
+        return is.kind == Kind::fully_connected && kernels->number_bytes == sizeof(float) && numbers() >= LONG_SUM &&
                static_cast<std::size_t>(numbers()) * is.out_channels * sizeof(float) >= LARGE_WEIGHTS;
     }
     long numbers() const { return is.in_channels * is.kernel * is.kernel; }  // that an output is the sum of
@@ -132,6 +134,9 @@ Network::Network(const std::vector<StepDescription>& steps, long in_channels, st
             throw std::invalid_argument("only the first fully connected step may have a kernel above 1");
         if (flat && step.kind != Kind::fully_connected)
             throw std::invalid_argument("only fully connected steps may follow a fully connected one");
+        if (step.kind == Kind::normalization && (step.size < 1 || step.size > MOST_NEAR))
+            throw std::invalid_argument("a normalization is over " + std::to_string(step.size) +
+                                        " channels; it may be over 1 to " + std::to_string(MOST_NEAR));
         flat = flat || step.kind == Kind::fully_connected;
         if (weighted) channels = step.out_channels;
     }
@@ -172,14 +177,15 @@ void Network::add(const StepDescription& description) {
                         out[(place * 3 + channel) * columns + output] =
                             is.weights[(output * 3 + channel) * 9 + place];
         } else {
-            const long numbers_padded = rounded(step->numbers(), 16L), stretch = 1024;
+            const long numbers_padded = rounded(step->numbers(), 16L);
+            constexpr long stretch = 8 * STRETCH;
             const auto pack = step->shortened() ? kernels_.shorten_weights : kernels_.pack_weights;
             const long stretches = divided(numbers_padded, stretch);
             in_parallel(threads_, panels * stretches, [&](long task, int) {
                 const int panel = static_cast<int>(task / stretches);
                 const long first = task % stretches * stretch;
-                pack(is.weights, step->numbers(), is.out_channels, panel, first,
-                                      std::min(first + stretch, numbers_padded), to + panel * panel_bytes);
+                pack(is.weights, step->numbers(), is.out_channels, panel, first, std::min(first + stretch, numbers_padded),
+                     to + panel * panel_bytes);
             });
         }
     }
@@ -386,7 +392,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                     const long fitting = std::clamp<long>(OWN_INPUT / tile_bytes, OWN_TILES, 112);
                     operation.shared = (operation.step->weights.bytes() > OWN_WEIGHTS && threads_ > FEW_THREADS) ||
                                        divided(tiles, fitting) < threads_;
-                    const long shared_tiles = std::clamp<long>(OWN_TILES * threads_, SHARED_TILES, 4 * SHARED_TILES);
+                    const long shared_tiles = std::clamp<long>(long{OWN_TILES} * threads_, SHARED_TILES, MOST_SHARED_TILES);
                     const long most = operation.shared ? shared_tiles : fitting;
                     long blocks = divided(tiles, most);
                     if (!operation.shared) blocks = rounded(blocks, static_cast<long>(threads_));
@@ -897,26 +903,20 @@ struct Network::Call {
         in_parallel(threads, panels_of(step.is.out_channels), [&](long number, int thread) {
             const int panel = static_cast<int>(number), panel_blocks = step.panel_blocks(panel);
             float* const to = sums + panel * 2L * here * CHANNELS;
+            Product product{rows, here * CHANNELS, static_cast<int>(here), blocks, step.panel(panel), panel_blocks,
+                            to,   here * CHANNELS, false};
             if (step.shortened()) {
-                const Product product{rows, here * CHANNELS, static_cast<int>(here), blocks, step.panel(panel), panel_blocks,
-                                      to, here * CHANNELS, false};
                 kernels.multiply_short(product, reinterpret_cast<float*>(own(thread)));
-                kernels.finish(to, here * CHANNELS, here, panel_blocks, step.bias.floats() + panel * PANEL, operation.relu);
-                return;
-            }
-            const char* weights = static_cast<const char*>(step.panel(panel));
-            for (int block = 0; block < blocks; block += at_once) {
-                const Product product{static_cast<const char*>(rows) + block * here * CHANNELS * kernels.number_bytes,
-                                      here * CHANNELS,
-                                      static_cast<int>(here),
-                                      std::min(at_once, blocks - block),
-                                      weights + static_cast<long>(block) * CHANNELS * panel_blocks * CHANNELS *
-                                                    kernels.number_bytes,
-                                      panel_blocks,
-                                      to,
-                                      here * CHANNELS,
-                                      block > 0};
-                kernels.multiply(product);
+            } else {
+                const char* const weights = static_cast<const char*>(step.panel(panel));
+                const long block_bytes = static_cast<long>(CHANNELS) * panel_blocks * CHANNELS * kernels.number_bytes;
+                for (int block = 0; block < blocks; block += at_once) {
+                    product.rows = static_cast<const char*>(rows) + block * here * CHANNELS * kernels.number_bytes;
+                    product.panel = weights + block * block_bytes;
+                    product.blocks = std::min(at_once, blocks - block);
+                    product.add = block > 0;
+                    kernels.multiply(product);
+                }
             }
             kernels.finish(to, here * CHANNELS, here, panel_blocks, step.bias.floats() + panel * PANEL, operation.relu);
         });

@@ -203,7 +203,7 @@ def test_large_fully_connected_layers(instructions, precision, outputs, kernel, 
     weights *= np.exp(tail * normal(generator, *weights.shape))
     weights[outputs // 2] = 0
     bias = normal(generator, outputs)
-    pictures = normal(generator, 6, kernel, kernel + 2, in_channels)
+    pictures = normal(generator, 10, kernel, kernel + 2, in_channels)  # 30 rows: a product in more than two pieces
     steps = [_native.Step.fully_connected(weights, bias, relu=relu)]
     output = (0, "relu" if relu else "sums")
     wanted = F.conv2d(exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double())
@@ -215,15 +215,22 @@ def test_large_fully_connected_layers(instructions, precision, outputs, kernel, 
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e-42])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e-42, 1e31])
 def test_a_weight_that_is_no_number_spoils_its_own_score_alone(instructions, value):
+    """Of large layers, one that is infinite makes its score NaN; a stretch of tiny ones is nothing."""
     generator = np.random.default_rng(0)
     weights, bias = normal(generator, 80, 14_000, 1, 1), normal(generator, 80)
     pictures = normal(generator, 5, 1, 1, 14_000)
     before = run([_native.Step.fully_connected(weights, bias)], pictures, (0, "sums"), instructions, "float32")
     weights[33, 9999] = value
+    if value == 1e-42:
+        weights[33, 128:256] = value
     after = run([_native.Step.fully_connected(weights, bias)], pictures, (0, "sums"), instructions, "float32")
-    assert np.isfinite(after[:, 33]).all() == np.isfinite(value)
+    wanted = pictures[:, 0, 0].astype(np.float64) @ weights[33, :, 0, 0] + bias[33]
+    if np.isfinite(value):
+        assert np.allclose(after[:, 33, 0, 0], wanted, rtol=1e-4, atol=1e-2)
+    else:
+        assert np.isnan(after[:, 33]).all()
     assert np.array_equal(np.delete(before, 33, axis=1), np.delete(after, 33, axis=1))
 
 
@@ -238,7 +245,13 @@ def test_pooling_and_normalization(instructions, in_channels, height, width, bat
     assert np.array_equal(found, F.max_pool2d(exact, 2).float().numpy())
     found = run([_native.Step.average_pooling()], pictures, (0, "sums"), instructions, "float32")
     agree(found, F.avg_pool2d(exact, 2), "float32", 30)
-    for size, alpha, beta, k in ((5, 1e-4, 0.75, 2.0), (3, 1e-3, 0.5, 1.0)):
+    for size, alpha, beta, k in (
+        (5, 1e-4, 0.75, 2.0),
+        (3, 1e-3, 0.5, 1.0),
+        (1, 1e-4, 0.75, 2.0),
+        (4, 1e-4, 0.75, 1.0),
+        (32, 1e-4, 0.6, 2.0),
+    ):
         found = run(
             [_native.Step.normalization(size, alpha, beta, k)], pictures, (0, "sums"), instructions, "float32"
         )
@@ -258,6 +271,9 @@ def test_not_a_number_stays_where_it_can_be_seen(instructions, precision):
             found = run([step], pictures, (0, "pool" if pool else "relu"), instructions, precision)
             assert np.isnan(found[0, :, 5 // 2 if pool else 5, 9 // 2 if pool else 9]).all()
             assert np.isfinite(found[0, :, -1, 0]).all()
+    found = run([_native.Step.normalization(5, 1e-4, 0.75, 2)], pictures, (0, "sums"), instructions, precision)
+    assert np.isnan(found[0, 1:6, 5, 9]).all()
+    assert np.isnan(found).sum() == 5
     for place in np.ndindex(2, 2):
         pictures = np.ones((1, 2, 2, 3), np.float32)
         pictures[0, place[0], place[1]] = -np.nan
@@ -295,6 +311,8 @@ def convolution(out_channels=4, in_channels=3, kernel=3, **others):
          "4 outputs"),
         (lambda: network([convolution(kernel=5)]), ValueError, "3 or 1, not 5"),
         (lambda: network([convolution(), convolution()]), ValueError, "takes 3 channels, the one before gives 4"),
+        (lambda: network([convolution(), _native.Step.normalization(33, 1e-4, 0.75, 2)]), ValueError,
+         "over 33 channels; it may be over 1 to 32"),
         (lambda: network([]), ValueError, "at least one step"),
         (lambda: network([convolution()], threads=0), ValueError, "threads is 0"),
         (lambda: network([convolution()], instructions="mmx"), ValueError, "'mmx' is not one of this processor's"),

@@ -139,8 +139,20 @@ def test_any_batch_gives_the_maps_of_its_pictures(batch, photographs):
     assert maps.shape == (batch, 4, 2, 1)
     assert maps.dtype == np.float32
     for number in {0, batch // 2, batch - 1}:
-        assert error(maps[number], scorer.score_maps(pixels[number : number + 1])[0]) < 1e-6
+        assert np.array_equal(maps[number], scorer.score_maps(pixels[number : number + 1])[0])
     assert scorer.score_maps(pixels[:0]).shape == (0, 4, 2, 1)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS_HERE)
+def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
+    """Of layers whose weights few threads read each for itself, and many together."""
+    network, config = network_of(Architecture("A", num_classes=4, image_size=32))
+    pixels = pictures_of(photographs, 96, 64, 2)
+    maps = [
+        native.NativeScorer(config, tensors_of(network), precision, threads=threads).score_maps(pixels)
+        for threads in (1, 2, 3, 64)
+    ]
+    assert all(np.array_equal(one, maps[0]) for one in maps[1:])
 
 
 def test_a_mirror_image_need_not_lie_in_order(photographs):
