@@ -144,6 +144,7 @@ def test_what_another_test_left_is_not_mixed_in(models, tmp_path, capsys):
     folder = tmp_path / "result.npz.parts"
     folder.mkdir()
     (folder / "test.json").write_text("{}")
+    (folder / "000000.npy").write_bytes(b"a finished chunk")
     with pytest.raises(SystemExit) as ended:
         evaluate(models[0], "digits", "--posteriors", str(file))
     assert ended.value.code == 2
