@@ -86,7 +86,7 @@ def test_torch_is_not_imported_where_it_is_installed(command, model, data, tmp_p
 def test_the_first_answer_comes_in_half_a_second(model, data):
     """Of processors' time, the least of seven, as the machine may be busy.
 
-    NumPy's import alone takes 0.1 s of it on the machine that half a second is meant for, and 0.3 s on a slower one.
+    NumPy's import alone takes 0.1 s of it on the machine that half a second is meant for, and 0.3 s on a slower.
     """
     answer = least_seconds("-m", "verydeep", "predict", model, data / "red" / "0.jpg")
     assert 0.05 < answer < max(0.5, 5 * least_seconds("-c", "import numpy"))
