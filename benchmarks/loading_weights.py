@@ -45,7 +45,8 @@ FILES = {
 CHILD = """
 import resource, sys, time
 from pathlib import Path
-from verydeep.weights.opening import examine, open_source
+from verydeep.weights.foreign import examine
+from verydeep.weights.opening import open_source
 from verydeep.weights.source import Known, locate
 path = Path(sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)

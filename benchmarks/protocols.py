@@ -26,7 +26,7 @@ from verydeep.evaluation.protocols import Dense, Protocol, named
 from verydeep.images.color import Preprocessing
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.pictures import Pictures
-from verydeep.images.sources import unlabelled
+from verydeep.images.unlabelled import unlabelled
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig, TrainedOn

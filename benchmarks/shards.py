@@ -31,7 +31,8 @@ from verydeep.images.batches import TrainingBatches
 from verydeep.images.pictures import Data, Files, Pictures
 from verydeep.images.sharding import Packing, finish, pack, write_index, write_manifest
 from verydeep.images.shards import BLOCK, RECORD, Shards
-from verydeep.images.sources import open_data, unlabelled
+from verydeep.images.sources import open_data
+from verydeep.images.unlabelled import unlabelled
 from verydeep.images.views import TrainingView
 
 BYTES, PER_SHARD, CLASSES, HELD_OUT = 110_000, 10_000, 1000, 0.04

@@ -96,6 +96,18 @@ def test_the_first_answer_comes_in_half_a_second(model, data):
     assert 0.05 < min(seconds) < 0.5
 
 
+@needs_native
+def test_what_takes_long_to_import_is_not_imported_for_the_first_answer(model, data):
+    script = (
+        "import os, sys; from verydeep.cli import main; main(sys.argv[1:])\n"
+        "print(*({'typeguard', 'verydeep.weights.foreign'} & sys.modules.keys()))\n"
+        "print('OPENBLAS_NUM_THREADS' in os.environ)"
+    )
+    outcome = run(sys.executable, "-c", script, "predict", model, data / "red" / "0.jpg", cwd=ROOT)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.splitlines()[-2:] == ["", "False"]
+
+
 @pytest.fixture(scope="module")
 def core(tmp_path_factory) -> Path:
     """An environment of what `pip install .` brings, and nothing else: not pip itself; its interpreter."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,8 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
         DiskError: it cannot be written; what was there before is as it was.
 
     """
+    import tempfile  # not above: most processes only read
+
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

@@ -33,3 +33,13 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def held(*signals: signal.Signals) -> Iterator[None]:
+    """Keep signals for later, and from the processes that are started meanwhile for ever: others end those."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from verydeep.distributed import World
 from verydeep.errors import UsageError, VerydeepError
+from verydeep.interrupts import held
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -145,7 +146,7 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
             for rank in range(1, count):
                 pipes[rank], theirs = context.Pipe(duplex=False)
                 others[rank] = context.Process(target=_work, args=(work, rank, count, theirs), daemon=True)
-                with _ctrl_c_held():
+                with held(signal.SIGINT):
                     others[rank].start()
                 theirs.close()  # so that the pipe ends with the process
             yield Starter(0, count, count, pipes=pipes, others=others)
@@ -166,16 +167,6 @@ def _work(work: Callable[[World], object], rank: int, size: int, pipe: Connectio
             pipe.send(("error", VerydeepError(str(error) or "there is not enough memory")))
     except BrokenPipeError:
         pass  # the first is gone, and nobody waits for this
-
-
-@contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Keep Ctrl-C for later, and from what is started meanwhile for ever: the first process ends the others."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -125,7 +125,7 @@ def test_readers_leave_it_to_the_loop_when_to_end():
     """SIGTERM goes to every process of a job; the loop then ends after its step, and needs its pictures."""
     fed = feed(batches(slow=tuple(range(16)), seconds=0.02), 0, 8, num_workers=2)
     shown = [next(fed).labels.tolist()]
-    for reader in readers():
+    for reader in readers():  # the second may only just have been started
         os.kill(reader, signal.SIGTERM)
         os.kill(reader, signal.SIGINT)
     shown += [batch.labels.tolist() for batch in fed]

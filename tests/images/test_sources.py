@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 from verydeep.errors import DataError, PictureError
 from verydeep.images.decode import read
 from verydeep.images.pictures import Arrays, Files, Pictures, keep_in_memory
-from verydeep.images.sources import open_data, unlabelled
+from verydeep.images.sources import open_data
+from verydeep.images.unlabelled import unlabelled
 from verydeep.images.views import rescale
 
 

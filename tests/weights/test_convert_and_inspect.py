@@ -22,7 +22,7 @@ from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.images.sources import open_data
 from verydeep.run_folder import TrainedOn, read_config, read_model, write_model
-from verydeep.weights import opening, published
+from verydeep.weights import foreign, opening, published
 from verydeep.weights.published import PUBLISHED
 from verydeep.weights.source import Known, locate
 
@@ -156,7 +156,7 @@ def test_a_published_file_is_known_by_its_checksum(theirs, tmp_path, monkeypatch
     monkeypatch.setattr(published, "PUBLISHED", (known,))
     state = torchvision_network("A", num_classes=1000).state_dict()
     save_file(state, tmp_path / "a.safetensors")
-    monkeypatch.setattr(opening, "checksum", lambda path, algorithm="sha256": digest)
+    monkeypatch.setattr(foreign, "checksum", lambda path, algorithm="sha256": digest)
     main(["inspect", str(tmp_path / "a.safetensors")])
     out = capsys.readouterr().out
     assert "torchvision:vgg11-IMAGENET1K_V1: top-1 error 30.98 %, top-5 11.372 %" in out

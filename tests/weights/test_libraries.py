@@ -24,7 +24,7 @@ from verydeep.evaluation.protocols import CentreCrop
 from verydeep.layers import features, layer_names
 from verydeep.model import load
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
-from verydeep.weights.opening import examine
+from verydeep.weights.foreign import examine
 from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
 from verydeep.weights.source import Known, locate
 from verydeep.weights.writing import write_for

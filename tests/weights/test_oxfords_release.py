@@ -21,8 +21,9 @@ from verydeep.run_folder import TrainedOn
 from verydeep.weights.files.caffe import read_caffe
 from verydeep.weights.files.onnx import read_graph
 from verydeep.weights.files.protobuf import Message, WireError
+from verydeep.weights.foreign import examine
 from verydeep.weights.inspection import inspect
-from verydeep.weights.opening import examine, open_source
+from verydeep.weights.opening import open_source
 from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
 from verydeep.weights.source import Known, locate
 

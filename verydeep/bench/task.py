@@ -16,7 +16,7 @@ from verydeep.configurations import Architecture, FullyConnected, Pooling, multi
 from verydeep.errors import PictureError
 from verydeep.images.color import Preprocessing
 from verydeep.images.geometry import random_offset
-from verydeep.images.sources import unlabelled
+from verydeep.images.unlabelled import unlabelled
 from verydeep.images.views import Pixels, rescale
 from verydeep.run_folder import ModelConfig, TrainedOn, provenance
 

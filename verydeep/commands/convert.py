@@ -15,7 +15,8 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn, provenance, read_model, refuse_existing, write_model
 from verydeep.weights.class_names import class_names
-from verydeep.weights.opening import config_of, examine, is_ours
+from verydeep.weights.foreign import config_of, examine
+from verydeep.weights.opening import is_ours
 from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.source import Known, locate
 

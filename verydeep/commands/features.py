@@ -17,7 +17,8 @@ from verydeep.errors import DataError, UsageError
 from verydeep.extraction.summaries import Summary
 from verydeep.images.folders import is_local
 from verydeep.images.shards import MANIFEST
-from verydeep.images.sources import EMBEDDED, open_data, unlabelled
+from verydeep.images.sources import EMBEDDED, open_data
+from verydeep.images.unlabelled import unlabelled
 from verydeep.processes import start_processes
 from verydeep.weights.opening import weights_path
 from verydeep.weights.source import locate

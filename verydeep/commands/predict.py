@@ -9,18 +9,19 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import progress, say
+from verydeep.commands.quick import Numbers, Words
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.images.pictures import Pictures, Unreadable
-from verydeep.images.sources import unlabelled
+from verydeep.images.unlabelled import unlabelled
 from verydeep.model import Model, Prediction, load, ranked
 from verydeep.transfer.classifier import Classifier, read_classifier
 from verydeep.weights.opening import open_source
@@ -39,15 +40,15 @@ class Predict:
 
     model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A run folder, or weights of one; `cifar10`, which comes along; or another library's, a file or a name."""
-    pictures: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PICTURE")]
+    pictures: Annotated[Positional[Words], tyro.conf.arg(metavar="PICTURE")]
     """Pictures, folders of pictures, or patterns such as 'holiday/*.jpg'."""
     top: int = 5
     """How many classes to name."""
-    scales: tuple[int, ...] = ()
+    scales: Numbers = ()
     """Q, one or several; by default S, or the middle of its range."""
-    map: Path | None = None
+    map: Optional[Path] = None  # noqa: UP045 - as in `quick`
     """Folder for pictures with their class score maps laid over them."""
-    map_scale: int | None = None
+    map_scale: Optional[int] = None  # noqa: UP045
     """Smaller side of the picture for its score map; by default two windows of the network."""
     network: FlagCreatePairsOff[bool] = False
     """Answer by the network's own classes, even if a classifier of `verydeep transfer` lies beside the model."""

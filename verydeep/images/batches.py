@@ -25,6 +25,7 @@ from PIL import Image
 from verydeep.errors import DataError, PictureError, UsageError, VerydeepError
 from verydeep.images.pictures import Arrays, Pictures, Unreadable
 from verydeep.images.views import Pixels, TrainingView
+from verydeep.interrupts import held
 
 _SHUFFLE, _VIEWS = 0, 1  # two streams of random numbers from one seed
 
@@ -172,7 +173,9 @@ class _Reader:
         self._connection, theirs = multiprocessing.Pipe(duplex=False)
         ends = self._connection, theirs
         self._process = multiprocessing.Process(target=_make, args=(batches, steps, *ends), daemon=True)
-        self._process.start()
+        # Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
+        with held(signal.SIGINT, signal.SIGTERM):
+            self._process.start()
         theirs.close()  # so that the end of the process is the end of what it sends
 
     def batch(self, step: int, tell: Callable[[str], None]) -> Batch:
@@ -211,9 +214,6 @@ class _Reader:
 def _make(batches: TrainingBatches, steps: range, theirs: Connection, connection: Connection) -> None:
     """Make batches, and send them as they are wanted; an error is sent in place of a batch, and is the last."""
     theirs.close()  # so that nobody is there to send to when whoever trains is gone
-    # Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     try:
         for batch in _from_thread(batches, steps, AHEAD):
             connection.send(batch)

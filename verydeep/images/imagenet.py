@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 
 NUM_CLASSES = 1000
 
 
 @cache
 def _classes() -> dict[str, str]:
+    from importlib.resources import files  # not above: most models have other classes
+
     text = (files("verydeep.images") / "imagenet_classes.txt").read_text(encoding="utf-8")
     return dict(line.split(" ", 1) for line in text.splitlines())
 

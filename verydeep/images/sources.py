@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import DataError, PictureError, require
+from verydeep.errors import DataError, require
 from verydeep.images import decode
 from verydeep.images.folders import is_local, local_path
 from verydeep.images.pictures import Arrays, Data, Files, Pictures, few
 from verydeep.images.shards import MANIFEST, UNFINISHED, Index, Part, Shards, StoredNames, open_index
+from verydeep.images.unlabelled import is_picture, pictures_in
 
 EMBEDDED = ("digits",)
 HELD_OUT = 0.2  # share of each class that is held out where the data comes without a validation part
@@ -70,40 +70,6 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
     return _held_out_again(pictures, held_out)
 
 
-def unlabelled(paths: Iterable[Path]) -> Pictures:
-    """Pictures to predict: each path is a picture, or a folder that is searched through.
-
-    Raises:
-        PictureError: there is no such file, or a folder without pictures.
-
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = _pictures_in(path)
-            if not inside:
-                raise PictureError(f"{path}: no pictures in this folder")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise PictureError(f"{path}: no such file")
-    names = tuple(str(path) for path in found)
-    return Pictures(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in decode.EXTENSIONS and not path.name.startswith(".")
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    """Search through a folder; what is hidden, such as `.ipynb_checkpoints/`, is passed by."""
-    files = (file for file in folder.rglob("*") if _is_picture(file))
-    return sorted(
-        file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
-
-
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
@@ -132,7 +98,7 @@ def _class_folders(root: Path, folder: Path, class_names: tuple[str, ...] | None
     paths: list[Path] = []
     labels: list[int] = []
     for path in folders:
-        inside = _pictures_in(path)
+        inside = pictures_in(path)
         if not inside:
             raise DataError(
                 f"class folder {path} holds no pictures ({', '.join(sorted(decode.EXTENSIONS))}); "
@@ -178,7 +144,7 @@ def _flat_validation(root: Path, parted: Path, class_names: tuple[str, ...]) -> 
             f"{parted / 'val'} has no class folders, and no list of labels lies beside it: sort the pictures "
             f"into class folders, or put LOC_val_solution.csv or val.txt into {root}"
         )
-    paths = sorted(path for path in (parted / "val").iterdir() if _is_picture(path))
+    paths = sorted(path for path in (parted / "val").iterdir() if is_picture(path))
     unknown = [path.name for path in paths if listed.get(path.stem) not in label_of]
     if unknown or not paths:
         what = f"no label for {unknown[0]}" if unknown else "no pictures"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +91,8 @@ def digest(tensors: Tensors) -> str:
 
     Those of fc8 do not count: no features come from there.
     """
+    from hashlib import sha256  # not above: most models have no classifier
+
     sha = sha256()
     for name in sorted(tensors):
         if tensors[name].ndim == 1 and not name.startswith("fc8"):

@@ -14,7 +14,8 @@ from verydeep.run_folder import all_finite, check_shapes, read_config, weights_f
 from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.files import KINDS, kind_of
 from verydeep.weights.files.onnx import Graph, read_graph
-from verydeep.weights.opening import Found, examine, is_ours, weights_path
+from verydeep.weights.foreign import Found, examine
+from verydeep.weights.opening import is_ours, weights_path
 from verydeep.weights.published import checksum
 from verydeep.weights.recognize import architecture_of
 from verydeep.weights.source import Known, Source, locate

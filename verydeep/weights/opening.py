@@ -1,91 +1,21 @@
-"""A path or a name -> a model: the file is found, read, recognised, and gets what belongs to it.
-
-Preprocessing and class names are never guessed: they are known because the file is a published one, or says so, or
-somebody told them.
-"""
+"""A path or a name -> a model. Ours is read as it is; another library's goes through `weights.foreign`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import Architecture
-from verydeep.errors import ModelError, UsageError, printable
-from verydeep.images import imagenet
-from verydeep.images.color import Preprocessing
-from verydeep.run_folder import (
-    CONFIG,
-    LAST_WEIGHTS,
-    WEIGHTS,
-    ModelConfig,
-    TrainedOn,
-    all_finite,
-    read_config,
-    read_model,
-)
-from verydeep.weights.files import read
-from verydeep.weights.files.raw import Raw
-from verydeep.weights.layouts import LAYOUTS, recognize
-from verydeep.weights.published import (
-    OXFORD_TRAINED_ON,
-    PREPROCESSING,
-    TORCHVISION_TRAINED_ON,
-    Published,
-    by_checksum,
-    checksum,
-)
-from verydeep.weights.recognize import named
-from verydeep.weights.source import Known, Source, locate
+from verydeep.errors import ModelError
+from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, read_config, read_model
+from verydeep.weights.source import UNKNOWN, Known, locate
 
 Tensors = dict[str, NDArray[Any]]
 
 FOLDER_FILES = (WEIGHTS, "pytorch_model.bin")  # what a Hub folder has
-OXFORD_NAMES = {"VGG_ILSVRC_16_layers": "D", "VGG_ILSVRC_19_layers": "E"}  # of Oxford's Caffe networks
-OXFORD_LICENCE = "CC-BY-4.0"
-UNKNOWN = Known()
-MOST_SCALE = 10_000  # pixels, of what a card may say: no training had a larger S
-
-
-@dataclass
-class Found:
-    """Weights that were read and recognised.
-
-    Attributes:
-        source: where they come from.
-        path: the file that was read.
-        kind: of the file, a key of `verydeep.weights.files.KINDS`.
-        layout: whose names and axes they had, a key of `LAYOUTS`.
-        architecture: that they are of.
-        tensors: with our names, in float32.
-        known: everything that belongs to them, as far as it is known.
-        dtypes: types of the numbers in the file.
-        sha256: of the file.
-        published: the published file that this is, if it is one.
-        not_finite: tensors of the file, by our names, with NaN or infinite numbers.
-        notes: what people should know, a sentence each.
-
-    """
-
-    source: Source
-    path: Path
-    kind: str
-    layout: str
-    architecture: Architecture
-    tensors: Tensors
-    known: Known
-    dtypes: tuple[str, ...]
-    sha256: str
-    published: Published | None = None
-    not_finite: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
 
 
 def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[ModelConfig, Tensors]:
@@ -106,8 +36,10 @@ def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[Mod
     where = locate(source)
     if is_ours(where.path):
         return read_model(where.path)
-    found = examine(where, told)
-    return config_of(found), found.tensors
+    from verydeep.weights import foreign  # not above: a model of ours is sooner opened without it
+
+    found = foreign.examine(where, told)
+    return foreign.config_of(found), found.tensors
 
 
 def open_config(source: str | PathLike[str]) -> ModelConfig:
@@ -118,46 +50,24 @@ def open_config(source: str | PathLike[str]) -> ModelConfig:
 
     """
     where = locate(source)
-    return read_config(where.path) if is_ours(where.path) else config_of(examine(where))
+    if is_ours(where.path):
+        return read_config(where.path)
+    from verydeep.weights import foreign
+
+    return foreign.config_of(foreign.examine(where))
 
 
 def is_ours(path: Path) -> bool:
     """Whether a path is a run folder, or weights in one."""
     if path.is_dir():
         foreign = (path / FOLDER_FILES[1]).is_file() and not (path / CONFIG).is_file()
-        return not foreign and "pretrained_cfg" not in (_card(path) or {})
+        return not foreign and "pretrained_cfg" not in (read_card(path) or {})
     if path.suffix != ".safetensors" or not (path.parent / CONFIG).is_file():
         return False
-    card = _card(path.parent)
+    card = read_card(path.parent)
     if path.name in (WEIGHTS, LAST_WEIGHTS):  # whatever its config.json is: reading it says what is wrong
         return "pretrained_cfg" not in (card or {})
     return "format" in (card or {})
-
-
-def examine(source: Source, told: Known = UNKNOWN) -> Found:
-    """Read weights of another library, recognise them, and find what is known about them.
-
-    Raises:
-        ModelError: as `open_source`.
-
-    """
-    path = weights_path(source.path)
-    raw = read(path)
-    kind, facts, dtypes = raw.kind, raw.facts, tuple(dict.fromkeys(raw.dtypes.values()))
-    sha256 = checksum(path)
-    published = by_checksum("sha256", sha256)
-    if published is None and kind == "hdf5":
-        published = by_checksum("md5", checksum(path, "md5"))
-    with _of(path):
-        layout, architecture, tensors = _ours(raw)
-    found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published)
-    _drop_what_is_not_finite(found)
-    with _of(path):
-        of_file = _from_facts(found, facts)
-    for known in (source.known, published.known if published else UNKNOWN, of_file, _beside(path)):
-        found.known = found.known.completed_by(known)
-    _settle(found)
-    return found
 
 
 def weights_path(path: Path) -> Path:
@@ -175,174 +85,7 @@ def weights_path(path: Path) -> Path:
     raise ModelError(f"{path} has no {' and no '.join(FOLDER_FILES)}; give the file of weights itself")
 
 
-def config_of(found: Found) -> ModelConfig:
-    """What stands beside the weights of a model of ours.
-
-    Raises:
-        ModelError: its preprocessing or class names are not known.
-
-    """
-    known = found.known
-    if known.preprocessing is None or known.class_names is None:
-        raise ModelError(_question(found))
-    side = round(found.architecture.image_size * 256 / 224)
-    facts = {
-        "source": found.source.name,
-        "sha256": found.sha256,
-        "layout": found.layout,
-        "licence": known.licence,
-        "origin": known.origin,
-        "notes": found.notes,
-    }
-    return ModelConfig(
-        found.architecture,
-        known.preprocessing,
-        known.class_names,
-        known.trained_on or TrainedOn((side, side)),
-        {name: fact for name, fact in facts.items() if fact},
-    )
-
-
-@contextmanager
-def _of(path: Path) -> Iterator[None]:
-    """Say which file it is that is not as it should be."""
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(f"{path} {printable(error)}") from None
-
-
-def _question(found: Found) -> str:
-    """Ask for all that is not known at once."""
-    unknown, options, other = [], [], ""
-    if found.known.preprocessing is None:
-        unknown.append("how pictures are to be preprocessed for these weights")
-        options.append(f"--preprocessing {' | '.join(PREPROCESSING)}")
-        other = " (or --mean, --deviation and --channels instead of a name)"
-    if found.known.class_names is None:
-        unknown.append(f"what its {found.architecture.num_classes} classes are called")
-        options.append("--class-names imagenet | numbers | FILE")
-    return (
-        f"{found.path}: nobody says {' and '.join(unknown)}, and it is not guessed; tell it by: "
-        f"verydeep convert {found.source.name} RUN {' '.join(options)}{other}"
-    )
-
-
-def _ours(raw: Raw) -> tuple[str, Architecture, Tensors]:
-    names = list(raw.tensors)
-    recognized = recognize(raw)
-    if recognized is None:
-        few = ", ".join(names[:3]) or "nothing"
-        raise ModelError(
-            f"has tensors called {few}{' ...' * (len(names) > 3)}: not the names of a VGG network of "
-            f"{', '.join(LAYOUTS)}"
-        )
-    layout, layers = recognized
-    return layout, *named(layers)
-
-
-def _drop_what_is_not_finite(found: Found) -> None:
-    """Weights whose classifier is NaN are features; any other number that is not finite is damage."""
-    found.not_finite = tuple(name for name, tensor in found.tensors.items() if not all_finite(tensor))
-    if not found.not_finite:
-        return
-    if not all(name.startswith("fc") for name in found.not_finite):
-        raise ModelError(
-            f"{found.path}: {found.not_finite[0]} has NaN or infinite numbers; the weights cannot be used"
-        )
-    found.architecture = replace(found.architecture, num_classes=0, image_size=224)
-    found.tensors = {name: found.tensors[name] for name in found.architecture.tensors}
-    found.notes.append(
-        f"{found.not_finite[0]} has NaN or infinite numbers: the convolutions alone are taken, as features"
-    )
-
-
-def _settle(found: Found) -> None:
-    """Bring what is known and what was recognised together."""
-    architecture, known = found.architecture, found.known
-    configuration = known.configuration
-    if configuration and configuration != architecture.configuration:
-        if {configuration, architecture.configuration} != {"A", "A-LRN"}:
-            raise UsageError(
-                f"{found.path} is configuration {architecture.configuration}, not {configuration}; leave it out"
-            )
-        found.architecture = architecture = replace(architecture, configuration=configuration)
-    if architecture.configuration == "A" and found.layout == "verydeep" and not configuration:
-        found.notes.append("weights do not tell A from A-LRN: A is taken; --configuration A-LRN says otherwise")
-    if not architecture.num_classes:
-        found.known = replace(known, class_names=())
-    elif known.class_names and len(known.class_names) != architecture.num_classes:
-        found.notes.append(
-            f"{len(known.class_names)} class names came with {architecture.num_classes} classes: they are not used"
-        )
-        found.known = replace(known, class_names=None)
-    if "float64" in found.dtypes:
-        found.notes.append("its numbers are float64 and are rounded to float32")
-    if architecture.num_classes and found.published and not found.known.class_names:
-        found.known = replace(found.known, class_names=imagenet.class_names())
-
-
-def _from_facts(found: Found, facts: dict[str, Any]) -> Known:
-    """What the file itself says."""
-    if found.kind == "matlab":
-        names = imagenet.named(facts.get("wordnet_numbers") or [""]) or facts.get("class_names")
-        mean = facts.get("mean")
-        preprocessing = Preprocessing((mean[0], mean[1], mean[2])) if mean else None
-        is_oxfords = mean is not None and bool(np.allclose(mean, PREPROCESSING["matconvnet"].mean, atol=0.01))
-        return Known(
-            preprocessing,
-            tuple(names) if names else None,
-            OXFORD_TRAINED_ON if is_oxfords else None,
-            OXFORD_LICENCE if is_oxfords and found.architecture.num_classes == imagenet.NUM_CLASSES else None,
-            "MatConvNet",
-        )
-    name = facts.get("name")
-    if (
-        found.kind == "caffe"
-        and OXFORD_NAMES.get(str(name)) == found.architecture.configuration
-        and found.architecture.num_classes == imagenet.NUM_CLASSES
-        and "fc8" in facts["types"]
-    ):
-        return Known(
-            PREPROCESSING["oxford"],
-            imagenet.class_names(),
-            OXFORD_TRAINED_ON,
-            OXFORD_LICENCE,
-            f"Oxford's {name}, for Caffe",
-        )
-    return UNKNOWN
-
-
-def _beside(path: Path) -> Known:
-    """What timm's config.json beside the weights says."""
-    card = _card(path.parent)
-    if card is None or not isinstance(card.get("pretrained_cfg"), dict):
-        return UNKNOWN
-    fields = card["pretrained_cfg"]
-    try:  # the card may come from a stranger: nothing in it is taken for what it should be
-        mean, deviation = (tuple(round(255 * float(part), 6) for part in fields[name]) for name in ("mean", "std"))
-        preprocessing = Preprocessing(mean, deviation, "RGB")  # type: ignore[arg-type]
-        side = round(int(fields.get("input_size", (3, 224, 224))[1]) / float(fields.get("crop_pct", 0.875)))
-        if side > MOST_SCALE:
-            raise ValueError(f"crop_pct is {fields['crop_pct']}")
-        names = card.get("label_names") or fields.get("label_names")
-        if not isinstance(names, list | None):
-            raise ValueError("label_names is no list")
-        tag, licence = fields.get("tag") or "", fields.get("license")
-        if not names and str(tag).endswith("in1k"):
-            names = list(imagenet.class_names())
-        return Known(
-            preprocessing,
-            tuple(map(printable, names)) if names else None,
-            TrainedOn((side, side)) if tag != "tv_in1k" else TORCHVISION_TRAINED_ON,
-            printable(licence) if licence else None,
-            printable(f"timm's {card.get('architecture', 'network')}" + (f".{tag}" if tag else "")),
-        )
-    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError, ModelError) as error:
-        raise ModelError(f"{path.parent / CONFIG} is not timm's: {printable(error)}") from None
-
-
-def _card(folder: Path) -> dict[str, Any] | None:
+def read_card(folder: Path) -> dict[str, Any] | None:
     """A folder's config.json; None if there is none that is a JSON object."""
     try:
         card = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

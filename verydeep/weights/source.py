@@ -40,6 +40,9 @@ class Known:
         return Known(**{name: getattr(other, name) if value is None else value for name, value in mine.items()})
 
 
+UNKNOWN = Known()
+
+
 @dataclass(frozen=True)
 class Source:
     """Weights here, on disk.
@@ -53,7 +56,7 @@ class Source:
 
     path: Path
     name: str
-    known: Known = Known()
+    known: Known = UNKNOWN
 
     @property
     def embedded(self) -> bool:
