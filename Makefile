@@ -34,7 +34,7 @@ test check: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --durations 20
 
 # A program of its own, as a sanitizer has to be the first thing in a process.
 sanitize:

@@ -15,12 +15,12 @@ HEAVY = {"torch", "numpy", "PIL", "sklearn", "matplotlib", "jinja2", "rich"}
 # What each room may import of ours, besides errors and files, which all may.
 MAY_IMPORT = {
     "configurations": set(),
-    "images": {"images"},
+    "images": {"images", "interrupts"},
     "network": {"network", "configurations"},
     "run_folder": {"configurations", "images", "safetensors_file"},
     "distributed": set(),
     "interrupts": set(),
-    "processes": {"distributed", "engines"},
+    "processes": {"distributed", "engines", "interrupts"},
     "bench": {"bench", "engines", "images", "configurations", "run_folder", "report"},
     "training": {"training", "network", "images", "run_folder", "distributed", "interrupts"},
     "safetensors_file": set(),
