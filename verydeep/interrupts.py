@@ -37,7 +37,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def held(*signals: signal.Signals) -> Iterator[None]:
-    """Keep signals for later, and from the processes that are started meanwhile for ever: others end those."""
+    """Keep signals for later, and from processes that are started meanwhile for ever, unless these want them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield

@@ -121,8 +121,10 @@ def test_a_fault_in_a_reader_tells_its_line():
     assert "test_readers.py" in caught.value.__notes__[0]
 
 
-def test_readers_leave_it_to_the_loop_when_to_end():
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_readers_leave_it_to_the_loop_when_to_end(how, monkeypatch):
     """SIGTERM goes to every process of a job; the loop then ends after its step, and needs its pictures."""
+    monkeypatch.setattr(batches_room, "multiprocessing", multiprocessing.get_context(how))
     fed = feed(batches(slow=tuple(range(16)), seconds=0.02), 0, 8, num_workers=2)
     shown = [next(fed).labels.tolist()]
     for reader in readers():  # the second may only just have been started

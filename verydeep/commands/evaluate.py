@@ -21,8 +21,7 @@ from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
 from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_split
-from verydeep.weights.opening import weights_path
-from verydeep.weights.source import locate
+from verydeep.weights.source import locate, weights_path
 
 if TYPE_CHECKING:
     from verydeep.evaluation.parts import PosteriorParts

@@ -20,8 +20,7 @@ from verydeep.images.shards import MANIFEST
 from verydeep.images.sources import EMBEDDED, open_data
 from verydeep.images.unlabelled import unlabelled
 from verydeep.processes import start_processes
-from verydeep.weights.opening import weights_path
-from verydeep.weights.source import locate
+from verydeep.weights.source import locate, weights_path
 
 if TYPE_CHECKING:
     from verydeep.evaluation.plan import Chunk

@@ -147,6 +147,8 @@ def feed(
 
 
 PATIENCE = 60.0  # seconds after which a process that keeps the step waiting is named
+# Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
+_NOT_FOR_READERS = (signal.SIGINT, signal.SIGTERM)
 AHEAD = 4  # batches that a process makes before the first of them is wanted
 
 
@@ -173,8 +175,7 @@ class _Reader:
         self._connection, theirs = multiprocessing.Pipe(duplex=False)
         ends = self._connection, theirs
         self._process = multiprocessing.Process(target=_make, args=(batches, steps, *ends), daemon=True)
-        # Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
-        with held(signal.SIGINT, signal.SIGTERM):
+        with held(*_NOT_FOR_READERS):  # until it sets them aside
             self._process.start()
         theirs.close()  # so that the end of the process is the end of what it sends
 
@@ -214,6 +215,8 @@ class _Reader:
 def _make(batches: TrainingBatches, steps: range, theirs: Connection, connection: Connection) -> None:
     """Make batches, and send them as they are wanted; an error is sent in place of a batch, and is the last."""
     theirs.close()  # so that nobody is there to send to when whoever trains is gone
+    for number in _NOT_FOR_READERS:  # not every way of starting a process keeps them held
+        signal.signal(number, signal.SIG_IGN)
     try:
         for batch in _from_thread(batches, steps, AHEAD):
             connection.send(batch)

@@ -22,7 +22,6 @@ from verydeep.run_folder import CONFIG, ModelConfig, TrainedOn, all_finite
 from verydeep.weights.files import read
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts import LAYOUTS, recognize
-from verydeep.weights.opening import Tensors, read_card, weights_path
 from verydeep.weights.published import (
     OXFORD_TRAINED_ON,
     PREPROCESSING,
@@ -31,8 +30,8 @@ from verydeep.weights.published import (
     by_checksum,
     checksum,
 )
-from verydeep.weights.recognize import named
-from verydeep.weights.source import UNKNOWN, Known, Source
+from verydeep.weights.recognize import Tensors, named
+from verydeep.weights.source import UNKNOWN, Known, Source, read_card, weights_path
 
 OXFORD_NAMES = {"VGG_ILSVRC_16_layers": "D", "VGG_ILSVRC_19_layers": "E"}  # of Oxford's Caffe networks
 OXFORD_LICENCE = "CC-BY-4.0"

@@ -15,10 +15,10 @@ from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.files import KINDS, kind_of
 from verydeep.weights.files.onnx import Graph, read_graph
 from verydeep.weights.foreign import Found, examine
-from verydeep.weights.opening import is_ours, weights_path
+from verydeep.weights.opening import is_ours
 from verydeep.weights.published import checksum
 from verydeep.weights.recognize import architecture_of
-from verydeep.weights.source import Known, Source, locate
+from verydeep.weights.source import Known, Source, locate, weights_path
 
 MOST_NAMES = 10
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, read_config, read_model
-from verydeep.weights.source import UNKNOWN, Known, locate
+from verydeep.weights.source import FOLDER_FILES, UNKNOWN, Known, locate, read_card
 
 Tensors = dict[str, NDArray[Any]]
-
-FOLDER_FILES = (WEIGHTS, "pytorch_model.bin")  # what a Hub folder has
 
 
 def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[ModelConfig, Tensors]:
@@ -52,7 +48,7 @@ def open_config(source: str | PathLike[str]) -> ModelConfig:
     where = locate(source)
     if is_ours(where.path):
         return read_config(where.path)
-    from verydeep.weights import foreign
+    from verydeep.weights import foreign  # as above
 
     return foreign.config_of(foreign.examine(where))
 
@@ -60,35 +56,11 @@ def open_config(source: str | PathLike[str]) -> ModelConfig:
 def is_ours(path: Path) -> bool:
     """Whether a path is a run folder, or weights in one."""
     if path.is_dir():
-        foreign = (path / FOLDER_FILES[1]).is_file() and not (path / CONFIG).is_file()
-        return not foreign and "pretrained_cfg" not in (read_card(path) or {})
+        other = (path / FOLDER_FILES[1]).is_file() and not (path / CONFIG).is_file()
+        return not other and "pretrained_cfg" not in (read_card(path) or {})
     if path.suffix != ".safetensors" or not (path.parent / CONFIG).is_file():
         return False
     card = read_card(path.parent)
     if path.name in (WEIGHTS, LAST_WEIGHTS):  # whatever its config.json is: reading it says what is wrong
         return "pretrained_cfg" not in (card or {})
     return "format" in (card or {})
-
-
-def weights_path(path: Path) -> Path:
-    """The file of weights in a folder, or the file itself.
-
-    Raises:
-        ModelError: there is none.
-
-    """
-    if not path.is_dir():
-        return path
-    for name in FOLDER_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise ModelError(f"{path} has no {' and no '.join(FOLDER_FILES)}; give the file of weights itself")
-
-
-def read_card(folder: Path) -> dict[str, Any] | None:
-    """A folder's config.json; None if there is none that is a JSON object."""
-    try:
-        card = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return card if isinstance(card, dict) else None

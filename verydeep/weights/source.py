@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
+from verydeep.errors import ModelError
 from verydeep.images.color import Preprocessing
-from verydeep.run_folder import CONFIG, TrainedOn
+from verydeep.run_folder import CONFIG, WEIGHTS, TrainedOn
 
 EMBEDDED = {"cifar10": Path(__file__).parent / "cifar10"}
 """Models that come with the package, by their names."""
+
+FOLDER_FILES = (WEIGHTS, "pytorch_model.bin")  # what a Hub folder has
 
 
 @dataclass(frozen=True)
@@ -83,3 +88,27 @@ def locate(source: str | PathLike[str]) -> Source:
     from verydeep.weights.by_name import find
 
     return find(fspath(source))
+
+
+def weights_path(path: Path) -> Path:
+    """The file of weights in a folder, or the file itself.
+
+    Raises:
+        ModelError: there is none.
+
+    """
+    if not path.is_dir():
+        return path
+    for name in FOLDER_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise ModelError(f"{path} has no {' and no '.join(FOLDER_FILES)}; give the file of weights itself")
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """A folder's config.json; None if there is none that is a JSON object."""
+    try:
+        card = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return card if isinstance(card, dict) else None
