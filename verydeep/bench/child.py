@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +27,7 @@ from verydeep.bench.task import Task
 
 REFERENCE_PICTURES = 8  # of a call: float64 takes about a second for each
 PEAK_SECONDS = 1.0
+LARGEST_SIDE = 2048  # of the matrices whose product is the peak
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -100,23 +102,26 @@ def peak(task: Task) -> dict[str, float]:
     try:
         import torch
     except ModuleNotFoundError:
-        one = np.ones((2048, 2048), np.float32)
-        return {"float32": _best(lambda: one @ one, 2048)}
+        return {"float32": _peak(lambda side: np.ones((side, side), np.float32))}
     torch.set_num_threads(task.threads)
-    found = {}
-    for precision in ("float32", "bfloat16"):
-        matrix = torch.randn(2048, 2048).to(getattr(torch, precision))
-        found[precision] = _best(lambda matrix=matrix: matrix @ matrix, 2048)
-    return found
+    return {
+        precision: _peak(lambda side, precision=precision: torch.randn(side, side).to(getattr(torch, precision)))
+        for precision in ("float32", "bfloat16")
+    }
 
 
-def _best(product: Any, side: int) -> float:
-    least, begin = float("inf"), time.perf_counter()
-    while time.perf_counter() - begin < PEAK_SECONDS:
-        start = time.perf_counter()
-        product()
-        least = min(least, time.perf_counter() - start)
-    return 2 * side**3 / least
+def _peak(make: Callable[[int], Any]) -> float:
+    """The best of the products that fit the time, of sides that double: the largest is too slow for some."""
+    most, side, begin = 0.0, 256, time.perf_counter()
+    matrix = make(side)
+    while (start := time.perf_counter()) - begin < PEAK_SECONDS:
+        matrix @ matrix
+        seconds = time.perf_counter() - start
+        most = max(most, 2 * side**3 / seconds)
+        if side < LARGEST_SIDE and seconds < PEAK_SECONDS / 20:
+            side *= 2
+            matrix = make(side)
+    return most
 
 
 def peak_memory() -> int:
