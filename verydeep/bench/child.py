@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -102,25 +103,23 @@ def peak(task: Task) -> dict[str, float]:
     try:
         import torch
     except ModuleNotFoundError:
-        return {"float32": _peak(lambda side: np.ones((side, side), np.float32))}
+        return {"float32": _peak(partial(np.ones, dtype=np.float32))}
     torch.set_num_threads(task.threads)
-    return {
-        precision: _peak(lambda side, precision=precision: torch.randn(side, side).to(getattr(torch, precision)))
-        for precision in ("float32", "bfloat16")
-    }
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    return {name: _peak(partial(torch.rand, dtype=dtype)) for name, dtype in types.items()}
 
 
-def _peak(make: Callable[[int], Any]) -> float:
+def _peak(make: Callable[..., Any]) -> float:
     """The best of the products that fit the time, of sides that double: the largest is too slow for some."""
     most, side, begin = 0.0, 256, time.perf_counter()
-    matrix = make(side)
+    matrix = make((side, side))
     while (start := time.perf_counter()) - begin < PEAK_SECONDS:
         matrix @ matrix
         seconds = time.perf_counter() - start
         most = max(most, 2 * side**3 / seconds)
         if side < LARGEST_SIDE and seconds < PEAK_SECONDS / 20:
             side *= 2
-            matrix = make(side)
+            matrix = make((side, side))
     return most
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verydeep.errors import DataError, require
 from verydeep.images import decode
@@ -219,13 +221,23 @@ def _held_out_again(pictures: Pictures, held_out: frozenset[str]) -> Data:
 
 def _digits() -> Data:
     """Scikit-learn's 1,797 handwritten digits of 8x8 pixels and 17 levels (UCI ML repository, CC BY 4.0)."""
+    rows = _rows_of_digits()
+    levels = np.round(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    arrays = tuple(np.repeat(image[:, :, None], 3, axis=2) for image in levels)
+    names = tuple(f"digits/{number:04d}" for number in range(len(arrays)))
+    pictures = Pictures(names, rows[:, -1].astype(np.int64), tuple("0123456789"), Arrays(arrays))
+    return _held_out(pictures)
+
+
+def _rows_of_digits() -> NDArray[np.float64]:
+    """64 levels and the digit, a row for each picture, from the file that scikit-learn brings along."""
     require("sklearn", "train", "the embedded data set 'digits'")
+    found = find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():  # the library itself takes longer to import than all pictures to be classified
+            return np.loadtxt(file, delimiter=",")
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    levels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    arrays = tuple(np.repeat(image[:, :, None], 3, axis=2) for image in levels)
-    names = tuple(f"digits/{number:04d}" for number in range(len(arrays)))
-    class_names = tuple(str(name) for name in digits.target_names)
-    pictures = Pictures(names, digits.target.astype(np.int64), class_names, Arrays(arrays))
-    return _held_out(pictures)
+    return np.column_stack([digits.data, digits.target])

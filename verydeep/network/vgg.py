@@ -16,6 +16,13 @@ from verydeep.network.normalize import local_response_norm
 from verydeep.network.together import BatchNorm, Dropout
 
 
+class Unfilled(nn.Conv2d):
+    """A convolution for which nothing is drawn: `initialize` or the weights on disk fill its tensors."""
+
+    def reset_parameters(self) -> None:
+        """Leave them."""
+
+
 class VGG(nn.Module):
     """One of the six networks, for pictures of any size of at least one window.
 
@@ -32,11 +39,9 @@ class VGG(nn.Module):
             if isinstance(layer, Pooling):
                 continue
             padding = layer.kernel // 2 if isinstance(layer, Convolution) else 0
-            # skip_init: nothing is drawn here; `initialize` or the weights on disk fill every tensor.
-            module = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-                nn.Conv2d, layer.in_channels, layer.out_channels, layer.kernel, padding=padding
+            self.add_module(
+                layer.name, Unfilled(layer.in_channels, layer.out_channels, layer.kernel, padding=padding)
             )
-            self.add_module(layer.name, module)
             if isinstance(layer, Convolution) and layer.batch_norm:
                 self.add_module(f"bn{layer.place}", BatchNorm(layer.out_channels))
         self.dropout = Dropout(dropout)
