@@ -33,7 +33,6 @@ demo: $(VENV)/.installed
 test check: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal --durations 20
 
 # A program of its own, as a sanitizer has to be the first thing in a process.
@@ -71,7 +70,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report]'
 	@touch $@
 
+# --no-compile: of all that is installed little is imported, and is compiled then.
 $(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)/python
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed

@@ -30,7 +30,7 @@ def desk(tmp_path_factory) -> Path:
     desk = tmp_path_factory.mktemp("desk")
     for name in ("bar", "disc"):
         (desk / "photos" / name).mkdir(parents=True)
-        for number in range(10):
+        for number in range(6):
             image = Image.new("RGB", (150 + 10 * number, 160), (20 * number, 90, 200 - 15 * number))
             box = (40, 50, 110, 120) if name == "disc" else (10, 70, 140, 90)
             draw = ImageDraw.Draw(image)
@@ -55,7 +55,7 @@ def test_ones_own_photographs_and_python(desk, monkeypatch):
         command, *arguments = shlex.split(line)
         assert command == "verydeep"
         main(arguments)
-    assert len(list(Path("maps").iterdir())) == 1 + 20
+    assert len(list(Path("maps").iterdir())) == 1 + 12
     assert "<html" in Path("photos.html").read_text(encoding="utf-8")
     exec(blocks("python")[0], {})
     with Image.open("where.png") as sheet:

@@ -42,11 +42,13 @@ def torchvision_twin(model: VGG) -> nn.Module:
     """Torchvision's network of the same configuration, with our weights, matched by order."""
     architecture = model.architecture
     name = TORCHVISION[architecture.configuration] + "_bn" * architecture.batch_norm
-    twin = getattr(torchvision_vgg, name)(num_classes=architecture.num_classes, init_weights=False).eval()
+    with torch.device("meta"):  # it takes our tensors for its own: 138 million need not be drawn, nor copied
+        twin = getattr(torchvision_vgg, name)(num_classes=architecture.num_classes, init_weights=False).eval()
     ours, theirs = model.state_dict(), twin.state_dict()
     assert len(ours) == len(theirs)
     twin.load_state_dict(
-        {name: tensor.reshape(theirs[name].shape) for name, tensor in zip(theirs, ours.values(), strict=True)}
+        {name: tensor.reshape(theirs[name].shape) for name, tensor in zip(theirs, ours.values(), strict=True)},
+        assign=True,
     )
     return twin
 

@@ -45,12 +45,6 @@ def finished(run: subprocess.Popen[str]) -> tuple[str, str]:
     return out, err
 
 
-def alone(arguments: list[str]) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "verydeep", *arguments], check=True, env=ENVIRONMENT, capture_output=True
-    )
-
-
 def losses(run: Path) -> np.ndarray:
     return np.array([record["loss"] for record in read_journal(run / JOURNAL) if "rate" in record])
 
@@ -68,7 +62,7 @@ def assert_near(run: Path, other: Path, tolerance: float) -> None:
 @pytest.fixture(scope="module")
 def one(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "one"
-    alone(words(run))
+    main(words(run))
     return run
 
 
@@ -90,7 +84,7 @@ def test_two_processes_have_the_losses_of_one(one, two):
 def test_batch_normalisation_is_by_the_whole_batch(tmp_path):
     """Were each half normalised by itself, the first loss would already differ by a tenth."""
     for_both = ("--batch-norm", "--epochs", "1")
-    alone(words(tmp_path / "one", *for_both))
+    main(words(tmp_path / "one", *for_both))
     finished(torchrun(2, words(tmp_path / "two", *for_both)))
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     np.testing.assert_allclose(two[:3], one[:3], rtol=1e-4)
