@@ -28,6 +28,7 @@ Taps = dict[str, Tensor]
 ModelLike = VGG | str | PathLike[str]
 
 PAIR_PIXELS = 8 * 224 * 224  # of pictures whose maps are in memory at once, where no gradients are wanted
+NATIVE_PIXELS = 2 * 224 * 224  # of those that the native engine is shown at once: more leave the processor's cache
 
 
 class Options(TypedDict, total=False):
@@ -116,14 +117,19 @@ class PairLoss(nn.Module):
         check_pair(pictures, target)
         if torch.is_grad_enabled() and (pictures.requires_grad or target.requires_grad):
             return reduce(self._compare(pictures, target), self.reduction)
-        count = max(1, PAIR_PIXELS // (2 * pictures.shape[2] * pictures.shape[3]))
+        most = NATIVE_PIXELS if self._by_engine(pictures) else PAIR_PIXELS
+        count = max(1, most // (2 * pictures.shape[2] * pictures.shape[3]))
         with torch.no_grad():
             pairs = zip(torch.split(pictures, count), torch.split(target, count), strict=True)
             return reduce(torch.cat([self._compare(*pair) for pair in pairs]), self.reduction)
 
     def _compare(self, pictures: Tensor, target: Tensor) -> Tensor:
         """Distances of a few pairs; the first entry of the shape is theirs."""
-        taps, target_taps = self._taps(pictures), self._taps(target)
+        if torch.is_grad_enabled():
+            taps, target_taps = self._taps(pictures), self._taps(target)
+        else:  # both at once: the engine reads its weights once for the two
+            both = {name: tap.chunk(2) for name, tap in self._taps(torch.cat([pictures, target])).items()}
+            taps, target_taps = ({name: halves[which] for name, halves in both.items()} for which in (0, 1))
         return self._distance(taps, target_taps, pictures, target).to(pictures.dtype)
 
     def _taps(self, pictures: Tensor) -> Taps:
@@ -131,9 +137,11 @@ class PairLoss(nn.Module):
         if torch.is_grad_enabled() and pictures.requires_grad:
             return self.features(pictures)  # type: ignore[no-any-return]
         with torch.no_grad():
-            if self.engine == "auto" and self._native.suits(pictures):
-                return self._native.taps(pictures)
-            return self.features(pictures)  # type: ignore[no-any-return]
+            return self._native.taps(pictures) if self._by_engine(pictures) else self.features(pictures)
+
+    def _by_engine(self, pictures: Tensor) -> bool:
+        """Whether the native engine can compute what needs no gradients."""
+        return self.engine == "auto" and self._native.suits(pictures)
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         raise NotImplementedError
