@@ -21,6 +21,11 @@ settings.load_profile("repeatable")
 _hook = install_import_hook(["verydeep.network", "verydeep.engines"], "beartype.beartype")
 
 
+def pytest_collection_modifyitems(items):
+    """The long tests first: they stay with one process, which makes what they share once, and none comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _a_cache_of_the_tests_own(tmp_path_factory):
     """What training measures is not left behind in the cache of whoever runs the tests."""
