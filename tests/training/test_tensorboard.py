@@ -124,9 +124,19 @@ def test_a_failing_disk_is_told_once(tmp_path, capfd):
     assert len((tmp_path / JOURNAL).read_text().splitlines()) == 10
 
 
-def test_a_full_disk_under_tensorboards_own_thread(tmp_path, capfd):
-    """It writes in a thread, whose traceback nobody is to see; the run does not wait for it."""
-    pytest.importorskip("tensorboard")
+def test_a_full_disk_under_tensorboards_own_thread(tmp_path, capfd, monkeypatch):
+    """It writes in a thread, whose traceback nobody is to see, though it ends after the failure has been heard of."""
+    thread = pytest.importorskip("tensorboard.summary.writer.event_file_writer")._AsyncWriterThread
+    run = thread.run
+
+    def run_and_end_late(self):
+        try:
+            run(self)
+        except OSError:
+            time.sleep(0.3)
+            raise
+
+    monkeypatch.setattr(thread, "run", run_and_end_late)
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     hook = threading.excepthook

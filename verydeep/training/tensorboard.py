@@ -35,6 +35,7 @@ class Scalars:
         self._writer: Any = None
         self._steps: list[StepRecord] = []
         self._seconds = 0.0
+        self._failed = False
         self._hook = threading.excepthook
         if find_spec("tensorboard") is not None:
             threading.excepthook = self._quietly
@@ -63,6 +64,9 @@ class Scalars:
         if self._writer is not None:
             self._try(self._writer.close)
         self._writer = None
+        if self._failed:  # what failed has come back here perhaps before its thread has ended
+            for thread in filter(_is_tensorboards, threading.enumerate()):
+                thread.join(timeout=1)
         threading.excepthook = self._hook
 
     def _open(self, folder: Path, first: int) -> None:
@@ -102,13 +106,17 @@ class Scalars:
 
     def _quietly(self, failed: threading.ExceptHookArgs) -> None:
         """Print no traceback of TensorBoard's own thread: what ended it comes back with the next point."""
-        if not type(failed.thread).__module__.startswith("tensorboard."):
+        if not _is_tensorboards(failed.thread):
             self._hook(failed)
 
     def _try(self, work: Callable[[], object]) -> None:
         try:
             work()
         except Exception as error:  # of any kind: other people's package, and a full disk
-            self._writer = None
+            self._writer, self._failed = None, True
             reason = " ".join(str(error).split()) or type(error).__name__
             self._say(f"no curves for TensorBoard: {reason}")
+
+
+def _is_tensorboards(thread: threading.Thread | None) -> bool:
+    return type(thread).__module__.startswith("tensorboard.")
