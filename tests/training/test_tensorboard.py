@@ -125,7 +125,7 @@ def test_a_failing_disk_is_told_once(tmp_path, capfd):
 
 
 def test_a_full_disk_under_tensorboards_own_thread(tmp_path, capfd, monkeypatch):
-    """It writes in a thread, whose traceback nobody is to see, though it ends after the failure has been heard of."""
+    """It writes in a thread, whose traceback nobody is to see, even where it ends late."""
     thread = pytest.importorskip("tensorboard.summary.writer.event_file_writer")._AsyncWriterThread
     run = thread.run
 
