@@ -70,8 +70,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report]'
 	@touch $@
 
-# --no-compile: of all that is installed little is imported, and is compiled then.
 $(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)/python
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
