@@ -24,11 +24,12 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN")
     options = parser.parse_args()
+    first, _ = open_source(options.models[0])
     sums: dict[str, np.ndarray] = {}
     for model in options.models:
         config, tensors = open_source(model)
-        if sums and tensors.keys() != sums.keys():
-            parser.error(f"{model} has other tensors than {options.models[0]}")
+        if config.architecture != first.architecture:
+            parser.error(f"{model} has another architecture than {options.models[0]}")
         for name, tensor in tensors.items():
             sums[name] = sums.get(name, 0) + tensor.astype(np.float64)
     mean = {name: (total / len(options.models)).astype(tensors[name].dtype) for name, total in sums.items()}

@@ -163,7 +163,8 @@ def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_three_processes_give_the_same_bits_as_one(models, tmp_path):
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_give_the_same_bits_as_one(models, tmp_path, processes):
     """On 359 pictures, a prime number: no share is even."""
     words = (models[0], "digits", "--batch-size", "20", "--json", "--posteriors")
     alone = subprocess.run(
@@ -173,7 +174,7 @@ def test_three_processes_give_the_same_bits_as_one(models, tmp_path):
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    out, err = torchrun(3, *words, str(tmp_path / "together.npz")).communicate(timeout=120)
+    out, err = torchrun(processes, *words, str(tmp_path / "together.npz")).communicate(timeout=120)
     together, one = json.loads(out), json.loads(alone.stdout)
     assert together["num_images"] == 359, err
     assert together["confusion"] == one["confusion"]

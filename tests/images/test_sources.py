@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from verydeep.errors import DataError, PictureError
+from verydeep.images import sources
 from verydeep.images.decode import read
 from verydeep.images.pictures import Arrays, Files, Pictures, keep_in_memory
 from verydeep.images.sources import open_data
@@ -207,6 +208,12 @@ def test_digits_are_scikit_learns():
         assert data.held_out.labels[number] == digits.target[original]
         assert pixels.shape == (8, 8, 3)
         np.testing.assert_allclose(pixels[..., 1], digits.images[original] * 255 / 16, atol=0.5)
+
+
+def test_digits_are_the_same_where_their_file_is_not_found(monkeypatch):
+    rows = sources._rows_of_digits()
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    np.testing.assert_array_equal(sources._rows_of_digits(), rows)
 
 
 def test_all_of_the_digits_keeps_labels_with_pixels():

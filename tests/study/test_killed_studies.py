@@ -101,16 +101,11 @@ def test_the_report_says_the_same_again(unbroken, capsys):
 
 
 def test_each_step_shared_by_two_processes(desk):
-    (desk / "shared.toml").write_text(TEXT.partition("[[fuse]]")[0].replace('views = "both"\n', ""))
-    words = ["study", str(desk / "shared.toml"), str(desk / "shared"), "--data", str(desk / "data")]
-    outcome = subprocess.run(
-        [sys.executable, "-m", "verydeep", *words, "--processes", "2"],
-        capture_output=True, text=True, check=False, env=environment(),
-    )  # fmt: skip
+    outcome = run(desk, "shared", "--processes", "2")
     assert outcome.returncode == 0, outcome.stderr
     config = json.loads((desk / "shared" / "runs" / "B-seed0" / "config.json").read_text())
     assert config["provenance"]["grown_from"].endswith("A-seed0")
-    assert len(records(desk / "shared", "finished")) == 3
+    assert len(records(desk / "shared", "finished")) == 7
 
 
 def test_killed_at_five_moments(desk, unbroken):

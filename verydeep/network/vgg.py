@@ -16,8 +16,8 @@ from verydeep.network.normalize import local_response_norm
 from verydeep.network.together import BatchNorm, Dropout
 
 
-class Unfilled(nn.Conv2d):
-    """A convolution for which nothing is drawn: `initialize` or the weights on disk fill its tensors."""
+class Conv2d(nn.Conv2d):
+    """torch's, for which nothing is drawn: `initialize` or the weights on disk fill its tensors."""
 
     def reset_parameters(self) -> None:
         """Leave them."""
@@ -39,9 +39,8 @@ class VGG(nn.Module):
             if isinstance(layer, Pooling):
                 continue
             padding = layer.kernel // 2 if isinstance(layer, Convolution) else 0
-            self.add_module(
-                layer.name, Unfilled(layer.in_channels, layer.out_channels, layer.kernel, padding=padding)
-            )
+            module = Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=padding)
+            self.add_module(layer.name, module)
             if isinstance(layer, Convolution) and layer.batch_norm:
                 self.add_module(f"bn{layer.place}", BatchNorm(layer.out_channels))
         self.dropout = Dropout(dropout)

@@ -125,11 +125,12 @@ class PairLoss(nn.Module):
 
     def _compare(self, pictures: Tensor, target: Tensor) -> Tensor:
         """Distances of a few pairs; the first entry of the shape is theirs."""
-        if torch.is_grad_enabled():
-            taps, target_taps = self._taps(pictures), self._taps(target)
-        else:  # both at once: the engine reads its weights once for the two
+        if self._by_engine(pictures) and not torch.is_grad_enabled():
+            # Both at once: the engine reads its weights once for the two.
             both = {name: tap.chunk(2) for name, tap in self._taps(torch.cat([pictures, target])).items()}
             taps, target_taps = ({name: halves[which] for name, halves in both.items()} for which in (0, 1))
+        else:
+            taps, target_taps = self._taps(pictures), self._taps(target)
         return self._distance(taps, target_taps, pictures, target).to(pictures.dtype)
 
     def _taps(self, pictures: Tensor) -> Taps:
