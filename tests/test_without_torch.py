@@ -83,20 +83,6 @@ def test_torch_is_not_imported_where_it_is_installed(command, model, data, tmp_p
 
 
 @needs_native
-def test_the_first_answer_comes_in_half_a_second(model, data):
-    """Of processors' time, the least of seven, as the machine may be busy."""
-    words = ("-m", "verydeep", "predict", model, data / "red" / "0.jpg")
-    seconds = []
-    for _ in range(7):
-        before = os.times()
-        assert run(sys.executable, *words, cwd=ROOT).returncode == 0
-        after = os.times()
-        spent = after.children_user - before.children_user + after.children_system - before.children_system
-        seconds.append(spent)
-    assert 0.05 < min(seconds) < 0.5
-
-
-@needs_native
 def test_what_takes_long_to_import_is_not_imported_for_the_first_answer(model, data):
     script = (
         "import os, sys; from verydeep.cli import main; main(sys.argv[1:])\n"
@@ -161,3 +147,18 @@ def test_pip_install_gives_everything_but_training(core, model, data, tmp_path):
     trained = run(core.parent / "verydeep", "train", data, tmp_path / "run", cwd=tmp_path)
     assert trained.returncode == 1
     assert "torch, which is not installed; run: pip install 'verydeep[train]'" in trained.stderr
+    assert 0.05 < seconds_to_the_first_answer(core.parent / "verydeep", model, data / "red" / "0.jpg") < 0.5
+
+
+def seconds_to_the_first_answer(verydeep: Path, model: Path, picture: Path) -> float:
+    """Of processors' time, the least of up to thirty: a busy machine takes longer for the same."""
+    least = float("inf")
+    for _ in range(30):
+        before = os.times()
+        assert run(verydeep, "predict", model, picture, cwd=model).returncode == 0
+        after = os.times()
+        spent = after.children_user - before.children_user + after.children_system - before.children_system
+        least = min(least, spent)
+        if least < 0.5:
+            break
+    return least
