@@ -6,7 +6,7 @@ DEMO := demo
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check sanitize aarch64 install format clean
+.PHONY: demo test check sanitize avx512 aarch64 install format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test     everything that CI runs (make check is the same)"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
+	@echo "make avx512   the AVX-512 kernels tested on a processor that lacks it, each instruction a loop"
 	@echo "make aarch64  the kernels built for aarch64 and run under qemu (g++-aarch64-linux-gnu, qemu-user-static)"
 	@echo "make format   bring the code into its form"
 
@@ -46,6 +47,12 @@ sanitize:
 		&& cmake --build build/sanitize-$$kind --parallel 2 >build/sanitize.log \
 		&& build/sanitize-$$kind/check_kernels || exit 1; \
 	done
+
+avx512:
+	mkdir -p build
+	cmake -S native -B build/avx512 -DVERYDEEP_CHECK=ON -DVERYDEEP_EMULATE=ON >build/avx512.log
+	cmake --build build/avx512 --parallel 2 >build/avx512.log
+	build/avx512/check_kernels
 
 aarch64:
 	mkdir -p build

@@ -83,6 +83,9 @@ struct Integer {
         return _mm512_set1_epi32(pair);
     }
     static VERYDEEP_INLINE Sum multiply_add(Sum sum, Sum x, Sum w) {
+#if defined(VERYDEEP_EMULATED)
+        return _mm512_dpwssd_epi32(sum, x, w);
+#endif
         asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));  // of its intrinsic GCC 12 puts the sums on the stack
         return sum;
     }
