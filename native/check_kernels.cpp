@@ -84,6 +84,25 @@ Exact normalize(Exact& in, const StepDescription& step) {
     return out;
 }
 
+// The squared distance of the unit vectors of two pictures at each place, weighted.
+std::vector<double> distances(Exact& maps, const std::vector<float>& weights) {
+    std::vector<double> found;
+    for (long n = 0; n + 1 < maps.batch; n += 2)
+        for (int y = 0; y < maps.height; ++y)
+            for (int x = 0; x < maps.width; ++x) {
+                double lengths[2] = {0, 0}, sum = 0;
+                for (long c = 0; c < maps.channels; ++c)
+                    for (int i = 0; i < 2; ++i) lengths[i] += maps.at(n + i, c, y, x) * maps.at(n + i, c, y, x);
+                for (long c = 0; c < maps.channels; ++c) {
+                    const double apart = maps.at(n, c, y, x) / (std::sqrt(lengths[0]) + 1e-3) -
+                                         maps.at(n + 1, c, y, x) / (std::sqrt(lengths[1]) + 1e-3);
+                    sum += weights[c] * apart * apart;
+                }
+                found.push_back(sum);
+            }
+    return found;
+}
+
 bool check(Generator& generator, Instructions instructions, Precision precision) {
     std::vector<StepDescription> steps;
     std::vector<std::vector<float>> kept;
@@ -151,6 +170,16 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
     for (std::size_t i = 0; i < found.size(); ++i) {
         squared += (found[i] - exact.numbers[i]) * (found[i] - exact.numbers[i]);
         right = right && found[i] == other[i];
+    }
+    if (exact.batch == 2 && last.kind == Kind::convolution && precision == Precision::float32) {
+        std::vector<float> weights(blocks_of(exact.channels) * CHANNELS, 0.0f);
+        std::fill(weights.begin(), weights.begin() + exact.channels, 1 / float(exact.channels));
+        const Comparison comparison{{weights.data()}, 1e-3f};
+        std::vector<float> apart(std::size_t(exact.height) * exact.width);
+        network.run({nullptr, numbers.data()}, batch, height, width, {output}, {apart.data()}, &comparison);
+        const std::vector<double> wanted = distances(exact, weights);
+        for (std::size_t i = 0; i < apart.size(); ++i)
+            right = right && std::abs(apart[i] - wanted[i]) < 1e-3;
     }
     const double error = std::sqrt(squared / double(found.size()));
     right = right && error < (precision == Precision::float32 ? 1e-5 : 4e-2);

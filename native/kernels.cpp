@@ -945,31 +945,54 @@ void normalize_row(const float* row, long plane, int channels, int width, int si
         }
 }
 
-// Plain loops over places, of which the compiler makes vectors.
-void unit_distance(const float* first, const float* second, long step, long channels, const float* weights,
-                   float epsilon, int places, float* to) {
-    float u[PLACES] = {}, v[PLACES] = {}, sum[PLACES] = {};
-    for (long channel = 0; channel < channels; ++channel) {
-        const float* const x = first + channel * step;
-        const float* const y = second + channel * step;
-        for (int p = 0; p < places; ++p) {
-            u[p] += x[p] * x[p];
-            v[p] += y[p] * y[p];
+VERYDEEP_INLINE float sum_of(Vector x) {
+    float lanes[LANES];
+    store(lanes, x);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    return lanes[0];
+}
+
+// A few places at a time, whose numbers stay in the nearest cache between their lengths and their distance.
+template <int PLACES>
+void unit_distances(const float* first, const float* second, long plane, int blocks, const float* weights,
+                    float epsilon, float* to) {
+    Vector u[PLACES] = {}, v[PLACES] = {}, sums[PLACES] = {};
+    for (int block = 0; block < blocks; ++block)
+        for (int lane = 0; lane < CHANNELS; lane += LANES) {
+            const long at = block * plane + lane;
+            VERYDEEP_UNROLL
+            for (int p = 0; p < PLACES; ++p) {
+                const Vector x = load(first + at + p * CHANNELS), y = load(second + at + p * CHANNELS);
+                u[p] += x * x;
+                v[p] += y * y;
+            }
         }
+    for (int p = 0; p < PLACES; ++p) {
+        u[p] = broadcast(1 / (__builtin_sqrtf(sum_of(u[p])) + epsilon));
+        v[p] = broadcast(1 / (__builtin_sqrtf(sum_of(v[p])) + epsilon));
     }
-    for (int p = 0; p < places; ++p) {
-        u[p] = 1 / (__builtin_sqrtf(u[p]) + epsilon);
-        v[p] = 1 / (__builtin_sqrtf(v[p]) + epsilon);
-    }
-    for (long channel = 0; channel < channels; ++channel) {
-        const float* const x = first + channel * step;
-        const float* const y = second + channel * step;
-        for (int p = 0; p < places; ++p) {
-            const float difference = x[p] * u[p] - y[p] * v[p];
-            sum[p] += weights[channel] * (difference * difference);
+    for (int block = 0; block < blocks; ++block)
+        for (int lane = 0; lane < CHANNELS; lane += LANES) {
+            const long at = block * plane + lane;
+            const Vector weight = load(weights + block * CHANNELS + lane);
+            VERYDEEP_UNROLL
+            for (int p = 0; p < PLACES; ++p) {
+                const Vector difference =
+                    load(first + at + p * CHANNELS) * u[p] - load(second + at + p * CHANNELS) * v[p];
+                sums[p] += weight * (difference * difference);
+            }
         }
-    }
-    for (int p = 0; p < places; ++p) to[p] = sum[p];
+    for (int p = 0; p < PLACES; ++p) to[p] = sum_of(sums[p]);
+}
+
+void unit_distance_row(const float* first, const float* second, long plane, int blocks, int width,
+                       const float* weights, float epsilon, float* to) {
+    int x = 0;
+    for (; x + 4 <= width; x += 4)
+        unit_distances<4>(first + x * CHANNELS, second + x * CHANNELS, plane, blocks, weights, epsilon, to + x);
+    for (; x < width; ++x)
+        unit_distances<1>(first + x * CHANNELS, second + x * CHANNELS, plane, blocks, weights, epsilon, to + x);
 }
 
 template <class Points>
@@ -998,7 +1021,7 @@ constexpr Kernels kernels_of() {
             max_pool_row,
             average_pool_row,
             normalize_row,
-            unit_distance,
+            unit_distance_row,
             sizeof(typename Numbers::Number),
             sizeof(typename Points::Number),
             Points::SCALED};

@@ -105,10 +105,9 @@ struct Kernels {
     void (*normalize_row)(const float* row, long plane, int channels, int width, int size, float alpha, float beta,
                           float k, float* to, long to_plane);
 
-    // Weighted squared distance of unit vectors along the channels at up to PLACES places of two maps, [channel][place]
-    // with `step` floats from a channel to the next.
-    void (*unit_distance)(const float* first, const float* second, long step, long channels, const float* weights,
-                          float epsilon, int places, float* to);
+    // Weighted squared distance of unit vectors along the channels, at each place of a row of two maps.
+    void (*unit_distance_row)(const float* first, const float* second, long plane, int blocks, int width,
+                              const float* weights, float epsilon, float* to);
 
     int number_bytes;  // of the products' factors: 4, or 2 for bfloat16
     int point_bytes;   // of those of Winograd's products: as above, or 2 for integers
@@ -116,7 +115,6 @@ struct Kernels {
 };
 
 constexpr int MOST_NEAR = 2 * CHANNELS;
-constexpr int PLACES = 128;  // of two maps that are compared at once: with 512 channels they fill half a cache
 constexpr int GROUP = 4;  // blocks of channels of a tile that are integers of one scale
 
 enum class Instructions { portable, avx2, avx512, avx512_vnni, avx512_bf16 };

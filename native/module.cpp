@@ -76,31 +76,61 @@ std::vector<Output> outputs_of(const NamedOutputs& named) {
 }
 
 template <class Array>
-nb::list run(Network& network, const Array& input, const NamedOutputs& named, verydeep::Input start) {
+void check_pictures(const Network& network, const Array& input) {
     if (static_cast<long>(input.shape(3)) != network.in_channels())
         throw std::invalid_argument("pictures have " + std::to_string(input.shape(3)) + " channels, this network takes " +
                                     std::to_string(network.in_channels()));
     const std::size_t most = std::size_t{1} << 30;
     if (input.shape(1) > most || input.shape(2) > most) throw std::invalid_argument("picture is too large");
-    const long batch = static_cast<long>(input.shape(0));
+}
+
+// Room for an output, which belongs to the array.
+template <std::size_t axes>
+float* room(nb::list& arrays, const std::size_t (&sizes)[axes]) {
+    std::size_t count = 1;
+    for (const std::size_t size : sizes) count *= size;
+    auto* const numbers = new float[count + 1];
+    const nb::capsule owner(numbers, [](void* data) noexcept { delete[] static_cast<float*>(data); });
+    arrays.append(nb::ndarray<nb::numpy, float, nb::ndim<axes>>(numbers, axes, sizes, owner));
+    return numbers;
+}
+
+template <class Array>
+nb::list run(Network& network, const Array& input, const NamedOutputs& named, verydeep::Input start,
+             const verydeep::Comparison* comparison = nullptr) {
+    check_pictures(network, input);
+    const std::size_t batch = input.shape(0);
     const int height = static_cast<int>(input.shape(1)), width = static_cast<int>(input.shape(2));
     const std::vector<Output> outputs = outputs_of(named);
     const std::vector<verydeep::Shape> shapes = network.shapes(height, width, outputs);
     std::vector<float*> results;
     nb::list arrays;
     for (const verydeep::Shape& shape : shapes) {
-        const std::size_t sizes[4] = {static_cast<std::size_t>(batch), static_cast<std::size_t>(shape.channels),
-                                      static_cast<std::size_t>(shape.height), static_cast<std::size_t>(shape.width)};
-        auto* const numbers = new float[sizes[0] * sizes[1] * sizes[2] * sizes[3] + 1];
-        const nb::capsule owner(numbers, [](void* data) noexcept { delete[] static_cast<float*>(data); });
-        results.push_back(numbers);
-        arrays.append(nb::ndarray<nb::numpy, float, nb::ndim<4>>(numbers, 4, sizes, owner));
+        const auto channels = static_cast<std::size_t>(shape.channels), rows = static_cast<std::size_t>(shape.height),
+                   columns = static_cast<std::size_t>(shape.width);
+        results.push_back(comparison ? room(arrays, {batch / 2, rows, columns})
+                                     : room(arrays, {batch, channels, rows, columns}));
     }
     {
         const nb::gil_scoped_release released;
-        network.run(start, batch, height, width, outputs, results);
+        network.run(start, static_cast<long>(batch), height, width, outputs, results, comparison);
     }
     return arrays;
+}
+
+// As many weights as each output has channels, and zeros up to whole blocks.
+std::vector<std::vector<float>> padded(const Network& network, const std::vector<Floats>& weights, const Floats4& numbers,
+                                       const NamedOutputs& named) {
+    const auto shapes = network.shapes(static_cast<int>(numbers.shape(1)), static_cast<int>(numbers.shape(2)), outputs_of(named));
+    if (weights.size() != shapes.size()) throw std::invalid_argument("each output needs weights");
+    std::vector<std::vector<float>> blocks;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+        if (weights[i].ndim() != 1 || static_cast<long>(weights[i].shape(0)) != shapes[i].channels)
+            throw std::invalid_argument("weights need a number for each of " + std::to_string(shapes[i].channels) + " channels");
+        blocks.emplace_back(weights[i].data(), weights[i].data() + shapes[i].channels);
+        blocks.back().resize(verydeep::blocks_of(shapes[i].channels) * verydeep::CHANNELS);
+    }
+    return blocks;
 }
 
 }  // namespace
@@ -162,6 +192,17 @@ NB_MODULE(_native, module) {
             },
             "numbers"_a.noconvert(), "outputs"_a)
         .def(
+            "compare_numbers",
+            [](Network& network, Floats4 numbers, const NamedOutputs& outputs, const std::vector<Floats>& weights,
+               float epsilon) {
+                check_pictures(network, numbers);
+                const std::vector<std::vector<float>> blocks = padded(network, weights, numbers, outputs);
+                verydeep::Comparison comparison{{}, epsilon};
+                for (const std::vector<float>& one : blocks) comparison.weights.push_back(one.data());
+                return run(network, numbers, outputs, {nullptr, numbers.data()}, &comparison);
+            },
+            "numbers"_a.noconvert(), "outputs"_a, "weights"_a, nb::kw_only(), "epsilon"_a)
+        .def(
             "scratch_bytes",
             [](const Network& network, long batch, int height, int width, const NamedOutputs& outputs) {
                 return network.scratch_bytes(batch, height, width, outputs_of(outputs));
@@ -173,34 +214,6 @@ NB_MODULE(_native, module) {
         .def_prop_ro("threads", &Network::threads)
         .def_rw("measure", &Network::measure)
         .def_ro("seconds", &Network::seconds);
-
-    module.def(
-        "unit_distances",
-        [](Floats4 first, Floats4 second, Floats weights, nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu> to,
-           float epsilon, const std::string& instructions, int threads) {
-            for (int axis = 0; axis < 4; ++axis)
-                if (first.shape(axis) != second.shape(axis)) throw std::invalid_argument("the two maps differ in shape");
-            if (weights.ndim() != 1 || weights.shape(0) != first.shape(1))
-                throw std::invalid_argument("weights need a number for each channel");
-            if (to.shape(0) != first.shape(0) || to.shape(1) != first.shape(2) || to.shape(2) != first.shape(3))
-                throw std::invalid_argument("results need a number for each place of the maps");
-            if (threads < 1) throw std::invalid_argument("number of threads has to be at least 1");
-            const auto& kernels = verydeep::kernels_for(verydeep::instructions_called(instructions), verydeep::Precision::float32);
-            const long channels = static_cast<long>(first.shape(1));
-            const long places = static_cast<long>(first.shape(2) * first.shape(3));
-            const long pieces = (places + verydeep::PLACES - 1) / verydeep::PLACES;
-            const nb::gil_scoped_release released;
-            const verydeep::Turn turn;
-            verydeep::in_parallel(threads, static_cast<long>(first.shape(0)) * pieces, [&](long task, int) {
-                const long number = task / pieces, place = task % pieces * verydeep::PLACES;
-                const long map = number * channels * places + place;
-                kernels.unit_distance(first.data() + map, second.data() + map, places, channels, weights.data(), epsilon,
-                                      static_cast<int>(std::min<long>(verydeep::PLACES, places - place)),
-                                      to.data() + number * places + place);
-            });
-        },
-        "first"_a.noconvert(), "second"_a.noconvert(), "weights"_a.noconvert(), "to"_a.noconvert(), nb::kw_only(),
-        "epsilon"_a, "instructions"_a, "threads"_a);
 
     module.def("available_instructions", [] {
         std::vector<std::string> names;

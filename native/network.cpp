@@ -234,7 +234,7 @@ struct Network::Plan {
     std::size_t shared_input, own, own_step, products, strip, rows, sums[2], bytes;
 };
 
-Network::Plan Network::plan(long batch, int height, int width, const std::vector<Output>& outputs) const {
+Network::Plan Network::plan(long batch, int height, int width, const std::vector<Output>& outputs, long together) const {
     if (batch < 1 || height < 1 || width < 1) throw std::invalid_argument("there is no picture, or it has no pixels");
     if (outputs.empty()) throw std::invalid_argument("no output is asked for");
     int last_step = 0;
@@ -334,7 +334,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
         operation.strip_down = divided(tiles.down, operation.down);
         operation.strip_across = divided(tiles.across, operation.across);
     }
-    for (plan.pictures = std::min(batch, MOST_PICTURES);; plan.pictures = divided(plan.pictures, 2L)) {
+    for (plan.pictures = std::min(batch, MOST_PICTURES);; plan.pictures = rounded(divided(plan.pictures, 2L), together)) {
         std::size_t end = 0;
         const auto take = [&](std::size_t size) {
             const std::size_t place = end;
@@ -344,7 +344,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
         };
         plan.segments.clear();
         std::size_t first = 0;
-        long fewer = 1;
+        long fewer = together;
         for (const std::size_t last : ends) {
             long most = 0;
             for (std::size_t i = first; i < last; ++i)
@@ -355,7 +355,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
             if (last != ends.back()) {
                 const long fitting =
                     std::clamp<long>(CACHED_MAPS / std::max(1L, most * 4), fewer, std::max(fewer, plan.pictures));
-                segment.pictures = divided(plan.pictures, divided(plan.pictures, fitting));  // split evenly
+                segment.pictures = rounded(divided(plan.pictures, divided(plan.pictures, fitting)), together);  // evenly
             }
             fewer = segment.pictures;
             const bool direct = first == 0 && !operations.empty() && operations[0].step->direct();
@@ -424,7 +424,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
             for (std::size_t& place : plan.sums) place = take(plan.places * sums * sizeof(float));
         }
         plan.bytes = end;
-        if (plan.bytes <= MOST_SCRATCH || plan.pictures == 1) return plan;
+        if (plan.bytes <= MOST_SCRATCH || plan.pictures <= together) return plan;
     }
 }
 
@@ -449,6 +449,7 @@ struct Network::Call {
     long batch;
     int height, width;
     const std::vector<float*>& results;
+    const Comparison* comparison;
     const Kernels& kernels = network.kernels_;
     const int threads = network.threads_;
     char* const scratch = static_cast<char*>(network.scratch_.data());
@@ -926,6 +927,10 @@ struct Network::Call {
 
     void hand_out(const Operation& operation, const Map& map, long first, long count) {
         if (operation.outputs.empty()) return;
+        if (comparison) {
+            compare(operation, map, first / 2, count / 2);
+            return;
+        }
         in_parallel(threads, count * map.blocks, [&](long task, int) {
             const long number = task / map.blocks, block = task % map.blocks, channels = operation.out.channels;
             const long each = static_cast<long>(map.height) * map.width;
@@ -941,20 +946,36 @@ struct Network::Call {
             }
         });
     }
+
+    void compare(const Operation& operation, const Map& map, long first, long pairs) {
+        in_parallel(threads, pairs * map.height, [&](long task, int) {
+            const long pair = task / map.height;
+            const int y = static_cast<int>(task % map.height);
+            for (const int output : operation.outputs)
+                kernels.unit_distance_row(map.at(2 * pair, 0, y, 0), map.at(2 * pair + 1, 0, y, 0), map.plane,
+                                          map.blocks, map.width, comparison->weights[output], comparison->epsilon,
+                                          results[output] + (first * map.height + task) * map.width);
+        });
+    }
 };
 
 void Network::run(Input input, long batch, int height, int width, const std::vector<Output>& outputs,
-                  const std::vector<float*>& results) {
+                  const std::vector<float*>& results, const Comparison* comparison) {
+    if (comparison && batch % 2) throw std::invalid_argument("pictures come in pairs, these are " + std::to_string(batch));
+    for (const Output& output : outputs)
+        if (comparison && output.step >= 0 && output.step < num_steps() &&
+            steps_[output.step]->is.kind == Kind::fully_connected)
+            throw std::invalid_argument("fully connected steps give no maps to be compared");
     if (input.pixels && in_channels_ != 3)
         throw std::invalid_argument("pixels have 3 channels, this network takes " + std::to_string(in_channels_));
-    const Plan made = plan(batch, height, width, outputs);
+    const Plan made = plan(batch, height, width, outputs, comparison ? 2 : 1);
     const Turn turn;
     if (scratch_.bytes() < made.bytes || scratch_.bytes() > 4 * made.bytes + (std::size_t{64} << 20)) {
         scratch_ = Memory();
         scratch_ = Memory(made.bytes);
     }
     if (measure) seconds.assign(steps_.size(), 0.0);
-    Call{*this, made, input, batch, height, width, results}.run();
+    Call{*this, made, input, batch, height, width, results, comparison}.run();
 }
 
 }  // namespace verydeep

@@ -47,6 +47,14 @@ struct Input {
     const float* numbers = nullptr;
 };
 
+// Pictures 2n and 2n + 1 are a pair, and an output is a number for each place of their maps: the squared distance of
+// their unit vectors along the channels, weighted. `weights` are those of each output's channels, `epsilon` is added to
+// lengths.
+struct Comparison {
+    std::vector<const float*> weights;
+    float epsilon;
+};
+
 class Network {
 public:
     // `levels` has, for each of three channels, the number that each of 256 levels is turned into. `flip` swaps the
@@ -64,9 +72,10 @@ public:
     // Bytes of all weights in their transformed form.
     std::size_t weight_bytes() const;
 
-    // Writes each output as [picture][channel][y][x]. Waits its turn if another thread is running a network.
+    // Writes each output as [picture][channel][y][x], or as [pair][y][x] where pictures are compared. Waits its turn if
+    // another thread is running a network.
     void run(Input input, long batch, int height, int width, const std::vector<Output>& outputs,
-             const std::vector<float*>& results);
+             const std::vector<float*>& results, const Comparison* comparison = nullptr);
 
     // Seconds that each step of the last call took, if `measure` was set before.
     bool measure = false;
@@ -85,7 +94,8 @@ private:
     struct Call;
 
     void add(const StepDescription&);
-    Plan plan(long batch, int height, int width, const std::vector<Output>& outputs) const;
+    // `together`: 2 where pictures are compared and no pair may be parted, else 1.
+    Plan plan(long batch, int height, int width, const std::vector<Output>& outputs, long together = 1) const;
 
     std::vector<std::unique_ptr<Step>> steps_;
     long in_channels_;

@@ -40,6 +40,14 @@ class Network:
     def run_numbers(
         self, numbers: NDArray[np.float32], outputs: Sequence[tuple[int, Stage]]
     ) -> list[NDArray[np.float32]]: ...
+    def compare_numbers(
+        self,
+        numbers: NDArray[np.float32],
+        outputs: Sequence[tuple[int, Stage]],
+        weights: Sequence[NDArray[np.float32]],
+        *,
+        epsilon: float,
+    ) -> list[NDArray[np.float32]]: ...
     def scratch_bytes(self, batch: int, height: int, width: int, outputs: Sequence[tuple[int, Stage]]) -> int: ...
     @property
     def weight_bytes(self) -> int: ...
@@ -53,15 +61,5 @@ class Network:
     @property
     def seconds(self) -> list[float]: ...
 
-def unit_distances(
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    to: NDArray[np.float32],
-    *,
-    epsilon: float,
-    instructions: str,
-    threads: int,
-) -> None: ...
 def available_instructions() -> list[str]: ...
 def has(instructions: str, precision: str) -> bool: ...

@@ -27,16 +27,22 @@ batches = st.integers(1, 5)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def run(steps, pictures: np.ndarray, output: tuple[int, str], instructions: str, precision: str, threads: int = 2):
-    network = _native.Network(
+def network_of(
+    steps, instructions: str, precision: str, in_channels: int = 3, threads: int = 2
+) -> _native.Network:
+    return _native.Network(
         steps,
-        in_channels=pictures.shape[3],
+        in_channels=in_channels,
         levels=NO_LEVELS,
         flip=False,
         instructions=instructions,
         precision=precision,
         threads=threads,
     )
+
+
+def run(steps, pictures: np.ndarray, output: tuple[int, str], instructions: str, precision: str, threads: int = 2):
+    network = network_of(steps, instructions, precision, pictures.shape[3], threads)
     return network.run_numbers(pictures, [output])[0]
 
 
@@ -341,3 +347,53 @@ def convolution(out_channels=4, in_channels=3, kernel=3, **others):
 def test_what_does_not_fit_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
+@settings(max_examples=20)
+@given(pairs=st.integers(1, 7), channels=channels, height=sides, width=sides, seed=seeds)
+def test_pairs_are_compared_by_the_formula(instructions, precision, pairs, channels, height, width, seed):
+    """Of the maps that the same network hands out: of one layer, and of another before and after its pooling."""
+    generator = np.random.default_rng(seed)
+    numbers = normal(generator, 2 * pairs, height, width, 3)
+    numbers[0] = 0
+    steps = [
+        _native.Step.convolution(normal(generator, channels, 3, 3, 3), np.zeros(channels, np.float32)),
+        _native.Step.convolution(
+            normal(generator, 21, channels, 3, 3), np.zeros(21, np.float32), pool=height > 1 < width
+        ),
+    ]
+    outputs = [(0, "relu"), (1, "relu"), (1, "pool")][: 3 if height > 1 < width else 2]
+    weights = [generator.random(channels if step == 0 else 21, np.float32) for step, _ in outputs]
+    network = network_of(steps, instructions, precision)
+    maps = network.run_numbers(numbers, outputs)
+    found = network.compare_numbers(numbers, outputs, weights, epsilon=1e-10)
+    for one, weight, distances in zip(maps, weights, found, strict=True):
+        wide = one.astype(np.float64)
+        units = wide / (np.sqrt((wide**2).sum(1, keepdims=True)) + 1e-10)
+        wanted = np.einsum("c,bcyx->byx", weight, (units[::2] - units[1::2]) ** 2)
+        np.testing.assert_allclose(distances, wanted, rtol=2e-5, atol=1e-6)
+
+
+def test_pairs_that_cannot_be_compared_are_refused_and_nan_stays():
+    generator = np.random.default_rng(0)
+    steps = [
+        _native.Step.convolution(normal(generator, 5, 3, 3, 3), np.zeros(5, np.float32)),
+        _native.Step.fully_connected(normal(generator, 2, 5, 1, 1), np.zeros(2, np.float32)),
+    ]
+    network = network_of(steps, "portable", "float32")
+    numbers, weights, outputs = normal(generator, 2, 8, 8, 3), np.ones(5, np.float32), [(0, "relu")]
+    for wrong, message in (
+        ((numbers[:1], outputs, [weights]), "pictures come in pairs, these are 1"),
+        ((numbers, outputs, [weights[:4]]), "weights need a number for each of 5 channels"),
+        ((numbers, outputs, [weights[None]]), "weights need a number for each of 5 channels"),
+        ((numbers, outputs, []), "each output needs weights"),
+        ((numbers, [(1, "sums")], [weights[:2]]), "fully connected steps give no maps to be compared"),
+        ((numbers[..., :2].copy(), outputs, [weights]), "pictures have 2 channels, this network takes 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            network.compare_numbers(*wrong, epsilon=1e-10)
+    numbers[0, 0, 0, 0] = np.nan
+    (distances,) = network.compare_numbers(numbers, outputs, [weights], epsilon=1e-10)
+    assert np.isnan(distances[0, 0, 0])
+    assert np.isfinite(distances[0, 4:, 4:]).all()

@@ -17,7 +17,6 @@ from torchvision_peer import networks
 import verydeep
 from verydeep import perceptual
 from verydeep.configurations import Architecture
-from verydeep.engines.processor import native_module
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.initialize import initialize
@@ -419,32 +418,3 @@ def test_a_package_is_found_without_being_imported(vgg16, monkeypatch):
     perceptual.LPIPS(vgg16[1], preprocessing=IMAGENET, range=(0, 1))
     assert not hasattr(sys.modules["lpips"], "LPIPS")
     assert verydeep.__name__ == "verydeep"
-
-
-@pytest.mark.skipif(not native_module(), reason="the engine was not built")
-def test_the_kernel_of_unit_distances_is_the_formula():
-    from verydeep import _native
-
-    random = np.random.default_rng(0)
-    for batch, channels, rows, columns in ((1, 1, 1, 1), (2, 70, 9, 31), (1, 512, 14, 14), (3, 5, 16, 24)):
-        first, second = (random.standard_normal((batch, channels, rows, columns), np.float32) for _ in range(2))
-        first[0, :, 0, 0] = 0  # has no direction
-        weights = random.random(channels, np.float32)
-        units = [
-            maps / (np.sqrt((maps.astype(np.float64) ** 2).sum(1, keepdims=True)) + 1e-10)
-            for maps in (first, second)
-        ]
-        wanted = np.einsum("c,bcyx->byx", weights, (units[0] - units[1]) ** 2)
-        for instructions in _native.available_instructions():
-            found = np.empty((batch, rows, columns), np.float32)
-            _native.unit_distances(
-                first, second, weights, found, epsilon=1e-10, instructions=instructions, threads=2
-            )
-            np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-6)
-        with pytest.raises(ValueError, match="weights need a number for each channel"):
-            _native.unit_distances(
-                first, second, weights[:-1], found, epsilon=1e-10, instructions="portable", threads=1
-            )
-        first[0, 0, 0, 0] = np.nan
-        _native.unit_distances(first, second, weights, found, epsilon=1e-10, instructions="portable", threads=1)
-        assert np.isnan(found[0, 0, 0])

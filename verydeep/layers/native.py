@@ -103,6 +103,28 @@ class NativeFeatures:
         numbers = np.ascontiguousarray(numbers, np.float32)
         return self._run(numbers.shape, lambda network, outputs: network.run_numbers(numbers, outputs))
 
+    def distances(
+        self, numbers: NDArray[np.float32], weights: Mapping[str, NDArray[np.float32]], *, epsilon: float
+    ) -> Maps:
+        """How far pictures 2n and 2n + 1 are apart at each place of layers: `sum_c w_c (u_c / |u| - v_c / |v|)^2`.
+
+        The maps themselves are never handed out: they are compared while they are at hand.
+
+        Args:
+            numbers: pictures that are preprocessed already, of shape (2 pairs, height, width, 3).
+            weights: a number for each channel of some of the layers, none of them fully connected.
+            epsilon: is added to lengths, so that zeros have one.
+
+        Returns:
+            Of shape (pairs, rows, columns) each, for the layers that have weights.
+
+        """
+        numbers = np.ascontiguousarray(numbers, np.float32)
+        check_size(self.config.architecture, self.path, *numbers.shape[1:3])
+        outputs = [self._outputs[name] for name in weights]
+        found = self._network.compare_numbers(numbers, outputs, list(weights.values()), epsilon=epsilon)
+        return dict(zip(weights, found, strict=True))
+
     def _run(self, shape: tuple[int, ...], run: Run) -> Maps:
         """Run the network on what is shown to it, and the convolutions apart on what it gave."""
         check_size(self.config.architecture, self.path, *shape[1:3])

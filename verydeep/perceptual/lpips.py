@@ -15,11 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, Pooling
-from verydeep.engines.processor import instruction_set, native_module
 from verydeep.errors import UsageError
 from verydeep.layers.pictures import Range
 from verydeep.perceptual.learned import lpips_weights
-from verydeep.perceptual.pair import Engine, ModelLike, Options, PairLoss, Taps, wide
+from verydeep.perceptual.pair import PAIR_PIXELS, Engine, ModelLike, Options, PairLoss, Taps, wide
 
 EPSILON = 1e-10  # the reference's
 PIECE = 1 << 16  # numbers that are worked on at a time
@@ -49,6 +48,8 @@ class LPIPS(PairLoss):
 
     """
 
+    native_pixels = PAIR_PIXELS  # their maps are compared within the engine, and not kept
+
     def __init__(
         self,
         model: ModelLike,
@@ -74,16 +75,25 @@ class LPIPS(PairLoss):
             self.register_buffer(layer, tensor, persistent=False)
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
-        maps = []
+        maps = {}
         for layer, tap in taps.items():
-            weights = self.get_buffer(layer)
             first, second = wide(tap), wide(target_taps[layer])
-            maps.append(_UnitDistance.apply(first, second, weights.to(first), self.engine == "auto"))
+            maps[layer] = _UnitDistance.apply(first, second, self.get_buffer(layer).to(first))
+        return self._sum(maps, pictures)
+
+    def _compare_natively(self, pictures: Tensor, target: Tensor) -> Tensor:
+        weights = {layer: self.get_buffer(layer) for layer in self.features.layers}
+        return self._sum(self._native.distances(pictures, target, weights, epsilon=EPSILON), pictures)
+
+    def _sum(self, maps: Taps, pictures: Tensor) -> Tensor:
+        """Over the layers, of means over places or of maps that are grown to the pictures' size."""
         if self.spatial:
             size = pictures.shape[2:]
-            grown = [F.interpolate(one[:, None], size, mode="bilinear", align_corners=False) for one in maps]
+            grown = [
+                F.interpolate(one[:, None], size, mode="bilinear", align_corners=False) for one in maps.values()
+            ]
             return torch.stack(grown).sum(0)
-        return torch.stack([one.mean((1, 2)) for one in maps]).sum(0)
+        return torch.stack([one.mean((1, 2)) for one in maps.values()]).sum(0)
 
 
 def check_vgg16(architecture: Architecture, loss: str) -> None:
@@ -120,10 +130,8 @@ class _UnitDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor, by_kernels: bool) -> Tensor:
+    def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(first, second, weights)
-        if by_kernels and _kernels_suit(first, second):
-            return _by_kernels(first, second, weights)
         batch, _, rows, columns = first.shape
         distances = first.new_empty(batch, rows * columns)
         for number, piece in _pieces(first):
@@ -132,14 +140,14 @@ class _UnitDistance(torch.autograd.Function):
         return distances.view(batch, rows, columns)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         first, second, weights = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():  # create_graph=True
             inputs = [maps for maps, want in zip((first, second), wanted, strict=True) if want]
             distances = _plain_distance(first, second, weights)
             found = iter(torch.autograd.grad(distances, inputs, slope, create_graph=True))
-            return next(found) if wanted[0] else None, next(found) if wanted[1] else None, None, None
+            return next(found) if wanted[0] else None, next(found) if wanted[1] else None, None
         gradients = [_like(maps) for maps in (first, second)]
         slope = slope.flatten(1)
         for number, piece in _pieces(first):
@@ -152,7 +160,7 @@ class _UnitDistance(torch.autograd.Function):
                     along = (toward * unit).sum(0) * ratio
                     rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
                     gradient[number].view(len(rest), -1)[:, piece] = rest
-        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None, None
+        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None
 
 
 def _plain_distance(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
@@ -164,32 +172,6 @@ def _plain_distance(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
         return maps * torch.where(squares > 0, 1 / (length + EPSILON), 0)
 
     return (weights[:, None, None] * (unit(first) - unit(second)).square()).sum(1)
-
-
-def _kernels_suit(first: Tensor, second: Tensor) -> bool:
-    """Whether both maps lie as a kernel of ours reads them: on the processor, in float32, places side by side."""
-    plain = all(
-        maps.device.type == "cpu" and maps.dtype == torch.float32 and maps.is_contiguous()
-        for maps in (first, second)
-    )
-    return plain and not torch.compiler.is_compiling() and native_module() is not None
-
-
-def _by_kernels(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
-    """The distances, by a kernel of ours that reads each map from memory once."""
-    from verydeep import _native
-
-    distances = first.new_empty(len(first), *first.shape[2:])
-    _native.unit_distances(
-        first.detach().numpy(),
-        second.detach().numpy(),
-        weights.detach().contiguous().numpy(),
-        distances.numpy(),
-        epsilon=EPSILON,
-        instructions=instruction_set(_native),
-        threads=torch.get_num_threads(),
-    )
-    return distances
 
 
 def _like(maps: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import isfinite
 from os import PathLike
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from verydeep.configurations import Architecture
@@ -20,6 +21,9 @@ from verydeep.layers.names import PoolingKind
 from verydeep.layers.network import Features
 from verydeep.layers.pictures import Range, check_pictures
 from verydeep.network.vgg import VGG
+
+if TYPE_CHECKING:
+    from verydeep.layers.native import NativeFeatures
 
 Reduction = Literal["mean", "sum", "none"]
 Engine = Literal["auto", "torch"]
@@ -62,6 +66,7 @@ class PairLoss(nn.Module):
     """
 
     tapped: type[Features] = Features  # how the network is tapped
+    native_pixels = NATIVE_PIXELS
 
     def __init__(
         self,
@@ -117,7 +122,7 @@ class PairLoss(nn.Module):
         check_pair(pictures, target)
         if torch.is_grad_enabled() and (pictures.requires_grad or target.requires_grad):
             return reduce(self._compare(pictures, target), self.reduction)
-        most = NATIVE_PIXELS if self._by_engine(pictures) else PAIR_PIXELS
+        most = self.native_pixels if self._by_engine(pictures) else PAIR_PIXELS
         count = max(1, most // (2 * pictures.shape[2] * pictures.shape[3]))
         with torch.no_grad():
             pairs = zip(torch.split(pictures, count), torch.split(target, count), strict=True)
@@ -126,12 +131,15 @@ class PairLoss(nn.Module):
     def _compare(self, pictures: Tensor, target: Tensor) -> Tensor:
         """Distances of a few pairs; the first entry of the shape is theirs."""
         if self._by_engine(pictures) and not torch.is_grad_enabled():
-            # Both at once: the engine reads its weights once for the two.
-            both = {name: tap.chunk(2) for name, tap in self._taps(torch.cat([pictures, target])).items()}
-            taps, target_taps = ({name: halves[which] for name, halves in both.items()} for which in (0, 1))
-        else:
-            taps, target_taps = self._taps(pictures), self._taps(target)
+            return self._compare_natively(pictures, target)
+        taps, target_taps = self._taps(pictures), self._taps(target)
         return self._distance(taps, target_taps, pictures, target).to(pictures.dtype)
+
+    def _compare_natively(self, pictures: Tensor, target: Tensor) -> Tensor:
+        """The same by the native engine, which is shown both at once and reads its weights once for the two."""
+        both = {name: tap.chunk(2) for name, tap in self._native.taps(torch.cat([pictures, target])).items()}
+        taps, target_taps = ({name: halves[which] for name, halves in both.items()} for which in (0, 1))
+        return self._distance(taps, target_taps, pictures, target)
 
     def _taps(self, pictures: Tensor) -> Taps:
         """What the layers give: by torch where gradients are wanted, which of a target they mostly are not."""
@@ -161,7 +169,7 @@ class Native:
         # A list, as a module would become a part of whoever holds it.
         self._of = [features]
         self._preprocessing = preprocessing
-        self._engine: object = None
+        self._engine: NativeFeatures | None = None
 
     def suits(self, pictures: Tensor) -> bool:
         """Whether these pictures can be shown to it: on the processor, in float32."""
@@ -173,6 +181,18 @@ class Native:
 
     def taps(self, pictures: Tensor) -> Taps:
         """What the layers give, as `Features` does."""
+        engine, numbers = self._shown(pictures)
+        return {name: torch.from_numpy(maps) for name, maps in engine.of_numbers(numbers).items()}
+
+    def distances(self, pictures: Tensor, target: Tensor, weights: Taps, *, epsilon: float) -> Taps:
+        """How far unit vectors are apart at each place of each layer, as `NativeFeatures.distances` says."""
+        engine, numbers = self._shown(torch.stack([pictures, target], 1).flatten(0, 1))
+        by_layer = {layer: tensor.contiguous().numpy() for layer, tensor in weights.items()}
+        found = engine.distances(numbers, by_layer, epsilon=epsilon)
+        return {layer: torch.from_numpy(maps) for layer, maps in found.items()}
+
+    def _shown(self, pictures: Tensor) -> tuple[NativeFeatures, NDArray[np.float32]]:
+        """The engine, and pictures as it takes them."""
         from verydeep.layers.native import NativeFeatures
         from verydeep.run_folder import ModelConfig, TrainedOn
 
@@ -185,10 +205,9 @@ class Native:
             self._engine = NativeFeatures(
                 config, tensors, features.layers, pooling=features.pooling, threads=torch.get_num_threads()
             )
-        assert isinstance(self._engine, NativeFeatures) and features.pictures is not None
+        assert features.pictures is not None
         check_pictures(pictures)
-        numbers = features.pictures(pictures).permute(0, 2, 3, 1)
-        return {name: torch.from_numpy(maps) for name, maps in self._engine.of_numbers(numbers.numpy()).items()}
+        return self._engine, features.pictures(pictures).permute(0, 2, 3, 1).numpy()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Native:
         """A copy of a loss has an engine of its own."""
