@@ -391,7 +391,7 @@ template <class Numbers>
 void multiply_points(const void* input, long matrix, long step, int tiles, int blocks, const void* panel,
                      int panel_blocks, float* products, long products_matrix, long products_step) {
     typedef typename Numbers::Number Number;
-    const long weights = static_cast<long>(blocks) * CHANNELS * panel_blocks * CHANNELS;
+    const long weights = panel_matrix(blocks, panel_blocks, sizeof(Number));
     Scales scales;
     if constexpr (Numbers::SCALED)
         scales = {reinterpret_cast<const float*>(static_cast<const Number*>(input) + POINTS * matrix), tiles,
@@ -714,7 +714,7 @@ void transform_weights(const float* weights, long in_channels, long out_channels
     const long first = static_cast<long>(panel) * PANEL;
     const int outputs = static_cast<int>(out_channels - first < PANEL ? out_channels - first : PANEL);
     const int columns = outputs > CHANNELS ? PANEL : CHANNELS;
-    const long matrix = (in_channels + CHANNELS - 1) / CHANNELS * CHANNELS * columns;
+    const long matrix = panel_matrix(blocks_of(in_channels), columns / CHANNELS, sizeof(Number));
     Number* const out = static_cast<Number*>(to);
     weights += first * in_channels * 9;
     if constexpr (Numbers::SCALED) {

@@ -17,6 +17,12 @@ constexpr int POINTS = 36;    // products a tile: (4 + 3 - 1) squared
 inline long blocks_of(long channels) { return (channels + CHANNELS - 1) / CHANNELS; }
 inline long panels_of(long channels) { return (channels + PANEL - 1) / PANEL; }
 
+// Numbers from one of the 36 matrices of a panel of transformed weights to the next: 192 bytes aside for each, lest all of
+// a channel's fall into the same sets of the cache.
+inline long panel_matrix(long blocks, long panel_blocks, long number_bytes) {
+    return blocks * CHANNELS * panel_blocks * CHANNELS + 192 / number_bytes;
+}
+
 // Activations of some pictures. `data` is the first block's upper left corner, within the border.
 struct Map {
     float* data;
@@ -82,8 +88,8 @@ struct Kernels {
 
     void (*multiply)(const Product&);
 
-    // Weights [output channel][input channel][3][3] -> one panel [36][blocks * 16][32] of transformed ones; of
-    // integers, the scales of its columns follow, [36][32].
+    // Weights [output channel][input channel][3][3] -> one panel [36][blocks * 16][32] of transformed ones, `panel_matrix`
+    // numbers from point to point; of integers, the scales of its columns follow, [36][32].
     void (*transform_weights)(const float* weights, long in_channels, long out_channels, int panel, void* to);
     // Weights [output][numbers] -> rows [first, last) of one panel [numbers, rounded up to 16][32].
     void (*pack_weights)(const float* weights, long numbers, long outputs, int panel, long first, long last, void* to);

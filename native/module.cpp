@@ -30,7 +30,7 @@ using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Floats4 = nb::ndarray<const float, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Pixels4 = nb::ndarray<const std::uint8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
-// A description that keeps its arrays alive until the network has taken what it needs.
+// A description that keeps its arrays alive until the network has taken what it needs, or as long as it needs them.
 struct Step {
     StepDescription is;
     Floats4 weights;
@@ -170,15 +170,21 @@ NB_MODULE(_native, module) {
             "__init__",
             [](Network* self, const std::vector<Step>& steps, long in_channels,
                nb::ndarray<const float, nb::shape<3, 256>, nb::c_contig, nb::device::cpu> levels, bool flip,
-               const std::string& instructions, const std::string& precision, int threads) {
+               const std::string& instructions, const std::string& precision, int threads,
+               bool on_demand) {
                 const verydeep::Instructions chosen = verydeep::instructions_called(instructions);
                 std::vector<StepDescription> descriptions;
                 for (const Step& step : steps) descriptions.push_back(step.is);
                 std::vector<float> numbers(levels.data(), levels.data() + 768);
-                const nb::gil_scoped_release released;
-                new (self) Network(descriptions, in_channels, std::move(numbers), flip, chosen, verydeep::precision_called(precision), threads);
+                {
+                    const nb::gil_scoped_release released;
+                    new (self) Network(descriptions, in_channels, std::move(numbers), flip, chosen,
+                                       verydeep::precision_called(precision), threads, on_demand);
+                }
+                if (on_demand) self->kept = std::make_shared<std::vector<Step>>(steps);
             },
-            "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a.noconvert(), "flip"_a, "instructions"_a, "precision"_a, "threads"_a)
+            "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a.noconvert(), "flip"_a, "instructions"_a, "precision"_a, "threads"_a,
+            "on_demand"_a = false)
         .def(
             "run_pixels",
             [](Network& network, Pixels4 pixels, const NamedOutputs& outputs) {

@@ -27,6 +27,8 @@ constexpr int FEWEST_STRIP_TILES = 28;                        // that a picture 
 constexpr int SHARED_TILES = 56;                              // in a block that all threads share, at least
 constexpr int MOST_SHARED_TILES = 224;                        // with many threads: the block is read by all of them
 constexpr std::size_t LARGE_WEIGHTS = std::size_t{4} << 20;   // of an FC layer: they come from memory each time
+constexpr int POOLINGS_ON_DEMAND = 4;  // before the layers whose maps are small and weights large: the others' are kept
+constexpr int ON_DEMAND_TILES = 112;   // in a block, for which weights are transformed
 constexpr long LONG_SUM = 512;                                // whose rounding is above that of weights of 20 bits
 constexpr int DEPTH_AT_ONCE = 32;                             // blocks of a row in a product with many rows
 // Each layer in bfloat16 adds to the error of the scores. 3x3 layers beyond so many, E's last three alone, take
@@ -80,9 +82,11 @@ struct Network::Step {
     Memory weights, bias;
     bool first = false;
     const Kernels* kernels = nullptr;
+    const float* plain = nullptr;  // what is transformed on demand
 
     // The picture's three channels would fill a fifth of a block: they have a kernel of their own.
     bool direct() const { return first && is.kind == Kind::convolution && is.kernel == 3 && is.in_channels == 3; }
+    bool pools() const { return is.pool || is.kind == Kind::max_pooling || is.kind == Kind::average_pooling; }
     bool winograd() const { return is.kind == Kind::convolution && is.kernel == 3 && !direct(); }
     // FC layers whose weights are float32 and many are kept in 20 bits.
     bool shortened() const {
@@ -95,8 +99,8 @@ struct Network::Step {
         const long columns = blocks_of(outputs) * CHANNELS;
         if (shortened()) return short_bytes(rounded(numbers(), 16L), columns);
         if (!winograd()) return rounded(numbers(), 16L) * columns * (direct() ? sizeof(float) : kernels->number_bytes);
-        const std::size_t scale_bytes = kernels->scaled ? sizeof(float) : 0;
-        return POINTS * columns * (blocks_of(is.in_channels) * CHANNELS * kernels->point_bytes + scale_bytes);
+        const long matrix = panel_matrix(blocks_of(is.in_channels), columns / CHANNELS, kernels->point_bytes);
+        return POINTS * (matrix * kernels->point_bytes + (kernels->scaled ? columns * sizeof(float) : 0));
     }
     const void* panel(int number) const {
         return static_cast<const char*>(weights.data()) + number * panel_bytes(0);
@@ -107,13 +111,14 @@ struct Network::Step {
 };
 
 Network::Network(const std::vector<StepDescription>& steps, long in_channels, std::vector<float> levels, bool flip,
-                 Instructions instructions, Precision precision, int threads)
+                 Instructions instructions, Precision precision, int threads, bool on_demand)
     : in_channels_(in_channels),
       levels_(std::move(levels)),
       flip_(flip),
       instructions_(instructions),
       precision_(has(instructions, precision) ? precision : Precision::float32),
       threads_(threads),
+      on_demand_(on_demand),
       kernels_(kernels_for(instructions, precision_)) {
     if (threads < 1) throw std::invalid_argument("number of threads is " + std::to_string(threads) + "; it has to be at least 1");
     if (in_channels < 1) throw std::invalid_argument("a network needs at least one input channel");
@@ -160,10 +165,17 @@ void Network::add(const StepDescription& description) {
         std::memcpy(step->bias.floats(), is.bias, is.out_channels * sizeof(float));
         std::size_t bytes = 0;
         for (int panel = 0; panel < panels; ++panel) bytes += step->panel_bytes(panel);
+        const auto poolings = std::count_if(steps_.begin(), steps_.end(), [](const auto& one) { return one->pools(); });
+        if (on_demand_ && step->winograd() && step->kernels->point_bytes == sizeof(float) && poolings >= POOLINGS_ON_DEMAND) {
+            step->plain = is.weights;
+            bytes = 0;
+        }
         step->weights = Memory(bytes);
         char* const to = static_cast<char*>(step->weights.data());
         const std::size_t panel_bytes = step->panel_bytes(0);
-        if (step->winograd()) {
+        if (step->plain) {
+            // Nothing is to be done before they are wanted.
+        } else if (step->winograd()) {
             in_parallel(threads_, panels, [&](long panel, int) {
                 step->kernels->transform_weights(is.weights, is.in_channels, is.out_channels, static_cast<int>(panel),
                                                  to + panel * panel_bytes);
@@ -231,7 +243,7 @@ struct Network::Plan {
     std::vector<Segment> segments;
     long pictures;  // that go through the whole network at once
     long places;    // of the score map that are multiplied at once
-    std::size_t shared_input, own, own_step, products, strip, rows, sums[2], bytes;
+    std::size_t shared_input, own, own_step, products, strip, panel, rows, sums[2], bytes;
 };
 
 Network::Plan Network::plan(long batch, int height, int width, const std::vector<Output>& outputs, long together) const {
@@ -369,7 +381,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
             plan.segments.push_back(segment);
             first = last;
         }
-        std::size_t shared = 0, products = 0, strip = 0;
+        std::size_t shared = 0, products = 0, strip = 0, panel = 0;
         std::size_t own = STRETCH * PANEL * sizeof(float);  // weights of 20 bits as floats
         for (const Segment& segment : plan.segments)
             for (std::size_t i = segment.first; i < segment.last; ++i) {
@@ -390,9 +402,14 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                     const long tiles = segment.pictures * tiles_of(operation.in.height, operation.in.width).each();
                     const std::size_t tile_bytes = POINTS * in_numbers * operation.step->kernels->point_bytes;
                     const long fitting = std::clamp<long>(OWN_INPUT / tile_bytes, OWN_TILES, 112);
-                    operation.shared = (operation.step->weights.bytes() > OWN_WEIGHTS && threads_ > FEW_THREADS) ||
+                    const bool on_demand = operation.step->plain;  // a panel is transformed once for all threads
+                    operation.shared = on_demand ||
+                                       (operation.step->weights.bytes() > OWN_WEIGHTS && threads_ > FEW_THREADS) ||
                                        divided(tiles, fitting) < threads_;
-                    const long shared_tiles = std::clamp<long>(long{OWN_TILES} * threads_, SHARED_TILES, MOST_SHARED_TILES);
+                    const long shared_tiles =
+                        on_demand ? ON_DEMAND_TILES
+                                  : std::clamp<long>(long{OWN_TILES} * threads_, SHARED_TILES, MOST_SHARED_TILES);
+                    if (on_demand) panel = std::max(panel, operation.step->panel_bytes(0));
                     const long most = operation.shared ? shared_tiles : fitting;
                     long blocks = divided(tiles, most);
                     if (!operation.shared) blocks = rounded(blocks, static_cast<long>(threads_));
@@ -408,7 +425,8 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
         plan.shared_input = take(shared);
         plan.products = rounded(own, std::size_t{4096}) + 64;
         plan.strip = plan.products + rounded(products, std::size_t{4096}) + 64;
-        plan.own_step = plan.strip + rounded(strip, std::size_t{4096}) + 64;
+        plan.panel = plan.strip + rounded(strip, std::size_t{4096}) + 64;
+        plan.own_step = plan.panel + rounded(panel, std::size_t{4096}) + 64;
         plan.own = take(plan.own_step * threads_);
         plan.rows = plan.sums[0] = plan.sums[1] = 0;
         plan.places = 0;
@@ -713,8 +731,14 @@ struct Network::Call {
         const int panel_blocks = step.panel_blocks(panel);
         float* const products = reinterpret_cast<float*>(own(thread) + plan.products);
         const long matrix = skewed(PANEL * here, sizeof(float)), products_step = here * CHANNELS;
-        step.kernels->multiply_points(transformed, matrix_of(step, in, here), products_step, here, in.blocks,
-                                      step.panel(panel), panel_blocks, products, matrix, products_step);
+        const void* weights = step.panel(panel);
+        if (step.plain) {
+            void* const to = own(thread) + plan.panel;
+            step.kernels->transform_weights(step.plain, step.is.in_channels, step.is.out_channels, panel, to);
+            weights = to;
+        }
+        step.kernels->multiply_points(transformed, matrix_of(step, in, here), products_step, here, in.blocks, weights,
+                                      panel_blocks, products, matrix, products_step);
         step.kernels->transform_output(products, matrix, products_step, out, tiles, first, here, 2 * panel,
                                        panel_blocks, step.bias.floats() + panel * PANEL, operation.relu, operation.pool);
     }

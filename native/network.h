@@ -60,7 +60,7 @@ public:
     // `levels` has, for each of three channels, the number that each of 256 levels is turned into. `flip` swaps the
     // first and the last channel. Raises std::invalid_argument if the steps do not fit together.
     Network(const std::vector<StepDescription>& steps, long in_channels, std::vector<float> levels, bool flip,
-            Instructions instructions, Precision precision, int threads);
+            Instructions instructions, Precision precision, int threads, bool on_demand = false);
     ~Network();
 
     // Shapes of the outputs for pictures of a size. Raises std::invalid_argument if a picture is too small, or an
@@ -69,13 +69,16 @@ public:
 
     // Bytes of scratch that a call takes.
     std::size_t scratch_bytes(long batch, int height, int width, const std::vector<Output>& outputs) const;
-    // Bytes of all weights in their transformed form.
+    // Bytes of all weights in their transformed form, but for those that are transformed on demand.
     std::size_t weight_bytes() const;
 
     // Writes each output as [picture][channel][y][x], or as [pair][y][x] where pictures are compared. Waits its turn if
     // another thread is running a network.
     void run(Input input, long batch, int height, int width, const std::vector<Output>& outputs,
              const std::vector<float*>& results, const Comparison* comparison = nullptr);
+
+    // Whoever owns the weights that are transformed on demand.
+    std::shared_ptr<const void> kept;
 
     // Seconds that each step of the last call took, if `measure` was set before.
     bool measure = false;
@@ -104,6 +107,7 @@ private:
     Instructions instructions_;
     Precision precision_;
     int threads_;
+    bool on_demand_;
     const Kernels& kernels_;
     Memory scratch_;
 };

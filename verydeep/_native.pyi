@@ -33,6 +33,7 @@ class Network:
         instructions: str,
         precision: Literal["float32", "bfloat16", "int16"],
         threads: int,
+        on_demand: bool = False,
     ) -> None: ...
     def run_pixels(
         self, pixels: NDArray[np.uint8], outputs: Sequence[tuple[int, Stage]]

@@ -203,7 +203,12 @@ class Native:
             config = ModelConfig(architecture, self._preprocessing, names, TrainedOn((1, 1)))
             tensors = {name: tensor.contiguous().numpy() for name, tensor in features.state_dict().items()}
             self._engine = NativeFeatures(
-                config, tensors, features.layers, pooling=features.pooling, threads=torch.get_num_threads()
+                config,
+                tensors,
+                features.layers,
+                pooling=features.pooling,
+                threads=torch.get_num_threads(),
+                on_demand=True,
             )
         assert features.pictures is not None
         check_pictures(pictures)
