@@ -228,19 +228,21 @@ struct Network::Operation {
     bool into_strips = false;   // conv1_1: its map is never there as a whole
     int down = 0, across = 0;   // conv1_2: strips of a picture
     int strip_down = 0, strip_across = 0;  // tiles of the largest
+    int side = 0;  // which of the two maps is written, if not the next segment's input
 };
 
 // A part of the operations, done for some pictures at once, so that their maps stay in the cache.
 struct Segment {
     std::size_t first, last;
     long pictures;
-    std::size_t input, maps[2];  // offsets into the scratch, in bytes
+    std::size_t input;  // offset into the scratch, in bytes
 };
 
 struct Network::Plan {
     std::vector<Operation> operations;
     std::size_t connected;  // operations from here on are fully connected
     std::vector<Segment> segments;
+    std::size_t maps[2];  // that an operation reads and writes, of one segment at a time: the others are done or wait
     long pictures;  // that go through the whole network at once
     long places;    // of the score map that are multiplied at once
     std::size_t shared_input, own, own_step, products, strip, panel, rows, sums[2], bytes;
@@ -355,7 +357,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
             return place;
         };
         plan.segments.clear();
-        std::size_t first = 0;
+        std::size_t first = 0, map_bytes[2] = {0, 0};
         long fewer = together;
         for (const std::size_t last : ends) {
             long most = 0;
@@ -363,7 +365,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                 if (!operations[i].into_strips)
                     most = std::max({most, floats_of(operations[i].out),
                                      i == 1 && operations[0].into_strips ? 0 : floats_of(operations[i].in)});
-            Segment segment{first, last, plan.pictures, 0, {0, 0}};
+            Segment segment{first, last, plan.pictures, 0};
             if (last != ends.back()) {
                 const long fitting =
                     std::clamp<long>(CACHED_MAPS / std::max(1L, most * 4), fewer, std::max(fewer, plan.pictures));
@@ -376,11 +378,19 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                                       : operations[0].into_strips ? 0
                                                                   : (in.height + 2L) * (in.width + 2L) * 3;
             segment.input = take((segment.pictures * input + 64) * sizeof(float));
-            for (std::size_t& map : segment.maps)
-                map = first == last ? 0 : take(segment.pictures * most * sizeof(float));
+            int side = 0;
+            for (std::size_t i = first; i < last; ++i) {
+                Operation& operation = operations[i];
+                const bool onward = i + 1 == last && last != ends.back();  // into the next segment's input
+                if (operation.into_strips || onward || operation.what == Operation::What::rectify) continue;
+                operation.side = side;
+                map_bytes[side] = std::max(map_bytes[side], segment.pictures * floats_of(operation.out) * sizeof(float));
+                side = 1 - side;
+            }
             plan.segments.push_back(segment);
             first = last;
         }
+        for (int side = 0; side < 2; ++side) plan.maps[side] = take(map_bytes[side]);
         std::size_t shared = 0, products = 0, strip = 0, panel = 0;
         std::size_t own = STRETCH * PANEL * sizeof(float);  // weights of 20 bits as floats
         for (const Segment& segment : plan.segments)
@@ -508,7 +518,6 @@ struct Network::Call {
         }
         const Operation& head = plan.operations[segment.first];
         Map in = layout(head.in.channels, head.in.height, head.in.width, floats(segment.input));
-        int side = 0;
         for (std::size_t i = segment.first; i < segment.last; ++i) {
             const Operation& operation = plan.operations[i];
             if (operation.into_strips) continue;
@@ -519,8 +528,7 @@ struct Network::Call {
                 rectify(in, count);
             } else {
                 out = layout(operation.out.channels, operation.out.height, operation.out.width);
-                out.data = last && into ? into + offset * out.picture : floats(segment.maps[side]);
-                side = 1 - side;
+                out.data = last && into ? into + offset * out.picture : floats(plan.maps[operation.side]);
                 clear_border(out, count);
                 if (i == 1 && plan.operations[0].into_strips)
                     convolve_strips(plan.operations[0], operation, out, first, count);

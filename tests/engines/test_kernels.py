@@ -28,7 +28,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def network_of(
-    steps, instructions: str, precision: str, in_channels: int = 3, threads: int = 2
+    steps, instructions: str, precision: str, in_channels: int = 3, threads: int = 2, **options
 ) -> _native.Network:
     return _native.Network(
         steps,
@@ -38,6 +38,7 @@ def network_of(
         instructions=instructions,
         precision=precision,
         threads=threads,
+        **options,
     )
 
 
@@ -347,6 +348,40 @@ def convolution(out_channels=4, in_channels=3, kernel=3, **others):
 def test_what_does_not_fit_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
+@settings(max_examples=20)
+@given(
+    batch=batches,
+    channels=channels,
+    outputs=channels,
+    height=st.integers(16, 80),
+    width=st.integers(16, 80),
+    seed=seeds,
+)
+def test_weights_on_demand_give_the_same_bits(
+    instructions, precision, batch, channels, outputs, height, width, seed
+):
+    generator = np.random.default_rng(seed)
+    numbers = normal(generator, batch, height, width, 3)
+    steps = [
+        _native.Step.convolution(normal(generator, channels, 3, 3, 3), normal(generator, channels), pool=True)
+    ]
+    steps += [_native.Step.max_pooling()] * 3
+    sizes = ((outputs, channels), (20, outputs))
+    steps += [
+        _native.Step.convolution(normal(generator, *size, 3, 3), normal(generator, size[0])) for size in sizes
+    ]
+    ready, on_demand = (network_of(steps, instructions, precision, on_demand=wanted) for wanted in (False, True))
+    del steps
+    shown = [network.run_numbers(numbers, [(4, "relu"), (5, "relu")]) for network in (ready, on_demand)]
+    for one, other in zip(*shown, strict=True):
+        np.testing.assert_array_equal(one, other)
+    if precision == "float32":
+        assert on_demand.weight_bytes < ready.weight_bytes - 36 * 4 * (outputs * channels + 20 * outputs)
+    else:
+        assert on_demand.weight_bytes == ready.weight_bytes
 
 
 @pytest.mark.parametrize(("instructions", "precision"), FORMS)
