@@ -191,11 +191,9 @@ def test_gradients_of_the_gradient_are_those_of_finite_differences():
     first, second = (torch.rand(2, 4, 3, 3, dtype=torch.float64, generator=generator) for _ in range(2))
     weights = torch.rand(4, dtype=torch.float64, generator=generator)
     for pair in ((first, second), (first, second.requires_grad_()), (first.requires_grad_(), second)):
-        assert torch.autograd.gradgradcheck(lambda *maps: _UnitDistance.apply(*maps, weights, True), pair)
+        assert torch.autograd.gradgradcheck(lambda *maps: _UnitDistance.apply(*maps, weights), pair)
     zero = torch.zeros_like(first).requires_grad_()
-    (slope,) = torch.autograd.grad(
-        _UnitDistance.apply(zero, second, weights, False).sum(), zero, create_graph=True
-    )
+    (slope,) = torch.autograd.grad(_UnitDistance.apply(zero, second, weights).sum(), zero, create_graph=True)
     (of_slope,) = torch.autograd.grad(slope.square().sum(), zero)
     assert (slope == 0).all() and (of_slope == 0).all()
 
@@ -410,6 +408,16 @@ def test_a_loss_keeps_the_weights_that_it_was_made_with(pairs):
     assert torch.equal(loss(first, second), before)
     assert torch.allclose(copy.deepcopy(loss)(first, second), before)
     assert not list(loss.parameters()) or not any(parameter.requires_grad for parameter in loss.parameters())
+
+
+def test_weights_that_are_loaded_into_a_loss_are_the_engines_too(pairs):
+    loss = content()
+    first, second = (x[:2] for x in pairs)
+    before = loss(first, second)
+    loss.load_state_dict({name: tensor * 0.5 for name, tensor in loss.state_dict().items()})
+    after = loss(first, second)
+    assert not torch.allclose(after, before)
+    assert torch.allclose(after, loss(first.clone().requires_grad_(), second))
 
 
 def test_a_package_is_found_without_being_imported(vgg16, monkeypatch):

@@ -157,7 +157,7 @@ class PairLoss(nn.Module):
 
 
 class Native:
-    """The native engine behind a loss: made when it is first wanted, from the loss's own weights.
+    """The native engine behind a loss: made of its weights when it is first wanted, and when they have changed.
 
     Args:
         features: on torch, whose layers are computed.
@@ -170,6 +170,7 @@ class Native:
         self._of = [features]
         self._preprocessing = preprocessing
         self._engine: NativeFeatures | None = None
+        self._made_of: list[tuple[int, int]] = []
 
     def suits(self, pictures: Tensor) -> bool:
         """Whether these pictures can be shown to it: on the processor, in float32."""
@@ -197,7 +198,10 @@ class Native:
         from verydeep.run_folder import ModelConfig, TrainedOn
 
         features = self._of[0]
-        if self._engine is None:
+        # Where each weight lies, and how often it was written to.
+        weights = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in features.parameters()]
+        if self._engine is None or self._made_of != weights:
+            self._made_of = weights
             architecture = features.architecture
             names = tuple(map(str, np.arange(architecture.num_classes)))
             config = ModelConfig(architecture, self._preprocessing, names, TrainedOn((1, 1)))
