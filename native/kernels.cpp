@@ -126,6 +126,15 @@ struct Fetch {
 constexpr int LINE = 64;                 // bytes that memory gives at once
 constexpr int FETCHES = LANES == 16 ? 2 : 1;  // for each row of weights that is multiplied: a line, or two in one pass
 constexpr long FARTHEST = 64L << 10;     // bytes ahead: a panel's point of 512 channels
+// Four steps at a time for AVX2, whose steps are short and whose processors bring the next few rows of weights near
+// themselves.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define VERYDEEP_STEPS VERYDEEP_UNROLL_FOUR
+constexpr bool FETCH_ROWS = false;
+#else
+#define VERYDEEP_STEPS
+constexpr bool FETCH_ROWS = true;
+#endif
 
 // Adds the products of R rows and N vectors of columns to their sums, and goes on behind them. Each sum is added up in
 // the order of k, whatever R is and wherever a product is cut: so a picture's scores do not depend on the batch that it
@@ -137,6 +146,7 @@ VERYDEEP_INLINE void add_products(typename Numbers::Sum (&sum)[R][N], const type
     constexpr int STEPS = CHANNELS / Numbers::DEPTH;
     constexpr int VECTOR = LANES * Numbers::DEPTH;  // numbers in a vector of weights
     for (int block = 0; block < blocks; ++block, rows += rows_step) {
+        VERYDEEP_STEPS
         for (int k = 0; k < STEPS; ++k, panel += panel_row) {
             VERYDEEP_UNROLL
             for (int i = 0; i < FETCHES; ++i) fetch.next();
@@ -144,7 +154,8 @@ VERYDEEP_INLINE void add_products(typename Numbers::Sum (&sum)[R][N], const type
             VERYDEEP_UNROLL
             for (int n = 0; n < N; ++n) {
                 weights[n] = Numbers::load_weights(panel + n * VECTOR);
-                if (n * VECTOR * sizeof *panel % LINE == 0) __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
+                if (FETCH_ROWS && n * VECTOR * sizeof *panel % LINE == 0)
+                    __builtin_prefetch(panel + n * VECTOR + 16 * panel_row, 0, 3);
             }
             VERYDEEP_UNROLL
             for (int r = 0; r < R; ++r) {

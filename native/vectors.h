@@ -12,8 +12,10 @@
 
 #if defined(__clang__)
 #define VERYDEEP_UNROLL _Pragma("clang loop unroll(full)")
+#define VERYDEEP_UNROLL_FOUR _Pragma("clang loop unroll_count(4)")
 #else
 #define VERYDEEP_UNROLL _Pragma("GCC unroll 64")
+#define VERYDEEP_UNROLL_FOUR _Pragma("GCC unroll 4")
 #endif
 #define VERYDEEP_INLINE inline __attribute__((always_inline))
 
