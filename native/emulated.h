@@ -106,6 +106,7 @@ inline __m256i cvtneps_pbh(Floats x) {
 #define _mm512_set1_epi32 emulated::set1_epi32
 #define _mm512_sqrt_ps emulated::sqrt_ps
 #define _mm512_max_ps emulated::max_ps
+#undef _mm512_cmp_ps_mask
 #define _mm512_cmp_ps_mask(x, y, unordered_) emulated::unordered(x, y)
 #define _mm512_mask_mov_ps emulated::mask_mov_ps
 #define _mm512_fmadd_ps emulated::fmadd_ps

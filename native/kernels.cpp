@@ -85,9 +85,10 @@ struct Integer {
     static VERYDEEP_INLINE Sum multiply_add(Sum sum, Sum x, Sum w) {
 #if defined(VERYDEEP_EMULATED)
         return _mm512_dpwssd_epi32(sum, x, w);
-#endif
+#else
         asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));  // of its intrinsic GCC 12 puts the sums on the stack
         return sum;
+#endif
     }
     // One instruction whatever the number of rows is, lest a picture's scores depend on the batch.
     static VERYDEEP_INLINE Vector scale_and_add(Sum sum, Vector scale, Vector before) {
