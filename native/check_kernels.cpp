@@ -110,7 +110,8 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
     const bool picture = large || generator.between(0, 1);
     const long in_channels = picture ? 3 : generator.between(1, 40);
     const long batch = generator.between(1, 3);
-    const int least = large ? 20 : 1, most = large ? 80 : 30;
+    const bool pooled = !large && generator.between(0, 3) == 0;  // so far that weights are transformed on demand
+    const int least = large ? 20 : pooled ? 16 : 1, most = large || pooled ? 80 : 30;
     const int height = generator.between(least, most), width = generator.between(least, most);
     const std::vector<float> numbers = generator.normal(batch * height * width * in_channels);
     Exact exact(batch, in_channels, height, width);
@@ -119,8 +120,15 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
             for (int y = 0; y < height; ++y)
                 for (int x = 0; x < width; ++x)
                     exact.at(n, c, y, x) = numbers[((n * height + y) * width + x) * in_channels + c];
-    const int depth = generator.between(0, 7) ? generator.between(1, 4) : 16;  // so deep that precisions are mixed
-    for (int i = 0; i < depth; ++i) {
+    for (int i = 0; pooled && i < 4; ++i) {
+        StepDescription step{};
+        step.kind = Kind::max_pooling;
+        exact = halve(exact);
+        steps.push_back(step);
+    }
+    const int before = static_cast<int>(steps.size());
+    const int depth = before + (generator.between(0, 7) ? generator.between(1, 4) : 16);  // so deep that precisions are mixed
+    for (int i = before; i < depth; ++i) {
         StepDescription step{};
         if (!steps.empty() && steps.back().kind != Kind::fully_connected && generator.between(0, 7) == 0) {
             step.kind = Kind::normalization;
@@ -157,7 +165,7 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
         steps.push_back(step);
     }
     Network network(steps, in_channels, std::vector<float>(768), false, instructions, precision, generator.between(1, 4),
-                    generator.between(0, 1));
+                    pooled || generator.between(0, 1));
     const StepDescription& last = steps.back();
     const Output output{depth - 1, last.pool ? Stage::pool : last.relu ? Stage::relu : Stage::sums};
     std::vector<float> found(exact.numbers.size());

@@ -6,14 +6,12 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <tuple>
 
 #include "network.h"
-#include "threads.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -181,7 +179,10 @@ NB_MODULE(_native, module) {
                     new (self) Network(descriptions, in_channels, std::move(numbers), flip, chosen,
                                        verydeep::precision_called(precision), threads, on_demand);
                 }
-                if (on_demand) self->kept = std::make_shared<std::vector<Step>>(steps);
+                auto borrowed = std::make_shared<std::vector<Step>>();
+                for (int i = 0; i < self->num_steps(); ++i)
+                    if (self->borrows(i)) borrowed->push_back(steps[i]);
+                self->kept = std::move(borrowed);
             },
             "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a.noconvert(), "flip"_a, "instructions"_a, "precision"_a, "threads"_a,
             "on_demand"_a = false)

@@ -205,6 +205,8 @@ void Network::add(const StepDescription& description) {
     steps_.push_back(std::move(step));
 }
 
+bool Network::borrows(int step) const { return steps_[step]->plain; }
+
 std::size_t Network::weight_bytes() const {
     std::size_t bytes = 0;
     for (const auto& step : steps_) bytes += step->weights.bytes() + step->bias.bytes();
@@ -412,7 +414,7 @@ Network::Plan Network::plan(long batch, int height, int width, const std::vector
                     const long tiles = segment.pictures * tiles_of(operation.in.height, operation.in.width).each();
                     const std::size_t tile_bytes = POINTS * in_numbers * operation.step->kernels->point_bytes;
                     const long fitting = std::clamp<long>(OWN_INPUT / tile_bytes, OWN_TILES, 112);
-                    const bool on_demand = operation.step->plain;  // a panel is transformed once for all threads
+                    const bool on_demand = operation.step->plain;  // a panel is transformed once a block, for all threads
                     operation.shared = on_demand ||
                                        (operation.step->weights.bytes() > OWN_WEIGHTS && threads_ > FEW_THREADS) ||
                                        divided(tiles, fitting) < threads_;
@@ -739,12 +741,9 @@ struct Network::Call {
         const int panel_blocks = step.panel_blocks(panel);
         float* const products = reinterpret_cast<float*>(own(thread) + plan.products);
         const long matrix = skewed(PANEL * here, sizeof(float)), products_step = here * CHANNELS;
-        const void* weights = step.panel(panel);
-        if (step.plain) {
-            void* const to = own(thread) + plan.panel;
-            step.kernels->transform_weights(step.plain, step.is.in_channels, step.is.out_channels, panel, to);
-            weights = to;
-        }
+        void* const to = own(thread) + plan.panel;
+        if (step.plain) step.kernels->transform_weights(step.plain, step.is.in_channels, step.is.out_channels, panel, to);
+        const void* const weights = step.plain ? to : step.panel(panel);
         step.kernels->multiply_points(transformed, matrix_of(step, in, here), products_step, here, in.blocks, weights,
                                       panel_blocks, products, matrix, products_step);
         step.kernels->transform_output(products, matrix, products_step, out, tiles, first, here, 2 * panel,

@@ -67,7 +67,7 @@ public:
     // output is not one that the network has.
     std::vector<Shape> shapes(int height, int width, const std::vector<Output>& outputs) const;
 
-    // Bytes of scratch that a call takes.
+    // Bytes of scratch that a call takes which compares no pictures.
     std::size_t scratch_bytes(long batch, int height, int width, const std::vector<Output>& outputs) const;
     // Bytes of all weights in their transformed form, but for those that are transformed on demand.
     std::size_t weight_bytes() const;
@@ -77,8 +77,9 @@ public:
     void run(Input input, long batch, int height, int width, const std::vector<Output>& outputs,
              const std::vector<float*>& results, const Comparison* comparison = nullptr);
 
-    // Whoever owns the weights that are transformed on demand.
+    // Whoever owns the weights that are transformed on demand, and whether a step's are.
     std::shared_ptr<const void> kept;
+    bool borrows(int step) const;
 
     // Seconds that each step of the last call took, if `measure` was set before.
     bool measure = false;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -352,6 +352,7 @@ def test_what_does_not_fit_is_refused(make, error, message):
 
 @pytest.mark.parametrize(("instructions", "precision"), FORMS)
 @settings(max_examples=20)
+@example(batch=3, channels=5, outputs=33, height=390, width=480, seed=0)  # more tiles than a block has
 @given(
     batch=batches,
     channels=channels,
@@ -386,6 +387,7 @@ def test_weights_on_demand_give_the_same_bits(
 
 @pytest.mark.parametrize(("instructions", "precision"), FORMS)
 @settings(max_examples=20)
+@example(pairs=40, channels=5, height=9, width=9, seed=0)  # more pictures than go through a network at once
 @given(pairs=st.integers(1, 7), channels=channels, height=sides, width=sides, seed=seeds)
 def test_pairs_are_compared_by_the_formula(instructions, precision, pairs, channels, height, width, seed):
     """Of the maps that the same network hands out: of one layer, and of another before and after its pooling."""

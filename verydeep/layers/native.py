@@ -40,13 +40,14 @@ class NativeFeatures:
 
     Args:
         config: whose architecture and preprocessing are applied.
-        tensors: the weights, by their names in the state dict. They are copied in a form of the engine's own.
+        tensors: the weights, by their names in the state dict. They are copied in a form of the engine's own, but
+            for what is transformed on demand.
         layers: their names, as for `Features`.
         pooling: `average` replaces every max-pooling by the mean of the same 2x2 places.
         precision: `float32`, `bfloat16`, `int16` or `auto`, as for `NativeScorer`.
         threads: None for as many as this process may use.
-        on_demand: large weights are not copied, but transformed at each call. It takes a fifth of the memory in
-            float32, and a few hundredths of the time. They must not change.
+        on_demand: transform the weights behind the fourth pooling at each call, in float32. It takes a quarter of
+            their memory, and a few hundredths of the time. They must not change.
 
     Raises:
         UsageError: there is no such layer; the message names the near ones.
@@ -116,7 +117,8 @@ class NativeFeatures:
 
         Args:
             numbers: pictures that are preprocessed already, of shape (2 pairs, height, width, 3).
-            weights: a number for each channel of some of the layers, none of them fully connected.
+            weights: a number for each channel of some of the layers, which are neither fully connected nor
+                convolutions that batch normalisation follows.
             epsilon: is added to lengths, so that zeros have one.
 
         Returns:

@@ -46,8 +46,9 @@ class Options(TypedDict, total=False):
 class PairLoss(nn.Module):
     """What all losses on a pair of batches have in common. Each says how taps are compared.
 
-    The weights are frozen, and those that the model has when the loss is made. Where no gradients are wanted,
-    pairs are shown a few at a time, and by the native engine where they are on the processor in float32.
+    The weights are frozen, and those that the model has when the loss is made, unless others are loaded into the
+    loss. Where no gradients are wanted, pairs are shown a few at a time, and by the native engine where they are
+    on the processor in float32.
 
     Args:
         model: a model on disk, or a `VGG`.
@@ -169,16 +170,15 @@ class Native:
         # A list, as a module would become a part of whoever holds it.
         self._of = [features]
         self._preprocessing = preprocessing
-        self._engine: NativeFeatures | None = None
-        self._made_of: list[tuple[int, int]] = []
+        self._made: tuple[object, NativeFeatures] | None = None  # of what, and the engine
 
     def suits(self, pictures: Tensor) -> bool:
         """Whether these pictures can be shown to it: on the processor, in float32."""
         if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
             return False
         weight = next(self._of[0].parameters())
-        plain = pictures.device.type == "cpu" and pictures.dtype == weight.dtype == torch.float32
-        return plain and native_module() is not None
+        on_processor = pictures.device.type == weight.device.type == "cpu"
+        return on_processor and pictures.dtype == weight.dtype == torch.float32 and native_module() is not None
 
     def taps(self, pictures: Tensor) -> Taps:
         """What the layers give, as `Features` does."""
@@ -188,7 +188,7 @@ class Native:
     def distances(self, pictures: Tensor, target: Tensor, weights: Taps, *, epsilon: float) -> Taps:
         """How far unit vectors are apart at each place of each layer, as `NativeFeatures.distances` says."""
         engine, numbers = self._shown(torch.stack([pictures, target], 1).flatten(0, 1))
-        by_layer = {layer: tensor.contiguous().numpy() for layer, tensor in weights.items()}
+        by_layer = {layer: tensor.detach().float().contiguous().numpy() for layer, tensor in weights.items()}
         found = engine.distances(numbers, by_layer, epsilon=epsilon)
         return {layer: torch.from_numpy(maps) for layer, maps in found.items()}
 
@@ -198,25 +198,26 @@ class Native:
         from verydeep.run_folder import ModelConfig, TrainedOn
 
         features = self._of[0]
-        # Where each weight lies, and how often it was written to.
-        weights = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in features.parameters()]
-        if self._engine is None or self._made_of != weights:
-            self._made_of = weights
+        tensors = features.state_dict(keep_vars=True)
+        # Where each lies, and how often it was written to.
+        state = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in tensors.values()]
+        made = self._made
+        if made is None or made[0] != state:
+            self._made = made = None  # two would take twice the memory
             architecture = features.architecture
             names = tuple(map(str, np.arange(architecture.num_classes)))
-            config = ModelConfig(architecture, self._preprocessing, names, TrainedOn((1, 1)))
-            tensors = {name: tensor.contiguous().numpy() for name, tensor in features.state_dict().items()}
-            self._engine = NativeFeatures(
-                config,
-                tensors,
+            engine = NativeFeatures(
+                ModelConfig(architecture, self._preprocessing, names, TrainedOn((1, 1))),
+                {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items()},
                 features.layers,
                 pooling=features.pooling,
                 threads=torch.get_num_threads(),
                 on_demand=True,
             )
+            self._made = made = state, engine
         assert features.pictures is not None
         check_pictures(pictures)
-        return self._engine, features.pictures(pictures).permute(0, 2, 3, 1).numpy()
+        return made[1], features.pictures(pictures).permute(0, 2, 3, 1).numpy()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Native:
         """A copy of a loss has an engine of its own."""
