@@ -48,8 +48,8 @@ struct Input {
 };
 
 // Pictures 2n and 2n + 1 are a pair, and an output is a number for each place of their maps: the squared distance of
-// their unit vectors along the channels, weighted. `weights` are those of each output's channels, `epsilon` is added to
-// lengths.
+// their unit vectors along the channels, weighted. `weights` are those of each output's channels, with zeros up to whole
+// blocks; `epsilon` is added to lengths.
 struct Comparison {
     std::vector<const float*> weights;
     float epsilon;
@@ -58,7 +58,9 @@ struct Comparison {
 class Network {
 public:
     // `levels` has, for each of three channels, the number that each of 256 levels is turned into. `flip` swaps the
-    // first and the last channel. Raises std::invalid_argument if the steps do not fit together.
+    // first and the last channel. `on_demand`: float32 weights of 3x3 convolutions behind the fourth pooling are
+    // transformed at each call, and have to stay where they are. Raises std::invalid_argument if the steps do not fit
+    // together.
     Network(const std::vector<StepDescription>& steps, long in_channels, std::vector<float> levels, bool flip,
             Instructions instructions, Precision precision, int threads, bool on_demand = false);
     ~Network();
