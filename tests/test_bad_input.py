@@ -290,7 +290,7 @@ def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch
 
 def test_a_text_file_that_is_called_a_picture(run, data):
     (data / "dog" / "notes.jpg").write_text("It was a dark and stormy night.")
-    refuse_data(run, data, "notes.jpg: not a picture of a kind that can be read", after=("left out: ",))
+    refuse_data(run, data, "notes.jpg: not a picture that can be read: a text file", after=("left out: ",))
 
 
 def test_a_decompression_bomb(run, data):

@@ -249,7 +249,7 @@ def test_a_class_without_pictures(tmp_path):
     empty_files(tmp_path, {"cat": 3, "dog": 0})
     (tmp_path / "dog" / "notes.txt").touch()
     said = refusal(tmp_path)
-    assert said.startswith(f"class folder {tmp_path / 'dog'} holds no pictures (.bmp, .gif, ")
+    assert said.startswith(f"class folder {tmp_path / 'dog'} holds no pictures (.apng, .avif, .bmp, ")
     assert said.endswith("fill it or remove it")
 
 

@@ -7,30 +7,47 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import BinaryIO, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from verydeep.errors import PictureError
+from verydeep.images.formats import EXTENSIONS as EXTENSIONS
+from verydeep.images.formats import HEIC, ICO, TIFF, Kind, sniff_file
+from verydeep.images.levels import eight_bits
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
-"""Endings by which a file in a folder is taken for a picture; what it is, its first bytes decide."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # JPEG's reader reads the cameras' MPO too
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
 LARGE = 16_000_000  # pixels beyond which the threads of a process decode one picture at a time
 
 # Pixels that a byte holds at most, however plain the picture: a bit for each block of 64, deflate's 1,032 bytes of
-# 8 pixels each, and strings of 4,096.
-_MOST_PIXELS_A_BYTE = {"JPEG": 512, "MPO": 512, "PNG": 8256, "GIF": 4096}
+# 8 pixels each, strings of 4,096, runs of 128.
+_MOST_PIXELS_A_BYTE = {"JPEG": 512, "MPO": 512, "PNG": 8256, "GIF": 4096, "TGA": 64}
 
+# A byte of these may hold any number of pixels, and their decoders take several times the memory of RGB.
+_MAX_PIXELS = {"JPEG2000": MAX_PIXELS // 4, "AVIF": MAX_PIXELS // 4, "HEIF": MAX_PIXELS // 4}
+_MAX_ICON = 1024 * 1024  # pixels; Pillow decodes an icon before it tells its size
+
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _ORIENTATION = 0x0112  # EXIF tag
-_EXTENSION = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}  # of the others it is the format's name
+_EXTENSION = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "TIFF": "tif",
+    "JPEG2000": "jp2",
+    "HEIF": "heic",
+}  # else the format's name
 
 
 @dataclass(frozen=True)
@@ -48,7 +65,8 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
     """Read a picture.
 
     Args:
-        path: of a JPEG, PNG, WebP, BMP, GIF (its first frame), TIFF or PPM file; or its bytes.
+        path: of a file of one of the formats of `formats.READABLE`; or its bytes. Of an animation or a file of
+            several pages the first is read.
         smallest_side: a JPEG may be decoded at a half, a quarter or an eighth of its size as long as its smaller
             side is not less than this, which is faster and shifts pixels hardly. None decodes it whole.
 
@@ -59,21 +77,29 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
         PictureError: the file is missing, no picture, damaged, cut short or too large; the message names it.
 
     """
-    with _opened(path) as image:
+    with _opened(path) as (image, file):
         large = image.width * image.height > LARGE
         if smallest_side is not None and image.format == "JPEG":
             _decode_smaller(image, smallest_side)
         with _ONE_BY_ONE if large else nullcontext():
-            return upright_rgb(image)
+            return upright_rgb(image, str(path), file)
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Turn a picture of any mode into RGB, as its EXIF orientation says it is to be seen."""
-    image.load()
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # 16 bits and more a pixel, greyscale
-        image = Image.fromarray(_eight_bits(np.asarray(image)))
+def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | None = None) -> Image.Image:
+    """Turn a picture of any mode into RGB, as its EXIF orientation says it is to be seen.
+
+    Args:
+        image: as Pillow has opened it.
+        name: what notes call it.
+        file: that it was opened from, where it has not been loaded yet.
+
+    Raises:
+        PictureError: it does not say what its levels stand for, as `levels.eight_bits` tells.
+
+    """
+    levels = eight_bits(image, name, file)
+    orientation = image.getexif().get(_ORIENTATION)
+    image = levels.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else levels
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -88,7 +114,7 @@ def size(path: Path | Encoded) -> tuple[int, int]:
         PictureError: as `read`, as far as the header tells.
 
     """
-    with _opened(path) as image:
+    with _opened(path) as (image, _):
         if image.format == "TIFF":
             image.load()  # Pillow turns a TIFF itself: its versions differ in when its size is turned
         sideways = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
@@ -103,20 +129,18 @@ def extension(path: Path | Encoded) -> str:
         PictureError: as `size`.
 
     """
-    with _opened(path) as image:
+    with _opened(path) as (image, _):
         kind = image.format or ""
     return _EXTENSION.get(kind, kind.lower())
 
 
 @contextmanager
-def _opened(path: Path | Encoded) -> Iterator[Image.Image]:
-    """Open a picture; whatever goes wrong while it is open is a `PictureError` that names it."""
-    file = BytesIO(path.content) if isinstance(path, Encoded) else path
+def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
+    """Open a picture and its file; whatever goes wrong while it is open is a `PictureError` that names it."""
     try:
-        num_bytes = len(path.content) if isinstance(path, Encoded) else _file_size(path)
-        with _QUIET, Image.open(file, formats=FORMATS) as image:
+        with _file(path) as (file, num_bytes), _QUIET, _open(file, path) as image:
             _check_size(image, num_bytes)
-            yield image
+            yield image, file
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from None
     except FileNotFoundError:
@@ -125,8 +149,6 @@ def _opened(path: Path | Encoded) -> Iterator[Image.Image]:
         raise PictureError(f"{path}: a folder, where a picture is wanted") from None
     except PermissionError:
         raise PictureError(f"{path}: may not be read; change its permissions") from None
-    except UnidentifiedImageError:
-        raise PictureError(f"{path}: not a picture of a kind that can be read ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise PictureError(f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller first") from None
     except MemoryError:
@@ -134,6 +156,55 @@ def _opened(path: Path | Encoded) -> Iterator[Image.Image]:
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{path}: damaged ({reason})") from None
+
+
+@contextmanager
+def _file(path: Path | Encoded) -> Iterator[tuple[BinaryIO, int]]:
+    """The open file, and its length in bytes."""
+    if isinstance(path, Encoded):
+        yield BytesIO(path.content), len(path.content)
+    else:
+        num_bytes = _file_size(path)
+        with path.open("rb") as file:
+            yield file, num_bytes
+
+
+def _open(file: BinaryIO, path: Path | Encoded) -> Image.Image:
+    """Open a file as what its first bytes say that it is, and as nothing else."""
+    kind = sniff_file(file, str(path))
+    if not kind.is_image:
+        raise PictureError(f"not a picture that can be read: {kind.reason}")
+    if kind is HEIC:
+        import_module("pillow_heif").register_heif_opener()
+    if kind is ICO:
+        _check_icon(file)
+    try:
+        return Image.open(file, formats=[kind.reader])
+    except UnidentifiedImageError:
+        raise PictureError(_why_not(file, kind)) from None
+
+
+def _why_not(file: BinaryIO, kind: Kind) -> str:
+    """Why Pillow does not open a file of a format that it reads."""
+    stored = _tiff_samples(file) if kind is TIFF else ""
+    if stored:
+        return f"a TIFF with {stored}, which cannot be read; convert it to 8 or 16 bits, grey or RGB"
+    return f"damaged ({kind.name} data that cannot be decoded)"
+
+
+def _tiff_samples(file: BinaryIO) -> str:
+    """What a TIFF's tags say about its samples; nothing where they cannot be read."""
+    file.seek(0)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(tags.next)
+        tags.load(file)
+        bits, formats = tags.get(258, (1,)), tags.get(339, (1,))
+    except Exception:  # as with any damaged file
+        return ""
+    kinds = {1: "unsigned integers", 2: "signed integers", 3: "floats", 4: "no type"}
+    channels = tags.get(277, len(bits))
+    return f"{channels} channels of {bits[0]} bits ({kinds.get(formats[0], 'another type')})"
 
 
 class _QuietPillow(AbstractContextManager[None]):
@@ -175,9 +246,10 @@ def _file_size(path: Path) -> int:
 
 def _check_size(image: Image.Image, num_bytes: int) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    limit = _MAX_PIXELS.get(image.format or "", MAX_PIXELS)
+    if width * height > limit:
         raise PictureError(
-            f"{width}x{height} is more than the {MAX_PIXELS:,} pixels that are read; make it smaller first"
+            f"{width}x{height} is more than the {limit:,} pixels that are read; make it smaller first"
         )
     most = _MOST_PIXELS_A_BYTE.get(image.format or "")
     if most and width * height > max(LARGE, most * num_bytes):
@@ -188,18 +260,22 @@ def _check_size(image: Image.Image, num_bytes: int) -> None:
         raise PictureError(f"{width}x{height} pixels, nothing to see")
 
 
+def _check_icon(file: BinaryIO) -> None:
+    """Refuse an icon in which an image is larger than any icon's."""
+    directory = file.read(6)
+    entries = [file.read(16) for _ in range(int.from_bytes(directory[4:6], "little"))]
+    for entry in entries:
+        file.seek(int.from_bytes(entry[12:16], "little"))
+        start = file.read(24)
+        order: Literal["big", "little"] = "big" if start.startswith(b"\x89PNG") else "little"
+        sides = (start[16:20], start[20:24]) if order == "big" else (start[4:8], start[8:12])
+        width, height = (abs(int.from_bytes(side, order, signed=True)) for side in sides)
+        if width * height > 2 * _MAX_ICON:  # in a bitmap, the mask is below the image
+            raise PictureError(f"an icon of {width}x{height} pixels; make it smaller first")
+    file.seek(0)
+
+
 def _decode_smaller(image: Image.Image, smallest_side: int) -> None:
     factor = min(image.size) // smallest_side
     if factor >= 2:
         image.draft("RGB", (image.width // factor, image.height // factor))
-
-
-def _eight_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Bring 16-bit levels to 0 to 255. Floating-point levels are taken for shares of 1 where none exceeds it."""
-    if levels.dtype.kind == "f":
-        levels = np.nan_to_num(levels)
-        greatest = 1.0 if levels.max(initial=0) <= 1 else 255.0
-    else:
-        greatest = 65535.0
-    scaled: NDArray[np.uint8] = (np.clip(levels / greatest, 0, 1) * 255).round().astype(np.uint8)
-    return scaled

@@ -19,9 +19,12 @@ HEAD = 512  # bytes from the start that decide
 TAIL = 26  # bytes from the end that decide for TGA, which has no first bytes of its own
 
 EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-    + (".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".avif", ".jp2", ".j2k", ".jpx", ".jpc", ".ico", ".tga")
-    + (".heic", ".heif")
+    f".{ending}"
+    for endings in (
+        "jpg jpeg jpe jfif mpo png apng webp bmp gif tif tiff",
+        "pbm pgm ppm pnm pfm avif jp2 j2k jpx jpc ico tga heic heif",
+    )
+    for ending in endings.split()
 )
 """Usual file name extensions of the formats; the content decides what a file is."""
 
@@ -178,23 +181,8 @@ _RIFF = {
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _QUICKTIME = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # first boxes of a MOV without `ftyp`
 _RAW_SUFFIXES = frozenset(
-    (
-        ".nef",
-        ".nrw",
-        ".arw",
-        ".srf",
-        ".sr2",
-        ".dng",
-        ".pef",
-        ".srw",
-        ".3fr",
-        ".erf",
-        ".kdc",
-        ".dcr",
-        ".iiq",
-        ".rwl",
-    )
-)
+    f".{ending}" for ending in ("nef", "nrw", "arw", "srf", "sr2", "dng", "pef", "srw", "3fr", "erf", "kdc", "dcr")
+) | {".iiq", ".rwl"}
 _TGA_SUFFIXES = frozenset({".tga", ".vda", ".icb", ".vst"})
 _PNM = re.compile(rb"P[1-6]\s+(#[^\r\n]*[\r\n]\s*)*\d|Pf\s+\d")
 _DIB_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}

@@ -350,7 +350,10 @@ def _encode(source: PictureSource, number: int, smaller_side: int | None) -> _En
     encoded = _encoded(source, number)
     image = decode.read(encoded)
     if smaller_side is None or min(image.size) <= smaller_side:
-        return _Entry(encoded.content, decode.extension(encoded), image.size)
+        kind = decode.extension(encoded)
+        if kind == "tga":  # known by its name, which is lost
+            return _Entry(_png(image), "png", image.size)
+        return _Entry(encoded.content, kind, image.size)
     smaller = rescale(image, smaller_side)
     if max(smaller.size) > JPEG_LONGEST:
         return _Entry(_png(smaller), "png", smaller.size)

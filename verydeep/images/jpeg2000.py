@@ -1,0 +1,64 @@
+"""Bits per sample of a JPEG 2000, which Pillow shifts to 8 without regard to their range."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from PIL import Image
+
+from verydeep.errors import PictureError
+
+_START = b"\xff\x4f\xff\x51"  # of a codestream: its first two markers
+_COMPONENTS = 40  # bytes of a codestream before their number
+
+
+def full_range(image: Image.Image, file: BinaryIO) -> Image.Image:
+    """Bring a loaded image's levels to 0 to 255.
+
+    Raises:
+        PictureError: its samples are signed, or Pillow would decode them wrongly.
+
+    """
+    precisions = _precisions(file)
+    if any(bits < 1 for bits in precisions):
+        raise PictureError("its samples are signed integers; convert it to unsigned ones of 8 bits")
+    if max(precisions) > 8 or (image.mode == "P" and precisions[0] != 8):
+        shown = ", ".join(map(str, precisions))
+        raise PictureError(
+            f"a JPEG 2000 image of mode {image.mode} with {shown} bits a sample; convert it to 8 bits"
+        )
+    if set(precisions) == {8} or len(precisions) != len(image.getbands()):
+        return image
+    return image.point([level for bits in precisions for level in _levels(bits)])
+
+
+def _levels(bits: int) -> list[int]:
+    """Levels for samples of so many bits, shifted left to 8."""
+    white = (2**bits - 1) << (8 - bits)
+    return [min(255, round(255 * level / white)) for level in range(256)]
+
+
+def _precisions(file: BinaryIO) -> list[int]:
+    """Bits a sample of each component; negative for signed ones."""
+    file.seek(_codestream(file))
+    header = file.read(_COMPONENTS + 2)
+    number = int.from_bytes(header[_COMPONENTS:], "big")
+    stored = file.read(3 * number)[::3]
+    if not header.startswith(_START) or not 0 < number == len(stored):
+        raise PictureError("damaged (no codestream)")
+    return [-(byte & 127) - 1 if byte & 128 else byte + 1 for byte in stored]
+
+
+def _codestream(file: BinaryIO) -> int:
+    """Where it begins: at once, or in the box `jp2c`."""
+    at = file.seek(0)
+    header = file.read(16)
+    while not header.startswith(_START) and header[4:8] != b"jp2c":
+        length = int.from_bytes(header[8:16] if header[:4] == b"\0\0\0\1" else header[:4], "big")
+        if length < 8 or len(header) < 8:
+            raise PictureError("damaged (no codestream)")
+        at = file.seek(at + length)
+        header = file.read(16)
+    if header.startswith(_START):
+        return at
+    return at + (16 if header[:4] == b"\0\0\0\1" else 8)
