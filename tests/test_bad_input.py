@@ -269,7 +269,7 @@ def test_a_truncated_picture_that_may_be_left_out(run, data):
     outcome = run("train", data, data.parent / "run", *TINY, "--max-unreadable", "1")
     assert outcome.code == 0
     assert f"left out: {damaged}: damaged" in outcome.err
-    assert "7 pictures of 2 classes to train on, 2 held out" in outcome.err
+    assert "7 images of 2 classes to train on, 2 held out" in outcome.err
     assert "least validation error" in outcome.out
 
 

@@ -6,6 +6,7 @@ RUN/
   last.safetensors    the last weights
   journal.jsonl       a line a step and a line an epoch
   split.json          names of the pictures that were held out, where the data came without that part
+  training_images.npy hashes of the content of the images that were trained on, as `PictureSource.hashes`
   skipped.jsonl       pictures that could not be read, and why, if there are any
   state.pt            what a run needs to go on; state.previous.pt is the one before
   tensorboard/        the journal's curves for TensorBoard, where it is installed
@@ -37,12 +38,13 @@ EARLIER = "earlier"  # in a run's provenance: that of the run it started from, a
 TOLD = ("origin", "licence", "commit", "recipe", "recipe_name", "data", "grown_from", "started_from", EARLIER)
 PIECE = 1 << 18  # numbers that a processor's cache holds
 
-WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, SKIPPED, STATE, PREVIOUS_STATE, TENSORBOARD = (
+WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, TRAINING_IMAGES, SKIPPED, STATE, PREVIOUS_STATE, TENSORBOARD = (
     "model.safetensors",
     "last.safetensors",
     "config.json",
     "journal.jsonl",
     "split.json",
+    "training_images.npy",
     "skipped.jsonl",
     "state.pt",
     "state.previous.pt",
@@ -272,6 +274,35 @@ def read_split(model: Path) -> frozenset[str]:
         return frozenset(json.loads(path.read_text(encoding="utf-8"))["held_out"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} does not list the pictures that were held out: {error}") from None
+
+
+def write_training_images(run: Path, hashes: NDArray[np.uint64]) -> None:
+    """Keep the hashes of the images that a run trains on, and those of the run that it starts from."""
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            np.save(file, np.unique(hashes))
+
+    write_whole(run / TRAINING_IMAGES, write)
+
+
+def read_training_images(model: Path) -> NDArray[np.uint64] | None:
+    """Hashes of the images that a model was trained on; None where it did not keep them.
+
+    Raises:
+        ModelError: the file is damaged.
+
+    """
+    path = (model.parent if model.suffix == ".safetensors" else model) / TRAINING_IMAGES
+    if not path.is_file():
+        return None
+    try:
+        hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ModelError(f"{path} does not list the images that were trained on: {error}") from None
+    if hashes.dtype != np.uint64 or hashes.ndim != 1:
+        raise ModelError(f"{path} does not list the images that were trained on: it has {hashes.dtype} numbers")
+    return hashes
 
 
 def check_tensors(architecture: Architecture, tensors: Tensors, where: str) -> None:

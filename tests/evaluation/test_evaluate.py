@@ -251,7 +251,21 @@ def test_results_come_back_as_they_were(run, tmp_path, capsys):
     run_digits = tmp_path / "model"
     New("A", run_digits, width=0.05, num_classes=10, image_size=32).run()
     capsys.readouterr()
-    main(["evaluate", str(run_digits), "digits", "--scales", "32", "40", "--json", "--posteriors", str(file)])
+    main(
+        [
+            "evaluate",
+            str(run_digits),
+            "digits",
+            "--part",
+            "val",
+            "--scales",
+            "32",
+            "40",
+            "--json",
+            "--posteriors",
+            str(file),
+        ]
+    )
     printed = json.loads(capsys.readouterr().out)
     result = read_result(file)
     assert json.loads(json.dumps(result.summary())) == printed

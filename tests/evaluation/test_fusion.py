@@ -32,7 +32,7 @@ def models(tmp_path_factory) -> list[str]:
 
 
 def evaluate(*words: str) -> None:
-    main(["evaluate", *words])
+    main(["evaluate", *words, "--part", "val"])
 
 
 def test_fusing_two_results_is_the_ensemble(models, tmp_path, capsys):
@@ -154,7 +154,7 @@ def test_what_another_test_left_is_not_mixed_in(models, tmp_path, capsys):
 def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return subprocess.Popen(
-        [*command, "-m", "verydeep", "evaluate", *words],
+        [*command, "-m", "verydeep", "evaluate", *words, "--part", "val"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -168,7 +168,7 @@ def test_processes_give_the_same_bits_as_one(models, tmp_path, processes):
     """On 359 pictures, a prime number: no share is even."""
     words = (models[0], "digits", "--batch-size", "20", "--json", "--posteriors")
     alone = subprocess.run(
-        [sys.executable, "-m", "verydeep", "evaluate", *words, str(tmp_path / "alone.npz")],
+        [sys.executable, "-m", "verydeep", "evaluate", *words, str(tmp_path / "alone.npz"), "--part", "val"],
         capture_output=True,
         text=True,
         check=True,

@@ -29,7 +29,8 @@ from verydeep.cli import main
 from verydeep.errors import DataError, PictureError, VerydeepError
 from verydeep.images import decode, folders, sharding
 from verydeep.images.batches import TrainingBatches, feed
-from verydeep.images.pictures import Data, Pictures, keep_in_memory
+from verydeep.images.data import Data
+from verydeep.images.pictures import Pictures, keep_in_memory
 from verydeep.images.sharding import write_index, write_manifest
 from verydeep.images.shards import FORMAT, LABELS, MANIFEST, NAMES, PICTURES, RECORD, Shards, open_index
 from verydeep.images.sources import open_data
@@ -509,7 +510,7 @@ def test_behind_a_url_they_are_the_folder(folder, shards, memory, cache):
     assert_same(open_data(str(folder)), open_data(memory))
     assert_same(open_data(str(folder)), open_data(memory + "/"))
     fetched = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
-    assert sorted(path.name for path in fetched) == ["labels.npy", "names.npy", "pictures.npy"]
+    assert sorted(path.name for path in fetched) == ["hashes.npy", "labels.npy", "names.npy", "pictures.npy"]
     open_data(memory)  # the index is not fetched again, unless it was damaged
     assert fetched == {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     cut(next(path for path in fetched if path.name == "names.npy"))

@@ -242,27 +242,35 @@ def test_no_such_folder_and_a_file(tmp_path):
 
 def test_no_class_folders(tmp_path):
     (tmp_path / "a.jpg").touch()
-    assert refusal(tmp_path).startswith(f"{tmp_path} has no class folders; put each class's pictures in a folder")
+    assert refusal(tmp_path).startswith(f"{tmp_path} has no class folders; put each class's images in a folder")
 
 
 def test_a_class_without_pictures(tmp_path):
     empty_files(tmp_path, {"cat": 3, "dog": 0})
     (tmp_path / "dog" / "notes.txt").touch()
     said = refusal(tmp_path)
-    assert said.startswith(f"class folder {tmp_path / 'dog'} holds no pictures (.apng, .avif, .bmp, ")
-    assert said.endswith("fill it or remove it")
+    assert said == f"class folder {tmp_path / 'dog'} holds no images; fill it or remove it"
 
 
 def test_a_class_of_one_picture(tmp_path):
-    assert refusal(empty_files(tmp_path, {"cat": 3, "dog": 1})).startswith(
-        "class 'dog' has one picture; it takes two"
-    )
+    data = open_data(str(empty_files(tmp_path, {"cat": 3, "dog": 1})))
+    assert len(data.all) == 4  # nothing is split unless it is asked for
+    with pytest.raises(DataError, match="class 'dog' has one image; it takes two"):
+        _ = data.train
 
 
-@pytest.mark.parametrize(("there", "missing"), [("train", "val"), ("val", "train")])
-def test_one_part_without_the_other(tmp_path, there, missing):
-    empty_files(tmp_path, {f"{there}/cat": 2})
-    assert f"has {there}/ but no {missing}/; give both" in refusal(tmp_path)
+def test_a_training_part_alone_is_undivided_data(tmp_path):
+    data = open_data(str(empty_files(tmp_path, {"train/cat": 10, "train/dog": 10})))
+    assert data.undivided
+    assert (data.class_names, len(data.train), len(data.held_out)) == (("cat", "dog"), 16, 4)
+
+
+@pytest.mark.parametrize("there", ["val", "test"])
+def test_without_a_training_part_there_is_nothing_to_train_on(tmp_path, there):
+    data = open_data(str(empty_files(tmp_path, {f"{there}/cat": 2})))
+    assert len(data.part(there)) == 2
+    with pytest.raises(DataError, match=f"there is no training part, but its own {there}/; add train/"):
+        _ = data.train
 
 
 def test_a_validation_class_that_is_not_trained(tmp_path):
@@ -304,7 +312,7 @@ def test_no_validation_pictures(imagenet):
     (imagenet / "LOC_val_solution.csv").write_text(KAGGLE)
     shutil.rmtree(imagenet / "ILSVRC/Data/CLS-LOC/val")
     (imagenet / "ILSVRC/Data/CLS-LOC/val").mkdir()
-    assert "no pictures" in refusal(imagenet)
+    assert refusal(imagenet).endswith("val holds no images; fill it or remove it")
 
 
 # Labels
@@ -458,7 +466,7 @@ def test_unlabelled_pictures_are_files_and_whole_folders(tmp_path):
 
 def test_unlabelled_refuses_what_is_not_there(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PictureError, match=r"empty: no pictures in this folder"):
+    with pytest.raises(PictureError, match=r"empty: no images in this folder"):
         unlabelled([tmp_path / "empty"])
     with pytest.raises(PictureError, match=r"none\.jpg: no such file"):
         unlabelled([tmp_path / "none.jpg"])

@@ -102,7 +102,7 @@ def test_a_lost_process_is_replaced_and_the_end_is_the_same_to_the_bit(two, tmp_
     wait_until(lambda: len(losses(run)) > 24 and (run / STATE).is_file())
     os.kill(a_worker_of(world), signal.SIGKILL)
     _, err = finished(world)
-    assert err.count("pictures of 10 classes to train on") == 2  # begun twice
+    assert err.count("images of 10 classes to train on") == 2  # begun twice
     assert (run / LAST_WEIGHTS).read_bytes() == (two / LAST_WEIGHTS).read_bytes()
     steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
     assert steps == list(range(57))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from verydeep.bench.table import engine, three_digits
 from verydeep.errors import UsageError, require
 from verydeep.files import write_whole
+from verydeep.images.listing import MARK
 from verydeep.report.figures import LIGHT, LIGHT_MUTED, LIGHT_STYLE
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def write_chart(path: Path, rows: Sequence[dict[str, Any]], title: str, base: st
         for axes, case in zip(figure.subplots(1, len(cases), squeeze=False).flat, cases, strict=True):
             _draw(axes, case, base)
         kind = path.suffix.lower().removeprefix(".")
-        metadata = {"Date": None} if kind == "svg" else {}
+        metadata = {"Date": None} if kind == "svg" else dict([MARK])
         write_whole(path, lambda aside: figure.savefig(aside, format=kind, dpi=120, metadata=metadata))
 
 

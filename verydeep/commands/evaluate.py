@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json as json_format
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -19,8 +19,9 @@ from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
+from verydeep.evaluation.test_set import PartName, TestSet, choose, default_part
 from verydeep.processes import start_processes
-from verydeep.run_folder import ModelConfig, read_split
+from verydeep.run_folder import ModelConfig, read_split, read_training_images
 from verydeep.weights.source import locate, weights_path
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ class Evaluate:
     """Average with the mirror image even if training showed none; it is averaged with where training did."""
     no_mirror: FlagCreatePairsOff[bool] = False
     """Leave the mirror image out."""
-    part: Literal["held-out", "train", "all"] = "held-out"
-    """Which pictures. Of a folder without val/, the ones that the (first) model's training held out."""
+    part: PartName = "auto"
+    """Which images: auto takes test/ if it has labels, else val/, else all. Images that a model was trained on are
+    left out and counted, except with train and all."""
     max_unreadable: int = 0
     """Pictures that may be left out because they cannot be read; they are named, and count for nothing."""
     posteriors: Path | None = None
@@ -102,11 +104,13 @@ class Evaluate:
         scorers = [open_scorer(model, self.device, self.precision, self.engine) for model in models]
         configs = [scorer.config for scorer in scorers]
         protocols = [self._protocols(config) for config in configs]
-        pictures = self._pictures(models[0], configs[0])
+        tested = self._test_set(models, configs[0])
+        pictures = tested.pictures
         parts = self._parts(models, protocols, pictures)
         members = [Member(scorer, protocol) for scorer, protocol in zip(scorers, protocols, strict=True)]
         start = time.perf_counter()
-        with progress("testing", here.num_counted(len(pictures))) as advance:
+        what = f"testing {described(tested.part, self.models_and_data[-1])}"
+        with progress(what, here.num_counted(len(pictures))) as advance:
             posteriors, lost = evaluate_shared(
                 members,
                 pictures,
@@ -119,10 +123,11 @@ class Evaluate:
         facts = Facts(
             tuple(map(self._facts, models, configs, protocols)),
             self.models_and_data[-1],
-            self.part,
+            tested.part,
             configs[0].class_names,
             time.perf_counter() - start,
             num_unreadable=len(lost),
+            num_trained_on=tested.num_trained_on,
         )
         for picture in lost:
             say(f"left out: {picture.reason}")
@@ -140,12 +145,22 @@ class Evaluate:
             check(protocol, config.architecture.image_size)
         return protocols
 
-    def _pictures(self, model: Path, config: ModelConfig) -> Pictures:
+    def _test_set(self, models: list[Path], config: ModelConfig) -> TestSet:
+        """What is tested, the same on every process."""
         from verydeep.images.sources import open_data
 
-        data = open_data(self.models_and_data[-1], held_out=read_split(model))
-        pictures = {"held-out": data.held_out, "train": data.train, "all": data.all}[self.part]
-        return pictures.relabel(config.class_names)
+        name = self.models_and_data[-1]
+        data = open_data(name, held_out=read_split(models[0]))
+        kept = [read_training_images(locate(model).path) for model in models]
+        hashes = [one for one in kept if one is not None]
+        trained_on = np.unique(np.concatenate(hashes)) if hashes else None
+        part = default_part(data) if self.part == "auto" else self.part
+        with progress("comparing with the training images", len(data.part(part))) as advance:
+            tested = choose(data, self.part, trained_on, advance)
+        pictures = tested.pictures.relabel(config.class_names)
+        if data.skipped:
+            say(f"skipped in {name}: {data.skipped}")
+        return replace(tested, pictures=pictures)
 
     def _parts(
         self, models: list[Path], protocols: list[tuple[Protocol, ...]], pictures: Pictures
@@ -191,11 +206,27 @@ def check_result_path(path: Path | None, option: str) -> None:
         raise UsageError(f"{option} {path} has to end with .npz")
 
 
+def described(part: str, data: str) -> str:
+    """Words for a part of a data set, as results name it."""
+    return {
+        "all": f"all of {data}",
+        "held-out": f"{data}, what the model was not trained on",
+    }.get(part, f"{part} part of {data}")
+
+
+def left_out(num_trained_on: int) -> str:
+    """How many images were left out as the model was trained on them."""
+    return f" ({num_trained_on:,} that the model was trained on left out)" if num_trained_on else ""
+
+
 def readable(result: Result, most: int = 10) -> str:
     """Tell a result in a few lines, the worst classes last."""
     rates, facts = result.error_rates, result.facts
-    left_out = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""
-    lines = [f"{rates.num_images:,} pictures ({facts.part} of {facts.data}){left_out}, {facts.seconds:.1f} s"]
+    unreadable = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""
+    lines = [
+        f"{described(facts.part, facts.data)}: {rates.num_images:,} images"
+        f"{left_out(facts.num_trained_on)}{unreadable}, {facts.seconds:.1f} s"
+    ]
     for member in facts.members:
         views = f"{member.views}, Q = {', '.join(map(str, member.scales))}" + ", mirror images" * member.mirror
         lines.append(f"{member.model} ({member.configuration}): {views}")

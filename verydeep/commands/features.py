@@ -16,6 +16,7 @@ from verydeep.engines import EngineName, PrecisionName, products_in
 from verydeep.errors import DataError, UsageError
 from verydeep.extraction.summaries import Summary
 from verydeep.images.folders import is_local
+from verydeep.images.listing import Skipped
 from verydeep.images.shards import MANIFEST
 from verydeep.images.sources import EMBEDDED, open_data
 from verydeep.images.unlabelled import unlabelled
@@ -166,4 +167,8 @@ def find_pictures(words: tuple[str, ...]) -> Pictures:
         (word,) = words
         if word in EMBEDDED or not is_local(word) or (Path(word) / MANIFEST).is_file():
             return open_data(word).all
-    return unlabelled(find(words))
+    skipped = Skipped()
+    found = unlabelled(find(words), skipped)
+    if skipped.counts:
+        say(f"skipped: {skipped}")
+    return found

@@ -20,6 +20,7 @@ from verydeep.commands.quick import Numbers, Words
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
 from verydeep.evaluation.posterior import Posteriors
+from verydeep.images.listing import MARK, Skipped
 from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.unlabelled import unlabelled
 from verydeep.model import Model, Prediction, load, ranked
@@ -65,7 +66,10 @@ class Predict:
         """Predict and print; exit with 1 if a picture could not be read, after the others."""
         if self.top < 1:
             raise UsageError(f"--top is {self.top}; name at least 1 class")
-        pictures = unlabelled(find(self.pictures))
+        skipped = Skipped()
+        pictures = unlabelled(find(self.pictures), skipped)
+        if skipped.counts:
+            say(f"skipped: {skipped}")
         lost: list[Unreadable] = []
         classifier = None if self.network else read_classifier(self.model)
         if classifier:
@@ -177,8 +181,12 @@ def draw_maps(
     scale: int | None,
 ) -> None:
     """Draw each picture with the map of its best class into `folder`, as `<name>.png`."""
+    from PIL.PngImagePlugin import PngInfo
+
     from verydeep.files import write_whole
 
+    mark = PngInfo()
+    mark.add_text(*MARK)
     taken: set[str] = set()
     with progress("drawing", len(predictions)) as advance:
         for name, ranking in predictions.items():
@@ -189,6 +197,6 @@ def draw_maps(
             while stem in taken:
                 stem, number = f"{Path(name).stem}-{number}", number + 1
             taken.add(stem)
-            write_whole(folder / f"{stem}.png", partial(sheet.save, format="PNG"))
+            write_whole(folder / f"{stem}.png", partial(sheet.save, format="PNG", pnginfo=mark))
             advance(1)
     say(f"{len(predictions)} score map{'s' * (len(predictions) != 1)} in {folder}")

@@ -47,6 +47,10 @@ class Shard:
         self._check_place()
         refuse_other(self.out)
         data = open_data(self.data)
+        if data.skipped:
+            say(f"skipped in {self.data}: {data.skipped}")
+        if "test" in data.parts:
+            say("the test part is not packed; pack it by itself, by its own folder")
         try:
             with progress("packing", len(data.train) + len(data.held_out)) as advance:
                 shards = pack(data, self.out, packing, advance)

@@ -132,6 +132,7 @@ class Study:
 
 def data_size(data: str, description: Description, *, must_be_there: bool) -> Size | None:
     """How much data there is: what the description says, or what is counted; None where neither can be."""
+    from verydeep.evaluation.test_set import default_part
     from verydeep.images.sources import open_data
 
     if not must_be_there and description.size:
@@ -142,7 +143,8 @@ def data_size(data: str, description: Description, *, must_be_there: bool) -> Si
         if must_be_there:
             raise
         return description.size
-    return Size(len(found.train), len(found.held_out), len(found.class_names))
+    tested = found.part(default_part(found)) if not found.undivided else found.held_out
+    return Size(len(found.train), len(tested), len(found.class_names))
 
 
 def dry_run(work: Work) -> dict[str, Any]:

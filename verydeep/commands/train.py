@@ -30,18 +30,22 @@ from verydeep.run_folder import (
     provenance,
     read_config,
     read_split,
+    read_training_images,
     refuse_existing,
     story_of,
+    write_training_images,
 )
 from verydeep.training.recipe import Recipe, named
 from verydeep.training.skipped import Skipped
 from verydeep.weights.opening import open_source
+from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
     from verydeep.engines import Scorer
     from verydeep.evaluation.posterior import Posteriors
     from verydeep.images.batches import TrainingBatches
-    from verydeep.images.pictures import Data, Pictures, Unreadable
+    from verydeep.images.data import Data
+    from verydeep.images.pictures import Pictures, Unreadable
     from verydeep.network.vgg import VGG
 
 DEFAULT_RECIPE = "photos"
@@ -56,8 +60,8 @@ class Train:
     """
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
-    """A folder with train/<class>/ and val/<class>/, or with <class>/ alone, or ImageNet's; or `digits`; or
-    the folder or URL of what `verydeep shard` has made."""
+    """A folder with a folder of images for each class, or with train/ and val/ that hold these; or ImageNet's; or
+    `digits`; or the folder or URL of what `verydeep shard` has made."""
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder to make for the model, its journal and its state."""
     recipe: str = DEFAULT_RECIPE
@@ -128,8 +132,8 @@ class Train:
         if not len(held_out):
             raise DataError(f"not one of the {len(data.held_out)} held-out pictures can be read")
         say(
-            f"{len(pictures):,} pictures of {len(data.class_names)} classes to train on, "
-            f"{len(held_out):,} held out ({data.split})"
+            f"{len(pictures):,} images of {len(data.class_names)} classes to train on, "
+            f"{len(held_out):,} to validate on ({data.split})"
         )
         network = self._network(recipe, len(data.class_names))
         config = here.from_first(lambda: self._config(network, recipe, data, pictures, begun))
@@ -210,8 +214,11 @@ class Train:
         data = open_data(self.data, held_out=held_out)
         if len(data.class_names) < 2:
             raise DataError(
-                f"{self.data} has the one class {data.class_names[0]!r}; telling classes apart takes two or more"
+                f"{self.data} has the one class {data.class_names[0]!r}; telling classes apart takes two or more: "
+                "give the folder that holds the class folders"
             )
+        if data.skipped:
+            say(f"skipped in {self.data}: {data.skipped}")
         return data
 
     def _read(self, recipe: Recipe, data: Data, here: World) -> tuple[Pictures, Pictures, list[Unreadable]]:
@@ -221,9 +228,10 @@ class Train:
         least, greatest = recipe.scale
         limit = KEEP_BYTES // here.local_size
         test_scale = TrainedOn(recipe.scale).test_scale
-        with progress("reading", len(data.train) + len(data.held_out)) as advance:
-            pictures, lost = keep_in_memory(data.train, least if least == greatest else None, limit, advance)
-            held_out, lost_too = keep_in_memory(data.held_out, test_scale, limit, advance)
+        train, validation = data.train, data.held_out
+        with progress("reading", len(train) + len(validation)) as advance:
+            pictures, lost = keep_in_memory(train, least if least == greatest else None, limit, advance)
+            held_out, lost_too = keep_in_memory(validation, test_scale, limit, advance)
         return pictures, held_out, lost + lost_too
 
     def _batches(self, recipe: Recipe, config: ModelConfig, pictures: Pictures, here: World) -> TrainingBatches:
@@ -281,9 +289,21 @@ class Train:
             ),
             statistics.principal_colors if recipe.color_shift else None,
         )
-        write_json(self.run_folder / SPLIT, {"split": data.split, "held_out": list(data.held_out.names)})
+        split = {"split": data.split, "held_out": list(data.held_out.names)}
+        write_json(self.run_folder / SPLIT, split)
+        self._keep_training_images(data.train)
         write_json(self.run_folder / CONFIG, config.to_json())
         return config
+
+    def _keep_training_images(self, train: Pictures) -> None:
+        """Keep what tells the images again that this network, or the one that it starts from, was trained on."""
+        with progress("hashing", len(train)) as advance:
+            hashes = train.source.hashes(advance)
+        if hashes is None:  # shards that were made without hashes
+            return
+        path = self.grow_from or self.start_from
+        earlier = read_training_images(locate(path).path) if path else None
+        write_training_images(self.run_folder, hashes if earlier is None else np.concatenate([hashes, earlier]))
 
     def _earlier(
         self, network: VGG, recipe: Recipe, data: Data, grow_from: Path | None, started_from: Path | None

@@ -14,6 +14,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.progress import progress, say
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError, require
+from verydeep.images.data import join, train_and_test
 from verydeep.images.pictures import Unreadable, too_many
 from verydeep.images.sources import open_data
 from verydeep.weights.opening import is_ours, open_source
@@ -21,7 +22,7 @@ from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
     from verydeep.extraction.extractor import Extractor
-    from verydeep.images.pictures import Data
+    from verydeep.images.data import Split
     from verydeep.transfer.classifier import Classifier, Described, Features
     from verydeep.transfer.machine import Labels, Machine
 
@@ -95,9 +96,12 @@ class Transfer:
         )
         described = Described(self.layer, self.scales or (config.trained_on.test_scale,), True, self.combine)
         data = open_data(self.data)
-        features, labels, is_train = self._describe(extractor, described, data)
+        if data.skipped:
+            say(f"skipped in {self.data}: {data.skipped}")
+        split = train_and_test(data)
+        features, labels, is_train = self._describe(extractor, described, split)
         recalls, machine = self._test(features, labels, is_train, len(data.class_names))
-        facts = self._facts(data, described, recalls, machine, len(labels))
+        facts = self._facts(split, described, recalls, machine, len(labels))
         if not self.no_save:
             self._save(
                 Classifier(
@@ -113,11 +117,11 @@ class Transfer:
         print(json_format.dumps(facts, ensure_ascii=False) if self.json else self._readable(facts))
 
     def _describe(
-        self, extractor: Extractor, described: Described, data: Data
+        self, extractor: Extractor, described: Described, split: Split
     ) -> tuple[Features, Labels, np.ndarray[Any, np.dtype[np.bool_]]]:
         from verydeep.transfer.described import describe_pictures
 
-        pictures = data.all
+        pictures = join(split.train, split.held_out)
         lost: list[Unreadable] = []
         with progress("describing", len(pictures)) as advance:
             features = describe_pictures(extractor, pictures, described, advance=advance, unreadable=lost.append)
@@ -125,7 +129,7 @@ class Transfer:
             raise too_many(lost)
         for picture in lost:
             say(f"left out: {picture.reason}")
-        is_train = np.arange(len(pictures)) < len(data.train)
+        is_train = np.arange(len(pictures)) < len(split.train)
         if len(lost) == len(pictures):
             raise DataError(f"not one of the {len(pictures)} pictures can be read")
         readable = np.isfinite(features[:, 0])
@@ -155,17 +159,19 @@ class Transfer:
         say(f"{write_classifier(self.model, classifier)} written; `verydeep predict {self.model}` uses it")
 
     def _facts(
-        self, data: Data, described: Described, recalls: list[float], machine: Machine, count: int
+        self, split: Split, described: Described, recalls: list[float], machine: Machine, count: int
     ) -> dict[str, Any]:
         return {
             "model": str(self.model),
             "data": self.data,
             "num_pictures": count,
-            "num_classes": len(data.class_names),
+            "num_classes": len(split.train.class_names),
             "layer": self.layer,
             "scales": list(described.scales),
             "combine": self.combine,
-            "split": f"{self.splits} random, {self.per_class} a class to train on" if self.splits else data.split,
+            "split": f"{self.splits} random, {self.per_class} a class to train on"
+            if self.splits
+            else split.origin,
             "mean_class_recall": recalls,
             "C": machine.strength,
         }

@@ -68,6 +68,7 @@ class Facts:
         seconds: that the test took.
         fused: paths of the results that this one is the mean of.
         num_unreadable: pictures that were left out because they cannot be read.
+        num_trained_on: images that were left out because the model was trained on them.
 
     """
 
@@ -78,6 +79,7 @@ class Facts:
     seconds: float
     fused: tuple[str, ...] = ()
     num_unreadable: int = 0
+    num_trained_on: int = 0
 
     @property
     def first(self) -> MemberFacts:

@@ -257,8 +257,8 @@ class _DarkImages:
             self._names.add(name)
         if is_first:
             _say(
-                f"{name}: no 16-bit sample exceeds {greatest}; with 65535 as white it is a dark image. If white is "
-                "lower, rescale the image or declare it in TIFF's tag MaxSampleValue (4095 for 12 bits)"
+                f"{name}: no 16-bit sample exceeds {greatest}; with 65535 as white it is a dark image. If white "
+                "is lower, rescale the image or declare it in TIFF's tag MaxSampleValue (4095 for 12 bits)"
             )
             if multiprocessing.parent_process() is None:
                 atexit.register(self._count)

@@ -25,10 +25,12 @@ from PIL import Image
 from verydeep.errors import DataError, PictureError, UsageError
 from verydeep.files import write_json, write_whole
 from verydeep.images import decode
-from verydeep.images.pictures import Data, Files, Pictures, PictureSource, Unreadable
+from verydeep.images.data import Data
+from verydeep.images.pictures import Files, Pictures, PictureSource, Unreadable, content_hash
 from verydeep.images.shards import (
     BLOCK,
     FORMAT,
+    HASHES,
     LABELS,
     MANIFEST,
     NAMES,
@@ -47,6 +49,7 @@ ORDER_SEED = 0
 AHEAD = 64  # pictures that are encoded before their turn: all that is held in memory
 
 _PLAN = f"{UNFINISHED}/plan.json"
+_PACKED = np.dtype([*RECORD.descr, ("hash", "<u8")])  # a record, and the hash of the file that was packed
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Shard:
         part: `train` or `val`.
         name: of the file.
         num_bytes: of the file.
-        records: of its pictures; their keys are their numbers in the part. Shard and name are not yet filled in.
+        records: of its pictures, of type `_PACKED`; their keys are their numbers in the part. Shard and name are
+            not yet filled in.
         unreadable: pictures that were left out.
 
     """
@@ -100,6 +104,7 @@ class _Entry:
     content: bytes
     extension: str
     size: tuple[int, int]
+    hash: int  # of the picture's content before it was rescaled
 
 
 def refuse_other(out: Path) -> None:
@@ -199,7 +204,7 @@ def write_index(out: Path, records: NDArray[np.void], labels: NDArray[np.int64],
 
     Args:
         out: folder of the shards.
-        records: of type `RECORD`, in the order of the pictures.
+        records: of type `RECORD`, in the order of the pictures; with a field `hash` they give the hashes.
         labels: of each.
         names: of each.
 
@@ -210,11 +215,14 @@ def write_index(out: Path, records: NDArray[np.void], labels: NDArray[np.int64],
         text += name.encode(errors="surrogateescape")
         ends[number] = len(text)
     records["name_end"] = ends
-    for file, array in (
-        (PICTURES, records),
-        (LABELS, labels.astype("<i8")),
-        (NAMES, np.frombuffer(text, np.uint8)),
-    ):
+    arrays = {
+        PICTURES: np.require(records[list(RECORD.names or ())], RECORD),
+        LABELS: labels.astype("<i8"),
+        NAMES: np.frombuffer(text, np.uint8),
+    }
+    if "hash" in (records.dtype.names or ()):
+        arrays[HASHES] = np.ascontiguousarray(records["hash"])
+    for file, array in arrays.items():
         _write_array(out / file, array)
 
 
@@ -231,7 +239,8 @@ def write_manifest(
 
     """
     described = {part: {"pictures": count, "fingerprint": mark} for part, (count, mark) in parts.items()}
-    index = {file: (out / file).stat().st_size for file in (PICTURES, LABELS, NAMES)}
+    files = [file for file in (PICTURES, LABELS, NAMES, HASHES) if (out / file).is_file()]
+    index = {file: (out / file).stat().st_size for file in files}
     write_json(out / MANIFEST, {"format": FORMAT, **described, **facts, "shards": shards, "index": index})
 
 
@@ -271,7 +280,7 @@ def _finished(out: Path, part: str, name: str, num_pictures: int) -> Shard | Non
         num_bytes = (out / name).stat().st_size
     except (OSError, ValueError, EOFError):
         return None
-    if len(records) != num_pictures or num_bytes != _tar_bytes(records):
+    if records.dtype != _PACKED or len(records) != num_pictures or num_bytes != _tar_bytes(records):
         return None
     return Shard(part, name, num_bytes, records)
 
@@ -312,11 +321,11 @@ def _write_shard(
                 else:
                     _add(tar, f"{key_name(key)}.cls", b"%d" % pictures.labels[key])
                     offset = _add(tar, f"{key_name(key)}.{entry.extension}", entry.content)
-                    records.append((key, 0, offset, len(entry.content), *entry.size, 0))
+                    records.append((key, 0, offset, len(entry.content), *entry.size, 0, entry.hash))
                 advance(1)
 
     write_whole(out / name, write)
-    array = np.array(records, RECORD)
+    array = np.array(records, _PACKED)
     _write_array(_record_file(out, name), array)
     return Shard(part, name, (out / name).stat().st_size, array, tuple(lost))
 
@@ -348,18 +357,19 @@ def _map_ahead(
 def _encode(source: PictureSource, number: int, smaller_side: int | None) -> _Entry:
     """A picture's bytes as they are, or rescaled. It is decoded in either case: nothing unreadable is packed."""
     encoded = _encoded(source, number)
+    original = _hash(source, number, encoded)
     image = decode.read(encoded)
     if smaller_side is None or min(image.size) <= smaller_side:
         kind = decode.extension(encoded)
         if kind == "tga":  # known by its name, which is lost
-            return _Entry(_png(image), "png", image.size)
-        return _Entry(encoded.content, kind, image.size)
+            return _Entry(_png(image), "png", image.size, original)
+        return _Entry(encoded.content, kind, image.size, original)
     smaller = rescale(image, smaller_side)
     if max(smaller.size) > JPEG_LONGEST:
-        return _Entry(_png(smaller), "png", smaller.size)
+        return _Entry(_png(smaller), "png", smaller.size, original)
     file = BytesIO()
     smaller.save(file, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
-    return _Entry(file.getvalue(), "jpg", smaller.size)
+    return _Entry(file.getvalue(), "jpg", smaller.size, original)
 
 
 def _encoded(source: PictureSource, number: int) -> decode.Encoded:
@@ -375,6 +385,14 @@ def _encoded(source: PictureSource, number: int) -> decode.Encoded:
     return decode.Encoded(f"picture {number}", _png(Image.fromarray(np.asarray(pixels))))
 
 
+def _hash(source: PictureSource, number: int, encoded: decode.Encoded) -> int:
+    """What `source.hashes` gives of one picture; a file has been read already."""
+    if isinstance(source, Files):
+        return content_hash(encoded.content)
+    known = source.select([number]).hashes(lambda count: None)
+    return content_hash(encoded.content) if known is None else int(known[0])
+
+
 def _png(image: Image.Image) -> bytes:
     file = BytesIO()
     image.save(file, "PNG")
@@ -383,7 +401,7 @@ def _png(image: Image.Image) -> bytes:
 
 def _records_of(shards: Sequence[Shard], part: str) -> NDArray[np.void]:
     """Records of a part in the order of its pictures, with the number of their shard filled in."""
-    found = [np.empty(0, RECORD)]
+    found = [np.empty(0, _PACKED)]
     for number, shard in enumerate(shards):
         if shard.part == part:
             records = shard.records.copy()

@@ -6,6 +6,7 @@ SHARDS/
   index/pictures.npy     where each picture lies, its size, and where its name ends
   index/labels.npy       their labels
   index/names.npy        their names in UTF-8, one after the other
+  index/hashes.npy       of the files that they were made of, as `PictureSource.hashes`; older shards have none
   shards.json            classes, split, fingerprints, the length of every file; written last
 
 A training batch is a function of the seed and the step, so any picture has to be at hand at any time: it is read
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, overload
@@ -33,6 +34,7 @@ from verydeep.images.folders import Folder, LocalFolder, open_folder
 MANIFEST = "shards.json"
 FORMAT = "verydeep shards 1"
 PICTURES, LABELS, NAMES = "index/pictures.npy", "index/labels.npy", "index/names.npy"
+HASHES = "index/hashes.npy"
 PARTS = ("train", "val")
 UNFINISHED = ".unfinished"  # folder in which `verydeep shard` keeps what it needs to go on
 BLOCK = 512  # bytes: of a tar, which has one of them before each file
@@ -110,7 +112,11 @@ class Manifest:
                 _part(fields["train"]),
                 _part(fields["val"]),
                 tuple((_tar_name(name), int(length)) for name, length in fields["shards"]),
-                {name: int(fields["index"][name]) for name in (PICTURES, LABELS, NAMES)},
+                {
+                    name: int(fields["index"][name])
+                    for name in (PICTURES, LABELS, NAMES, HASHES)
+                    if name != HASHES or HASHES in fields["index"]
+                },
             )
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{where} is not what `verydeep shard` writes ({error!r}); {_ANEW}") from None
@@ -138,6 +144,7 @@ class Index:
         pictures: of shape (pictures,) and type `RECORD`.
         labels: of shape (pictures,).
         names: bytes of all names.
+        hashes: of shape (pictures,): of the files that the pictures were made of; None where they are not known.
 
     """
 
@@ -146,6 +153,7 @@ class Index:
     pictures: NDArray[np.void]
     labels: NDArray[np.int64]
     names: NDArray[np.uint8]
+    hashes: NDArray[np.uint64] | None
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return open_index, (self.folder.location,)  # another process maps it itself
@@ -235,6 +243,11 @@ class Shards:
         """Its bytes, as they were packed."""
         return self.index.encoded(int(self.numbers[number]))
 
+    def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64] | None:
+        """Look them up in the index."""
+        advance(len(self.numbers))
+        return None if self.index.hashes is None else self.index.hashes[_array(self.numbers)]
+
     def select(self, numbers: Sequence[int]) -> Shards:
         """Keep these numbers."""
         return Shards(self.index, _select(self.numbers, numbers))
@@ -305,6 +318,9 @@ def open_index(location: str) -> Index:
     pictures = _array_of(folder, manifest, version, PICTURES, RECORD, count)
     labels = _array_of(folder, manifest, version, LABELS, np.dtype("<i8"), count)
     names = _array_of(folder, manifest, version, NAMES, np.dtype("u1"), None)
+    hashes = None
+    if HASHES in manifest.index:
+        hashes = _array_of(folder, manifest, version, HASHES, np.dtype("<u8"), count)
     if labels.min() < 0 or labels.max() >= len(manifest.class_names):
         raise DataError(
             f"{folder.path(LABELS)} has labels from {labels.min()} to {labels.max()} for "
@@ -312,7 +328,7 @@ def open_index(location: str) -> Index:
         )
     if isinstance(folder, LocalFolder):  # behind a URL, a thousand questions would take too long
         _check_tars(folder, manifest)
-    return Index(folder, manifest, pictures, labels, names)
+    return Index(folder, manifest, pictures, labels, names, hashes)
 
 
 def _array_of(

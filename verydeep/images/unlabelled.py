@@ -1,4 +1,4 @@
-"""Pictures whose classes nobody has told: those of some paths, and of the folders among them."""
+"""Images whose classes are not known: those of some paths, and of the folders among them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.errors import PictureError
-from verydeep.images import decode
+from verydeep.images.listing import Skipped, images_in
 from verydeep.images.pictures import Files, Pictures
 
 
-def unlabelled(paths: Iterable[Path]) -> Pictures:
-    """Pictures to predict: each path is a picture, or a folder that is searched through.
+def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> Pictures:
+    """Images to predict: each path is an image, or a folder that is searched at any depth.
+
+    Args:
+        paths: of files and folders.
+        skipped: gets what lies in the folders and is no image.
 
     Raises:
-        PictureError: there is no such file, or a folder without pictures.
+        PictureError: there is no such file, or a folder without images.
+        DataError: a folder may not be read.
 
     """
+    skipped = Skipped() if skipped is None else skipped
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = pictures_in(path)
+            inside = images_in(path, skipped)
             if not inside:
-                raise PictureError(f"{path}: no pictures in this folder")
+                beside = f", but {skipped}" if skipped.counts else ""
+                raise PictureError(f"{path}: no images in this folder{beside}")
             found += inside
         elif path.exists():
             found.append(path)
@@ -32,16 +39,3 @@ def unlabelled(paths: Iterable[Path]) -> Pictures:
             raise PictureError(f"{path}: no such file")
     names = tuple(str(path) for path in found)
     return Pictures(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """Search through a folder; what is hidden, such as `.ipynb_checkpoints/`, is passed by."""
-    files = (file for file in folder.rglob("*") if is_picture(file))
-    return sorted(
-        file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is called like a picture, and is not hidden."""
-    return path.suffix.lower() in decode.EXTENSIONS and not path.name.startswith(".")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from verydeep.images.pictures import Pictures
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
 from verydeep.report.pictures import Embedded, class_rows, embed, overlay, shown_pixels, thumbnail
-from verydeep.run_folder import read_split
 
 MOST_MISTAKES = 24
 NUM_MAPS = 6
@@ -118,7 +116,7 @@ class Album:
             DataError: it is no longer there.
 
         """
-        return Album(open_data(facts.data, held_out=read_split(Path(facts.first.model))).all)
+        return Album(open_data(facts.data).all)
 
     def find(self, name: str) -> Image.Image | None:
         """Read a picture; None where it is not there or cannot be read."""

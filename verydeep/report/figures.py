@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from verydeep.errors import require
 from verydeep.evaluation.calibration import Calibration
+from verydeep.images.listing import MARK
 from verydeep.report.runs import NUM_COLORS, Run
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def watched_png(panels: Sequence[Panel], labels: Sequence[str]) -> bytes:
         lines = [Line2D([], [], color=_light(number)) for number in range(len(labels))]
         figure.legend(lines, labels, loc="outside upper left", frameon=False)
         picture = BytesIO()
-        figure.savefig(picture, format="png", dpi=120)
+        figure.savefig(picture, format="png", dpi=120, metadata=dict([MARK]))
     return picture.getvalue()
 
 

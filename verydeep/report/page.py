@@ -98,8 +98,8 @@ def _context(results: Sequence[Result], paths: Sequence[Path], page: Path) -> di
 
 
 def _rank(result: Result) -> tuple[bool, float]:
-    """Put pictures that were not trained on first, then the least error."""
-    return result.facts.part != "held-out", result.error_rates.top1_error
+    """Put images that were not trained on first, then the least error."""
+    return result.facts.part in ("train", "all"), result.error_rates.top1_error
 
 
 def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Result) -> dict[str, Any]:

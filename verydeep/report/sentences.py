@@ -21,7 +21,7 @@ def headline(best: Row, num_networks: int) -> str:
     right = best.num_images - wrong_pictures(best)
     return (
         f"{_at_width(best)}{among} names {right:,} of {best.num_images:,} "
-        f"{PARTS.get(facts.part, 'pictures')} of {_short(facts.data)} right: "
+        f"{PARTS.get(facts.part, 'images')} of {_short(facts.data)} right: "
         f"{best.top1_error:.2f} % top-1 error, where guessing would give {chance(len(facts.class_names)):.3g} %."
     )
 

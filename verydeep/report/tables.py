@@ -24,7 +24,13 @@ PROTOCOLS = {  # names of the command line -> of the paper
     "centre": "centre crop",
     "ten": "ten crops",
 }
-PARTS = {"held-out": "held-out pictures", "train": "training pictures", "all": "pictures"}
+PARTS = {  # names of results -> for people
+    "test": "test images",
+    "val": "validation images",
+    "held-out": "held-out images",
+    "train": "training images",
+    "all": "images",
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,233 @@
+"""What is tested: new images whole, without those that the model was trained on."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import class_folders, save, smooth
+
+from verydeep.cli import main
+from verydeep.errors import DataError
+from verydeep.evaluation.results import read_result
+from verydeep.evaluation.test_set import choose
+from verydeep.images.pictures import content_hash
+from verydeep.images.sources import open_data
+from verydeep.run_folder import SPLIT, TRAINING_IMAGES, read_training_images
+
+TRAIN = (
+    "--recipe photos --config A --width 0.02 --image-size 32 --scale 36:36 --epochs 1 --batch-size 8 --workers 0"
+)
+
+
+def train(data: Path, run: Path, *more: str) -> Path:
+    main(["train", str(data), str(run), *TRAIN.split(), *more])
+    return run
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    return class_folders(tmp_path_factory.mktemp("photos"), {"cat": 10, "dog": 10})
+
+
+@pytest.fixture(scope="module")
+def run(photos, tmp_path_factory) -> Path:
+    return train(photos, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def old_run(run, tmp_path_factory) -> Path:
+    """As a run was before it kept its training images."""
+    old = tmp_path_factory.mktemp("runs") / "old"
+    shutil.copytree(run, old)
+    (old / TRAINING_IMAGES).unlink()
+    return old
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory) -> Path:
+    """Images that nobody was trained on, under names that the run held out or trained on."""
+    root = tmp_path_factory.mktemp("fresh")
+    for kind in ("cat", "dog"):
+        for number in range(10):
+            save(root / kind / f"{number}.jpg", smooth(44, 40, seed=1000 + number + 100 * (kind == "dog")))
+    return root
+
+
+def evaluate(capsys, *words: object) -> dict:
+    capsys.readouterr()
+    main(["evaluate", *map(str, words), "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *words: object) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *map(str, words)])
+    assert ended.value.code in (1, 2)
+    return capsys.readouterr().err
+
+
+def test_a_run_keeps_the_hashes_of_its_training_images(run, photos):
+    train_part = open_data(str(photos)).train
+    expected = {content_hash((photos / name).read_bytes()) for name in train_part.names}
+    assert set(read_training_images(run).tolist()) == expected
+    assert len(expected) == 16
+
+
+def test_the_folder_that_it_was_trained_on_gives_what_was_held_out(run, photos, capsys, tmp_path):
+    result = evaluate(capsys, run, photos, "--posteriors", tmp_path / "a.npz")
+    assert (result["num_images"], result["num_trained_on"], result["part"]) == (4, 16, "held-out")
+    assert set(read_result(tmp_path / "a.npz").names) == set(json.loads((run / SPLIT).read_text())["held_out"])
+
+
+def test_a_new_test_set_is_tested_whole(run, fresh, capsys):
+    result = evaluate(capsys, run, fresh)
+    assert (result["num_images"], result["num_trained_on"], result["part"]) == (20, 0, "all")
+
+
+def test_training_images_under_other_names_are_left_out(run, photos, fresh, tmp_path, capsys):
+    shutil.copytree(fresh, tmp_path / "mixed")
+    for name in open_data(str(photos)).train.names[:3]:
+        shutil.copy(photos / name, tmp_path / "mixed" / "dog" / f"copy of {Path(name).name}")
+    result = evaluate(capsys, run, tmp_path / "mixed")
+    assert (result["num_images"], result["num_trained_on"]) == (20, 3)
+    main(["evaluate", str(run), str(tmp_path / "mixed")])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "20 images (3 that the model was trained on left out)" in first
+    assert str(tmp_path / "mixed") in first
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_training_images_in_the_datas_own_parts_are_left_out(run, photos, fresh, tmp_path, capsys, part):
+    shutil.copytree(fresh, tmp_path / "data" / part)
+    shutil.copy(photos / open_data(str(photos)).train.names[0], tmp_path / "data" / part / "cat" / "leaked.jpg")
+    result = evaluate(capsys, run, tmp_path / "data")
+    assert (result["num_images"], result["num_trained_on"], result["part"]) == (20, 1, part)
+
+
+@pytest.mark.parametrize(("part", "count"), [("all", 20), ("train", 16), ("val", 4)])
+def test_a_part_by_name(run, photos, capsys, part, count):
+    result = evaluate(capsys, run, photos, "--part", part)
+    assert (result["num_images"], result["num_trained_on"], result["part"]) == (count, 0, part)
+
+
+def test_the_test_part_goes_before_the_validation_part(run, fresh, tmp_path, capsys):
+    for part, count in (("Train", 4), ("Valid", 3), ("Testing", 2)):
+        for kind in ("cat", "dog"):
+            for number in range(count):
+                path = tmp_path / part / kind / f"{number}.jpg"
+                save(path, smooth(40, 40, seed=hash_of(part, kind, number)))
+    assert evaluate(capsys, run, tmp_path)["num_images"] == 4
+    assert evaluate(capsys, run, tmp_path, "--part", "val")["num_images"] == 6
+    assert evaluate(capsys, run, tmp_path, "--part", "all")["num_images"] == 18
+
+
+def hash_of(*words: object) -> int:
+    return content_hash(repr(words).encode()) % 2**32
+
+
+def test_a_part_that_is_not_there(run, photos, capsys):
+    assert "there is no test part, but no parts; choose another part" in refused(
+        capsys, run, photos, "--part", "test"
+    )
+
+
+def test_nothing_is_left_to_test(run, photos, tmp_path, capsys):
+    for name in open_data(str(photos)).train.names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photos / name, tmp_path / name)
+    assert "was trained on all 16 images" in refused(capsys, run, tmp_path)
+
+
+def test_an_older_run_keeps_its_split(old_run, photos, fresh, capsys, tmp_path):
+    result = evaluate(capsys, old_run, photos, "--posteriors", tmp_path / "a.npz")
+    assert (result["num_images"], result["part"]) == (4, "held-out")
+    assert set(read_result(tmp_path / "a.npz").names) == set(json.loads((old_run / SPLIT).read_text())["held_out"])
+
+
+def test_a_model_that_was_never_trained_here_is_tested_whole(fresh, capsys, tmp_path):
+    folders = {"airplane": 5, "bird": 1}  # a class with one image is no error where nothing is split
+    assert evaluate(capsys, "cifar10", class_folders(tmp_path, folders))["num_images"] == 6
+
+
+def test_an_ensemble_leaves_out_what_any_of_them_was_trained_on(run, photos, fresh, tmp_path, capsys):
+    other = train(fresh, tmp_path / "other")
+    shutil.copytree(fresh, tmp_path / "mixed")
+    for name in open_data(str(photos)).train.names[:3]:
+        shutil.copy(photos / name, tmp_path / "mixed" / "dog" / f"copy of {Path(name).name}")
+    result = evaluate(capsys, run, other, tmp_path / "mixed")
+    assert (result["num_images"], result["num_trained_on"]) == (4, 19)
+
+
+def test_what_an_earlier_run_was_trained_on_counts_too(run, fresh, photos, tmp_path, capsys):
+    second = train(fresh, tmp_path / "second", "--from", str(run))
+    assert set(read_training_images(run).tolist()) < set(read_training_images(second).tolist())
+    assert evaluate(capsys, second, photos)["num_trained_on"] == 16
+
+
+def test_shards_keep_the_hashes_of_the_files_that_they_were_made_of(run, photos, tmp_path, capsys):
+    main(["shard", str(photos), str(tmp_path / "shards"), "--smaller-side", "33"])
+    shards, folder = open_data(str(tmp_path / "shards")), open_data(str(photos))
+    for part in ("train", "held_out", "all"):
+        of_shards, of_folder = getattr(shards, part), getattr(folder, part)
+        assert tuple(of_shards.names) == tuple(of_folder.names)
+        hashes = of_folder.source.hashes(lambda count: None)
+        np.testing.assert_array_equal(of_shards.source.hashes(lambda count: None), hashes)
+    result = evaluate(capsys, run, tmp_path / "shards")
+    assert (result["num_images"], result["num_trained_on"]) == (4, 16)
+    again = train(tmp_path / "shards", tmp_path / "run of shards")
+    np.testing.assert_array_equal(read_training_images(again), read_training_images(run))
+
+
+def test_shards_made_before_are_split_as_they_were(run, photos, tmp_path, capsys):
+    main(["shard", str(photos), str(tmp_path / "shards")])
+    manifest = tmp_path / "shards" / "shards.json"
+    fields = json.loads(manifest.read_text())
+    del fields["index"]["index/hashes.npy"]
+    manifest.write_text(json.dumps(fields))
+    result = evaluate(capsys, run, tmp_path / "shards")
+    assert (result["num_images"], result["part"]) == (4, "held-out")
+    old = train(tmp_path / "shards", tmp_path / "run of shards")
+    assert read_training_images(old) is None
+    assert evaluate(capsys, old, tmp_path / "shards")["num_images"] == 4
+
+
+def test_digits_are_known_by_their_pixels():
+    data = open_data("digits")
+    chosen = choose(data, "auto", data.train.source.hashes(lambda count: None))
+    assert (chosen.part, chosen.num_trained_on) == ("held-out", 1438)
+    assert set(chosen.pictures.names) == set(data.held_out.names)
+
+
+def test_a_damaged_list_of_training_images(run, photos, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    for content in (b"", b"\x93NUMPY", buffer(np.zeros(3)), buffer(np.zeros((2, 2), np.uint64))):
+        (tmp_path / "run" / TRAINING_IMAGES).write_bytes(content)
+        said = refused(capsys, tmp_path / "run", photos)
+        assert said.startswith(f"verydeep: {tmp_path / 'run' / TRAINING_IMAGES} does not list the images")
+
+
+def buffer(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_a_file_that_cannot_be_read_was_not_trained_on(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "data")
+    data = open_data(str(tmp_path / "data"))
+    (tmp_path / "data" / data.all.names[0]).unlink()
+    hashes = data.all.source.hashes(lambda count: None)
+    assert hashes[0] == 0
+    assert (hashes[1:] != 0).all()
+    assert len(choose(data, "auto", np.array([0], np.uint64)).pictures) == 20
+
+
+def test_a_data_set_without_a_training_part_cannot_be_trained_on(fresh, tmp_path):
+    shutil.copytree(fresh, tmp_path / "data" / "test")
+    with pytest.raises(DataError, match="there is no training part, but its own test/"):
+        _ = open_data(str(tmp_path / "data")).train

@@ -1,0 +1,242 @@
+"""Folders on disk -> a data set: which folders are parts, which are classes.
+
+    DATA/<class>/**                         undivided
+    DATA/train/<class>/**                   parts: train, val and test, any of them, in any usual spelling
+    DATA/val/<class>/**
+    DATA/test/<class>/**                    without class folders it has no labels, and is not used
+    DATA/train/<class>/**                   ImageNet's; also below DATA/ILSVRC/Data/CLS-LOC
+    DATA/val/*                              labels in DATA/LOC_val_solution.csv, or DATA/val.txt with class numbers
+
+Folders are parts only if all of them are called like parts, so that a class may be called `train`. A folder that
+can be read in two ways is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.errors import DataError
+from verydeep.images.data import PARTS, Data, Part
+from verydeep.images.listing import Listing, Skipped, list_images
+from verydeep.images.pictures import Files, Pictures, few
+
+SPELLINGS: dict[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of parts, in lower case; `_set`, `-data` and the like may follow."""
+
+IMAGENET = Path("ILSVRC", "Data", "CLS-LOC")
+_SUFFIX = re.compile(r"[ _-]?(set|data|split|images)$")
+
+
+def open_folders(root: Path) -> Data:
+    """Open a data set of folders.
+
+    Raises:
+        DataError: its layout is none that is read, or can be read in two ways; or a folder may not be read.
+
+    """
+    skipped = Skipped()
+    parted = root / IMAGENET
+    listing = list_images(parted if parted.is_dir() else root, skipped)
+    folders = [folder for folder in listing.folders if folder.every_image or _part_of(folder.path.name)]
+    names = [_part_of(folder.path.name) for folder in folders]
+    if folders and None not in names and len(set(names)) == len(names):
+        parts = {name: folder for name, folder in zip(names, folders, strict=True) if name}
+        return _parts(root, listing, parts, skipped)
+    _refuse_parts_beside_others(listing, folders)
+    return Data({"train": _class_folders(root, listing, None, skipped)}, "no parts", skipped=str(skipped))
+
+
+def _part_of(name: str) -> Part | None:
+    return SPELLINGS.get(_SUFFIX.sub("", name.lower()))
+
+
+def _parts(root: Path, listing: Listing, folders: dict[Part, Listing], skipped: Skipped) -> Data:
+    labelled = [part for part in PARTS if part in folders and folders[part].folders]
+    for folder in folders.values():
+        _refuse_tars(folder)
+    if not labelled:
+        raise DataError(
+            f"{listing.path} has {_and(_name(folder) for folder in folders.values())} with images and no class "
+            "folders in them, so nothing tells the images' classes; put each class's images in a folder with the "
+            "class's name"
+        )
+    for folder in listing.folders:
+        if not folder.every_image and folder in folders.values():
+            raise DataError(f"{folder.path} holds no images; fill it or remove it")
+        if not folder.every_image:
+            skipped.add("folder without images", folder.path)
+    first, *others = labelled
+    _refuse_one_folder(folders[first])
+    whose = "its own"
+    found = {first: _class_folders(root, folders[first], None, skipped)}
+    class_names = found[first].class_names
+    found |= {part: _class_folders(root, folders[part], class_names, skipped) for part in others}
+    if "val" in folders and "val" not in found:
+        found["val"] = _flat_validation(root, folders["val"], class_names)
+        whose = "ImageNet's"
+    for part, folder in folders.items():
+        if part not in found:
+            for path in folder.images:
+                skipped.add(f"unlabelled image of {_name(folder)}", path)
+    ordered = {part: found[part] for part in PARTS if part in found}
+    return Data(ordered, f"{whose} {_and(_name(folders[part]) for part in ordered)}", skipped=str(skipped))
+
+
+def _name(folder: Listing) -> str:
+    return f"{folder.path.name}/"
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _class_folders(
+    root: Path, listing: Listing, class_names: tuple[str, ...] | None, skipped: Skipped
+) -> Pictures:
+    """Images of the class folders of one folder; names are relative to `root`.
+
+    Args:
+        root: the data folder.
+        listing: of the folder with the class folders.
+        class_names: of the part that the classes are numbered by; None numbers them here.
+        skipped: gets the images that lie beside the class folders.
+
+    """
+    _check_classes(listing)
+    _refuse_another_level(listing)
+    for path in listing.images:
+        skipped.add("image beside the class folders", path)
+    names = class_names or tuple(folder.path.name for folder in listing.folders)
+    label_of = {unicodedata.normalize("NFC", name): number for number, name in enumerate(names)}
+    theirs = [unicodedata.normalize("NFC", folder.path.name) for folder in listing.folders]
+    unknown = [name for name in theirs if name not in label_of]
+    if unknown:
+        raise DataError(f"{listing.path} has classes that the training part lacks: {few(unknown)}")
+    if len(label_of) < len(names) or len(set(theirs)) < len(theirs):
+        raise DataError(f"{listing.path} has two class folders whose names look the same; rename one of them")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for name, folder in zip(theirs, listing.folders, strict=True):
+        inside = folder.every_image
+        paths += inside
+        labels += [label_of[name]] * len(inside)
+    relative = tuple(path.relative_to(root).as_posix() for path in paths)
+    return Pictures(relative, np.array(labels, dtype=np.int64), names, Files(tuple(paths)))
+
+
+def _refuse_tars(listing: Listing) -> None:
+    if not listing.folders and any(listing.path.glob("*.tar")):
+        raise DataError(
+            f"{listing.path} has tar files without shards.json: shards that `verydeep shard` did not make or "
+            "finish; "
+            "unpack them into a folder for each class, and pack these by `verydeep shard` if they are too many"
+        )
+
+
+def _check_classes(listing: Listing) -> None:
+    _refuse_tars(listing)
+    if not listing.folders:
+        raise DataError(
+            f"{listing.path} has no class folders; put each class's images in a folder with the class's name"
+        )
+    for folder in listing.folders:
+        if not folder.every_image:
+            raise DataError(f"class folder {folder.path} holds no images; fill it or remove it")
+
+
+def _refuse_another_level(listing: Listing) -> None:
+    """Refuse folders that all hold the same folders: these are the classes rather, and the outer ones parts."""
+    folders = listing.folders
+    inner = [_innermost(folder) for folder in folders]
+    # One inner folder alone, such as `images/` in every class, can be no set of classes.
+    if len(folders) < 2 or len(inner[0]) < 2 or any(names != inner[0] for names in inner):
+        return
+    if any(folder.images for folder in folders):
+        return
+    outer, classes = few([folder.path.name for folder in folders], 3), few(sorted(inner[0]), 3)
+    raise DataError(
+        f"{listing.path} has the folders {outer}, which all hold the folders {classes}: probably {classes} are "
+        f"the classes, and {outer} are parts. Call the parts train, val and test, or give one of them as the "
+        f"data. If {outer} are the classes, put their images directly into them"
+    )
+
+
+def _refuse_one_folder(part: Listing) -> None:
+    """Refuse a part with one folder that holds the classes: they lie one level too deep."""
+    folder, *others = part.folders
+    if not others and not folder.images and len(folder.folders) > 1:
+        classes = few([inside.path.name for inside in folder.folders], 3)
+        raise DataError(
+            f"{part.path} has the one folder {folder.path.name!r}, which holds the folders {classes}: probably "
+            f"these are the classes; move them up into {part.path}"
+        )
+
+
+def _innermost(folder: Listing) -> set[str]:
+    """Names of the folders in it that hold images."""
+    return {inside.path.name for inside in folder.every_folder if inside.images}
+
+
+def _refuse_parts_beside_others(listing: Listing, folders: list[Listing]) -> None:
+    """Refuse parts beside folders that are none: were they classes, the parts would be classes too."""
+    parts = [folder for folder in folders if _part_of(folder.path.name) and folder.folders and not folder.images]
+    others = [folder for folder in folders if folder not in parts]
+    if len(parts) < 2 or len({frozenset(_innermost(folder)) for folder in parts}) > 1:
+        return
+    raise DataError(
+        f"{listing.path} has {_and(map(_name, parts))} with the same class folders, and beside them "
+        f"{_and(map(_name, others)) if others else 'another part of the same name'}; keep one folder for each "
+        "part, and move the others away"
+    )
+
+
+def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) -> Pictures:
+    """ImageNet's validation images, which lie in one folder, by the list of labels beside them."""
+    label_of = {name: number for number, name in enumerate(class_names)}
+    listed: dict[str, str] = {}
+    csv_file, text_file = root / "LOC_val_solution.csv", root / "val.txt"
+    if csv_file.is_file():
+        try:
+            with csv_file.open(newline="", encoding="utf-8-sig") as lines:
+                for row in csv.DictReader(lines):
+                    listed[row["ImageId"]] = row["PredictionString"].split()[0]
+        except (KeyError, IndexError, AttributeError, ValueError):
+            raise DataError(
+                f"{csv_file} is not the list of labels that ImageNet comes with: it wants the columns ImageId and "
+                "PredictionString, whose first word is the class folder's name"
+            ) from None
+    elif text_file.is_file():
+        for line in text_file.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, number = line.rpartition(" ")
+            if not number.isdigit() or int(number) >= len(class_names):
+                raise DataError(f"{text_file} has the line {line!r}; each wants a file name and a class number")
+            listed[Path(name).stem] = class_names[int(number)]
+    else:
+        raise DataError(
+            f"{folder.path} has no class folders, and no list of labels lies beside it: sort the images "
+            f"into class folders, or put LOC_val_solution.csv or val.txt into {root}"
+        )
+    paths = folder.images
+    unknown = [path.name for path in paths if listed.get(path.stem) not in label_of]
+    if unknown or not paths:
+        what = f"no label for {unknown[0]}" if unknown else "no images"
+        raise DataError(f"{folder.path}: {what}; its list of labels has to name every image's class")
+    labels = np.array([label_of[listed[path.stem]] for path in paths], dtype=np.int64)
+    names = tuple(path.relative_to(root).as_posix() for path in paths)
+    return Pictures(names, labels, class_names, Files(tuple(paths)))

@@ -1,0 +1,225 @@
+"""A folder on disk -> its images, at any depth, and what was skipped there.
+
+A file with an image's extension is an image: whether it can be read is seen when it is decoded. Any other file is
+an image if its first bytes say so. Links to folders are followed; each folder is entered once, so that no link
+leads round in a circle.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from verydeep.errors import DataError, printable
+from verydeep.images import decode
+from verydeep.images.formats import sniff
+
+SYSTEM_FOLDERS = frozenset(
+    {
+        "@eadir",  # Synology: thumbnails, in folders that are called like the images
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+        "@recycle",  # QNAP
+        "@recently-snapshot",
+        "@__thumb",
+        "__macosx",  # the Mac's zip files
+        "$recycle.bin",  # Windows
+        "system volume information",
+        "lost+found",
+        "lost.dir",  # Android
+    }
+)
+"""Folders that systems make beside people's files, in lower case."""
+
+MADE_HERE = (
+    ("run folder", ("config.json", "model.safetensors")),
+    ("run folder", ("config.json", "journal.jsonl")),
+    ("study folder", ("study.toml", "study.jsonl")),
+    ("folder of shards", ("shards.json",)),
+)
+"""Folders that this package makes, and the files by which they are known."""
+
+UNFINISHED_RESULT = ".parts"  # ending of the folder in which a result is made
+
+MARK = ("Software", "verydeep")
+"""Text in the PNG files that this package draws, such as score maps: they are not data."""
+
+DRAWN = "picture drawn by verydeep"
+EXAMPLES = 3  # of each kind that are named
+
+
+@dataclass
+class Skipped:
+    """What is in a folder and was not taken: how many of each kind, and the first few by name."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, path: Path) -> None:
+        """Count a file or a folder."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        examples = self.examples.setdefault(kind, [])
+        if len(examples) < EXAMPLES:
+            examples.append(path.name)
+
+    def __str__(self) -> str:
+        """One line: `2 hidden files (.DS_Store, ...), 1 video (clip.mp4)`; empty if nothing was skipped."""
+        return ", ".join(map(self._kind, self.counts))
+
+    def _kind(self, kind: str) -> str:
+        count, examples = self.counts[kind], self.examples[kind]
+        names = ", ".join(dict.fromkeys(map(printable, examples))) + ", ..." * (count > len(examples))
+        return f"{count:,} {kind if count == 1 else _plural(kind)} ({names})"
+
+
+@dataclass
+class Listing:
+    """One folder.
+
+    Attributes:
+        path: of the folder.
+        images: directly in it, sorted.
+        folders: directly in it, sorted, without the skipped ones.
+        has_drawn: whether pictures that this package has drawn lie directly in it.
+
+    """
+
+    path: Path
+    images: list[Path] = field(default_factory=list)
+    folders: list[Listing] = field(default_factory=list)
+    has_drawn: bool = False
+
+    @cached_property
+    def every_image(self) -> list[Path]:
+        """Images in it at any depth, sorted."""
+        return sorted(path for listing in self.every_folder for path in listing.images)
+
+    @property
+    def every_folder(self) -> list[Listing]:
+        """The folder and those in it at any depth."""
+        found = [self]
+        for listing in found:
+            found += listing.folders
+        return found
+
+
+def list_images(folder: Path, skipped: Skipped) -> Listing:
+    """List a folder.
+
+    Args:
+        folder: to be searched.
+        skipped: gets what is not taken.
+
+    Raises:
+        DataError: a folder may not be read.
+
+    """
+    top = Listing(folder)
+    entered = {_identity(folder)}
+    waiting, links = [top], list[tuple[Listing, Path]]()
+    while waiting or links:
+        if waiting:
+            listing = waiting.pop()
+        else:  # links come last: a folder that can be reached without one has its own name
+            parent, path = links.pop()
+            if _identity(path) in entered:
+                skipped.add("link to a folder that is listed already", path)
+                continue
+            listing = Listing(path)
+            parent.folders.append(listing)
+        entered.add(_identity(listing.path))
+        for path in _list_one(listing, skipped):
+            if path.is_symlink():
+                links.append((listing, path))
+            else:
+                listing.folders.append(Listing(path))
+                waiting.append(listing.folders[-1])
+        links.sort(key=lambda link: link[1], reverse=True)
+    for listing in top.every_folder:
+        kept = [inside for inside in listing.folders if inside.every_image or not inside.has_drawn]
+        listing.folders = sorted(kept, key=lambda inside: inside.path)
+    return top
+
+
+def images_in(folder: Path, skipped: Skipped) -> list[Path]:
+    """Images of a folder at any depth, sorted.
+
+    Raises:
+        DataError: a folder may not be read.
+
+    """
+    return list_images(folder, skipped).every_image
+
+
+def _plural(noun: str) -> str:
+    """`folder without images` -> `folders without images`."""
+    head, *rest = re.split(r" (?=(?:of|to|beside|without|drawn) )", noun, maxsplit=1)
+    return " ".join([head if head.endswith("s") else f"{head}s", *rest])
+
+
+def _list_one(listing: Listing, skipped: Skipped) -> list[Path]:
+    """List the images of one folder, and give the folders in it that are to be entered."""
+    folders = []
+    try:
+        with os.scandir(listing.path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{listing.path} cannot be listed: {error.strerror}; change its permissions") from None
+    for entry in found:
+        path = listing.path / entry.name
+        if entry.is_dir():
+            reason = _why_not_entered(path)
+            if reason is None:
+                folders.append(path)
+        elif (reason := _why_no_image(path, entry)) is None:
+            listing.images.append(path)
+        if reason is not None:
+            skipped.add(reason, path)
+            listing.has_drawn |= reason == DRAWN
+    return folders
+
+
+def _why_not_entered(path: Path) -> str | None:
+    if path.name.startswith("."):
+        return "hidden folder"
+    if path.name.lower() in SYSTEM_FOLDERS:
+        return "folder of the system"
+    for kind, files in MADE_HERE:
+        if all((path / file).is_file() for file in files):
+            return f"{kind} of verydeep"
+    return "unfinished result of verydeep" if path.suffix == UNFINISHED_RESULT else None
+
+
+def _why_no_image(path: Path, entry: os.DirEntry[str]) -> str | None:
+    if entry.name.startswith("."):
+        return "hidden file"
+    extension = path.suffix.lower()
+    if extension == ".png" and _is_made_here(path):
+        return DRAWN
+    if extension in decode.EXTENSIONS:
+        return None
+    if not entry.is_file():
+        return "broken link" if entry.is_symlink() else "special file"
+    kind = sniff(path)
+    return None if kind.is_image else kind.name
+
+
+def _is_made_here(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return "\0".join(MARK).encode() in file.read(256)
+    except OSError:
+        return False  # whoever decodes it will say why
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What tells a folder from others, whatever name led to it."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be listed: {error.strerror}; change its permissions") from None
+    return facts.st_dev, facts.st_ino
