@@ -3,8 +3,8 @@
     python benchmarks/consistency.py [--cases 2000] [--kinds KIND ...] [--first 0]
 
 A case either agrees with the independent reading, or is refused with a sentence. Anything else is a mistake:
-another answer in silence, or an exception without a sentence. Prints a line of JSON for each kind, with mistakes and
-examples of refusals; exits with 1 if there is a mistake. The test suite runs the first cases of each kind.
+another answer in silence, or an exception without a sentence. Prints a line of JSON for each kind, with mistakes
+and examples of refusals; exits with 1 if there is a mistake. The test suite runs the first cases of each kind.
 """
 
 from __future__ import annotations

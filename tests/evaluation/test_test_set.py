@@ -97,7 +97,7 @@ def test_training_images_under_other_names_are_left_out(run, photos, fresh, tmp_
     assert (result["num_images"], result["num_trained_on"]) == (20, 3)
     main(["evaluate", str(run), str(tmp_path / "mixed")])
     first = capsys.readouterr().out.splitlines()[0]
-    assert "20 images (3 that the model was trained on left out)" in first
+    assert "20 images (3 training images left out)" in first
     assert str(tmp_path / "mixed") in first
 
 
@@ -131,7 +131,7 @@ def hash_of(*words: object) -> int:
 
 
 def test_a_part_that_is_not_there(run, photos, capsys):
-    assert "there is no test part, but no parts; choose another part" in refused(
+    assert "the data has no test part: it has no parts, only classes; choose another part" in refused(
         capsys, run, photos, "--part", "test"
     )
 
@@ -229,5 +229,5 @@ def test_a_file_that_cannot_be_read_was_not_trained_on(photos, tmp_path):
 
 def test_a_data_set_without_a_training_part_cannot_be_trained_on(fresh, tmp_path):
     shutil.copytree(fresh, tmp_path / "data" / "test")
-    with pytest.raises(DataError, match="there is no training part, but its own test/"):
+    with pytest.raises(DataError, match="the data has no training part: it has its own test/"):
         _ = open_data(str(tmp_path / "data")).train

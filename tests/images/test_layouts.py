@@ -99,7 +99,7 @@ def test_a_test_part_without_labels_is_named_and_not_used(tmp_path):
     assert tuple(data.parts) == ("train", "val")
     assert data.skipped == "3 unlabelled images of test/ (0.jpg, 1.jpg, 2.jpg)"
     with pytest.raises(
-        UsageError, match="there is no test part, but its own train/ and val/; choose another part"
+        UsageError, match="the data has no test part: it has its own train/ and val/; choose another part"
     ):
         data.part("test")
 

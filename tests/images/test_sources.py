@@ -269,7 +269,7 @@ def test_a_training_part_alone_is_undivided_data(tmp_path):
 def test_without_a_training_part_there_is_nothing_to_train_on(tmp_path, there):
     data = open_data(str(empty_files(tmp_path, {f"{there}/cat": 2})))
     assert len(data.part(there)) == 2
-    with pytest.raises(DataError, match=f"there is no training part, but its own {there}/; add train/"):
+    with pytest.raises(DataError, match=f"the data has no training part: it has its own {there}/; add train/"):
         _ = data.train
 
 

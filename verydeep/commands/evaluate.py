@@ -208,15 +208,12 @@ def check_result_path(path: Path | None, option: str) -> None:
 
 def described(part: str, data: str) -> str:
     """Words for a part of a data set, as results name it."""
-    return {
-        "all": f"all of {data}",
-        "held-out": f"{data}, what the model was not trained on",
-    }.get(part, f"{part} part of {data}")
+    return f"all of {data}" if part == "all" else f"{part} part of {data}"
 
 
 def left_out(num_trained_on: int) -> str:
     """How many images were left out as the model was trained on them."""
-    return f" ({num_trained_on:,} that the model was trained on left out)" if num_trained_on else ""
+    return f" ({num_trained_on:,} training image{'s' * (num_trained_on > 1)} left out)" if num_trained_on else ""
 
 
 def readable(result: Result, most: int = 10) -> str:

@@ -21,6 +21,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 HELD_OUT = 0.2  # share of each class that is held out where the data comes without a validation part
 SPLIT_SEED = 0  # of that split: the same for every run, so that their figures can be compared
 AGAIN = "the images that the model's training held out"
+UNDIVIDED = "no parts, only classes"
 AT_RANDOM = f"a fifth of each class held out at random, seed {SPLIT_SEED}"
 
 
@@ -112,7 +113,7 @@ class Data:
         train = self.parts.get("train")
         if train is None:
             raise DataError(
-                f"there is no training part, but {self.layout}; add train/ with a folder for each class"
+                f"the data has no training part: it has {self.layout}; add train/ with a folder for each class"
             )
         val = self.parts.get("val")
         if val is not None and self.drawn and self.held_out_before == frozenset(val.names):
@@ -136,7 +137,7 @@ class Data:
         if name == "all":
             return self.all
         if name == "test" and "test" not in self.parts:
-            raise UsageError(f"there is no test part, but {self.layout}; choose another part")
+            raise UsageError(f"the data has no test part: it has {self.layout}; choose another part")
         if name == "test" or (name == "val" and "val" in self.parts and not self.drawn):
             return self.parts[name]  # type: ignore[index]
         return self.train if name == "train" else self.held_out

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.errors import DataError
-from verydeep.images.data import PARTS, Data, Part
+from verydeep.images.data import PARTS, UNDIVIDED, Data, Part
 from verydeep.images.listing import Listing, Skipped, list_images
 from verydeep.images.pictures import Files, Pictures, few
 
@@ -58,7 +58,7 @@ def open_folders(root: Path) -> Data:
         parts = {name: folder for name, folder in zip(names, folders, strict=True) if name}
         return _parts(root, listing, parts, skipped)
     _refuse_parts_beside_others(listing, folders)
-    return Data({"train": _class_folders(root, listing, None, skipped)}, "no parts", skipped=str(skipped))
+    return Data({"train": _class_folders(root, listing, None, skipped)}, UNDIVIDED, skipped=str(skipped))
 
 
 def _part_of(name: str) -> Part | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import DataError, require
-from verydeep.images.data import AT_RANDOM, Data
+from verydeep.images.data import AT_RANDOM, UNDIVIDED, Data
 from verydeep.images.folders import is_local, local_path
 from verydeep.images.layouts import open_folders
 from verydeep.images.pictures import Arrays, Pictures
@@ -77,7 +77,7 @@ def _digits(held_out: frozenset[str]) -> Data:
     arrays = tuple(np.repeat(image[:, :, None], 3, axis=2) for image in levels)
     names = tuple(f"digits/{number:04d}" for number in range(len(arrays)))
     pictures = Pictures(names, rows[:, -1].astype(np.int64), tuple("0123456789"), Arrays(arrays))
-    return Data({"train": pictures}, "no parts", held_out)
+    return Data({"train": pictures}, UNDIVIDED, held_out)
 
 
 def _rows_of_digits() -> NDArray[np.float64]:
