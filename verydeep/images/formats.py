@@ -96,6 +96,7 @@ XML = Kind("XML file", advice=_REMOVE)
 JSON = Kind("JSON file", advice=_REMOVE)
 TEXT = Kind("text file", advice=_REMOVE)
 RAW = Kind("RAW camera file", advice="develop it to JPEG or TIFF")
+CURSOR = Kind("Windows cursor", advice=_CONVERT)
 VIDEO = Kind("MP4 or MOV video", advice=_FRAMES)
 PFM_COLOR = Kind("PFM image in colour", advice="convert it to PNG, TIFF or PPM")
 UNKNOWN = Kind(
@@ -146,7 +147,6 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"DDS ", _other("DDS texture", _CONVERT)),
     (0, b"qoif", _other("QOI image", _CONVERT)),
     (0, b"icns", _other("macOS icon", _CONVERT)),
-    (0, b"\0\0\2\0", _other("Windows cursor", _CONVERT)),
     (0, b"AT&TFORM", _other("DjVu document", "save its pages as images")),
     (0, b"P7\n", _other("PAM image", _CONVERT)),
     (0, b"\x1aE\xdf\xa3", _other("WebM or Matroska video", _FRAMES)),
@@ -244,8 +244,8 @@ def _by_structure(head: bytes) -> Kind | None:
         return _by_brand(head)
     if head[4:8] in _QUICKTIME:
         return VIDEO
-    if head[:4] == b"\0\0\1\0" and 0 < head[4] + 256 * head[5] < 1024 and head[9:10] == b"\0":
-        return ICO
+    if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and any(head[4:6]) and head[9:10] == b"\0":
+        return ICO if head[2] == 1 else CURSOR  # a TGA of colours has zeros from here on
     if _PNM.match(head):
         return PPM
     return PFM_COLOR if re.match(rb"PF\s+\d", head) else None

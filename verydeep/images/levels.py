@@ -46,11 +46,11 @@ def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None
 
     """
     rawmodes = [_rawmode(tile) for tile in getattr(image, "tile", ())]
+    if image.format == "TIFF" and rawmodes:
+        _check_planes(image, rawmodes)
     deep = _deep_rawmodes(image, rawmodes) if file else None
     if file and deep:
         return _from_sixteen_bits(image, _sixteen_bits(image, file, *deep), name)
-    if image.format == "TIFF" and rawmodes:
-        _check_planes(image, rawmodes)
     image.load()
     if image.mode.startswith("I"):
         return _from_integers(image, name)
@@ -204,9 +204,20 @@ def _from_sixteen_bits(image: Image.Image, levels: NDArray[np.uint16], name: str
 
 
 def _check_planes(image: Image.Image, rawmodes: list[str]) -> None:
-    """Refuse planes of other than 8 bits: Pillow reads each by the first letter of what it should be."""
-    common = _tag(image, _BITS) == 8 and _tag(image, _PHOTOMETRIC) != _WHITE_IS_ZERO
-    if _tag(image, _PLANES) == 2 and not common and all(len(rawmode) == 1 for rawmode in rawmodes):
+    """Refuse planes that Pillow would misread.
+
+    It unpacks an uncompressed plane by the first letter of what it should be, which `_deep_rawmodes` mends for RGB
+    of 16 bits. Of compressed planes it gives the higher bytes alone, too few for a white below 65535.
+    """
+    if _tag(image, _PLANES) != 2:
+        return
+    bits = _tag(image, _BITS)
+    if all(len(rawmode) == 1 for rawmode in rawmodes):
+        common = bits == 8 and _tag(image, _PHOTOMETRIC) != _WHITE_IS_ZERO
+        misread = not common and not (bits == 16 and set(rawmodes) <= set("RGBA"))
+    else:
+        misread = len(image.getbands()) > 1 and bits == 16 and _declared(image) is not None
+    if misread:
         raise PictureError("its channels are stored one after the other; save it with PlanarConfiguration 1")
 
 
@@ -257,8 +268,8 @@ class _DarkImages:
             self._names.add(name)
         if is_first:
             _say(
-                f"{name}: no 16-bit sample exceeds {greatest}; with 65535 as white it is a dark image. If white "
-                "is lower, rescale the image or declare it in TIFF's tag MaxSampleValue (4095 for 12 bits)"
+                f"{name}: no 16-bit sample exceeds {greatest}; with 65535 as white it is a dark image. If "
+                "white is lower, rescale it or declare white in TIFF's tag MaxSampleValue (4095 for 12 bits)"
             )
             if multiprocessing.parent_process() is None:
                 atexit.register(self._count)
