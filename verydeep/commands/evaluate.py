@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
@@ -98,13 +97,14 @@ class Evaluate:
         from verydeep.engines import open_scorer
         from verydeep.evaluation.evaluate import Member
         from verydeep.evaluation.shared import evaluate_shared
+        from verydeep.images.pictures import readable as readable_of
 
         scorers = [open_scorer(model, self.device, self.precision, self.engine) for model in models]
         configs = [scorer.config for scorer in scorers]
         protocols = [self._protocols(config) for config in configs]
         pictures = self._pictures(models[0], configs[0])
         parts = self._parts(models, protocols, pictures)
-        members = [Member(scorer, protocol) for scorer, protocol in zip(scorers, protocols, strict=True)]
+        members = list(map(Member, scorers, protocols, map(str, models)))
         start = time.perf_counter()
         with progress("testing", here.num_counted(len(pictures))) as advance:
             posteriors, lost = evaluate_shared(
@@ -126,11 +126,11 @@ class Evaluate:
         )
         for picture in lost:
             say(f"left out: {picture.reason}")
-        readable = np.flatnonzero(np.isfinite(posteriors[:, 0]))
-        if here.first and not len(readable):
+        tested = readable_of(len(pictures), lost)
+        if here.first and not len(tested):
             raise DataError(f"not one of the {len(pictures)} pictures can be read")
-        names = tuple(pictures.names[number] for number in readable.tolist())
-        return Result(facts, names, pictures.labels[readable], posteriors[readable]), parts
+        names = tuple(pictures.names[number] for number in tested.tolist())
+        return Result(facts, names, pictures.labels[tested], posteriors[tested]), parts
 
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = (config.trained_on.mirror or self.mirror) and not self.no_mirror

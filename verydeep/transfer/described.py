@@ -35,13 +35,14 @@ def describe_pictures(
         pictures: any number of them; a few are in memory at a time.
         described: what the features are.
         advance: called with the number of pictures that have been finished.
-        unreadable: called with a picture that cannot be read, whose features are NaN then; None raises instead.
+        unreadable: called with a picture that cannot be read, whose row means nothing then; None raises instead.
 
     Returns:
         Of shape (pictures, features).
 
     Raises:
         UsageError: a scale is smaller than the network's window.
+        ModelError: a feature is not finite.
         PictureError: a picture cannot be read, and `unreadable` is None.
 
     """
@@ -61,7 +62,7 @@ def describe_pictures(
             if isinstance(outcome, PictureError):
                 if unreadable is None:
                     raise outcome
-                unreadable(Unreadable(pictures.names[number], str(outcome)))
+                unreadable(Unreadable(pictures.names[number], str(outcome), number))
             else:
                 good.append(number)
                 shown.append(outcome)
@@ -79,12 +80,13 @@ def _at_scale(extractor: Extractor, pictures: Sequence[NDArray[np.uint8]], mirro
     (rows,) = extract(extractor, pictures, "mean").values()
     if mirror:
         (mirrored,) = extract(extractor, [picture[:, ::-1] for picture in pictures], "mean").values()
-        rows = ((rows + mirrored) / 2).astype(np.float32)
+        rows = (rows / 2 + mirrored / 2).astype(np.float32)
     return _unit(rows)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of unit length; a row of zeros stays one."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = (rows / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
+    wide = rows.astype(np.float64)  # in float32 the squares of large features are infinite, and the row would be 0
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (wide / np.maximum(length, np.finfo(np.float64).tiny)).astype(np.float32)
     return unit
