@@ -20,6 +20,7 @@ from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
 from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_split
+from verydeep.transfer.classifier import classifier_file
 from verydeep.weights.source import locate, weights_path
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Evaluate:
 
     def _test(self, here: World) -> tuple[Result, PosteriorParts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]
+        for model in models:
+            say_network_alone(model, "tested")
         from verydeep.engines import open_scorer
         from verydeep.evaluation.evaluate import Member
         from verydeep.evaluation.shared import evaluate_shared
@@ -177,6 +180,15 @@ class Evaluate:
             scales=protocols[0].scales,
             mirror=protocols[0].mirror,
             grid=self.grid,
+        )
+
+
+def say_network_alone(model: Path, what: str) -> None:
+    """Say so where a classifier lies beside a model and only the network itself is, for instance, tested."""
+    if classifier_file(model).is_file():
+        say(
+            f"{model}: the network's own classes are {what}; the classifier of `verydeep transfer` beside it, by "
+            f"which `verydeep predict` answers, is not {what}"
         )
 
 

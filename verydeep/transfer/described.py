@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from verydeep.errors import PictureError, UsageError
 from verydeep.evaluation.evaluate import read_ahead
 from verydeep.evaluation.plan import make_plan
+from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense
 from verydeep.extraction.extractor import Extractor
 from verydeep.extraction.shared import extract
-from verydeep.images.pictures import Pictures, Unreadable
-from verydeep.transfer.classifier import Described, Features
+from verydeep.images.pictures import Pictures, Unreadable, readable
+from verydeep.transfer.classifier import Classifier, Described, Features
 
 
 def describe_pictures(
@@ -74,6 +75,32 @@ def describe_pictures(
             features[good] = _unit(rows)
         advance(len(chunk.pictures))
     return np.empty((len(pictures), 0), np.float32) if features is None else features
+
+
+def posteriors_of(
+    extractor: Extractor,
+    classifier: Classifier,
+    pictures: Pictures,
+    *,
+    advance: Callable[[int], None] = lambda count: None,
+    unreadable: Callable[[Unreadable], None] | None = None,
+) -> Posteriors:
+    """Posteriors of a classifier's classes, of shape (pictures, classes); arguments as of `describe_pictures`."""
+    lost: list[Unreadable] = []
+
+    def leave_out(picture: Unreadable) -> None:
+        assert unreadable
+        lost.append(picture)
+        unreadable(picture)
+
+    features = describe_pictures(
+        extractor, pictures, classifier.described, advance=advance, unreadable=leave_out if unreadable else None
+    )
+    posteriors = np.full((len(pictures), len(classifier.class_names)), np.nan)
+    good = readable(len(pictures), lost)
+    if len(good):
+        posteriors[good] = classifier.posteriors(features[good])
+    return posteriors
 
 
 def _at_scale(extractor: Extractor, pictures: Sequence[NDArray[np.uint8]], mirror: bool) -> NDArray[np.float32]:
