@@ -62,7 +62,7 @@ MAY_IMPORT = {
         "configurations",
         "run_folder",
     },
-    "model": {"engines", "evaluation", "images", "run_folder"},
+    "model": {"engines", "evaluation", "images", "run_folder", "weights", "extraction", "transfer"},
     "export": {"export", "engines", "evaluation", "configurations", "run_folder"},
     "study": {"study", "report", "evaluation", "training", "configurations", "run_folder"},
     "report": {"report", "engines", "evaluation", "images", "configurations", "run_folder", "training"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep.engines import EngineName, PrecisionName, Scorer, open_scorer
-from verydeep.errors import PictureError
+from verydeep.errors import PictureError, UsageError
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.images import decode
-from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.pictures import Arrays, Pictures, Unreadable
 from verydeep.run_folder import ModelConfig
+from verydeep.transfer.classifier import Classifier, read_classifier
+from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:
     from verydeep.evaluation.score_map import ScoreMap
+    from verydeep.extraction.extractor import Extractor
 
 PictureLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 
@@ -68,13 +71,25 @@ class Model:
 
         Raises:
             PictureError: one cannot be read, or is no picture.
+            ModelError: the network gives scores that are not finite.
 
         """
         arrays = tuple(np.asarray(open_picture(picture)) for picture in pictures)
         names = tuple(str(number) for number in range(len(arrays)))
         labels = np.full(len(arrays), -1, np.int64)
-        source = Pictures(names, labels, self.class_names, Arrays(arrays))
-        return evaluate([Member(self.scorer, (protocol or self.protocol,))], source)
+        return self.posteriors_of(Pictures(names, labels, self.class_names, Arrays(arrays)), protocol)
+
+    def posteriors_of(
+        self,
+        pictures: Pictures,
+        protocol: Protocol | None = None,
+        *,
+        advance: Callable[[int], None] = lambda count: None,
+        unreadable: Callable[[Unreadable], None] | None = None,
+    ) -> Posteriors:
+        """Probabilities of each class for any number of pictures; arguments and errors as of `evaluate`."""
+        members = [Member(self.scorer, (protocol or self.protocol,))]
+        return evaluate(members, pictures, advance=advance, unreadable=unreadable)
 
     def predict(self, picture: PictureLike, top: int = 5) -> list[Prediction]:
         """Name the classes that a picture most probably shows, the best first.
@@ -105,13 +120,83 @@ class Model:
         return score_map(self.scorer, open_picture(picture), scale)
 
 
+class TransferModel(Model):
+    """A network whose features a classifier of `verydeep transfer` answers by. It has the classifier's classes.
+
+    Args:
+        extractor: an engine with the network, tapped at the classifier's layer.
+        classifier: that lies beside the network's weights.
+
+    """
+
+    def __init__(self, extractor: Extractor, classifier: Classifier) -> None:
+        self._extractor = extractor
+        self.classifier = classifier
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of the network; its class names are the network's own."""
+        return self._extractor.config
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classifier's classes, in the order of the posteriors."""
+        return self.classifier.class_names
+
+    @property
+    def protocol(self) -> Dense:
+        """The scales and mirror images that the classifier was trained with."""
+        return Dense(self.classifier.described.scales, self.classifier.described.mirror)
+
+    def posteriors_of(
+        self,
+        pictures: Pictures,
+        protocol: Protocol | None = None,
+        *,
+        advance: Callable[[int], None] = lambda count: None,
+        unreadable: Callable[[Unreadable], None] | None = None,
+    ) -> Posteriors:
+        """Probabilities of each of the classifier's classes; it takes no other protocol than its own.
+
+        Raises:
+            UsageError: a protocol is given.
+            PictureError: a picture cannot be read, and `unreadable` is None.
+            ModelError: the network gives features that are not finite.
+
+        """
+        from verydeep.transfer.described import posteriors_of
+
+        if protocol is not None and protocol != self.protocol:
+            raise UsageError(f"a protocol is for the network's own classes; {NETWORK_ALONE}")
+        return posteriors_of(self._extractor, self.classifier, pictures, advance=advance, unreadable=unreadable)
+
+    def score_map(self, picture: PictureLike, scale: int | None = None) -> ScoreMap:
+        """Refuse: a classifier on features has no score map.
+
+        Raises:
+            UsageError: always.
+
+        """
+        raise UsageError(f"a score map is of the network's own classes; {NETWORK_ALONE}")
+
+
+NETWORK_ALONE = (
+    "here the classifier of `verydeep transfer` beside the model answers: load the model with network=True to "
+    "leave it out"
+)
+
+
 def load(
     model: str | PathLike[str],
     device: str = "auto",
     precision: PrecisionName = "auto",
     engine: EngineName = "auto",
+    *,
+    network: bool = False,
 ) -> Model:
     """Open a model on disk.
+
+    A classifier that `verydeep transfer` has left beside the model answers, unless `network` is true.
 
     Args:
         model: a run folder, or a `.safetensors` file beside its `config.json`; or another library's weights, a
@@ -119,12 +204,24 @@ def load(
         device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
         precision: `auto`, which is float32; `float32`, `bfloat16`, or `int16` with the native engine.
         engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
+        network: answer by the network's own classes, even if a classifier lies beside the model.
 
     Raises:
-        ModelError: there is no such model, it is damaged, or its weights are another network's.
+        ModelError: there is no such model, it is damaged, its weights are another network's, or the classifier was
+            trained on features of other weights.
 
     """
-    return Model(open_scorer(Path(model), device, precision, engine))
+    path = Path(model)
+    classifier = None if network else read_classifier(path)
+    if classifier is None:
+        return Model(open_scorer(path, device, precision, engine))
+    from verydeep.extraction.extractor import extractor_of
+
+    config, tensors = open_source(path)
+    classifier.check_network(tensors)
+    layers = [classifier.described.layer]
+    extractor = extractor_of(config, tensors, layers, device=device, precision=precision, engine=engine)
+    return TransferModel(extractor, classifier)
 
 
 def ranked(posterior: NDArray[np.float64], class_names: tuple[str, ...], top: int) -> list[Prediction]:

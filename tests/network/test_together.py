@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -40,57 +44,72 @@ def test_dropout_keeps_the_precision():
     assert layer(torch.ones(4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
-def halves_of(x: torch.Tensor, layers: list[BatchNorm]) -> list[torch.Tensor]:
-    """Run two layers on the two halves of a batch; their sums are exchanged."""
-    parts = x.chunk(2)
-    known = []
-    for layer, part in zip(layers, parts, strict=True):
-        layer.sum_over_processes = lambda sums: (known.append(sums), sums)[1]
-        layer.train()(part)
-        layer.reset_running_stats()
-    total = known[0] + known[1]
-    for layer in layers:
-        layer.sum_over_processes = lambda sums: total
-    return [layer(part) for layer, part in zip(layers, parts, strict=True)]
+def apart(parts: list[torch.Tensor], layers: list[BatchNorm]) -> torch.Tensor:
+    """Run each layer on its part of a batch in a thread of its own; their sums are exchanged, with gradients."""
+    barrier = threading.Barrier(len(parts), timeout=60)
+    given: dict[int, torch.Tensor] = {}
+
+    def run(number: int) -> torch.Tensor:
+        def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+            barrier.wait()  # until the sum before has been taken by all
+            given[number] = tensor
+            barrier.wait()
+            return sum(given[other] for other in range(len(parts)))
+
+        layers[number].sum_over_processes = sum_over_processes
+        return layers[number].train()(parts[number])
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return torch.cat(list(pool.map(run, range(len(parts)))))
 
 
-@pytest.mark.parametrize("shift", [0.0, 10.0])
-def test_halves_are_normalised_as_the_whole(shift):
+@pytest.mark.parametrize("ratio", [0, 1, 1000, 10_000])
+@pytest.mark.parametrize("sizes", [[3, 3], [1, 4, 2]])
+def test_parts_are_normalised_as_torch_does_the_whole(ratio, sizes):
+    """At any ratio of mean and deviation: what comes out, the running statistics and all gradients.
+
+    The reference is torch's on the same numbers in float64, so that its rounding is none of the difference.
+    """
     torch.manual_seed(0)
-    x = torch.randn(6, 4, 5, 3) * torch.tensor([1.0, 2, 3, 0.1])[:, None, None] + shift
-    reference = nn.BatchNorm2d(4)
+    deviation = torch.tensor([1.0, 2, 3, 0.1])[:, None, None]
+    x = (torch.randn(sum(sizes), 4, 5, 3) + torch.tensor([ratio, -ratio, ratio, ratio])[:, None, None]) * deviation
+    x.requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    reference = nn.BatchNorm2d(4).double()
     with torch.no_grad():
         reference.weight.normal_()
         reference.bias.normal_()
-    layers = []
-    for _ in range(2):
-        layer = BatchNorm(4)
-        layer.load_state_dict(reference.state_dict())
-        layers.append(layer)
-    with torch.no_grad():
-        seen = torch.cat(halves_of(x, layers))
-        wanted = reference.train()(x)
-    torch.testing.assert_close(seen, wanted, rtol=1e-3, atol=1e-3 if shift else 1e-5)
+    layers = [BatchNorm(4) for _ in sizes]
     for layer in layers:
-        torch.testing.assert_close(layer.running_mean, reference.running_mean, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(layer.running_var, reference.running_var, rtol=1e-3, atol=1e-4)
+        layer.load_state_dict(reference.state_dict())
+    weights = torch.randn_like(x)
+    wanted = reference.train()(exact)
+    found = apart(list(x.split(sizes)), layers)
+    (wanted * weights).sum().backward()
+    (found * weights).sum().backward()
+    close = partial(torch.testing.assert_close, check_dtype=False)
+    close(found, wanted, rtol=1e-5, atol=1e-5)
+    close(x.grad, exact.grad, rtol=1e-4, atol=1e-4 * float(exact.grad.abs().max()))
+    for name in ("weight", "bias"):
+        close(sum(getattr(one, name).grad for one in layers), getattr(reference, name).grad, rtol=1e-4, atol=1e-4)
+    for layer in layers:
+        close(layer.running_mean, reference.running_mean, rtol=1e-6, atol=1e-6)
+        close(layer.running_var, reference.running_var, rtol=1e-5, atol=1e-6)
         assert layer.num_batches_tracked == 1
 
 
-def test_gradients_are_torchs():
-    """With one process, which holds the whole batch, the sum over processes is the identity."""
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions_are_torchs(dtype):
     torch.manual_seed(0)
-    reference, ours = nn.BatchNorm2d(4).train(), BatchNorm(4).train()
+    x = (torch.randn(6, 4, 5, 3) + 3).to(dtype)
+    reference, ours = nn.BatchNorm2d(4), BatchNorm(4)
+    if dtype == torch.float64:
+        reference, ours = reference.double(), ours.double()
     ours.sum_over_processes = lambda sums: sums
-    inputs = [
-        torch.randn(6, 4, 5, 3, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2)
-    ]
-    weights = torch.randn(6, 4, 5, 3)
-    for layer, x in zip((reference, ours), inputs, strict=True):
-        (layer(x) * weights).sum().backward()
-    torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(ours.weight.grad, reference.weight.grad, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(ours.bias.grad, reference.bias.grad)
+    found = ours.train()(x)
+    assert found.dtype == dtype
+    tolerance = 1e-12 if dtype == torch.float64 else 0.02
+    torch.testing.assert_close(found, reference.train()(x), rtol=tolerance, atol=tolerance)
 
 
 def test_alone_and_in_evaluation_it_is_torchs():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from sklearn.svm import LinearSVC
 import verydeep
 from verydeep.cli import main
 from verydeep.commands.new import New
-from verydeep.errors import DataError, ModelError
+from verydeep.errors import DataError, ModelError, UsageError
+from verydeep.evaluation.protocols import Dense
 from verydeep.extraction.extractor import open_extractor
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
@@ -171,3 +173,97 @@ def test_what_cannot_be_used_is_one_sentence(run, tmp_path, capsys):
         main(["transfer", str(run), str(broken), "--scales", "32", "--max-unreadable", "12"])
     assert ended.value.code == 1
     assert "not one of the 12 pictures can be read" in capsys.readouterr().err
+
+
+@pytest.fixture
+def transferred(run, data) -> Path:
+    main(["transfer", str(run), str(data), "--scales", "32", "48"])
+    return run
+
+
+def wanted_posteriors(run: Path, images: list[Path]) -> np.ndarray:
+    """What the classifier's file says of the features that torch computes in float64."""
+    tensors, facts = load_file(run / CLASSIFIER), read_classifier(run)
+    tap = verydeep.features(run, ["relu7"], range=(0, 255))
+    rows = []
+    for image in images:
+        scales = []
+        for scale in (32, 48):
+            levels = torch.from_numpy(np.array(rescale(Image.open(image), scale))).permute(2, 0, 1)[None].double()
+            views = [tap(view)["relu7"][0].mean((1, 2)).numpy() for view in (levels, levels.flip(3))]
+            scales.append(np.mean(views, axis=0) / np.linalg.norm(np.mean(views, axis=0)))
+        row = np.concatenate(scales)
+        rows.append(row / np.linalg.norm(row))
+    scores = facts.sharpness * (np.array(rows) @ tensors["weights"].T + tensors["bias"])
+    return torch.from_numpy(scores).softmax(1).numpy()
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+@pytest.mark.parametrize("weights", ["", "model.safetensors"])
+def test_python_answers_as_the_command_does(transferred, tmp_path, capsys, engine, weights):
+    """Whatever lies on disk decides, a run folder or a file in it, for one image or for several."""
+    model = verydeep.load(transferred / weights, engine=engine)
+    assert model.class_names == ("blue", "green", "red")
+    images = [save(tmp_path / f"{n}.png", smooth(60 + n, 40, seed=n)) for n in range(3)]
+    found = model.posterior(images)
+    np.testing.assert_allclose(found, wanted_posteriors(transferred, images), atol=1e-4)
+    capsys.readouterr()
+    main(["predict", str(transferred / weights), *map(str, images), "--json", "--engine", engine])
+    for line, image, posterior in zip(capsys.readouterr().out.splitlines(), images, found, strict=True):
+        said = {one["class"]: one["probability"] for one in json.loads(line)["predictions"]}
+        assert said == pytest.approx(dict(zip(model.class_names, posterior.tolist(), strict=True)), abs=1e-9)
+        assert {one.class_name: one.probability for one in model.predict(image)} == pytest.approx(said, abs=1e-4)
+
+
+def test_the_network_itself_answers_where_it_is_asked(transferred, tmp_path):
+    picture = save(tmp_path / "one.png", smooth(60, 40))
+    alone = verydeep.load(transferred, network=True)
+    assert alone.class_names == ("0", "1", "2")
+    assert alone.score_map(picture).class_names == ("0", "1", "2")
+    (transferred / CLASSIFIER).unlink()
+    assert np.array_equal(alone.posterior([picture]), verydeep.load(transferred).posterior([picture]))
+
+
+def test_what_a_classifier_does_not_have_is_one_sentence(transferred, tmp_path):
+    picture = save(tmp_path / "one.png", smooth(60, 40))
+    model = verydeep.load(transferred)
+    for ask in (lambda: model.score_map(picture), lambda: model.posterior([picture], Dense((40,), mirror=False))):
+        with pytest.raises(UsageError, match="network=True"):
+            ask()
+    tensors = load_file(transferred / "model.safetensors")
+    tensors["conv2_1.bias"] += 1
+    save_file(tensors, transferred / "model.safetensors")
+    with pytest.raises(ModelError, match="features of other weights"):
+        verydeep.load(transferred)
+    assert verydeep.load(transferred, network=True).class_names == ("0", "1", "2")
+
+
+def test_images_that_cannot_be_read_do_not_move_the_others(transferred, tmp_path, capsys):
+    images = [save(tmp_path / f"{n}.png", smooth(60, 40, seed=n)) for n in range(4)]
+    whole = verydeep.load(transferred).posterior([images[1], images[3]])
+    for lost in (0, 2):
+        cut(images[lost], 0.3)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(transferred), *map(str, images), "--json"])
+    assert ended.value.code == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["picture"] for line in lines] == [str(images[1]), str(images[3])]
+    for line, posterior in zip(lines, whole, strict=True):
+        assert line["predictions"][0]["probability"] == pytest.approx(posterior.max(), abs=1e-6)
+
+
+def test_other_commands_say_that_the_classifier_is_left_out(transferred, data, tmp_path, capsys):
+    numbered = tmp_path / "numbered"
+    for number, name in enumerate(("blue", "green", "red")):
+        shutil.copytree(data / name, numbered / str(number))
+    for words, what in (
+        (["evaluate", transferred, numbered, "--part", "all"], "tested"),
+        (["export", transferred, tmp_path / "hub", "--to", "hub"], "exported"),
+    ):
+        capsys.readouterr()
+        main(list(map(str, words)))
+        assert f"the network's own classes are {what}; the classifier" in capsys.readouterr().err
+    (transferred / CLASSIFIER).unlink()
+    main(["evaluate", str(transferred), str(numbered), "--part", "all"])
+    assert "classifier" not in capsys.readouterr().err

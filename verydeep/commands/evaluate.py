@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
@@ -22,6 +21,7 @@ from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
 from verydeep.evaluation.test_set import PartName, TestSet, choose, default_part
 from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_split, read_training_images
+from verydeep.transfer.classifier import classifier_file
 from verydeep.weights.source import locate, weights_path
 
 if TYPE_CHECKING:
@@ -97,9 +97,12 @@ class Evaluate:
 
     def _test(self, here: World) -> tuple[Result, PosteriorParts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]
+        for model in models:
+            say_network_alone(model, "tested")
         from verydeep.engines import open_scorer
         from verydeep.evaluation.evaluate import Member
         from verydeep.evaluation.shared import evaluate_shared
+        from verydeep.images.pictures import readable as readable_of
 
         scorers = [open_scorer(model, self.device, self.precision, self.engine) for model in models]
         configs = [scorer.config for scorer in scorers]
@@ -107,7 +110,7 @@ class Evaluate:
         tested = self._test_set(models, configs[0])
         pictures = tested.pictures
         parts = self._parts(models, protocols, pictures)
-        members = [Member(scorer, protocol) for scorer, protocol in zip(scorers, protocols, strict=True)]
+        members = list(map(Member, scorers, protocols, map(str, models)))
         start = time.perf_counter()
         what = f"testing {described(tested.part, self.models_and_data[-1])}"
         with progress(what, here.num_counted(len(pictures))) as advance:
@@ -131,11 +134,11 @@ class Evaluate:
         )
         for picture in lost:
             say(f"left out: {picture.reason}")
-        readable = np.flatnonzero(np.isfinite(posteriors[:, 0]))
-        if here.first and not len(readable):
+        tested = readable_of(len(pictures), lost)
+        if here.first and not len(tested):
             raise DataError(f"not one of the {len(pictures)} pictures can be read")
-        names = tuple(pictures.names[number] for number in readable.tolist())
-        return Result(facts, names, pictures.labels[readable], posteriors[readable]), parts
+        names = tuple(pictures.names[number] for number in tested.tolist())
+        return Result(facts, names, pictures.labels[tested], posteriors[tested]), parts
 
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = (config.trained_on.mirror or self.mirror) and not self.no_mirror
@@ -192,6 +195,15 @@ class Evaluate:
             scales=protocols[0].scales,
             mirror=protocols[0].mirror,
             grid=self.grid,
+        )
+
+
+def say_network_alone(model: Path, what: str) -> None:
+    """Say so where a classifier lies beside a model and only the network itself is, for instance, tested."""
+    if classifier_file(model).is_file():
+        say(
+            f"{model}: the network's own classes are {what}; the classifier of `verydeep transfer` beside it, by "
+            f"which `verydeep predict` answers, is not {what}"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from verydeep.commands.evaluate import say_network_alone
 from verydeep.commands.progress import say
 from verydeep.engines import scorer_of
 from verydeep.errors import UsageError
@@ -59,6 +60,7 @@ class Export:
                 if path.exists():
                     raise UsageError(f"{path} exists; choose another name")
         config, tensors = open_source(self.model)
+        say_network_alone(Path(self.model), "exported")
         if self.to in ENDINGS:
             self._checked(config, tensors)
         elif self.to == "hub":

@@ -101,10 +101,13 @@ class Look:
         return pixels
 
     def _maps(self, config: ModelConfig, tensors: Tensors, pixels: Pixels) -> list[LayerMaps]:
+        from verydeep.evaluation.posterior import check_finite
         from verydeep.extraction.extractor import extractor_of
 
         extractor = extractor_of(config, tensors, self.layers, device=self.device)
         maps = extractor(pixels[None])
+        for name in self.layers:
+            check_finite(maps[name], f"the network's features of {name}")
         fields = {row.name: row.receptive_field for row in account(config.architecture)}
         layer_of = {node.name: node.layer.name for node in extractor.path}
         return [layer_maps(name, maps[name][0], fields[layer_of[name]], self.channels) for name in self.layers]

@@ -6,12 +6,11 @@ import csv
 import glob
 import json as json_format
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
-import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
@@ -19,13 +18,10 @@ from verydeep.commands.progress import progress, say
 from verydeep.commands.quick import Numbers, Words
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
-from verydeep.evaluation.posterior import Posteriors
 from verydeep.images.listing import MARK, Skipped
-from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.pictures import Pictures, Unreadable, readable
 from verydeep.images.unlabelled import unlabelled
-from verydeep.model import Model, Prediction, load, ranked
-from verydeep.transfer.classifier import Classifier, read_classifier
-from verydeep.weights.opening import open_source
+from verydeep.model import Model, Prediction, TransferModel, load, ranked
 
 BAR_WIDTH = 30
 
@@ -71,19 +67,16 @@ class Predict:
         if skipped.counts:
             say(f"skipped: {skipped}")
         lost: list[Unreadable] = []
-        classifier = None if self.network else read_classifier(self.model)
-        if classifier:
-            posteriors, class_names = self._by_classifier(classifier, pictures, lost), classifier.class_names
-        else:
-            model = self._open()
-            posteriors, class_names = self._by_network(model, pictures, lost), model.class_names
+        model = self._open()
+        protocol = replace(model.protocol, scales=self.scales) if self.scales else None
+        with progress("predicting", len(pictures)) as advance:
+            posteriors = model.posteriors_of(pictures, protocol, advance=advance, unreadable=lost.append)
         predictions = {
-            name: ranked(posterior, class_names, self.top)
-            for name, posterior in zip(pictures.names, posteriors, strict=True)
-            if np.isfinite(posterior[0])
+            pictures.names[number]: ranked(posteriors[number], model.class_names, self.top)
+            for number in readable(len(pictures), lost).tolist()
         }
         self._print(predictions, alone=len(pictures) == 1)
-        if self.map and not classifier:
+        if self.map:
             draw_maps(model, predictions, pictures, self.map, self.map_scale)
         for picture in lost:
             say(f"verydeep: {picture.reason}")
@@ -91,7 +84,13 @@ class Predict:
             raise PictureError(f"{len(lost)} of {len(pictures)} pictures could not be read")
 
     def _open(self) -> Model:
-        model = load(self.model, self.device, self.precision, self.engine)
+        model = load(self.model, self.device, self.precision, self.engine, network=self.network)
+        asked = [option for option, value in (("--scales", self.scales), ("--map", self.map)) if value]
+        if asked and isinstance(model, TransferModel):
+            raise UsageError(
+                f"{asked[0]} is of the network; the classifier of `verydeep transfer` beside it answers here, "
+                "which has scales of its own and no score maps: add --network"
+            )
         window = model.config.architecture.image_size
         if self.map_scale is not None and self.map_scale < window:
             raise UsageError(
@@ -99,39 +98,6 @@ class Predict:
                 f"use {window} or more"
             )
         return model
-
-    def _by_network(self, model: Model, pictures: Pictures, lost: list[Unreadable]) -> Posteriors:
-        from verydeep.evaluation.evaluate import Member, evaluate
-        from verydeep.evaluation.protocols import Dense
-
-        protocol = Dense(self.scales or model.protocol.scales, model.protocol.mirror)
-        with progress("predicting", len(pictures)) as advance:
-            members = [Member(model.scorer, (protocol,))]
-            return evaluate(members, pictures, advance=advance, unreadable=lost.append)
-
-    def _by_classifier(self, classifier: Classifier, pictures: Pictures, lost: list[Unreadable]) -> Posteriors:
-        from verydeep.extraction.extractor import extractor_of
-        from verydeep.transfer.described import describe_pictures
-
-        asked = [option for option, value in (("--scales", self.scales), ("--map", self.map)) if value]
-        if asked:
-            raise UsageError(
-                f"{asked[0]} is of the network; the classifier of `verydeep transfer` beside it answers here, "
-                "which has scales of its own and no score maps: add --network"
-            )
-        layer = classifier.described.layer
-        config, tensors = open_source(self.model)
-        classifier.check_network(tensors)
-        extractor = extractor_of(
-            config, tensors, [layer], device=self.device, precision=self.precision, engine=self.engine
-        )
-        with progress("predicting", len(pictures)) as advance:
-            features = describe_pictures(
-                extractor, pictures, classifier.described, advance=advance, unreadable=lost.append
-            )
-        if len(lost) == len(pictures):
-            return np.full((len(pictures), 1), np.nan)
-        return classifier.posteriors(features)
 
     def _print(self, predictions: dict[str, list[Prediction]], *, alone: bool) -> None:
         if self.json:

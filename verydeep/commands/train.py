@@ -383,6 +383,7 @@ class Train:
         from verydeep.evaluation.evaluate import BATCH_SIZE, Member
         from verydeep.evaluation.protocols import Dense
         from verydeep.evaluation.shared import evaluate_shared
+        from verydeep.images.pictures import readable
 
         members = [Member(scorer, (Dense((scorer.config.trained_on.test_scale,), mirror=False),))]
 
@@ -396,10 +397,10 @@ class Train:
             for picture in lost:
                 if skipped.add(picture):
                     say(f"left out: {picture.reason}")
-            readable = np.isfinite(posteriors[:, 0])
-            if not readable.any():
+            tested = readable(len(held_out), lost)
+            if not len(tested):
                 raise DataError(f"not one of the {len(held_out)} held-out pictures can be read")
-            return error_rates(posteriors[readable], held_out.labels[readable]).top1_error
+            return error_rates(posteriors[tested], held_out.labels[tested]).top1_error
 
         return validate
 

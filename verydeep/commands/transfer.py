@@ -15,7 +15,7 @@ from verydeep.commands.progress import progress, say
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError, require
 from verydeep.images.data import join, train_and_test
-from verydeep.images.pictures import Unreadable, too_many
+from verydeep.images.pictures import Unreadable, readable, too_many
 from verydeep.images.sources import open_data
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate
@@ -132,8 +132,8 @@ class Transfer:
         is_train = np.arange(len(pictures)) < len(split.train)
         if len(lost) == len(pictures):
             raise DataError(f"not one of the {len(pictures)} pictures can be read")
-        readable = np.isfinite(features[:, 0])
-        return features[readable], pictures.labels[readable], is_train[readable]
+        described_ones = readable(len(pictures), lost)
+        return features[described_ones], pictures.labels[described_ones], is_train[described_ones]
 
     def _test(
         self, features: Features, labels: Labels, is_train: np.ndarray[Any, np.dtype[np.bool_]], num_classes: int

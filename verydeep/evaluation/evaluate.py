@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from verydeep.engines import Scorer
-from verydeep.errors import PictureError, UsageError
+from verydeep.errors import ModelError, PictureError, UsageError
 from verydeep.evaluation.plan import Chunk, make_plan
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
 from verydeep.evaluation.protocols import Protocol, check
@@ -30,11 +30,13 @@ class Member:
     Attributes:
         scorer: an engine with a model.
         protocols: of which the posteriors are averaged.
+        name: of the model, for messages.
 
     """
 
     scorer: Scorer
     protocols: tuple[Protocol, ...]
+    name: str = ""
 
 
 def evaluate(
@@ -52,13 +54,14 @@ def evaluate(
         pictures: any number of them; a few are in memory at a time.
         batch_size: the most pictures of one shape that are shown at once.
         advance: called with the number of pictures that have been finished.
-        unreadable: called with a picture that cannot be read, whose posterior is NaN then; None raises instead.
+        unreadable: called with a picture that cannot be read, whose row means nothing then; None raises instead.
 
     Returns:
         Of shape (pictures, classes), in the pictures' order.
 
     Raises:
         UsageError: a scale is smaller than a network's window, or the networks' classes differ.
+        ModelError: a network gives scores that are not finite.
         PictureError: a picture cannot be read, or is too large, and `unreadable` is None.
 
     """
@@ -108,7 +111,8 @@ def score_chunks(
             if isinstance(outcome, PictureError):
                 if unreadable is None:
                     raise outcome
-                unreadable(Unreadable(pictures.names[chunk.pictures[place]], str(outcome)))
+                number = chunk.pictures[place]
+                unreadable(Unreadable(pictures.names[number], str(outcome), number))
             else:
                 good.append(place)
                 readable.append(outcome)
@@ -121,10 +125,13 @@ def _posteriors(member: Member, pictures: list[Rescaled], batch_size: int) -> Po
     """Mean over the protocols first: a hundred and fifty crops must not drown six dense views."""
     means = []
     for protocol in member.protocols:
-        scales = [
-            _posteriors_at(member.scorer, protocol, [picture[scale] for picture in pictures], batch_size)
-            for scale in protocol.scales
-        ]
+        try:
+            scales = [
+                _posteriors_at(member.scorer, protocol, [picture[scale] for picture in pictures], batch_size)
+                for scale in protocol.scales
+            ]
+        except ModelError as error:
+            raise ModelError(f"{member.name}: {error}" if member.name else str(error)) from None
         means.append(np.mean(scales, axis=0))
     result: Posteriors = np.mean(means, axis=0)
     return result

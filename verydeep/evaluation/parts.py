@@ -56,7 +56,7 @@ class PosteriorParts(Parts):
     """Finished chunks of a test: each an array of its pictures' posteriors."""
 
     def read(self, chunk: Chunk, num_classes: int) -> Posteriors | None:
-        """Posteriors of a chunk; None where they are not there or not whole: a picture could not be read, say."""
+        """Posteriors of a chunk; None where they are not there or not whole."""
         try:
             posteriors = np.load(self.file(chunk), allow_pickle=False)
         except (OSError, ValueError, EOFError):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, printable
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.files import write_whole
@@ -181,4 +181,21 @@ def read_result(path: Path) -> Result:
     shape = (len(result.names), len(result.facts.class_names))
     if result.posteriors.shape != shape or result.labels.shape != shape[:1]:
         raise ModelError(f"{path} has posteriors of shape {result.posteriors.shape} where {shape} is wanted")
+    _check_numbers(path, result)
     return result
+
+
+def _check_numbers(path: Path, result: Result) -> None:
+    """Make sure that no posterior is NaN, as of a network that had diverged, and that each label is a class's."""
+    broken = np.flatnonzero(~np.isfinite(result.posteriors).all(1))
+    if len(broken):
+        raise ModelError(
+            f"{path} has NaN or infinite posteriors for {len(broken)} of {len(result.names)} pictures, such as "
+            f"{printable(result.names[broken[0]])!r}; test the model again by `verydeep evaluate`"
+        )
+    num_classes = len(result.facts.class_names)
+    if len(result.labels) and not 0 <= result.labels.min() <= result.labels.max() < num_classes:
+        raise ModelError(
+            f"{path} has labels from {result.labels.min()} to {result.labels.max()}, and {num_classes} classes; "
+            "test the model again by `verydeep evaluate`"
+        )

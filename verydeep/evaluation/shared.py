@@ -26,7 +26,7 @@ def evaluate_shared(
 ) -> tuple[Posteriors, list[Unreadable]]:
     """Posteriors of each picture, as `evaluate`; whole on the first process, as far as done here on the others.
 
-    With them come the pictures that cannot be read, whose posteriors are NaN.
+    With them come the pictures that cannot be read, whose rows mean nothing.
 
     Args:
         members: one for each network.
@@ -38,7 +38,7 @@ def evaluate_shared(
         advance: called with the number of pictures that have been finished, here or wherever the world hears of.
 
     Raises:
-        UsageError: as `evaluate`.
+        UsageError, ModelError: as `evaluate`.
         DataError: more pictures cannot be read than may be left out.
         VerydeepError: another process is lost.
 
@@ -61,7 +61,8 @@ def evaluate_shared(
     for chunk, posteriors in score_chunks(members, pictures, to_do, batch_size, lost.append):
         if len(lost) > leave_out:
             raise too_many(lost)
-        if parts:
+        # One that has lost a picture is done again, so that the picture is named again.
+        if parts and not any(picture.number in chunk.pictures for picture in lost):
             parts.write(chunk, posteriors)
         done.append((chunk, posteriors))
         count(len(chunk.pictures))

@@ -15,6 +15,7 @@ from verydeep.errors import PictureError
 from verydeep.evaluation.evaluate import read_ahead
 from verydeep.evaluation.parts import Parts
 from verydeep.evaluation.plan import Chunk
+from verydeep.evaluation.posterior import check_finite
 from verydeep.extraction.extractor import Extractor
 from verydeep.extraction.plan import Shown, paths_of
 from verydeep.extraction.summaries import Summary, summarize
@@ -96,6 +97,7 @@ def extract_shared(
 
     Raises:
         DataError: more pictures cannot be read than may be left out.
+        ModelError: the network gives features that are not finite.
         VerydeepError: another process is lost.
 
     """
@@ -112,7 +114,7 @@ def extract_shared(
         shown_pictures: list[Pixels] = []
         for number, outcome in zip(chunk.pictures, outcomes, strict=True):
             if isinstance(outcome, PictureError):
-                lost.append(Unreadable(pictures.names[number], str(outcome)))
+                lost.append(Unreadable(pictures.names[number], str(outcome), number))
             else:
                 kept.append(number)
                 shown_pictures.append(_middle(outcome[shown.scale], shown.window))
@@ -134,6 +136,9 @@ def extract(extractor: Extractor, pictures: Sequence[Pixels], summary: Summary) 
         pictures: of shape (height, width, 3) each.
         summary: what is kept; whole maps want pictures of one shape.
 
+    Raises:
+        ModelError: what is kept of a layer is not finite.
+
     """
     by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for number, picture in enumerate(pictures):
@@ -144,11 +149,14 @@ def extract(extractor: Extractor, pictures: Sequence[Pixels], summary: Summary) 
         for first in range(0, len(numbers), size):
             batch = numbers[first : first + size]
             for name, maps in extractor(np.stack([pictures[number] for number in batch])).items():
-                rows[name] |= dict(zip(batch, summarize(maps, summary), strict=True))
+                with np.errstate(over="ignore", invalid="ignore"):  # of which the check tells
+                    kept = summarize(maps, summary)
+                check_finite(kept, f"the network's features of {name}")
+                rows[name] |= dict(zip(batch, kept, strict=True))
     # Of no picture at all nothing is kept, and nobody asks for its shape.
     return {
-        name: np.stack([kept[number] for number in range(len(pictures))]) if kept else np.empty(0, np.float32)
-        for name, kept in rows.items()
+        name: np.stack([of[number] for number in range(len(pictures))]) if of else np.empty(0, np.float32)
+        for name, of in rows.items()
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -208,10 +208,23 @@ def _selected(names: Names, numbers: Sequence[int]) -> Names:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that was left out, and why."""
+    """A picture that was left out, and why.
+
+    Attributes:
+        name: of the picture.
+        reason: why it cannot be read.
+        number: its place among the pictures that were asked for; None where that is not known.
+
+    """
 
     name: str
     reason: str
+    number: int | None = None
+
+
+def readable(count: int, lost: Iterable[Unreadable]) -> NDArray[np.int64]:
+    """Numbers of those of `count` pictures that are not lost."""
+    return np.setdiff1d(np.arange(count), [picture.number for picture in lost if picture.number is not None])
 
 
 def too_many(lost: Sequence[Unreadable]) -> DataError:

@@ -60,19 +60,30 @@ class BatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None and self.momentum is not None
-        levels = x.float()
-        count = levels.new_tensor([levels[:, 0].numel()])
-        sums = self.sum_over_processes(torch.cat([levels.sum((0, 2, 3)), levels.square().sum((0, 2, 3)), count]))
-        total, squares, count = *sums[:-1].chunk(2), sums[-1]
-        mean = total / count
-        variance = squares / count - mean.square()
+        levels = x.to(torch.promote_types(x.dtype, torch.float32))
+        with torch.no_grad():
+            sums = self.sum_over_processes(torch.cat([levels.sum((0, 2, 3)), _count(levels)]))
+            center = sums[:-1] / sums[-1]
+        # Around the mean, not as the mean of squares less the square of the mean, which cancel where the mean is
+        # large. The centre is a constant to the gradient; what the mean of float32 sums lacks is in `rest`.
+        levels = levels - center[:, None, None]
+        sums = self.sum_over_processes(
+            torch.cat([levels.sum((0, 2, 3)), levels.square().sum((0, 2, 3)), _count(levels)])
+        )
+        rest, squares = (sums[:-1] / sums[-1]).chunk(2)
+        variance = squares - rest.square()
         with torch.no_grad():
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.running_mean.lerp_(center + rest, self.momentum)
+            self.running_var.lerp_(variance * (sums[-1] / (sums[-1] - 1)), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
+        shift = self.bias - rest * scale
         return torch.addcmul(shift[:, None, None], levels, scale[:, None, None]).to(x.dtype)
+
+
+def _count(levels: Tensor) -> Tensor:
+    """How many numbers each channel has here, of shape (1,)."""
+    return levels.new_tensor([levels[:, 0].numel()])
 
 
 def work_together(network: nn.Module, first: int, whole: int, sum_over_processes: Sum) -> None:

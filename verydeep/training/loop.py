@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from verydeep.distributed import World
-from verydeep.errors import DataError, TrainingError
+from verydeep.errors import DataError, ModelError, TrainingError
 from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.interrupts import interrupts
 from verydeep.network.initialize import freeze
@@ -110,7 +110,7 @@ class Trainer:
         """Train from the start, or from the saved state where there is one; give the least validation error in %.
 
         Raises:
-            TrainingError: the loss is not finite.
+            TrainingError: the loss, a weight or a score in validation is not finite.
             DataError: more pictures than allowed cannot be read, or a process that reads them has been lost.
             DiskError: the run cannot be saved; what was saved before is whole.
             InterruptedRunError: Ctrl-C or SIGTERM; the run can be resumed.
@@ -222,21 +222,28 @@ class Trainer:
             total_loss / batch_size, 100 * num_wrong / batch_size, rate, num_interrupted > 0, int(num_unreadable)
         )
         if not isfinite(outcome.loss):
-            # The weights are still those of the step before: nothing has been spoilt.
-            raise TrainingError(
-                f"the loss is {outcome.loss} at step {step} (epoch {step // self.batches.steps_per_epoch + 1}, "
-                f"rate {rate:g}, batch of {self.batches.batch_size}): try a lower --learning-rate, --start he, "
-                "or growing from net A"
-            )
+            # The weights are still those of the step before.
+            raise self._diverged(f"the loss is {outcome.loss}", step)
         self.optimizer.step()
         return outcome
+
+    def _diverged(self, what: str, step: int) -> TrainingError:
+        """Say what is not finite, at or after which step, and what to do."""
+        return TrainingError(
+            f"{what} at step {step} (epoch {step // self.batches.steps_per_epoch + 1}, learning rate "
+            f"{self.schedule.rate(step):g}, batch of {self.batches.batch_size}), as the training has diverged: "
+            "try a lower --learning-rate, --start he, or growing from net A"
+        )
 
     def _finish_epoch(
         self, epoch: int, next_step: int, records: list[StepRecord], journal: Journal | None
     ) -> None:
         """Validate, keep the weights, save the state."""
         self.network.eval()
-        error = self.validate()
+        try:
+            error = self.validate()
+        except ModelError:  # the scores of a network whose last steps have spoilt it; no image is at fault
+            raise self._diverged("the network's scores in validation are NaN or infinite", next_step - 1) from None
         better = self.schedule.after_epoch(error)
         seconds = sum(record.seconds for record in records)
         count = len(records)
@@ -263,10 +270,14 @@ class Trainer:
         """Copy the state, and let it be written while training goes on."""
         if not self.world.first:
             return
+        # Finite at its start, a step may still overflow the weights; such a state is of no use to anybody.
+        weights = copied(self.network.state_dict())
+        if not all(tensor.isfinite().all() for tensor in weights.values()):
+            raise self._diverged("weights have become NaN or infinite", next_step - 1)
         state = TrainingState(
             next_step,
             self.facts,
-            copied(self.network.state_dict()),
+            weights,
             copied(self.optimizer.state_dict()),
             self.schedule.state(),
             self.machine,

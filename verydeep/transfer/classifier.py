@@ -73,7 +73,7 @@ class Classifier:
         if digest(tensors) != self.network:
             raise ModelError(
                 "the classifier beside the model was trained on features of other weights; make it anew by "
-                "`verydeep transfer`, or let the network itself answer by --network"
+                "`verydeep transfer`, or let the network itself answer (--network, in Python network=True)"
             )
 
     def scores(self, features: Features) -> NDArray[np.float64]:
@@ -135,11 +135,11 @@ def read_classifier(model: Path) -> Classifier | None:
         ModelError: it is damaged.
 
     """
-    from safetensors import SafetensorError, safe_open
-
     path = classifier_file(model)
     if not path.is_file():
         return None
+    from safetensors import SafetensorError, safe_open  # not above: most models have no classifier
+
     try:
         with safe_open(path, "np") as file:
             facts = json.loads(file.metadata()["verydeep"])
