@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
@@ -93,7 +94,7 @@ class Evaluate:
                 write_result(self.posteriors, result)
             if parts:
                 parts.remove()
-            print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else readable(result))
+            print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else in_words(result))
 
     def _test(self, here: World) -> tuple[Result, PosteriorParts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]
@@ -102,7 +103,7 @@ class Evaluate:
         from verydeep.engines import open_scorer
         from verydeep.evaluation.evaluate import Member
         from verydeep.evaluation.shared import evaluate_shared
-        from verydeep.images.pictures import readable as readable_of
+        from verydeep.images.pictures import readable
 
         scorers = [open_scorer(model, self.device, self.precision, self.engine) for model in models]
         configs = [scorer.config for scorer in scorers]
@@ -134,11 +135,11 @@ class Evaluate:
         )
         for picture in lost:
             say(f"left out: {picture.reason}")
-        tested = readable_of(len(pictures), lost)
-        if here.first and not len(tested):
+        read = readable(len(pictures), lost)
+        if here.first and not len(read):
             raise DataError(f"not one of the {len(pictures)} pictures can be read")
-        names = tuple(pictures.names[number] for number in tested.tolist())
-        return Result(facts, names, pictures.labels[tested], posteriors[tested]), parts
+        names = tuple(pictures.names[number] for number in read.tolist())
+        return Result(facts, names, pictures.labels[read], posteriors[read]), parts
 
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = (config.trained_on.mirror or self.mirror) and not self.no_mirror
@@ -228,7 +229,7 @@ def left_out(num_trained_on: int) -> str:
     return f" ({num_trained_on:,} training image{'s' * (num_trained_on > 1)} left out)" if num_trained_on else ""
 
 
-def readable(result: Result, most: int = 10) -> str:
+def in_words(result: Result, most: int = 10) -> str:
     """Tell a result in a few lines, the worst classes last."""
     rates, facts = result.error_rates, result.facts
     unreadable = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""

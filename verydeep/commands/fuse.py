@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.evaluate import check_result_path, readable
+from verydeep.commands.evaluate import check_result_path, in_words
 from verydeep.evaluation.fusion import fuse
 from verydeep.evaluation.results import read_result, write_result
 
@@ -36,4 +36,4 @@ class Fuse:
         result = fuse([read_result(path) for path in self.results], self.results)
         if self.out:
             write_result(self.out, result)
-        print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else readable(result))
+        print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else in_words(result))
