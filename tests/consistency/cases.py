@@ -10,6 +10,7 @@ import numpy as np
 from data_cases import layout_case, tested_case
 from image_cases import image_case
 from outcomes import Outcome, differ
+from weight_cases import checkpoint_case, keras_case, onnx_case, pooled_case
 
 
 class Kind(NamedTuple):
@@ -30,7 +31,11 @@ class Kind(NamedTuple):
 CASES = {
     "layouts": Kind(layout_case, 20, 0.6),
     "tested": Kind(tested_case, 15, 0.6),
-    "images": Kind(image_case, 40, 0.9),
+    "images": Kind(image_case, 35, 0.9),
+    "checkpoints": Kind(checkpoint_case, 18, 0.6),
+    "pooled": Kind(pooled_case, 4, 0),
+    "keras": Kind(keras_case, 4, 1),
+    "onnx": Kind(onnx_case, 4, 1),
 }
 
 

@@ -143,9 +143,8 @@ def _class_folders(
 def _refuse_tars(listing: Listing) -> None:
     if not listing.folders and any(listing.path.glob("*.tar")):
         raise DataError(
-            f"{listing.path} has tar files without shards.json: shards that `verydeep shard` did not make or "
-            "finish; "
-            "unpack them into a folder for each class, and pack these by `verydeep shard` if they are too many"
+            f"{listing.path} has tar files without shards.json, which `verydeep shard` writes last; unpack them "
+            "into a folder for each class, and pack these by `verydeep shard` if they are too many"
         )
 
 
