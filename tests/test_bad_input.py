@@ -153,7 +153,7 @@ NOT_UNDERSTOOD = {
     "train digits RUN --scale abc": "abc",
     "train digits RUN --schedule linear": "linear",
     "train digits RUN --recipe": "recipe",
-    "evaluate MODEL digits --part test": "test",
+    "evaluate MODEL digits --part rest": "rest",
     "shard digits": "OUT",
     "describe": "CONFIGURATION",
     "describe D E": "E",
@@ -220,7 +220,7 @@ def test_resuming_with_other_settings(run, trained):
 
 def test_resuming_with_other_data(run, trained, data):
     outcome = run("train", data, trained[0], "--resume")
-    assert_refused(outcome, FAILURE, "start a new run", after=("8 pictures", "configuration A"))
+    assert_refused(outcome, FAILURE, "start a new run", after=("8 images", "configuration A"))
 
 
 # The data
@@ -244,7 +244,7 @@ def test_no_such_data_as_people_see_it(tmp_path):
 
 def test_an_empty_class(run, data):
     (data / "eel").mkdir()
-    refuse_data(run, data, f"class folder {data / 'eel'} holds no pictures", "fill it or remove it")
+    refuse_data(run, data, f"class folder {data / 'eel'} holds no images", "fill it or remove it")
 
 
 def test_one_class_alone(run, data):
@@ -269,7 +269,7 @@ def test_a_truncated_picture_that_may_be_left_out(run, data):
     outcome = run("train", data, data.parent / "run", *TINY, "--max-unreadable", "1")
     assert outcome.code == 0
     assert f"left out: {damaged}: damaged" in outcome.err
-    assert "7 images of 2 classes to train on, 2 held out" in outcome.err
+    assert "7 images of 2 classes to train on, 2 to validate on" in outcome.err
     assert "least validation error" in outcome.out
 
 
@@ -278,7 +278,7 @@ def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch
     monkeypatch.setattr(pictures_room, "KEEP_BYTES", 0)
     damaged = cut(data / open_data(str(data)).train.names[0])
     words = ["train", data, data.parent / "run", *TINY, "--workers", "0"]
-    after = ("8 pictures", "configuration A")
+    after = ("8 images", "configuration A")
     assert_refused(run(*words), FAILURE, f"{damaged}: damaged", "--max-unreadable", after=after)
     shutil.rmtree(data.parent / "run")
     outcome = run(*words, "--max-unreadable", "1")
@@ -302,7 +302,7 @@ def test_nothing_can_be_read_though_all_may_be_left_out(run, data):
     for path in data.rglob("*.jpg"):
         path.write_bytes(b"")
     refuse_data(
-        run, data, "not one", "be read", after=("left out: ", "0 pictures"), more=("--max-unreadable", "100")
+        run, data, "not one", "be read", after=("left out: ", "0 images"), more=("--max-unreadable", "100")
     )
 
 
@@ -385,7 +385,7 @@ def test_predicting_what_cannot_be_read_after_what_can(run, trained, tmp_path):
 
 def test_predicting_what_is_not_there(run, trained, tmp_path):
     assert_refused(run("predict", trained[0], tmp_path / "none.jpg"), FAILURE, "none.jpg: no such file")
-    assert_refused(run("predict", trained[0], tmp_path), FAILURE, f"{tmp_path}: no pictures in this folder")
+    assert_refused(run("predict", trained[0], tmp_path), FAILURE, f"{tmp_path}: no images in this folder")
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
@@ -536,7 +536,7 @@ def test_a_damaged_state(run, trained, tmp_path):
     model = shutil.copytree(trained[0], tmp_path / "run")
     cut(model / "state.pt")
     outcome = run("train", trained[1], model, "--resume")
-    assert_refused(outcome, FAILURE, "state.pt cannot be read", after=("12 pictures", "configuration A"))
+    assert_refused(outcome, FAILURE, "state.pt cannot be read", after=("12 images", "configuration A"))
 
 
 def test_no_such_model(run, tmp_path):
@@ -550,5 +550,5 @@ def test_no_such_model(run, tmp_path):
 def test_growing_from_a_network_that_does_not_fit(run, data, model, tmp_path):
     outcome = run("train", data, tmp_path / "run", *TINY, "--width", "0.1", "--grow-from", model)
     assert outcome.code in (FAILURE, WRONG_REQUEST)
-    assert_refused(outcome, outcome.code, "width", after=("8 pictures",))
+    assert_refused(outcome, outcome.code, "width", after=("8 images",))
     assert not (tmp_path / "run").exists()
