@@ -91,6 +91,40 @@ def test_principal_colors_are_scikit_learns(photographs):
     np.testing.assert_allclose(cosines, 1, atol=1e-6)
 
 
+def long_statistics(pictures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """In two passes, with 64 bits of mantissa."""
+    levels = [picture.reshape(-1, 3).astype(np.longdouble) for picture in pictures]
+    mean = sum(one.mean(0) for one in levels) / len(levels)
+    return mean, sum((one - mean).T @ (one - mean) / len(one) for one in levels) / len(levels)
+
+
+def almost_white(random: np.random.Generator) -> np.ndarray:
+    return (np.full((300, 400, 3), 250) + (random.random((300, 400, 3)) < 3e-5)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        almost_white,  # a few pixels of a million differ from the others, by one level
+        lambda random: random.integers(0, 256, (70, 90, 3), np.uint8),
+        lambda random: np.tile(random.integers(200, 203, (1, 1, 3), np.uint8), (50, 60, 1)),
+    ],
+)
+def test_statistics_are_right_to_the_last_digits_whatever_the_mean(make):
+    random = np.random.default_rng(0)
+    pictures = [make(random) for _ in range(20)]
+    mean, covariance = long_statistics(pictures)
+    found = measure(pictures)
+    np.testing.assert_allclose(found.mean, mean.astype(float), rtol=1e-13)
+    np.testing.assert_allclose(found.covariance, covariance.astype(float), atol=1e-9 * float(covariance.max()))
+
+
+def test_a_set_of_one_color_does_not_vary():
+    found = measure([np.full((999, 777, 3), (250, 3, 77), np.uint8)] * 3)
+    assert not found.covariance.any()
+    np.testing.assert_allclose(found.mean, (250, 3, 77), rtol=1e-15)
+
+
 def test_a_shift_is_alexnets_formula():
     colors = PrincipalColors((0.2, 0.02, 0.004), ((0.6, 0.8, 0.0), (-0.8, 0.6, 0.0), (0.0, 0.0, 1.0)))
     normals = np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]])

@@ -135,17 +135,20 @@ def measure(pictures: Iterable[NDArray[np.uint8]]) -> Statistics:
 
     """
     count, total, products = 0, np.zeros(3), np.zeros((3, 3))
+    center: NDArray[np.float64] | None = None
     for picture in pictures:
         pixels = picture.reshape(-1, 3)
+        if center is None:  # near the mean, so that little cancels below; whole levels, so that nothing is rounded
+            center = pixels.mean(0).round()
         for first in range(0, len(pixels), AT_ONCE):
-            levels = pixels[first : first + AT_ONCE].astype(np.float64)
+            levels = pixels[first : first + AT_ONCE] - center
             total += levels.sum(0) / len(pixels)
             products += levels.T @ levels / len(pixels)
         count += 1
-    if count == 0:
+    if center is None:
         raise DataError("there is no picture to measure the mean RGB of; not one could be read")
     mean = total / count
     covariance = products / count - np.outer(mean, mean)
-    # A difference of large numbers: of a set of one color it may come out a hair below zero.
+    # A difference: where the colors hardly vary it may come out a hair below zero.
     np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0))
-    return Statistics(mean, covariance)
+    return Statistics(center + mean, covariance)
