@@ -264,7 +264,7 @@ def _check_icon(file: BinaryIO) -> None:
     """Refuse an icon in which an image is larger than any icon's."""
     directory = file.read(6)
     entries = [file.read(16) for _ in range(int.from_bytes(directory[4:6], "little"))]
-    for entry in entries:
+    for entry in filter(None, entries):
         file.seek(int.from_bytes(entry[12:16], "little"))
         start = file.read(24)
         order: Literal["big", "little"] = "big" if start.startswith(b"\x89PNG") else "little"
