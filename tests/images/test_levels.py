@@ -152,17 +152,27 @@ def test_levels_beyond_the_declared_white_are_refused():
         ("uint32", 255, "32-bit integers, which do not say"),
         ("int16", 255, "16-bit signed integers"),
         ("int8", 127, "signed integers"),
-        ("uint64", 255, "a TIFF with 1 channels of 64 bits (unsigned integers), which cannot be read; convert it"),
-        ("float64", 1, "a TIFF with 1 channels of 64 bits (floats), which cannot be read; convert it"),
+        (
+            "uint64",
+            255,
+            "a TIFF with 1 channel of 64 bits (unsigned integers), which cannot be read; save it as PNG",
+        ),
+        ("float64", 1, "a TIFF with 1 channel of 64 bits (floats), which cannot be read; save it as PNG"),
     ],
 )
 def test_samples_whose_white_is_not_known_are_refused(dtype, white, reason):
     assert reason in refusal(tiff(random_levels(dtype, white)))
 
 
-def test_colour_of_floats_is_refused():
-    content = tiff(RNG.random((6, 9, 3)).astype("float32"), "rgb")
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_colour_of_floats_is_refused(bigtiff):
+    content = tiff(RNG.random((6, 9, 3)).astype("float32"), "rgb", bigtiff=bigtiff)
     assert "a TIFF with 3 channels of 32 bits (floats), which cannot be read" in refusal(content)
+
+
+def test_a_compression_that_is_not_read_is_named():
+    content = tiff(random_levels("uint8", 255, (6, 9, 3)), "rgb", compression="jpeg2000")
+    assert "8 bits (unsigned integers, compressed by method 34712), which cannot be read; save" in refusal(content)
 
 
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
