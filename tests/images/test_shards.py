@@ -105,6 +105,15 @@ def test_shards_of_class_folders_are_the_folder(folder, shards):
     assert isinstance(open_data(str(shards)).train.source, Shards)
 
 
+def test_shards_keep_images_of_every_format(tmp_path):
+    root = class_folders(tmp_path / "data", {"cat": 3, "dog": 3})
+    for name in ("a.avif", "b.jp2", "c.tga", "d.ico", "e.ppm"):
+        save(root / "cat" / name, smooth(44, 36))
+    tga = root / "cat" / "c.tga"
+    tga.write_bytes(tga.read_bytes()[:-26])  # without its footer it is known by its name alone
+    assert_same(open_data(str(root)), open_data(str(shard(root, tmp_path / "shards"))))
+
+
 def test_shards_of_parts_are_the_folder(tmp_path):
     root = tmp_path / "data"
     class_folders(root / "train", {"cat": 3, "dog": 2})

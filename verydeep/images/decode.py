@@ -188,7 +188,7 @@ def _why_not(file: BinaryIO, kind: Kind) -> str:
     """Why Pillow does not open a file of a format that it reads."""
     stored = _tiff_samples(file) if kind is TIFF else ""
     if stored:
-        return f"a TIFF with {stored}, which cannot be read; convert it to 8 or 16 bits, grey or RGB"
+        return f"a TIFF with {stored}, which cannot be read; save it as PNG"
     return f"damaged ({kind.name} data that cannot be decoded)"
 
 
@@ -196,15 +196,18 @@ def _tiff_samples(file: BinaryIO) -> str:
     """What a TIFF's tags say about its samples; nothing where they cannot be read."""
     file.seek(0)
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        header = file.read(16)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header if 43 in header[2:4] else header[:8])  # 43: BigTIFF
         file.seek(tags.next)
         tags.load(file)
         bits, formats = tags.get(258, (1,)), tags.get(339, (1,))
     except Exception:  # as with any damaged file
         return ""
     kinds = {1: "unsigned integers", 2: "signed integers", 3: "floats", 4: "no type"}
-    channels = tags.get(277, len(bits))
-    return f"{channels} channels of {bits[0]} bits ({kinds.get(formats[0], 'another type')})"
+    channels, compression = tags.get(277, len(bits)), tags.get(259, 1)
+    packed = "" if compression in TiffImagePlugin.COMPRESSION_INFO else f", compressed by method {compression}"
+    several = "channel" if channels == 1 else "channels"
+    return f"{channels} {several} of {bits[0]} bits ({kinds.get(formats[0], 'another type')}{packed})"
 
 
 class _QuietPillow(AbstractContextManager[None]):
@@ -264,7 +267,7 @@ def _check_icon(file: BinaryIO) -> None:
     """Refuse an icon in which an image is larger than any icon's."""
     directory = file.read(6)
     entries = [file.read(16) for _ in range(int.from_bytes(directory[4:6], "little"))]
-    for entry in entries:
+    for entry in filter(None, entries):
         file.seek(int.from_bytes(entry[12:16], "little"))
         start = file.read(24)
         order: Literal["big", "little"] = "big" if start.startswith(b"\x89PNG") else "little"

@@ -20,8 +20,6 @@ def full_range(image: Image.Image, file: BinaryIO) -> Image.Image:
 
     """
     precisions = _precisions(file)
-    if any(bits < 1 for bits in precisions):
-        raise PictureError("its samples are signed integers; convert it to unsigned ones of 8 bits")
     if max(precisions) > 8 or (image.mode == "P" and precisions[0] != 8):
         shown = ", ".join(map(str, precisions))
         raise PictureError(
@@ -32,6 +30,17 @@ def full_range(image: Image.Image, file: BinaryIO) -> Image.Image:
     return image.point([level for bits in precisions for level in _levels(bits)])
 
 
+def white(file: BinaryIO) -> int:
+    """The level of white in grey of more than 8 bits, which Pillow shifts to 16.
+
+    Raises:
+        PictureError: its samples are signed.
+
+    """
+    bits = _precisions(file)[0]
+    return ((1 << bits) - 1) << (16 - bits)
+
+
 def _levels(bits: int) -> list[int]:
     """Levels for samples of so many bits, shifted left to 8."""
     white = (2**bits - 1) << (8 - bits)
@@ -39,14 +48,18 @@ def _levels(bits: int) -> list[int]:
 
 
 def _precisions(file: BinaryIO) -> list[int]:
-    """Bits a sample of each component; negative for signed ones."""
+    """Bits a sample of each component."""
     file.seek(_codestream(file))
     header = file.read(_COMPONENTS + 2)
     number = int.from_bytes(header[_COMPONENTS:], "big")
     stored = file.read(3 * number)[::3]
     if not header.startswith(_START) or not 0 < number == len(stored):
         raise PictureError("damaged (no codestream)")
-    return [-(byte & 127) - 1 if byte & 128 else byte + 1 for byte in stored]
+    if max(stored) > 15:  # the highest bit is the sign
+        raise PictureError(
+            "its samples are signed, or have more than 16 bits; convert it to unsigned ones of 8 bits"
+        )
+    return [byte + 1 for byte in stored]
 
 
 def _codestream(file: BinaryIO) -> int:

@@ -26,6 +26,7 @@ _MAX_SAMPLE, _SMAX_SAMPLE = 281, 341
 _SIGNED, _WHITE_IS_ZERO = 2, 0
 _HALF_A_LEVEL = 0.5 / 255  # what is beyond 0 to 1 by less is a rounding error
 _RESCALE = "rescale it to 8 bits, or to 16 bits with 65535 as white"
+_MOST_NAMES = 100_000  # that are remembered, to count images and not their repetitions
 DARK = 16383  # the largest level of 14 bits: an image of 16 bits without a higher one may have fewer
 
 
@@ -53,7 +54,7 @@ def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None
         return _from_sixteen_bits(image, _sixteen_bits(image, file, *deep), name)
     image.load()
     if image.mode.startswith("I"):
-        return _from_integers(image, name)
+        return _from_integers(image, name, file)
     if image.mode == "F":
         return _from_floats(image)
     if file and image.format == "JPEG2000":
@@ -70,9 +71,9 @@ def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None
 # One channel of more than 8 bits
 
 
-def _from_integers(image: Image.Image, name: str) -> Image.Image:
+def _from_integers(image: Image.Image, name: str, file: BinaryIO | None) -> Image.Image:
     levels = np.asarray(image)
-    white = _white(image)
+    white = jpeg2000.white(file) if file and image.format == "JPEG2000" else _white(image)
     _check_range(levels, white)
     if white == 65535:
         _DARK_IMAGES.check(levels, name)
@@ -265,7 +266,8 @@ class _DarkImages:
             return
         with self._lock:
             is_first = not self._names
-            self._names.add(name)
+            if len(self._names) < _MOST_NAMES:
+                self._names.add(name)
         if is_first:
             _say(
                 f"{name}: no 16-bit sample exceeds {greatest}; with 65535 as white it is a dark image. If "
@@ -275,12 +277,14 @@ class _DarkImages:
                 atexit.register(self._count)
 
     def _count(self) -> None:
-        if len(self._names) > 1:
-            _say(f"{len(self._names)} images of 16 bits have no sample above {DARK} and were read as dark images")
+        if (count := len(self._names)) > 1:
+            number = f"{count} or more" if count == _MOST_NAMES else str(count)
+            _say(f"{number} images of 16 bits have no sample above {DARK} and were read as dark images")
 
 
 def _say(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr, flush=True)
+    if sys.stderr and not sys.stderr.closed:
+        print(f"note: {line}", file=sys.stderr, flush=True)
 
 
 _DARK_IMAGES = _DarkImages()
