@@ -803,7 +803,7 @@ def test_shards_of_others_are_told_apart(shards, where, tmp_path):
         (others / part).mkdir(parents=True, exist_ok=True)
         shutil.copy(shards / "train-000000.tar", others / part)
     with pytest.raises(
-        DataError, match=r"has tar files without shards\.json: .*unpack them into a folder for each"
+        DataError, match=r"has tar files without shards\.json, .*unpack them into a folder for each"
     ):
         open_data(str(others))
 

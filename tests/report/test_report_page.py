@@ -70,7 +70,7 @@ def test_page_is_whole_and_stands_alone(make_result: MakeResult):
     assert "<script" not in page and "@import" not in page
     assert page.count("<svg") == 3  # loss, errors, calibration
     assert "#0102" not in page
-    assert "names 4 of 6 held-out pictures of photos right: 33.33 % top-1 error" in reader.text
+    assert "names 4 of 6 held-out images of photos right: 33.33 % top-1 error" in reader.text
     assert "guessing would give 66.7 %" in reader.text
     assert "One pass over a row of pictures" in reader.text
     assert "All 2 wrong answers" in reader.text

@@ -89,7 +89,7 @@ def test_rows_are_in_the_order_of_table_1(make_result: MakeResult):
 def test_markdown(make_result: MakeResult):
     result = make_result(trained_scale=(32, 40), data="my|photos")
     lines = markdown(make_rows([result])).splitlines()
-    assert lines[0].endswith("held-out pictures of my\\|photos")
+    assert lines[0].endswith("held-out images of my\\|photos")
     assert lines[2] == "| network | S | Q | protocol | top-1 error (%) | top-3 error (%) | pictures |"
     assert lines[3] == "| :-- | :-- | :-- | :-- | --: | --: | --: |"
     assert lines[4] == "| A ×0.03 | \\[32;40] | 37 | dense + mirror | 33.33 | 0.00 | 6 |"
@@ -98,5 +98,5 @@ def test_markdown(make_result: MakeResult):
 def test_rows_that_look_the_same_name_their_models_and_data(make_result: MakeResult):
     results = [make_result(model="runs/one"), make_result(model="runs/two", part="train")]
     text = markdown(make_rows(results))
-    assert "| runs/one | held-out pictures of" in text
-    assert "| runs/two | training pictures of" in text
+    assert "| runs/one | held-out images of" in text
+    assert "| runs/two | training images of" in text

@@ -291,16 +291,19 @@ class Train:
         )
         split = {"split": data.split, "held_out": list(data.held_out.names)}
         write_json(self.run_folder / SPLIT, split)
-        self._keep_training_images(data.train)
+        self._keep_training_images(data.train, pictures)
         write_json(self.run_folder / CONFIG, config.to_json())
         return config
 
-    def _keep_training_images(self, train: Pictures) -> None:
+    def _keep_training_images(self, train: Pictures, readable: Pictures) -> None:
         """Keep what tells the images again that this network, or the one that it starts from, was trained on."""
         with progress("hashing", len(train)) as advance:
             hashes = train.source.hashes(advance)
         if hashes is None:  # shards that were made without hashes
             return
+        if len(readable) < len(train):
+            names = frozenset(readable.names)
+            hashes = hashes[[name in names for name in train.names]]
         path = self.grow_from or self.start_from
         earlier = read_training_images(locate(path).path) if path else None
         write_training_images(self.run_folder, hashes if earlier is None else np.concatenate([hashes, earlier]))

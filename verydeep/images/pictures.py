@@ -18,6 +18,7 @@ from PIL import Image
 
 from verydeep.errors import DataError, PictureError
 from verydeep.images import decode, imagenet
+from verydeep.images.formats import HEAD, TAIL, kind_of
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.views import Pixels, rescale
 
@@ -45,7 +46,7 @@ class PictureSource(Protocol):
     def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64] | None:
         """A hash of each picture's content: of the file as it was before anything was done to it.
 
-        It is the first 64 bits of SHA-256; 0 stands for a file that cannot be read. None: they are not known.
+        It is the first 64 bits of SHA-256; 0 stands for a file that is no image. None: they are not known.
         `advance` is called with a number of pictures that are done.
         """
         ...
@@ -77,10 +78,14 @@ class Files:
         """Read the files and hash their bytes."""
 
         def read(number: int) -> int:
+            path = self.paths[number]
             try:
-                return content_hash(self.paths[number].read_bytes())
+                content = path.read_bytes()
             except OSError:  # whoever decodes it will say why
                 return 0
+            # Many files may hold the same error page of a server, and none of them is an image.
+            is_image = kind_of(content[:HEAD], path.name, lambda: content[-TAIL:]).is_image
+            return content_hash(content) if is_image else 0
 
         return _counted(_in_threads(read, len(self.paths)), len(self.paths), advance)
 

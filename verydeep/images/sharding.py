@@ -386,9 +386,7 @@ def _encoded(source: PictureSource, number: int) -> decode.Encoded:
 
 
 def _hash(source: PictureSource, number: int, encoded: decode.Encoded) -> int:
-    """What `source.hashes` gives of one picture; a file has been read already."""
-    if isinstance(source, Files):
-        return content_hash(encoded.content)
+    """What `source.hashes` gives of one picture, or the hash of what is packed."""
     known = source.select([number]).hashes(lambda count: None)
     return content_hash(encoded.content) if known is None else int(known[0])
 
