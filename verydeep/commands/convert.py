@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from verydeep.commands.progress import say
-from verydeep.configurations import configuration, num_parameters
+from verydeep.configurations import Architecture, configuration, num_parameters
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn, provenance, read_model, refuse_existing, write_model
@@ -54,6 +54,9 @@ class Convert:
     """Of the weights, to be kept with them."""
     configuration: str | None = None
     """A-LRN, where it is that: weights do not tell it from A."""
+    window: int | None = None
+    """Side of the images in training, in pixels, where the weights do not tell: 32, say, or 224. If the network
+    averages the last map before its FC layers (AdaptiveAvgPool2d), that is made part of fc6's weights."""
 
     def run(self) -> None:
         """Convert, and say what it is."""
@@ -88,10 +91,12 @@ class Convert:
     def _told(self) -> Known:
         if self.configuration:
             configuration(self.configuration)
+        if self.window is not None:
+            Architecture(image_size=self.window)
         if self.scale and not 1 <= self.scale[0] <= self.scale[1]:
             raise UsageError(f"--scale is {self.scale[0]} {self.scale[1]}; it is the least and the greatest S")
         trained_on = TrainedOn(self.scale) if self.scale else None
-        return Known(self._preprocessing(), None, trained_on, self.licence, None, self.configuration)
+        return Known(self._preprocessing(), None, trained_on, self.licence, None, self.configuration, self.window)
 
     def _preprocessing(self) -> Preprocessing | None:
         numbers = (self.mean, self.deviation, self.channels)

@@ -29,6 +29,7 @@ class Known:
         licence: of the weights, as an SPDX name where there is one.
         origin: who published them, for people.
         configuration: a name of Table 1, for what shapes do not tell: A from A-LRN.
+        window: side of the images in training, in pixels, for what fc6's shape does not tell.
 
     """
 
@@ -38,6 +39,7 @@ class Known:
     licence: str | None = None
     origin: str | None = None
     configuration: str | None = None
+    window: int | None = None
 
     def completed_by(self, other: Known) -> Known:
         """The same, with what `other` knows where this knows nothing."""
