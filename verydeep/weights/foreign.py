@@ -30,7 +30,7 @@ from verydeep.weights.published import (
     by_checksum,
     checksum,
 )
-from verydeep.weights.recognize import Layers, Tensors, named, window_of
+from verydeep.weights.recognize import Layers, Tensors, is_network, named, window_of
 from verydeep.weights.source import UNKNOWN, Known, Source, read_card, weights_path
 
 OXFORD_NAMES = {"VGG_ILSVRC_16_layers": "D", "VGG_ILSVRC_19_layers": "E"}  # of Oxford's Caffe networks
@@ -55,6 +55,7 @@ class Found:
         published: the published file that this is, if it is one.
         window_known: whether the side of the network's window is known; if not, it is as fc6's shape seems to say.
         not_finite: tensors of the file, by our names, with NaN or infinite numbers.
+        chosen: which network of the file it is and why, where that was not clear.
         notes: what people should know, a sentence each.
 
     """
@@ -71,6 +72,7 @@ class Found:
     published: Published | None = None
     window_known: bool = True
     not_finite: tuple[str, ...] = ()
+    chosen: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -82,7 +84,7 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
 
     """
     path = weights_path(source.path)
-    raw = read(path)
+    raw = read(path, source.network)
     kind, facts, dtypes = raw.kind, raw.facts, tuple(dict.fromkeys(raw.dtypes.values()))
     sha256 = checksum(path)
     published = by_checksum("sha256", sha256)
@@ -90,10 +92,20 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
         published = by_checksum("md5", checksum(path, "md5"))
     with _of(path):
         layout, layers = _recognized(raw)
-        window = window_of(layers, told.window) if layers.fully_connected else None
-        window_known = window is not None or not layers.fully_connected
-        architecture, tensors = named(layers, window)
+        if told.features_only:
+            layers.fully_connected, layers.problem = [], None
+        with _suggesting_features(layers, source):
+            window = window_of(layers, told.window) if layers.fully_connected else None
+            window_known = window is not None or not layers.fully_connected
+            beside = layers.beside
+            architecture, tensors = named(layers, window)
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published, window_known)
+    found.chosen = printable(facts.get("chosen", ""))
+    beside = [*([facts["beside"]] if "beside" in facts else []), *beside]
+    if found.chosen:
+        found.notes.append(found.chosen)
+    if beside:
+        found.notes.append(printable(f"not used, as it is not the network's: {', '.join(beside)}"))
     _drop_what_is_not_finite(found)
     with _of(path):
         of_file = _from_facts(found, facts)
@@ -152,6 +164,21 @@ def _of(path: Path) -> Iterator[None]:
         yield
     except ModelError as error:
         raise ModelError(f"{path} {printable(error)}") from None
+
+
+@contextmanager
+def _suggesting_features(layers: Layers, source: Source) -> Iterator[None]:
+    """Where FC layers are not VGG's, but convolutions are, say that these can be had alone."""
+    shapes = [layer.weight.shape for layer in layers.convolutions]
+    has_head = bool(layers.fully_connected or layers.problem)
+    try:
+        yield
+    except ModelError as error:
+        if not has_head or not is_network(shapes):
+            raise
+        raise ModelError(
+            f"{error}; to take its convolutions alone: verydeep convert {source.name} RUN --features-only"
+        ) from None
 
 
 def _question(found: Found) -> str:

@@ -15,7 +15,7 @@ from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.files import KINDS, kind_of
 from verydeep.weights.files.onnx import Graph, read_graph
 from verydeep.weights.foreign import Found, examine, window_question
-from verydeep.weights.opening import is_ours
+from verydeep.weights.opening import check_alone, is_ours
 from verydeep.weights.published import checksum
 from verydeep.weights.recognize import architecture_of
 from verydeep.weights.source import Known, Source, locate, weights_path
@@ -32,6 +32,7 @@ def inspect(source: str | PathLike[str]) -> dict[str, Any]:
     """
     where = locate(source)
     if is_ours(where.path):
+        check_alone(where)
         return _ours(where)
     path = weights_path(where.path)
     if kind_of(path) == "onnx":

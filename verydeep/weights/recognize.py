@@ -79,6 +79,8 @@ class Layers:
             (global average pooling), or to a fixed size (PyTorch's AdaptiveAvgPool2d). None where it cannot.
         window: side of the images in training, in pixels, where the file says it.
         poolings: how many convolutions come before each max-pooling of 2x2, where the file says it.
+        problem: why the FC layers cannot be used, where they cannot; the sentence goes on after the file's name.
+        beside: names of tensors that are not the network's.
 
     """
 
@@ -88,6 +90,8 @@ class Layers:
     pooled: bool | None = None
     window: int | None = None
     poolings: tuple[int, ...] | None = None
+    problem: str | None = None
+    beside: list[str] = field(default_factory=list)
 
 
 def architecture_of(
@@ -142,6 +146,15 @@ def architecture_of(
     return architecture
 
 
+def is_network(convolutions: Sequence[Shape]) -> bool:
+    """Whether convolutions of these shapes are those of a VGG network."""
+    try:
+        architecture_of(convolutions, ())
+    except ModelError:
+        return False
+    return True
+
+
 def window_of(layers: Layers, told: int | None = None) -> int | None:
     """Side of the images that give one class score, in pixels.
 
@@ -181,6 +194,8 @@ def named(layers: Layers, window: int | None = None) -> tuple[Architecture, Tens
         ModelError: these are no VGG network's.
 
     """
+    if layers.problem:
+        raise ModelError(layers.problem)
     if window and layers.fully_connected:
         _include_pooling(layers, window)
     norms = [bool(layer.norm) for layer in layers.convolutions]
