@@ -136,9 +136,7 @@ def test_pip_install_gives_everything_but_training(core, model, data, tmp_path):
     words = (model, data, "--part", "all", "--engine", "torch", "--posteriors", torchs)
     assert run(sys.executable, "-m", "verydeep", "evaluate", *words, cwd=ROOT).returncode == 0
     np.testing.assert_allclose(one.posteriors, read_result(torchs).posteriors, atol=1e-4)
-    assert "15 images" in verydeep(
-        "fuse", tmp_path / "1.npz", tmp_path / "2.npz", "--out", tmp_path / "both.npz"
-    )
+    assert "15 images" in verydeep("fuse", tmp_path / "1.npz", tmp_path / "2.npz", "--out", tmp_path / "both.npz")
     assert "D ×0.1" in verydeep("report", tmp_path / "1.npz", tmp_path / "both.npz")
     for form in ("--markdown", "--csv", "--json"):
         assert "D" in verydeep("report", tmp_path / "1.npz", form)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import isqrt
 from typing import Any
 
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import (
     ALL_CONFIGURATIONS,
+    BATCH_NORM_EPSILON,
     FC_CHANNELS,
     STRIDE,
     Architecture,
     Configuration,
     Convolution,
     FullyConnected,
+    LocalResponseNorm,
 )
 from verydeep.errors import ModelError, UsageError
 
@@ -72,12 +75,25 @@ class Layers:
         convolutions: those of the five stages.
         fully_connected: the three FC layers, or none.
         has_lrn: whether the file tells of local response normalisation; None where it cannot.
+        lrn: what it is, where the file says so; it comes after the first convolution's ReLU.
+        pooled: whether the file says that the map is averaged over space before the FC layers: over all of it
+            (global average pooling), or to a fixed size (PyTorch's AdaptiveAvgPool2d). None where it cannot.
+        window: side of the images in training, in pixels, where the file says it.
+        poolings: how many convolutions come before each max-pooling of 2x2, where the file says it.
+        problem: why the FC layers cannot be used, where they cannot; the sentence goes on after the file's name.
+        beside: names of tensors that are not the network's.
 
     """
 
     convolutions: list[Layer] = field(default_factory=list)
     fully_connected: list[Layer] = field(default_factory=list)
     has_lrn: bool | None = None
+    lrn: LocalResponseNorm | None = None
+    pooled: bool | None = None
+    window: int | None = None
+    poolings: tuple[int, ...] | None = None
+    problem: str | None = None
+    beside: list[str] = field(default_factory=list)
 
 
 def architecture_of(
@@ -86,6 +102,7 @@ def architecture_of(
     *,
     batch_norm: bool = False,
     has_lrn: bool | None = None,
+    lrn: LocalResponseNorm | None = None,
 ) -> Architecture:
     """Find the architecture whose layers have these shapes.
 
@@ -94,6 +111,7 @@ def architecture_of(
         fully_connected: of the three FC layers, (out, in) or (out, in, rows, columns); or none.
         batch_norm: whether there is batch normalisation.
         has_lrn: whether there is local response normalisation, which tells A-LRN from A.
+        lrn: what it is, where that is known; else AlexNet's.
 
     Raises:
         ModelError: these are no VGG network's; the message says what was seen.
@@ -116,8 +134,9 @@ def architecture_of(
             column.name,
             fully_connected[2][0] if fully_connected else 0,
             _width(widths),
-            STRIDE * _window(fc6, convolutions[-1][0]) if fc6 else 224,
+            STRIDE * fc6_side(fc6, convolutions[-1][0]) if fc6 else 224,
             batch_norm,
+            lrn or LocalResponseNorm(),
         )
     except UsageError as error:
         raise ModelError(f"does not have the shapes of a VGG network: {error}") from None
@@ -132,6 +151,15 @@ def architecture_of(
     return architecture
 
 
+def is_network(convolutions: Sequence[Shape]) -> bool:
+    """Whether convolutions of these shapes are those of a VGG network."""
+    try:
+        architecture_of(convolutions, ())
+    except ModelError:
+        return False
+    return True
+
+
 def named(layers: Layers) -> tuple[Architecture, Tensors]:
     """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
 
@@ -139,6 +167,8 @@ def named(layers: Layers) -> tuple[Architecture, Tensors]:
         ModelError: these are no VGG network's.
 
     """
+    if layers.problem:
+        raise ModelError(layers.problem)
     norms = [bool(layer.norm) for layer in layers.convolutions]
     if any(norms) != all(norms):
         raise ModelError("has batch normalisation behind some convolutions alone")
@@ -147,7 +177,9 @@ def named(layers: Layers) -> tuple[Architecture, Tensors]:
         [layer.weight.shape for layer in layers.fully_connected],
         batch_norm=any(norms),
         has_lrn=layers.has_lrn,
+        lrn=layers.lrn,
     )
+    _check_poolings(layers, architecture)
     tensors: Tensors = {}
     theirs = layers.convolutions + layers.fully_connected
     layers.convolutions, layers.fully_connected = [], []
@@ -165,6 +197,34 @@ def named(layers: Layers) -> tuple[Architecture, Tensors]:
         if tensors[name].shape != shape:
             raise ModelError(f"has {name} of shape {tensors[name].shape}, where it has to be {shape}")
     return architecture, tensors
+
+
+def norm_with_epsilon(norm: Sequence[NDArray[Any]], epsilon: float) -> tuple[NDArray[Any], ...]:
+    """The same batch normalisation for our epsilon: the variance takes the difference, which is exact.
+
+    Args:
+        norm: its `NORM_PARTS`.
+        epsilon: that the other library adds to the variance.
+
+    """
+    scale, shift, mean, variance, count = norm
+    if epsilon == BATCH_NORM_EPSILON:
+        return scale, shift, mean, variance, count
+    return scale, shift, mean, variance.astype(np.float64) + (epsilon - BATCH_NORM_EPSILON), count
+
+
+def local_response_norm(size: int, alpha: float, beta: float, k: float) -> LocalResponseNorm:
+    """What a file says of local response normalisation; its numbers are float32, and shown as people wrote them.
+
+    Raises:
+        ModelError: it cannot be computed here.
+
+    """
+    rounded = (float(f"{number:.6g}") for number in (alpha, beta, k))
+    try:
+        return LocalResponseNorm(size, *rounded)
+    except UsageError as error:
+        raise ModelError(f"has LRN that is not computed here: {error}") from None
 
 
 def split_head(layers: Layers) -> None:
@@ -250,7 +310,7 @@ def _width(channels: list[tuple[int, int]]) -> float:
     )
 
 
-def _window(fc6: Shape, channels: int) -> int:
+def fc6_side(fc6: Shape, channels: int) -> int:
     """Side of fc6's kernel."""
     if len(fc6) == 4:
         return fc6[2]
@@ -260,6 +320,16 @@ def _window(fc6: Shape, channels: int) -> int:
             f"has a first FC layer of shape {fc6}, which does not cover a square of {channels} channels"
         )
     return side
+
+
+def _check_poolings(layers: Layers, architecture: Architecture) -> None:
+    stages = ALL_CONFIGURATIONS[architecture.configuration].stages
+    wanted = tuple(accumulate(len(stage) for stage in stages))
+    if layers.poolings not in (None, wanted):
+        raise ModelError(
+            f"pools after convolutions {', '.join(map(str, layers.poolings)) or 'nowhere'}, where configuration "
+            f"{architecture.configuration} does after {', '.join(map(str, wanted))}: this is another network"
+        )
 
 
 def _flat(shape: Shape) -> Shape:
