@@ -985,11 +985,15 @@ void unit_distances(const float* first, const float* second, long plane, int blo
                 v[p] += y * y;
             }
         }
-    Vector gap[PLACES];
+    // x u - y v as (x - y) s + (x or y) (u - v), where s is the smaller of u and v, and the vector that of the greater:
+    // 0 where x = y and u = v, with fused products too, and nothing large cancels.
+    Vector scale[PLACES], of_first[PLACES], of_second[PLACES];
     for (int p = 0; p < PLACES; ++p) {
-        u[p] = broadcast(one_over(__builtin_sqrtf(sum_of(u[p])), epsilon));
-        v[p] = broadcast(one_over(__builtin_sqrtf(sum_of(v[p])), epsilon));
-        gap[p] = u[p] - v[p];
+        const float one = one_over(__builtin_sqrtf(sum_of(u[p])), epsilon);
+        const float other = one_over(__builtin_sqrtf(sum_of(v[p])), epsilon);
+        scale[p] = broadcast(one > other ? other : one);
+        of_first[p] = broadcast(one > other ? one - other : 0);
+        of_second[p] = broadcast(one > other ? 0 : one - other);
     }
     for (int block = 0; block < blocks; ++block)
         for (int lane = 0; lane < CHANNELS; lane += LANES) {
@@ -997,9 +1001,8 @@ void unit_distances(const float* first, const float* second, long plane, int blo
             const Vector weight = load(weights + block * CHANNELS + lane);
             VERYDEEP_UNROLL
             for (int p = 0; p < PLACES; ++p) {
-                // x u - y v, written so that it is 0 where x = y and u = v, with fused products too.
                 const Vector x = load(first + at + p * CHANNELS), y = load(second + at + p * CHANNELS);
-                const Vector difference = (x - y) * u[p] + y * gap[p];
+                const Vector difference = (x - y) * scale[p] + x * of_first[p] + y * of_second[p];
                 sums[p] += weight * (difference * difference);
             }
         }
