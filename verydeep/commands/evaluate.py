@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import json_line, progress, say
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
 from verydeep.engines import EngineName, PrecisionName
@@ -91,7 +90,7 @@ class Evaluate:
                 write_result(self.posteriors, result)
             if parts:
                 parts.remove()
-            print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else readable(result))
+            print(json_line(result.summary()) if self.json else readable(result))
 
     def _test(self, here: World) -> tuple[Result, PosteriorParts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import DataError, require
+from verydeep.errors import DataError, as_text, require
 from verydeep.images import decode
 from verydeep.images.folders import is_local, local_path
+from verydeep.images.names import case_hint, nfc, numbers_of
 from verydeep.images.pictures import Arrays, Data, Files, Pictures, few
 from verydeep.images.shards import MANIFEST, UNFINISHED, Index, Part, Shards, StoredNames, open_index
 from verydeep.images.unlabelled import is_picture, pictures_in
@@ -40,6 +41,7 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
         DataError: there is no such folder, or it has none of these layouts.
 
     """
+    held_out = frozenset(map(nfc, held_out))
     if data in EMBEDDED:
         return _digits()
     if not is_local(data):
@@ -67,7 +69,7 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
             "with class folders alone, of which a fifth is then held out"
         )
     pictures = _class_folders(root, root)
-    if held_out.isdisjoint(pictures.names):
+    if held_out.isdisjoint(map(nfc, pictures.names)):
         return _held_out(pictures)
     return _held_out_again(pictures, held_out)
 
@@ -92,14 +94,17 @@ def _class_folders(root: Path, folder: Path, class_names: tuple[str, ...] | None
         raise DataError(
             f"{folder} has no class folders; put each class's pictures in a folder with the class's name"
         )
-    names = class_names or tuple(path.name for path in folders)
-    unknown = [path.name for path in folders if path.name not in names]
+    found = tuple(as_text(path.name) for path in folders)
+    names = class_names or found
+    folder_labels = numbers_of(found, names, str(folder))
+    unknown = [name for name, label in zip(found, folder_labels, strict=True) if label is None]
     if unknown:
-        raise DataError(f"{folder} has classes that the training part lacks: {few(unknown)}")
-    label_of = {name: number for number, name in enumerate(names)}
+        raise DataError(
+            f"{folder} has classes that the training part lacks: {few(unknown)}{case_hint(unknown, names)}"
+        )
     paths: list[Path] = []
-    labels: list[int] = []
-    for path in folders:
+    labels: list[int | None] = []
+    for path, label in zip(folders, folder_labels, strict=True):
         inside = pictures_in(path)
         if not inside:
             raise DataError(
@@ -107,8 +112,8 @@ def _class_folders(root: Path, folder: Path, class_names: tuple[str, ...] | None
                 "fill it or remove it"
             )
         paths += inside
-        labels += [label_of[path.name]] * len(inside)
-    relative = tuple(path.relative_to(root).as_posix() for path in paths)
+        labels += [label] * len(inside)
+    relative = tuple(as_text(path.relative_to(root).as_posix()) for path in paths)
     return Pictures(relative, np.array(labels, dtype=np.int64), names, Files(tuple(paths)))
 
 
@@ -152,7 +157,7 @@ def _flat_validation(root: Path, parted: Path, class_names: tuple[str, ...]) -> 
         what = f"no label for {unknown[0]}" if unknown else "no pictures"
         raise DataError(f"{parted / 'val'}: {what}; its list of labels has to name every picture's class")
     labels = np.array([label_of[listed[path.stem]] for path in paths], dtype=np.int64)
-    names = tuple(path.relative_to(root).as_posix() for path in paths)
+    names = tuple(as_text(path.relative_to(root).as_posix()) for path in paths)
     return Pictures(names, labels, class_names, Files(tuple(paths)))
 
 
@@ -165,11 +170,11 @@ def _shards(location: str, held_out: frozenset[str]) -> Data:
     data = Data(train, val, manifest.split)
     if manifest.split != AT_RANDOM or not held_out:
         return data
-    if held_out == frozenset(val.names):
+    if held_out == frozenset(map(nfc, val.names)):
         return replace(data, split=AGAIN)
     # A run on the folder that these were made of, when it had other pictures, may have held out others.
     names = data.all.names
-    if held_out.isdisjoint(names):
+    if held_out.isdisjoint(map(nfc, names)):
         return data
     order = sorted(range(count), key=lambda number: names[number].split("/"))  # the folder's
     return _held_out_again(data.all.select(order), held_out)
@@ -196,7 +201,7 @@ def _held_out(pictures: Pictures) -> Data:
                 f"class {name!r} has one picture; it takes two, one to train on and one to hold out for testing"
             )
         # Each class has random numbers of its own, so that another class does not change this one's split.
-        random = np.random.default_rng([SPLIT_SEED, *hashlib.sha256(name.encode()).digest()])
+        random = np.random.default_rng([SPLIT_SEED, *hashlib.sha256(nfc(name).encode()).digest()])
         members = random.permutation(members)
         num_held_out = max(1, round(HELD_OUT * len(members)))
         held_out += members[:num_held_out].tolist()
@@ -211,7 +216,7 @@ def _held_out(pictures: Pictures) -> Data:
 def _held_out_again(pictures: Pictures, held_out: frozenset[str]) -> Data:
     parts: tuple[list[int], list[int]] = [], []
     for number, name in enumerate(pictures.names):
-        parts[name in held_out].append(number)
+        parts[nfc(name) in held_out].append(number)
     return Data(
         pictures.select(parts[0]),
         pictures.select(parts[1]),

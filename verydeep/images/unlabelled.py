@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import PictureError
+from verydeep.errors import PictureError, as_text
 from verydeep.images import decode
 from verydeep.images.pictures import Files, Pictures
 
@@ -30,7 +30,7 @@ def unlabelled(paths: Iterable[Path]) -> Pictures:
             found.append(path)
         else:
             raise PictureError(f"{path}: no such file")
-    names = tuple(str(path) for path in found)
+    names = tuple(map(as_text, found))
     return Pictures(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
 
 
