@@ -965,6 +965,11 @@ VERYDEEP_INLINE float sum_of(Vector x) {
     return lanes[0];
 }
 
+// What makes a vector one of unit length; NaN where its squares overflow, as it would come out as zeros.
+VERYDEEP_INLINE float one_over(float length, float epsilon) {
+    return length <= __FLT_MAX__ ? 1 / (length + epsilon) : __builtin_nanf("");
+}
+
 // A few places at a time, whose numbers stay in the nearest cache between their lengths and their distance.
 template <int PLACES>
 void unit_distances(const float* first, const float* second, long plane, int blocks, const float* weights,
@@ -980,9 +985,15 @@ void unit_distances(const float* first, const float* second, long plane, int blo
                 v[p] += y * y;
             }
         }
+    // x u - y v as (x - y) s + (x or y) (u - v), where s is the smaller of u and v, and the vector that of the greater:
+    // 0 where x = y and u = v, with fused products too, and nothing large cancels.
+    Vector scale[PLACES], of_first[PLACES], of_second[PLACES];
     for (int p = 0; p < PLACES; ++p) {
-        u[p] = broadcast(1 / (__builtin_sqrtf(sum_of(u[p])) + epsilon));
-        v[p] = broadcast(1 / (__builtin_sqrtf(sum_of(v[p])) + epsilon));
+        const float one = one_over(__builtin_sqrtf(sum_of(u[p])), epsilon);
+        const float other = one_over(__builtin_sqrtf(sum_of(v[p])), epsilon);
+        scale[p] = broadcast(one > other ? other : one);
+        of_first[p] = broadcast(one > other ? one - other : 0);
+        of_second[p] = broadcast(one > other ? 0 : one - other);
     }
     for (int block = 0; block < blocks; ++block)
         for (int lane = 0; lane < CHANNELS; lane += LANES) {
@@ -990,8 +1001,8 @@ void unit_distances(const float* first, const float* second, long plane, int blo
             const Vector weight = load(weights + block * CHANNELS + lane);
             VERYDEEP_UNROLL
             for (int p = 0; p < PLACES; ++p) {
-                const Vector difference =
-                    load(first + at + p * CHANNELS) * u[p] - load(second + at + p * CHANNELS) * v[p];
+                const Vector x = load(first + at + p * CHANNELS), y = load(second + at + p * CHANNELS);
+                const Vector difference = (x - y) * scale[p] + x * of_first[p] + y * of_second[p];
                 sums[p] += weight * (difference * difference);
             }
         }

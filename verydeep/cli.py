@@ -5,9 +5,11 @@ Each command is imported when it is asked for, so that `--help` costs no more th
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from verydeep import __version__
@@ -38,11 +40,16 @@ COMMANDS = {
 
 OFFLINE = "--offline"
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+LETTERS_INSTEAD = "verydeep-letters"
+ALIKE = {"█": "#", "–": "-", "−": "-", "─": "-", "│": "|", "┤": "|", "└": "+", "┬": "+", "±": "+-", "×": "x"}
+ALIKE |= {"…": "...", "•": "o", "\u2800": " "}
 USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit with 0, with 2 for a wrong request, with 1 for a failure."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors=LETTERS_INSTEAD)
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
@@ -56,6 +63,22 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:
         _fail(1, error)
+
+
+def _letters_instead(error: UnicodeError) -> tuple[str, int]:
+    """For letters that standard output cannot show: others that look alike, or their numbers."""
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    return "".join(map(_letter_instead, letters)), error.end
+
+
+def _letter_instead(letter: str) -> str:
+    if "\u2801" <= letter <= "\u28ff":  # dots of braille, which curves are drawn by
+        return "*"
+    return ALIKE.get(letter) or letter.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error(LETTERS_INSTEAD, _letters_instead)
 
 
 def _run(arguments: list[str]) -> None:

@@ -4,13 +4,19 @@ Each message is one sentence that says what was seen, what is wanted and what to
 it and ends: a `UsageError` with exit code 2, any other with 1.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, get_args
 
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what Python makes of a file name's byte that is not UTF-8
+
 
 class VerydeepError(Exception):
     """Something cannot be done; the message says why and what to do."""
+
+    def __str__(self) -> str:
+        return as_text(super().__str__())
 
 
 class UsageError(VerydeepError, ValueError):
@@ -35,6 +41,20 @@ class TrainingError(VerydeepError):
 
 class DiskError(VerydeepError, OSError):
     """A file cannot be written: the disk is full, say."""
+
+
+def as_text(name: object) -> str:
+    r"""The name of a file or folder as text that can be written anywhere: a byte that is not UTF-8 becomes `\xe9`.
+
+    This is the one rule for such names, in every output. A name is put through it where it is found, so that names
+    that are read back are equal to those that are found again.
+    """
+    return _NOT_UTF_8.sub(_escaped, str(name))
+
+
+def _escaped(letter: re.Match[str]) -> str:
+    code = ord(letter[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def printable(text: object, most: int = 300) -> str:

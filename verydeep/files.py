@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from verydeep.errors import DiskError, UsageError
+from verydeep.errors import DiskError, UsageError, as_text
 
 
 def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
@@ -68,9 +68,23 @@ def check_out(path: Path, *, overwrite: bool = True) -> None:
         raise DiskError(f"{path.parent} cannot be written to: permission denied")
 
 
+def json_text(value: Any, **options: Any) -> str:
+    """JSON in which names of files are text, by the rule of `as_text`; options as of `json.dumps`."""
+    return json.dumps(_as_text(value), **{"ensure_ascii": False, **options})
+
+
+def _as_text(value: Any) -> Any:
+    """The same with every word as text."""
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, dict):
+        return {_as_text(name): _as_text(item) for name, item in value.items()}
+    return [_as_text(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole; numbers that are not finite are refused."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(value, indent=2, allow_nan=False) + "\n"
     write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 

@@ -75,9 +75,9 @@ def test_csv_and_what_evaluate_printed(result: Path, make_result, tmp_path: Path
     main(["report", str(result), str(printed), "--csv"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("network,S,Q,protocol,top-1 error (%)")
-    assert lines[0].endswith("paper's top-1 error (%),paper's top-5 error (%)")
+    assert lines[0].endswith("paper's top-5 error (%),paper's top-5 error on the test set (%)")
     assert lines[1].startswith("A ×0.03,37,37,dense + mirror,33.33")
-    assert lines[1].endswith(",29.6,10.4")
+    assert lines[1].endswith(",29.6,10.4,")
     assert lines[2].startswith('A ×0.03,37,"32,40",dense + mirror,33.33')
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 
 from verydeep.evaluation.results import Result
-from verydeep.report.published import SEVEN_NETS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, counterpart
-from verydeep.report.tables import make_rows, markdown, title
+from verydeep.report.published import SEVEN_NETS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, counterpart
+from verydeep.report.tables import comma_separated, make_rows, markdown, title
 
 MakeResult = Callable[..., Result]
 
@@ -51,7 +53,7 @@ def test_counterpart_is_the_same_network_tested_the_same_way(network, trained_sc
 def test_rows_say_what_the_paper_says(make_result: MakeResult):
     rows = make_rows([make_result(configuration="D", trained_scale=(256, 512), scales=(256, 384, 512), width=1)])
     assert rows[0].cells == ("D", "[256;512]", "256,384,512", "dense + mirror", "33.33", "0.00", "6")
-    assert rows[0].published_cells == ("[256;512]", "256,384,512", "24.8", "7.5")
+    assert rows[0].published_cells == ("[256;512]", "256,384,512", "24.8", "7.5", "–")
     assert "Table 4" in title(rows)
 
 
@@ -100,3 +102,37 @@ def test_rows_that_look_the_same_name_their_models_and_data(make_result: MakeRes
     text = markdown(make_rows(results))
     assert "| runs/one | held-out images of" in text
     assert "| runs/two | training images of" in text
+
+
+@pytest.mark.parametrize(
+    ("networks", "scale", "protocol", "errors"),
+    [
+        ("D + E", (256, 512), "dense", ("24.0", "7.1", "7.0")),
+        ("D + E", (256, 512), "multi-crop", ("23.9", "7.2", "–")),
+        ("D + E", (256, 512), "multi-crop & dense", ("23.7", "6.8", "6.8")),
+        (SEVEN_NETS, (256, 512), "dense", ("24.7", "7.5", "7.3")),
+        ("E", (256, 512), "multi-crop & dense", ("24.4", "7.1", "7.0")),
+        ("D", (256, 512), "multi-crop & dense", ("24.4", "7.2", "–")),
+    ],
+)
+def test_errors_on_the_test_set_stand_beside_ours(networks, scale, protocol, errors, make_result: MakeResult):
+    """As Tables 6 and 7 print them; in the CSV nothing stands where the paper has nothing."""
+    published = counterpart(networks, scale, 3, protocol)
+    rows = [replace(make_rows([make_result()])[0], published=published)]
+    assert rows[0].published_cells[2:] == errors
+    (line,) = list(csv.reader(StringIO(comma_separated(rows))))[1:]
+    assert tuple(cell or "–" for cell in line[-3:]) == errors
+
+
+def test_table_7_agrees_with_the_tables_before_it():
+    """Three of its rows are the paper's own, which Tables 5 and 6 have too."""
+    ours = {row.networks: row for row in TABLE_7 if row.method.startswith("VGG")}
+    for networks, other in (
+        ("2, multi-crop & dense", TABLE_6[3]),
+        ("1, multi-crop & dense", TABLE_5[5]),
+        ("7, dense", TABLE_6[0]),
+    ):
+        row = ours[networks]
+        errors = (row.top1_error, row.top5_error, row.top5_test_error)
+        assert errors == (other.top1_error, other.top5_error, other.top5_test_error)
+    assert TABLE_7[-1].cells == ("AlexNet", "1", "40.7", "18.2", "–")

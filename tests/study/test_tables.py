@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 from made import evidence, outcome, training
 
-from verydeep.report.published import counterpart
+from verydeep.report.published import TABLE_7, counterpart
 from verydeep.study import tables as in_tables
 from verydeep.study import verdicts
 from verydeep.study.claims import judge
@@ -64,13 +64,14 @@ def test_markdown_and_csv_say_the_same(found):
     in_markdown = [
         [cell.strip().replace("\\|", "|") for cell in line.strip("| ").replace("\\|", "\\!").split("|")]
         for line in in_tables.markdown(tables).splitlines()
-        if line.startswith("|") and not line.startswith(("| :--", "| network"))
+        if line.startswith("|") and not line.startswith(("| :--", "| network", "| method"))
     ]
     in_markdown = [[cell.replace("\\!", "|") for cell in row] for row in in_markdown]
     rows = list(csv.reader(StringIO(in_tables.comma_separated(tables))))
     in_csv = [row[1:] for row in rows if row[0] != "table"]
     assert in_markdown == in_csv
-    assert len(in_csv) == sum(len(table["rows"]) for table in in_tables.to_json(tables)) == 10
+    assert len([row for row in rows if row[0] != "Table 7"]) - len(tables) - 1 == 10
+    assert sum(len(table["rows"]) for table in in_tables.to_json(tables)) == 10
 
 
 def test_every_claim_has_a_row(found):
@@ -80,3 +81,27 @@ def test_every_claim_has_a_row(found):
     assert sum(bool(row[0]) for row in rows) == 9
     assert "9 claims" in verdicts.headline(claims)
     assert verdicts.markdown(claims).count("\n| ") == len(rows) + 2
+
+
+def test_table_7_and_errors_on_the_test_set_are_in_every_form(found):
+    """Table 7 stands where networks are fused, in Markdown, CSV and on the terminal, each row of it."""
+    tables = in_tables.make_tables(found)
+    lines = in_tables.markdown(tables).split("**Table 7**")[1].splitlines()
+    assert [line for line in lines if line.startswith("| VGG |")] == [
+        "| VGG | 2, multi-crop & dense | 23.7 | 6.8 | 6.8 |",
+        "| VGG | 1, multi-crop & dense | 24.4 | 7.1 | 7.0 |",
+    ]
+    rows = [row for row in csv.reader(StringIO(in_tables.comma_separated(tables))) if row[0] == "Table 7"]
+    assert ["Table 7", "GoogLeNet", "7", "–", "–", "6.7"] in rows
+    assert len(rows) == len(TABLE_7) == in_tables.rich_tables(tables)[-1].row_count
+    without = [table for table in tables if table.number != 6]
+    assert "Table 7" not in in_tables.markdown(without) + in_tables.comma_separated(without)
+
+
+def test_a_fused_pair_has_the_papers_error_on_the_test_set(found):
+    fused = next(table for table in in_tables.make_tables(found) if table.number == 6)
+    published = counterpart("D + E", (256, 512), 3, "multi-crop & dense")
+    line = in_tables.Line(replace(fused.lines[0].outcome, published=published))
+    assert line.cells[-3:] == ("23.7", "6.8", "6.8")
+    assert in_tables.to_json([replace(fused, lines=(line,))])[0]["rows"][0]["paper_top5_test_error"] == 6.8
+    assert fused.headings[-1] == "paper's top-5, test set"

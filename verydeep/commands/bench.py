@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.bench.engines import NAMES, Engine, choose
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import json_line, progress, say
 from verydeep.configurations import Architecture
 from verydeep.engines.processor import num_threads
 from verydeep.errors import UsageError
@@ -115,7 +114,7 @@ class Bench:
         if self.json:
             facts = {**shown, "base": base, "rounds": self.rounds, "peak": measured.peak}
             facts |= {"not_installed": missing, "failed": measured.failed, "rows": rows}
-            print(json_format.dumps(facts, ensure_ascii=False))
+            print(json_line(facts))
             return
         if self.markdown:
             print(table.markdown(rows, base))

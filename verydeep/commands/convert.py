@@ -47,7 +47,8 @@ class Convert:
     channels: Literal["RGB", "BGR"] | None = None
     """and the order in which the network takes them."""
     class_names: str | None = None
-    """imagenet, numbers, or a file with a line for each class, or a JSON list."""
+    """imagenet, numbers, or a file: a line for each class in the order of the scores, with or without its number;
+    or JSON, as a list or a map between numbers and names."""
     scale: tuple[int, int] | None = None
     """Least and greatest S of its training, whose middle is the scale of tests; 256 if its window is 224."""
     licence: str | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from verydeep.commands.progress import json_line
 from verydeep.configurations import (
     BESIDE_TABLE_1,
     Architecture,
@@ -48,7 +48,7 @@ class Describe:
         )
         facts = describe(architecture)
         if self.json:
-            print(json_format.dumps(facts))
+            print(json_line(facts))
         else:
             _print_table(architecture, facts)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tyro.conf import FlagCreatePairsOff
 
+from verydeep.commands.progress import json_line
 from verydeep.engines.processor import has_gpu, instruction_set, native_module, num_threads
 from verydeep.run_folder import processor_name
 
@@ -26,7 +26,7 @@ class Engines:
     def run(self) -> None:
         """Print it."""
         facts = engines()
-        print(json_format.dumps(facts) if self.json else readable(facts))
+        print(json_line(facts) if self.json else readable(facts))
 
 
 def engines() -> dict[str, Any]:

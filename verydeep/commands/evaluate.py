@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import json_line, progress, say
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
 from verydeep.engines import EngineName, PrecisionName
@@ -100,7 +99,7 @@ class Evaluate:
                 write_result(self.posteriors, result)
             if parts:
                 parts.remove()
-            print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else in_words(result))
+            print(json_line(result.summary()) if self.json else in_words(result))
 
     def _test(self, here: World) -> tuple[Result, PosteriorParts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.evaluate import check_result_path, in_words
+from verydeep.commands.progress import json_line
 from verydeep.evaluation.fusion import fuse
 from verydeep.evaluation.results import read_result, write_result
 
@@ -36,4 +36,4 @@ class Fuse:
         result = fuse([read_result(path) for path in self.results], self.results)
         if self.out:
             write_result(self.out, result)
-        print(json_format.dumps(result.summary(), ensure_ascii=False) if self.json else in_words(result))
+        print(json_line(result.summary()) if self.json else in_words(result))

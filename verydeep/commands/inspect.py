@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.describe import size
+from verydeep.commands.progress import json_line
 from verydeep.errors import printable
 from verydeep.weights.inspection import inspect
 from verydeep.weights.source import with_network
@@ -35,7 +35,7 @@ class Inspect:
     def run(self) -> None:
         """Print it."""
         facts = inspect(with_network(self.source, self.tensors))
-        print(json_format.dumps(facts, ensure_ascii=False) if self.json else readable(facts))
+        print(json_line(facts) if self.json else readable(facts))
 
 
 def readable(facts: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import json_line, progress, say
 from verydeep.configurations import account
 from verydeep.errors import UsageError, require
 from verydeep.files import check_out, write_whole
@@ -179,7 +178,7 @@ class Look:
         html = render(sight)
         write_whole(self.page, lambda aside: aside.write_text(html, encoding="utf-8"))
         if self.json:
-            print(json_format.dumps(self._facts(sight), ensure_ascii=False))
+            print(json_line(self._facts(sight)))
             return
         for layer in sight.layers:
             channels = " ".join(str(channel.number) for channel in layer.strongest[:5])

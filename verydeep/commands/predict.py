@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import json as json_format
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Annotated, Optional
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import json_line, progress, say
 from verydeep.commands.quick import Numbers, Words
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
@@ -78,10 +77,11 @@ class Predict:
         with progress("predicting", len(pictures)) as advance:
             posteriors = model.posteriors_of(pictures, protocol, advance=advance, unreadable=lost.append)
         predictions = {
-            pictures.names[number]: ranked(posteriors[number], model.class_names, self.top)
+            number: ranked(posteriors[number], model.class_names, self.top)
             for number in readable(len(pictures), lost).tolist()
         }
-        self._print(predictions, alone=len(pictures) == 1)
+        named = [(pictures.names[number], ranking) for number, ranking in predictions.items()]
+        self._print(named, alone=len(pictures) == 1)
         if self.map:
             draw_maps(model, predictions, pictures, self.map, self.map_scale)
         for picture in lost:
@@ -105,21 +105,21 @@ class Predict:
             )
         return model
 
-    def _print(self, predictions: dict[str, list[Prediction]], *, alone: bool) -> None:
+    def _print(self, predictions: list[tuple[str, list[Prediction]]], *, alone: bool) -> None:
         if self.json:
-            for name, ranking in predictions.items():
+            for name, ranking in predictions:
                 classes = [{"class": p.class_name, "probability": p.probability} for p in ranking]
-                print(json_format.dumps({"picture": name, "predictions": classes}, ensure_ascii=False))
+                print(json_line({"picture": name, "predictions": classes}))
         elif alone:
-            for prediction in next(iter(predictions.values()), ()):
+            for prediction in predictions[0][1] if predictions else ():
                 bar = "█" * round(BAR_WIDTH * prediction.probability)
                 print(f"{prediction.probability:7.2%}  {bar:{BAR_WIDTH}}  {printable(prediction.class_name)}")
         elif predictions:
             writer = csv.writer(sys.stdout, lineterminator="\n")
-            num_classes = len(next(iter(predictions.values())))
+            num_classes = len(predictions[0][1])
             numbers = range(1, num_classes + 1)
             writer.writerow(["picture", *(f"{what}_{n}" for n in numbers for what in ("class", "probability"))])
-            for name, ranking in predictions.items():
+            for name, ranking in predictions:
                 cells = [cell for p in ranking for cell in (p.class_name, f"{p.probability:.6f}")]
                 writer.writerow([name, *cells])
 
@@ -147,7 +147,7 @@ def find(words: tuple[str, ...]) -> list[Path]:
 
 def draw_maps(
     model: Model,
-    predictions: dict[str, list[Prediction]],
+    predictions: dict[int, list[Prediction]],
     pictures: Pictures,
     folder: Path,
     scale: int | None,
@@ -161,13 +161,15 @@ def draw_maps(
     mark.add_text(*MARK)
     taken: set[str] = set()
     with progress("drawing", len(predictions)) as advance:
-        for name, ranking in predictions.items():
+        for number, ranking in predictions.items():
             best = ranking[0]
             label = model.class_names.index(best.class_name)
-            sheet = model.score_map(name, scale).draw(label, f"{best.class_name}  {best.probability:.1%}")
-            stem, number = Path(name).stem, 2
+            picture = pictures.source.read(number)
+            sheet = model.score_map(picture, scale).draw(label, f"{best.class_name}  {best.probability:.1%}")
+            name = Path(pictures.names[number])
+            stem, count = name.stem, 2
             while stem in taken:
-                stem, number = f"{Path(name).stem}-{number}", number + 1
+                stem, count = f"{name.stem}-{count}", count + 1
             taken.add(stem)
             write_whole(folder / f"{stem}.png", partial(sheet.save, format="PNG", pnginfo=mark))
             advance(1)

@@ -6,6 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from verydeep.files import json_text
 
 
 @contextmanager
@@ -44,6 +47,12 @@ def say(line: str) -> None:
     """Tell a person what is going on."""
     if _speaks():
         print(line, file=sys.stderr, flush=True)
+
+
+def json_line(value: Any, **options: Any) -> str:
+    """JSON to be printed: in ASCII alone where standard output is not UTF-8, as programs that read it expect."""
+    encoding = (sys.stdout.encoding or "").lower().replace("_", "-")
+    return json_text(value, ensure_ascii=encoding not in ("utf-8", "utf8"), **options)
 
 
 def _speaks() -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import say
+from verydeep.commands.progress import json_line, say
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.results import Result, read_result
 from verydeep.files import write_whole
@@ -67,7 +67,7 @@ class Report:
 
     def _print(self, rows: list[Row]) -> None:
         if self.json:
-            print(json_format.dumps({"rows": [row.to_json() for row in rows]}, ensure_ascii=False))
+            print(json_line({"rows": [row.to_json() for row in rows]}))
         elif self.csv:
             print(comma_separated(rows))
         elif self.markdown:

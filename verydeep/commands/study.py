@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.describe import size as bytes_for_people
-from verydeep.commands.progress import say
+from verydeep.commands.progress import json_line, say
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import write_json, write_whole
 from verydeep.report.runs import duration
@@ -109,7 +108,7 @@ class Study:
     def _show(self, work: Work) -> None:
         plain = dry_run(work)
         if self.json:
-            print(json_format.dumps(plain, ensure_ascii=False))
+            print(json_line(plain))
         else:
             print(readable_plan(work, plain))
 
@@ -125,7 +124,7 @@ class Study:
     def _report(self, out: Path) -> None:
         report = make_report(out)
         if self.json:
-            print(json_format.dumps(report.to_json(), ensure_ascii=False))
+            print(json_line(report.to_json()))
         else:
             report.show()
 

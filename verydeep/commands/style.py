@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import json_line, progress, say
 from verydeep.errors import require
 from verydeep.interrupts import interrupts
 from verydeep.layers.names import nodes_to
@@ -139,7 +138,7 @@ class Style:
         if outcome.stopped:
             say(f"stopped; `--start {self.out} --overwrite` goes on from there")
         if self.json:
-            print(json_format.dumps(self._facts(outcome, seconds), ensure_ascii=False))
+            print(json_line(self._facts(outcome, seconds)))
             return
         print(
             f"{self.out}: {width}x{height} pixels, {outcome.num_steps} steps of {self.steps} in {seconds:.0f} s; "

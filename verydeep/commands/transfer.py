@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +10,7 @@ import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import json_line, progress, say
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError, require
 from verydeep.images.data import join, train_and_test
@@ -119,7 +118,7 @@ class Transfer:
                     digest(tensors),
                 )
             )
-        print(json_format.dumps(facts, ensure_ascii=False) if self.json else self._readable(facts))
+        print(json_line(facts) if self.json else self._readable(facts))
 
     def _describe(
         self, extractor: Extractor, described: Described, split: Split

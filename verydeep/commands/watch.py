@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import say
+from verydeep.commands.progress import json_line, say
 from verydeep.errors import UsageError
 from verydeep.files import write_whole
 
@@ -54,7 +53,7 @@ class Watch:
         runs = [watch(path) for path in self.runs]
         if self.json:
             facts = [run.headline().to_json() for run in runs]
-            print(json_format.dumps({"runs": facts}, ensure_ascii=False, allow_nan=False))
+            print(json_line({"runs": facts}, allow_nan=False))
         elif self.png:
             self._write_png(self.png, runs)
         else:

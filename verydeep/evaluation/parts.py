@@ -12,7 +12,7 @@ import numpy as np
 from verydeep.errors import UsageError
 from verydeep.evaluation.plan import Chunk
 from verydeep.evaluation.posterior import Posteriors
-from verydeep.files import write_json, write_whole
+from verydeep.files import json_text, write_json, write_whole
 
 
 class Parts:
@@ -37,7 +37,7 @@ class Parts:
         # A folder without a finished chunk has nothing to go on with, and is anybody's.
         if not self._key_file.is_file() or not any(self.folder.glob(f"*{self.suffix}")):
             write_json(self._key_file, key)
-        elif json.loads(self._key_file.read_text(encoding="utf-8")) != json.loads(json.dumps(key)):
+        elif json.loads(self._key_file.read_text(encoding="utf-8")) != json.loads(json_text(key)):
             raise UsageError(
                 f"{self.folder} is what another, interrupted {self.noun} has finished; go on with that one as it "
                 f"was begun, choose another {option} file, or remove the folder"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from verydeep.errors import ModelError, printable
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
-from verydeep.files import write_whole
+from verydeep.files import json_text, write_whole
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def write_result(path: Path, result: Result) -> None:
                 names=np.array(result.names, dtype=np.str_),
                 labels=result.labels,
                 posteriors=result.posteriors,
-                facts=np.array(json.dumps(asdict(result.facts))),
+                facts=np.array(json_text(asdict(result.facts))),
             )
 
     write_whole(path, write)

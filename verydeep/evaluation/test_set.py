@@ -64,7 +64,7 @@ def choose(
         return TestSet(pictures, chosen)
     hashes = None if trained_on is None else pictures.source.hashes(advance)
     if trained_on is None or hashes is None:
-        if chosen == "all" and not data.held_out_before.isdisjoint(pictures.names):
+        if chosen == "all" and data.was_split:
             return TestSet(data.held_out, HELD_OUT)
         return TestSet(pictures, chosen)
     new = np.flatnonzero((hashes == 0) | ~np.isin(hashes, trained_on))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from verydeep.errors import UsageError, require
 from verydeep.evaluation.plan import Chunk
 from verydeep.extraction.shared import FeatureParts
-from verydeep.files import check_out, write_whole
+from verydeep.files import check_out, json_text, write_whole
 from verydeep.images.pictures import Pictures
 
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
@@ -94,7 +94,7 @@ def _write_npz(
         for layer, shape in shapes.items():
             blocks = (parts.rows(chunk, layer) for chunk in chunks)
             _add_blocks(archive, layer, np.dtype(np.float32), (len(names), *shape), blocks)
-        _add(archive, "facts", np.array(json.dumps(facts, ensure_ascii=False)))
+        _add(archive, "facts", np.array(json_text(facts)))
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: NDArray[Any]) -> None:
@@ -126,7 +126,7 @@ def _write_parquet(
     import pyarrow
     from pyarrow import parquet
 
-    metadata = {"verydeep": json.dumps(facts, ensure_ascii=False)}
+    metadata = {"verydeep": json_text(facts)}
     fields = [pyarrow.field("name", pyarrow.string())]
     for layer, shape in shapes.items():
         kind = pyarrow.list_(pyarrow.float32(), prod(shape))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from verydeep.errors import DataError, UsageError
+from verydeep.images.names import nfc
 from verydeep.images.pictures import Pictures
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Data:
         return self.drawn or self.parts.keys() == {"train"}
 
     @property
+    def was_split(self) -> bool:
+        """Whether an earlier training has split it, and held out some of these images."""
+        return not frozenset(map(nfc, self.held_out_before)).isdisjoint(map(nfc, self.all.names))
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels."""
         return next(iter(self.parts.values())).class_names
@@ -116,11 +122,12 @@ class Data:
                 f"the data has no training part: it has {self.layout}; add train/ with a folder for each class"
             )
         val = self.parts.get("val")
-        if val is not None and self.drawn and self.held_out_before == frozenset(val.names):
+        before = frozenset(map(nfc, self.held_out_before))
+        if val is not None and self.drawn and before == frozenset(map(nfc, val.names)):
             return Split(train, val, AGAIN)
         whole = self.all if self.drawn else train
-        if (val is None or self.drawn) and not self.held_out_before.isdisjoint(whole.names):
-            return _hold_out_again(whole, self.held_out_before)
+        if (val is None or self.drawn) and not before.isdisjoint(map(nfc, whole.names)):
+            return _hold_out_again(whole, before)
         if val is None:
             return _hold_out(train)
         own = "its own training and validation parts" if "test" in self.parts else self.layout
@@ -182,9 +189,7 @@ def _hold_out(pictures: Pictures) -> Split:
                 f"class {name!r} has one image; it takes two, one to train on and one to hold out for testing"
             )
         # Each class has random numbers of its own, so that another class does not change this one's split.
-        random = np.random.default_rng(
-            [SPLIT_SEED, *hashlib.sha256(name.encode(errors="surrogateescape")).digest()]
-        )
+        random = np.random.default_rng([SPLIT_SEED, *hashlib.sha256(nfc(name).encode()).digest()])
         members = random.permutation(members)
         num_held_out = max(1, round(HELD_OUT * len(members)))
         held_out += members[:num_held_out].tolist()
@@ -200,5 +205,5 @@ def _as_in_folders(pictures: Pictures) -> list[int]:
 def _hold_out_again(pictures: Pictures, names: frozenset[str]) -> Split:
     parts: tuple[list[int], list[int]] = [], []
     for number in range(len(pictures)):
-        parts[pictures.names[number] in names].append(number)
+        parts[nfc(pictures.names[number]) in names].append(number)
     return Split(pictures.select(parts[0]), pictures.select(parts[1]), AGAIN)

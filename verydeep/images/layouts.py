@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import csv
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import DataError
+from verydeep.errors import DataError, as_text
 from verydeep.images.data import PARTS, UNDIVIDED, Data, Part
 from verydeep.images.listing import Listing, Skipped, list_images
+from verydeep.images.names import case_hint, numbers_of
 from verydeep.images.pictures import Files, Pictures, few
 
 SPELLINGS: dict[str, Part] = {
@@ -122,21 +122,21 @@ def _class_folders(
     _refuse_another_level(listing)
     for path in listing.images:
         skipped.add("image beside the class folders", path)
-    names = class_names or tuple(folder.path.name for folder in listing.folders)
-    label_of = {unicodedata.normalize("NFC", name): number for number, name in enumerate(names)}
-    theirs = [unicodedata.normalize("NFC", folder.path.name) for folder in listing.folders]
-    unknown = [name for name in theirs if name not in label_of]
+    found = tuple(as_text(folder.path.name) for folder in listing.folders)
+    numbers_of(found, found, str(listing.path))  # no two of them may be the same
+    names = class_names or found
+    folder_labels = numbers_of(found, names, str(listing.path))
+    unknown = [name for name, label in zip(found, folder_labels, strict=True) if label is None]
     if unknown:
-        raise DataError(f"{listing.path} has classes that the training part lacks: {few(unknown)}")
-    if len(label_of) < len(names) or len(set(theirs)) < len(theirs):
-        raise DataError(f"{listing.path} has two class folders whose names look the same; rename one of them")
+        hint = case_hint(unknown, names)
+        raise DataError(f"{listing.path} has classes that the training part lacks: {few(unknown)}{hint}")
     paths: list[Path] = []
-    labels: list[int] = []
-    for name, folder in zip(theirs, listing.folders, strict=True):
+    labels: list[int | None] = []
+    for label, folder in zip(folder_labels, listing.folders, strict=True):
         inside = folder.every_image
         paths += inside
-        labels += [label_of[name]] * len(inside)
-    relative = tuple(path.relative_to(root).as_posix() for path in paths)
+        labels += [label] * len(inside)
+    relative = tuple(as_text(path.relative_to(root).as_posix()) for path in paths)
     return Pictures(relative, np.array(labels, dtype=np.int64), names, Files(tuple(paths)))
 
 
@@ -237,5 +237,5 @@ def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) 
         what = f"no label for {unknown[0]}" if unknown else "no images"
         raise DataError(f"{folder.path}: {what}; its list of labels has to name every image's class")
     labels = np.array([label_of[listed[path.stem]] for path in paths], dtype=np.int64)
-    names = tuple(path.relative_to(root).as_posix() for path in paths)
+    names = tuple(as_text(path.relative_to(root).as_posix()) for path in paths)
     return Pictures(names, labels, class_names, Files(tuple(paths)))

@@ -20,6 +20,7 @@ from verydeep.errors import DataError, PictureError
 from verydeep.images import decode, imagenet
 from verydeep.images.formats import HEAD, TAIL, kind_of
 from verydeep.images.geometry import rescaled_size
+from verydeep.images.names import case_hint, numbers_of
 from verydeep.images.views import Pixels, rescale
 
 Item = TypeVar("Item")
@@ -162,22 +163,23 @@ class Pictures:
         """Number the classes as a model does, by their names; ImageNet's folders are known by their numbers too.
 
         Raises:
-            DataError: the model lacks one of the classes.
+            DataError: the model lacks one of the classes, or has two of its name.
 
         """
         if class_names == self.class_names:
             return self
         mine = self.class_names
-        if not set(mine) <= set(class_names):
+        numbers = numbers_of(mine, class_names, "the model")
+        if None in numbers:
             mine = imagenet.named(mine) or mine
-        unknown = [name for name in mine if name not in class_names]
+            numbers = numbers_of(mine, class_names, "the model")
+        unknown = [name for name, number in zip(mine, numbers, strict=True) if number is None]
         if unknown:
             raise DataError(
                 f"the data has {len(unknown)} of {len(self.class_names)} classes that the model lacks: "
-                f"{few(unknown)}; the model's are {few(class_names)}"
+                f"{few(unknown)}; the model's are {few(class_names)}{case_hint(unknown, class_names)}"
             )
-        numbers = np.array([class_names.index(name) for name in mine], dtype=np.int64)
-        return Pictures(self.names, numbers[self.labels], class_names, self.source)
+        return Pictures(self.names, np.array(numbers, np.int64)[self.labels], class_names, self.source)
 
     @cached_property
     def fingerprint(self) -> str:

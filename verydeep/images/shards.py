@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import DataError, PictureError
+from verydeep.errors import DataError, PictureError, as_text
 from verydeep.images import decode
 from verydeep.images.folders import Folder, LocalFolder, open_folder
 
@@ -171,7 +171,7 @@ class Index:
             raise DataError(
                 f"{self.folder.path(PICTURES)} has no name for picture {number}; it is damaged: {_ANEW}"
             )
-        return self.names[start:end].tobytes().decode(errors="surrogateescape")
+        return as_text(self.names[start:end].tobytes().decode(errors="surrogateescape"))
 
     def encoded(self, number: int) -> decode.Encoded:
         """The bytes of a picture.

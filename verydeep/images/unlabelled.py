@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import PictureError
+from verydeep.errors import PictureError, as_text
 from verydeep.images.listing import Skipped, images_in
 from verydeep.images.pictures import Files, Pictures
 
@@ -37,5 +37,5 @@ def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> Picture
             found.append(path)
         else:
             raise PictureError(f"{path}: no such file")
-    names = tuple(str(path) for path in found)
+    names = tuple(map(as_text, found))
     return Pictures(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))

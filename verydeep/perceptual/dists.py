@@ -28,9 +28,12 @@ class _HannFeatures(Features):
     """A network whose poolings are the root of a Hann window over squares, which loses no high frequencies."""
 
     def _pool(self, x: Tensor) -> Tensor:
-        window = torch.tensor(HANN, device=x.device, dtype=x.dtype)
-        kernel = (window[:, None] * window).expand(x.shape[1], 1, 3, 3)
-        return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
+        maps = wide(x)  # in float16 squares overflow, and 1e-12 is 0, where a root has no slope
+        window = torch.tensor(HANN, device=maps.device, dtype=maps.dtype)
+        kernel = (window[:, None] * window).expand(maps.shape[1], 1, 3, 3)
+        with torch.autocast(x.device.type, enabled=False):
+            means = F.conv2d(maps.square(), kernel, stride=2, padding=1, groups=maps.shape[1])
+            return (means + 1e-12).sqrt().to(x.dtype)
 
 
 class DISTS(PairLoss):
@@ -82,22 +85,25 @@ class DISTS(PairLoss):
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         assert self.features.pictures is not None
         low, high = self.features.pictures.range
-        firsts = [(pictures - low) / (high - low), *taps.values()]
-        seconds = [(target - low) / (high - low), *target_taps.values()]
-        similarity = torch.zeros((), device=pictures.device)
+        firsts = [(wide(pictures) - low) / (high - low), *taps.values()]
+        seconds = [(wide(target) - low) / (high - low), *target_taps.values()]
+        distance = torch.zeros((), device=pictures.device)
         alphas, betas = torch.split(self.alpha, self.counts), torch.split(self.beta, self.counts)
         for first, second, alpha, beta in zip(firsts, seconds, alphas, betas, strict=True):
-            luminance, structure = _similarities(wide(first), wide(second))
-            similarity = similarity + luminance @ alpha.to(luminance) + structure @ beta.to(structure)
-        return 1 - similarity
+            luminance, structure = _differences(wide(first), wide(second))
+            distance = distance + luminance @ alpha.to(luminance) + structure @ beta.to(structure)
+        return distance
 
 
-def _similarities(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Of means, and of what is around them, for each channel: of shape (batch, channels)."""
+def _differences(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """One less l and one less s, for each channel: of shape (batch, channels).
+
+    As alpha and beta sum to 1, so weighted they are one less the similarity, without the rounding of that
+    difference: of a picture and itself they are 0.
+    """
     first, second = first.flatten(2), second.flatten(2)
     first_mean, second_mean = first.mean(2), second.mean(2)
-    luminance = (2 * first_mean * second_mean + EPSILON) / (first_mean**2 + second_mean**2 + EPSILON)
+    luminance = (first_mean - second_mean) ** 2 / (first_mean**2 + second_mean**2 + EPSILON)
     first_rest, second_rest = first - first_mean[..., None], second - second_mean[..., None]
     variances = first_rest.square().mean(2) + second_rest.square().mean(2)
-    covariance = (first_rest * second_rest).mean(2)
-    return luminance, (2 * covariance + EPSILON) / (variances + EPSILON)
+    return luminance, (first_rest - second_rest).square().mean(2) / (variances + EPSILON)

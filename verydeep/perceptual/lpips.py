@@ -190,6 +190,9 @@ def _pieces(maps: Tensor) -> Iterator[tuple[int, slice]]:
 
 
 def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Vectors along the channels over their lengths, and these lengths: of shape (channels, n) and (n,)."""
+    """Vectors along the channels over their lengths, and these lengths: of shape (channels, n) and (n,).
+
+    Where the squares overflow they are NaN; zeros would look like no difference at all.
+    """
     length = torch.linalg.vector_norm(vectors, dim=0)
-    return vectors * (1 / (length + EPSILON)), length
+    return vectors * torch.where(length.isinf(), torch.nan, 1 / (length + EPSILON)), length

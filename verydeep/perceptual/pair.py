@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from verydeep.configurations import Architecture
 from verydeep.engines.processor import native_module
-from verydeep.errors import UsageError, check_choice
+from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.layers import open_network
 from verydeep.layers.names import PoolingKind
@@ -114,27 +114,41 @@ class PairLoss(nn.Module):
             target: of the same shape.
 
         Returns:
-            A number; of shape (batch,) where nothing is reduced.
+            A number; of shape (batch,) where nothing is reduced. It is float64 for pictures of float64, otherwise
+            float32: half precision could not hold a small distance.
 
         Raises:
             UsageError: the two differ in shape, type or device, or cannot be such pictures.
+            ModelError: a distance is NaN or infinite, and pictures are checked.
 
         """
         check_pair(pictures, target)
         if torch.is_grad_enabled() and (pictures.requires_grad or target.requires_grad):
-            return reduce(self._compare(pictures, target), self.reduction)
+            return reduce(self._checked(self._compare(pictures, target)), self.reduction)
         most = self.native_pixels if self._by_engine(pictures) else PAIR_PIXELS
         count = max(1, most // (2 * pictures.shape[2] * pictures.shape[3]))
         with torch.no_grad():
             pairs = zip(torch.split(pictures, count), torch.split(target, count), strict=True)
-            return reduce(torch.cat([self._compare(*pair) for pair in pairs]), self.reduction)
+            return reduce(self._checked(torch.cat([self._compare(*pair) for pair in pairs])), self.reduction)
+
+    def _checked(self, distances: Tensor) -> Tensor:
+        """Make sure that distances are finite, where pictures are looked at, which are finite themselves."""
+        shown = self.features.pictures
+        looked_at = shown is not None and shown.check and not torch.compiler.is_compiling()
+        if looked_at and not distances.detach().isfinite().all():
+            raise ModelError(
+                "a distance is NaN or infinite though the pictures are finite: the network's features overflow; "
+                "use float32 or bfloat16 in place of float16, or other weights"
+            )
+        return distances
 
     def _compare(self, pictures: Tensor, target: Tensor) -> Tensor:
         """Distances of a few pairs; the first entry of the shape is theirs."""
         if self._by_engine(pictures) and not torch.is_grad_enabled():
             return self._compare_natively(pictures, target)
         taps, target_taps = self._taps(pictures), self._taps(target)
-        return self._distance(taps, target_taps, pictures, target).to(pictures.dtype)
+        with torch.autocast(pictures.device.type, enabled=False):  # it would take sums in half precision
+            return self._distance(taps, target_taps, pictures, target)
 
     def _compare_natively(self, pictures: Tensor, target: Tensor) -> Tensor:
         """The same by the native engine, which is shown both at once and reads its weights once for the two."""
@@ -283,7 +297,7 @@ def mean_difference(first: Tensor, second: Tensor, distance: Distance) -> Tensor
 
 
 def wide(tap: Tensor) -> Tensor:
-    """A tap in float32 where it has fewer bits, as under autocast, so that sums over it are right."""
+    """A tensor in float32 where it has fewer bits, as under autocast, so that sums over it are right."""
     return tap.float() if tap.dtype in (torch.bfloat16, torch.float16) else tap
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Unpack
 
+import torch
 from torch import Tensor
 
 from verydeep.errors import UsageError, check_choice
@@ -81,7 +82,7 @@ class StyleLoss(PairLoss):
 
 
 def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tensor:
-    """Products of channels, summed over space, of shape (batch, channels, channels).
+    """Products of channels, summed over space, of shape (batch, channels, channels); float32 of half precision.
 
     Args:
         maps: of shape (batch, channels, rows, columns).
@@ -101,4 +102,5 @@ def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tens
     rows = wide(maps).flatten(2)
     _, channels, places = rows.shape
     divisor = {"elements": channels * places, "places": places, "none": 1}[normalization]
-    return rows @ rows.transpose(1, 2) / divisor
+    with torch.autocast(maps.device.type, enabled=False):  # in float16 the sums overflow
+        return rows @ rows.transpose(1, 2) / divisor

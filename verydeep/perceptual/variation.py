@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from verydeep.errors import check_choice
 from verydeep.layers.pictures import Range, check_pictures, check_range, check_values
-from verydeep.perceptual.pair import Reduction, reduce
+from verydeep.perceptual.pair import Reduction, reduce, wide
 
 Norm = Literal["l1", "l2", "l2_squared"]
 
@@ -41,7 +41,7 @@ class TotalVariation(nn.Module):
         self.check = check
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Measure pictures of shape (batch, 3, height, width), in the range that was said.
+        """Measure pictures of shape (batch, 3, height, width), in the range that was said; float32 of half.
 
         Raises:
             UsageError: they cannot be such pictures.
@@ -50,6 +50,7 @@ class TotalVariation(nn.Module):
         check_pictures(pictures)
         if self.check:
             check_values(pictures, self.range)
+        pictures = wide(pictures)
         low, high = self.range
         down = (pictures[:, :, 1:] - pictures[:, :, :-1]) / (high - low)
         across = (pictures[..., 1:] - pictures[..., :-1]) / (high - low)

@@ -22,7 +22,7 @@ from verydeep.report import sentences
 from verydeep.report.examples import SMALL_WINDOW, Album, mistakes, picture_row, score_maps
 from verydeep.report.figures import calibration_curve, learning_curves
 from verydeep.report.pictures import Embedded, confusion_picture, filter_sheet
-from verydeep.report.published import SOURCE
+from verydeep.report.published import SOURCE, TABLE_7, TABLE_7_HEADINGS, TABLE_7_TITLE
 from verydeep.report.runs import Run, networks, read_runs, short_path, trainings
 from verydeep.report.tables import Row, data_names, headings, make_rows, title
 from verydeep.report.templates import render_page
@@ -128,6 +128,9 @@ def _table(rows: Sequence[Row]) -> dict[str, Any]:
         "data_names": data_names(rows),
         "order": sentences.order(rows),
         "source": SOURCE,
+        "table_7": [row.cells for row in TABLE_7],
+        "table_7_headings": TABLE_7_HEADINGS,
+        "table_7_title": TABLE_7_TITLE,
         "crops": any(member.views in ("crops", "both") for row in rows for member in row.facts.members),
         "fusions": any(len(row.facts.members) > 1 for row in rows),
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
 from verydeep.evaluation.results import Facts, MemberFacts, Result
-from verydeep.report.published import Published, counterpart
+from verydeep.report.published import Published, counterpart, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,14 +74,15 @@ class Row:
 
     @property
     def published_cells(self) -> tuple[str, ...]:
-        """The paper's S, Q, top-1 and top-5 error; dashes where it has no such row."""
+        """The paper's S, Q, top-1, top-5 and top-5 test error; dashes where it has no such row, or number."""
         if self.published is None:
-            return ("–",) * 4
+            return ("–",) * 5
         return (
             trained_scale(self.published.trained_scale),
             test_scales(self.published.scales),
-            f"{self.published.top1_error:.1f}",
-            f"{self.published.top5_error:.1f}",
+            percent(self.published.top1_error),
+            percent(self.published.top5_error),
+            percent(self.published.top5_test_error),
         )
 
     @property
@@ -232,13 +233,14 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
-    """Write the table as CSV, with the paper's errors in two more columns."""
+    """Write the table as CSV, with the paper's errors in three more columns."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names, lines = text_table(rows)
-    writer.writerow([*names, "paper's top-1 error (%)", "paper's top-5 error (%)"])
+    theirs = ("top-1 error", "top-5 error", "top-5 error on the test set")
+    writer.writerow([*names, *(f"paper's {error} (%)" for error in theirs)])
     for row, line in zip(rows, lines, strict=True):
-        writer.writerow([*line, *(cell if row.published else "" for cell in row.published_cells[2:])])
+        writer.writerow([*line, *(cell.replace("–", "") for cell in row.published_cells[2:])])
     return text.getvalue().rstrip("\n")
 
 

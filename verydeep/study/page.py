@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verydeep import __version__
-from verydeep.report.published import SOURCE
+from verydeep.report.published import SOURCE, TABLE_7, TABLE_7_HEADINGS, TABLE_7_TITLE
 from verydeep.report.templates import render_page
 from verydeep.study import figures, verdicts
 from verydeep.study.claims import Claim
 from verydeep.study.evidence import Evidence
 from verydeep.study.plan import Plan
-from verydeep.study.tables import NUMBERS, Table
+from verydeep.study.tables import NUMBERS, Table, beside_others
 
 
 def render(plan: Plan, evidence: Evidence, tables: Sequence[Table], claims: Sequence[Claim], out: Path) -> str:
@@ -47,6 +47,9 @@ def render(plan: Plan, evidence: Evidence, tables: Sequence[Table], claims: Sequ
         "num_trainings": sum(step.kind == "train" for step in done),
         "commands": [step.shown(evidence.data, out) for step in done],
         "source": SOURCE,
+        "table_7": [row.cells for row in TABLE_7] if beside_others(tables) else [],
+        "table_7_headings": TABLE_7_HEADINGS,
+        "table_7_title": TABLE_7_TITLE,
         "version": __version__,
     }
     return render_page("study.html.jinja", context, "study")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.errors import UsageError
-from verydeep.files import Lines
+from verydeep.files import Lines, json_text
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.study.plan import Plan, Step
 
@@ -63,7 +63,7 @@ class Ledger:
             if self._cut_short:
                 lines.add("")
                 self._cut_short = False
-            lines.add(json.dumps(record, ensure_ascii=False))
+            lines.add(json_text(record))
         self.records.append(record)
 
     def last(self, step: Step, *events: str) -> Record | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verydeep.files import Lines
+from verydeep.files import Lines, json_text
 from verydeep.images.pictures import Unreadable, too_many
 from verydeep.training.journal import read_journal
 
@@ -47,7 +46,7 @@ class Skipped:
         self._pictures[picture.name] = picture
         with Lines(self.path) as lines:
             line = {"name": picture.name, "reason": picture.reason, "step": step}
-            lines.add(json.dumps(line, ensure_ascii=False))
+            lines.add(json_text(line))
         if len(self) > self.most:
             raise too_many(tuple(self._pictures.values()))
         return True

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import ModelError
 from verydeep.evaluation.posterior import Posteriors, softmax
-from verydeep.files import write_whole
+from verydeep.files import json_text, write_whole
 
 CLASSIFIER = "classifier.safetensors"
 
@@ -123,7 +123,7 @@ def write_classifier(model: Path, classifier: Classifier) -> Path:
     }
     tensors = {"weights": np.ascontiguousarray(classifier.weights), "bias": np.ascontiguousarray(classifier.bias)}
     path = classifier_file(model)
-    metadata = {"verydeep": json.dumps(facts, ensure_ascii=False)}
+    metadata = {"verydeep": json_text(facts)}
     write_whole(path, lambda aside: save_file(tensors, aside, metadata=metadata))
     return path
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, printable
 from verydeep.images import imagenet
+from verydeep.weights.class_list import names_in
 
 
 def class_names(word: str, num_classes: int) -> tuple[str, ...]:
     """Names of classes as an option tells them.
 
     Args:
-        word: `imagenet`, `numbers`, or a file: a line for each class, or a JSON list.
+        word: `imagenet`, `numbers`, or a file, as `class_list` reads it.
         num_classes: how many there have to be.
 
     Raises:
-        UsageError: there is no such file, or it names another number of classes; or there are no classes to name.
+        UsageError: there is no such file, it is not certain which class it calls what, or it names another number
+            of classes; or there are no classes to name.
 
     """
     if not num_classes:
@@ -29,18 +30,16 @@ def class_names(word: str, num_classes: int) -> tuple[str, ...]:
     else:
         names = _read(Path(word))
     if len(names) != num_classes:
-        raise UsageError(f"--class-names {word} names {len(names)} classes, the weights have {num_classes}")
+        raise UsageError(
+            f"--class-names {word} names {len(names)} classes, the weights have {num_classes}; give a "
+            "line for each class, in the order of the scores"
+        )
     return names
 
 
 def _read(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            names = json.loads(text)
-            if not isinstance(names, list):
-                raise ValueError("it is not a list")
-            return tuple(map(str, names))
+        return names_in(path.read_bytes(), path.suffix.lower() == ".json")
     except FileNotFoundError:
         raise UsageError(
             f"--class-names {path}: there is no such file; give imagenet, numbers, or a file with a line for each"
@@ -48,5 +47,4 @@ def _read(path: Path) -> tuple[str, ...]:
     except OSError as error:
         raise UsageError(f"--class-names {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--class-names {path} cannot be read: {error}") from None
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+        raise UsageError(f"--class-names {path} cannot be read: {printable(error)}") from None
