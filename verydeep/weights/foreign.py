@@ -92,6 +92,8 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
     _drop_what_is_not_finite(found)
     with _of(path):
         of_file = _from_facts(found, facts)
+        if told.preprocessing and facts.get("preprocesses"):
+            raise ModelError("preprocesses images itself, within the network; leave the preprocessing out")
     for known in (source.known, published.known if published else UNKNOWN, of_file, _beside(path)):
         found.known = found.known.completed_by(known)
     _settle(found)
@@ -161,6 +163,11 @@ def _ours(raw: Raw) -> tuple[str, Architecture, Tensors]:
             f"{', '.join(LAYOUTS)}"
         )
     layout, layers = recognized
+    if layers.other_head:
+        raise ModelError(
+            f"has a head of its own ({layers.other_head}), where a VGG network has three FC layers on the "
+            "flattened map, with ReLU between them"
+        )
     return layout, *named(layers)
 
 
@@ -207,6 +214,8 @@ def _settle(found: Found) -> None:
 
 def _from_facts(found: Found, facts: dict[str, Any]) -> Known:
     """What the file itself says."""
+    if "known" in facts:
+        return facts["known"]  # type: ignore[no-any-return]
     if found.kind == "matlab":
         names = imagenet.named(facts.get("wordnet_numbers") or [""]) or facts.get("class_names")
         mean = facts.get("mean")

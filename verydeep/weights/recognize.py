@@ -72,12 +72,14 @@ class Layers:
         convolutions: those of the five stages.
         fully_connected: the three FC layers, or none.
         has_lrn: whether the file tells of local response normalisation; None where it cannot.
+        other_head: what follows the stages instead of three FC layers, in the file's words; or empty.
 
     """
 
     convolutions: list[Layer] = field(default_factory=list)
     fully_connected: list[Layer] = field(default_factory=list)
     has_lrn: bool | None = None
+    other_head: str = ""
 
 
 def architecture_of(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from verydeep.weights.files.raw import Raw
-from verydeep.weights.layouts import caffe, keras, matconvnet, ours, timm, torchvision
+from verydeep.weights.layouts import caffe, keras, matconvnet, onnx, ours, timm, torchvision
 from verydeep.weights.recognize import Layers
 
 LAYOUTS: dict[str, ModuleType] = {
@@ -21,6 +21,7 @@ LAYOUTS: dict[str, ModuleType] = {
     "keras": keras,
     "caffe": caffe,
     "matconvnet": matconvnet,
+    "onnx": onnx,
 }
 """Every layout, in the order in which they are tried."""
 
