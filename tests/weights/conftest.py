@@ -20,8 +20,8 @@ from verydeep.weights.files.raw import NotWeightsError, Raw
 def read_here(monkeypatch):
     """Run the process's reader in this process."""
 
-    def read(path: Path, kind: str) -> Raw:
-        raw = Raw(kind, {}, {})
+    def read(path: Path, kind: str, network: str | None = None) -> Raw:
+        raw = Raw(kind, {}, {}, {} if network is None else {"wanted": network})
         try:
             for name, tensor, stored in import_module(f"verydeep.weights.files.{READERS[kind]}").read(
                 path, raw.facts

@@ -79,7 +79,7 @@ def serve_torchvision(server: FileServer, weights, monkeypatch) -> str:
 
 @pytest.mark.parametrize(
     ("name", "module", "extra"),
-    [("keras:VGG16", "h5py", "weights"), ("hf:a/b/c.h5", "h5py", "weights"), ("hf:a/b/c.bin", "torch", "train")],
+    [("keras:VGG16", "h5py", "weights"), ("hf:a/b/c.h5", "h5py", "weights"), ("hf:a/b/c.mat", "scipy", "weights")],
 )
 def test_what_would_read_it_is_there_before_it_is_fetched(name, module, extra, monkeypatch):
     found = importlib.util.find_spec

@@ -21,7 +21,7 @@ from verydeep.engines.processor import num_threads
 from verydeep.errors import UsageError
 from verydeep.run_folder import read_config, write_model
 from verydeep.weights.opening import is_ours, open_source
-from verydeep.weights.source import locate
+from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
     from verydeep.bench.measure import Measured
@@ -76,12 +76,18 @@ class Bench:
     """Turns of each engine."""
     seconds: float = 0.5
     """A turn lasts so long, and two calls, at least; its first call is not counted."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object."""
     markdown: FlagCreatePairsOff[bool] = False
     """Print the table as Markdown."""
     chart: Path | None = None
     """Draw a chart into this .png or .svg file."""
+
+    def __post_init__(self) -> None:
+        if self.model:
+            self.model = Path(with_network(self.model, self.tensors))
 
     def run(self) -> None:
         """Measure, and print what comes out."""

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import say
-from verydeep.configurations import configuration, num_parameters
+from verydeep.configurations import Architecture, configuration, num_parameters
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn, provenance, read_model, refuse_existing, write_model
 from verydeep.weights.class_names import class_names
 from verydeep.weights.foreign import config_of, examine
-from verydeep.weights.opening import is_ours
+from verydeep.weights.opening import check_alone, is_ours
 from verydeep.weights.published import PREPROCESSING
-from verydeep.weights.source import Known, locate
+from verydeep.weights.source import Known, locate, with_network
 
 Three = tuple[float, float, float]
 
@@ -54,13 +54,21 @@ class Convert:
     """Of the weights, to be kept with them."""
     configuration: str | None = None
     """A-LRN, where it is that: weights do not tell it from A."""
+    window: int | None = None
+    """Side of the images in training, in pixels, where the weights do not tell: 32, say, or 224. If the network
+    averages the last map before its FC layers (AdaptiveAvgPool2d), that is made part of fc6's weights."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
+    features_only: FlagCreatePairsOff[bool] = False
+    """Take the convolutions alone, as features without classes."""
 
     def run(self) -> None:
         """Convert, and say what it is."""
         refuse_existing(self.out)
         told = self._told()
-        source = locate(self.source)
+        source = locate(with_network(self.source, self.tensors))
         if is_ours(source.path):
+            check_alone(source)
             if told != Known() or self.class_names:
                 raise UsageError(
                     f"{self.source} is a model of ours, which has all that belongs to it; leave it out"
@@ -88,10 +96,21 @@ class Convert:
     def _told(self) -> Known:
         if self.configuration:
             configuration(self.configuration)
+        if self.window is not None:
+            Architecture(image_size=self.window)
         if self.scale and not 1 <= self.scale[0] <= self.scale[1]:
             raise UsageError(f"--scale is {self.scale[0]} {self.scale[1]}; it is the least and the greatest S")
         trained_on = TrainedOn(self.scale) if self.scale else None
-        return Known(self._preprocessing(), None, trained_on, self.licence, None, self.configuration)
+        return Known(
+            self._preprocessing(),
+            None,
+            trained_on,
+            self.licence,
+            None,
+            self.configuration,
+            self.window,
+            self.features_only or None,
+        )
 
     def _preprocessing(self) -> Preprocessing | None:
         numbers = (self.mean, self.deviation, self.channels)

@@ -21,7 +21,7 @@ from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
 from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_split
-from verydeep.weights.source import locate, weights_path
+from verydeep.weights.source import locate, weights_path, with_network
 
 if TYPE_CHECKING:
     from verydeep.evaluation.parts import PosteriorParts
@@ -59,6 +59,8 @@ class Evaluate:
     posteriors: Path | None = None
     """Keep each picture's posterior in this .npz file, for `verydeep report` and `verydeep fuse`. A test that was
     interrupted goes on where it stopped."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object."""
     batch_size: int = 128
@@ -71,6 +73,10 @@ class Evaluate:
     """Of the products; auto is float32."""
     engine: EngineName = "auto"
     """native computes on the processor without torch; auto takes it unless there is a GPU."""
+
+    def __post_init__(self) -> None:
+        models = [with_network(model, self.tensors) for model in self.models_and_data[:-1]]
+        self.models_and_data = (*models, *self.models_and_data[-1:])
 
     def run(self) -> None:
         """Test, and print what comes out."""

@@ -14,6 +14,7 @@ from verydeep.engines import scorer_of
 from verydeep.errors import UsageError
 from verydeep.run_folder import JOURNAL, ModelConfig
 from verydeep.weights.opening import open_source
+from verydeep.weights.source import with_network
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
 
@@ -45,6 +46,11 @@ class Export:
     """hub: write the weights in float16, half as large."""
     name: str | None = None
     """hub: OWNER/NAME that the folder will have on the Hub, for its card."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
+
+    def __post_init__(self) -> None:
+        self.model = with_network(self.model, self.tensors)
 
     def run(self) -> None:
         """Write it, and tell how it was checked."""

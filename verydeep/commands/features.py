@@ -20,7 +20,7 @@ from verydeep.images.shards import MANIFEST
 from verydeep.images.sources import EMBEDDED, open_data
 from verydeep.images.unlabelled import unlabelled
 from verydeep.processes import start_processes
-from verydeep.weights.source import locate, weights_path
+from verydeep.weights.source import locate, weights_path, with_network
 
 if TYPE_CHECKING:
     from verydeep.evaluation.plan import Chunk
@@ -59,12 +59,17 @@ class Features:
     """Pictures that may be left out because they cannot be read; they are named."""
     processes: int = 1
     """Processes of this machine that share the pictures; the file is the same."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
     precision: PrecisionName = "auto"
     """Of the products; auto is float32."""
     engine: EngineName = "auto"
     """native computes on the processor without torch; auto takes it unless there is a GPU."""
+
+    def __post_init__(self) -> None:
+        self.model = Path(with_network(self.model, self.tensors))
 
     def run(self) -> None:
         """Extract, write, and say what was written."""

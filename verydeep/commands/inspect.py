@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.describe import size
 from verydeep.errors import printable
 from verydeep.weights.inspection import inspect
+from verydeep.weights.source import with_network
 
 MOST_LETTERS = 4096  # of a line: a file may have any text in it
 
@@ -26,12 +27,14 @@ class Inspect:
 
     source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """Weights: a file, a folder or a name."""
+    tensors: str | None = None
+    """Which network to look at in a checkpoint that holds several: state_dict_ema, say."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object."""
 
     def run(self) -> None:
         """Print it."""
-        facts = inspect(self.source)
+        facts = inspect(with_network(self.source, self.tensors))
         print(json_format.dumps(facts, ensure_ascii=False) if self.json else readable(facts))
 
 

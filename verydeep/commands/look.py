@@ -22,6 +22,7 @@ from verydeep.layers.names import check_size, nodes_to
 from verydeep.looking.maps import LAYERS, LayerMaps, layer_maps
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
+from verydeep.weights.source import with_network
 
 if TYPE_CHECKING:
     from verydeep.images.views import Pixels
@@ -56,10 +57,15 @@ class Look:
     """Longer side of the picture; by default one and a half times the scale of the model's tests, 192 at most."""
     seed: int = 0
     """Of the noise that the search begins with."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
+
+    def __post_init__(self) -> None:
+        self.model = with_network(self.model, self.tensors)
 
     def run(self) -> None:
         """Look, write the page, and say what it shows."""

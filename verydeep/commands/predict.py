@@ -25,6 +25,7 @@ from verydeep.images.unlabelled import unlabelled
 from verydeep.model import Model, Prediction, load, ranked
 from verydeep.transfer.classifier import Classifier, read_classifier
 from verydeep.weights.opening import open_source
+from verydeep.weights.source import with_network
 
 BAR_WIDTH = 30
 
@@ -52,6 +53,8 @@ class Predict:
     """Smaller side of the picture for its score map; by default two windows of the network."""
     network: FlagCreatePairsOff[bool] = False
     """Answer by the network's own classes, even if a classifier of `verydeep transfer` lies beside the model."""
+    tensors: Optional[str] = None  # noqa: UP045
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     json: FlagCreatePairsOff[bool] = False
     """Print JSON: an object, and a line, for each picture."""
     device: str = "auto"
@@ -60,6 +63,9 @@ class Predict:
     """Of the products; auto is float32."""
     engine: EngineName = "auto"
     """native computes on the processor without torch; auto takes it unless there is a GPU."""
+
+    def __post_init__(self) -> None:
+        self.model = Path(with_network(self.model, self.tensors))
 
     def run(self) -> None:
         """Predict and print; exit with 1 if a picture could not be read, after the others."""

@@ -14,7 +14,7 @@ from verydeep.commands.export import write_for_hub
 from verydeep.errors import UsageError
 from verydeep.weights.by_name import is_offline
 from verydeep.weights.opening import open_source
-from verydeep.weights.source import locate
+from verydeep.weights.source import locate, with_network
 
 
 @dataclass
@@ -37,6 +37,11 @@ class Push:
     """A new repository is seen by its owner alone."""
     revision: str | None = None
     """Branch to send to."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
+
+    def __post_init__(self) -> None:
+        self.model = with_network(self.model, self.tensors)
 
     def run(self) -> None:
         """Send it, and tell where it is."""

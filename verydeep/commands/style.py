@@ -16,6 +16,7 @@ from verydeep.errors import require
 from verydeep.interrupts import interrupts
 from verydeep.layers.names import nodes_to
 from verydeep.weights.opening import open_source
+from verydeep.weights.source import with_network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,10 +68,15 @@ class Style:
     """Of the noise."""
     overwrite: FlagCreatePairsOff[bool] = False
     """Replace OUT if it is there."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
+
+    def __post_init__(self) -> None:
+        self.model = with_network(self.model, self.tensors)
 
     def run(self) -> None:
         """Paint, write, and say how near it came."""

@@ -36,6 +36,7 @@ from verydeep.run_folder import (
 from verydeep.training.recipe import Recipe, named
 from verydeep.training.skipped import Skipped
 from verydeep.weights.opening import open_source
+from verydeep.weights.source import with_network
 
 if TYPE_CHECKING:
     from verydeep.engines import Scorer
@@ -78,8 +79,16 @@ class Train:
     """and after as many steps."""
     workers: int | None = None
     """Processes that read pictures; by default none where they fit in memory, else one for each processor."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
+
+    def __post_init__(self) -> None:
+        if self.tensors and self.start_from:
+            self.start_from = Path(with_network(self.start_from, self.tensors))
+        if self.tensors and self.grow_from:
+            self.grow_from = Path(with_network(self.grow_from, self.tensors))
 
     @staticmethod
     def defaults(arguments: Sequence[str]) -> Train:
@@ -155,6 +164,8 @@ class Train:
         """The settings; those that an earlier network decides are its own."""
         if self.grow_from and self.start_from:
             raise UsageError("--grow-from and --from exclude each other: a network has one start")
+        if self.tensors and not (self.grow_from or self.start_from):
+            raise UsageError("--tensors chooses a network of --from or --grow-from; give one of them")
         if self.settings.freeze != "none" and not (self.grow_from or self.start_from):
             raise UsageError("--freeze keeps layers as they came: it takes --from or --grow-from")
         if not self.start_from:

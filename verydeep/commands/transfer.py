@@ -17,7 +17,7 @@ from verydeep.errors import DataError, UsageError, require
 from verydeep.images.pictures import Unreadable, too_many
 from verydeep.images.sources import open_data
 from verydeep.weights.opening import is_ours, open_source
-from verydeep.weights.source import locate
+from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
     from verydeep.extraction.extractor import Extractor
@@ -60,6 +60,8 @@ class Transfer:
     """Pictures that may be left out because they cannot be read; they are named."""
     no_save: FlagCreatePairsOff[bool] = False
     """Test alone; leave no classifier beside the model."""
+    tensors: str | None = None
+    """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object."""
     device: str = "auto"
@@ -68,6 +70,9 @@ class Transfer:
     """Of the products; auto is float32."""
     engine: EngineName = "auto"
     """native computes on the processor without torch; auto takes it unless there is a GPU."""
+
+    def __post_init__(self) -> None:
+        self.model = Path(with_network(self.model, self.tensors))
 
     def run(self) -> None:
         """Describe the pictures, train, test, save and print."""

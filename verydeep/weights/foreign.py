@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.configurations import Architecture
+from verydeep.configurations import STRIDE, Architecture
 from verydeep.errors import ModelError, UsageError, printable
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
@@ -30,7 +30,7 @@ from verydeep.weights.published import (
     by_checksum,
     checksum,
 )
-from verydeep.weights.recognize import Tensors, named
+from verydeep.weights.recognize import Layers, Tensors, is_network, named, window_of
 from verydeep.weights.source import UNKNOWN, Known, Source, read_card, weights_path
 
 OXFORD_NAMES = {"VGG_ILSVRC_16_layers": "D", "VGG_ILSVRC_19_layers": "E"}  # of Oxford's Caffe networks
@@ -53,7 +53,9 @@ class Found:
         dtypes: types of the numbers in the file.
         sha256: of the file.
         published: the published file that this is, if it is one.
+        window_known: whether the side of the network's window is known; if not, it is as fc6's shape seems to say.
         not_finite: tensors of the file, by our names, with NaN or infinite numbers.
+        chosen: which network of the file it is and why, where that was not clear.
         notes: what people should know, a sentence each.
 
     """
@@ -68,7 +70,9 @@ class Found:
     dtypes: tuple[str, ...]
     sha256: str
     published: Published | None = None
+    window_known: bool = True
     not_finite: tuple[str, ...] = ()
+    chosen: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -80,15 +84,28 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
 
     """
     path = weights_path(source.path)
-    raw = read(path)
+    raw = read(path, source.network)
     kind, facts, dtypes = raw.kind, raw.facts, tuple(dict.fromkeys(raw.dtypes.values()))
     sha256 = checksum(path)
     published = by_checksum("sha256", sha256)
     if published is None and kind == "hdf5":
         published = by_checksum("md5", checksum(path, "md5"))
     with _of(path):
-        layout, architecture, tensors = _ours(raw)
-    found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published)
+        layout, layers = _recognized(raw)
+        if told.features_only:
+            layers.fully_connected, layers.problem = [], None
+        with _suggesting_features(layers, source):
+            window = window_of(layers, told.window) if layers.fully_connected else None
+            window_known = window is not None or not layers.fully_connected
+            beside = layers.beside
+            architecture, tensors = named(layers, window)
+    found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published, window_known)
+    found.chosen = printable(facts.get("chosen", ""))
+    beside = [*([facts["beside"]] if "beside" in facts else []), *beside]
+    if found.chosen:
+        found.notes.append(found.chosen)
+    if beside:
+        found.notes.append(printable(f"not used, as it is not the network's: {', '.join(beside)}"))
     _drop_what_is_not_finite(found)
     with _of(path):
         of_file = _from_facts(found, facts)
@@ -104,11 +121,11 @@ def config_of(found: Found) -> ModelConfig:
     """What stands beside the weights of a model of ours.
 
     Raises:
-        ModelError: its preprocessing or class names are not known.
+        ModelError: its window, its preprocessing or its class names are not known.
 
     """
     known = found.known
-    if known.preprocessing is None or known.class_names is None:
+    if known.preprocessing is None or known.class_names is None or not found.window_known:
         raise ModelError(_question(found))
     side = round(found.architecture.image_size * 256 / 224)
     facts = {
@@ -128,6 +145,20 @@ def config_of(found: Found) -> ModelConfig:
     )
 
 
+def window_question(window: int) -> str:
+    """What is not known where average pooling may come before fc6.
+
+    Args:
+        window: that fc6 seems to have, in pixels.
+
+    """
+    side = window // STRIDE
+    return (
+        f"on what size of images it was trained (its first FC layer takes a map of {side}x{side}: the last map of "
+        f"{window}-pixel images, or an average-pooled map of larger images, often 224)"
+    )
+
+
 @contextmanager
 def _of(path: Path) -> Iterator[None]:
     """Say which file it is that is not as it should be."""
@@ -135,6 +166,21 @@ def _of(path: Path) -> Iterator[None]:
         yield
     except ModelError as error:
         raise ModelError(f"{path} {printable(error)}") from None
+
+
+@contextmanager
+def _suggesting_features(layers: Layers, source: Source) -> Iterator[None]:
+    """Where FC layers are not VGG's, but convolutions are, say that these can be had alone."""
+    shapes = [layer.weight.shape for layer in layers.convolutions]
+    has_head = bool(layers.fully_connected or layers.problem)
+    try:
+        yield
+    except ModelError as error:
+        if not has_head or not is_network(shapes):
+            raise
+        raise ModelError(
+            f"{error}; to take its convolutions alone: verydeep convert {source.name} RUN --features-only"
+        ) from None
 
 
 def _question(found: Found) -> str:
@@ -147,13 +193,16 @@ def _question(found: Found) -> str:
     if found.known.class_names is None:
         unknown.append(f"what its {found.architecture.num_classes} classes are called")
         options.append("--class-names imagenet | numbers | FILE")
+    if not found.window_known:
+        unknown.append(window_question(found.architecture.image_size))
+        options.append("--window PIXELS")
     return (
         f"{found.path}: nobody says {' and '.join(unknown)}, and it is not guessed; tell it by: "
         f"verydeep convert {found.source.name} RUN {' '.join(options)}{other}"
     )
 
 
-def _ours(raw: Raw) -> tuple[str, Architecture, Tensors]:
+def _recognized(raw: Raw) -> tuple[str, Layers]:
     names = list(raw.tensors)
     recognized = recognize(raw)
     if recognized is None:
@@ -162,13 +211,7 @@ def _ours(raw: Raw) -> tuple[str, Architecture, Tensors]:
             f"has tensors called {few}{' ...' * (len(names) > 3)}: not the names of a VGG network of "
             f"{', '.join(LAYOUTS)}"
         )
-    layout, layers = recognized
-    if layers.other_head:
-        raise ModelError(
-            f"has a head of its own ({layers.other_head}), where a VGG network has three FC layers on the "
-            "flattened map, with ReLU between them"
-        )
-    return layout, *named(layers)
+    return recognized
 
 
 def _drop_what_is_not_finite(found: Found) -> None:
@@ -180,7 +223,7 @@ def _drop_what_is_not_finite(found: Found) -> None:
         raise ModelError(
             f"{found.path}: {found.not_finite[0]} has NaN or infinite numbers; the weights cannot be used"
         )
-    found.architecture = replace(found.architecture, num_classes=0, image_size=224)
+    found.architecture, found.window_known = replace(found.architecture, num_classes=0, image_size=224), True
     found.tensors = {name: found.tensors[name] for name in found.architecture.tensors}
     found.notes.append(
         f"{found.not_finite[0]} has NaN or infinite numbers: the convolutions alone are taken, as features"

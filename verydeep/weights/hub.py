@@ -19,7 +19,6 @@ from verydeep.weights.published import checksum
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 NEEDS = {
-    **dict.fromkeys((".bin", ".pt", ".pth"), ("torch", "train")),
     **dict.fromkeys((".h5", ".keras"), ("h5py", "weights")),
     ".mat": ("scipy", "weights"),
 }

@@ -14,9 +14,9 @@ from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.files import KINDS, kind_of, read
 from verydeep.weights.files.onnx import Graph
 from verydeep.weights.files.raw import Raw
-from verydeep.weights.foreign import Found, examine
+from verydeep.weights.foreign import Found, examine, window_question
 from verydeep.weights.layouts.onnx import Walk, known
-from verydeep.weights.opening import is_ours
+from verydeep.weights.opening import check_alone, is_ours
 from verydeep.weights.published import checksum
 from verydeep.weights.recognize import architecture_of
 from verydeep.weights.source import Source, locate, weights_path
@@ -33,6 +33,7 @@ def inspect(source: str | PathLike[str]) -> dict[str, Any]:
     """
     where = locate(source)
     if is_ours(where.path):
+        check_alone(where)
         return _ours(where)
     path = weights_path(where.path)
     if kind_of(path) == "onnx":
@@ -65,6 +66,10 @@ def _ours(where: Source) -> dict[str, Any]:
 def _found(found: Found) -> dict[str, Any]:
     known, published = found.known, found.published
     notes = list(found.notes)
+    if not found.window_known:
+        notes.append(
+            f"nobody says {window_question(found.architecture.image_size)}: `verydeep convert` takes --window"
+        )
     if known.preprocessing is None:
         notes.append("preprocessing is not known: `verydeep convert` takes it as --preprocessing")
     if known.class_names is None:

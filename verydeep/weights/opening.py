@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from verydeep.errors import UsageError
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, read_config, read_model
-from verydeep.weights.source import FOLDER_FILES, UNKNOWN, Known, locate, read_card
+from verydeep.weights.source import FOLDER_FILES, UNKNOWN, Known, Source, locate, read_card
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -31,10 +33,13 @@ def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[Mod
     """
     where = locate(source)
     if is_ours(where.path):
+        check_alone(where)
         return read_model(where.path)
     from verydeep.weights import foreign  # not above: a model of ours is sooner opened without it
 
     found = foreign.examine(where, told)
+    if found.chosen:
+        print(f"note: {where.name}: {found.chosen}", file=sys.stderr, flush=True)
     return foreign.config_of(found), found.tensors
 
 
@@ -51,6 +56,19 @@ def open_config(source: str | PathLike[str]) -> ModelConfig:
     from verydeep.weights import foreign  # as above
 
     return foreign.config_of(foreign.examine(where))
+
+
+def check_alone(source: Source) -> None:
+    """Make sure that no network is chosen in a model of ours, which holds one.
+
+    Raises:
+        UsageError: one is.
+
+    """
+    if source.network is not None:
+        raise UsageError(
+            f"{source.path} is a model of ours and holds one network; leave out the name {source.network}"
+        )
 
 
 def is_ours(path: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import isqrt
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import (
     ALL_CONFIGURATIONS,
+    BATCH_NORM_EPSILON,
     FC_CHANNELS,
     STRIDE,
     Architecture,
@@ -25,6 +27,7 @@ from verydeep.configurations import (
 )
 from verydeep.errors import ModelError, UsageError
 
+PUBLISHED_WINDOW = 224  # pixels
 Shape = tuple[int, ...]
 Tensors = dict[str, NDArray[Any]]
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -72,14 +75,23 @@ class Layers:
         convolutions: those of the five stages.
         fully_connected: the three FC layers, or none.
         has_lrn: whether the file tells of local response normalisation; None where it cannot.
-        other_head: what follows the stages instead of three FC layers, in the file's words; or empty.
+        pooled: whether the file says that the map is averaged over space before the FC layers: over all of it
+            (global average pooling), or to a fixed size (PyTorch's AdaptiveAvgPool2d). None where it cannot.
+        window: side of the images in training, in pixels, where the file says it.
+        poolings: how many convolutions come before each max-pooling of 2x2, where the file says it.
+        problem: why the FC layers cannot be used, where they cannot; the sentence goes on after the file's name.
+        beside: names of tensors that are not the network's.
 
     """
 
     convolutions: list[Layer] = field(default_factory=list)
     fully_connected: list[Layer] = field(default_factory=list)
     has_lrn: bool | None = None
-    other_head: str = ""
+    pooled: bool | None = None
+    window: int | None = None
+    poolings: tuple[int, ...] | None = None
+    problem: str | None = None
+    beside: list[str] = field(default_factory=list)
 
 
 def architecture_of(
@@ -134,13 +146,58 @@ def architecture_of(
     return architecture
 
 
-def named(layers: Layers) -> tuple[Architecture, Tensors]:
+def is_network(convolutions: Sequence[Shape]) -> bool:
+    """Whether convolutions of these shapes are those of a VGG network."""
+    try:
+        architecture_of(convolutions, ())
+    except ModelError:
+        return False
+    return True
+
+
+def window_of(layers: Layers, told: int | None = None) -> int | None:
+    """Side of the images that give one class score, in pixels.
+
+    fc6 of a map that was averaged to 1x1 has the shape of fc6 of a window of 32 pixels, and tensors do not tell
+    the two apart. Only 7x7, the published size, is taken for what it seems to be.
+
+    Args:
+        layers: of the network.
+        told: what the user says.
+
+    Returns:
+        None if it is not known.
+
+    Raises:
+        ModelError: these are no VGG network's.
+        UsageError: the user says another than the file.
+
+    """
+    seems = STRIDE * _window(layers.fully_connected[0].weight.shape, len(layers.convolutions[-1].weight))
+    known = seems if layers.pooled is False else layers.window
+    if known and told and told != known:
+        raise UsageError(f"the network's window is {known} pixels, not {told}; leave it out")
+    if known is None and told is None and not layers.pooled and seems == PUBLISHED_WINDOW:
+        return seems
+    return known or told
+
+
+def named(layers: Layers, window: int | None = None) -> tuple[Architecture, Tensors]:
     """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
+
+    Args:
+        layers: of the network.
+        window: as `window_of` gives it. Where fc6 covers less or more, average pooling before it is made part of
+            its weights, which is exact. None takes fc6 as it is.
 
     Raises:
         ModelError: these are no VGG network's.
 
     """
+    if layers.problem:
+        raise ModelError(layers.problem)
+    if window and layers.fully_connected:
+        _include_pooling(layers, window)
     norms = [bool(layer.norm) for layer in layers.convolutions]
     if any(norms) != all(norms):
         raise ModelError("has batch normalisation behind some convolutions alone")
@@ -150,6 +207,7 @@ def named(layers: Layers) -> tuple[Architecture, Tensors]:
         batch_norm=any(norms),
         has_lrn=layers.has_lrn,
     )
+    _check_poolings(layers, architecture)
     tensors: Tensors = {}
     theirs = layers.convolutions + layers.fully_connected
     layers.convolutions, layers.fully_connected = [], []
@@ -167,6 +225,20 @@ def named(layers: Layers) -> tuple[Architecture, Tensors]:
         if tensors[name].shape != shape:
             raise ModelError(f"has {name} of shape {tensors[name].shape}, where it has to be {shape}")
     return architecture, tensors
+
+
+def norm_with_epsilon(norm: Sequence[NDArray[Any]], epsilon: float) -> tuple[NDArray[Any], ...]:
+    """The same batch normalisation for our epsilon: the variance takes the difference, which is exact.
+
+    Args:
+        norm: its `NORM_PARTS`.
+        epsilon: that the other library adds to the variance.
+
+    """
+    scale, shift, mean, variance, count = norm
+    if epsilon == BATCH_NORM_EPSILON:
+        return scale, shift, mean, variance, count
+    return scale, shift, mean, variance.astype(np.float64) + (epsilon - BATCH_NORM_EPSILON), count
 
 
 def split_head(layers: Layers) -> None:
@@ -262,6 +334,35 @@ def _window(fc6: Shape, channels: int) -> int:
             f"has a first FC layer of shape {fc6}, which does not cover a square of {channels} channels"
         )
     return side
+
+
+def _check_poolings(layers: Layers, architecture: Architecture) -> None:
+    stages = ALL_CONFIGURATIONS[architecture.configuration].stages
+    wanted = tuple(accumulate(len(stage) for stage in stages))
+    if layers.poolings not in (None, wanted):
+        raise ModelError(
+            f"pools after convolutions {', '.join(map(str, layers.poolings)) or 'nowhere'}, where configuration "
+            f"{architecture.configuration} does after {', '.join(map(str, wanted))}: this is another network"
+        )
+
+
+def _include_pooling(layers: Layers, window: int) -> None:
+    """Make adaptive average pooling from the window's map to fc6's a part of fc6's weights."""
+    fc6, channels = layers.fully_connected[0], len(layers.convolutions[-1].weight)
+    side, map_side = _window(fc6.weight.shape, channels), window // STRIDE
+    if side != map_side:
+        shares = _shares(side, map_side)
+        kernels = as_float32(fc6.weight).reshape(-1, channels, side, side)
+        fc6.weight = shares.T @ kernels @ shares
+
+
+def _shares(side: int, map_side: int) -> NDArray[np.float32]:
+    """What each of `map_side` places counts for each of `side` means, as PyTorch's AdaptiveAvgPool2d has it."""
+    shares = np.zeros((side, map_side), np.float32)
+    for number in range(side):
+        start, end = number * map_side // side, -(-(number + 1) * map_side // side)
+        shares[number, start:end] = 1 / (end - start)
+    return shares
 
 
 def _flat(shape: Shape) -> Shape:

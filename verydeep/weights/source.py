@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from verydeep.run_folder import CONFIG, WEIGHTS, TrainedOn
 EMBEDDED = {"cifar10": Path(__file__).parent / "cifar10"}
 """Models that come with the package, by their names."""
 
+SEPARATOR = "::"  # between a file and the network in it
 FOLDER_FILES = (WEIGHTS, "pytorch_model.bin")  # what a Hub folder has
 
 
@@ -29,6 +30,8 @@ class Known:
         licence: of the weights, as an SPDX name where there is one.
         origin: who published them, for people.
         configuration: a name of Table 1, for what shapes do not tell: A from A-LRN.
+        window: side of the images in training, in pixels, for what fc6's shape does not tell.
+        features_only: whether the convolutions alone are to be taken.
 
     """
 
@@ -38,6 +41,8 @@ class Known:
     licence: str | None = None
     origin: str | None = None
     configuration: str | None = None
+    window: int | None = None
+    features_only: bool | None = None
 
     def completed_by(self, other: Known) -> Known:
         """The same, with what `other` knows where this knows nothing."""
@@ -56,12 +61,14 @@ class Source:
         path: a file, or a folder with one.
         name: what the user called them; messages and provenance say it.
         known: what is known because of where they come from (a Hub's card, an enumeration of a library's).
+        network: which of the networks in a checkpoint is meant, by the name that it has there.
 
     """
 
     path: Path
     name: str
     known: Known = UNKNOWN
+    network: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -73,13 +80,17 @@ def locate(source: str | PathLike[str]) -> Source:
     """Find the file here that a MODEL or SOURCE argument means.
 
     A path that exists is taken as it is; anything else is a name: of a model that comes with the package, or as
-    `verydeep.weights.by_name` knows them. A folder of data may be called as such a model is.
+    `verydeep.weights.by_name` knows them. A folder of data may be called as such a model is. Behind either,
+    `::NAME` says which of the networks in a checkpoint is meant.
 
     Raises:
         ModelError: there is no such file, and no such name.
 
     """
     path = Path(source)
+    file, separator, network = fspath(source).rpartition(SEPARATOR)
+    if separator and not path.exists():
+        return replace(locate(file), name=fspath(source), network=network)
     embedded = EMBEDDED.get(fspath(source))
     if embedded and not (path.is_file() or (path / CONFIG).is_file()):
         return Source(embedded, fspath(source))
@@ -88,6 +99,11 @@ def locate(source: str | PathLike[str]) -> Source:
     from verydeep.weights.by_name import find
 
     return find(fspath(source))
+
+
+def with_network(source: str | PathLike[str], network: str | None) -> str:
+    """A MODEL argument that means one of the networks in a checkpoint; the same where none is named."""
+    return fspath(source) if network is None else f"{fspath(source)}{SEPARATOR}{network}"
 
 
 def weights_path(path: Path) -> Path:

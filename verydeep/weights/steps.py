@@ -7,7 +7,7 @@ with what the networks of Table 1 compute. A file that computes anything else is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from math import prod
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import ALL_CONFIGURATIONS, BATCH_NORM_EPSILON, STRIDE
+from verydeep.configurations import ALL_CONFIGURATIONS, STRIDE
 from verydeep.errors import ModelError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
-from verydeep.weights.recognize import Layer, Layers
+from verydeep.weights.recognize import Layer, Layers, norm_with_epsilon
 
 Array = NDArray[Any]
 CONVOLUTION, NORM, RELU, LRN, POOLING = "convolution", "batch norm", "ReLU", "LRN", "2x2 max pooling"
@@ -105,8 +105,7 @@ class Pixels:
 
 def norm_parts(scale: Array, shift: Array, mean: Array, variance: Array, epsilon: float) -> tuple[Array, ...]:
     """Parts of a batch norm with another epsilon, as they are with ours: the variance takes the difference."""
-    variance = (variance.astype(np.float64) + (epsilon - BATCH_NORM_EPSILON)).astype(np.float32)
-    return scale, shift, mean, variance, np.array(0, np.int64)
+    return norm_with_epsilon((scale, shift, mean, variance, np.array(0, np.int64)), epsilon)
 
 
 def channels_first(weight: Array, channels: int) -> Array:
@@ -131,7 +130,7 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
         size: height and width of the input in pixels, where the file says them.
 
     Returns:
-        The layers; without a head, and with its words instead, where the head is not a VGG network's.
+        The layers; without FC layers and with a problem, where the head is not a VGG network's.
 
     Raises:
         ModelError: the stages compute something else than those of the networks of Table 1; the message names the
@@ -142,7 +141,7 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
     end = poolings[STAGES - 1] + 1 if len(poolings) >= STAGES else len(steps)
     stages, head = steps[:end], steps[end:]
     _check_stages(stages)
-    layers = Layers(has_lrn=any(step.lrn for step in stages))
+    layers = Layers(has_lrn=any(step.lrn for step in stages), pooled=False)
     for step in stages:
         if step.layer:
             layers.convolutions.append(step.layer)
@@ -153,8 +152,16 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
         if not any(map(_is_recast, head)):
             _check_window(layers, size)
     elif any(step.kind != FLATTEN for step in head):
-        layers.other_head = ", ".join(step.name + step.fault for step in head)
+        layers.problem = head_problem(step.name + step.fault for step in head)
     return layers
+
+
+def head_problem(seen: Iterable[str]) -> str:
+    """Why a head is not a VGG network's, from what it has."""
+    return (
+        f"has a head of its own ({', '.join(seen)}), where a VGG network has three FC layers on the flattened map, "
+        "with ReLU between them"
+    )
 
 
 def trained_on_of(size: tuple[int | None, int | None]) -> TrainedOn | None:

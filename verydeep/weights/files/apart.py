@@ -1,6 +1,6 @@
-"""What other libraries read is read in a process of its own, with bounded memory and time.
+"""What other libraries read, and pickles, are read in a process of its own, with bounded memory and time.
 
-A file that makes HDF5's, MATLAB's or PyTorch's reader crash, eat memory or never end is an error here and no more.
+A file that makes HDF5's or MATLAB's reader crash, eat memory or never end is an error here and no more.
 The process sends each tensor as it reads it, through a pipe: a header of JSON, then the numbers.
 """
 
@@ -23,7 +23,6 @@ from verydeep.errors import ModelError, printable, require
 from verydeep.weights.files.raw import Raw
 
 NEEDS = {
-    "torch": ("torch", "train", "PyTorch's files"),
     "hdf5": ("h5py", "weights", "Keras's files"),
     "keras": ("h5py", "weights", "Keras's files"),
     "matlab": ("scipy", "weights", "MATLAB's files"),
@@ -33,8 +32,13 @@ SPARE_BYTES, TIMES = 1 << 30, 4  # memory, and what may come out of it: this, an
 MOST_TENSORS, MOST_HEADER_BYTES, MOST_REASON = 10_000, 1 << 24, 500
 
 
-def read_apart(path: Path, kind: str) -> Raw:
+def read_apart(path: Path, kind: str, network: str | None = None) -> Raw:
     """Read a file in a process of its own.
+
+    Args:
+        path: the file.
+        kind: of the file, a key of `verydeep.weights.files.child.READERS`.
+        network: which of the networks in it to take.
 
     Raises:
         ModelError: the file is damaged or holds what is not weights; or its reader crashed, or ran out of memory
@@ -42,8 +46,9 @@ def read_apart(path: Path, kind: str) -> Raw:
         VerydeepError: the library that reads it is not installed.
 
     """
-    module, extra, what = NEEDS[kind]
-    require(module, extra, f"reading {what}")
+    if kind in NEEDS:
+        module, extra, what = NEEDS[kind]
+        require(module, extra, f"reading {what}")
     size = path.stat().st_size
     seconds = MOST_SECONDS + size // BYTES_PER_SECOND
     most = SPARE_BYTES + TIMES * size
@@ -56,6 +61,7 @@ def read_apart(path: Path, kind: str) -> Raw:
         str(path),
         str(most),
         str(seconds),
+        *([] if network is None else [network]),
     ]
     # One thread: a pool of them would take address space, which is bounded, and time to start.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

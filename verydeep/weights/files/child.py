@@ -24,13 +24,13 @@ Reader = Callable[[Path, dict[str, Any]], Iterator[Tensor]]
 READERS = {"torch": "torch_file", "hdf5": "keras_file", "keras": "keras_file", "matlab": "matlab_file"}
 
 
-def main(kind: str, path: Path, most_bytes: int, most_seconds: int) -> None:
+def main(kind: str, path: Path, most_bytes: int, most_seconds: int, network: str | None = None) -> None:
     """Read a file and write what it holds to standard output."""
     output = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints is not taken for a tensor
     read: Reader = import_module(f"verydeep.weights.files.{READERS[kind]}").read
     bound(most_bytes, most_seconds)
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {} if network is None else {"wanted": network}
     try:
         for name, tensor, stored in read(path, facts):
             _send(output, {"name": name, "shape": tensor.shape, "dtype": tensor.dtype.str, "stored": stored})
@@ -76,4 +76,4 @@ def _write(output: IO[bytes], content: memoryview) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])

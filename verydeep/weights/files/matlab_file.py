@@ -16,6 +16,8 @@ from scipy.io import loadmat
 from verydeep.errors import printable
 from verydeep.weights.files.raw import NotWeightsError, Tensor
 
+SETTINGS = ("type", "name", "stride", "pad", "pool", "method", "dilate", "leak", "param")
+MOST_NUMBERS = 8  # of a setting
 WANTED = ["layers", "meta", "classes", "normalization", "net"]
 
 
@@ -29,12 +31,12 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
     if "layers" not in _fields(network):
         raise NotWeightsError("has no layers, so it is no network of MatConvNet's")
     _meta(network, facts)
-    types: list[str] = facts.setdefault("types", [])
+    layers: list[dict[str, Any]] = facts.setdefault("layers", [])
     cells = network["layers"].reshape(-1)
     for number in range(len(cells)):
         layer, cells[number] = _one(cells[number]), None  # whose memory is free when it has been sent
         fields = _fields(layer)
-        types.append(_text(layer["type"]) if "type" in fields else "")
+        layers.append({name: _setting(layer[name]) for name in SETTINGS if name in fields})
         if "weights" in fields:
             parts = [np.asarray(part) for part in layer["weights"].ravel()]
         elif "filters" in fields:  # MatConvNet before 1.0-beta8
@@ -78,6 +80,14 @@ def _fields(value: Any) -> tuple[str, ...]:
     if isinstance(value, dict):
         return tuple(value)
     return (value.dtype.names or ()) if hasattr(value, "dtype") else ()
+
+
+def _setting(value: Any) -> str | list[float]:
+    """A setting of a layer: a word, or a few numbers."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind in "fiub":
+        return [float(number) for number in numbers.ravel()[:MOST_NUMBERS]]
+    return printable(_text(value))
 
 
 def _text(value: Any) -> str:

@@ -1,74 +1,170 @@
-"""PyTorch's files, of either form: state dicts, with `weights_only=True` alone. Runs in the process apart."""
+"""PyTorch's files, of either form, by a reader of our own: nothing in them is run. Runs in the process apart.
+
+A file of today is a zip: `NAME/data.pkl` is a pickle that describes tensors, `NAME/data/KEY` their numbers. A file
+of before 1.6 is a row of pickles, with the numbers behind them.
+"""
 
 from __future__ import annotations
 
-import pickle
-import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
+from verydeep.weights.files.choice import choose
+from verydeep.weights.files.pickled import Storage, Stored, Unknown, Unpickler
 from verydeep.weights.files.raw import NotWeightsError, Tensor
 
-NESTED = ("state_dict", "model_state_dict", "model", "model_ema", "weights", "params")
-PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile, and Lightning
+MAGIC = 0x1950A86A20F9469CFC6C
+MOST_DEPTH, MOST_ENTRIES = 20, 1_000_000
+Numbers = Callable[[Storage], bytes | memoryview]
+
+WHOLE_NETWORK = (
+    "holds a whole network ({name}), whose classes are not loaded; where you trust it, save its state dict: "
+    "torch.save(torch.load(FILE, weights_only=False).state_dict(), 'weights.pth')"
+)
 
 
 def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
-    """Give the tensors of a state dict, as it is or within a checkpoint."""
-    tensors = _tensors(_load(path), facts)
-    for name in list(tensors):
-        tensor = tensors.pop(name).detach()
-        stored = str(tensor.dtype).removeprefix("torch.")
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-            raise NotWeightsError(f"has {name} as a sparse or quantised tensor; save the network in float32")
-        if tensor.dtype == torch.bfloat16:
-            tensor = tensor.float()
-        yield name, tensor.numpy(), stored
+    """Give the tensors of the VGG network in a checkpoint."""
+    zipped = zipfile.is_zipfile(path)
+    with zipfile.ZipFile(path) if zipped else path.open("rb") as file:
+        content, numbers, order = _in_zip(file) if zipped else _in_row(file, path)  # type: ignore[arg-type]
+        yield from _chosen(content, lru_cache(maxsize=1)(numbers), order, facts)
 
 
-def _load(path: Path) -> object:
-    mapped = zipfile.is_zipfile(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        if "nsupported" not in str(error):
-            raise
-        reason = _unsupported(str(error))
-        raise NotWeightsError(
-            f"holds more than tensors ({reason}), and loading that could run any program; whoever trusts it loads "
-            "it by torch.load(FILE, weights_only=False) and saves the tensors alone: "
-            "torch.save(network.state_dict(), 'weights.pth')"
-        ) from None
-
-
-def _unsupported(message: str) -> str:
-    """The name of what the pickle asks for, from PyTorch's message."""
-    for line in message.splitlines():
-        if "nsupported" in line:
-            return line[line.lower().index("unsupported") :].split(". ")[0].strip()[:100]
-    return "an unsupported object"
-
-
-def _tensors(loaded: Any, facts: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Find the state dict, and take off what wrappers put before its names."""
-    for _ in range(3):
-        if not isinstance(loaded, Mapping):
-            raise NotWeightsError(f"holds a {type(loaded).__name__}, not a state dict")
-        inner = next((name for name in NESTED if isinstance(loaded.get(name), Mapping)), None)
-        if inner is None:
-            break
-        facts["within"] = inner
-        loaded = loaded[inner]
-    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+def _chosen(content: Any, numbers: Numbers, order: str, facts: dict[str, Any]) -> Iterator[Tensor]:
+    tensors = dict(_tensors(content, "", MOST_DEPTH, [MOST_ENTRIES]))
     if not tensors:
-        raise NotWeightsError("holds no tensors by name, so it is no state dict")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+        raise NotWeightsError(_without_tensors(content))
+    choice = choose({name: tensor.shape for name, tensor in tensors.items()}, facts.pop("wanted", None))
+    facts.update(choice.facts)
+    for stored, name in choice.names.items():
+        tensor = tensors[stored]
+        yield name, _array(tensor, numbers(tensor.storage), order, stored), tensor.dtype
+
+
+def _in_zip(archive: zipfile.ZipFile) -> tuple[Any, Numbers, str]:
+    names = archive.namelist()
+    description = next((name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")), None)
+    if description is None:
+        raise NotWeightsError("is a zip archive without PyTorch's data.pkl")
+    root = description.removesuffix("data.pkl")
+    if f"{root}constants.pkl" in names:
+        raise NotWeightsError(
+            "is a TorchScript archive, a program; save the weights alone: "
+            "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+        )
+    with archive.open(description) as file:
+        content = _unpickled(file)
+    big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
+    return content, lambda storage: archive.read(f"{root}data/{storage.key}"), ">" if big else "<"
+
+
+def _in_row(file: IO[bytes], path: Path) -> tuple[Any, Numbers, str]:
+    if (first := _unpickled(file)) != MAGIC:
+        raise NotWeightsError(_other_pickle(path, first))
+    _, system, content = (_unpickled(file) for _ in range(3))
+    keys = _unpickled(file)
+    size = path.stat().st_size
+    storages = _storages(content)
+    places = {}
+    for key in keys:
+        count = int.from_bytes(file.read(8), "little") * _itemsize(storages.get(str(key), "uint8"))
+        places[str(key)] = (file.tell(), count)
+        if count > size - file.tell():
+            raise NotWeightsError("ends within its numbers; it is damaged")
+        file.seek(count, 1)
+    little = not isinstance(system, dict) or system.get("little_endian", True)
+
+    def numbers(storage: Storage) -> bytes:
+        start, count = places[storage.key]
+        file.seek(start)
+        return file.read(count)
+
+    return content, numbers, "<" if little else ">"
+
+
+def _unpickled(file: IO[bytes]) -> Any:
+    return Unpickler(file).load()
+
+
+def _tensors(value: Any, name: str, depth: int, left: list[int]) -> Iterator[tuple[str, Stored]]:
+    """Every tensor in nested dictionaries and lists, its name joined by points."""
+    left[0] -= 1
+    if not depth or left[0] < 0:
+        raise NotWeightsError("has too many things within each other to be a checkpoint")
+    if isinstance(value, Stored):
+        yield name, _checked(value, name)
+        return
+    items = value.items() if isinstance(value, Mapping) else ()
+    if isinstance(value, list | tuple):
+        items = enumerate(value)  # type: ignore[assignment]
+    for key, item in items:
+        if isinstance(item, Stored | Mapping | list | tuple):
+            yield from _tensors(item, f"{name}.{key}" if name else str(key), depth - 1, left)
+
+
+def _checked(tensor: Stored, name: str) -> Stored:
+    """Make sure that a tensor is described by numbers; a pickle may have set anything in it."""
+    shape, strides = tensor.shape, tensor.strides
+    fits = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
+    if not fits or any(type(number) is not int or number < 0 for number in (tensor.offset, *shape, *strides)):
+        raise NotWeightsError(f"has {name} of shape {shape}; it is damaged")
+    return tensor
+
+
+def _storages(content: Any) -> dict[str, str]:
+    """Types of the numbers under each key."""
+    found = _tensors(content, "", MOST_DEPTH, [MOST_ENTRIES])
+    return {tensor.storage.key: tensor.storage.dtype for _, tensor in found}
+
+
+def _array(tensor: Stored, numbers: bytes | memoryview, order: str, name: str) -> NDArray[Any]:
+    if tensor.dtype != "bfloat16" and tensor.dtype not in np.sctypeDict:
+        raise NotWeightsError(f"has {name} in {tensor.dtype}; save the network in float32")
+    dtype = np.dtype("u2" if tensor.dtype == "bfloat16" else tensor.dtype).newbyteorder(order)  # type: ignore[arg-type]
+    flat = np.frombuffer(numbers, dtype, len(numbers) // dtype.itemsize)
+    pairs = zip(tensor.shape, tensor.strides, strict=True)
+    if not prod(tensor.shape):
+        return np.empty(tensor.shape, np.float32)
+    if tensor.offset + sum((size - 1) * stride for size, stride in pairs) >= flat.size:
+        raise NotWeightsError(f"has fewer numbers than {name} of shape {tensor.shape} takes; it is damaged")
+    strides = [stride * dtype.itemsize for stride in tensor.strides]
+    array = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
+    if tensor.dtype == "bfloat16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _itemsize(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize if dtype in np.sctypeDict else 1
+
+
+def _without_tensors(content: Any) -> str:
+    """What a file without a state dict is."""
+    for value in (content, *(content.values() if isinstance(content, Mapping) else ())):
+        if isinstance(value, Unknown):
+            if "_rebuild" in value.name:
+                return "has sparse or quantised tensors alone; save the network in float32"
+            if isinstance(value.attributes, Mapping) and "_modules" in value.attributes:
+                return WHOLE_NETWORK.format(name=value.name)
+    what = content.name if isinstance(content, Unknown) else type(content).__name__
+    return f"holds no tensors by name (but a {what}), so it is no state dict"
+
+
+def _other_pickle(path: Path, content: Any) -> str:
+    if path.suffix in (".pdparams", ".pdopt") or (
+        isinstance(content, dict) and "StructuredToParameterName@@" in content
+    ):
+        return (
+            "is a file of PaddlePaddle, which is not read; save its arrays as safetensors: "
+            "safetensors.numpy.save_file({name: value.numpy() for name, value in paddle.load(FILE).items()}, "
+            "'weights.safetensors')"
+        )
+    return "is a pickle that PyTorch did not write, so it is no state dict"

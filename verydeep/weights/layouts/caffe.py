@@ -15,7 +15,8 @@ def incoming(raw: Raw) -> Layers | None:
     if raw.kind != "caffe":
         return None
     types = raw.facts["types"]
-    layers = Layers(has_lrn="LRN" in types.values())
+    layers = Layers(has_lrn="LRN" in types.values(), pooled=False, poolings=_poolings(raw))
+    pads: list[float | None] = []
     for name, parts in raw.layers.items():
         if len(parts) != 2:
             raise ModelError(f"has {name} with {len(parts)} blobs, where a layer of a VGG network has two")
@@ -24,6 +25,73 @@ def incoming(raw: Raw) -> Layers | None:
             layers.fully_connected.append(Layer(weight.reshape(weight.shape[-2:]), bias))
         else:
             layers.convolutions.append(Layer(weight, bias))
+            pads.append(raw.facts["settings"].get(name, {}).get("pad"))
     if not layers.fully_connected:
         split_head(layers)
+    _check_padding(layers, pads)
     return layers
+
+
+OTHER_NETWORKS = {
+    "AbsVal",
+    "BNLL",
+    "Concat",
+    "Deconvolution",
+    "ELU",
+    "Eltwise",
+    "Exp",
+    "Log",
+    "MVN",
+    "Power",
+    "Sigmoid",
+    "Slice",
+    "Swish",
+    "TanH",
+    "Threshold",
+}
+"""Types of layers without weights that change what a network computes, and that no VGG network has."""
+
+
+WANTED: dict[str, dict[str, float]] = {
+    "Convolution": {"group": 1, "stride": 1, "dilation": 1},
+    "Pooling": {"method": 0, "size": 2, "stride": 2, "pad": 0, "global": 0},
+    "ReLU": {"negative_slope": 0},
+}
+"""Settings of a VGG network's layers, by type."""
+
+
+def _poolings(raw: Raw) -> tuple[int, ...]:
+    """How many convolutions come before each pooling.
+
+    Raises:
+        ModelError: a layer is none of a VGG network's, or has other settings.
+
+    """
+    poolings, convolutions = [], 0
+    for name, kind in raw.facts["types"].items():
+        if kind in OTHER_NETWORKS:
+            raise ModelError(
+                f"has the layer {name} of type {kind}, which VGG does not have: this is another network"
+            )
+        for setting, value in raw.facts["settings"].get(name, {}).items():
+            wanted = WANTED.get(kind, {}).get(setting, value)
+            if value != wanted:
+                raise ModelError(
+                    f"has the layer {name} with {setting} {value:g}, where VGG has {wanted:g}: this is another "
+                    "network"
+                )
+        convolutions += kind == "Convolution"
+        if kind == "Pooling":
+            poolings.append(convolutions)
+    return tuple(poolings)
+
+
+def _check_padding(layers: Layers, pads: list[float | None]) -> None:
+    """Make sure that every convolution keeps the map's size."""
+    for number, (layer, pad) in enumerate(zip(layers.convolutions, pads, strict=False), 1):
+        kernel = layer.weight.shape[-1]
+        if pad is not None and 2 * pad + 1 != kernel:
+            raise ModelError(
+                f"pads convolution {number} by {pad:g}, where VGG pads a kernel of {kernel}x{kernel} by "
+                f"{kernel // 2}: this is another network"
+            )

@@ -14,7 +14,7 @@ from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.keras_config import KerasLayer, layers_of_model
 from verydeep.weights.layouts.keras_steps import KerasSteps, Parts
 from verydeep.weights.recognize import Layer, Layers, layers_of
-from verydeep.weights.steps import channels_first
+from verydeep.weights.steps import channels_first, head_problem
 
 CONFIGURATIONS_THERE = {"D": "VGG16", "E": "VGG19"}
 FC_NAMES = ("fc1", "fc2", "predictions")
@@ -92,7 +92,7 @@ def _of_weights_alone(parts: dict[str, Parts], names: list[str], *, by_path: boo
         raise ModelError(
             f"has weights alone, which do not tell what {sorted(others)[0]} does; save the whole model"
         )
-    layers = Layers(has_lrn=False)
+    layers = Layers(has_lrn=False, pooled=False if "flatten" in kinds else None)
     homes: dict[int, set[str]] = {4: set(), 2: set()}
     for place, (home, tensors) in _with_homes(parts, by_path=by_path).items():
         kernel, *rest = tensors
@@ -149,7 +149,7 @@ def _settle_head(layers: Layers, kinds: set[str]) -> None:
     head = layers.fully_connected
     if head and (len(head) != 3 or kinds & HEADS):
         told = [*sorted(kinds & HEADS), *(f"Dense of {len(layer.weight)}" for layer in head)]
-        layers.fully_connected, layers.other_head = [], ", ".join(told)
+        layers.fully_connected, layers.problem = [], head_problem(told)
     elif head and layers.convolutions:
         head[0].weight = channels_first(head[0].weight, len(layers.convolutions[-1].weight))
 

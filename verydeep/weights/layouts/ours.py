@@ -8,6 +8,9 @@ from verydeep.errors import ModelError
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, norm_of
 
+FC_NAMES = ("fc6", "fc7", "fc8")
+OUR_NAMES = re.compile(r"(conv\d_\d|fc[678])\.(weight|bias)|bn\d_\d\.\w+")
+
 
 def incoming(raw: Raw) -> Layers | None:
     """The layers of a state dict with our names."""
@@ -18,16 +21,20 @@ def incoming(raw: Raw) -> Layers | None:
         for name in raw.tensors
         if (found := re.fullmatch(r"conv([1-5])_([1-4])\.weight", name))
     )
-    layers = Layers()
+    layers = Layers(pooled=False)
     try:
         for stage, number in places:
             place = f"{stage}_{number}"
             norm = norm_of(raw.tensors, f"bn{place}") if f"bn{place}.weight" in raw.tensors else ()
             weight, bias = raw.tensors[f"conv{place}.weight"], raw.tensors[f"conv{place}.bias"]
             layers.convolutions.append(Layer(weight, bias, norm))
-        if "fc6.weight" in raw.tensors:
-            for name in ("fc6", "fc7", "fc8"):
-                layers.fully_connected.append(Layer(raw.tensors[f"{name}.weight"], raw.tensors[f"{name}.bias"]))
     except KeyError as missing:
         raise ModelError(f"lacks {missing}") from None
+    wanted = [f"{name}.{part}" for name in FC_NAMES for part in ("weight", "bias")]
+    missing_names = [name for name in wanted if name not in raw.tensors]
+    if not missing_names:
+        layers.fully_connected = [Layer(raw.tensors[f"{n}.weight"], raw.tensors[f"{n}.bias"]) for n in FC_NAMES]
+    elif len(missing_names) < len(wanted):
+        layers.problem = f"lacks {missing_names[0]}"
+    layers.beside = [name for name in raw.tensors if not OUR_NAMES.fullmatch(name)]
     return layers

@@ -7,7 +7,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
-from verydeep.errors import ModelError
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.torchvision import convolutions, features
 from verydeep.weights.recognize import Layer, Layers, layers_of
@@ -20,13 +19,14 @@ def incoming(raw: Raw) -> Layers | None:
     if "pre_logits.fc1.weight" not in raw.tensors or "features.0.weight" not in raw.tensors:
         return None
     layers = Layers(convolutions(raw.tensors), has_lrn=False)
+    layers.beside = [name for name in raw.tensors if not name.startswith(("features.", "pre_logits.", "head."))]
     if "head.fc.weight" in raw.tensors:
         try:
             layers.fully_connected = [
                 Layer(raw.tensors[f"{name}.weight"], raw.tensors[f"{name}.bias"]) for name in HEAD
             ]
         except KeyError as missing:
-            raise ModelError(f"lacks {missing}") from None
+            layers.problem = f"lacks {missing}"
     return layers
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise, permutations
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
@@ -21,10 +23,7 @@ def incoming(raw: Raw) -> Layers | None:
     if "features.0.weight" not in raw.tensors or any(name.startswith("pre_logits") for name in raw.tensors):
         return None
     layers = Layers(convolutions(raw.tensors), has_lrn=False)
-    names = [name for name in CLASSIFIER if f"{name}.weight" in raw.tensors]
-    if any(name.startswith("classifier.") for name in raw.tensors) and len(names) < len(CLASSIFIER):
-        raise ModelError("has torchvision's features, but a classifier of its own; it has to have three FC layers")
-    layers.fully_connected = [_layer(raw.tensors, name) for name in names]
+    _take_classifier(raw.tensors, layers, in_order=raw.kind == "torch")
     return layers
 
 
@@ -85,6 +84,17 @@ def convolutions(tensors: dict[str, NDArray[Any]]) -> list[Layer]:
             f"has convolutions at features.{', '.join(map(str, places))}, where no network of "
             f"{', '.join(CONFIGURATIONS_THERE)} has them"
         )
+    if not any(f"features.{at}.bias" in tensors for at in places):  # as people leave it out before a normalisation
+        for at in places:
+            tensors[f"features.{at}.bias"] = np.zeros(len(tensors[f"features.{at}.weight"]), np.float32)
+    known = {f"features.{at}.{part}" for at in places for part in ("weight", "bias")}
+    if batch_norm:
+        known |= {f"features.{at + 1}.{part}" for at in places for part in NORM_PARTS}
+    others = [name for name in tensors if name.startswith("features.") and name not in known]
+    if others:
+        raise ModelError(
+            f"has {others[0]} among its convolutions, which VGG does not have: this is another network"
+        )
     return [_layer(tensors, f"features.{at}", f"features.{at + 1}" if batch_norm else None) for at in places]
 
 
@@ -94,6 +104,62 @@ def _layer(tensors: dict[str, NDArray[Any]], name: str, norm: str | None = None)
         return Layer(tensors[f"{name}.weight"], tensors[f"{name}.bias"], parts)
     except KeyError as missing:
         raise ModelError(f"lacks {missing}") from None
+
+
+def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_order: bool) -> None:
+    """Find the FC layers: the matrices of `classifier`, or all that there are where nothing is called so.
+
+    Args:
+        tensors: of the network.
+        layers: get the FC layers, or why they cannot be used.
+        in_order: whether tensors lie in the order in which the network's modules were made.
+
+    """
+    others = [name for name in tensors if not name.startswith("features.")]
+    named = [name for name in others if name.startswith("classifier.")]
+    matrices = [
+        name.removesuffix(".weight")
+        for name in named or others
+        if name.endswith(".weight")
+        and tensors[name].ndim == 2
+        and (named or f"{name.removesuffix('weight')}bias" in tensors)
+    ]
+    known = [f"{name}.{part}" for name in matrices for part in ("weight", "bias")]
+    strange = [name for name in named if name not in known]
+    if not named and matrices:
+        strange = [name for name in others if name.endswith(".running_var")]
+    missing = [name for name in known if name not in tensors]
+    layers.beside = [name for name in others if name not in known and name not in named]
+    if strange or missing:
+        layers.problem = (
+            f"has {strange[0]} in its classifier, where VGG has three FC layers alone"
+            if strange
+            else f"lacks {missing[0]}"
+        )
+        return
+    order = _order(matrices, tensors, in_order=in_order)
+    if order is None:
+        layers.problem = f"does not tell the order of its FC layers {', '.join(matrices)}"
+        return
+    layers.fully_connected = [_layer(tensors, name) for name in order]
+
+
+def _order(names: list[str], tensors: dict[str, NDArray[Any]], *, in_order: bool) -> list[str] | None:
+    """The order in which matrices are multiplied, each taking what the one before gives; None if not clear."""
+    if len(names) != 3:
+        return names
+    shapes = {name: tensors[f"{name}.weight"].shape for name in names}
+    orders = [
+        list(order)
+        for order in permutations(names)
+        if all(shapes[before][0] == shapes[after][1] for before, after in pairwise(order))
+    ]
+    numbered = sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+    if len({re.split(r"\d", name)[0] for name in names}) == 1 and (numbered in orders or not orders):
+        return numbered
+    if len(orders) == 1:
+        return orders[0]
+    return names if in_order or not orders else None
 
 
 def _places(configuration: str, batch_norm: bool) -> list[int]:

@@ -1,0 +1,160 @@
+"""Names and shapes in a checkpoint -> the VGG network among them.
+
+Nested dictionaries and the prefixes that wrappers put before names are the same here: `model.features.0.weight` is
+a tensor of the network called `model`, however it came to that name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from verydeep.weights.files.raw import NotWeightsError
+from verydeep.weights.recognize import Shape, is_network
+
+WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""What DataParallel, torch.compile, Lightning, FSDP and activation checkpointing put into names, at any place."""
+FIRST = ("features.0.weight", "conv1_1.weight", "0.weight")
+"""What the first convolution is called: by torchvision and timm, by us, in the features of torchvision alone."""
+AVERAGED = re.compile(r"(^|[._])(ema|averaged?|swa)([._]|$)", re.IGNORECASE)
+MOST_NAMES = 10  # in a sentence
+
+
+@dataclass
+class Choice:
+    """The tensors of one network.
+
+    Attributes:
+        names: what each tensor of the file is called in the network, by its name in the file.
+        chosen: which of two networks it is and why, where there were two.
+        beside: where the tensors lie that are not taken.
+
+    """
+
+    names: dict[str, str]
+    chosen: str = ""
+    beside: list[str] = field(default_factory=list)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What people should know about the choice."""
+        return {"chosen": self.chosen} | ({"beside": _listed(self.beside)} if self.beside else {})
+
+
+def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
+    """Find the VGG network in a checkpoint.
+
+    Of two networks, one of which is a running average of the other (EMA), the average is taken: timm and
+    torchvision test with it.
+
+    Args:
+        shapes: of every tensor, by its name in the file.
+        wanted: name of the network to take, as messages have it.
+
+    Raises:
+        NotWeightsError: there is none, or there are several, or none is called so.
+
+    """
+    plain = _without_wrappers(shapes)
+    networks = {_shown(prefix): prefix for prefix in _prefixes(plain, shapes)}
+    if not networks:
+        few = ", ".join(list(shapes)[:3]) or "nothing"
+        raise NotWeightsError(
+            f"has tensors called {few}{' ...' * (len(shapes) > 3)}: not the names of a VGG network"
+        )
+    chosen = ""
+    if wanted is not None:
+        networks = _called(networks, wanted)
+    if len(networks) > 1:
+        fitting = {name: at for name, at in networks.items() if _fits(_members(plain, at), shapes)}
+        networks = fitting or dict([next(iter(networks.items()))])
+    if len(networks) > 1:
+        name = _average(list(networks))
+        others = ", ".join(other for other in networks if other != name)
+        chosen = f"{name} is used, a running average of the weights, as timm and torchvision do; not {others}"
+        networks = {name: networks[name]}
+    (prefix,) = networks.values()
+    members = _members(plain, prefix)
+    return Choice(members, chosen, _groups(shapes.keys() - members.keys(), shapes))
+
+
+def _without_wrappers(shapes: Mapping[str, Shape]) -> dict[str, str]:
+    """Names of the file -> names without wrappers; those that would be the same stay as they are."""
+    plain = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in shapes}
+    counts: dict[str, int] = {}
+    for short in plain.values():
+        counts[short] = counts.get(short, 0) + 1
+    return {name: short if counts[short] == 1 else name for name, short in plain.items()}
+
+
+def _prefixes(plain: dict[str, str], shapes: Mapping[str, Shape]) -> list[str]:
+    """What comes before the names of each network; its first convolution is one of three channels."""
+    found: dict[str, int] = {}
+    for name, short in plain.items():
+        first = next((first for first in FIRST if f".{short}".endswith(f".{first}")), None)
+        if first and len(shapes[name]) == 4:
+            found[short.removesuffix(first)] = shapes[name][1]
+    return [prefix for prefix, channels in found.items() if channels == 3] or list(found)
+
+
+def _members(plain: dict[str, str], prefix: str) -> dict[str, str]:
+    """The tensors of a network; features alone are called `features.N` here too."""
+    members = {name: short.removeprefix(prefix) for name, short in plain.items() if short.startswith(prefix)}
+    if "0.weight" in members.values():
+        numbered = {name: short for name, short in members.items() if re.match(r"\d+\.", short)}
+        return {name: f"features.{short}" for name, short in numbered.items()}
+    return members
+
+
+def _fits(members: dict[str, str], shapes: Mapping[str, Shape]) -> bool:
+    """Whether convolutions are those of a VGG network."""
+    places = {}
+    for name, short in members.items():
+        found = re.fullmatch(r"(?:features\.|conv)(\d{1,3})(?:_(\d))?\.weight", short)
+        if found and len(shapes[name]) == 4:
+            places[int(found[1]), int(found[2] or 0)] = shapes[name]
+    return is_network([places[place] for place in sorted(places)])
+
+
+def _called(networks: dict[str, str], wanted: str) -> dict[str, str]:
+    short = ".".join(part for part in wanted.strip(".").split(".") if part not in WRAPPERS) or "."
+    found = {name: at for name, at in networks.items() if name == short} or {
+        name: at for name, at in networks.items() if f"{name}.".startswith(f"{short}.")
+    }
+    if not found:
+        raise NotWeightsError(f"has no VGG network called {wanted}; it has {_listed(list(networks))}")
+    return found
+
+
+def _average(names: list[str]) -> str:
+    """The one of two networks that is a running average.
+
+    Raises:
+        NotWeightsError: it is not clear which network is meant.
+
+    """
+    averages = [name for name in names if AVERAGED.search(name)]
+    if len(names) != 2 or len(averages) != 1:
+        raise NotWeightsError(
+            f"holds {len(names)} VGG networks: {_listed(names)}; name one of them behind the file's name, as in "
+            f"FILE::{names[0]}, or by --tensors {names[0]}"
+        )
+    return averages[0]
+
+
+def _shown(prefix: str) -> str:
+    return prefix.rstrip(".") or "."
+
+
+def _groups(names: set[str], shapes: Mapping[str, Shape]) -> list[str]:
+    """Where other tensors lie, in the file's order: the first part of their names, or the whole name of one."""
+    groups: dict[str, list[str]] = {}
+    for name in shapes:
+        if name in names:
+            groups.setdefault(name.partition(".")[0], []).append(name)
+    return [members[0] if len(members) == 1 else group for group, members in groups.items()]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + ", ..." * (len(names) > MOST_NAMES)
