@@ -35,6 +35,7 @@ from verydeep.weights.source import UNKNOWN, Known, Source, read_card, weights_p
 
 OXFORD_NAMES = {"VGG_ILSVRC_16_layers": "D", "VGG_ILSVRC_19_layers": "E"}  # of Oxford's Caffe networks
 OXFORD_LICENCE = "CC-BY-4.0"
+MOST_LETTERS = 700  # of an error about a file, which may name it again
 MOST_SCALE = 10_000  # pixels, of what a card may say: no training had a larger S
 
 
@@ -165,7 +166,7 @@ def _of(path: Path) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(f"{path} {printable(error)}") from None
+        raise ModelError(f"{path} {printable(error, MOST_LETTERS)}") from None
 
 
 @contextmanager

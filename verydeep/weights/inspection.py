@@ -15,7 +15,7 @@ from verydeep.weights.files import KINDS, kind_of, read
 from verydeep.weights.files.onnx import Graph
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.foreign import Found, examine, window_question
-from verydeep.weights.layouts.onnx import Walk, known
+from verydeep.weights.layouts.onnx import Walk
 from verydeep.weights.opening import check_alone, is_ours
 from verydeep.weights.published import checksum
 from verydeep.weights.recognize import architecture_of
@@ -120,7 +120,7 @@ def _shapes_alone(where: Source, path: Path, raw: Raw, walk: Walk) -> dict[str, 
     norms = any(layer.norm for layer in layers.convolutions)
     architecture = architecture_of(*shapes, batch_norm=norms, has_lrn=layers.has_lrn)
     dtypes = tuple(dict.fromkeys(raw.dtypes.values())) or ("float32",)
-    found = Found(where, path, "onnx", "onnx", architecture, {}, known(walk), dtypes, checksum(path))
+    found = Found(where, path, "onnx", "onnx", architecture, {}, walk.known(), dtypes, checksum(path))
     found.notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")
     return _found(found) | {"shapes": [list(shape) for part in shapes for shape in part]}
 

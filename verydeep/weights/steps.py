@@ -7,7 +7,7 @@ with what the networks of Table 1 compute. A file that computes anything else is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from math import prod
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import ALL_CONFIGURATIONS, STRIDE
+from verydeep.configurations import ALL_CONFIGURATIONS, LRN_ALPHA, LRN_BETA, LRN_K, LRN_SIZE, STRIDE
 from verydeep.errors import ModelError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
@@ -26,6 +26,7 @@ Array = NDArray[Any]
 CONVOLUTION, NORM, RELU, LRN, POOLING = "convolution", "batch norm", "ReLU", "LRN", "2x2 max pooling"
 FLATTEN, DENSE, MEAN, SOFTMAX = "flatten", "FC layer", "mean over space", "softmax"
 STAGES = 5
+MOST_NAMED = 9  # steps of a head in a message
 HEAD = [DENSE, RELU, DENSE, RELU, DENSE]
 NOT_VGG = ", which no VGG network has"
 
@@ -58,8 +59,8 @@ class Step:
         """Kind of the step in a stage, with the size of a convolution's kernel."""
         if self.kind != CONVOLUTION or self.layer is None:
             return self.kind
-        kernel = self.layer.weight.shape[2]
-        return _convolution(int(kernel)) + f" with padding {self.padding}" * (self.padding != kernel // 2)
+        kernel = int(self.layer.weight.shape[2])
+        return _convolution(kernel) + f" with padding {self.padding}" * (self.padding != kernel // 2)
 
 
 @dataclass
@@ -141,6 +142,9 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
     end = poolings[STAGES - 1] + 1 if len(poolings) >= STAGES else len(steps)
     stages, head = steps[:end], steps[end:]
     _check_stages(stages)
+    lrn = next((step for step in stages if step.lrn), None)
+    if lrn and not np.allclose(lrn.lrn or (), (LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K), rtol=1e-5):
+        raise ModelError(f"has {lrn.name} with size, alpha, beta and k of {lrn.lrn}, where AlexNet's are wanted")
     layers = Layers(has_lrn=any(step.lrn for step in stages), pooled=False)
     for step in stages:
         if step.layer:
@@ -152,15 +156,18 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
         if not any(map(_is_recast, head)):
             _check_window(layers, size)
     elif any(step.kind != FLATTEN for step in head):
-        layers.problem = head_problem(step.name + step.fault for step in head)
+        layers.problem = head_problem(
+            [step.kind if step.kind in (RELU, SOFTMAX) else step.name + step.fault for step in head]
+        )
     return layers
 
 
-def head_problem(seen: Iterable[str]) -> str:
+def head_problem(seen: Sequence[str]) -> str:
     """Why a head is not a VGG network's, from what it has."""
+    named = ", ".join(seen[:MOST_NAMED]) + ", ..." * (len(seen) > MOST_NAMED)
     return (
-        f"has a head of its own ({', '.join(seen)}), where a VGG network has three FC layers on the flattened map, "
-        "with ReLU between them"
+        f"has a head of its own ({named}), where a VGG network has three FC layers on the flattened "
+        "map, with ReLU between them"
     )
 
 
@@ -187,7 +194,8 @@ def _check_stages(steps: Sequence[Step]) -> None:
     behind = f" behind {steps[at - 1].name}" if at else ""
     if at == len(seen):
         raise ModelError(f"ends{behind}, where the networks of Table 1 have a {nearest[at]}")
-    raise ModelError(f"has {steps[at].name}{behind}, where the networks of Table 1 have a {nearest[at]}")
+    kind = f", a {steps[at].what}," * (steps[at].kind == CONVOLUTION)
+    raise ModelError(f"has {steps[at].name}{kind}{behind}, where the networks of Table 1 have a {nearest[at]}")
 
 
 def _stages() -> Iterator[list[str]]:

@@ -1,9 +1,9 @@
 """Keras's files: HDF5 of Keras 2 and 3, and `.keras`, a zip with such a file in it. Runs in the process apart.
 
 Tensors are called `place/part`, layers in the file's order. A place is where a layer lies. In Keras 2's form it is
-the name of the outermost layer and the layer's own name. In Keras 3's it is the classes of the models that the layer
-is in, and its own, all numbered. `facts` have the form, the model's configuration where the file has it, and the
-names of all layers, also of those without weights.
+the name of the outermost layer and the layer's own name. In Keras 3's it is the classes of the models that the
+layer is in, and its own, all numbered. `facts` have the form, the model's configuration where the file has it, and
+the names of all layers, also of those without weights.
 """
 
 from __future__ import annotations

@@ -152,12 +152,12 @@ class KerasSteps:
             raise ModelError(f"has {layer} with a kernel of {kernel.ndim} axes")
         rows, columns = kernel.shape[:2]
         told, fault = layer.settings, ""
+        padding = self._padding + (rows // 2 if told.get("padding") == "same" else 0)
         for name in ("strides", "dilation_rate", "groups"):
             if set(np.ravel(told.get(name, 1)).tolist()) != {1}:
                 fault = f" with {name} of {told[name]}{NOT_VGG}"
-        if rows != columns or rows % 2 == 0 or told.get("padding") not in ("same", "valid"):
+        if rows != columns or told.get("padding") not in ("same", "valid") or (rows % 2 == 0 and padding):
             fault = f" with a kernel of {rows}x{columns} and padding '{printable(told.get('padding'))}'{NOT_VGG}"
-        padding = self._padding + (rows // 2 if told.get("padding") == "same" else 0)
         weights = Layer(kernel.transpose(3, 2, 0, 1), bias)
         self._add(layer, CONVOLUTION, layer=weights, padding=padding, fault=fault)
         self._activate(layer, told.get("activation"))
@@ -216,7 +216,7 @@ class KerasSteps:
             fault = f" that keeps a last odd row{NOT_VGG}"
         self._add(layer, POOLING, fault=fault)
 
-    def _padding(self, layer: KerasLayer) -> None:
+    def _pad(self, layer: KerasLayer) -> None:
         """Zeros around the map, which the convolution behind them takes for its own padding."""
         widths = set(np.ravel(layer.settings.get("padding", 1)).tolist())
         if len(widths) == 1:
@@ -296,7 +296,7 @@ class KerasSteps:
         "Activation": _activation,
         "Softmax": _softmax,
         "MaxPooling2D": _pooling,
-        "ZeroPadding2D": _padding,
+        "ZeroPadding2D": _pad,
         "Flatten": _flatten,
         "GlobalAveragePooling2D": _mean,
         "Rescaling": _rescaling,

@@ -18,6 +18,7 @@ from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.onnx_chain import MOST_CHANNELS, Chain
 from verydeep.weights.layouts.onnx_metadata import known
 from verydeep.weights.recognize import Layer, Layers
+from verydeep.weights.source import Known
 from verydeep.weights.steps import (
     CONVOLUTION,
     DENSE,
@@ -51,7 +52,7 @@ def incoming(raw: Raw) -> Layers | None:
     walk = Walk(raw.facts["graph"])
     if walk.made_by_nodes:
         raise ModelError("has shapes and no trained numbers: its weights are made by ConstantOfShape nodes")
-    raw.facts["known"] = known(walk.graph.facts["metadata"], walk.pixels.preprocessing(), trained_on_of(walk.size))
+    raw.facts["known"] = walk.known()
     raw.facts["preprocesses"] = walk.pixels.preprocessing() is not None
     return walk.layers()
 
@@ -94,6 +95,10 @@ class Walk:
 
         """
         return layers_of_steps(self.steps, self.size)
+
+    def known(self) -> Known:
+        """What the graph and its metadata say beside the layers."""
+        return known(self.graph.facts["metadata"], self.pixels.preprocessing(), trained_on_of(self.size))
 
     @property
     def made_by_nodes(self) -> bool:
@@ -207,14 +212,14 @@ class Walk:
     def _flatten(self, node: Node) -> None:
         if node.number("axis", 1) not in (1, 1 - len(self._axes)):
             self._add(node, node.kind)
-        self._flatten(node)
+        self._make_flat(node)
 
     def _reshape(self, node: Node) -> None:
         if not self._keeps_images_apart(node):
             self._add(node, f"{node.kind} to another shape")
-        self._flatten(node)
+        self._make_flat(node)
 
-    def _flatten(self, node: Node) -> None:
+    def _make_flat(self, node: Node) -> None:
         if self._axes in (NCHW, NHWC):
             self._rows_first, self._axes = self._axes == NHWC, FLAT
             self._add(node, FLATTEN)
@@ -234,7 +239,7 @@ class Walk:
     def _squeeze(self, node: Node) -> None:
         if self._named(self._option(node, "axes", 1)) != {"H", "W"}:
             self._add(node, node.kind)
-        self._flatten(node)
+        self._make_flat(node)
 
     def _named(self, axes: list[int]) -> set[str]:
         return {self._axes[axis] if -len(self._axes) <= axis < len(self._axes) else "" for axis in axes}
@@ -303,7 +308,7 @@ class Walk:
         over_space = self._named(self._option(node, "axes", 1)) == {"H", "W"}
         self._add(node, MEAN if over_space else node.kind)
         if not node.number("keepdims", 1):
-            self._flatten(node)
+            self._make_flat(node)
 
     def _softmax(self, node: Node) -> None:
         usual = -1 if (self.graph.facts["opset"] or 0) >= SOFTMAX_CHANGED else 1
