@@ -175,7 +175,7 @@ def test_onnxs_light_vgg_19(capsys):
     assert facts["shapes"] == theirs
     with pytest.raises(ModelError, match="no trained numbers"):
         open_source(path)
-    with pytest.raises(ModelError, match="strides of .*no VGG network has"):
+    with pytest.raises(ModelError, match=r"strides of .*no VGG network has"):
         inspect(path.with_name("light_bvlc_alexnet.onnx"))
 
 
