@@ -9,16 +9,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Literal, get_args
 
 from verydeep.errors import UsageError, did_you_mean
 
 STRIDE = 32  # five poolings of stride 2: one place of the score map for each 32 pixels
-LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0  # AlexNet's; its sum is not divided by LRN_SIZE
 BATCH_NORM_EPSILON = 1e-5  # torch's
+MOST_CHANNELS = 15  # in a sum of local response normalisation: as many as the native engine's kernels take
 
 Start = Literal["he", "glorot", "normal", "normal-literal"]
 STARTS: tuple[str, ...] = get_args(Start)  # how weights may be drawn: `network.initialize` says what each is
+
+
+@dataclass(frozen=True)
+class LocalResponseNorm:
+    """Local response normalisation, by default AlexNet's: `x / (k + alpha * sum)^beta`.
+
+    The sum is of the squares of `size` channels around x. It is not divided by their number, as in AlexNet's
+    paper; where a library divides it, alpha is `size` times as large.
+
+    Attributes:
+        size: channels that are summed, an odd number.
+        alpha: factor of the sum.
+        beta: exponent.
+        k: what is added to the sum.
+
+    Raises:
+        UsageError: a value is out of its range.
+
+    """
+
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+
+    def __post_init__(self) -> None:
+        numbers = (self.alpha, self.beta, self.k)
+        if not (1 <= self.size <= MOST_CHANNELS and self.size % 2) or not all(map(isfinite, numbers)):
+            raise UsageError(f"{self} is not over an odd number of channels, {MOST_CHANNELS} at most")
+        if self.alpha < 0 or self.k <= 0:
+            raise UsageError(f"{self} may divide by zero; alpha has to be 0 or more, k more than 0")
 
 
 @dataclass(frozen=True)
@@ -104,7 +136,7 @@ class Convolution:
     out_channels: int
     kernel: int
     batch_norm: bool
-    local_response_norm: bool
+    local_response_norm: LocalResponseNorm | None
 
     @property
     def place(self) -> str:
@@ -145,6 +177,7 @@ class Architecture:
         image_size: side of the square window that gives one class score, in pixels; a multiple of 32, 224 in
             the paper. fc6's kernel is a thirty-second of it.
         batch_norm: batch normalisation after each convolution; not in the paper.
+        local_response_norm: of A-LRN.
 
     Raises:
         UsageError: a value is out of its range.
@@ -156,6 +189,7 @@ class Architecture:
     width: float = 1.0
     image_size: int = 224
     batch_norm: bool = False
+    local_response_norm: LocalResponseNorm = LocalResponseNorm()
 
     def __post_init__(self) -> None:
         configuration(self.configuration)
@@ -190,7 +224,7 @@ class Architecture:
                         out,
                         spec.kernel,
                         self.batch_norm,
-                        spec.local_response_norm,
+                        self.local_response_norm if spec.local_response_norm else None,
                     )
                 )
                 channels = out
@@ -287,7 +321,7 @@ def account(architecture: Architecture) -> tuple[LayerAccount, ...]:
             parameters = weights + channels
             field += (layer.kernel - 1) * jump
             if isinstance(layer, Convolution):
-                kind = f"convolution {layer.kernel}x{layer.kernel}" + (" + LRN" * layer.local_response_norm)
+                kind = f"convolution {layer.kernel}x{layer.kernel}" + (" + LRN" * bool(layer.local_response_norm))
                 if layer.batch_norm:
                     kind += " + BN"
                     parameters += 2 * channels

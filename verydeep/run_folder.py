@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import Architecture
+from verydeep.configurations import Architecture, LocalResponseNorm
 from verydeep.errors import ModelError, UsageError, printable
 from verydeep.files import write_json, write_whole
 from verydeep.images.color import Preprocessing, PrincipalColors
@@ -101,8 +101,11 @@ class ModelConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """The form it has on disk."""
-        return {"format": "verydeep 1", **asdict(self)}
+        """The form it has on disk; local response normalisation is there where it is not AlexNet's."""
+        fields = asdict(self)
+        if self.architecture.local_response_norm == LocalResponseNorm():
+            del fields["architecture"]["local_response_norm"]
+        return {"format": "verydeep 1", **fields}
 
     @staticmethod
     def from_json(fields: Any, where: Path) -> ModelConfig:
@@ -151,18 +154,27 @@ ARCHITECTURE_TYPES = {
     "width": int | float,
     "image_size": int,
     "batch_norm": bool,
+    "local_response_norm": dict,
 }
+NORM_TYPES = {"size": int, "alpha": int | float, "beta": int | float, "k": int | float}
 
 
 def _checked(fields: Any) -> dict[str, Any]:
     """The fields of an architecture, of the types that they have to be: a dataclass would take any."""
     if not isinstance(fields, dict):
         raise ModelError(f"its architecture is {fields!r}")
+    _check_types(fields, ARCHITECTURE_TYPES)
+    if "local_response_norm" not in fields:
+        return fields
+    _check_types(fields["local_response_norm"], NORM_TYPES)
+    return fields | {"local_response_norm": LocalResponseNorm(**fields["local_response_norm"])}
+
+
+def _check_types(fields: dict[str, Any], types: dict[str, Any]) -> None:
     for name, value in fields.items():
-        wanted = ARCHITECTURE_TYPES.get(name, object)
+        wanted = types.get(name, object)
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise ModelError(f"its architecture has {value!r} as {name}")
-    return fields
 
 
 def refuse_existing(run: Path) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.models import vgg as torchvision_vgg
 from torchvision.transforms import v2
 
-from verydeep.configurations import Architecture
+from verydeep.configurations import Architecture, LocalResponseNorm
 from verydeep.errors import UsageError
 from verydeep.network.initialize import initialize
 from verydeep.network.normalize import local_response_norm
@@ -177,7 +177,7 @@ def test_lrn_is_torchs_and_its_gradient(dtype, bound):
     slopes = torch.randn(theirs.shape, dtype=torch.float64)
     (wanted,) = torch.autograd.grad(theirs, maps, slopes)
     rounded = maps.detach().to(dtype).requires_grad_()
-    ours = local_response_norm(rounded)
+    ours = local_response_norm(rounded, LocalResponseNorm())
     (found,) = torch.autograd.grad(ours, rounded, slopes.to(dtype))
     assert ours.dtype == dtype
     assert (ours - theirs).norm() < bound * theirs.norm()

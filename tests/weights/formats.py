@@ -25,7 +25,31 @@ CAFFE: dict[str, dict[str, tuple[int, Any, bool]]] = {  # name: (number, type, r
         "shape": (7, "BlobShape", False),
         "double_data": (8, FIELD.TYPE_DOUBLE, True),
     },
+    "LRNParameter": {
+        "local_size": (1, FIELD.TYPE_UINT32, False),
+        "alpha": (2, FIELD.TYPE_FLOAT, False),
+        "beta": (3, FIELD.TYPE_FLOAT, False),
+        "norm_region": (4, FIELD.TYPE_INT32, False),
+        "k": (5, FIELD.TYPE_FLOAT, False),
+    },
+    "PoolingParameter": {
+        "pool": (1, FIELD.TYPE_INT32, False),
+        "kernel_size": (2, FIELD.TYPE_UINT32, False),
+        "stride": (3, FIELD.TYPE_UINT32, False),
+        "global_pooling": (12, FIELD.TYPE_BOOL, False),
+    },
+    "ConvolutionParameter": {
+        "pad": (3, FIELD.TYPE_UINT32, True),
+        "group": (5, FIELD.TYPE_UINT32, False),
+        "stride": (6, FIELD.TYPE_UINT32, True),
+        "dilation": (18, FIELD.TYPE_UINT32, True),
+    },
+    "ReLUParameter": {"negative_slope": (1, FIELD.TYPE_FLOAT, False)},
     "V1LayerParameter": {
+        "convolution_param": (10, "ConvolutionParameter", False),
+        "lrn_param": (18, "LRNParameter", False),
+        "pooling_param": (19, "PoolingParameter", False),
+        "relu_param": (30, "ReLUParameter", False),
         "bottom": (2, FIELD.TYPE_STRING, True),
         "top": (3, FIELD.TYPE_STRING, True),
         "name": (4, FIELD.TYPE_STRING, False),
@@ -33,6 +57,10 @@ CAFFE: dict[str, dict[str, tuple[int, Any, bool]]] = {  # name: (number, type, r
         "blobs": (6, "BlobProto", True),
     },
     "LayerParameter": {
+        "convolution_param": (106, "ConvolutionParameter", False),
+        "lrn_param": (118, "LRNParameter", False),
+        "pooling_param": (121, "PoolingParameter", False),
+        "relu_param": (123, "ReLUParameter", False),
         "name": (1, FIELD.TYPE_STRING, False),
         "type": (2, FIELD.TYPE_STRING, False),
         "bottom": (3, FIELD.TYPE_STRING, True),
@@ -45,6 +73,7 @@ CAFFE: dict[str, dict[str, tuple[int, Any, bool]]] = {  # name: (number, type, r
         "layer": (100, "LayerParameter", True),
     },
 }
+ALEXNETS = {"local_size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}  # Caffe divides alpha by the size
 V1_TYPES = {"Convolution": 4, "InnerProduct": 14, "LRN": 15, "Pooling": 17, "ReLU": 18}
 
 
@@ -80,8 +109,13 @@ def write_caffe(
     double: bool = False,
     recast: bool = False,
     last: str = "fc8",
+    lrn: Mapping[str, float] = ALEXNETS,
+    settings: Mapping[str, Mapping[str, Any]] = {},
 ) -> Path:
-    """A .caffemodel: old as Oxford's (V1LayerParameter, 4-D blobs), or of the new form."""
+    """A .caffemodel: old as Oxford's (V1LayerParameter, 4-D blobs), or of the new form.
+
+    `lrn` has the fields of its LRN layer that are written, `settings` other ones of layers by their names.
+    """
     network = caffe_message(packed=packed)(name=name)
     below = "data"
     for layer in architecture.layers:
@@ -92,7 +126,11 @@ def write_caffe(
         written.type = V1_TYPES[kind] if old else kind
         below = layer_name
         if kind == "Pooling":
+            _set(written, "pooling_param", {"kernel_size": 2, "stride": 2} | dict(settings.get(layer.name, {})))
             continue
+        if kind == "Convolution":
+            pad = [layer.kernel // 2] if isinstance(layer, Convolution) else []
+            _set(written, "convolution_param", {"pad": pad} | dict(settings.get(layer.name, {})))
         for part in ("weight", "bias"):
             tensor = tensors[f"{layer.name}.{part}"]
             if part == "weight" and kind == "InnerProduct":
@@ -104,12 +142,21 @@ def write_caffe(
             else:
                 blob.shape.dim.extend(tensor.shape)
             (blob.double_data if double else blob.data).extend(tensor.ravel().tolist())
-        lrn = isinstance(layer, Convolution) and layer.local_response_norm
-        for extra in ("ReLU", *["LRN"] * lrn):
+        has_lrn = isinstance(layer, Convolution) and layer.local_response_norm is not None
+        for extra in ("ReLU", *["LRN"] * has_lrn):
             written = (network.layers if old else network.layer).add(name=f"{extra} {layer_name}")
             written.type = V1_TYPES[extra] if old else extra
+            if extra == "LRN":
+                _set(written, "lrn_param", lrn)
+            _set(written, "relu_param", settings.get(written.name, {}))
     path.write_bytes(network.SerializeToString())
     return path
+
+
+def _set(layer: Any, message: str, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        target = getattr(layer, message)
+        getattr(target, name).extend(value) if isinstance(value, list) else setattr(target, name, value)
 
 
 def prototxt(architecture: Architecture) -> str:
@@ -150,6 +197,8 @@ def write_matconvnet(
     old: bool = False,
     compressed: bool = False,
     wordnet_numbers: Sequence[str] = (),
+    param: Sequence[float] = (5, 2, 1e-4, 0.75),
+    settings: Mapping[str, Mapping[str, Any]] = {},
 ) -> Path:
     """A MatConvNet network, by SciPy: as it is today, or as before 1.0-beta8."""
     from scipy.io import savemat
@@ -157,7 +206,8 @@ def write_matconvnet(
     cells: list[dict[str, Any]] = []
     for layer in architecture.layers:
         if isinstance(layer, Pooling):
-            cells.append({"name": layer.name, "type": "pool", "pool": [2.0, 2.0], "stride": 2.0, "pad": 0.0})
+            pooling = {"name": layer.name, "type": "pool", "pool": [2.0, 2.0], "stride": 2.0, "pad": 0.0}
+            cells.append(pooling | dict(settings.get(layer.name, {})))
             continue
         filters = tensors[f"{layer.name}.weight"].transpose(2, 3, 1, 0)
         biases = tensors[f"{layer.name}.bias"][None]
@@ -166,8 +216,12 @@ def write_matconvnet(
             both = np.empty((1, 2), object)
             both[0, 0], both[0, 1] = filters, biases
             weights = {"weights": both}
-        cells.append({"name": layer.name, "type": "conv", "stride": 1.0} | weights)
-        cells.append({"name": layer.name.replace("conv", "relu"), "type": "relu"})
+        cell = {"name": layer.name, "type": "conv", "stride": 1.0} | dict(settings.get(layer.name, {}))
+        cells.append(cell | weights)
+        relu = layer.name.replace("conv", "relu")
+        cells.append({"name": relu, "type": "relu"} | dict(settings.get(relu, {})))
+        if isinstance(layer, Convolution) and layer.local_response_norm:
+            cells.append({"name": "norm", "type": "lrn", "param": list(param)})
     layers = np.empty((1, len(cells)), object)
     for number, cell in enumerate(cells):
         layers[0, number] = cell

@@ -73,7 +73,9 @@ def test_a_fine_tuned_caffe_network_is_not_taken_for_oxfords(tmp_path):
 def test_caffe_tells_lrn(tmp_path):
     architecture = Architecture("A-LRN", 4, 0.05, 64)
     path = write_caffe(tmp_path / "a.caffemodel", architecture, weights(architecture), "net")
-    assert examine(locate(path)).architecture == architecture
+    found = examine(locate(path))
+    assert found.architecture == architecture
+    assert not found.notes
 
 
 def test_opencv_gives_our_scores(tmp_path, crops):

@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import (
-    LRN_ALPHA,
-    LRN_BETA,
-    LRN_K,
-    LRN_SIZE,
     Architecture,
     Convolution,
     FullyConnected,
+    LocalResponseNorm,
     Pooling,
 )
 from verydeep.images.color import Preprocessing
@@ -66,7 +63,7 @@ def _scores(
         if not (isinstance(layer, FullyConnected) and layer.last):
             x = np.maximum(x, 0)
         if isinstance(layer, Convolution) and layer.local_response_norm:
-            x = _response_normalized(x)
+            x = _response_normalized(x, layer.local_response_norm)
     scores: Doubles = x.mean((1, 2))
     return scores
 
@@ -95,11 +92,11 @@ def _normalized(x: Doubles, layer: Convolution, tensors: Mapping[str, NDArray[An
     return normalized
 
 
-def _response_normalized(x: Doubles) -> Doubles:
-    margin = LRN_SIZE // 2
+def _response_normalized(x: Doubles, norm: LocalResponseNorm) -> Doubles:
+    margin = norm.size // 2
     squares = np.pad(x**2, ((margin, margin), (0, 0), (0, 0)))
-    sums = sum(squares[first : first + len(x)] for first in range(LRN_SIZE))
-    normalized: Doubles = x / (LRN_K + LRN_ALPHA * sums) ** LRN_BETA
+    sums = sum(squares[first : first + len(x)] for first in range(norm.size))
+    normalized: Doubles = x / (norm.k + norm.alpha * sums) ** norm.beta
     return normalized
 
 

@@ -16,10 +16,6 @@ from numpy.typing import NDArray
 from verydeep.bench.engines import Engine
 from verydeep.bench.task import Task
 from verydeep.configurations import (
-    LRN_ALPHA,
-    LRN_BETA,
-    LRN_K,
-    LRN_SIZE,
     Architecture,
     Convolution,
     Pooling,
@@ -135,8 +131,8 @@ def plain_network(
                 modules.append(fill(nn.Linear(channels[0] * layer.kernel**2, channels[1]), layer.name))
             if isinstance(layer, Convolution) or not layer.last:
                 modules.append(nn.ReLU(inplace=True))
-            if isinstance(layer, Convolution) and layer.local_response_norm:
-                modules.append(nn.LocalResponseNorm(LRN_SIZE, LRN_ALPHA * LRN_SIZE, LRN_BETA, LRN_K))
+            if isinstance(layer, Convolution) and (norm := layer.local_response_norm):
+                modules.append(nn.LocalResponseNorm(norm.size, norm.alpha * norm.size, norm.beta, norm.k))
     return nn.Sequential(*modules).eval()
 
 

@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from verydeep.commands.progress import progress, say
-from verydeep.configurations import STARTS, Architecture, num_parameters
+from verydeep.configurations import STARTS, Architecture, LocalResponseNorm, num_parameters
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
 from verydeep.files import write_json
@@ -171,6 +171,11 @@ class Train:
         if not self.start_from:
             return self.settings
         architecture = open_source(self.start_from)[0].architecture
+        if architecture.local_response_norm != LocalResponseNorm():
+            raise UsageError(
+                f"--from {self.start_from} has {architecture.local_response_norm}; networks are trained with "
+                f"{LocalResponseNorm()} alone"
+            )
         kept = {name: getattr(architecture, name) for name in ("configuration", "width", "batch_norm")}
         for name, value in kept.items():
             if getattr(self.settings, name) not in (value, getattr(named(self.recipe), name)):

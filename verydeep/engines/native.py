@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,6 @@ from numpy.typing import NDArray
 from verydeep import _native
 from verydeep.configurations import (
     BATCH_NORM_EPSILON,
-    LRN_ALPHA,
-    LRN_BETA,
-    LRN_K,
-    LRN_SIZE,
     Architecture,
     Convolution,
     FullyConnected,
@@ -156,9 +153,9 @@ def steps_of(
             steps.append(_native.Step.convolution(weights, bias, relu=True, pool=pool))
             outputs[layer.name] = number, "sums"
             outputs[f"relu{layer.place}"] = number, "relu"
-            if layer.local_response_norm:
+            if layer.local_response_norm is not None:
                 outputs[f"norm{layer.place}"] = len(steps), "sums"
-                steps.append(_native.Step.normalization(LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K))
+                steps.append(_native.Step.normalization(*astuple(layer.local_response_norm)))
             if pool and isinstance(following, Pooling):
                 outputs[following.name] = number, "pool"
         elif isinstance(layer, Pooling):

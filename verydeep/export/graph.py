@@ -16,10 +16,6 @@ from numpy.typing import NDArray
 from verydeep import __version__
 from verydeep.configurations import (
     BATCH_NORM_EPSILON,
-    LRN_ALPHA,
-    LRN_BETA,
-    LRN_K,
-    LRN_SIZE,
     Convolution,
     Pooling,
     num_parameters,
@@ -188,8 +184,8 @@ class _Draft:
             parts = [self.weight(f"{norm}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
             x = self.add("BatchNormalization", [x, *parts], norm, epsilon=BATCH_NORM_EPSILON)
         x = self.add("Relu", [x], f"relu{layer.place}")
-        if layer.local_response_norm:
+        if lrn := layer.local_response_norm:
             # ONNX divides the sum by its size, AlexNet's formula does not.
-            factors = {"alpha": LRN_ALPHA * LRN_SIZE, "beta": LRN_BETA, "bias": LRN_K}
-            x = self.add("LRN", [x], f"norm{layer.place}", size=LRN_SIZE, **factors)
+            factors = {"alpha": lrn.alpha * lrn.size, "beta": lrn.beta, "bias": lrn.k}
+            x = self.add("LRN", [x], f"norm{layer.place}", size=lrn.size, **factors)
         return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any, Literal
 
 import numpy as np
@@ -10,10 +11,6 @@ from numpy.typing import NDArray
 
 from verydeep import _native
 from verydeep.configurations import (
-    LRN_ALPHA,
-    LRN_BETA,
-    LRN_K,
-    LRN_SIZE,
     Convolution,
     FullyConnected,
     Layer,
@@ -185,9 +182,9 @@ def _steps(path: Sequence[Node], tensors: Tensors, pooling: str) -> tuple[list[_
             steps.append(_native.Step.convolution(weights, bias, relu=True, pool=fused))
             outputs[f"bn{layer.place}" if layer.batch_norm else layer.name] = number, "sums"
             outputs[f"relu{layer.place}"] = number, "relu"
-            if layer.local_response_norm:
+            if layer.local_response_norm is not None:
                 outputs[f"norm{layer.place}"] = number + 1, "sums"
-                steps.append(_native.Step.normalization(LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K))
+                steps.append(_native.Step.normalization(*astuple(layer.local_response_norm)))
             if fused and following is not None:
                 outputs[following.name] = number, "pool"
         elif isinstance(layer, FullyConnected):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from verydeep.configurations import FullyConnected
+from verydeep.configurations import Convolution, FullyConnected
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.layers.names import Node, PoolingKind, check_size, nodes_to
@@ -104,8 +104,8 @@ class Features(nn.Module):
             return F.relu(x)
         if node.kind == "pooling":
             return self._pool(x)
-        if node.kind == "norm":
-            return local_response_norm(x)
+        if isinstance(node.layer, Convolution) and node.layer.local_response_norm and node.kind == "norm":
+            return local_response_norm(x, node.layer.local_response_norm)
         module = self.get_submodule(node.name)
         if isinstance(module, nn.BatchNorm2d):
             return F.batch_norm(

@@ -87,7 +87,7 @@ class VGG(nn.Module):
             x = self.get_submodule(f"bn{layer.place}")(x)
         x = F.relu(x)  # not in place: whoever taps the convolution finds what it gave
         if layer.local_response_norm:
-            x = local_response_norm(x)
+            x = local_response_norm(x, layer.local_response_norm)
         return x
 
     def _fully_connected(self, x: Tensor, layer: FullyConnected) -> Tensor:

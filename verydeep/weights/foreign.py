@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.configurations import STRIDE, Architecture
+from verydeep.configurations import STRIDE, Architecture, LocalResponseNorm
 from verydeep.errors import ModelError, UsageError, printable
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
@@ -250,6 +250,8 @@ def _settle(found: Found) -> None:
             f"{len(known.class_names)} class names came with {architecture.num_classes} classes: they are not used"
         )
         found.known = replace(known, class_names=None)
+    if architecture.local_response_norm != LocalResponseNorm():
+        found.notes.append(f"it has {architecture.local_response_norm}, not AlexNet's")
     if "float64" in found.dtypes:
         found.notes.append("its numbers are float64 and are rounded to float32")
     if architecture.num_classes and found.published and not found.known.class_names:

@@ -24,6 +24,7 @@ from verydeep.configurations import (
     Configuration,
     Convolution,
     FullyConnected,
+    LocalResponseNorm,
 )
 from verydeep.errors import ModelError, UsageError
 
@@ -75,6 +76,7 @@ class Layers:
         convolutions: those of the five stages.
         fully_connected: the three FC layers, or none.
         has_lrn: whether the file tells of local response normalisation; None where it cannot.
+        lrn: what it is, where the file says so; it comes after the first convolution's ReLU.
         pooled: whether the file says that the map is averaged over space before the FC layers: over all of it
             (global average pooling), or to a fixed size (PyTorch's AdaptiveAvgPool2d). None where it cannot.
         window: side of the images in training, in pixels, where the file says it.
@@ -87,6 +89,7 @@ class Layers:
     convolutions: list[Layer] = field(default_factory=list)
     fully_connected: list[Layer] = field(default_factory=list)
     has_lrn: bool | None = None
+    lrn: LocalResponseNorm | None = None
     pooled: bool | None = None
     window: int | None = None
     poolings: tuple[int, ...] | None = None
@@ -100,6 +103,7 @@ def architecture_of(
     *,
     batch_norm: bool = False,
     has_lrn: bool | None = None,
+    lrn: LocalResponseNorm | None = None,
 ) -> Architecture:
     """Find the architecture whose layers have these shapes.
 
@@ -108,6 +112,7 @@ def architecture_of(
         fully_connected: of the three FC layers, (out, in) or (out, in, rows, columns); or none.
         batch_norm: whether there is batch normalisation.
         has_lrn: whether there is local response normalisation, which tells A-LRN from A.
+        lrn: what it is, where that is known; else AlexNet's.
 
     Raises:
         ModelError: these are no VGG network's; the message says what was seen.
@@ -132,6 +137,7 @@ def architecture_of(
             _width(widths),
             STRIDE * _window(fc6, convolutions[-1][0]) if fc6 else 224,
             batch_norm,
+            lrn or LocalResponseNorm(),
         )
     except UsageError as error:
         raise ModelError(f"does not have the shapes of a VGG network: {error}") from None
@@ -206,6 +212,7 @@ def named(layers: Layers, window: int | None = None) -> tuple[Architecture, Tens
         [layer.weight.shape for layer in layers.fully_connected],
         batch_norm=any(norms),
         has_lrn=layers.has_lrn,
+        lrn=layers.lrn,
     )
     _check_poolings(layers, architecture)
     tensors: Tensors = {}
@@ -239,6 +246,20 @@ def norm_with_epsilon(norm: Sequence[NDArray[Any]], epsilon: float) -> tuple[NDA
     if epsilon == BATCH_NORM_EPSILON:
         return scale, shift, mean, variance, count
     return scale, shift, mean, variance.astype(np.float64) + (epsilon - BATCH_NORM_EPSILON), count
+
+
+def local_response_norm(size: int, alpha: float, beta: float, k: float) -> LocalResponseNorm:
+    """What a file says of local response normalisation; its numbers are float32, and shown as people wrote them.
+
+    Raises:
+        ModelError: it cannot be computed here.
+
+    """
+    rounded = (float(f"{number:.6g}") for number in (alpha, beta, k))
+    try:
+        return LocalResponseNorm(size, *rounded)
+    except UsageError as error:
+        raise ModelError(f"has LRN that is not computed here: {error}") from None
 
 
 def split_head(layers: Layers) -> None:

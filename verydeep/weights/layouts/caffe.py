@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from verydeep.configurations import LocalResponseNorm
 from verydeep.errors import ModelError
 from verydeep.weights.files.raw import Raw
-from verydeep.weights.recognize import Layer, Layers, split_head
+from verydeep.weights.recognize import Layer, Layers, local_response_norm, split_head
 
 
 def incoming(raw: Raw) -> Layers | None:
@@ -15,7 +16,8 @@ def incoming(raw: Raw) -> Layers | None:
     if raw.kind != "caffe":
         return None
     types = raw.facts["types"]
-    layers = Layers(has_lrn="LRN" in types.values(), pooled=False, poolings=_poolings(raw))
+    lrn = _response_norm(raw)
+    layers = Layers(has_lrn="LRN" in types.values(), lrn=lrn, pooled=False, poolings=_poolings(raw))
     pads: list[float | None] = []
     for name, parts in raw.layers.items():
         if len(parts) != 2:
@@ -32,6 +34,7 @@ def incoming(raw: Raw) -> Layers | None:
     return layers
 
 
+LRN_DEFAULTS = {"size": 5, "alpha": 1.0, "beta": 0.75, "within": 0, "k": 1.0}  # Caffe's
 OTHER_NETWORKS = {
     "AbsVal",
     "BNLL",
@@ -84,6 +87,26 @@ def _poolings(raw: Raw) -> tuple[int, ...]:
         if kind == "Pooling":
             poolings.append(convolutions)
     return tuple(poolings)
+
+
+def _response_norm(raw: Raw) -> LocalResponseNorm | None:
+    """The local response normalisation that a file has; Caffe divides its sum by the number of channels.
+
+    Raises:
+        ModelError: it is not where A-LRN has it, or of another kind.
+
+    """
+    kinds = [kind for kind in raw.facts["types"].values() if kind in ("Convolution", "ReLU", "LRN", "Pooling")]
+    if "LRN" not in kinds:
+        return None
+    if kinds[:3] != ["Convolution", "ReLU", "LRN"] or kinds.count("LRN") > 1:
+        raise ModelError("has LRN elsewhere than once after its first convolution's ReLU, so it is not A-LRN")
+    name = next(name for name, kind in raw.facts["types"].items() if kind == "LRN")
+    settings = LRN_DEFAULTS | raw.facts["settings"].get(name, {})
+    if settings["within"]:
+        raise ModelError(f"has the LRN layer {name} within each channel, where A-LRN sums over channels")
+    size = int(settings["size"])
+    return local_response_norm(size, settings["alpha"] / max(1, size), settings["beta"], settings["k"])
 
 
 def _check_padding(layers: Layers, pads: list[float | None]) -> None:

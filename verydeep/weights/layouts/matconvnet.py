@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from verydeep.configurations import LocalResponseNorm
 from verydeep.errors import ModelError
 from verydeep.weights.files.raw import Raw
-from verydeep.weights.recognize import Layer, Layers, split_head
+from verydeep.weights.recognize import Layer, Layers, local_response_norm, split_head
 
 KINDS = ("", "conv", "relu", "pool", "lrn", "normalize", "dropout", "softmax", "softmaxloss", "loss")
 WANTED: dict[str, dict[str, Any]] = {
@@ -24,9 +25,8 @@ def incoming(raw: Raw) -> Layers | None:
     if raw.kind != "matlab":
         return None
     kinds = [str(layer.get("type", "")) for layer in raw.facts["layers"]]
-    layers = Layers(
-        has_lrn=any(kind in ("lrn", "normalize") for kind in kinds), pooled=False, poolings=_poolings(raw)
-    )
+    lrn = _response_norm(raw)
+    layers = Layers(has_lrn=lrn is not None, lrn=lrn, pooled=False, poolings=_poolings(raw))
     for name, parts in raw.layers.items():
         if len(parts) != 2 or not 2 <= parts[0].ndim <= 4:
             raise ModelError(f"has {name} with {len(parts)} parts, where a layer of a VGG network has two")
@@ -41,6 +41,25 @@ def incoming(raw: Raw) -> Layers | None:
                 f"pads convolution {number} by {pad}, so that the map shrinks: this is another network"
             )
     return layers
+
+
+def _response_norm(raw: Raw) -> LocalResponseNorm | None:
+    """The local response normalisation that a file has: `param` is its size, k, alpha and beta.
+
+    Raises:
+        ModelError: it is not where A-LRN has it, or does not say what it is.
+
+    """
+    kinds = [str(layer.get("type", "")).replace("normalize", "lrn") for layer in raw.facts["layers"]]
+    if "lrn" not in kinds:
+        return None
+    if kinds[:3] != ["conv", "relu", "lrn"] or kinds.count("lrn") > 1:
+        raise ModelError("has LRN elsewhere than once after its first convolution's ReLU, so it is not A-LRN")
+    param = raw.facts["layers"][2].get("param")
+    if not isinstance(param, list) or len(param) != 4 or param[0] != int(param[0]):
+        raise ModelError(f"has a layer of LRN with param {param}, which is not size, k, alpha and beta")
+    size, k, alpha, beta = param
+    return local_response_norm(int(size), alpha, beta, k)
 
 
 def _poolings(raw: Raw) -> tuple[int, ...]:
