@@ -118,7 +118,7 @@ def _shapes_alone(where: Source, path: Path, raw: Raw, walk: Walk) -> dict[str, 
     layers = walk.layers()
     shapes = [[layer.weight.shape for layer in part] for part in (layers.convolutions, layers.fully_connected)]
     norms = any(layer.norm for layer in layers.convolutions)
-    architecture = architecture_of(*shapes, batch_norm=norms, has_lrn=layers.has_lrn)
+    architecture = architecture_of(*shapes, batch_norm=norms, has_lrn=layers.has_lrn, lrn=layers.lrn)
     dtypes = tuple(dict.fromkeys(raw.dtypes.values())) or ("float32",)
     found = Found(where, path, "onnx", "onnx", architecture, {}, walk.known(), dtypes, checksum(path))
     found.notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import ALL_CONFIGURATIONS, LRN_ALPHA, LRN_BETA, LRN_K, LRN_SIZE, STRIDE
+from verydeep.configurations import ALL_CONFIGURATIONS, STRIDE, LocalResponseNorm
 from verydeep.errors import ModelError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
@@ -41,7 +41,7 @@ class Step:
         layer: weights of a convolution or an FC layer.
         padding: of a convolution, the same on every side.
         parts: of a batch norm: scale, shift, mean and variance as they are with our epsilon, count.
-        lrn: size, alpha (of the plain sum of squares), beta and k.
+        lrn: of local response normalisation.
         fault: how it differs from VGG's, to be said behind its name; empty where it does not.
 
     """
@@ -51,7 +51,7 @@ class Step:
     layer: Layer | None = None
     padding: int = 0
     parts: tuple[Array, ...] = ()
-    lrn: tuple[int, float, float, float] | None = None
+    lrn: LocalResponseNorm | None = None
     fault: str = ""
 
     @property
@@ -142,10 +142,8 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
     end = poolings[STAGES - 1] + 1 if len(poolings) >= STAGES else len(steps)
     stages, head = steps[:end], steps[end:]
     _check_stages(stages)
-    lrn = next((step for step in stages if step.lrn), None)
-    if lrn and not np.allclose(lrn.lrn or (), (LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K), rtol=1e-5):
-        raise ModelError(f"has {lrn.name} with size, alpha, beta and k of {lrn.lrn}, where AlexNet's are wanted")
-    layers = Layers(has_lrn=any(step.lrn for step in stages), pooled=False)
+    lrn = next((step.lrn for step in stages if step.lrn), None)
+    layers = Layers(has_lrn=lrn is not None, lrn=lrn, pooled=False)
     for step in stages:
         if step.layer:
             layers.convolutions.append(step.layer)

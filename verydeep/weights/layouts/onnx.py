@@ -17,7 +17,7 @@ from verydeep.weights.files.onnx import Graph, Node
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.onnx_chain import MOST_CHANNELS, Chain
 from verydeep.weights.layouts.onnx_metadata import known
-from verydeep.weights.recognize import Layer, Layers
+from verydeep.weights.recognize import Layer, Layers, local_response_norm
 from verydeep.weights.source import Known
 from verydeep.weights.steps import (
     CONVOLUTION,
@@ -176,7 +176,7 @@ class Walk:
 
     def _norm(self, node: Node) -> None:
         scale, shift, mean, variance = (self._constant(node, place) for place in range(1, 5))
-        epsilon = node.number("epsilon", DEFAULT_EPSILON)
+        epsilon = float(f"{node.number('epsilon', DEFAULT_EPSILON):.6g}")  # it is float32
         fault = f" in its training form{NOT_VGG}" if node.number("training_mode", 0) else ""
         self._add(node, NORM, parts=norm_parts(scale, shift, mean, variance, epsilon), fault=fault)
 
@@ -207,7 +207,7 @@ class Walk:
     def _lrn(self, node: Node) -> None:
         size = max(1, node.number("size", 0))  # the sum is divided by it
         alpha, beta, k = (node.number(name, usual) for name, usual in LRN_THERE.items())
-        self._add(node, LRN, lrn=(size, alpha / size, beta, k))
+        self._add(node, LRN, lrn=local_response_norm(size, alpha / size, beta, k))
 
     def _flatten(self, node: Node) -> None:
         if node.number("axis", 1) not in (1, 1 - len(self._axes)):
