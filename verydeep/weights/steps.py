@@ -26,6 +26,7 @@ Array = NDArray[Any]
 CONVOLUTION, NORM, RELU, LRN, POOLING = "convolution", "batch norm", "ReLU", "LRN", "2x2 max pooling"
 FLATTEN, DENSE, MEAN, SOFTMAX = "flatten", "FC layer", "mean over space", "softmax"
 STAGES = 5
+ROUNDING = 2.5e-7  # of float32, twice
 MOST_NAMED = 9  # steps of a head in a message
 HEAD = [DENSE, RELU, DENSE, RELU, DENSE]
 NOT_VGG = ", which no VGG network has"
@@ -236,6 +237,9 @@ def _convolution(kernel: int) -> str:
 
 
 def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Three numbers, in the fewest digits that are the same in float32."""
-    first, second, third = (float(str(np.float32(value))) for value in values)
+    """Three numbers, as people wrote them before they were rounded to float32."""
+    first, second, third = (
+        short if abs((short := float(f"{value:.6g}")) - value) <= ROUNDING * abs(value) else float(value)
+        for value in values.tolist()
+    )
     return first, second, third

@@ -15,15 +15,15 @@ from verydeep.weights.layouts import caffe, keras, matconvnet, onnx, ours, timm,
 from verydeep.weights.recognize import Layers
 
 LAYOUTS: dict[str, ModuleType] = {
+    "onnx": onnx,
     "verydeep": ours,
     "torchvision": torchvision,
     "timm": timm,
     "keras": keras,
     "caffe": caffe,
     "matconvnet": matconvnet,
-    "onnx": onnx,
 }
-"""Every layout, in the order in which they are tried."""
+"""Every layout, in the order in which they are tried; ONNX first, whose tensors may have anybody's names."""
 
 OUTGOING = ("torchvision", "timm", "keras")
 
