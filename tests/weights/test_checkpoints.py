@@ -6,8 +6,12 @@ import argparse
 import datetime
 import enum
 import json
+import os
 import pathlib
 import pickle
+import pydoc
+import subprocess
+import timeit
 from collections import Counter, OrderedDict, defaultdict
 from itertools import pairwise
 from types import SimpleNamespace
@@ -16,6 +20,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import close, scores
+from hypothesis import given
+from hypothesis import strategies as st
 from peers import NARROWER, fill, timm_network, torchvision_network
 from PIL import Image
 from safetensors.torch import save_file
@@ -25,6 +31,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
+from verydeep.weights.files.choice import WRAPPERS, choose
 from verydeep.weights.foreign import examine
 from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.source import Known, locate
@@ -132,7 +139,7 @@ CHECKPOINTS = {
     "namespace": (lambda n: {"model": n.state_dict(), "args": argparse.Namespace(lr=0.1)}, []),
     "gan": (gan, ["networks"]),
     "parameters": (lambda n: dict(n.named_parameters()), []),
-    "second head": (lambda n: n.state_dict() | prefixed("aux.", nn.Linear(9, 3).state_dict()), ["aux.weight"]),
+    "second head": (lambda n: n.state_dict() | prefixed("aux.", nn.Linear(9, 3).state_dict()), ["aux"]),
 }
 
 
@@ -453,3 +460,104 @@ def test_torchscript_is_told_what_it_is(network, tmp_path):
     torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "a.pt"))
     with pytest.raises(ModelError, match=r"a TorchScript archive.*torch\.jit\.load\(FILE\)\.state_dict"):
         examine(locate(tmp_path / "a.pt"))
+
+
+PART = st.text("abcdefgh_0123456789", min_size=1, max_size=8)
+
+
+@given(
+    st.lists(PART | st.sampled_from(sorted(WRAPPERS)), max_size=5),
+    st.sampled_from(["torchvision", "ours", "features"]),
+    st.lists(st.tuples(PART, PART), max_size=4),
+)
+def test_a_network_is_found_behind_any_names(parts, layout, others):
+    """And the rest is told: no tensor is lost or taken twice."""
+    shapes = dict(SHAPES[layout])
+    named = {".".join([*parts, name]): shape for name, shape in shapes.items()}
+    beside = {f"{one}.{other}.x": (3,) for one, other in others}
+    choice = choose(beside | named)
+    prefix = "features." if layout == "features" else ""
+    taken = {name: inner for name, inner in choice.names.items() if name in named}
+    assert set(taken.values()) == {prefix + name for name in shapes}
+    assert taken.keys() == named.keys()
+    if [part for part in parts if part not in WRAPPERS]:
+        assert bool(choice.beside) == bool(choice.names.keys() != (beside | named).keys())
+
+
+ARCHITECTURE = Architecture("A", 3, 0.1)
+TORCHVISIONS = {name: tuple(t.shape) for name, t in torchvision_network("A").state_dict().items()}
+FEATURES = {name: shape for name, shape in TORCHVISIONS.items() if name.startswith("features.")}
+SHAPES = {
+    "ours": ARCHITECTURE.tensors,
+    "torchvision": TORCHVISIONS,
+    "features": {name.removeprefix("features."): shape for name, shape in FEATURES.items()},
+}
+
+
+class Reduced:
+    """Unpickled, it calls something."""
+
+    def __init__(self, *what: object) -> None:
+        self.what = what
+
+    def __reduce__(self) -> tuple:
+        return self.what
+
+
+EVIL = {
+    "os.system": lambda made: Reduced(os.system, (f"touch {made}",)),
+    "eval": lambda made: Reduced(eval, (f"open({str(made)!r}, 'w')",)),
+    "subprocess": lambda made: Reduced(subprocess.check_output, (["touch", str(made)],)),
+    "open": lambda made: Reduced(open, (str(made), "w")),
+    "within another class": lambda made: Reduced(argparse.Namespace, (Reduced(os.system, (f"touch {made}",)),)),
+}
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "row"])
+@pytest.mark.parametrize("name", EVIL)
+def test_a_program_in_a_pickle_is_refused_and_not_run(name, old, network, tmp_path):
+    made = tmp_path / "made"
+    saved = {"state_dict": network.state_dict(), "x": EVIL[name](made)}
+    torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=not old)
+    with pytest.raises(ModelError, match=r"asks for .*which could run any program"):
+        examine(locate(tmp_path / "a.pth"))
+    assert not made.exists()
+
+
+def test_what_other_modules_would_run_is_not_run(network, tmp_path):
+    """Their names are not known here, so nothing of theirs is called or imported."""
+    code = f"import pathlib; pathlib.Path({str(tmp_path / 'made')!r}).touch()"
+    saved = {
+        "state_dict": network.state_dict(),
+        "x": Reduced(pydoc.pipepager, ("x", f"touch {tmp_path / 'made'}")),
+    }
+    saved |= {"y": Reduced(timeit.timeit, (code,))}
+    torch.save(saved, tmp_path / "a.pth")
+    assert examine(locate(tmp_path / "a.pth")).architecture == Architecture("A", 5, 1 / NARROWER)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 3, 3, 300), (1 << 40, 3, 3, 3), (4, 3, 3, -3), (4, 3, 3, 2.5), (4, 3, 3), (4, "3", 3, 3)]
+)
+@pytest.mark.parametrize("offset", [0, -5, 1 << 40])
+def test_tensors_stay_within_their_numbers(shape, offset, network, tmp_path):
+    """Whatever a pickle says of them; nothing beside them in memory is read."""
+    weight = network.features[0].weight.detach()
+    storage = torch.storage.TypedStorage(wrap_storage=weight.untyped_storage(), dtype=weight.dtype, _internal=True)
+    lying = Reduced(torch._utils._rebuild_tensor_v2, (storage, offset, shape, (27, 9, 3, 1), False, {}))
+    torch.save(network.state_dict() | {"features.0.weight": lying}, tmp_path / "a.pth")
+    with pytest.raises((ModelError, pickle.UnpicklingError, TypeError, ValueError)):
+        examine(locate(tmp_path / "a.pth"))
+
+
+def test_things_within_themselves_end(network, tmp_path):
+    endless: dict = {"a": network.state_dict()}
+    endless["again"] = endless
+    wide: dict = {}
+    for _ in range(30):
+        wide = {"a": wide, "b": wide}
+    for number, saved in enumerate((endless, wide)):
+        torch.save(saved, tmp_path / f"{number}.pth")
+        with pytest.raises(ModelError, match="too many things within each other"):
+            examine(locate(tmp_path / f"{number}.pth"))

@@ -20,6 +20,7 @@ from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, ModelConfig, TrainedOn, all_finite
 from verydeep.weights.files import read
+from verydeep.weights.files.choice import groups, listed
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts import LAYOUTS, recognize
 from verydeep.weights.published import (
@@ -102,11 +103,11 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
             architecture, tensors = named(layers, window)
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published, window_known)
     found.chosen = printable(facts.get("chosen", ""))
-    beside = [*([facts["beside"]] if "beside" in facts else []), *beside]
+    beside = facts.get("beside", []) + groups(beside)
     if found.chosen:
         found.notes.append(found.chosen)
     if beside:
-        found.notes.append(printable(f"not used, as it is not the network's: {', '.join(beside)}"))
+        found.notes.append(printable(f"not used, as it is not the network's: {listed(beside)}"))
     _drop_what_is_not_finite(found)
     with _of(path):
         of_file = _from_facts(found, facts)

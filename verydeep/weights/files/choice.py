@@ -7,8 +7,9 @@ a tensor of the network called `model`, however it came to that name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from verydeep.weights.files.raw import NotWeightsError
 from verydeep.weights.recognize import Shape, is_network
@@ -37,9 +38,9 @@ class Choice:
     beside: list[str] = field(default_factory=list)
 
     @property
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, Any]:
         """What people should know about the choice."""
-        return {"chosen": self.chosen} | ({"beside": _listed(self.beside)} if self.beside else {})
+        return {"chosen": self.chosen, "beside": self.beside}
 
 
 def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
@@ -76,7 +77,7 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
         networks = {name: networks[name]}
     (prefix,) = networks.values()
     members = _members(plain, prefix)
-    return Choice(members, chosen, _groups(shapes.keys() - members.keys(), shapes))
+    return Choice(members, chosen, groups(name for name in shapes if name not in members))
 
 
 def _without_wrappers(shapes: Mapping[str, Shape]) -> dict[str, str]:
@@ -123,7 +124,7 @@ def _called(networks: dict[str, str], wanted: str) -> dict[str, str]:
         name: at for name, at in networks.items() if f"{name}.".startswith(f"{short}.")
     }
     if not found:
-        raise NotWeightsError(f"has no VGG network called {wanted}; it has {_listed(list(networks))}")
+        raise NotWeightsError(f"has no VGG network called {wanted}; it has {listed(list(networks))}")
     return found
 
 
@@ -137,7 +138,7 @@ def _average(names: list[str]) -> str:
     averages = [name for name in names if AVERAGED.search(name)]
     if len(names) != 2 or len(averages) != 1:
         raise NotWeightsError(
-            f"holds {len(names)} VGG networks: {_listed(names)}; name one of them behind the file's name, as in "
+            f"holds {len(names)} VGG networks: {listed(names)}; name one of them behind the file's name, as in "
             f"FILE::{names[0]}, or by --tensors {names[0]}"
         )
     return averages[0]
@@ -147,14 +148,14 @@ def _shown(prefix: str) -> str:
     return prefix.rstrip(".") or "."
 
 
-def _groups(names: set[str], shapes: Mapping[str, Shape]) -> list[str]:
-    """Where other tensors lie, in the file's order: the first part of their names, or the whole name of one."""
-    groups: dict[str, list[str]] = {}
-    for name in shapes:
-        if name in names:
-            groups.setdefault(name.partition(".")[0], []).append(name)
-    return [members[0] if len(members) == 1 else group for group, members in groups.items()]
+def groups(names: Iterable[str]) -> list[str]:
+    """Where tensors lie: the first part of their names, or the whole name of one that is alone there."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.partition(".")[0], []).append(name)
+    return [members[0] if len(members) == 1 else group for group, members in found.items()]
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names in a sentence; of many the first."""
     return ", ".join(names[:MOST_NAMES]) + ", ..." * (len(names) > MOST_NAMES)

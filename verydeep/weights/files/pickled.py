@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import pickle
 import re
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # names of Python 2, which pickles for it have
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import IO, Any
 
 from verydeep.weights.files.raw import NotWeightsError
 
-RUNS = ("builtins", "__builtin__", "io", "_io", "os", "posix", "nt", "sys", "subprocess", "shutil", "importlib")
+RUNS = ("builtins", "io", "_io", "os", "posix", "nt", "sys", "subprocess", "shutil", "importlib")
 """Modules that no data asks for, but a file that is made to run a program."""
 HARMLESS = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr", "int", "list"}
 HARMLESS |= {"object", "range", "set", "slice", "str", "tuple"}
@@ -96,6 +97,7 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a class or a function here."""
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
         if full in KNOWN:
             return KNOWN[full]

@@ -37,4 +37,9 @@ def incoming(raw: Raw) -> Layers | None:
     elif len(missing_names) < len(wanted):
         layers.problem = f"lacks {missing_names[0]}"
     layers.beside = [name for name in raw.tensors if not OUR_NAMES.fullmatch(name)]
+    strange = [name for name in layers.beside if re.match(r"[a-z]+[1-5]_\d\.", name)]
+    if strange:
+        raise ModelError(
+            f"has {strange[0]} among its convolutions, which VGG does not have: this is another network"
+        )
     return layers

@@ -19,7 +19,12 @@ def incoming(raw: Raw) -> Layers | None:
     if "pre_logits.fc1.weight" not in raw.tensors or "features.0.weight" not in raw.tensors:
         return None
     layers = Layers(convolutions(raw.tensors), has_lrn=False)
-    layers.beside = [name for name in raw.tensors if not name.startswith(("features.", "pre_logits.", "head."))]
+    others = [name for name in raw.tensors if not name.startswith("features.")]
+    layers.beside = [name for name in others if not name.startswith(("pre_logits.", "head."))]
+    known = [f"{name}.{part}" for name in HEAD for part in ("weight", "bias")]
+    strange = [name for name in others if name not in known and name not in layers.beside]
+    if strange:
+        layers.problem = f"has {strange[0]} in its head, where timm's VGG has three FC layers alone"
     if "head.fc.weight" in raw.tensors:
         try:
             layers.fully_connected = [

@@ -127,7 +127,7 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
     known = [f"{name}.{part}" for name in matrices for part in ("weight", "bias")]
     strange = [name for name in named if name not in known]
     if not named and matrices:
-        strange = [name for name in others if name.endswith(".running_var")]
+        strange = [name for name in others if name.endswith(".weight") and _is_norm(name, tensors)]
     missing = [name for name in known if name not in tensors]
     layers.beside = [name for name in others if name not in known and name not in named]
     if strange or missing:
@@ -142,6 +142,11 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
         layers.problem = f"does not tell the order of its FC layers {', '.join(matrices)}"
         return
     layers.fully_connected = [_layer(tensors, name) for name in order]
+
+
+def _is_norm(weight: str, tensors: dict[str, NDArray[Any]]) -> bool:
+    """Whether a tensor is the weight of a normalisation, by its shape and the bias beside it."""
+    return tensors[weight].ndim == 1 and f"{weight.removesuffix('weight')}bias" in tensors
 
 
 def _order(names: list[str], tensors: dict[str, NDArray[Any]], *, in_order: bool) -> list[str] | None:
