@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,10 +15,12 @@ import torch
 
 from verydeep.cli import main
 from verydeep.engines import scorer_of
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.posterior import posterior_of_maps
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn, read_model
+from verydeep.weights import layouts
+from verydeep.weights.files import read
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.source import Known, locate
 
@@ -340,7 +343,7 @@ def test_preprocessing_within_the_model_is_read(what, ending, tmp_path):
     assert agree(model, path, preprocessing=None)
     found = examine(locate(path))
     assert wanted is None or found.known.preprocessing == wanted
-    with pytest.raises(ModelError, match="preprocesses images itself"):
+    with pytest.raises(UsageError, match="preprocesses images itself"):
         examine(locate(path), Known(RAW))
 
 
@@ -387,6 +390,11 @@ def test_the_window_is_the_inputs(tmp_path):
     path = save(keras.Model(entry, head(base(None)(entry), WIDE, WIDE)), tmp_path / "a.keras")
     with pytest.raises(ModelError, match="128x32 pixels"):
         examine(locate(path))
+    top = [kl.Flatten(), kl.Dense(WIDE, "relu"), kl.Dense(WIDE, "relu"), kl.Dense(3)]
+    unnamed = keras.Sequential([*base(None).layers[1:], *top])  # its input is said by what it was built for
+    unnamed.build((None, 32, 128, 3))
+    with pytest.raises(ModelError, match="128x32 pixels"):
+        examine(locate(save(unnamed, tmp_path / "c.keras")))
     inner = base(48)
     path = save(keras.Model(inner.input, head(inner.output, WIDE, WIDE)), tmp_path / "b.keras")
     found = examine(locate(path))
@@ -457,6 +465,33 @@ def test_a_keras_model_is_converted_and_predicts(tmp_path, capsys):
                 "numbers",
             ]
         )
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert "preprocesses images itself" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def changed_at_random(part, random: np.random.Generator):
+    """A copy of JSON with one of its values exchanged."""
+    strange = [None, "x", -1, 2.5, [], {}, True, [[1, 2]], float("inf"), {"class_name": "x"}, "channels_first"]
+    if not isinstance(part, dict | list) or not part or random.random() < 0.02:
+        return strange[random.integers(len(strange))]
+    key = random.choice(list(part)) if isinstance(part, dict) else int(random.integers(len(part)))
+    copied = dict(part) if isinstance(part, dict) else list(part)
+    copied[key] = changed_at_random(part[key], random)
+    return copied
+
+
+def test_configurations_from_strangers(tmp_path):
+    """A sentence, or a network, whatever stands in them."""
+    path = save(preprocessing(kl.Rescaling(1 / 255)), tmp_path / "a.keras")
+    raw = read(path)
+    random = np.random.default_rng(0)
+    config = json.loads(raw.facts["config"])
+    refused = 0
+    for _ in range(600):
+        facts = raw.facts | {"config": json.dumps(changed_at_random(config, random))}
+        try:
+            layouts.keras.incoming(replace(raw, tensors=dict(raw.tensors), facts=facts))
+        except ModelError:
+            refused += 1
+    assert 100 < refused < 600

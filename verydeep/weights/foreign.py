@@ -112,7 +112,9 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
     with _of(path):
         of_file = _from_facts(found, facts)
         if told.preprocessing and facts.get("preprocesses"):
-            raise ModelError("preprocesses images itself, within the network; leave the preprocessing out")
+            raise UsageError(f"{path} preprocesses images itself, within the network; leave the preprocessing out")
+    if facts.get("preprocesses"):
+        found.notes.append("it preprocesses images itself, within the network; this is its preprocessing here")
     for known in (source.known, published.known if published else UNKNOWN, of_file, _beside(path)):
         found.known = found.known.completed_by(known)
     _settle(found)

@@ -107,8 +107,6 @@ def _graph(where: Source, path: Path) -> dict[str, Any]:
     except ModelError as error:
         said = printable(error)
         raise ModelError(said if str(path) in said else f"{path} {said}") from None
-    if walk.pixels.preprocessing():
-        facts["notes"].append("the graph takes pixels of 0 to 255 and preprocesses them itself")
     facts["origin"] = graph.facts["producer"] or None
     return facts | {"opset": graph.facts["opset"]}
 

@@ -2,14 +2,13 @@
 
 Tensors are called `place/part`, layers in the file's order. A place is where a layer lies. In Keras 2's form it is
 the name of the outermost layer and the layer's own name. In Keras 3's it is the classes of the models that the
-layer is in, and its own, all numbered. `facts` have the form, the model's configuration where the file has it, and
-the names of all layers, also of those without weights.
+layer is in, and its own, all numbered. `facts` have the form, the model's configuration as text, where the file
+has it, and the names of all layers, also of those without weights.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import re
 import zipfile
 from collections.abc import Iterator
@@ -51,10 +50,7 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
 def _configure(content: bytes | str, facts: dict[str, Any]) -> None:
     if len(content) > MOST_CONFIG_BYTES:
         raise NotWeightsError("has a configuration that is too long to be a network's")
-    try:
-        facts["config"] = json.loads(content)
-    except (ValueError, RecursionError):
-        raise NotWeightsError("has a configuration that is not JSON; it is damaged") from None
+    facts["config"] = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
 
 
 def _layers(file: h5py.File, facts: dict[str, Any]) -> Iterator[Tensor]:

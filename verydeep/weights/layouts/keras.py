@@ -14,7 +14,7 @@ from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.keras_config import KerasLayer, layers_of_model
 from verydeep.weights.layouts.keras_steps import KerasSteps, Parts
 from verydeep.weights.recognize import Layer, Layers, layers_of
-from verydeep.weights.steps import channels_first, head_problem
+from verydeep.weights.steps import STAGES, channels_first, head_problem
 
 CONFIGURATIONS_THERE = {"D": "VGG16", "E": "VGG19"}
 FC_NAMES = ("fc1", "fc2", "predictions")
@@ -92,6 +92,9 @@ def _of_weights_alone(parts: dict[str, Parts], names: list[str], *, by_path: boo
         raise ModelError(
             f"has weights alone, which do not tell what {sorted(others)[0]} does; save the whole model"
         )
+    poolings = sum(name.rpartition("/")[2].startswith("max_pooling2d") for name in names)
+    if by_path and poolings != STAGES:
+        raise ModelError(f"has {poolings} max-poolings, where a VGG network has {STAGES}")
     layers = Layers(has_lrn=False, pooled=False if "flatten" in kinds else None)
     homes: dict[int, set[str]] = {4: set(), 2: set()}
     for place, (home, tensors) in _with_homes(parts, by_path=by_path).items():

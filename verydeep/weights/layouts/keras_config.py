@@ -5,6 +5,7 @@ Models within models are opened. The JSON of Keras 2 and of Keras 3 is read, and
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class KerasLayer:
         operands: what an operation takes besides a layer's answer.
         top: name of the layer of the outermost model that it is, or is in.
         path: where Keras 3 keeps its weights: classes, numbered within each model.
+        shape: of what it takes, the batch first, where the file says it.
 
     """
 
@@ -37,6 +39,7 @@ class KerasLayer:
     operands: list[Any] = field(default_factory=list)
     top: str = ""
     path: str = ""
+    shape: Any = None
 
     def __str__(self) -> str:
         units = self.settings.get("units") or self.settings.get("filters")
@@ -45,18 +48,18 @@ class KerasLayer:
         )
 
 
-def layers_of_model(model: Any) -> list[KerasLayer]:
+def layers_of_model(config: str) -> list[KerasLayer]:
     """The layers of a model from the image to the scores.
 
     Args:
-        model: JSON of Keras: its class and its configuration.
+        config: JSON of Keras: the model's class and its configuration.
 
     Raises:
         ModelError: it is no chain of layers, or not Keras's.
 
     """
     try:
-        return list(_open(model, "", "", 0))
+        return list(_open(json.loads(config), "", "", 0))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise ModelError(f"has a configuration that is not Keras's: {printable(error)}") from None
 
@@ -78,7 +81,9 @@ def _open(model: Any, top: str, path: str, depth: int) -> Iterator[KerasLayer]:
         if layer["class_name"] in MODELS:
             yield from _open(layer, top or name, place, depth + 1)
         else:
-            yield KerasLayer(_kind(layer), name, layer["config"], _operands(layer), top or name, place)
+            shape = layer["config"].get("batch_shape") or layer["config"].get("batch_input_shape")
+            shape = shape or (layer.get("build_config") or {}).get("input_shape")
+            yield KerasLayer(_kind(layer), name, layer["config"], _operands(layer), top or name, place, shape)
 
 
 def _name(layer: Any) -> str:

@@ -102,11 +102,12 @@ class KerasSteps:
 
     def _size(self, layers: list[KerasLayer]) -> tuple[int | None, int | None]:
         for layer in layers:
-            shape = layer.settings.get("batch_shape") or layer.settings.get("batch_input_shape")
-            if isinstance(shape, list) and len(shape) == 4:
-                height, width = shape[2:] if self._format == FIRST else shape[1:3]
+            if isinstance(layer.shape, list) and len(layer.shape) == 4:
+                height, width = layer.shape[2:] if self._format == FIRST else layer.shape[1:3]
                 if isinstance(height, int) and isinstance(width, int):
                     return height, width
+            if layer.kind == "Conv2D":
+                break
         return None, None
 
     def _add(self, named: KerasLayer, kind: str, **parts: Any) -> None:
@@ -135,8 +136,8 @@ class KerasSteps:
         parts = [part for _, part in self._weights(layer)]
         kernel = next((part for part in parts if part.ndim > 1), None)
         biases = [part for part in parts if part.ndim == 1]
-        if kernel is None or len(biases) != bool(layer.settings.get("use_bias", True)):
-            raise ModelError(f"has no weights for {layer}, or not all of them")
+        if kernel is None or kernel.dtype.kind != "f" or len(biases) != bool(layer.settings.get("use_bias", True)):
+            raise ModelError(f"has no weights of floating-point numbers for {layer}, or not all of them")
         return kernel, biases[0] if biases else np.zeros(kernel.shape[-1], np.float32)
 
     def _other(self, layer: KerasLayer) -> None:

@@ -205,7 +205,7 @@ class Walk:
             self._add(node, node.kind)
 
     def _lrn(self, node: Node) -> None:
-        size = max(1, node.number("size", 0))  # the sum is divided by it
+        size = max(1, int(np.nan_to_num(node.number("size", 0))))  # the sum is divided by it
         alpha, beta, k = (node.number(name, usual) for name, usual in LRN_THERE.items())
         self._add(node, LRN, lrn=local_response_norm(size, alpha / size, beta, k))
 
@@ -241,8 +241,10 @@ class Walk:
             self._add(node, node.kind)
         self._make_flat(node)
 
-    def _named(self, axes: list[int]) -> set[str]:
-        return {self._axes[axis] if -len(self._axes) <= axis < len(self._axes) else "" for axis in axes}
+    def _named(self, axes: list[Any]) -> set[str]:
+        """What axes are; an empty word for what is none."""
+        places = range(-len(self._axes), len(self._axes))
+        return {self._axes[axis] if isinstance(axis, int) and axis in places else "" for axis in axes}
 
     def _transpose(self, node: Node) -> None:
         self._axes = "".join(self._axes[axis] for axis in _permutation(node, len(self._axes)))
@@ -348,4 +350,4 @@ def _permutation(node: Node, count: int) -> list[int]:
     order = node.numbers("perm", list(range(count))[::-1])
     if sorted(order) != list(range(count)):
         raise ModelError(f"has {node} of {len(order)} axes, where there are {count}")
-    return order
+    return [int(axis) for axis in order]

@@ -112,7 +112,7 @@ def _filled(node: Node, inputs: list[Array]) -> Array | None:
 
 def _turned(node: Node, inputs: list[Array]) -> Array | None:
     order = node.numbers("perm", list(range(inputs[0].ndim))[::-1])
-    return inputs[0].transpose(order) if sorted(order) == list(range(inputs[0].ndim)) else None
+    return inputs[0].transpose(list(map(int, order))) if sorted(order) == list(range(inputs[0].ndim)) else None
 
 
 def _reshaped(node: Node, inputs: list[Array]) -> Array | None:
