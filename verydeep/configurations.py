@@ -7,7 +7,7 @@ Sections 2.1 to 2.3 of the paper.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 from typing import Literal, get_args
@@ -189,7 +189,7 @@ class Architecture:
     width: float = 1.0
     image_size: int = 224
     batch_norm: bool = False
-    local_response_norm: LocalResponseNorm = LocalResponseNorm()
+    local_response_norm: LocalResponseNorm = field(default=LocalResponseNorm(), repr=False)
 
     def __post_init__(self) -> None:
         configuration(self.configuration)

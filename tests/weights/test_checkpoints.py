@@ -561,3 +561,52 @@ def test_things_within_themselves_end(network, tmp_path):
         torch.save(saved, tmp_path / f"{number}.pth")
         with pytest.raises(ModelError, match="too many things within each other"):
             examine(locate(tmp_path / f"{number}.pth"))
+
+
+def test_the_choice_is_told_wherever_a_model_is_opened(tmp_path, capsys):
+    from verydeep.weights.opening import open_source
+
+    torch.save(ema(torchvision_network("A", num_classes=5)), tmp_path / "a.pth")
+    told = Known(PREPROCESSING["torchvision"], tuple("abcde"))
+    config, _ = open_source(tmp_path / "a.pth", told)
+    said = capsys.readouterr().err
+    assert said == f"note: {tmp_path / 'a.pth'}: {config.provenance['notes'][0]}\n"
+    assert "state_dict_ema is used" in said
+    config, _ = open_source(f"{tmp_path / 'a.pth'}::state_dict", told)
+    assert capsys.readouterr().err == ""
+    assert config.provenance["source"].endswith("a.pth::state_dict")
+
+
+class Normalized(Attributes):
+    """With a normalisation between its FC layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(HIDDEN)
+
+
+STRANGE = {
+    "an activation among ours": (
+        lambda: (
+            {name: torch.zeros(shape) for name, shape in ARCHITECTURE.tensors.items()}
+            | {"prelu1_1.weight": torch.ones(1)}
+        ),
+        r"has prelu1_1\.weight among its convolutions",
+    ),
+    "a normalisation in timm's head": (
+        lambda: timm_network("A").state_dict() | {"pre_logits.norm.weight": torch.ones(256)},
+        r"has pre_logits\.norm\.weight in its head",
+    ),
+    "a normalisation among attributes": (
+        lambda: Normalized().state_dict(),
+        r"has norm\.weight in its classifier",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_layers_of_other_networks_are_seen_in_every_layout(name, tmp_path):
+    make, said = STRANGE[name]
+    torch.save(make(), tmp_path / "a.pth")
+    with pytest.raises(ModelError, match=said):
+        examine(locate(tmp_path / "a.pth"))

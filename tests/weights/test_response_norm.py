@@ -74,6 +74,7 @@ CAFFES = {
     "its defaults": ({}, (5, 1.0, 0.75, 1.0)),
     "CaffeNet's": ({"local_size": 5, "alpha": 1e-4, "beta": 0.75}, (5, 1e-4, 0.75, 1.0)),
     "GoogLeNet's size": ({"local_size": 3, "alpha": 0.02, "beta": 0.5, "k": 3.0}, (3, 0.02, 0.5, 3.0)),
+    "the widest": ({"local_size": 15, "alpha": 0.5, "beta": 0.75, "k": 1.0}, (15, 0.5, 0.75, 1.0)),
     "AlexNet's": (ALEXNETS, (5, 5e-4, 0.75, 2.0)),
 }
 

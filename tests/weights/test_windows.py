@@ -21,8 +21,9 @@ from verydeep.engines import open_scorer
 from verydeep.errors import UsageError
 from verydeep.weights.foreign import examine
 from verydeep.weights.published import PREPROCESSING
-from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, named, norm_with_epsilon, window_of
+from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, named, norm_with_epsilon
 from verydeep.weights.source import Known, locate
+from verydeep.weights.windows import include_pooling, window_of
 
 pytestmark = pytest.mark.usefixtures("read_here")
 
@@ -83,7 +84,9 @@ def test_any_average_becomes_part_of_fc6(side, map_side, seed):
     random = np.random.default_rng(seed)
     maps, weight = random.normal(size=(2, 1, map_side, map_side)), random.normal(size=(64, side**2))
     wanted = F.adaptive_avg_pool2d(torch.from_numpy(maps), side).flatten(1).numpy() @ weight.T
-    _, tensors = named(narrow(Architecture("A", 3, 1 / 512, 32 * side), weight[:8]), 32 * map_side)
+    layers = narrow(Architecture("A", 3, 1 / 512, 32 * side), weight[:8])
+    include_pooling(layers, 32 * map_side)
+    _, tensors = named(layers)
     kernels = tensors["fc6.weight"]
     assert kernels.shape == (8, 1, map_side, map_side)
     found = maps.reshape(2, -1) @ kernels.reshape(8, -1).T.astype(float)

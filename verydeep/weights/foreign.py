@@ -31,8 +31,9 @@ from verydeep.weights.published import (
     by_checksum,
     checksum,
 )
-from verydeep.weights.recognize import Layers, Tensors, is_network, named, window_of
+from verydeep.weights.recognize import Layers, Tensors, is_network, named
 from verydeep.weights.source import UNKNOWN, Known, Source, read_card, weights_path
+from verydeep.weights.windows import include_pooling, window_of
 
 OXFORD_NAMES = {"VGG_ILSVRC_16_layers": "D", "VGG_ILSVRC_19_layers": "E"}  # of Oxford's Caffe networks
 OXFORD_LICENCE = "CC-BY-4.0"
@@ -99,8 +100,10 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
         with _suggesting_features(layers, source):
             window = window_of(layers, told.window) if layers.fully_connected else None
             window_known = window is not None or not layers.fully_connected
+            if window:
+                include_pooling(layers, window)
             beside = layers.beside
-            architecture, tensors = named(layers, window)
+            architecture, tensors = named(layers)
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published, window_known)
     found.chosen = printable(facts.get("chosen", ""))
     beside = facts.get("beside", []) + groups(beside)

@@ -28,7 +28,6 @@ from verydeep.configurations import (
 )
 from verydeep.errors import ModelError, UsageError
 
-PUBLISHED_WINDOW = 224  # pixels
 Shape = tuple[int, ...]
 Tensors = dict[str, NDArray[Any]]
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -135,7 +134,7 @@ def architecture_of(
             column.name,
             fully_connected[2][0] if fully_connected else 0,
             _width(widths),
-            STRIDE * _window(fc6, convolutions[-1][0]) if fc6 else 224,
+            STRIDE * fc6_side(fc6, convolutions[-1][0]) if fc6 else 224,
             batch_norm,
             lrn or LocalResponseNorm(),
         )
@@ -161,40 +160,8 @@ def is_network(convolutions: Sequence[Shape]) -> bool:
     return True
 
 
-def window_of(layers: Layers, told: int | None = None) -> int | None:
-    """Side of the images that give one class score, in pixels.
-
-    fc6 of a map that was averaged to 1x1 has the shape of fc6 of a window of 32 pixels, and tensors do not tell
-    the two apart. Only 7x7, the published size, is taken for what it seems to be.
-
-    Args:
-        layers: of the network.
-        told: what the user says.
-
-    Returns:
-        None if it is not known.
-
-    Raises:
-        ModelError: these are no VGG network's.
-        UsageError: the user says another than the file.
-
-    """
-    seems = STRIDE * _window(layers.fully_connected[0].weight.shape, len(layers.convolutions[-1].weight))
-    known = seems if layers.pooled is False else layers.window
-    if known and told and told != known:
-        raise UsageError(f"the network's window is {known} pixels, not {told}; leave it out")
-    if known is None and told is None and not layers.pooled and seems == PUBLISHED_WINDOW:
-        return seems
-    return known or told
-
-
-def named(layers: Layers, window: int | None = None) -> tuple[Architecture, Tensors]:
+def named(layers: Layers) -> tuple[Architecture, Tensors]:
     """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
-
-    Args:
-        layers: of the network.
-        window: as `window_of` gives it. Where fc6 covers less or more, average pooling before it is made part of
-            its weights, which is exact. None takes fc6 as it is.
 
     Raises:
         ModelError: these are no VGG network's.
@@ -202,8 +169,6 @@ def named(layers: Layers, window: int | None = None) -> tuple[Architecture, Tens
     """
     if layers.problem:
         raise ModelError(layers.problem)
-    if window and layers.fully_connected:
-        _include_pooling(layers, window)
     norms = [bool(layer.norm) for layer in layers.convolutions]
     if any(norms) != all(norms):
         raise ModelError("has batch normalisation behind some convolutions alone")
@@ -345,7 +310,7 @@ def _width(channels: list[tuple[int, int]]) -> float:
     )
 
 
-def _window(fc6: Shape, channels: int) -> int:
+def fc6_side(fc6: Shape, channels: int) -> int:
     """Side of fc6's kernel."""
     if len(fc6) == 4:
         return fc6[2]
@@ -365,25 +330,6 @@ def _check_poolings(layers: Layers, architecture: Architecture) -> None:
             f"pools after convolutions {', '.join(map(str, layers.poolings)) or 'nowhere'}, where configuration "
             f"{architecture.configuration} does after {', '.join(map(str, wanted))}: this is another network"
         )
-
-
-def _include_pooling(layers: Layers, window: int) -> None:
-    """Make adaptive average pooling from the window's map to fc6's a part of fc6's weights."""
-    fc6, channels = layers.fully_connected[0], len(layers.convolutions[-1].weight)
-    side, map_side = _window(fc6.weight.shape, channels), window // STRIDE
-    if side != map_side:
-        shares = _shares(side, map_side)
-        kernels = as_float32(fc6.weight).reshape(-1, channels, side, side)
-        fc6.weight = shares.T @ kernels @ shares
-
-
-def _shares(side: int, map_side: int) -> NDArray[np.float32]:
-    """What each of `map_side` places counts for each of `side` means, as PyTorch's AdaptiveAvgPool2d has it."""
-    shares = np.zeros((side, map_side), np.float32)
-    for number in range(side):
-        start, end = number * map_side // side, -(-(number + 1) * map_side // side)
-        shares[number, start:end] = 1 / (end - start)
-    return shares
 
 
 def _flat(shape: Shape) -> Shape:
