@@ -180,9 +180,6 @@ class Walk:
         fault = f" in its training form{NOT_VGG}" if node.number("training_mode", 0) else ""
         self._add(node, NORM, parts=norm_parts(scale, shift, mean, variance, epsilon), fault=fault)
 
-    def _relu(self, node: Node) -> None:
-        self._add(node, RELU)
-
     def _max_pooling(self, node: Node) -> None:
         fault = ""
         for name, wanted, usual in (
@@ -303,9 +300,6 @@ class Walk:
             weight, self._rows_first = channels_first(weight, len(convolutions[-1].weight)), False
         self._add(node, DENSE, layer=Layer(weight, np.broadcast_to(bias.reshape(-1), len(weight))), fault=fault)
 
-    def _mean(self, node: Node) -> None:
-        self._add(node, MEAN)
-
     def _reduce_mean(self, node: Node) -> None:
         over_space = self._named(self._option(node, "axes", 1)) == {"H", "W"}
         self._add(node, MEAN if over_space else node.kind)
@@ -322,7 +316,7 @@ class Walk:
         "Conv": _convolution,
         "Pad": _pad,
         "BatchNormalization": _norm,
-        "Relu": _relu,
+        "Relu": lambda walk, node: walk._add(node, RELU),
         "MaxPool": _max_pooling,
         "AveragePool": _average_pooling,
         "LRN": _lrn,
@@ -334,7 +328,7 @@ class Walk:
         **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),
         "Gemm": _gemm,
         "MatMul": _product,
-        "GlobalAveragePool": _mean,
+        "GlobalAveragePool": lambda walk, node: walk._add(node, MEAN),
         "ReduceMean": _reduce_mean,
         **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
     }
