@@ -58,7 +58,7 @@ def write(kind: str, path: Path) -> Path:
 
 
 def write_onnx(path: Path, architecture: Architecture, tensors: dict[str, np.ndarray]) -> Path:
-    """A chain of convolutions, by onnx itself."""
+    """A network as a graph, by onnx itself: convolutions only, their head too."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -69,8 +69,11 @@ def write_onnx(path: Path, architecture: Architecture, tensors: dict[str, np.nda
         else:
             names = [f"{layer.name}.weight", f"{layer.name}.bias"]
             initializers += [numpy_helper.from_array(tensors[name], name) for name in names]
-            nodes.append(helper.make_node("Conv", [below, *names], [layer.name]))
-        below = layer.name
+            pads = [layer.kernel // 2 * layer.name.startswith("conv")] * 4
+            nodes.append(helper.make_node("Conv", [below, *names], [layer.name], pads=pads))
+            if layer.name != "fc8":
+                nodes.append(helper.make_node("Relu", [layer.name], [f"relu {layer.name}"]))
+        below = nodes[-1].output[0]
     values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("data", below)]
     graph = helper.make_graph(nodes, "vgg", values[:1], values[1:], initializers)
     onnx.save(helper.make_model(graph), path)

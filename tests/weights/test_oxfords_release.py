@@ -19,7 +19,7 @@ from verydeep.errors import ModelError
 from verydeep.images import imagenet
 from verydeep.run_folder import TrainedOn
 from verydeep.weights.files.caffe import read_caffe
-from verydeep.weights.files.onnx import read_graph
+from verydeep.weights.files.onnx import read_onnx
 from verydeep.weights.files.protobuf import Message, WireError
 from verydeep.weights.foreign import examine
 from verydeep.weights.inspection import inspect
@@ -175,9 +175,9 @@ def test_onnxs_light_vgg_19(capsys):
     }
     theirs = [shapes[node.input[1]] for node in graph.node if node.op_type in ("Conv", "Gemm")]
     assert facts["shapes"] == theirs
-    with pytest.raises(ModelError, match="inspected only"):
+    with pytest.raises(ModelError, match="no trained numbers"):
         open_source(path)
-    with pytest.raises(ModelError, match="networks of Table 1"):
+    with pytest.raises(ModelError, match=r"strides of .*no VGG network has"):
         inspect(path.with_name("light_bvlc_alexnet.onnx"))
 
 
@@ -217,4 +217,4 @@ def test_what_is_no_message_is_refused(name, content, tmp_path):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ModelError):
-        read_caffe(path) if name == "a.caffemodel" else read_graph(path)
+        read_caffe(path) if name == "a.caffemodel" else read_onnx(path)

@@ -63,7 +63,7 @@ CRAFTED = {
     "long_header.safetensors": "header would be",
     "nested.caffemodel": "without weights",
     "huge.caffemodel": "would have shape",
-    "nested.onnx": "inspected only",
+    "nested.onnx": "it has no graph",
     "huge.h5": "fill the memory",
     "bomb.h5": "fill the memory",
     "loop.h5": "too many groups",

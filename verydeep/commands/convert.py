@@ -27,10 +27,10 @@ Three = tuple[float, float, float]
 class Convert:
     """Bring other libraries' weights here; `verydeep export` takes a model there.
 
-    SOURCE is a file of torchvision, timm, Keras, Caffe (such as Oxford's) or MatConvNet, a state dict with our
-    names, a folder of the Hub, or a model of ours. Its configuration, width, classes and normalisation are seen in
-    its tensors. How pictures are preprocessed and what classes are called is known for published files; tell it
-    for others.
+    SOURCE is a file of torchvision, timm, Keras, Caffe (such as Oxford's), MatConvNet or ONNX, a state dict with
+    our names, a folder of the Hub, or a model of ours. Its configuration, width, classes and normalisation are
+    seen in its tensors. How pictures are preprocessed and what classes are called is known for published files;
+    tell it for others.
     """
 
     source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")]

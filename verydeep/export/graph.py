@@ -117,6 +117,8 @@ def metadata(config: ModelConfig, *, pixels: bool = False) -> dict[str, str]:
         "deviation": json.dumps(preprocessing.deviation),
         "channels": "RGB" if pixels else preprocessing.channels,
         "test_scale": str(config.trained_on.test_scale),
+        "scale": json.dumps(config.trained_on.scale),
+        "mirror": json.dumps(config.trained_on.mirror),
         "class_names": json.dumps(config.class_names, ensure_ascii=False),
         "licence": str(config.provenance.get("licence") or ""),
     }

@@ -37,6 +37,7 @@ from verydeep.weights.windows import include_pooling, window_of
 
 OXFORD_NAMES = {"VGG_ILSVRC_16_layers": "D", "VGG_ILSVRC_19_layers": "E"}  # of Oxford's Caffe networks
 OXFORD_LICENCE = "CC-BY-4.0"
+MOST_LETTERS = 700  # of an error about a file, which may name it again
 MOST_SCALE = 10_000  # pixels, of what a card may say: no training had a larger S
 
 
@@ -113,6 +114,10 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
     _drop_what_is_not_finite(found)
     with _of(path):
         of_file = _from_facts(found, facts)
+        if told.preprocessing and facts.get("preprocesses"):
+            raise UsageError(f"{path} preprocesses images itself, within the network; leave the preprocessing out")
+    if facts.get("preprocesses"):
+        found.notes.append("it preprocesses images itself, within the network; this is its preprocessing here")
     for known in (source.known, published.known if published else UNKNOWN, of_file, _beside(path)):
         found.known = found.known.completed_by(known)
     _settle(found)
@@ -167,7 +172,7 @@ def _of(path: Path) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(f"{path} {printable(error)}") from None
+        raise ModelError(f"{path} {printable(error, MOST_LETTERS)}") from None
 
 
 @contextmanager
@@ -261,6 +266,8 @@ def _settle(found: Found) -> None:
 
 def _from_facts(found: Found, facts: dict[str, Any]) -> Known:
     """What the file itself says."""
+    if "known" in facts:
+        return facts["known"]  # type: ignore[no-any-return]
     if found.kind == "matlab":
         names = imagenet.named(facts.get("wordnet_numbers") or [""]) or facts.get("class_names")
         mean = facts.get("mean")

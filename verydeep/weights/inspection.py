@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,15 @@ from verydeep.errors import ModelError, printable
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import all_finite, check_shapes, read_config, weights_file
 from verydeep.safetensors_file import read_header, read_tensors, type_name
-from verydeep.weights.files import KINDS, kind_of
-from verydeep.weights.files.onnx import Graph, read_graph
+from verydeep.weights.files import KINDS, kind_of, read
+from verydeep.weights.files.onnx import Graph
+from verydeep.weights.files.raw import Raw
 from verydeep.weights.foreign import Found, examine, window_question
+from verydeep.weights.layouts.onnx import Walk
 from verydeep.weights.opening import check_alone, is_ours
 from verydeep.weights.published import checksum
 from verydeep.weights.recognize import architecture_of
-from verydeep.weights.source import Known, Source, locate, weights_path
+from verydeep.weights.source import Source, locate, weights_path
 
 MOST_NAMES = 10
 
@@ -98,51 +99,28 @@ def _found(found: Found) -> dict[str, Any]:
 
 
 def _graph(where: Source, path: Path) -> dict[str, Any]:
-    graph = read_graph(path)
-    convolutions, products = graph.convolutions, graph.products
-    if not products and len(convolutions) > 3 and [shape[2:] for shape in convolutions[-2:]] == [(1, 1)] * 2:
-        convolutions, products = convolutions[:-3], convolutions[-3:]
+    raw = read(path)
+    graph: Graph = raw.facts["graph"]
     try:
-        architecture = architecture_of(convolutions, products, batch_norm=graph.has_norm, has_lrn=graph.has_lrn)
+        walk = Walk(graph)
+        facts = _shapes_alone(where, path, raw, walk) if walk.made_by_nodes else _found(examine(where))
     except ModelError as error:
-        raise ModelError(f"{path} {printable(error)}") from None
-    notes = ["ONNX files are inspected only"]
-    known = _of_export(graph)
-    if known.preprocessing and graph.facts["metadata"].get("preprocessing_in_graph") == "true":
-        notes.append("the graph takes pixels of 0 to 255 and preprocesses them itself")
-    if graph.made_by_nodes:
-        notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")
-    return {
-        **_file(where, path, checksum(path)),
-        "layout": "onnx",
-        **_architecture(architecture),
-        "dtypes": [graph.dtype],
-        "not_finite": [],
-        "preprocessing": _preprocessing(known.preprocessing),
-        "class_names": _few(known.class_names),
-        "trained_on": None,
-        "licence": known.licence,
-        "origin": graph.facts["producer"] or None,
-        "published": None,
-        "opset": graph.facts["opset"],
-        "shapes": [list(shape) for shape in (*convolutions, *products)],
-        "notes": notes,
-    }
+        said = printable(error)
+        raise ModelError(said if str(path) in said else f"{path} {said}") from None
+    facts["origin"] = graph.facts["producer"] or None
+    return facts | {"opset": graph.facts["opset"]}
 
 
-def _of_export(graph: Graph) -> Known:
-    """What `verydeep export` has written into a graph's metadata; nothing where it was not that."""
-    told = graph.facts["metadata"]
-    try:
-        mean, deviation = (tuple(map(float, json.loads(told[name]))) for name in ("mean", "deviation"))
-        names = tuple(map(printable, json.loads(told["class_names"])))
-        return Known(
-            Preprocessing(mean, deviation, told["channels"]),  # type: ignore[arg-type]
-            names,
-            licence=told.get("licence") or None,
-        )
-    except (KeyError, TypeError, ValueError, RecursionError, ModelError):
-        return Known()
+def _shapes_alone(where: Source, path: Path, raw: Raw, walk: Walk) -> dict[str, Any]:
+    """What shapes tell, of a graph whose nodes make one number of every weight."""
+    layers = walk.layers()
+    shapes = [[layer.weight.shape for layer in part] for part in (layers.convolutions, layers.fully_connected)]
+    norms = any(layer.norm for layer in layers.convolutions)
+    architecture = architecture_of(*shapes, batch_norm=norms, has_lrn=layers.has_lrn, lrn=layers.lrn)
+    dtypes = tuple(dict.fromkeys(raw.dtypes.values())) or ("float32",)
+    found = Found(where, path, "onnx", "onnx", architecture, {}, walk.known(), dtypes, checksum(path))
+    found.notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")
+    return _found(found) | {"shapes": [list(shape) for part in shapes for shape in part]}
 
 
 def _file(where: Source, path: Path, sha256: str) -> dict[str, Any]:

@@ -134,9 +134,9 @@ def read(path: Path, network: str | None = None) -> Raw:
 
         return read_caffe(path)
     if kind == "onnx":
-        raise ModelError(
-            f"{path} is an ONNX file, which is inspected only; convert the file that it was made from"
-        )
+        from verydeep.weights.files.onnx import read_onnx
+
+        return read_onnx(path)
     from verydeep.weights.files.apart import read_apart
 
     return read_apart(path, kind, network)

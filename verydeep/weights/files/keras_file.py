@@ -1,6 +1,9 @@
 """Keras's files: HDF5 of Keras 2 and 3, and `.keras`, a zip with such a file in it. Runs in the process apart.
 
-Tensors are called `layer/number`, layers in the order of the network.
+Tensors are called `place/part`, layers in the file's order. A place is where a layer lies. In Keras 2's form it is
+the name of the outermost layer and the layer's own name. In Keras 3's it is the classes of the models that the
+layer is in, and its own, all numbered. `facts` have the form, the model's configuration as text, where the file
+has it, and the names of all layers, also of those without weights.
 """
 
 from __future__ import annotations
@@ -16,10 +19,13 @@ import h5py
 
 from verydeep.weights.files.raw import NotWeightsError, Tensor
 
-MOST_DEPTH, MOST_LAYERS = 8, 1000
-WEIGHTS_MEMBER = "model.weights.h5"
+MOST_DEPTH, MOST_LAYERS = 10, 1000
+WEIGHTS_MEMBER, CONFIG_MEMBER = "model.weights.h5", "config.json"
+MOST_CONFIG_BYTES = 1 << 23
 PIECE_BYTES = 1 << 20
 ORDER = ("conv2d", "batch_normalization", "dense")
+GROUPS = ("layers", "_layer_checkpoint_dependencies", "vars")  # between the classes' names
+KERAS_2, KERAS_3 = "Keras 2", "Keras 3"
 
 
 def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
@@ -28,30 +34,53 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
         with zipfile.ZipFile(path) as archive:
             if WEIGHTS_MEMBER not in archive.namelist():
                 raise NotWeightsError(f"is a zip file without {WEIGHTS_MEMBER}, so it is no Keras file")
+            if CONFIG_MEMBER in archive.namelist():
+                with archive.open(CONFIG_MEMBER) as config:
+                    _configure(config.read(MOST_CONFIG_BYTES + 1), facts)
             member = archive.getinfo(WEIGHTS_MEMBER)
             with _member(path, archive, member) as content, h5py.File(content, "r") as file:
                 yield from _layers(file, facts)
     else:
         with h5py.File(path, "r") as file:
+            if "model_config" in file.attrs:
+                _configure(file.attrs["model_config"], facts)
             yield from _layers(file, facts)
+
+
+def _configure(content: bytes | str, facts: dict[str, Any]) -> None:
+    if len(content) > MOST_CONFIG_BYTES:
+        raise NotWeightsError("has a configuration that is too long to be a network's")
+    facts["config"] = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
 
 
 def _layers(file: h5py.File, facts: dict[str, Any]) -> Iterator[Tensor]:
     group = file.get("model_weights", file)
     if "layer_names" in group.attrs:
-        facts["form"] = "Keras 2"
-        yield from _keras_2(group)
+        facts["form"] = KERAS_2
+        yield from _keras_2(group, facts)
     else:
-        facts["form"] = "Keras 3"
-        yield from _keras_3(file)
+        facts["form"] = KERAS_3
+        yield from _keras_3(file, facts)
 
 
-def _keras_2(group: h5py.Group) -> Iterator[Tensor]:
+def _keras_2(group: h5py.Group, facts: dict[str, Any]) -> Iterator[Tensor]:
     """Every layer and every tensor stand in the order that an attribute names."""
-    layers = _names(group, "layer_names")
-    for layer in layers[:MOST_LAYERS]:
-        for number, name in enumerate(_names(group[layer], "weight_names")):
-            yield from _tensor(group, group[layer][name], f"{layer}/{number}")
+    layers = facts["layers"] = _names(group, "layer_names")[:MOST_LAYERS]
+    seen = set()
+    for layer in layers:
+        for weight in _names(group[layer], "weight_names"):
+            name = f"{layer}/{_own_name(layer, weight)}"
+            if name in seen:
+                raise NotWeightsError(f"has {name} twice")
+            seen.add(name)
+            yield from _tensor(group, group[layer][weight], name)
+
+
+def _own_name(layer: str, weight: str) -> str:
+    """Layer and part of a weight within a group: `vgg16/block1_conv1/kernel:0`, or `block1_conv1_W_1:0` of old."""
+    *_, own, part = ["", layer, *weight.partition(":")[0].split("/")]
+    old = re.fullmatch(r"(.+)_([Wb])(?:_\d+)?", part)
+    return f"{old[1]}/{old[2]}" if old and "/" not in weight else f"{own}/{part}"
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
@@ -64,35 +93,42 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _keras_3(file: h5py.File) -> Iterator[Tensor]:
-    """Layers are numbered within their class: `layers/conv2d_3/vars/0`."""
-    found = dict(_variables(file, "", MOST_DEPTH))
-    by_layer: dict[tuple[int, int, str], list[tuple[int, h5py.Dataset]]] = {}
-    for name, dataset in found.items():
-        matched = re.fullmatch(
-            r"(?:layers|_layer_checkpoint_dependencies)/([a-z0-9_]+?)(?:_(\d+))?/vars/(\d+)", name
-        )
-        if matched is None:
-            raise NotWeightsError(f"has {name}: its layers are not one after the other, so it is no VGG network")
-        kind, layer, part = matched.groups()
-        place = ORDER.index(kind) if kind in ORDER else len(ORDER)
-        key = (place, int(layer or 0), f"{kind}_{layer}" if layer else kind)
-        by_layer.setdefault(key, []).append((int(part), dataset))
-    for (_, _, layer), parts in sorted(by_layer.items()):
+def _keras_3(file: h5py.File, facts: dict[str, Any]) -> Iterator[Tensor]:
+    """Layers are numbered within their class: `layers/conv2d_3/vars/0`, `layers/model/layers/conv2d/vars/0`."""
+    by_layer: dict[tuple[Any, ...], list[tuple[int, h5py.Dataset]]] = {}
+    places = set()
+    for name, item in _items(file, "", MOST_DEPTH):
+        *layer, part = [word for word in name.split("/") if word not in GROUPS] or [""]
+        if not isinstance(item, h5py.Dataset):
+            places.add("/".join([*layer, part]))
+        elif "seed_generator" not in layer:
+            if not layer or not part.isdigit() or not name.startswith(GROUPS[:2]):
+                raise NotWeightsError(f"has {name}, which is no weight of a layer, so it is no VGG network")
+            by_layer.setdefault(tuple(layer), []).append((int(part), item))
+    facts["layers"] = sorted(places - {""})
+    for place, parts in sorted(by_layer.items(), key=lambda entry: [_rank(word) for word in entry[0]]):
         for number, dataset in sorted(parts, key=lambda part: part[0]):
-            yield from _tensor(file, dataset, f"{layer}/{number}")
+            yield from _tensor(file, dataset, f"{'/'.join(place)}/{number}")
 
 
-def _variables(group: h5py.Group, path: str, depth: int) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Every dataset below a group, but the optimizer's."""
+def _rank(word: str) -> tuple[int, str, int]:
+    """Where a layer comes among others: convolutions before FC layers, each by its number."""
+    kind, _, number = word.rpartition("_")
+    if not number.isdigit():
+        kind, number = word, "0"
+    return (ORDER.index(kind) if kind in ORDER else len(ORDER), kind, int(number))
+
+
+def _items(group: h5py.Group, path: str, depth: int) -> Iterator[tuple[str, h5py.Dataset | h5py.Group]]:
+    """Every dataset and group below a group, but the optimizer's."""
     if depth == 0 or len(group) > MOST_LAYERS:
         raise NotWeightsError("has too many groups within each other to be a network's weights")
     for name in group:
         item = group[name]
-        if isinstance(item, h5py.Dataset):
+        if path or "optimizer" not in name:
             yield path + name, item
-        elif path or "optimizer" not in name:
-            yield from _variables(item, f"{path}{name}/", depth - 1)
+            if not isinstance(item, h5py.Dataset):
+                yield from _items(item, f"{path}{name}/", depth - 1)
 
 
 def _tensor(home: h5py.Group, dataset: Any, name: str) -> Iterator[Tensor]:

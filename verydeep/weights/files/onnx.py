@@ -1,13 +1,16 @@
-"""ONNX graphs, as far as `inspect` needs them: shapes of the weights of every layer, in the graph's order.
+"""ONNX files: the nodes of the graph, and its constants. Weights may lie in a file beside it.
 
 The messages and numbers of onnx.proto that this takes:
 
     ModelProto      ir_version = 1, producer_name = 2, producer_version = 3, graph = 7, opset_import = 8,
                     metadata_props = 14
-    GraphProto      node = 1, name = 2, initializer = 5
-    NodeProto       input = 1, output = 2, op_type = 4, attribute = 5
-    AttributeProto  name = 1, i = 3
-    TensorProto     dims = 1, data_type = 2, int64_data = 7, name = 8, raw_data = 9
+    GraphProto      node = 1, name = 2, initializer = 5, input = 11, output = 12
+    NodeProto       input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7
+    AttributeProto  name = 1, f = 2, i = 3, s = 4, t = 5, floats = 7, ints = 8
+    TensorProto     dims = 1, data_type = 2, float_data = 4, int32_data = 5, int64_data = 7, name = 8,
+                    raw_data = 9, double_data = 10, external_data = 13, data_location = 14
+    ValueInfoProto  name = 1, type = 2; TypeProto: tensor_type = 1; Tensor: shape = 2; TensorShapeProto: dim = 1;
+                    Dimension: dim_value = 1
     OperatorSetId   domain = 1, version = 2
     StringStringEntryProto  key = 1, value = 2
 """
@@ -15,47 +18,99 @@ The messages and numbers of onnx.proto that this takes:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
 from verydeep.weights.files.protobuf import Message, WireError
+from verydeep.weights.files.raw import Raw
 
-INT64 = 7
-DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16", INT64: "int64"}
-MOST_AXES = 8
+FLOAT_TYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
+OTHER_TYPES = {2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
+STORED = FLOAT_TYPES | OTHER_TYPES | {16: "uint16"}  # what numbers lie as; NumPy has no bfloat16
+FIELDS = {1: (4, "<f4"), 11: (10, "<f8")}  # of floating-point numbers that are not raw
+MOST_AXES, MOST_NAME = 8, 80
 
 
-@dataclass
-class Graph:
-    """What an ONNX file says about a network's layers.
+@dataclass(eq=False)
+class Node:
+    """A node of a graph.
 
     Attributes:
-        convolutions: shape of the weights of each convolution, (out, in, rows, columns).
-        products: shape of the weights of each matrix product, (out, in).
-        has_norm: whether there are normalisations between them.
-        has_lrn: whether there are local response normalisations.
-        made_by_nodes: whether weights are made by nodes of the graph, not stored.
+        kind: its operator, with the domain where that is not ONNX's own.
+        name: its own, or that of what it gives.
+        inputs: names of values; an empty one is left out.
+        outputs: likewise.
+        attributes: numbers, lists of them, texts, arrays.
+
+    """
+
+    kind: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({printable(self.name, MOST_NAME)})"
+
+    def numbers(self, name: str, default: list[Any]) -> list[Any]:
+        """An attribute that is a list of numbers, or one of them.
+
+        Raises:
+            ModelError: it is something else.
+
+        """
+        value = self.attributes.get(name, default)
+        if isinstance(value, int | float):
+            return [value]
+        if not isinstance(value, list):
+            raise ModelError(f"has {self} with {name} that are no numbers")
+        return value
+
+    def number(self, name: str, default: float) -> Any:
+        """An attribute that is a number.
+
+        Raises:
+            ModelError: it is something else.
+
+        """
+        return self.numbers(name, [default])[0]
+
+    def text(self, name: str) -> str:
+        """An attribute that is a text; empty where it is not there."""
+        return str(self.attributes.get(name, ""))
+
+
+@dataclass(eq=False)
+class Graph:
+    """What an ONNX file holds.
+
+    Attributes:
+        nodes: in the file's order.
+        constants: stored arrays by name; bfloat16 as float32.
+        inputs: shape of each input, by name; None where a side is free.
+        outputs: names.
         facts: producer, version, opset, and the metadata, texts by their keys.
 
     """
 
-    convolutions: list[tuple[int, ...]] = field(default_factory=list)
-    products: list[tuple[int, ...]] = field(default_factory=list)
-    has_norm: bool = False
-    has_lrn: bool = False
-    made_by_nodes: bool = False
-    dtype: str = "float32"
-    facts: dict[str, Any] = field(default_factory=dict)
+    nodes: list[Node]
+    constants: dict[str, NDArray[Any]]
+    inputs: dict[str, tuple[int | None, ...]]
+    outputs: list[str]
+    facts: dict[str, Any]
 
 
-def read_graph(path: Path) -> Graph:
-    """Read the shapes of an ONNX file's layers.
+def read_onnx(path: Path) -> Raw:
+    """Read an ONNX file; `facts["graph"]` of the answer is its `Graph`.
 
     Raises:
-        ModelError: it is no ONNX file, or damaged.
+        ModelError: it is no ONNX file, or damaged, or its weights are in a file that is not beside it.
 
     """
     try:
@@ -63,7 +118,8 @@ def read_graph(path: Path) -> Graph:
         graphs = list(model.messages(7))
         if not graphs:
             raise WireError("it has no graph")
-        graph = _read(graphs[-1])
+        raw = Raw("onnx", {}, {})
+        graph = _read(graphs[-1], path, raw)
         opsets = {opset.text(1): opset.integer(2) for opset in model.messages(8)}
         graph.facts = {
             "producer": f"{model.text(2)} {model.text(3)}".strip(),
@@ -73,57 +129,117 @@ def read_graph(path: Path) -> Graph:
         }
     except (WireError, ValueError) as error:
         raise ModelError(f"{path} is not a whole ONNX file: {printable(error)}") from None
-    return graph
+    raw.facts["graph"] = graph
+    return raw
 
 
-def _read(content: Message) -> Graph:
-    graph = Graph()
-    shapes: dict[str, tuple[int, ...]] = {}
-    values: dict[str, Message] = {}
+def _read(content: Message, path: Path, raw: Raw) -> Graph:
+    graph = Graph([], {}, {}, [value.text(1) for value in content.messages(12)], {})
     for tensor in content.messages(5):
-        name, dims = tensor.text(8), tuple(tensor.integers(1))
-        if len(dims) > MOST_AXES:
-            raise WireError(f"{name} has {len(dims)} axes")
-        shapes[name] = dims
-        if tensor.integer(2) == INT64:
-            values[name] = tensor
-        elif len(dims) == 4:
-            graph.dtype = DTYPES.get(tensor.integer(2), f"type {tensor.integer(2)}")
-    for node in content.messages(1):
-        kind = node.text(4)
-        inputs = [bytes(name).decode("utf-8", "replace") for name in node.contents(1)]
-        outputs = [bytes(name).decode("utf-8", "replace") for name in node.contents(2)]
-        if kind == "ConstantOfShape" and inputs and outputs and inputs[0] in values:
-            shapes[outputs[0]] = _integers(values[inputs[0]])
-            graph.made_by_nodes = True
-        elif kind in ("Conv", "Gemm", "MatMul") and len(inputs) > 1:
-            if inputs[1] not in shapes:
-                raise WireError(f"the weights {inputs[1]} are not in it")
-            shape = shapes[inputs[1]]
-            if kind == "Conv":
-                graph.convolutions.append(shape)
-            else:
-                graph.products.append(shape if _is_transposed(node) else shape[::-1])
-        elif kind == "BatchNormalization":
-            graph.has_norm = True
-        elif kind == "LRN":
-            graph.has_lrn = True
+        name = tensor.text(8)
+        graph.constants[name] = _array(tensor, path)
+        if tensor.integer(2) in FLOAT_TYPES:
+            raw.tensors[name], raw.dtypes[name] = graph.constants[name], FLOAT_TYPES[tensor.integer(2)]
+    given = set(graph.constants)
+    for message in content.messages(1):
+        node = _node(message, path)
+        graph.nodes.append(node)
+        if given & set(node.outputs) - {""}:
+            raise WireError(f"{node} gives what another node gives too")
+        given |= set(node.outputs)
+    for value in content.messages(11):
+        if value.text(1) not in graph.constants:  # old files list stored arrays among the inputs
+            graph.inputs[value.text(1)] = _shape(value)
     return graph
 
 
-def _is_transposed(node: Message) -> bool:
-    """Whether a product takes its weights as (out, in)."""
-    return any(attribute.text(1) == "transB" and attribute.integer(3) for attribute in node.messages(5))
+def _node(message: Message, path: Path) -> Node:
+    inputs, outputs = (
+        [bytes(name).decode("utf-8", "replace") for name in message.contents(number)] for number in (1, 2)
+    )
+    domain = message.text(7)
+    kind = message.text(4) if domain in ("", "ai.onnx") else f"{domain}.{message.text(4)}"
+    name = message.text(3) or next(iter(outputs), "")
+    values = {attribute.text(1): _value(attribute, path) for attribute in message.messages(5)}
+    attributes = {key: value for key, value in values.items() if value is not None}
+    return Node(printable(kind, MOST_NAME), name, inputs, outputs, attributes)
 
 
-def _integers(tensor: Message) -> tuple[int, ...]:
-    raw = tensor.contents(9)
-    if raw:
-        if len(raw[-1]) % 8 or len(raw[-1]) > 8 * MOST_AXES:
-            raise WireError("a shape that is none")
-        numbers = np.frombuffer(raw[-1], "<i8").tolist()
+def _value(attribute: Message, path: Path) -> Any:
+    """Value of an attribute; None where it is of a kind that no network here needs."""
+    if attribute.all(2):
+        return float(attribute.floats(2, "<f4")[-1])
+    if attribute.all(3):
+        return _signed(attribute.integer(3))
+    if attribute.all(4):
+        return attribute.text(4)
+    if attribute.all(5):
+        return _array(list(attribute.messages(5))[-1], path)
+    if attribute.all(7):
+        return attribute.floats(7, "<f4").tolist()
+    return [_signed(number) for number in attribute.integers(8)] or None
+
+
+def _shape(value: Message) -> tuple[int | None, ...]:
+    """Shape of an input; empty where it has none."""
+    for kind in value.messages(2):
+        for tensor in kind.messages(1):
+            for shape in tensor.messages(2):
+                return tuple(_signed(dim.integer(1)) or None for dim in shape.messages(1))[: MOST_AXES + 1]
+    return ()
+
+
+def _array(tensor: Message, path: Path) -> NDArray[Any]:
+    """The numbers of a tensor; nothing is copied but bfloat16."""
+    name, dims, kind = tensor.text(8), tuple(tensor.integers(1)), tensor.integer(2)
+    if len(dims) > MOST_AXES:
+        raise WireError(f"{name} has {len(dims)} axes")
+    if kind not in STORED:
+        return np.empty(0, object)  # texts, say: no weights, and whoever needs them says so
+    dtype = np.dtype(STORED[kind]).newbyteorder("<")
+    content: NDArray[Any]
+    if tensor.integer(14) == 1:
+        content = np.frombuffer(_beside(tensor, path, prod(dims) * dtype.itemsize), dtype)
+    elif raw := tensor.contents(9):
+        content = np.frombuffer(raw[-1], dtype) if len(raw[-1]) % dtype.itemsize == 0 else np.empty(0, dtype)
+    elif kind in FIELDS:
+        content = tensor.floats(*FIELDS[kind])
     else:
-        numbers = tensor.integers(7)
-    if len(numbers) > MOST_AXES:
-        raise WireError("a shape that is none")
-    return tuple(numbers)
+        numbers = tensor.integers(7) if STORED[kind] == "int64" else tensor.integers(5)
+        content = _whole(numbers, dtype)
+    if prod(dims) != content.size:
+        raise WireError(f"{name} would have shape {dims}, but has {content.size:,} numbers")
+    if FLOAT_TYPES.get(kind) == "bfloat16":
+        content = (content.astype(np.uint32) << 16).view(np.float32)
+    return content.reshape(dims)
+
+
+def _whole(numbers: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Whole numbers as their lowest bits say; 16-bit floats lie among them as bits, too."""
+    bits = np.array([number & (1 << 64) - 1 for number in numbers], "<u8")
+    return bits.astype(f"<u{dtype.itemsize}").view(dtype)
+
+
+def _beside(tensor: Message, path: Path, size: int) -> bytes:
+    """Bytes of a tensor in a file in the same folder."""
+    told = {entry.text(1): entry.text(2) for entry in tensor.messages(13)}
+    location = told.get("location", "")
+    if not location or Path(location).name != location or "\\" in location:
+        raise WireError(f"its weights would be in {location!r}, and only a file in the same folder is read")
+    other = path.parent / location
+    if not other.is_file():
+        raise WireError(f"its weights are in {location}, which is not beside it; put it there")
+    offset, length = told.get("offset", "0"), told.get("length", str(size))
+    if not (offset.isascii() and offset.isdigit() and length == str(size)) or len(offset) > 18:
+        raise WireError(f"{tensor.text(8)} takes {size} bytes of {location}, not {length} from {offset} on")
+    if int(offset) + size > other.stat().st_size:
+        raise WireError(f"{location} ends before {tensor.text(8)} does; it is not whole")
+    with other.open("rb") as file:
+        file.seek(int(offset))
+        return file.read(size)
+
+
+def _signed(number: int) -> int:
+    """A number of 64 bits, which may be negative."""
+    number &= (1 << 64) - 1
+    return number - (1 << 64) if number >> 63 else number

@@ -11,10 +11,11 @@ from __future__ import annotations
 from types import ModuleType
 
 from verydeep.weights.files.raw import Raw
-from verydeep.weights.layouts import caffe, keras, matconvnet, ours, timm, torchvision
+from verydeep.weights.layouts import caffe, keras, matconvnet, onnx, ours, timm, torchvision
 from verydeep.weights.recognize import Layers
 
 LAYOUTS: dict[str, ModuleType] = {
+    "onnx": onnx,
     "verydeep": ours,
     "torchvision": torchvision,
     "timm": timm,
@@ -22,7 +23,7 @@ LAYOUTS: dict[str, ModuleType] = {
     "caffe": caffe,
     "matconvnet": matconvnet,
 }
-"""Every layout, in the order in which they are tried."""
+"""Every layout, in the order in which they are tried; ONNX first, whose tensors may have anybody's names."""
 
 OUTGOING = ("torchvision", "timm", "keras")
 

@@ -2,40 +2,159 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError, UsageError, printable
 from verydeep.weights.files.raw import Raw
+from verydeep.weights.layouts.keras_config import KerasLayer, layers_of_model
+from verydeep.weights.layouts.keras_steps import KerasSteps, Parts
 from verydeep.weights.recognize import Layer, Layers, layers_of
+from verydeep.weights.steps import STAGES, channels_first, head_problem
 
 CONFIGURATIONS_THERE = {"D": "VGG16", "E": "VGG19"}
 FC_NAMES = ("fc1", "fc2", "predictions")
+KERAS_3 = "Keras 3"
+MODELS = {"functional", "sequential", "model"}
+HARMLESS = {
+    "conv2d",
+    "dense",
+    "max_pooling2d",
+    "flatten",
+    "dropout",
+    "input_layer",
+    "activation",
+    "re_lu",
+    "softmax",
+    "seed_generator",
+    "random_flip",
+    "random_rotation",
+    "random_translation",
+    "random_zoom",
+    "random_contrast",
+    "random_brightness",
+}
+"""What a file of weights alone may name beside a VGG network's layers."""
+
+HEADS = {"global_average_pooling2d", "global_max_pooling2d"}
+OTHERS = HEADS | {
+    "average_pooling2d",
+    "batch_normalization",
+    "elu",
+    "lambda",
+    "leaky_re_lu",
+    "normalization",
+    "p_re_lu",
+    "rescaling",
+    "resizing",
+    "zero_padding2d",
+}
+"""Keras's own names of layers that make another network; in Keras 2's form a layer may have any name."""
 
 
 def incoming(raw: Raw) -> Layers | None:
-    """The layers of a Keras file, with or without its top."""
+    """The layers of a Keras file: by its configuration, or where it has none by the shapes of its weights."""
     if raw.kind not in ("hdf5", "keras"):
         return None
-    layers = Layers(has_lrn=False)
-    for name, parts in raw.layers.items():
-        if len(parts) != 2 or parts[0].ndim not in (2, 4):
+    parts: dict[str, Parts] = {}
+    for name, tensor in raw.tensors.items():
+        place, _, part = name.rpartition("/")
+        parts.setdefault(place, []).append((part, tensor))
+    by_path = raw.facts["form"] == KERAS_3
+    if "config" not in raw.facts:
+        return _of_weights_alone(parts, raw.facts["layers"], by_path=by_path)
+
+    def weights(layer: KerasLayer) -> Parts:
+        if by_path:
+            return parts.get(layer.path, [])
+        alone = [found for place, found in parts.items() if place.partition("/")[0] == layer.top == layer.name]
+        return alone[0] if len(alone) == 1 else parts.get(f"{layer.top}/{layer.name}", [])
+
+    chain = layers_of_model(raw.facts["config"])
+    try:
+        steps = KerasSteps(chain, weights)
+    except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
+        raise ModelError(f"has a configuration that is not Keras's: {printable(error)}") from None
+    raw.facts["known"] = steps.known()
+    raw.facts["preprocesses"] = steps.known().preprocessing is not None
+    return steps.layers()
+
+
+def _of_weights_alone(parts: dict[str, Parts], names: list[str], *, by_path: bool) -> Layers:
+    """Layers by the shapes of their tensors, in the file's order, if nothing else is named that would matter."""
+    kinds = {re.sub(r"_\d+$", "", name.rpartition("/")[2]) for name in names}
+    others = kinds - HARMLESS - MODELS - HEADS if by_path else kinds & (OTHERS - HEADS)
+    if others:
+        raise ModelError(
+            f"has weights alone, which do not tell what {sorted(others)[0]} does; save the whole model"
+        )
+    poolings = sum(name.rpartition("/")[2].startswith("max_pooling2d") for name in names)
+    if by_path and poolings != STAGES:
+        raise ModelError(f"has {poolings} max-poolings, where a VGG network has {STAGES}")
+    layers = Layers(has_lrn=False, pooled=False if "flatten" in kinds else None)
+    homes: dict[int, set[str]] = {4: set(), 2: set()}
+    for place, (home, tensors) in _with_homes(parts, by_path=by_path).items():
+        kernel, *rest = tensors
+        if kernel.ndim not in homes or len(rest) > 1 or any(bias.shape != kernel.shape[-1:] for bias in rest):
             raise ModelError(
-                f"has {name} with {len(parts)} tensors; the networks of keras.applications have convolutions and "
-                "dense layers alone, each with kernel and bias"
+                f"has weights alone, and {place} has {len(tensors)} tensors, which do not tell what it computes; "
+                "save the whole model"
             )
-        kernel, bias = parts
+        homes[kernel.ndim].add(home)
+        bias = rest[0] if rest else np.zeros(kernel.shape[-1], np.float32)
         if kernel.ndim == 4:
             layers.convolutions.append(Layer(kernel.transpose(3, 2, 0, 1), bias))
         else:
             layers.fully_connected.append(Layer(kernel.T, bias))
-    if layers.convolutions and layers.fully_connected:
-        first = layers.fully_connected[0]
-        first.weight = _channels_first(first.weight, len(layers.convolutions[-1].weight))
+    if max(map(len, homes.values())) > 1:
+        raise ModelError(
+            "has weights alone, of several models, whose order they do not tell; save the whole model"
+        )
+    _settle_head(layers, kinds)
     return layers
+
+
+def _with_homes(parts: dict[str, Parts], *, by_path: bool) -> dict[str, tuple[str, list[NDArray[Any]]]]:
+    """The model that each layer is in, and its tensors.
+
+    Raises:
+        ModelError: the layers of a model within the model are not in the order of their names. Keras 2's form has
+            weights that are trained before those that are not.
+
+    """
+    inner: dict[str, list[str]] = {}
+    for place in parts:
+        inner.setdefault(place.rpartition("/")[0], []).append(place)
+    if not by_path:
+        for places in inner.values():
+            if sorted(places, key=_by_number) != places:
+                raise ModelError(
+                    "has weights alone, whose layers are not in the order of their names; save the whole model"
+                )
+    return {
+        place: (home if by_path or len(places) > 1 else "", [tensor for _, tensor in parts[place]])
+        for home, places in inner.items()
+        for place in places
+    }
+
+
+def _by_number(name: str) -> list[tuple[bool, int, str]]:
+    """`conv2d` before `conv2d_2` before `conv2d_10`."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _settle_head(layers: Layers, kinds: set[str]) -> None:
+    """Bring fc6 to our axes, if the head is a VGG network's."""
+    head = layers.fully_connected
+    if head and (len(head) != 3 or kinds & HEADS):
+        told = [*sorted(kinds & HEADS), *(f"Dense of {len(layer.weight)}" for layer in head)]
+        layers.fully_connected, layers.problem = [], head_problem(told)
+    elif head and layers.convolutions:
+        head[0].weight = channels_first(head[0].weight, len(layers.convolutions[-1].weight))
 
 
 def outgoing(architecture: Architecture, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -76,12 +195,3 @@ def group_names(architecture: Architecture) -> dict[str, str]:
         for place, name in enumerate(FC_NAMES):
             names["layers/dense" + (f"_{place}" if place else "")] = name
     return names
-
-
-def _channels_first(weight: NDArray[Any], channels: int) -> NDArray[Any]:
-    """(out, rows x columns x channels) -> (out, channels, rows, columns)."""
-    out, count = weight.shape
-    side = round((count / max(1, channels)) ** 0.5)
-    if side < 1 or side * side * channels != count:
-        raise ModelError(f"has a first dense layer of {count} inputs, which are no square of {channels} channels")
-    return np.moveaxis(weight.reshape(out, side, side, channels), 3, 1)
