@@ -97,7 +97,7 @@ def test_resuming_with_other_settings_is_refused(unbroken, capsys):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
     with pytest.raises(
-        TrainingError, match=r"loss is (nan|inf) at step \d+ \(epoch 1, rate 9\d+\.?\d*, batch of 64\)"
+        TrainingError, match=r"loss is (nan|inf) at step \d+ \(epoch 1, learning rate 9\d+\.?\d*, batch of 64\)"
     ):
         train(tmp_path / "run", replace(SMALL, learning_rate=1e5, precision="float32"))
     records = read_journal(tmp_path / "run" / JOURNAL)
