@@ -89,7 +89,7 @@ def test_total_variation_in_half_precision(dtype, norm):
 
 @pytest.mark.parametrize("engine", ["auto", "torch"])
 @pytest.mark.parametrize("kind", LOSSES)
-@pytest.mark.parametrize("size", [(32, 32), (41, 37), (64, 33)])
+@pytest.mark.parametrize("size", [(41, 37), (64, 33)])
 def test_an_image_is_at_distance_0_from_itself(kind, engine, size, network):
     images = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(1))
     loss = make(kind, network, engine=engine)
