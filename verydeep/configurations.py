@@ -178,6 +178,8 @@ class Architecture:
             the paper. fc6's kernel is a thirty-second of it.
         batch_norm: batch normalisation after each convolution; not in the paper.
         local_response_norm: of A-LRN.
+        hidden: channels of fc6 and fc7, where they are not the paper's 4096 times the width, as in heads that
+            people have trained themselves.
 
     Raises:
         UsageError: a value is out of its range.
@@ -190,6 +192,7 @@ class Architecture:
     image_size: int = 224
     batch_norm: bool = False
     local_response_norm: LocalResponseNorm = field(default=LocalResponseNorm(), repr=False)
+    hidden: tuple[int, int] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         configuration(self.configuration)
@@ -204,6 +207,9 @@ class Architecture:
             raise UsageError(
                 f"image size is {self.image_size}; five poolings need a multiple of {STRIDE}: use {near}"
             )
+
+        if self.hidden is not None and (len(self.hidden) != 2 or min(self.hidden) < 1):
+            raise UsageError(f"hidden FC layers have {self.hidden} channels; give two numbers of at least 1")
 
     def channels(self, paper: int) -> int:
         """Turn the paper's number of channels into this architecture's."""
@@ -230,11 +236,11 @@ class Architecture:
                 channels = out
             layers.append(Pooling(f"pool{number}"))
         if self.num_classes:
-            hidden = self.channels(FC_CHANNELS)
+            first, second = self.hidden or 2 * (self.channels(FC_CHANNELS),)
             layers += [
-                FullyConnected("fc6", channels, hidden, self.image_size // STRIDE),
-                FullyConnected("fc7", hidden, hidden, 1),
-                FullyConnected("fc8", hidden, self.num_classes, 1, last=True),
+                FullyConnected("fc6", channels, first, self.image_size // STRIDE),
+                FullyConnected("fc7", first, second, 1),
+                FullyConnected("fc8", second, self.num_classes, 1, last=True),
             ]
         return tuple(layers)
 

@@ -103,10 +103,12 @@ class ModelConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """The form it has on disk; local response normalisation is there where it is not AlexNet's."""
+        """The form it has on disk; what is not in the paper is there where it is not as usual."""
         fields = asdict(self)
         if self.architecture.local_response_norm == LocalResponseNorm():
             del fields["architecture"]["local_response_norm"]
+        if self.architecture.hidden is None:
+            del fields["architecture"]["hidden"]
         return {"format": "verydeep 1", **fields}
 
     @staticmethod
@@ -157,6 +159,7 @@ ARCHITECTURE_TYPES = {
     "image_size": int,
     "batch_norm": bool,
     "local_response_norm": dict,
+    "hidden": list,
 }
 NORM_TYPES = {"size": int, "alpha": int | float, "beta": int | float, "k": int | float}
 
@@ -166,10 +169,15 @@ def _checked(fields: Any) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ModelError(f"its architecture is {fields!r}")
     _check_types(fields, ARCHITECTURE_TYPES)
-    if "local_response_norm" not in fields:
-        return fields
-    _check_types(fields["local_response_norm"], NORM_TYPES)
-    return fields | {"local_response_norm": LocalResponseNorm(**fields["local_response_norm"])}
+    checked = dict(fields)
+    if "local_response_norm" in fields:
+        _check_types(fields["local_response_norm"], NORM_TYPES)
+        checked["local_response_norm"] = LocalResponseNorm(**fields["local_response_norm"])
+    if "hidden" in fields:
+        for channels in fields["hidden"]:
+            _check_types({"hidden": channels}, {"hidden": int})
+        checked["hidden"] = tuple(fields["hidden"])
+    return checked
 
 
 def _check_types(fields: dict[str, Any], types: dict[str, Any]) -> None:

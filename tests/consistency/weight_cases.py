@@ -58,6 +58,7 @@ def another_head(random: np.random.Generator, theirs: nn.Module) -> tuple[nn.Mod
             [first, nn.ReLU(), nn.Dropout(), second, nn.ReLU(), nn.Dropout(), nn.Sequential(nn.Dropout(), last)],
             True,
         ),
+        ([narrow(first.in_features, 48), nn.ReLU(), narrow(48, 20), nn.ReLU(), narrow(20, CLASSES)], True),
         ([first, nn.ReLU(), nn.Dropout(), narrow(second.in_features, CLASSES)], False),
         ([narrow(first.in_features, CLASSES)], False),
     )

@@ -23,6 +23,7 @@ from conftest import close, scores
 from hypothesis import given
 from hypothesis import strategies as st
 from peers import NARROWER, fill, timm_network, torchvision_network
+from pictures import class_folders
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -31,6 +32,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
+from verydeep.run_folder import read_config, read_model
 from verydeep.weights.files.choice import WRAPPERS, choose
 from verydeep.weights.foreign import examine
 from verydeep.weights.published import PREPROCESSING
@@ -340,6 +342,60 @@ def test_three_fc_layers_are_found_whatever_they_are_called(make, ending, tmp_pa
     assert gives_its_scores(path, network, crops)
 
 
+@pytest.mark.parametrize("hidden", [(HIDDEN, 64), (250, 130), (7, 512), (3, 3)])
+def test_fc_layers_may_have_channels_of_their_own(hidden, tmp_path, crops, capsys):
+    first, second, third = linear(INPUTS, *hidden, 5)
+    network, path = fill(with_head(first, nn.ReLU(), second, nn.ReLU(), third)), tmp_path / "a.pth"
+    torch.save(network.state_dict(), path)
+    assert gives_its_scores(path, network, crops)
+    run = path.with_suffix(".run")
+    assert close(scores(run, crops, "torch"), theirs(network, crops))
+    config = read_config(run)
+    assert config.architecture.hidden == hidden
+    assert [config.architecture.tensors[f"fc{n}.bias"] for n in (6, 7, 8)] == [(hidden[0],), (hidden[1],), (5,)]
+    main(["inspect", str(path)])
+    assert f"its FC layers have {hidden[0]} and {hidden[1]} channels" in capsys.readouterr().out
+    main(["export", str(run), str(tmp_path / "a.onnx")])  # compared with the network by onnxruntime
+    again = examine(locate(tmp_path / "a.onnx"))
+    assert again.architecture == config.architecture
+
+
+def test_training_goes_on_from_fc_layers_of_their_own_channels(tmp_path):
+    network, data = fill(with_head(*linear(INPUTS, 40, 24, 5))), class_folders(tmp_path / "data", {"a": 4, "b": 4})
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "a"), *TOLD])
+    words = ["train", str(data), str(tmp_path / "run"), "--from", str(tmp_path / "a"), "--image-size", "224"]
+    main(
+        [
+            *words,
+            "--scale",
+            "224:224",
+            "--epochs",
+            "1",
+            "--batch-size",
+            "4",
+            "--learning-rate",
+            "1e-9",
+            "--workers",
+            "0",
+        ]
+    )
+    config, tensors = read_model(tmp_path / "run")
+    assert config.architecture.hidden == (40, 24)
+    assert close(tensors["fc7.bias"], network.classifier[1].bias.detach().numpy())
+    main([*words[:3], "--resume"])
+
+
+@pytest.mark.parametrize("hidden", [[40], [40, 24, 8], [0, 5], [True, 4], ["40", 24], 40, [40, -1]])
+def test_channels_that_cannot_be(hidden, tmp_path):
+    main(["new", "A", str(tmp_path / "run"), "--width", "0.02", "--num-classes", "2", "--image-size", "32"])
+    fields = json.loads((tmp_path / "run" / "config.json").read_text())
+    fields["architecture"]["hidden"] = hidden
+    (tmp_path / "run" / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(ModelError, match=r"config\.json is not a model's config\.json: "):
+        read_config(tmp_path / "run")
+
+
 def convolution_without_bias() -> nn.Module:
     network = torchvision_network("A", batch_norm=True, num_classes=5)
     for module in network.features:
@@ -358,7 +414,6 @@ OTHER_HEADS = {
     "one": lambda: with_head(nn.Linear(INPUTS, 5)),
     "two": lambda: with_head(*linear(INPUTS, HIDDEN, 5)),
     "four": lambda: with_head(*linear(INPUTS, HIDDEN, HIDDEN, 64, 5)),
-    "uneven": lambda: with_head(*linear(INPUTS, HIDDEN, 64, 5)),
     "batch norm": lambda: with_head(*linear(INPUTS, HIDDEN), nn.BatchNorm1d(HIDDEN), *linear(HIDDEN, HIDDEN, 5)),
     "trained activations": lambda: with_head(*linear(INPUTS, HIDDEN), nn.PReLU(), *linear(HIDDEN, HIDDEN, 5)),
     "convolutions": lambda: with_head(nn.Conv2d(32, 5, 7)),

@@ -37,7 +37,7 @@ from verydeep.run_folder import (
 )
 from verydeep.training.recipe import Recipe, named
 from verydeep.training.skipped import Skipped
-from verydeep.weights.opening import open_source
+from verydeep.weights.opening import open_config, open_source
 from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
@@ -264,11 +264,18 @@ class Train:
         from verydeep.network.vgg import VGG
 
         architecture = Architecture(
-            recipe.configuration, num_classes, recipe.width, recipe.image_size, recipe.batch_norm
+            *(recipe.configuration, num_classes, recipe.width, recipe.image_size, recipe.batch_norm),
+            hidden=self._hidden(),
         )
         network = VGG(architecture, dropout=recipe.dropout)
         initialize(network, recipe.start, recipe.seed)
         return network
+
+    def _hidden(self) -> tuple[int, int] | None:
+        """Channels of fc6 and fc7, where the earlier network decides them."""
+        if (self.run_folder / CONFIG).is_file():
+            return read_config(self.run_folder).architecture.hidden
+        return open_config(self.start_from).architecture.hidden if self.start_from else None
 
     def _config(self, network: VGG, recipe: Recipe, data: Data, pictures: Pictures, begun: bool) -> ModelConfig:
         """What stands beside the weights, on disk from now on; a new run's network gets what is not drawn."""

@@ -83,7 +83,7 @@ def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> 
             f"a network is grown from net A; the one given is of configuration {shallow.configuration}"
         )
     mine = network.state_dict()
-    for field in ("num_classes", "width", "image_size", "batch_norm"):
+    for field in ("num_classes", "width", "hidden", "image_size", "batch_norm"):
         old, new = getattr(shallow, field), getattr(network.architecture, field)
         if old != new:
             raise UsageError(f"net A has {field} {old}, the new network {new}; they have to be the same")

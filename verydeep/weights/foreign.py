@@ -258,6 +258,8 @@ def _settle(found: Found) -> None:
         found.known = replace(known, class_names=None)
     if architecture.local_response_norm != LocalResponseNorm():
         found.notes.append(f"it has {architecture.local_response_norm}, not AlexNet's")
+    if architecture.hidden:
+        found.notes.append("its FC layers have {} and {} channels".format(*architecture.hidden))
     if "float64" in found.dtypes:
         found.notes.append("its numbers are float64 and are rounded to float32")
     if architecture.num_classes and found.published and not found.known.class_names:

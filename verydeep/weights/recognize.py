@@ -128,15 +128,16 @@ def architecture_of(
     column = _column(kernels, bool(has_lrn))
     fc6 = fully_connected[0] if fully_connected else None
     widths = [(shape[0], spec.channels) for shape, spec in zip(convolutions, _specs(column), strict=True)]
-    widths += [(shape[0], FC_CHANNELS) for shape in fully_connected[:2]]
+    width, hidden = _width_and_hidden(widths, [shape[0] for shape in fully_connected[:2]])
     try:
         architecture = Architecture(
             column.name,
             fully_connected[2][0] if fully_connected else 0,
-            _width(widths),
+            width,
             STRIDE * fc6_side(fc6, convolutions[-1][0]) if fc6 else 224,
             batch_norm,
             lrn or LocalResponseNorm(),
+            hidden,
         )
     except UsageError as error:
         raise ModelError(f"does not have the shapes of a VGG network: {error}") from None
@@ -289,6 +290,19 @@ def _column(kernels: list[int], has_lrn: bool) -> Configuration:
         f"has {len(kernels)} convolutions ({what} kernels); the networks of Table 1 have 8, 10, 13 or 16 of 3x3, "
         "and C three of 1x1 among 13"
     )
+
+
+def _width_and_hidden(
+    convolutions: list[tuple[int, int]], hidden: list[int]
+) -> tuple[float, tuple[int, int] | None]:
+    """The width of all layers; or that of the convolutions, and the channels of FC layers of another one."""
+    try:
+        return _width(convolutions + [(channels, FC_CHANNELS) for channels in hidden]), None
+    except ModelError:
+        width = _width(convolutions)
+        if not hidden:
+            raise
+        return width, (hidden[0], hidden[1])
 
 
 def _width(channels: list[tuple[int, int]]) -> float:
