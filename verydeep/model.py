@@ -134,6 +134,16 @@ class TransferModel(Model):
         self.classifier = classifier
 
     @property
+    def scorer(self) -> Scorer:  # type: ignore[override]
+        """Refuse: what scores the network's own classes is not what answers here.
+
+        Raises:
+            UsageError: always.
+
+        """
+        raise UsageError(f"a scorer is of the network's own classes; {NETWORK_ALONE}")
+
+    @property
     def config(self) -> ModelConfig:
         """Of the network; its class names are the network's own."""
         return self._extractor.config

@@ -325,6 +325,15 @@ def read_training_images(model: Path) -> NDArray[np.uint64] | None:
     return hashes
 
 
+def copy_training_images(model: Path, run: Path) -> None:
+    """Give a copy of a model what its training left behind about its images, as far as there is anything."""
+    held_out, hashes = read_split(model), read_training_images(model)
+    if held_out:
+        write_json(run / SPLIT, {"split": f"of {model}", "held_out": sorted(held_out)})
+    if hashes is not None:
+        write_training_images(run, hashes)
+
+
 def check_tensors(architecture: Architecture, tensors: Tensors, where: str) -> None:
     """Compare names, shapes and numbers with what the architecture has.
 

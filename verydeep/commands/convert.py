@@ -13,7 +13,14 @@ from verydeep.commands.progress import say
 from verydeep.configurations import Architecture, configuration, num_parameters
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
-from verydeep.run_folder import TrainedOn, provenance, read_model, refuse_existing, write_model
+from verydeep.run_folder import (
+    TrainedOn,
+    copy_training_images,
+    provenance,
+    read_model,
+    refuse_existing,
+    write_model,
+)
 from verydeep.weights.class_names import class_names
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.opening import check_alone, is_ours
@@ -76,6 +83,7 @@ class Convert:
                 )
             config, tensors = read_model(source.path)
             write_model(self.out, config, tensors)
+            copy_training_images(source.path, self.out)
             print(f"{self.out}: a copy of {self.source}")
             return
         found = examine(source, told)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, progress, say
+from verydeep.commands.progress import json_line, progress, say, say_network_alone, say_skipped
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
-from verydeep.evaluation.test_set import PartName, TestSet, choose, default_part
+from verydeep.evaluation.test_set import PartName, Tested, Training, choose
 from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_split, read_training_images
-from verydeep.transfer.classifier import classifier_file
 from verydeep.weights.source import locate, weights_path, with_network
 
 if TYPE_CHECKING:
     from verydeep.evaluation.parts import PosteriorParts
+    from verydeep.images.data import Data
     from verydeep.images.pictures import Pictures
 
 
@@ -55,7 +55,7 @@ class Evaluate:
     """Leave the mirror image out."""
     part: PartName = "auto"
     """Which images: auto takes test/ if it has labels, else val/, else all. Images that a model was trained on are
-    left out and counted, except with train and all."""
+    left out and counted, except with --part train and --part all."""
     max_unreadable: int = 0
     """Pictures that may be left out because they cannot be read; they are named, and count for nothing."""
     posteriors: Path | None = None
@@ -91,8 +91,10 @@ class Evaluate:
             raise UsageError(f"--max-unreadable is {self.max_unreadable}; it has to be 0 or more")
         if self.mirror and self.no_mirror:
             raise UsageError("--mirror and --no-mirror exclude each other; choose one of them")
-        with start_processes(self.processes, self._test) if self.processes != 1 else world() as here:
-            result, parts = self._test(here)
+        chosen = self._choose() if self.processes != 1 else None  # once for all of them
+        test = partial(self._test, chosen=chosen)
+        with start_processes(self.processes, test) if self.processes != 1 else world() as here:
+            result, parts = test(here)
             if not here.first:
                 return
             if self.posteriors:
@@ -101,7 +103,7 @@ class Evaluate:
                 parts.remove()
             print(json_line(result.summary()) if self.json else in_words(result))
 
-    def _test(self, here: World) -> tuple[Result, PosteriorParts | None]:
+    def _test(self, here: World, chosen: Tested | None) -> tuple[Result, PosteriorParts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]
         for model in models:
             say_network_alone(model, "tested")
@@ -113,12 +115,14 @@ class Evaluate:
         scorers = [open_scorer(model, self.device, self.precision, self.engine) for model in models]
         configs = [scorer.config for scorer in scorers]
         protocols = [self._protocols(config) for config in configs]
-        tested = self._test_set(models, configs[0])
-        pictures = tested.pictures
+        tested = chosen or here.from_first(self._choose)
+        data = self._open()
+        pictures = tested.of(data).relabel(configs[0].class_names)
+        say_skipped(self.models_and_data[-1], data.skipped)
         parts = self._parts(models, protocols, pictures)
         members = list(map(Member, scorers, protocols, map(str, models)))
         start = time.perf_counter()
-        what = f"testing {described(tested.part, self.models_and_data[-1])}"
+        what = f"testing {described(tested.name, self.models_and_data[-1])}"
         with progress(what, here.num_counted(len(pictures))) as advance:
             posteriors, lost = evaluate_shared(
                 members,
@@ -132,7 +136,7 @@ class Evaluate:
         facts = Facts(
             tuple(map(self._facts, models, configs, protocols)),
             self.models_and_data[-1],
-            tested.part,
+            tested.name,
             configs[0].class_names,
             time.perf_counter() - start,
             num_unreadable=len(lost),
@@ -154,22 +158,18 @@ class Evaluate:
             check(protocol, config.architecture.image_size)
         return protocols
 
-    def _test_set(self, models: list[Path], config: ModelConfig) -> TestSet:
-        """What is tested, the same on every process."""
+    def _open(self) -> Data:
         from verydeep.images.sources import open_data
 
-        name = self.models_and_data[-1]
-        data = open_data(name, held_out=read_split(models[0]))
-        kept = [read_training_images(locate(model).path) for model in models]
-        hashes = [one for one in kept if one is not None]
-        trained_on = np.unique(np.concatenate(hashes)) if hashes else None
-        part = default_part(data) if self.part == "auto" else self.part
-        with progress("comparing with the training images", len(data.part(part))) as advance:
-            tested = choose(data, self.part, trained_on, advance)
-        pictures = tested.pictures.relabel(config.class_names)
-        if data.skipped:
-            say(f"skipped in {name}: {data.skipped}")
-        return replace(tested, pictures=pictures)
+        return open_data(self.models_and_data[-1], held_out=read_split(Path(self.models_and_data[0])))
+
+    def _choose(self) -> Tested:
+        """Which images are tested; it takes a look at the content of each."""
+        data = self._open()
+        models = [locate(model).path for model in self.models_and_data[:-1]]
+        trainings = [Training(read_training_images(model), read_split(model)) for model in models]
+        with progress("comparing with the training images", len(data.all)) as advance:
+            return choose(data, self.part, trainings, advance)
 
     def _parts(
         self, models: list[Path], protocols: list[tuple[Protocol, ...]], pictures: Pictures
@@ -201,15 +201,6 @@ class Evaluate:
             scales=protocols[0].scales,
             mirror=protocols[0].mirror,
             grid=self.grid,
-        )
-
-
-def say_network_alone(model: Path, what: str) -> None:
-    """Say so where a classifier lies beside a model and only the network itself is, for instance, tested."""
-    if classifier_file(model).is_file():
-        say(
-            f"{model}: the network's own classes are {what}; the classifier of `verydeep transfer` beside it, by "
-            f"which `verydeep predict` answers, is not {what}"
         )
 
 

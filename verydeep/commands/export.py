@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.evaluate import say_network_alone
-from verydeep.commands.progress import say
+from verydeep.commands.progress import say, say_network_alone
 from verydeep.engines import scorer_of
 from verydeep.errors import UsageError
 from verydeep.run_folder import JOURNAL, ModelConfig

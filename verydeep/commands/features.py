@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.predict import find
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import progress, say, say_skipped
 from verydeep.distributed import World, world
 from verydeep.engines import EngineName, PrecisionName, products_in
 from verydeep.errors import DataError, UsageError
@@ -174,6 +174,5 @@ def find_pictures(words: tuple[str, ...]) -> Pictures:
             return open_data(word).all
     skipped = Skipped()
     found = unlabelled(find(words), skipped)
-    if skipped.counts:
-        say(f"skipped: {skipped}")
+    say_skipped(", ".join(words), str(skipped))
     return found

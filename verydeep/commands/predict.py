@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, progress, say
+from verydeep.commands.progress import json_line, progress, say, say_skipped
 from verydeep.commands.quick import Numbers, Words
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
@@ -69,8 +69,7 @@ class Predict:
             raise UsageError(f"--top is {self.top}; name at least 1 class")
         skipped = Skipped()
         pictures = unlabelled(find(self.pictures), skipped)
-        if skipped.counts:
-            say(f"skipped: {skipped}")
+        say_skipped(", ".join(self.pictures), str(skipped))
         lost: list[Unreadable] = []
         model = self._open()
         protocol = replace(model.protocol, scales=self.scales) if self.scales else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from verydeep.files import json_text
+from verydeep.notes import say as say
+from verydeep.notes import speaks
+from verydeep.transfer.classifier import classifier_file
 
 
 @contextmanager
@@ -17,7 +20,7 @@ def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable
 
     Nothing is shown where standard error is no terminal, and by the first of several processes alone.
     """
-    if not sys.stderr.isatty() or not _speaks():
+    if not sys.stderr.isatty() or not speaks():
         yield lambda count: None
         return
     from rich.console import Console
@@ -43,18 +46,22 @@ def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable
         yield lambda count: bar.advance(task, count)
 
 
-def say(line: str) -> None:
-    """Tell a person what is going on."""
-    if _speaks():
-        print(line, file=sys.stderr, flush=True)
+def say_skipped(where: str, what: str) -> None:
+    """Name what lay in a folder and was not taken, if there was anything."""
+    if what:
+        say(f"skipped in {where}: {what}")
+
+
+def say_network_alone(model: Path, what: str) -> None:
+    """Say so where a classifier lies beside a model and only the network itself is, for instance, tested."""
+    if classifier_file(model).is_file():
+        say(
+            f"{model}: the network's own classes are {what}; the classifier of `verydeep transfer` beside it, by "
+            f"which `verydeep predict` answers, is not {what}"
+        )
 
 
 def json_line(value: Any, **options: Any) -> str:
     """JSON to be printed: in ASCII alone where standard output is not UTF-8, as programs that read it expect."""
     encoding = (sys.stdout.encoding or "").lower().replace("_", "-")
     return json_text(value, ensure_ascii=encoding not in ("utf-8", "utf8"), **options)
-
-
-def _speaks() -> bool:
-    """Whether this process speaks for all: of torchrun's, and of those that it has started, the first does."""
-    return os.environ.get("RANK", "0") == "0"

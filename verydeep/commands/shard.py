@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import progress, say, say_skipped
 from verydeep.commands.train import tell_unreadable
 from verydeep.errors import UsageError
 from verydeep.images.folders import is_local, local_path
@@ -47,8 +47,7 @@ class Shard:
         self._check_place()
         refuse_other(self.out)
         data = open_data(self.data)
-        if data.skipped:
-            say(f"skipped in {self.data}: {data.skipped}")
+        say_skipped(self.data, data.skipped)
         if "test" in data.parts:
             say("the test part is not packed; pack it by itself, by its own folder")
         try:

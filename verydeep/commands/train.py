@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
-from verydeep.commands.progress import progress, say
+from verydeep.commands.progress import progress, say, say_skipped
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm, num_parameters
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
@@ -37,7 +37,7 @@ from verydeep.run_folder import (
 )
 from verydeep.training.recipe import Recipe, named
 from verydeep.training.skipped import Skipped
-from verydeep.weights.opening import open_config, open_source
+from verydeep.weights.opening import open_source
 from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from verydeep.network.vgg import VGG
 
 DEFAULT_RECIPE = "photos"
+
+Hidden = tuple[int, int] | None  # as `Architecture.hidden`
 
 
 @dataclass
@@ -131,7 +133,7 @@ class Train:
         return shlex.join(["verydeep", "train", self.data, str(self.run_folder), "--resume"])
 
     def _run(self, here: World) -> None:
-        begun, recipe, held_out_before = here.from_first(self._begin)
+        begun, recipe, hidden, held_out_before = here.from_first(self._begin)
         self._check(recipe)
         data = self._open(held_out_before)
         skipped = Skipped(self.run_folder / SKIPPED, self.max_unreadable)
@@ -143,7 +145,9 @@ class Train:
             f"{len(pictures):,} images of {len(data.class_names)} classes to train on, "
             f"{len(held_out):,} to validate on ({data.split})"
         )
-        network = self._network(recipe, len(data.class_names))
+        network = self._network(recipe, len(data.class_names), hidden)
+        if not begun:
+            self._keep_training_images(data.train, pictures, here)
         config = here.from_first(lambda: self._config(network, recipe, data, pictures, begun))
         if here.first:
             skipped.read()
@@ -153,18 +157,22 @@ class Train:
             recipe, network, config, self._batches(recipe, config, pictures, here), held_out, skipped, here
         )
 
-    def _begin(self) -> tuple[bool, Recipe, frozenset[str]]:
-        """Whether the run has begun before, its recipe, what it held out: the first process finds out for all."""
+    def _begin(self) -> tuple[bool, Recipe, Hidden, frozenset[str]]:
+        """Whether the run has begun before, its recipe, its hidden FC layers, and what it held out.
+
+        The first process finds out for all.
+        """
         # torchrun starts all processes again when it has lost one, with the same arguments.
         begun = self.resume or (num_restarts() > 0 and (self.run_folder / CONFIG).is_file())
         if begun:
-            return True, self._recipe_to_resume(), read_split(self.run_folder)
+            hidden = read_config(self.run_folder).architecture.hidden
+            return True, self._recipe_to_resume(), hidden, read_split(self.run_folder)
         if num_restarts() == 0:
             refuse_existing(self.run_folder)
-        return False, self._recipe(), frozenset()
+        return False, *self._recipe(), frozenset()
 
-    def _recipe(self) -> Recipe:
-        """The settings; those that an earlier network decides are its own."""
+    def _recipe(self) -> tuple[Recipe, Hidden]:
+        """The settings, and the hidden FC layers; what an earlier network decides is its own."""
         if self.grow_from and self.start_from:
             raise UsageError("--grow-from and --from exclude each other: a network has one start")
         if self.tensors and not (self.grow_from or self.start_from):
@@ -172,7 +180,7 @@ class Train:
         if self.settings.freeze != "none" and not (self.grow_from or self.start_from):
             raise UsageError("--freeze keeps layers as they came: it takes --from or --grow-from")
         if not self.start_from:
-            return self.settings
+            return self.settings, None
         architecture = open_source(self.start_from)[0].architecture
         if architecture.local_response_norm != LocalResponseNorm():
             raise UsageError(
@@ -185,7 +193,7 @@ class Train:
                 raise UsageError(
                     f"--from {self.start_from} has {name} {value}; it cannot become {getattr(self.settings, name)}"
                 )
-        return replace(self.settings, **kept)
+        return replace(self.settings, **kept), architecture.hidden
 
     def _recipe_to_resume(self) -> Recipe:
         """The run's own settings."""
@@ -232,8 +240,7 @@ class Train:
                 f"{self.data} has the one class {data.class_names[0]!r}; telling classes apart takes two or more: "
                 "give the folder that holds the class folders"
             )
-        if data.skipped:
-            say(f"skipped in {self.data}: {data.skipped}")
+        say_skipped(self.data, data.skipped)
         return data
 
     def _read(self, recipe: Recipe, data: Data, here: World) -> tuple[Pictures, Pictures, list[Unreadable]]:
@@ -258,24 +265,18 @@ class Train:
         view = TrainingView(recipe.scale, recipe.image_size, recipe.mirror, shift)
         return TrainingBatches(pictures, view, recipe.batch_size, recipe.seed, (here.rank, here.size))
 
-    def _network(self, recipe: Recipe, num_classes: int) -> VGG:
+    def _network(self, recipe: Recipe, num_classes: int, hidden: Hidden) -> VGG:
         """The network, as the recipe's start draws it."""
         from verydeep.network.initialize import initialize
         from verydeep.network.vgg import VGG
 
         architecture = Architecture(
             *(recipe.configuration, num_classes, recipe.width, recipe.image_size, recipe.batch_norm),
-            hidden=self._hidden(),
+            hidden=hidden,
         )
         network = VGG(architecture, dropout=recipe.dropout)
         initialize(network, recipe.start, recipe.seed)
         return network
-
-    def _hidden(self) -> tuple[int, int] | None:
-        """Channels of fc6 and fc7, where the earlier network decides them."""
-        if (self.run_folder / CONFIG).is_file():
-            return read_config(self.run_folder).architecture.hidden
-        return open_config(self.start_from).architecture.hidden if self.start_from else None
 
     def _config(self, network: VGG, recipe: Recipe, data: Data, pictures: Pictures, begun: bool) -> ModelConfig:
         """What stands beside the weights, on disk from now on; a new run's network gets what is not drawn."""
@@ -313,22 +314,29 @@ class Train:
         )
         split = {"split": data.split, "held_out": list(data.held_out.names)}
         write_json(self.run_folder / SPLIT, split)
-        self._keep_training_images(data.train, pictures)
         write_json(self.run_folder / CONFIG, config.to_json())
         return config
 
-    def _keep_training_images(self, train: Pictures, readable: Pictures) -> None:
+    def _keep_training_images(self, train: Pictures, readable: Pictures, here: World) -> None:
         """Keep what tells the images again that this network, or the one that it starts from, was trained on."""
-        with progress("hashing", len(train)) as advance:
-            hashes = train.source.hashes(advance)
-        if hashes is None:  # shards that were made without hashes
+        earlier_run = self.grow_from or self.start_from
+        earlier = locate(earlier_run).path if earlier_run else None
+        before = read_training_images(earlier) if earlier else None
+        if earlier and before is None and read_split(earlier):
+            return  # an older run did not keep them: a list without them would pass for a whole one
+        share = here.share(range(len(train)))
+        with progress("hashing", here.num_counted(len(train))) as advance:
+            hashes = train.select(share).source.hashes(advance)
+        shares = here.gather(hashes)
+        if not here.first or any(one is None for one in shares):  # shards that were made without hashes
             return
         if len(readable) < len(train):
             names = frozenset(readable.names)
-            hashes = hashes[[name in names for name in train.names]]
-        path = self.grow_from or self.start_from
-        earlier = read_training_images(locate(path).path) if path else None
-        write_training_images(self.run_folder, hashes if earlier is None else np.concatenate([hashes, earlier]))
+            shares = [
+                one[[train.names[number] in names for number in range(rank, len(train), here.size)]]  # type: ignore[index]
+                for rank, one in enumerate(shares)
+            ]
+        write_training_images(self.run_folder, np.concatenate([*shares, *([] if before is None else [before])]))
 
     def _earlier(
         self, network: VGG, recipe: Recipe, data: Data, grow_from: Path | None, started_from: Path | None

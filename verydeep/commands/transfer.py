@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, progress, say
+from verydeep.commands.progress import json_line, progress, say, say_skipped
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError, require
 from verydeep.images.data import join, train_and_test
@@ -100,8 +100,7 @@ class Transfer:
         )
         described = Described(self.layer, self.scales or (config.trained_on.test_scale,), True, self.combine)
         data = open_data(self.data)
-        if data.skipped:
-            say(f"skipped in {self.data}: {data.skipped}")
+        say_skipped(self.data, data.skipped)
         split = train_and_test(data)
         features, labels, is_train = self._describe(extractor, described, split)
         recalls, machine = self._test(features, labels, is_train, len(data.class_names))
@@ -125,7 +124,7 @@ class Transfer:
     ) -> tuple[Features, Labels, np.ndarray[Any, np.dtype[np.bool_]]]:
         from verydeep.transfer.described import describe_pictures
 
-        pictures = join(split.train, split.held_out)
+        pictures = join(split.train, split.other)
         lost: list[Unreadable] = []
         with progress("describing", len(pictures)) as advance:
             features = describe_pictures(extractor, pictures, described, advance=advance, unreadable=lost.append)

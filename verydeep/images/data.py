@@ -28,17 +28,17 @@ AT_RANDOM = f"a fifth of each class held out at random, seed {SPLIT_SEED}"
 
 @dataclass(frozen=True)
 class Split:
-    """What a network is trained on, and what it is validated on.
+    """What a network or a classifier is trained on, and what it is validated or tested on.
 
     Attributes:
         train: the training part.
-        held_out: the validation part.
+        other: the part that is not trained on.
         origin: where the two parts come from, a phrase.
 
     """
 
     train: Pictures
-    held_out: Pictures
+    other: Pictures
     origin: str
 
 
@@ -65,11 +65,6 @@ class Data:
     def undivided(self) -> bool:
         """Whether the data itself does not say what to train on and what to test on."""
         return self.drawn or self.parts.keys() == {"train"}
-
-    @property
-    def was_split(self) -> bool:
-        """Whether an earlier training has split it, and held out some of these images."""
-        return not frozenset(map(nfc, self.held_out_before)).isdisjoint(map(nfc, self.all.names))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -102,7 +97,7 @@ class Data:
             DataError: as `train`.
 
         """
-        return self._split.held_out
+        return self._split.other
 
     @property
     def split(self) -> str:

@@ -16,7 +16,6 @@ from typing import BinaryIO, Literal
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from verydeep.errors import PictureError
-from verydeep.images.formats import EXTENSIONS as EXTENSIONS
 from verydeep.images.formats import HEIC, ICO, TIFF, Kind, sniff_file
 from verydeep.images.levels import eight_bits
 

@@ -305,7 +305,7 @@ def _if_decoded(kind: Kind) -> Kind:
 def _missing(reader: str) -> str:
     """What to do for a format's decoder; empty where it is there."""
     if reader == "HEIF" and find_spec("pillow_heif") is None:
-        return f"{_CONVERT}, or run: pip install pillow-heif"
+        return f"{_CONVERT}, or run: pip install 'verydeep[heic]'"
     if reader in _CODECS:
         from PIL import features
 

@@ -89,6 +89,8 @@ def _parts(root: Path, listing: Listing, folders: dict[Part, Listing], skipped: 
     if "val" in folders and "val" not in found:
         found["val"] = _flat_validation(root, folders["val"], class_names)
         whose = "ImageNet's"
+    for path in listing.images:
+        skipped.add("image beside the parts", path)
     for part, folder in folders.items():
         if part not in found:
             for path in folder.images:

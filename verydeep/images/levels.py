@@ -20,6 +20,7 @@ from PIL import Image
 
 from verydeep.errors import PictureError
 from verydeep.images import jpeg2000
+from verydeep.notes import note
 
 _BITS, _PHOTOMETRIC, _PLANES, _COLORMAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339  # tags of TIFF
 _MAX_SAMPLE, _SMAX_SAMPLE = 281, 341
@@ -269,7 +270,7 @@ class _DarkImages:
             if len(self._names) < _MOST_NAMES:
                 self._names.add(name)
         if is_first:
-            _say(
+            note(
                 f"{name}: no 16-bit sample exceeds {greatest}; with 65535 as white it is a dark image. If "
                 "white is lower, rescale it or declare white in TIFF's tag MaxSampleValue (4095 for 12 bits)"
             )
@@ -279,12 +280,7 @@ class _DarkImages:
     def _count(self) -> None:
         if (count := len(self._names)) > 1:
             number = f"{count} or more" if count == _MOST_NAMES else str(count)
-            _say(f"{number} images of 16 bits have no sample above {DARK} and were read as dark images")
-
-
-def _say(line: str) -> None:
-    if sys.stderr and not sys.stderr.closed:
-        print(f"note: {line}", file=sys.stderr, flush=True)
+            note(f"{number} images of 16 bits have no sample above {DARK} and were read as dark images")
 
 
 _DARK_IMAGES = _DarkImages()

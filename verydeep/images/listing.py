@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from verydeep.errors import DataError, printable
-from verydeep.images import decode
-from verydeep.images.formats import sniff
+from verydeep.errors import DataError, as_text, printable
+from verydeep.images.formats import EXTENSIONS, sniff
 
 SYSTEM_FOLDERS = frozenset(
     {
@@ -64,7 +63,7 @@ class Skipped:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         examples = self.examples.setdefault(kind, [])
         if len(examples) < EXAMPLES:
-            examples.append(path.name)
+            examples.append(as_text(path.name))
 
     def __str__(self) -> str:
         """One line: `2 hidden files (.DS_Store, ...), 1 video (clip.mp4)`; empty if nothing was skipped."""
@@ -198,12 +197,14 @@ def _why_no_image(path: Path, entry: os.DirEntry[str]) -> str | None:
     if entry.name.startswith("."):
         return "hidden file"
     extension = path.suffix.lower()
+    if not entry.is_file():
+        if entry.is_symlink():  # to nothing: an image that is missing is an error
+            return None if extension in EXTENSIONS else "broken link"
+        return "special file"
     if extension == ".png" and _is_made_here(path):
         return DRAWN
-    if extension in decode.EXTENSIONS:
+    if extension in EXTENSIONS:
         return None
-    if not entry.is_file():
-        return "broken link" if entry.is_symlink() else "special file"
     kind = sniff(path)
     return None if kind.is_image else kind.name
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from verydeep.errors import ModelError, UsageError, VerydeepError, require
 from verydeep.images.color import Preprocessing
+from verydeep.notes import say
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.weights.download import Checksum, Watch, fetch
 from verydeep.weights.hub import Repository, from_hub
@@ -165,7 +166,7 @@ def _bar(name: str) -> Iterator[Watch]:
     from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
     if not sys.stderr.isatty():
-        print(f"fetching {name}", file=sys.stderr, flush=True)
+        say(f"fetching {name}")
         yield lambda present, total: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from verydeep.errors import VerydeepError, require
+from verydeep.notes import say
 from verydeep.weights.published import checksum
 
 CONFIG = "config.json"
@@ -98,7 +98,7 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
     if offline:
         return Path(known) if isinstance(known, str) else None
     if known is None:
-        print(f"asking the Hub for {name} of {repository.name}", file=sys.stderr, flush=True)
+        say(f"asking the Hub for {name} of {repository.name}")
     try:
         with _quiet():
             path = Path(hf_hub_download(repository.name, name, revision=revision, library_name="verydeep"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verydeep.errors import UsageError
+from verydeep.notes import note
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, read_config, read_model
 from verydeep.weights.source import FOLDER_FILES, UNKNOWN, Known, Source, locate, read_card
 
@@ -39,7 +39,7 @@ def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[Mod
 
     found = foreign.examine(where, told)
     if found.chosen:
-        print(f"note: {where.name}: {found.chosen}", file=sys.stderr, flush=True)
+        note(f"{where.name}: {found.chosen}")
     return foreign.config_of(found), found.tensors
 
 
