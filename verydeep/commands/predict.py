@@ -134,6 +134,8 @@ def find(words: tuple[str, ...]) -> list[Path]:
         raise UsageError("no picture is given; name pictures, folders or patterns")
     paths: list[Path] = []
     for word in words:
+        if not word:
+            raise UsageError("the name of a picture is empty; name pictures, folders or patterns")
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))
             continue
