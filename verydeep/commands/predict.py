@@ -17,7 +17,8 @@ from verydeep.commands.progress import json_line, progress, say, say_skipped
 from verydeep.commands.quick import Numbers, Words
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
-from verydeep.images.listing import MARK, Skipped
+from verydeep.files import MARK
+from verydeep.images.listing import Skipped
 from verydeep.images.pictures import Pictures, Unreadable, readable
 from verydeep.images.unlabelled import unlabelled
 from verydeep.model import Model, Prediction, TransferModel, load, ranked

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from verydeep.errors import DataError, as_text, printable
+from verydeep.files import MARK
 from verydeep.images.formats import EXTENSIONS, sniff
 
 SYSTEM_FOLDERS = frozenset(
@@ -43,9 +44,6 @@ MADE_HERE = (
 """Folders that this package makes, and the files by which they are known."""
 
 UNFINISHED_RESULT = ".parts"  # ending of the folder in which a result is made
-
-MARK = ("Software", "verydeep")
-"""Text in the PNG files that this package draws, such as score maps: they are not data."""
 
 DRAWN = "picture drawn by verydeep"
 EXAMPLES = 3  # of each kind that are named
