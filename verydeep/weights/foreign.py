@@ -287,7 +287,7 @@ def _from_facts(found: Found, facts: dict[str, Any]) -> Known:
         found.kind == "caffe"
         and OXFORD_NAMES.get(str(name)) == found.architecture.configuration
         and found.architecture.num_classes == imagenet.NUM_CLASSES
-        and "fc8" in facts["types"]
+        and any(layer["name"] == "fc8" for layer in facts["layers"])
     ):
         return Known(
             PREPROCESSING["oxford"],

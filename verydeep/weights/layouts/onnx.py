@@ -17,7 +17,7 @@ from verydeep.weights.files.onnx import Graph, Node
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.onnx_chain import MOST_CHANNELS, Chain
 from verydeep.weights.layouts.onnx_metadata import known
-from verydeep.weights.recognize import Layer, Layers, local_response_norm
+from verydeep.weights.recognize import Layer, Layers, local_response_norm, norm_with_epsilon
 from verydeep.weights.source import Known
 from verydeep.weights.steps import (
     CONVOLUTION,
@@ -34,7 +34,6 @@ from verydeep.weights.steps import (
     Step,
     channels_first,
     layers_of_steps,
-    norm_parts,
     trained_on_of,
 )
 
@@ -175,10 +174,10 @@ class Walk:
             self._padding += max(pads)
 
     def _norm(self, node: Node) -> None:
-        scale, shift, mean, variance = (self._constant(node, place) for place in range(1, 5))
+        norm = [self._constant(node, place) for place in range(1, 5)]
         epsilon = float(f"{node.number('epsilon', DEFAULT_EPSILON):.6g}")  # it is float32
         fault = f" in its training form{NOT_VGG}" if node.number("training_mode", 0) else ""
-        self._add(node, NORM, parts=norm_parts(scale, shift, mean, variance, epsilon), fault=fault)
+        self._add(node, NORM, parts=norm_with_epsilon(norm, epsilon), fault=fault)
 
     def _max_pooling(self, node: Node) -> None:
         fault = ""

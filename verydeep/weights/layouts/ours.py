@@ -21,7 +21,7 @@ def incoming(raw: Raw) -> Layers | None:
         for name in raw.tensors
         if (found := re.fullmatch(r"conv([1-5])_([1-4])\.weight", name))
     )
-    layers = Layers(pooled=False)
+    layers = Layers(flattened=True)
     try:
         for stage, number in places:
             place = f"{stage}_{number}"
