@@ -240,7 +240,9 @@ def test_another_activation_in_caffes_new_form_is_another_network(kind, at, tmp_
     """A loss and dropout stand for any layer that does nothing: no ReLU is left there."""
     settings = {f"ReLU {at}": {"type": kind}}
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=False, settings=settings)
-    with pytest.raises(ModelError, match="where (the networks of Table 1 have a ReLU|a VGG network has three FC)"):
+    with pytest.raises(
+        ModelError, match=r"where (the networks of Table 1 have a ReLU|a VGG network has three FC)"
+    ):
         examine(locate(path))
 
 

@@ -157,8 +157,8 @@ def is_network(convolutions: Sequence[Shape]) -> bool:
     return True
 
 
-def named(layers: Layers) -> tuple[Architecture, Tensors]:
-    """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
+def architecture_of_layers(layers: Layers) -> Architecture:
+    """Find the architecture that has these layers.
 
     Raises:
         ModelError: these are no VGG network's.
@@ -169,13 +169,23 @@ def named(layers: Layers) -> tuple[Architecture, Tensors]:
     norms = [bool(layer.norm) for layer in layers.convolutions]
     if any(norms) != all(norms):
         raise ModelError("has batch normalisation behind some convolutions alone")
-    architecture = architecture_of(
+    return architecture_of(
         [layer.weight.shape for layer in layers.convolutions],
         [layer.weight.shape for layer in layers.fully_connected],
         batch_norm=any(norms),
         has_lrn=layers.has_lrn,
         lrn=layers.lrn,
     )
+
+
+def named(layers: Layers) -> tuple[Architecture, Tensors]:
+    """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
+
+    Raises:
+        ModelError: these are no VGG network's.
+
+    """
+    architecture = architecture_of_layers(layers)
     tensors: Tensors = {}
     theirs = layers.convolutions + layers.fully_connected
     layers.convolutions, layers.fully_connected = [], []

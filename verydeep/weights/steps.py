@@ -166,8 +166,8 @@ def head_problem(seen: Sequence[str]) -> str:
     """Why a head is not a VGG network's, from what it has."""
     named = few(seen, MOST_NAMED, quoted=False)
     return (
-        f"has a head of its own ({named}), where a VGG network has three FC layers on the flattened map, with ReLU "
-        "between them"
+        f"has a head of its own ({named}), where a VGG network has three FC layers on the flattened map, with "
+        "ReLU between them"
     )
 
 

@@ -24,8 +24,8 @@ from verydeep.weights.files.raw import Raw
 V1_TYPES = """
     None Accuracy BNLL Concat Convolution Data Dropout EuclideanLoss Flatten HDF5Data HDF5Output Im2col ImageData
     InfogainLoss InnerProduct LRN MultinomialLogisticLoss Pooling ReLU Sigmoid Softmax SoftmaxWithLoss Split TanH
-    WindowData Eltwise Power SigmoidCrossEntropyLoss HingeLoss MemoryData ArgMax Threshold DummyData Slice MVN AbsVal
-    Silence ContrastiveLoss Exp Deconvolution
+    WindowData Eltwise Power SigmoidCrossEntropyLoss HingeLoss MemoryData ArgMax Threshold DummyData Slice MVN
+    AbsVal Silence ContrastiveLoss Exp Deconvolution
 """
 V1_NAMES = dict(enumerate(V1_TYPES.split()))
 """The old form's types of layers, by their numbers, as the new form calls them."""

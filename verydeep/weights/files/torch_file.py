@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.weights.files.choice import choose
+from verydeep.weights.choice import choose
 from verydeep.weights.files.pickled import Storage, Stored, Unknown, Unpickler
 from verydeep.weights.files.raw import NotWeightsError, Tensor
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import STRIDE
 from verydeep.errors import ModelError, printable
-from verydeep.weights.layouts.keras_config import CHANNELS_TURNED, KerasLayer
+from verydeep.weights.layouts.keras.config import CHANNELS_TURNED, KerasLayer
 from verydeep.weights.recognize import Layer, Layers, norm_with_epsilon
 from verydeep.weights.source import Known
 from verydeep.weights.steps import (
