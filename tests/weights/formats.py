@@ -118,8 +118,8 @@ def write_caffe(
 ) -> Path:
     """A .caffemodel: old as Oxford's (V1LayerParameter, 4-D blobs), or of the new form.
 
-    `lrn` has the fields of its LRN layer that are written, `settings` other ones of layers by their names; a ReLU's
-    may be its type, bottom and top. Layers of the types of `without` are left out.
+    `lrn` has the fields of its LRN layer that are written, `settings` other ones of layers by their names; a
+    ReLU's may be its type, bottom and top. Layers of the types of `without` are left out.
     """
     network = caffe_message(packed=packed)(name=name)
     below = "data"

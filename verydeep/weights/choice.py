@@ -146,8 +146,8 @@ def _average(names: list[str]) -> str:
     averages = [name for name in names if AVERAGED.search(name)]
     if len(names) != 2 or len(averages) != 1:
         raise NotWeightsError(
-            f"holds {len(names)} VGG networks: {few(names, quoted=False)}; name one of them behind the file's name, "
-            f"as in FILE::{names[0]}, or by --tensors {names[0]}"
+            f"holds {len(names)} VGG networks: {few(names, quoted=False)}; name one of them behind the file's "
+            f"name, as in FILE::{names[0]}, or by --tensors {names[0]}"
         )
     return averages[0]
 
