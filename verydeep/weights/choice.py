@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verydeep.errors import few
-from verydeep.weights.files.raw import NotWeightsError
+from verydeep.weights.raw import NotWeightsError
 from verydeep.weights.recognize import Shape, is_network
 
 WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}

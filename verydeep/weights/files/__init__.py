@@ -9,7 +9,7 @@ from pathlib import Path
 from verydeep.errors import ModelError, UsageError, printable
 from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.choice import choose
-from verydeep.weights.files.raw import NotWeightsError, Raw
+from verydeep.weights.raw import NotWeightsError, Raw
 
 HDF5, ZIP, MATLAB = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"MATLAB"
 START_BYTES = 512

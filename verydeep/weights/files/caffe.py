@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
 from verydeep.weights.files.protobuf import Message, WireError
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 
 V1_TYPES = """
     None Accuracy BNLL Concat Convolution Data Dropout EuclideanLoss Flatten HDF5Data HDF5Output Im2col ImageData

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from verydeep.errors import printable
-from verydeep.weights.files.raw import NotWeightsError, Tensor
+from verydeep.weights.raw import NotWeightsError, Tensor
 
 Reader = Callable[[Path, dict[str, Any]], Iterator[Tensor]]
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from verydeep.errors import printable
-from verydeep.weights.files.raw import NotWeightsError, Tensor
+from verydeep.weights.raw import NotWeightsError, Tensor
 
 SETTINGS = ("type", "stride", "pad", "pool", "method", "dilate", "leak", "param")
 MOST_NUMBERS = 8  # of a setting

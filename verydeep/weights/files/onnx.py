@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
 from verydeep.weights.files.protobuf import Message, WireError
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 
 FLOAT_TYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 OTHER_TYPES = {2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}

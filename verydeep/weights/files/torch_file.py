@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from verydeep.weights.choice import choose
 from verydeep.weights.files.pickled import Storage, Stored, Unknown, Unpickler
-from verydeep.weights.files.raw import NotWeightsError, Tensor
+from verydeep.weights.raw import NotWeightsError, Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C
 MOST_DEPTH, MOST_ENTRIES = 20, 1_000_000

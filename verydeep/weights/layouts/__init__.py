@@ -12,8 +12,8 @@ from types import ModuleType
 
 from verydeep.errors import ModelError
 from verydeep.weights.choice import no_network
-from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts import caffe, keras, matconvnet, onnx, ours, timm, torchvision
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layers
 
 LAYOUTS: dict[str, ModuleType] = {

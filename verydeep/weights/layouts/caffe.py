@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, local_response_norm
 from verydeep.weights.steps import (
     CONVOLUTION,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import LocalResponseNorm
 from verydeep.errors import ModelError, printable
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, local_response_norm
 from verydeep.weights.steps import (
     CONVOLUTION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from verydeep.errors import ModelError
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, norm_of
 
 FC_NAMES = ("fc6", "fc7", "fc8")

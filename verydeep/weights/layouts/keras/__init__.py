@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import ModelError, UsageError, printable
-from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.keras.config import KerasLayer, layers_of_model
 from verydeep.weights.layouts.keras.steps import KerasSteps, Parts
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, layers_of
 from verydeep.weights.steps import STAGES, channels_first, head_problem
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.onnx.walk import Walk
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layers
 
 
