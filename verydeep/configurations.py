@@ -51,7 +51,7 @@ class LocalResponseNorm:
     def __post_init__(self) -> None:
         numbers = (self.alpha, self.beta, self.k)
         if not (1 <= self.size <= MOST_CHANNELS and self.size % 2) or not all(map(isfinite, numbers)):
-            raise UsageError(f"{self}: they have to be an odd number, {MOST_CHANNELS} at most, and finite")
+            raise UsageError(f"{self}: give an odd number of channels up to {MOST_CHANNELS}, and finite numbers")
         if self.alpha < 0 or self.k <= 0:
             raise UsageError(f"{self} may divide by zero; alpha has to be 0 or more, k more than 0")
 

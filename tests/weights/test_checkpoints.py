@@ -634,7 +634,7 @@ def test_tensors_stay_within_their_numbers(shape, offset, network, tmp_path):
     storage = torch.storage.TypedStorage(wrap_storage=weight.untyped_storage(), dtype=weight.dtype, _internal=True)
     lying = Reduced(torch._utils._rebuild_tensor_v2, (storage, offset, shape, (27, 9, 3, 1), False, {}))
     torch.save(network.state_dict() | {"features.0.weight": lying}, tmp_path / "a.pth")
-    with pytest.raises((ModelError, pickle.UnpicklingError, TypeError, ValueError)):
+    with pytest.raises(ModelError, match=r"damaged|not the names of a VGG network"):
         examine(locate(tmp_path / "a.pth"))
 
 
