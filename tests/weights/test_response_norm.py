@@ -237,15 +237,26 @@ def test_layers_with_other_settings_than_vggs_are_refused(name, library, tmp_pat
         examine(locate(path))
 
 
+NO_RELU = "where (the networks of Table 1 have a ReLU|a VGG network has three FC)"
+
+
 @pytest.mark.parametrize("kind", ["", "Mish", "PReLU", "SoftmaxWithLoss", "Dropout"])
 @pytest.mark.parametrize("at", ["conv1_1", "conv4_2", "fc7"])
 def test_another_activation_in_caffes_new_form_is_another_network(kind, at, tmp_path):
     """A loss and dropout stand for any layer that does nothing: no ReLU is left there."""
     settings = {f"ReLU {at}": {"type": kind}}
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=False, settings=settings)
-    with pytest.raises(
-        ModelError, match=r"where (the networks of Table 1 have a ReLU|a VGG network has three FC)"
-    ):
+    with pytest.raises(ModelError, match=NO_RELU):
+        examine(locate(path))
+
+
+@pytest.mark.parametrize("kind", ["", "softmax", "dropout", "loss", "normalize", "pool", "tanh"])
+@pytest.mark.parametrize("at", ["relu1_1", "relu5_2", "relu7"])
+def test_another_activation_of_matconvnets_is_another_network(kind, at, tmp_path):
+    """A layer of a kind that VGG has, too, where it has a ReLU."""
+    settings = {at: {"type": kind, "param": [5.0, 2.0, 1e-4, 0.75], "pool": 2.0, "stride": 2.0}}
+    path = write_matconvnet(tmp_path / "a.mat", SMALL, weights(), settings=settings)
+    with pytest.raises(ModelError, match=NO_RELU):
         examine(locate(path))
 
 
@@ -286,6 +297,29 @@ def test_two_caffe_layers_of_one_name_are_told(tmp_path):
     path.write_bytes(network.SerializeToString())
     with pytest.raises(ModelError, match="two layers with weights are called conv5_1"):
         examine(locate(path))
+
+
+def test_two_matconvnet_layers_of_one_name_keep_their_weights(tmp_path):
+    """Names mean nothing there."""
+    tensors, settings = weights(), {name: {"name": "conv"} for name in ("conv5_1", "conv5_2", "conv4_2")}
+    found = examine(locate(write_matconvnet(tmp_path / "a.mat", SMALL, tensors, settings=settings)))
+    assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in tensors.items())
+
+
+STRANGE_NUMBERS = {
+    "an endless pad": {"settings": {"conv1_1": {"pad": np.inf}}},
+    "a pad of nothing": {"settings": {"conv1_1": {"pad": np.array([])}}},
+    "a pad in words": {"settings": {"conv1_1": {"pad": "same"}}},
+    "a stride that is none": {"settings": {"pool1": {"stride": np.nan}}},
+    "an endless LRN": {"param": (np.inf, 2, 1e-4, 0.75)},
+    "an LRN without numbers": {"param": (5, np.nan, 1e-4, 0.75)},
+}
+
+
+@pytest.mark.parametrize("what", STRANGE_NUMBERS)
+def test_strange_numbers_of_matconvnets_are_refused(what, tmp_path):
+    with pytest.raises(ModelError, match=r"a\.mat has "):
+        examine(locate(write_matconvnet(tmp_path / "a.mat", SMALL, weights(), **STRANGE_NUMBERS[what])))
 
 
 def test_what_caffe_trains_with_is_no_part_of_the_network(tmp_path):

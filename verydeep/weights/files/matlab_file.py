@@ -1,7 +1,7 @@
 """MatConvNet's networks, as MATLAB files of version 5 to 7. Runs in the process apart.
 
-Tensors are called `layer/0`, the filters, and `layer/1`, the biases. The file's facts are kept: names of the
-classes and the mean that is subtracted from pictures.
+Tensors are called `0/0`, filters of the first layer, and `0/1`, its biases: names of layers may occur twice. The
+file's facts are kept: names of the classes and the mean that is subtracted from images.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
         for part, tensor in enumerate(parts[:2]):
             if tensor.dtype.kind != "f":
                 raise NotWeightsError(f"has {name} with weights that are not numbers")
-            yield f"{name}/{part}", tensor, tensor.dtype.name
+            yield f"{number}/{part}", tensor, tensor.dtype.name
 
 
 def _meta(network: Any, facts: dict[str, Any]) -> None:

@@ -53,8 +53,12 @@ def incoming(raw: Raw) -> Layers | None:
     if raw.kind != "matlab":
         return None
     parts = raw.layers
-    layers = [layer for layer in raw.facts["layers"] if layer.get("type") not in NOTHING]
-    return layers_of_steps([_step(layer, parts.get(layer["name"], [])) for layer in layers])
+    steps = [
+        _step(layer, parts.get(str(place), []))
+        for place, layer in enumerate(raw.facts["layers"])
+        if layer.get("type") not in NOTHING
+    ]
+    return layers_of_steps(steps)
 
 
 def _step(layer: dict[str, Any], parts: list[NDArray[Any]]) -> Step:
@@ -66,7 +70,7 @@ def _step(layer: dict[str, Any], parts: list[NDArray[Any]]) -> Step:
     step = Step(KINDS.get(there, there), name, fault=differing(settings, WANTED.get(there, {})))
     if step.kind == CONVOLUTION:
         step.layer, pad = _convolution(name, parts), settings["pad"]
-        if isinstance(pad, list | str) or pad != int(pad):
+        if isinstance(pad, list | str) or not float(pad).is_integer():
             step.fault = f" with pad of {pad}{NOT_VGG}"
         else:
             step.padding = int(pad)
@@ -95,7 +99,7 @@ def _response_norm(name: str, param: Any) -> LocalResponseNorm:
         ModelError: it does not say what it is.
 
     """
-    if not isinstance(param, list) or len(param) != 4 or param[0] != int(param[0]):
+    if not isinstance(param, list) or len(param) != 4 or not param[0].is_integer():
         raise ModelError(f"has {name} with param {param}, which is not size, k, alpha and beta")
     size, k, alpha, beta = param
     return local_response_norm(int(size), alpha, beta, k)
