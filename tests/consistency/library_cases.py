@@ -34,6 +34,7 @@ ACTIVATIONS = {
     "bnll": Kind(F.softplus, {"type": 2}, {"type": "BNLL"}, None),
     "elu": Kind(F.elu, None, {"type": "ELU"}, None),
     "absolute": Kind(torch.abs, {"type": 35}, {"type": "AbsVal"}, None),
+    "softmax": Kind(lambda x: x.softmax(1), {"type": 20}, {"type": "Softmax"}, {"type": "softmax"}),
     "none": Kind(lambda x: x, {"type": 6}, {"type": "Dropout"}, {"type": "dropout"}),
 }
 POOLINGS = {

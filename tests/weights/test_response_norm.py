@@ -345,6 +345,12 @@ def test_matconvnets_padding_for_caffes_rounding_is_nothing_to_even_maps(tmp_pat
     assert examine(locate(path)).architecture == SMALL
 
 
+def test_another_pooling_of_caffes_is_named(tmp_path):
+    path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", settings={"pool2": {"pool": 1}})
+    with pytest.raises(ModelError, match=r"has Pooling \(pool2\) with method of AVE, where VGG's is MAX"):
+        examine(locate(path))
+
+
 def test_poolings_elsewhere_are_another_network(tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net")
     network = caffe_message()()

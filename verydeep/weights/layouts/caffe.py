@@ -43,15 +43,15 @@ NOTHING = (
 SAME = ("Dropout", "Split")
 """Types among these that give what they take, under another name."""
 
-WANTED: dict[str, dict[str, float]] = {
+WANTED: dict[str, dict[str, Any]] = {
     "Convolution": {"group": 1, "stride": 1, "dilation": 1},
     "InnerProduct": {"axis": 1, "transpose": 0},
-    "Pooling": {"method": 0, "size": 2, "stride": 2, "pad": 0, "global": 0},
+    "Pooling": {"method": "MAX", "size": 2, "stride": 2, "pad": 0, "global": 0},
     "ReLU": {"negative_slope": 0},
     "LRN": {"within": 0},
 }
 """Settings of a VGG network's layers, by type."""
-AVERAGE = 1  # method of a pooling
+METHODS = {0: "MAX", 1: "AVE", 2: "STOCHASTIC"}
 
 
 def incoming(raw: Raw) -> Layers | None:
@@ -92,8 +92,10 @@ def _named(layer: dict[str, Any]) -> str:
 
 def _step(layer: dict[str, Any], blobs: list[NDArray[Any]]) -> Step:
     kind, settings = KINDS.get(layer["type"], ""), layer["settings"]
-    if kind == POOLING and settings["global"] and settings["method"] == AVERAGE:
-        return Step(MEAN, _named(layer))
+    if kind == POOLING:
+        settings["method"] = METHODS.get(settings["method"], settings["method"])
+        if settings["global"] and settings["method"] == "AVE":
+            return Step(MEAN, _named(layer))
     fault = differing(settings, WANTED.get(layer["type"], {}))
     step = Step(kind or layer["type"], _named(layer), fault=fault)
     if kind in (CONVOLUTION, DENSE):
