@@ -250,7 +250,7 @@ def test_another_activation_in_caffes_new_form_is_another_network(kind, at, tmp_
         examine(locate(path))
 
 
-@pytest.mark.parametrize("kind", ["", "softmax", "dropout", "loss", "normalize", "pool", "tanh"])
+@pytest.mark.parametrize("kind", ["", "softmax", "dropout", "loss", "normalize", "pool", "tanh", "ReLU"])
 @pytest.mark.parametrize("at", ["relu1_1", "relu5_2", "relu7"])
 def test_another_activation_of_matconvnets_is_another_network(kind, at, tmp_path):
     """A layer of a kind that VGG has, too, where it has a ReLU."""

@@ -91,13 +91,13 @@ def _named(layer: dict[str, Any]) -> str:
 
 
 def _step(layer: dict[str, Any], blobs: list[NDArray[Any]]) -> Step:
-    kind, settings = KINDS.get(layer["type"], ""), layer["settings"]
+    kind, settings = KINDS.get(layer["type"], "other"), layer["settings"]
     if kind == POOLING:
         settings["method"] = METHODS.get(settings["method"], settings["method"])
         if settings["global"] and settings["method"] == "AVE":
             return Step(MEAN, _named(layer))
     fault = differing(settings, WANTED.get(layer["type"], {}))
-    step = Step(kind or layer["type"], _named(layer), fault=fault)
+    step = Step(kind, _named(layer), fault=fault)
     if kind in (CONVOLUTION, DENSE):
         if len(blobs) != 2:
             raise ModelError(f"has {step.name} with {len(blobs)} blobs, where a layer of a VGG network has two")

@@ -67,7 +67,7 @@ def _step(layer: dict[str, Any], parts: list[NDArray[Any]]) -> Step:
     if there == "pool" and settings["pad"] == AT_THE_END:
         settings["pad"] = 0
     name = printable(f"{there} ({layer['name']})", 100)
-    step = Step(KINDS.get(there, there), name, fault=differing(settings, WANTED.get(there, {})))
+    step = Step(KINDS.get(there, "other"), name, fault=differing(settings, WANTED.get(there, {})))
     if step.kind == CONVOLUTION:
         step.layer, pad = _convolution(name, parts), settings["pad"]
         if isinstance(pad, list | str) or not float(pad).is_integer():
