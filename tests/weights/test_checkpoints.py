@@ -654,7 +654,7 @@ STRANGE = {
     ),
     "a normalisation among attributes": (
         lambda: Normalized().state_dict(),
-        r"has norm\.weight in its classifier",
+        r"has norm\.weight beside its FC layers, which VGG does not have",
     ),
 }
 

@@ -59,6 +59,7 @@ class Found:
         window_known: whether the side of the network's window is known; if not, it is as fc6's shape seems to say.
         not_finite: tensors of the file, by our names, with NaN or infinite numbers.
         chosen: which network of the file it is and why, where that was not clear.
+        doubts: when its scores are wrong, a sentence each.
         notes: what people should know, a sentence each.
 
     """
@@ -76,6 +77,7 @@ class Found:
     window_known: bool = True
     not_finite: tuple[str, ...] = ()
     chosen: str = ""
+    doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -102,7 +104,7 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
             window_known = window is not None or not layers.fully_connected
             if window:
                 include_pooling(layers, window)
-            beside = layers.beside
+            beside, notes = layers.beside, layers.notes
             architecture, tensors = named(layers)
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published, window_known)
     found.chosen = printable(facts.get("chosen", ""))
@@ -111,6 +113,8 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
         found.notes.append(found.chosen)
     if beside:
         found.notes.append(printable(f"not used, as it is not the network's: {listed(beside)}"))
+    found.doubts = [printable(note) for note in notes if published is None]
+    found.notes += found.doubts
     _drop_what_is_not_finite(found)
     with _of(path):
         of_file = _from_facts(found, facts)

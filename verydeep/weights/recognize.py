@@ -82,6 +82,7 @@ class Layers:
         poolings: how many convolutions come before each max-pooling of 2x2, where the file says it.
         problem: why the FC layers cannot be used, where they cannot; the sentence goes on after the file's name.
         beside: names of tensors that are not the network's.
+        notes: what people should know, a sentence each.
 
     """
 
@@ -94,6 +95,7 @@ class Layers:
     poolings: tuple[int, ...] | None = None
     problem: str | None = None
     beside: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def architecture_of(

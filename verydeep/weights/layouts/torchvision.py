@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import ModelError, UsageError
+from verydeep.weights.beside import leave_out
 from verydeep.weights.files.raw import Raw
 from verydeep.weights.recognize import NORM_PARTS, Layer, Layers, layers_of, norm_of
 
@@ -126,10 +127,8 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
     ]
     known = [f"{name}.{part}" for name in matrices for part in ("weight", "bias")]
     strange = [name for name in named if name not in known]
-    if not named and matrices:
-        strange = [name for name in others if name.endswith(".weight") and _is_norm(name, tensors)]
     missing = [name for name in known if name not in tensors]
-    layers.beside = [name for name in others if name not in known and name not in named]
+    beside = [name for name in others if name not in known and name not in named]
     if strange or missing:
         layers.problem = (
             f"has {strange[0]} in its classifier, where VGG has three FC layers alone"
@@ -137,16 +136,15 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
             else f"lacks {missing[0]}"
         )
         return
+    if matrices:
+        leave_out(beside, tensors, layers)
+    else:
+        layers.beside = beside
     order = _order(matrices, tensors, in_order=in_order)
     if order is None:
         layers.problem = f"does not tell the order of its FC layers {', '.join(matrices)}"
         return
     layers.fully_connected = [_layer(tensors, name) for name in order]
-
-
-def _is_norm(weight: str, tensors: dict[str, NDArray[Any]]) -> bool:
-    """Whether a tensor is the weight of a normalisation, by its shape and the bias beside it."""
-    return tensors[weight].ndim == 1 and f"{weight.removesuffix('weight')}bias" in tensors
 
 
 def _order(names: list[str], tensors: dict[str, NDArray[Any]], *, in_order: bool) -> list[str] | None:
