@@ -106,6 +106,7 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
                 include_pooling(layers, window)
             beside, notes = layers.beside, layers.notes
             architecture, tensors = named(layers)
+            _check_outputs(architecture)
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published, window_known)
     found.chosen = printable(facts.get("chosen", ""))
     beside = facts.get("beside", []) + groups(beside)
@@ -192,6 +193,14 @@ def _suggesting_features(layers: Layers, source: Source) -> Iterator[None]:
         raise ModelError(
             f"{error}; to take its convolutions alone: verydeep convert {source.name} RUN --features-only"
         ) from None
+
+
+def _check_outputs(architecture: Architecture) -> None:
+    if architecture.num_classes == 1:
+        raise ModelError(
+            "has one output, as networks that end with a sigmoid have; over one class a softmax is 1 for every "
+            "image. Give its last FC layer two outputs: weights of zeros and its own, and likewise biases"
+        )
 
 
 def _question(found: Found) -> str:
