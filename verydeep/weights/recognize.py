@@ -78,6 +78,7 @@ class Layers:
         lrn: what it is, where the file says so; it comes after the first convolution's ReLU.
         pooled: whether the file says that the map is averaged over space before the FC layers: over all of it
             (global average pooling), or to a fixed size (PyTorch's AdaptiveAvgPool2d). None where it cannot.
+        slides: whether fc6 is a convolution that slides over maps larger than its kernel, as timm's is.
         window: side of the images in training, in pixels, where the file says it.
         poolings: how many convolutions come before each max-pooling of 2x2, where the file says it.
         problem: why the FC layers cannot be used, where they cannot; the sentence goes on after the file's name.
@@ -91,6 +92,7 @@ class Layers:
     has_lrn: bool | None = None
     lrn: LocalResponseNorm | None = None
     pooled: bool | None = None
+    slides: bool = False
     window: int | None = None
     poolings: tuple[int, ...] | None = None
     problem: str | None = None

@@ -19,7 +19,7 @@ def incoming(raw: Raw) -> Layers | None:
     """The layers of timm's state dict; without `head.fc` (`num_classes=0`) the convolutions alone."""
     if "pre_logits.fc1.weight" not in raw.tensors or "features.0.weight" not in raw.tensors:
         return None
-    layers = Layers(convolutions(raw.tensors), has_lrn=False)
+    layers = Layers(convolutions(raw.tensors), has_lrn=False, slides=True)
     others = [name for name in raw.tensors if not name.startswith("features.")]
     beside = [name for name in others if not name.startswith(("pre_logits.", "head."))]
     known = [f"{name}.{part}" for name in HEAD for part in ("weight", "bias")]
