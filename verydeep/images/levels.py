@@ -113,14 +113,14 @@ def _white(image: Image.Image) -> int:
     return (1 << bits) - 1
 
 
-def _declared(image: Image.Image) -> int | None:
-    """What a TIFF declares to be white: the largest level of a number of bits from 8 on.
+def _declared(image: Image.Image, sample: int = 0) -> int | None:
+    """What a TIFF declares to be white, or opaque: the largest level of a number of bits from 8 on.
 
-    Any other MaxSampleValue is the largest level of this one image, which some programs write.
+    Any other MaxSampleValue or SMaxSampleValue is the largest level of this one image, which some programs write.
     """
-    value = _tag(image, _SMAX_SAMPLE) or _tag(image, _MAX_SAMPLE)
     levels = {2**bits - 1 for bits in range(8, 32)}
-    return int(value) if value in levels else None
+    values = (_tag(image, number, sample) for number in (_SMAX_SAMPLE, _MAX_SAMPLE))
+    return next((int(value) for value in values if value in levels), None)
 
 
 def _check_range(levels: NDArray[Any], white: int) -> None:
@@ -196,7 +196,9 @@ def _from_sixteen_bits(image: Image.Image, levels: NDArray[np.uint16], name: str
         _DARK_IMAGES.check(colors, name)
     scaled = _scaled(colors, white)
     if has_alpha:
-        scaled = np.concatenate([scaled, _scaled(levels[..., -1:], 65535)], axis=2)
+        alpha, opaque = levels[..., -1:], _declared(image, -1) or white
+        _check_range(alpha, opaque)
+        scaled = np.concatenate([scaled, _scaled(alpha, opaque)], axis=2)
     elif isinstance(key := image.info.get("transparency"), tuple):
         scaled[(levels == key).all(axis=2)] = 255
     return Image.fromarray(scaled)
@@ -208,14 +210,17 @@ def _from_sixteen_bits(image: Image.Image, levels: NDArray[np.uint16], name: str
 def _check_planes(image: Image.Image, rawmodes: list[str]) -> None:
     """Refuse planes that Pillow would misread.
 
-    It unpacks an uncompressed plane by the first letter of what it should be, which `_deep_rawmodes` mends for RGB
-    of 16 bits. Of compressed planes it gives the higher bytes alone, too few for a white below 65535.
+    It unpacks an uncompressed plane by one letter of what it should be, which `_deep_rawmodes` mends for RGB of 16
+    bits. Of compressed planes it gives the higher bytes alone, too few for a white below 65535. Planes of grey and
+    alpha and of Lab it always misreads.
     """
     if _tag(image, _PLANES) != 2:
         return
     bits = _tag(image, _BITS)
-    if all(len(rawmode) == 1 for rawmode in rawmodes):
-        common = bits == 8 and _tag(image, _PHOTOMETRIC) != _WHITE_IS_ZERO
+    if image.mode in ("LA", "La", "LAB"):
+        misread = True
+    elif all(len(rawmode) == 1 for rawmode in rawmodes):
+        common = bits == 8 and _tag(image, _PHOTOMETRIC) != _WHITE_IS_ZERO and "".join(rawmodes) == image.mode
         misread = not common and not (bits == 16 and set(rawmodes) <= set("RGBA"))
     else:
         misread = len(image.getbands()) > 1 and bits == 16 and _declared(image) is not None
@@ -233,6 +238,11 @@ def _check_tiff(image: Image.Image) -> None:
     """What Pillow takes for common 8-bit samples or colours in a TIFF, though its tags say otherwise."""
     if _tag(image, _SAMPLE_FORMAT) == _SIGNED:
         raise PictureError(f"its samples are signed integers, which do not say what level is white; {_RESCALE}")
+    white = _declared(image)
+    if _tag(image, _BITS) == 16 and white not in (None, 65535):
+        raise PictureError(
+            f"its samples of 16 bits have {white} as white, of which the higher bytes alone are read; {_RESCALE}"
+        )
     colors = np.asarray(image.tag_v2.get(_COLORMAP, ()))  # type: ignore[attr-defined]
     if image.mode in ("P", "PA") and colors.size and colors.max() < 256:  # they should be of 16 bits
         image.putpalette(colors.reshape(3, -1).T.astype(np.uint8).tobytes())
@@ -244,10 +254,10 @@ def _scale_transparent_level(image: Image.Image, factor: int) -> None:
         image.info["transparency"] = key * factor
 
 
-def _tag(image: Image.Image, number: int) -> Any:
-    """A TIFF's tag, the first of its values; None for other files and where it is missing."""
+def _tag(image: Image.Image, number: int, sample: int = 0) -> Any:
+    """A TIFF's tag, one of its values; None for other files and where it is missing."""
     value = image.tag_v2.get(number) if image.format == "TIFF" and hasattr(image, "tag_v2") else None
-    return (value[0] if value else None) if isinstance(value, tuple) else value
+    return (value[sample] if value else None) if isinstance(value, tuple) else value
 
 
 class _DarkImages:
