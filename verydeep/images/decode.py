@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from verydeep.errors import PictureError
 from verydeep.images.formats import HEIC, ICO, TIFF, Kind, sniff_file
-from verydeep.images.levels import eight_bits
+from verydeep.images.levels import BY_FILE, check_loaded, eight_bits
 
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
 LARGE = 16_000_000  # pixels beyond which the threads of a process decode one picture at a time
@@ -84,6 +84,39 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
             return upright_rgb(image, str(path), file)
 
 
+def read_opened(image: Image.Image) -> Image.Image:
+    """Read an image that Pillow has opened, as its file is read.
+
+    Where it depends on the file and is not loaded yet, the file is read; the image itself stays as it is.
+
+    Raises:
+        PictureError: as `read`; or the image is loaded and does not say any more what its samples stand for.
+
+    """
+    name = str(getattr(image, "filename", "") or "an image")
+    content = _unread(image)
+    with _explained(name):
+        if content is None:
+            check_loaded(image)
+            return upright_rgb(image, name)
+        with _QUIET, Image.open(BytesIO(content), formats=[image.format or ""]) as again:
+            _check_size(again, len(content))
+            again.seek(image.tell())
+            return upright_rgb(again, name, BytesIO(content))
+
+
+def _unread(image: Image.Image) -> bytes | None:
+    """The file of an image that is not loaded yet; None where nothing but the image is needed or there."""
+    file = getattr(image, "fp", None)
+    if image.format not in BY_FILE or not getattr(image, "tile", None) or file is None or file.closed:
+        return None
+    at = file.tell()
+    file.seek(0)
+    content: bytes = file.read()
+    file.seek(at)
+    return content
+
+
 def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | None = None) -> Image.Image:
     """Turn a picture of any mode into RGB, as its EXIF orientation says it is to be seen.
 
@@ -135,11 +168,17 @@ def extension(path: Path | Encoded) -> str:
 
 @contextmanager
 def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
-    """Open a picture and its file; whatever goes wrong while it is open is a `PictureError` that names it."""
+    """Open a picture and its file; errors while it is open are explained."""
+    with _explained(path), _file(path) as (file, num_bytes), _QUIET, _open(file, path) as image:
+        _check_size(image, num_bytes)
+        yield image, file
+
+
+@contextmanager
+def _explained(path: Path | Encoded | str) -> Iterator[None]:
+    """Turn whatever goes wrong with an image into a `PictureError` that names it."""
     try:
-        with _file(path) as (file, num_bytes), _QUIET, _open(file, path) as image:
-            _check_size(image, num_bytes)
-            yield image, file
+        yield
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from None
     except FileNotFoundError:

@@ -22,12 +22,22 @@ from verydeep.errors import PictureError
 from verydeep.images import jpeg2000
 from verydeep.notes import note
 
-_BITS, _PHOTOMETRIC, _PLANES, _COLORMAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339  # tags of TIFF
+_BITS, _PHOTOMETRIC, _ORIENTATION, _PLANES, _COLORMAP, _SAMPLE_FORMAT = (
+    258,
+    262,
+    274,
+    284,
+    320,
+    339,
+)  # tags of TIFF
+_MISREAD_PLANES = ("LA", "La", "LAB")
 _MAX_SAMPLE, _SMAX_SAMPLE = 281, 341
 _SIGNED, _WHITE_IS_ZERO = 2, 0
 _HALF_A_LEVEL = 0.5 / 255  # what is beyond 0 to 1 by less is a rounding error
 _RESCALE = "rescale it to 8 bits, or to 16 bits with 65535 as white"
 _MOST_NAMES = 100_000  # that are remembered, to count images and not their repetitions
+BY_FILE = ("PNG", "TIFF", "JPEG2000", "TGA")
+"""Formats of which Pillow's image does not say all that its file says about samples."""
 DARK = 16383  # the largest level of 14 bits: an image of 16 bits without a higher one may have fewer
 
 
@@ -67,6 +77,44 @@ def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None
     if image.format == "PNG" and rawmodes and rawmodes[0] in ("L;2", "L;4"):
         _scale_transparent_level(image, 85 if rawmodes[0] == "L;2" else 17)
     return image.convert("LA") if image.mode == "La" else image
+
+
+def check_loaded(image: Image.Image) -> None:
+    """Refuse an image whose samples Pillow may have read wrongly, if it is loaded: its file is needed then.
+
+    Raises:
+        PictureError: it is such an image.
+
+    """
+    if image.format not in BY_FILE or getattr(image, "tile", None):
+        return
+    key, has_planes = image.info.get("transparency"), _tag(image, _PLANES) == 2
+    unknown = {
+        "how many bits it has": image.format == "JPEG2000",
+        "whether it has alpha": image.format == "TGA"
+        and image.mode == "RGBA"
+        and image.getextrema()[-1] != (255, 255),
+        "how many bits its transparent level has": image.format == "PNG" and image.mode in ("L", "RGB") and key,
+        "how its channels are stored": has_planes and (_tag(image, _BITS) != 8 or image.mode in _MISREAD_PLANES),
+        "how it is turned": _is_mapped_sideways(image),
+    }
+    for what, is_unknown in unknown.items():
+        if is_unknown:
+            raise PictureError(
+                f"a {image.format} image that is loaded already does not say {what}; give its path, or the image "
+                "before it is loaded"
+            )
+
+
+def _is_mapped_sideways(image: Any) -> bool:
+    """Whether Pillow has mapped a TIFF that is turned by 90 degrees into memory, with its sides exchanged."""
+    if image.format != "TIFF" or not image.readonly:
+        return False
+    try:
+        with Image.open(image.filename, formats=["TIFF"]) as again:
+            return _tag(again, _ORIENTATION) in (5, 6, 7, 8)
+    except (OSError, ValueError):
+        return True
 
 
 # One channel of more than 8 bits
@@ -172,6 +220,7 @@ def _sixteen_bits(image: Image.Image, file: BinaryIO, high: list[str], low: list
         return first[..., ::2] * np.uint16(256) + first[..., 1::2]
     file.seek(0)
     with Image.open(file, formats=[image.format or ""]) as again:
+        again.seek(image.tell())
         return first * np.uint16(256) + _unpacked(again, low)
 
 
@@ -217,7 +266,7 @@ def _check_planes(image: Image.Image, rawmodes: list[str]) -> None:
     if _tag(image, _PLANES) != 2:
         return
     bits = _tag(image, _BITS)
-    if image.mode in ("LA", "La", "LAB"):
+    if image.mode in _MISREAD_PLANES:
         misread = True
     elif all(len(rawmode) == 1 for rawmode in rawmodes):
         common = bits == 8 and _tag(image, _PHOTOMETRIC) != _WHITE_IS_ZERO and "".join(rawmodes) == image.mode
