@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from verydeep.errors import PictureError
-from verydeep.images.formats import HEIC, ICO, TIFF, Kind, sniff_file
+from verydeep.images.formats import HEIC, ICO, JPEG, TIFF, Kind, sniff_file
 from verydeep.images.levels import BY_FILE, check_loaded, eight_bits
 
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
@@ -39,6 +39,8 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_JPEG_LS = 0xF7  # marker
+_JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ORIENTATION = 0x0112  # EXIF tag
 _EXTENSION = {
     "JPEG": "jpg",
@@ -224,10 +226,23 @@ def _open(file: BinaryIO, path: Path | Encoded) -> Image.Image:
 
 def _why_not(file: BinaryIO, kind: Kind) -> str:
     """Why Pillow does not open a file of a format that it reads."""
-    stored = _tiff_samples(file) if kind is TIFF else ""
+    stored = _tiff_samples(file) if kind is TIFF else _jpeg_samples(file) if kind is JPEG else ""
     if stored:
-        return f"a TIFF with {stored}, which cannot be read; save it as PNG"
+        return f"a {kind.name} with {stored}, which cannot be read; save it as PNG"
     return f"damaged ({kind.name} data that cannot be decoded)"
+
+
+def _jpeg_samples(file: BinaryIO) -> str:
+    """What a JPEG's first frame says that cannot be decoded; nothing where it says something else."""
+    file.seek(2)
+    while (marker := file.read(2)).startswith(b"\xff"):
+        length, content = int.from_bytes(file.read(2), "big"), file.read(1)
+        if marker[-1] == _JPEG_LS:
+            return "the compression JPEG-LS"
+        if marker[-1] in _JPEG_FRAMES:
+            return f"{content[0]} bits a sample" if content not in (b"", b"\x08") else ""
+        file.seek(max(0, length - 3), 1)
+    return ""
 
 
 def _tiff_samples(file: BinaryIO) -> str:
