@@ -114,7 +114,7 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
         found.notes.append(found.chosen)
     if beside:
         found.notes.append(printable(f"not used, as it is not the network's: {listed(beside)}"))
-    found.doubts = [printable(note) for note in notes if published is None]
+    found.doubts = [printable(note) for note in notes + facts.get("notes", []) if published is None]
     found.notes += found.doubts
     _drop_what_is_not_finite(found)
     with _of(path):

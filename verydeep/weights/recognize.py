@@ -31,24 +31,8 @@ from verydeep.errors import ModelError, UsageError
 Shape = tuple[int, ...]
 Tensors = dict[str, NDArray[Any]]
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-PARTS_OF_ONE = (
-    1,
-    2,
-    4,
-    5,
-    8,
-    10,
-    16,
-    20,
-    32,
-    64,
-    100,
-    1000,
-    10**4,
-    10**5,
-    10**6,
-    10**9,
-)  # widths that people take
+# Widths that people take
+PARTS_OF_ONE = (1, 2, 4, 5, 8, 10, 16, 20, 32, 64, 100, 1000, 10**4, 10**5, 10**6, 10**9)
 
 
 @dataclass

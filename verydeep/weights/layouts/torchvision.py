@@ -80,6 +80,11 @@ def convolutions(tensors: dict[str, NDArray[Any]]) -> list[Layer]:
         if (found := re.fullmatch(r"features\.(\d{1,3})\.weight", name)) and tensor.ndim == 4
     )
     batch_norm = "features.1.running_mean" in tensors
+    if not batch_norm and tensors.get("features.1.weight", np.empty((0, 0))).ndim == 1:
+        raise ModelError(
+            "has batch normalisation without running means and variances, which are no parameters: save all of "
+            "net.state_dict(), not net.named_parameters()"
+        )
     if not any(places == _places(name, batch_norm) for name in CONFIGURATIONS_THERE):
         raise ModelError(
             f"has convolutions at features.{', '.join(map(str, places))}, where no network of "
