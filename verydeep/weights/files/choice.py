@@ -83,10 +83,10 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
         networks = {name: networks[name]}
     (prefix,) = networks.values()
     members = _members(plain, prefix)
-    others = [name for name in shapes if name not in members]
+    beside = [name for name in shapes if name not in members]
     has_head = not all(name.startswith("features.") for name in members.values())
-    heads = [] if has_head else [name for name in others if _is_linear(name, shapes)]
-    return Choice(members, chosen, groups(others), groups(heads))
+    heads = [] if has_head else [name for name in beside if _is_linear(name, shapes)]
+    return Choice(members, chosen, groups(beside), groups(heads))
 
 
 def _is_linear(name: str, shapes: Mapping[str, Shape]) -> bool:
