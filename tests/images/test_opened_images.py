@@ -13,7 +13,7 @@ from PIL import Image
 from test_levels import png_of, random_levels, shown, tiff
 
 from verydeep.errors import PictureError
-from verydeep.images.decode import read, read_opened
+from verydeep.images.decode import read
 from verydeep.model import open_picture
 
 SHAPE = (6, 9)
@@ -108,7 +108,7 @@ def test_once_it_is_loaded_it_is_refused(case, tmp_path):
         with pytest.raises(
             PictureError, match=r"loaded already does not say .*; give its path, or the image before"
         ):
-            read_opened(image)
+            open_picture(image)
 
 
 @pytest.mark.parametrize("case", CASES)
