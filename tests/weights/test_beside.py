@@ -175,6 +175,31 @@ def test_further_fc_layers_are_told(tmp_path, capsys):
     assert said in examine(locate(tmp_path / "a.pth")).notes
 
 
+class Square(nn.Module):
+    """FC layers of as many outputs as inputs, used in another order than that in which they were made."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.features = torchvision_network("A").features
+        for name, outputs in zip(names, (CHANNELS, CHANNELS, 5), strict=True):
+            self.add_module(name, nn.Linear(CHANNELS, outputs))
+
+
+@pytest.mark.parametrize(
+    ("names", "is_told"),
+    [(("a", "b", "c"), True), (("embed", "proj", "out"), True), (("fc1", "fc2", "fc3"), False)],
+)
+def test_an_order_that_only_the_file_tells_is_told(names, is_told, tmp_path):
+    torch.save(Square(*names).state_dict(), tmp_path / "a.pth")
+    said = f"its FC layers are taken in the order of the file ({', '.join(names)}): if the network has another"
+    notes = examine(locate(tmp_path / "a.pth"), Known(window=224)).notes
+    assert any(said in note for note in notes) == is_told
+    if is_told:
+        save_file(Square(*names).state_dict(), tmp_path / "a.safetensors")
+        with pytest.raises(ModelError, match="does not tell the order of its FC layers"):
+            examine(locate(tmp_path / "a.safetensors"), Known(window=224))
+
+
 HARMLESS = {
     "mean": torch.ones(1, 3, 1, 1),
     "normalize.std": torch.ones(3),

@@ -145,14 +145,20 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
         leave_out(beside, tensors, layers)
     else:
         layers.beside = beside
-    order = _order(matrices, tensors, in_order=in_order)
+    order = _order(matrices, tensors)
+    if order is None and in_order:
+        order = matrices
+        layers.notes.append(
+            f"its FC layers are taken in the order of the file ({', '.join(order)}): if the network has another, "
+            "the scores are wrong"
+        )
     if order is None:
         layers.problem = f"does not tell the order of its FC layers {', '.join(matrices)}"
         return
     layers.fully_connected = [_layer(tensors, name) for name in order]
 
 
-def _order(names: list[str], tensors: dict[str, NDArray[Any]], *, in_order: bool) -> list[str] | None:
+def _order(names: list[str], tensors: dict[str, NDArray[Any]]) -> list[str] | None:
     """The order in which matrices are multiplied, each taking what the one before gives; None if not clear."""
     if len(names) != 3:
         return names
@@ -167,7 +173,7 @@ def _order(names: list[str], tensors: dict[str, NDArray[Any]], *, in_order: bool
         return numbered
     if len(orders) == 1:
         return orders[0]
-    return names if in_order or not orders else None
+    return None if orders else names
 
 
 def _places(configuration: str, batch_norm: bool) -> list[int]:
