@@ -45,10 +45,13 @@ class LocalResponseNorm:
     beta: float = 0.75
     k: float = 2.0
 
+    def __str__(self) -> str:
+        return f"LRN over {self.size} channels with alpha {self.alpha:g}, beta {self.beta:g}, k {self.k:g}"
+
     def __post_init__(self) -> None:
         numbers = (self.alpha, self.beta, self.k)
         if not (1 <= self.size <= MOST_CHANNELS and self.size % 2) or not all(map(isfinite, numbers)):
-            raise UsageError(f"{self} is not over an odd number of channels, {MOST_CHANNELS} at most")
+            raise UsageError(f"{self}: give an odd number of channels up to {MOST_CHANNELS}, and finite numbers")
         if self.alpha < 0 or self.k <= 0:
             raise UsageError(f"{self} may divide by zero; alpha has to be 0 or more, k more than 0")
 

@@ -5,7 +5,7 @@ it and ends: a `UsageError` with exit code 2, any other with 1.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -61,6 +61,12 @@ def printable(text: object, most: int = 300) -> str:
     """Words of a file's own, safe to print within a sentence: one line, no control characters, not too long."""
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
     return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def few(names: Sequence[str], most: int = 5, *, quoted: bool = True) -> str:
+    """Name some in a sentence and count the rest."""
+    shown = [repr(name) if quoted else name for name in names[:most]]
+    return ", ".join(shown) + f" and {len(names) - most} more" * (len(names) > most)
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from data_cases import layout_case, tested_case
 from image_cases import image_case
+from library_cases import caffe_case, matconvnet_case
 from outcomes import Outcome, differ
 from weight_cases import checkpoint_case, keras_case, onnx_case, pooled_case
 
@@ -33,7 +34,9 @@ CASES = {
     "tested": Kind(tested_case, 15, 0.6),
     "images": Kind(image_case, 35, 0.9),
     "checkpoints": Kind(checkpoint_case, 18, 0.6),
-    "pooled": Kind(pooled_case, 4, 0),
+    "pooled": Kind(pooled_case, 4, 1),
+    "caffe": Kind(caffe_case, 20, 0.4),
+    "matconvnet": Kind(matconvnet_case, 12, 0.4),
     "keras": Kind(keras_case, 4, 1),
     "onnx": Kind(onnx_case, 4, 1),
 }

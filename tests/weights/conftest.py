@@ -13,7 +13,7 @@ from verydeep.engines import open_scorer
 from verydeep.errors import ModelError
 from verydeep.weights.files import apart
 from verydeep.weights.files.child import READERS
-from verydeep.weights.files.raw import NotWeightsError, Raw
+from verydeep.weights.raw import NotWeightsError, Raw
 
 
 @pytest.fixture

@@ -44,9 +44,11 @@ CAFFE: dict[str, dict[str, tuple[int, Any, bool]]] = {  # name: (number, type, r
         "stride": (6, FIELD.TYPE_UINT32, True),
         "dilation": (18, FIELD.TYPE_UINT32, True),
     },
+    "InnerProductParameter": {"axis": (5, FIELD.TYPE_INT32, False), "transpose": (6, FIELD.TYPE_BOOL, False)},
     "ReLUParameter": {"negative_slope": (1, FIELD.TYPE_FLOAT, False)},
     "V1LayerParameter": {
         "convolution_param": (10, "ConvolutionParameter", False),
+        "inner_product_param": (17, "InnerProductParameter", False),
         "lrn_param": (18, "LRNParameter", False),
         "pooling_param": (19, "PoolingParameter", False),
         "relu_param": (30, "ReLUParameter", False),
@@ -58,6 +60,7 @@ CAFFE: dict[str, dict[str, tuple[int, Any, bool]]] = {  # name: (number, type, r
     },
     "LayerParameter": {
         "convolution_param": (106, "ConvolutionParameter", False),
+        "inner_product_param": (117, "InnerProductParameter", False),
         "lrn_param": (118, "LRNParameter", False),
         "pooling_param": (121, "PoolingParameter", False),
         "relu_param": (123, "ReLUParameter", False),
@@ -111,10 +114,12 @@ def write_caffe(
     last: str = "fc8",
     lrn: Mapping[str, float] = ALEXNETS,
     settings: Mapping[str, Mapping[str, Any]] = {},
+    without: Sequence[str] = (),
 ) -> Path:
     """A .caffemodel: old as Oxford's (V1LayerParameter, 4-D blobs), or of the new form.
 
-    `lrn` has the fields of its LRN layer that are written, `settings` other ones of layers by their names.
+    `lrn` has the fields of its LRN layer that are written, `settings` other ones of layers by their names; a
+    ReLU's may be its type, bottom and top. Layers of the types of `without` are left out.
     """
     network = caffe_message(packed=packed)(name=name)
     below = "data"
@@ -131,6 +136,8 @@ def write_caffe(
         if kind == "Convolution":
             pad = [layer.kernel // 2] if isinstance(layer, Convolution) else []
             _set(written, "convolution_param", {"pad": pad} | dict(settings.get(layer.name, {})))
+        else:
+            _set(written, "inner_product_param", settings.get(layer.name, {}))
         for part in ("weight", "bias"):
             tensor = tensors[f"{layer.name}.{part}"]
             if part == "weight" and kind == "InnerProduct":
@@ -143,12 +150,17 @@ def write_caffe(
                 blob.shape.dim.extend(tensor.shape)
             (blob.double_data if double else blob.data).extend(tensor.ravel().tolist())
         has_lrn = isinstance(layer, Convolution) and layer.local_response_norm is not None
-        for extra in ("ReLU", *["LRN"] * has_lrn):
+        extras = [*["ReLU"] * (layer.name != "fc8"), *["LRN"] * has_lrn]
+        for extra in (extra for extra in extras if extra not in without):
             written = (network.layers if old else network.layer).add(name=f"{extra} {layer_name}")
-            written.type = V1_TYPES[extra] if old else extra
+            told = dict(settings.get(written.name, {}))
+            written.bottom.append(told.pop("bottom", below))
+            below = told.pop("top", layer_name)
+            written.top.append(below)
+            written.type = told.pop("type", V1_TYPES[extra] if old else extra)
             if extra == "LRN":
                 _set(written, "lrn_param", lrn)
-            _set(written, "relu_param", settings.get(written.name, {}))
+            _set(written, "relu_param", told)
     path.write_bytes(network.SerializeToString())
     return path
 
@@ -216,9 +228,12 @@ def write_matconvnet(
             both = np.empty((1, 2), object)
             both[0, 0], both[0, 1] = filters, biases
             weights = {"weights": both}
-        cell = {"name": layer.name, "type": "conv", "stride": 1.0} | dict(settings.get(layer.name, {}))
+        pad = 4 * [float(layer.kernel // 2)] if isinstance(layer, Convolution) else 0.0
+        cell = {"name": layer.name, "type": "conv", "stride": 1.0, "pad": pad} | dict(settings.get(layer.name, {}))
         cells.append(cell | weights)
-        relu = layer.name.replace("conv", "relu")
+        if layer.name == "fc8":
+            continue
+        relu = layer.name.replace("conv", "relu").replace("fc", "relu")
         cells.append({"name": relu, "type": "relu"} | dict(settings.get(relu, {})))
         if isinstance(layer, Convolution) and layer.local_response_norm:
             cells.append({"name": "norm", "type": "lrn", "param": list(param)})

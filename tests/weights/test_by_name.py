@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from verydeep.weights.by_name import as_repository, find
 from verydeep.weights.hub import Repository, from_hub
 from verydeep.weights.published import PUBLISHED
 from verydeep.weights.source import locate
+from verydeep.weights.writing import timm_card
 
 
 @pytest.fixture(autouse=True)
@@ -269,10 +271,12 @@ def test_a_repository_of_timms_is_a_model(model, hub, tmp_path, photographs):
     wide = replace(config, architecture=replace(config.architecture, image_size=224))
     fc6 = np.random.default_rng(0).normal(0, 0.01, wide.architecture.tensors["fc6.weight"]).astype(np.float32)
     write_model(tmp_path / "wide", wide, {**tensors, "fc6.weight": fc6})
-    main(["export", str(tmp_path / "wide"), str(tmp_path / "theirs"), "--to", "timm"])
-    hub.repositories["timm/vgg11.ours"] = {
-        path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()
-    }
+    folder = tmp_path / "theirs"
+    main(["export", str(tmp_path / "wide"), str(folder / "model.safetensors"), "--to", "timm"])
+    as_wide_as_timms = replace(wide, architecture=replace(wide.architecture, width=1))
+    card = timm_card(as_wide_as_timms)
+    (folder / "config.json").write_text(json.dumps(card))
+    hub.repositories["timm/vgg11.ours"] = {path.name: path.read_bytes() for path in folder.iterdir()}
     found = load("timm/vgg11.ours")
     assert found.class_names == config.class_names
     np.testing.assert_allclose(

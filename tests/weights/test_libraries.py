@@ -129,7 +129,7 @@ def test_a_folder_for_timm_has_the_preprocessing(tmp_path):
     from timm.data import resolve_data_config
 
     config = ModelConfig(
-        Architecture("A", 7, 1 / 16, 224),
+        Architecture("A", 7, 1, 224),
         PREPROCESSING["matconvnet"],
         tuple("abcdefg"),
         TrainedOn((256, 256)),
@@ -311,15 +311,24 @@ def test_our_own_names_without_a_run_folder(configuration, tmp_path):
         ("keras", {"configuration": "B"}, "no network B"),
         ("keras", {"configuration": "D", "batch_norm": True}, "batch normalisation"),
         ("torchvision", {"configuration": "D", "image_size": 64}, "window"),
+        (
+            "torchvision",
+            {"image_size": 224, "hidden": (48, 20)},
+            "4096 channels .* this one has 48 and 20",
+        ),
+        ("timm", {"configuration": "A", "image_size": 224, "hidden": (4096, 20)}, "this one has 4096 and 20"),
+        ("timm folder", {"image_size": 224, "hidden": (48, 48)}, "this one has 48 and 48"),
+        ("timm folder", {"image_size": 224}, "timm builds networks of the paper's width, this one's is 0.05"),
+        ("keras", {"image_size": 224, "hidden": (1, 1)}, "this one has 1 and 1"),
     ],
 )
 def test_what_a_library_has_not_is_not_written(library, fields, reason, tmp_path):
     architecture = Architecture(**{"num_classes": 3, "width": 0.05, "image_size": 32} | fields)
     tensors = {name: np.zeros(shape, np.float32) for name, shape in architecture.tensors.items()}
-    config = ModelConfig(architecture, PREPROCESSING["oxford"], ("a", "b", "c"), TrainedOn((64, 64)))
-    out = tmp_path / ("out.weights.h5" if library == "keras" else "out.safetensors")
+    config = ModelConfig(architecture, PREPROCESSING["torchvision"], ("a", "b", "c"), TrainedOn((256, 256)))
+    out = tmp_path / {"keras": "out.weights.h5", "timm folder": "out"}.get(library, "out.safetensors")
     with pytest.raises(UsageError, match=reason):
-        write_for(library, out, config, tensors)
+        write_for(library.removesuffix(" folder"), out, config, tensors)
     assert not list(tmp_path.iterdir())
 
 

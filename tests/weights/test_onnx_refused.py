@@ -18,7 +18,7 @@ from onnx_graphs import RAW, SMALL, agrees, like_tf2onnx, saved, weights
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError, VerydeepError
 from verydeep.images.color import Preprocessing
-from verydeep.weights.foreign import examine
+from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.inspection import inspect
 from verydeep.weights.source import Known, locate
 
@@ -219,15 +219,20 @@ OTHERS = {
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_no_vgg_network_computes_is_refused(what, tmp_path):
     change, said = OTHERS[what]
-    path = saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")
+    folder = tmp_path / ("a long name " * 18)
+    folder.mkdir()
+    path = saved(like_tf2onnx(weights(SMALL), change=change), folder / "a.onnx")
     if said is None:  # it is another network, but a VGG
         assert agrees(path)
         return
-    with pytest.raises(ModelError, match=said):
-        examine(locate(path))
-    if change is not one_number:  # of which there are shapes to tell
-        with pytest.raises(VerydeepError, match=said):
-            inspect(path)
+    with pytest.raises(ModelError, match=said) as refused:
+        config_of(examine(locate(path)))
+    if change is one_number:
+        assert inspect(path)["shapes"][-1] == [SMALL.num_classes, len(weights(SMALL)["fc7.weight"])]
+        return
+    with pytest.raises(VerydeepError) as inspected:
+        inspect(path)
+    assert str(inspected.value) == str(refused.value)
 
 
 def test_rows_that_are_kept_are_refused_where_there_are_any(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import close
-from formats import ALEXNETS, write_caffe, write_matconvnet
+from formats import ALEXNETS, caffe_message, write_caffe, write_matconvnet
 from torch import nn
 
 from verydeep.bench.reference import class_scores
@@ -125,7 +125,9 @@ def test_matconvnets_parameters(param, tmp_path, crops):
 
 def test_what_is_not_alexnets_is_told(tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", lrn={})
-    assert any("LocalResponseNorm(size=5, alpha=0.2, beta=0.75, k=1.0)" in note for note in inspect(path)["notes"])
+    assert any(
+        "it has LRN over 5 channels with alpha 0.2, beta 0.75, k 1, not" in note for note in inspect(path)["notes"]
+    )
 
 
 def config(**fields: float) -> ModelConfig:
@@ -162,16 +164,15 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_caffes_that_cannot_be_computed_are_refused(name, tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", **REFUSED[name])
-    with pytest.raises(ModelError, match=r"a\.caffemodel has (the )?LRN"):
+    with pytest.raises(ModelError, match=r"a\.caffemodel has (the )?LRN") as refused:
         examine(locate(path))
+    assert "LocalResponseNorm(" not in str(refused.value)
 
 
 @pytest.mark.parametrize("at", [2, 3, 4, 9])
 @pytest.mark.parametrize("old", [True, False])
 def test_elsewhere_it_is_another_network(at, old, tmp_path):
     """Before the ReLU (2), behind the pooling as in CaffeNet (4), or later."""
-    from formats import caffe_message
-
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=old)
     network = caffe_message()()
     network.ParseFromString(path.read_bytes())
@@ -185,7 +186,7 @@ def test_elsewhere_it_is_another_network(at, old, tmp_path):
     if [layer.name for layer in order[:3]] == ["conv1_1", "ReLU conv1_1", "LRN conv1_1"]:
         assert examine(locate(path)).architecture == SMALL
         return
-    with pytest.raises(ModelError, match="LRN elsewhere than once after its first"):
+    with pytest.raises(ModelError, match=r"\(LRN conv1_1\)"):
         examine(locate(path))
 
 
@@ -195,7 +196,7 @@ def test_training_does_not_go_on_with_another(tmp_path):
     write_model(tmp_path / "run", other, tensors)
     from verydeep.commands.train import Train
 
-    with pytest.raises(UsageError, match=r"--from .* has LocalResponseNorm\(size=5"):
+    with pytest.raises(UsageError, match=r"--from .* has LRN over 5 channels with alpha"):
         Train("digits", tmp_path / "new", start_from=tmp_path / "run").run()
     assert not (tmp_path / "new").exists()
 
@@ -208,7 +209,15 @@ SETTINGS = {
     "no padding": ({"conv3_1": {"pad": [0]}}, {"conv3_1": {"pad": [0.0, 0.0, 0.0, 0.0]}}),
     "dilation": ({"conv5_1": {"dilation": [2]}}, {"conv5_1": {"dilate": 2.0}}),
     "a leak": ({"ReLU conv1_1": {"negative_slope": 0.1}}, {"relu1_1": {"leak": 0.1}}),
-    "another layer": (None, {"relu2_1": {"type": "sigmoid"}}),
+    "another layer": ({"ReLU conv2_1": {"type": 19}}, {"relu2_1": {"type": "sigmoid"}}),
+    "BNLL": ({"ReLU conv1_1": {"type": 2}}, {"relu1_1": {"type": "bnorm"}}),
+    "a type that nobody knows": ({"ReLU conv5_2": {"type": 77}}, {"relu5_2": {"type": "gelu"}}),
+    "no type": ({"ReLU fc6": {"type": 0}}, {"relu6": {"type": ""}}),
+    "an FC layer over another axis": ({"fc7": {"axis": 2}}, None),
+    "turned weights": ({"fc7": {"transpose": True}}, None),
+    "padding before the map": (None, {"pool1": {"pad": [1.0, 0.0, 1.0, 0.0]}}),
+    "uneven padding": ({"conv2_1": {"pad": [1, 0]}}, {"conv2_1": {"pad": [1.0, 1.0, 1.0, 0.0]}}),
+    "padding of fc6": (None, {"fc6": {"pad": [1.0, 1.0, 1.0, 1.0]}}),
 }
 
 
@@ -223,20 +232,130 @@ def test_layers_with_other_settings_than_vggs_are_refused(name, library, tmp_pat
         path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", settings=settings)
     else:
         path = write_matconvnet(tmp_path / "a.mat", SMALL, weights(), settings=settings)
-    with pytest.raises(ModelError, match="this is another network"):
+    (layer,) = settings
+    with pytest.raises(ModelError, match=rf"has .*\({layer}\)"):
         examine(locate(path))
 
 
-def test_poolings_elsewhere_are_another_network(tmp_path):
-    from formats import caffe_message
+NO_RELU = "where (the networks of Table 1 have a ReLU|a VGG network has three FC)"
 
+
+@pytest.mark.parametrize("kind", ["", "Mish", "PReLU", "SoftmaxWithLoss", "Dropout"])
+@pytest.mark.parametrize("at", ["conv1_1", "conv4_2", "fc7"])
+def test_another_activation_in_caffes_new_form_is_another_network(kind, at, tmp_path):
+    """A loss and dropout stand for any layer that does nothing: no ReLU is left there."""
+    settings = {f"ReLU {at}": {"type": kind}}
+    path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=False, settings=settings)
+    with pytest.raises(ModelError, match=NO_RELU):
+        examine(locate(path))
+
+
+@pytest.mark.parametrize("kind", ["", "softmax", "dropout", "loss", "normalize", "pool", "tanh"])
+@pytest.mark.parametrize("at", ["relu1_1", "relu5_2", "relu7"])
+def test_another_activation_of_matconvnets_is_another_network(kind, at, tmp_path):
+    """A layer of a kind that VGG has, too, where it has a ReLU."""
+    settings = {at: {"type": kind, "param": [5.0, 2.0, 1e-4, 0.75], "pool": 2.0, "stride": 2.0}}
+    path = write_matconvnet(tmp_path / "a.mat", SMALL, weights(), settings=settings)
+    with pytest.raises(ModelError, match=NO_RELU):
+        examine(locate(path))
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_caffe_network_without_activations_is_another_one(old, tmp_path):
+    path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=old, without=["ReLU", "LRN"])
+    with pytest.raises(ModelError, match=r"behind Convolution \(conv1_1\), where .* have a ReLU"):
+        examine(locate(path))
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_caffe_layer_on_another_than_the_one_before_is_another_network(old, tmp_path):
+    """The ReLU is there, and nothing takes what it gives."""
+    settings = {"ReLU conv2_1": {"top": "unused"}}
+    path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=old, settings=settings)
+    network = caffe_message()()
+    network.ParseFromString(path.read_bytes())
+    (pooling,) = (layer for layer in (network.layers if old else network.layer) if layer.name == "pool2")
+    assert list(pooling.bottom) == ["unused"]
+    assert examine(locate(path)).architecture == SMALL
+    pooling.bottom[:] = ["conv2_1"]
+    path.write_bytes(network.SerializeToString())
+    with pytest.raises(ModelError, match=r"has Pooling \(pool2\) on another layer than the one before it"):
+        examine(locate(path))
+
+
+def test_two_caffe_layers_of_one_name_are_told(tmp_path):
+    path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net")
+    network = caffe_message()()
+    network.ParseFromString(path.read_bytes())
+    for layer in network.layers:
+        if layer.name.startswith("ReLU"):
+            layer.name = "relu"
+    path.write_bytes(network.SerializeToString())
+    assert examine(locate(path)).architecture == SMALL
+    for layer in network.layers:
+        layer.name = layer.name.replace("conv5_2", "conv5_1")
+    path.write_bytes(network.SerializeToString())
+    with pytest.raises(ModelError, match="two layers with weights are called conv5_1"):
+        examine(locate(path))
+
+
+def test_two_matconvnet_layers_of_one_name_keep_their_weights(tmp_path):
+    """Names mean nothing there."""
+    tensors, settings = weights(), {name: {"name": "conv"} for name in ("conv5_1", "conv5_2", "conv4_2")}
+    found = examine(locate(write_matconvnet(tmp_path / "a.mat", SMALL, tensors, settings=settings)))
+    assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in tensors.items())
+
+
+STRANGE_NUMBERS = {
+    "an endless pad": {"settings": {"conv1_1": {"pad": np.inf}}},
+    "a pad of nothing": {"settings": {"conv1_1": {"pad": np.array([])}}},
+    "a pad in words": {"settings": {"conv1_1": {"pad": "same"}}},
+    "a stride that is none": {"settings": {"pool1": {"stride": np.nan}}},
+    "an endless LRN": {"param": (np.inf, 2, 1e-4, 0.75)},
+    "an LRN without numbers": {"param": (5, np.nan, 1e-4, 0.75)},
+}
+
+
+@pytest.mark.parametrize("what", STRANGE_NUMBERS)
+def test_strange_numbers_of_matconvnets_are_refused(what, tmp_path):
+    with pytest.raises(ModelError, match=r"a\.mat has "):
+        examine(locate(write_matconvnet(tmp_path / "a.mat", SMALL, weights(), **STRANGE_NUMBERS[what])))
+
+
+def test_what_caffe_trains_with_is_no_part_of_the_network(tmp_path):
+    """Data, dropout, a loss, and the copies that Caffe itself puts in for two layers on one."""
+    path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=False)
+    network, whole = caffe_message()(), caffe_message()()
+    network.ParseFromString(path.read_bytes())
+    whole.layer.add(name="data", type="Data", top=["data", "label"])
+    for layer in network.layer:
+        whole.layer.add().CopyFrom(layer)
+        if layer.name in ("ReLU fc6", "ReLU fc7"):
+            whole.layer.add(name="drop", type="Dropout", bottom=layer.top, top=layer.top)
+    whole.layer.add(name="split", type="Split", bottom=["fc8"], top=["fc8_0", "fc8_1"])
+    whole.layer.add(name="loss", type="SoftmaxWithLoss", bottom=["fc8_0", "label"], top=["loss"])
+    whole.layer.add(name="right", type="Accuracy", bottom=["fc8_1", "label"], top=["right"])
+    path.write_bytes(whole.SerializeToString())
+    assert examine(locate(path)).architecture == SMALL
+
+
+def test_matconvnets_padding_for_caffes_rounding_is_nothing_to_even_maps(tmp_path):
+    settings = {f"pool{stage}": {"pad": [0.0, 1.0, 0.0, 1.0]} for stage in range(1, 6)}
+    path = write_matconvnet(tmp_path / "a.mat", SMALL, weights(), settings=settings)
+    assert examine(locate(path)).architecture == SMALL
+
+
+def test_poolings_elsewhere_are_another_network(tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net")
     network = caffe_message()()
     network.ParseFromString(path.read_bytes())
     for number, layer in enumerate(network.layers):
         if layer.name == "pool3":
+            network.layers[number + 1].bottom[:] = layer.bottom
             del network.layers[number]
             break
     path.write_bytes(network.SerializeToString())
-    with pytest.raises(ModelError, match="pools after convolutions 1, 2, 6, 8, where configuration A-LRN"):
+    with pytest.raises(
+        ModelError, match=r"has Convolution \(conv4_1\).* where the networks of Table 1 have a 2x2 max pooling"
+    ):
         examine(locate(path))

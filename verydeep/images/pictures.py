@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep.errors import DataError, PictureError
+from verydeep.errors import few as few
 from verydeep.images import decode, imagenet
 from verydeep.images.formats import HEAD, TAIL, kind_of
 from verydeep.images.geometry import rescaled_size
@@ -322,8 +323,3 @@ def _estimated_bytes(pictures: Pictures, smaller_side: int | None, sample: int =
             width, height = rescaled_size(width, height, smaller_side)
         sizes.append(3 * width * height)
     return len(pictures) * float(np.mean(sizes)) if sizes else 0.0
-
-
-def few(names: Sequence[str], most: int = 5) -> str:
-    """Name some and count the rest."""
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from verydeep.weights.files.choice import groups, listed
+from verydeep.errors import few
+from verydeep.weights.choice import groups
 from verydeep.weights.recognize import Layers, Tensors
 
 _OF_IMAGES = re.compile(r"(?:.*\.)?(?:pixel_|image_|img_|input_)?(?:mean|std)")
@@ -37,8 +38,8 @@ def leave_out(names: list[str], tensors: Tensors, layers: Layers) -> None:
         )
     elif linear:
         layers.notes.append(
-            f"it has more FC layers ({listed(groups(linear))}), which are not used: if its images pass through "
-            "them, the scores are wrong"
+            f"it has more FC layers ({few(groups(linear), quoted=False)}), which are not used: if its "
+            "images pass through them, the scores are wrong"
         )
 
 

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from verydeep.configurations import STRIDE, Architecture, LocalResponseNorm
-from verydeep.errors import ModelError, UsageError, printable
+from verydeep.errors import ModelError, UsageError, few, printable
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, ModelConfig, TrainedOn, all_finite
+from verydeep.weights.choice import groups
 from verydeep.weights.files import read
-from verydeep.weights.files.choice import groups, listed
-from verydeep.weights.files.raw import Raw
-from verydeep.weights.layouts import LAYOUTS, recognize
+from verydeep.weights.layouts import recognize
 from verydeep.weights.published import (
     OXFORD_TRAINED_ON,
     PREPROCESSING,
@@ -31,7 +30,7 @@ from verydeep.weights.published import (
     by_checksum,
     checksum,
 )
-from verydeep.weights.recognize import Layers, Tensors, is_network, named
+from verydeep.weights.recognize import Layers, Tensors, architecture_of_layers, is_network, named
 from verydeep.weights.source import UNKNOWN, Known, Source, read_card, weights_path
 from verydeep.weights.windows import include_pooling, window_of
 
@@ -61,6 +60,8 @@ class Found:
         chosen: which network of the file it is and why, where that was not clear.
         doubts: when its scores are wrong, a sentence each.
         notes: what people should know, a sentence each.
+        facts: what else the file says; of an ONNX graph without trained numbers the `shapes` of its weights, where
+            there are no tensors.
 
     """
 
@@ -79,6 +80,7 @@ class Found:
     chosen: str = ""
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def examine(source: Source, told: Known = UNKNOWN) -> Found:
@@ -96,7 +98,7 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
     if published is None and kind == "hdf5":
         published = by_checksum("md5", checksum(path, "md5"))
     with _of(path):
-        layout, layers = _recognized(raw)
+        layout, layers = recognize(raw)
         if told.features_only:
             layers.fully_connected, layers.problem = [], None
         with _suggesting_features(layers, source):
@@ -105,15 +107,15 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
             if window:
                 include_pooling(layers, window)
             beside, notes = layers.beside, layers.notes
-            architecture, tensors = named(layers)
+            architecture, tensors = (architecture_of_layers(layers), {}) if "shapes" in facts else named(layers)
             _check_outputs(architecture)
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published, window_known)
-    found.chosen = printable(facts.get("chosen", ""))
+    found.facts, found.chosen = facts, printable(facts.get("chosen", ""))
     beside = facts.get("beside", []) + groups(beside)
     if found.chosen:
         found.notes.append(found.chosen)
     if beside:
-        found.notes.append(printable(f"not used, as it is not the network's: {listed(beside)}"))
+        found.notes.append(printable(f"not used, as it is not the network's: {few(beside, quoted=False)}"))
     found.doubts = [printable(note) for note in notes + facts.get("notes", []) if published is None]
     found.notes += found.doubts
     _drop_what_is_not_finite(found)
@@ -133,10 +135,14 @@ def config_of(found: Found) -> ModelConfig:
     """What stands beside the weights of a model of ours.
 
     Raises:
-        ModelError: its window, its preprocessing or its class names are not known.
+        ModelError: its window, its preprocessing or its class names are not known, or its weights are no numbers.
 
     """
     known = found.known
+    if "shapes" in found.facts:
+        raise ModelError(
+            f"{found.path} has shapes and no trained numbers: its weights are made by ConstantOfShape nodes"
+        )
     if known.preprocessing is None or known.class_names is None or not found.window_known:
         raise ModelError(_question(found))
     side = round(found.architecture.image_size * 256 / 224)
@@ -222,18 +228,6 @@ def _question(found: Found) -> str:
     )
 
 
-def _recognized(raw: Raw) -> tuple[str, Layers]:
-    names = list(raw.tensors)
-    recognized = recognize(raw)
-    if recognized is None:
-        few = ", ".join(names[:3]) or "nothing"
-        raise ModelError(
-            f"has tensors called {few}{' ...' * (len(names) > 3)}: not the names of a VGG network of "
-            f"{', '.join(LAYOUTS)}"
-        )
-    return recognized
-
-
 def _drop_what_is_not_finite(found: Found) -> None:
     """Weights whose classifier is NaN are features; any other number that is not finite is damage."""
     found.not_finite = tuple(name for name, tensor in found.tensors.items() if not all_finite(tensor))
@@ -300,7 +294,7 @@ def _from_facts(found: Found, facts: dict[str, Any]) -> Known:
         found.kind == "caffe"
         and OXFORD_NAMES.get(str(name)) == found.architecture.configuration
         and found.architecture.num_classes == imagenet.NUM_CLASSES
-        and "fc8" in facts["types"]
+        and any(layer["name"] == "fc8" for layer in facts["layers"])
     ):
         return Known(
             PREPROCESSING["oxford"],

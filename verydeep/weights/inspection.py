@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import Architecture, num_parameters
-from verydeep.errors import ModelError, printable
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import all_finite, check_shapes, read_config, weights_file
 from verydeep.safetensors_file import read_header, read_tensors, type_name
-from verydeep.weights.files import KINDS, kind_of, read
-from verydeep.weights.files.onnx import Graph
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.files import KINDS, kind_of
 from verydeep.weights.foreign import Found, examine, window_question
-from verydeep.weights.layouts.onnx import Walk
 from verydeep.weights.opening import check_alone, is_ours
 from verydeep.weights.published import checksum
-from verydeep.weights.recognize import architecture_of
-from verydeep.weights.source import Source, locate, weights_path
+from verydeep.weights.source import Source, locate
 
 MOST_NAMES = 10
 
@@ -35,9 +30,6 @@ def inspect(source: str | PathLike[str]) -> dict[str, Any]:
     if is_ours(where.path):
         check_alone(where)
         return _ours(where)
-    path = weights_path(where.path)
-    if kind_of(path) == "onnx":
-        return _graph(where, path)
     return _found(examine(where))
 
 
@@ -74,6 +66,8 @@ def _found(found: Found) -> dict[str, Any]:
         notes.append("preprocessing is not known: `verydeep convert` takes it as --preprocessing")
     if known.class_names is None:
         notes.append("class names are not known: `verydeep convert` takes them as --class-names")
+    if "shapes" in found.facts:
+        notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")
     return {
         **_file(found.source, found.path, found.sha256),
         "layout": found.layout,
@@ -95,32 +89,14 @@ def _found(found: Found) -> dict[str, Any]:
             "protocol": published.protocol,
         },
         "notes": notes,
+        **(_graph(found.facts) if found.kind == "onnx" else {}),
     }
 
 
-def _graph(where: Source, path: Path) -> dict[str, Any]:
-    raw = read(path)
-    graph: Graph = raw.facts["graph"]
-    try:
-        walk = Walk(graph)
-        facts = _shapes_alone(where, path, raw, walk) if walk.made_by_nodes else _found(examine(where))
-    except ModelError as error:
-        said = printable(error)
-        raise ModelError(said if str(path) in said else f"{path} {said}") from None
-    facts["origin"] = graph.facts["producer"] or None
-    return facts | {"opset": graph.facts["opset"]}
-
-
-def _shapes_alone(where: Source, path: Path, raw: Raw, walk: Walk) -> dict[str, Any]:
-    """What shapes tell, of a graph whose nodes make one number of every weight."""
-    layers = walk.layers()
-    shapes = [[layer.weight.shape for layer in part] for part in (layers.convolutions, layers.fully_connected)]
-    norms = any(layer.norm for layer in layers.convolutions)
-    architecture = architecture_of(*shapes, batch_norm=norms, has_lrn=layers.has_lrn, lrn=layers.lrn)
-    dtypes = tuple(dict.fromkeys(raw.dtypes.values())) or ("float32",)
-    found = Found(where, path, "onnx", "onnx", architecture, {}, walk.known(), dtypes, checksum(path))
-    found.notes.append("its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers")
-    return _found(found) | {"shapes": [list(shape) for part in shapes for shape in part]}
+def _graph(facts: dict[str, Any]) -> dict[str, Any]:
+    """What an ONNX file says beside the layers."""
+    said = {"origin": facts["producer"] or None, "opset": facts["opset"]}
+    return said | {"shapes": [list(shape) for shape in facts["shapes"]]} if "shapes" in facts else said
 
 
 def _file(where: Source, path: Path, sha256: str) -> dict[str, Any]:

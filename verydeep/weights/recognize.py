@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from math import isqrt
 from typing import Any
 
@@ -60,11 +59,10 @@ class Layers:
         fully_connected: the three FC layers, or none.
         has_lrn: whether the file tells of local response normalisation; None where it cannot.
         lrn: what it is, where the file says so; it comes after the first convolution's ReLU.
-        pooled: whether the file says that the map is averaged over space before the FC layers: over all of it
-            (global average pooling), or to a fixed size (PyTorch's AdaptiveAvgPool2d). None where it cannot.
+        flattened: whether the file says that the FC layers take the whole last map. Where it does not, the map may
+            be averaged over space before: all of it (global average pooling), or to a fixed size (PyTorch's
+            AdaptiveAvgPool2d).
         slides: whether fc6 is a convolution that slides over maps larger than its kernel, as timm's is.
-        window: side of the images in training, in pixels, where the file says it.
-        poolings: how many convolutions come before each max-pooling of 2x2, where the file says it.
         problem: why the FC layers cannot be used, where they cannot; the sentence goes on after the file's name.
         beside: names of tensors that are not the network's.
         notes: what people should know, a sentence each.
@@ -75,10 +73,8 @@ class Layers:
     fully_connected: list[Layer] = field(default_factory=list)
     has_lrn: bool | None = None
     lrn: LocalResponseNorm | None = None
-    pooled: bool | None = None
+    flattened: bool = False
     slides: bool = False
-    window: int | None = None
-    poolings: tuple[int, ...] | None = None
     problem: str | None = None
     beside: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -149,8 +145,8 @@ def is_network(convolutions: Sequence[Shape]) -> bool:
     return True
 
 
-def named(layers: Layers) -> tuple[Architecture, Tensors]:
-    """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
+def architecture_of_layers(layers: Layers) -> Architecture:
+    """Find the architecture that has these layers.
 
     Raises:
         ModelError: these are no VGG network's.
@@ -161,14 +157,23 @@ def named(layers: Layers) -> tuple[Architecture, Tensors]:
     norms = [bool(layer.norm) for layer in layers.convolutions]
     if any(norms) != all(norms):
         raise ModelError("has batch normalisation behind some convolutions alone")
-    architecture = architecture_of(
+    return architecture_of(
         [layer.weight.shape for layer in layers.convolutions],
         [layer.weight.shape for layer in layers.fully_connected],
         batch_norm=any(norms),
         has_lrn=layers.has_lrn,
         lrn=layers.lrn,
     )
-    _check_poolings(layers, architecture)
+
+
+def named(layers: Layers) -> tuple[Architecture, Tensors]:
+    """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
+
+    Raises:
+        ModelError: these are no VGG network's.
+
+    """
+    architecture = architecture_of_layers(layers)
     tensors: Tensors = {}
     theirs = layers.convolutions + layers.fully_connected
     layers.convolutions, layers.fully_connected = [], []
@@ -192,14 +197,17 @@ def norm_with_epsilon(norm: Sequence[NDArray[Any]], epsilon: float) -> tuple[NDA
     """The same batch normalisation for our epsilon: the variance takes the difference, which is exact.
 
     Args:
-        norm: its `NORM_PARTS`.
+        norm: scale, shift, mean and variance.
         epsilon: that the other library adds to the variance.
 
+    Returns:
+        Its `NORM_PARTS`.
+
     """
-    scale, shift, mean, variance, count = norm
-    if epsilon == BATCH_NORM_EPSILON:
-        return scale, shift, mean, variance, count
-    return scale, shift, mean, variance.astype(np.float64) + (epsilon - BATCH_NORM_EPSILON), count
+    scale, shift, mean, variance = norm
+    if epsilon != BATCH_NORM_EPSILON:
+        variance = variance.astype(np.float64) + (epsilon - BATCH_NORM_EPSILON)
+    return scale, shift, mean, variance, np.array(0, np.int64)
 
 
 def local_response_norm(size: int, alpha: float, beta: float, k: float) -> LocalResponseNorm:
@@ -214,16 +222,6 @@ def local_response_norm(size: int, alpha: float, beta: float, k: float) -> Local
         return LocalResponseNorm(size, *rounded)
     except UsageError as error:
         raise ModelError(f"has LRN that is not computed here: {error}") from None
-
-
-def split_head(layers: Layers) -> None:
-    """Find the FC layers among convolutions: two of 1x1 at the end, behind one that covers the window.
-
-    No column of Table 1 ends its fifth stage with two convolutions of 1x1.
-    """
-    kernels = [layer.weight.shape[2] for layer in layers.convolutions if layer.weight.ndim == 4]
-    if kernels[-2:] == [1, 1] and len(kernels) > 3:
-        layers.convolutions, layers.fully_connected = layers.convolutions[:-3], layers.convolutions[-3:]
 
 
 def norm_of(tensors: Tensors, name: str) -> tuple[NDArray[Any], ...]:
@@ -322,16 +320,6 @@ def fc6_side(fc6: Shape, channels: int) -> int:
             f"has a first FC layer of shape {fc6}, which does not cover a square of {channels} channels"
         )
     return side
-
-
-def _check_poolings(layers: Layers, architecture: Architecture) -> None:
-    stages = ALL_CONFIGURATIONS[architecture.configuration].stages
-    wanted = tuple(accumulate(len(stage) for stage in stages))
-    if layers.poolings not in (None, wanted):
-        raise ModelError(
-            f"pools after convolutions {', '.join(map(str, layers.poolings)) or 'nowhere'}, where configuration "
-            f"{architecture.configuration} does after {', '.join(map(str, wanted))}: this is another network"
-        )
 
 
 def _flat(shape: Shape) -> Shape:

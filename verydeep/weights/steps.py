@@ -1,13 +1,13 @@
 """What a file says is computed, step by step -> the layers of a VGG network, or the sentence why it is none.
 
-Files that hold a network's graph (ONNX, Keras with its configuration) say more than shapes: strides, activations,
-poolings, the order of things. Their readers give `Step`s in the order of the data flow; here they are compared
-with what the networks of Table 1 compute. A file that computes anything else is refused.
+Files that hold a network's graph (ONNX, Caffe, MatConvNet, Keras with its configuration) say more than shapes:
+strides, activations, poolings, the order of things. Their readers give `Step`s in the order of the data flow; here
+they are compared with what the networks of Table 1 compute. A file that computes anything else is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from math import prod
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import ALL_CONFIGURATIONS, STRIDE, LocalResponseNorm
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, few
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
-from verydeep.weights.recognize import Layer, Layers, norm_with_epsilon
+from verydeep.weights.recognize import Layer, Layers, fc6_side
 
 Array = NDArray[Any]
 CONVOLUTION, NORM, RELU, LRN, POOLING = "convolution", "batch norm", "ReLU", "LRN", "2x2 max pooling"
@@ -106,11 +106,6 @@ class Pixels:
         return Preprocessing(mean, deviation, "BGR" if self.turned else "RGB")
 
 
-def norm_parts(scale: Array, shift: Array, mean: Array, variance: Array, epsilon: float) -> tuple[Array, ...]:
-    """Parts of a batch norm with another epsilon, as they are with ours: the variance takes the difference."""
-    return norm_with_epsilon((scale, shift, mean, variance, np.array(0, np.int64)), epsilon)
-
-
 def channels_first(weight: Array, channels: int) -> Array:
     """Weights of a first FC layer, (out, rows x columns x channels) -> (out, channels, rows, columns).
 
@@ -118,11 +113,8 @@ def channels_first(weight: Array, channels: int) -> Array:
         ModelError: the inputs are no square of so many channels.
 
     """
-    out, count = weight.shape
-    side = round((count / max(1, channels)) ** 0.5)
-    if side < 1 or side * side * channels != count:
-        raise ModelError(f"has a first FC layer of {count} inputs, which are no square of {channels} channels")
-    return np.moveaxis(weight.reshape(out, side, side, channels), 3, 1)
+    side = fc6_side(weight.shape, channels)
+    return np.moveaxis(weight.reshape(-1, side, side, channels), 3, 1)
 
 
 def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] = (None, None)) -> Layers:
@@ -145,7 +137,7 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
     stages, head = steps[:end], steps[end:]
     _check_stages(stages)
     lrn = next((step.lrn for step in stages if step.lrn), None)
-    layers = Layers(has_lrn=lrn is not None, lrn=lrn, pooled=False)
+    layers = Layers(has_lrn=lrn is not None, lrn=lrn, flattened=True)
     for step in stages:
         if step.layer:
             layers.convolutions.append(step.layer)
@@ -162,12 +154,21 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
     return layers
 
 
+def differing(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The first setting that is not as wanted, to be said behind a step's name; nothing where all are."""
+    for name, value in wanted.items():
+        seen = settings[name]
+        if seen != value:
+            return f" with {name} of {f'{seen:g}' if isinstance(seen, float) else seen}, where VGG's is {value}"
+    return ""
+
+
 def head_problem(seen: Sequence[str]) -> str:
     """Why a head is not a VGG network's, from what it has."""
-    named = ", ".join(seen[:MOST_NAMED]) + ", ..." * (len(seen) > MOST_NAMED)
+    named = few(seen, MOST_NAMED, quoted=False)
     return (
-        f"has a head of its own ({named}), where a VGG network has three FC layers on the flattened "
-        "map, with ReLU between them"
+        f"has a head of its own ({named}), where a VGG network has three FC layers on the flattened map, with "
+        "ReLU between them"
     )
 
 

@@ -34,17 +34,14 @@ def window_of(layers: Layers, told: int | None = None) -> int | None:
 
     """
     seems = STRIDE * fc6_side(layers.fully_connected[0].weight.shape, len(layers.convolutions[-1].weight))
-    known = seems if layers.pooled is False else layers.window
-    if known and told and told != known:
-        raise UsageError(f"the network's window is {known} pixels, not {told}; leave it out")
+    if layers.flattened and told not in (None, seems):
+        raise UsageError(f"the network's window is {seems} pixels, not {told}; leave it out")
     if layers.slides and told and told > seems:
         raise UsageError(
             f"the network's window is {seems} pixels, not {told}: over larger images its first FC layer slides, "
             "and so it does here; leave the window out"
         )
-    if known is None and told is None and not layers.pooled and seems == PUBLISHED_WINDOW:
-        return seems
-    return known or told
+    return seems if layers.flattened or (told is None and seems == PUBLISHED_WINDOW) else told
 
 
 def include_pooling(layers: Layers, window: int) -> None:

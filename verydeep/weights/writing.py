@@ -47,6 +47,11 @@ def write_for(library: str, out: Path, config: ModelConfig, tensors: Tensors) ->
     if not any(out.name.endswith(ending) if ending else not out.suffix for ending in ENDINGS[library]):
         wanted = ", ".join(ending or "a folder" for ending in ENDINGS[library])
         raise UsageError(f"{out} is not what {library} loads; its name has to end with {wanted}")
+    if hidden := config.architecture.hidden:
+        raise UsageError(
+            f"{library} builds VGG networks with 4096 channels in fc6 and fc7, this one has {hidden[0]} and "
+            f"{hidden[1]}; export it as ONNX"
+        )
     theirs = LAYOUTS[library].outgoing(config.architecture, tensors)
     if library == "keras":
         _write_keras(out, config.architecture, theirs)
@@ -86,13 +91,18 @@ def timm_card(config: ModelConfig) -> dict[str, Any]:
     """The config.json by which `timm.create_model("local-dir:FOLDER", pretrained=True)` knows a network.
 
     Raises:
-        UsageError: timm cannot feed this network.
+        UsageError: timm cannot build or feed this network.
 
     """
     architecture, preprocessing = config.architecture, config.preprocessing
     if preprocessing.channels == "BGR":
         raise UsageError(
             "timm feeds networks RGB, this one takes BGR; write a file, OUT.safetensors, and reverse the channels"
+        )
+    if architecture.width != 1:
+        raise UsageError(
+            f"timm builds networks of the paper's width, this one's is {architecture.width:g}; write a file, "
+            "OUT.safetensors, and load it into a network that is as narrow"
         )
     side = architecture.image_size
     name = CONFIGURATIONS_THERE[architecture.configuration] + "_bn" * architecture.batch_norm

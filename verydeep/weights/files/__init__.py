@@ -6,10 +6,10 @@ import re
 import zipfile
 from pathlib import Path
 
-from verydeep.errors import ModelError, UsageError, printable
+from verydeep.errors import ModelError, UsageError, few, printable
 from verydeep.safetensors_file import read_header, read_tensors, type_name
-from verydeep.weights.files.choice import choose
-from verydeep.weights.files.raw import NotWeightsError, Raw
+from verydeep.weights.choice import choose
+from verydeep.weights.raw import NotWeightsError, Raw
 
 HDF5, ZIP, MATLAB = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"MATLAB"
 START_BYTES = 512
@@ -72,9 +72,9 @@ def _kind_of_zip(path: Path) -> str:
             f"{path} is an archive of NumPy's (.npz), whose arrays have names that nobody agrees on; save them by "
             "torchvision's names as safetensors: safetensors.numpy.save_file(arrays, 'weights.safetensors')"
         )
-    few = printable(", ".join(names[:3]) or "nothing", 100)
+    held = printable(few(names, 3, quoted=False) or "nothing", 100)
     raise ModelError(
-        f"{path} is a zip archive of {few}, not a model; unpack it and give the file of weights in it"
+        f"{path} is a zip archive of {held}, not a model; unpack it and give the file of weights in it"
     )
 
 

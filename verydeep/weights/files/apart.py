@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable, require
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 
 NEEDS = {
     "hdf5": ("h5py", "weights", "Keras's files"),

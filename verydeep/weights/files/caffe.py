@@ -3,8 +3,8 @@
 The messages and numbers of caffe.proto that weights need:
 
     NetParameter       name = 1, layers = 2 (V1LayerParameter), layer = 100 (LayerParameter)
-    V1LayerParameter   name = 4, type = 5 (an enumeration), blobs = 6, settings: `SETTINGS`
-    LayerParameter     name = 1, type = 2 (text), blobs = 7, settings: `SETTINGS`
+    V1LayerParameter   bottom, top = 2, 3, name = 4, type = 5 (an enumeration), blobs = 6, settings: `SETTINGS`
+    LayerParameter     name = 1, type = 2 (text), bottom, top = 3, 4, blobs = 7, settings: `SETTINGS`
     BlobProto          num, channels, height, width = 1 to 4; data = 5, shape = 7, double_data = 8
     BlobShape          dim = 1
 """
@@ -19,26 +19,17 @@ from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
 from verydeep.weights.files.protobuf import Message, WireError
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 
-V1_TYPES = {
-    3: "Concat",
-    4: "Convolution",
-    14: "InnerProduct",
-    15: "LRN",
-    17: "Pooling",
-    18: "ReLU",
-    19: "Sigmoid",
-    23: "TanH",
-    25: "Eltwise",
-    26: "Power",
-    31: "Threshold",
-    33: "Slice",
-    34: "MVN",
-    35: "AbsVal",
-    38: "Exp",
-    39: "Deconvolution",
-}
+V1_TYPES = """
+    None Accuracy BNLL Concat Convolution Data Dropout EuclideanLoss Flatten HDF5Data HDF5Output Im2col ImageData
+    InfogainLoss InnerProduct LRN MultinomialLogisticLoss Pooling ReLU Sigmoid Softmax SoftmaxWithLoss Split TanH
+    WindowData Eltwise Power SigmoidCrossEntropyLoss HingeLoss MemoryData ArgMax Threshold DummyData Slice MVN
+    AbsVal Silence ContrastiveLoss Exp Deconvolution
+"""
+V1_NAMES = dict(enumerate(V1_TYPES.split()))
+"""The old form's types of layers, by their numbers, as the new form calls them."""
+
 SETTINGS: dict[str, tuple[int, int, dict[str, tuple[tuple[int, ...], float]]]] = {
     "Convolution": (
         10,
@@ -61,6 +52,7 @@ SETTINGS: dict[str, tuple[int, int, dict[str, tuple[tuple[int, ...], float]]]] =
             "global": ((12,), 0),
         },
     ),
+    "InnerProduct": (17, 117, {"axis": ((5,), 1), "transpose": ((6,), 0)}),
     "ReLU": (30, 123, {"negative_slope": ((1,), 0.0)}),
     "LRN": (
         18,
@@ -73,19 +65,18 @@ MOST_AXES = 8
 
 
 def read_caffe(path: Path) -> Raw:
-    """Read names, types and blobs of every layer; tensors are called `layer/number`.
+    """Read every layer: `facts["layers"]` in the file's order; tensors are called `layer/number`.
 
     Raises:
         ModelError: the file is no network of Caffe's, or damaged.
 
     """
-    raw = Raw("caffe", {}, {}, {"types": {}, "settings": {}})
+    raw = Raw("caffe", {}, {}, {"layers": []})
     try:
         # Not mapped into memory: a file that somebody cuts meanwhile would end this process.
         network = Message(memoryview(path.read_bytes()))
         raw.facts["name"] = network.text(1)
         old, new = network.contents(2), network.contents(100)
-        raw.facts["form"] = "V1LayerParameter" if old else "LayerParameter"
         for layer in old or new:
             _read_layer(Message(layer), raw, old=bool(old))
     except (WireError, ValueError) as error:
@@ -97,23 +88,28 @@ def read_caffe(path: Path) -> Raw:
 
 def _read_layer(layer: Message, raw: Raw, *, old: bool) -> None:
     name = layer.text(4 if old else 1)
-    kind = V1_TYPES.get(layer.integer(5), "other") if old else layer.text(2)
-    raw.facts["types"][name] = kind
-    if kind in SETTINGS:
-        raw.facts["settings"][name] = _settings(layer, kind, old=old)
-    for number, blob in enumerate(layer.messages(6 if old else 7)):
-        tensor = _blob(blob, f"{name}/{number}")
-        raw.tensors[f"{name}/{number}"] = tensor
-        raw.dtypes[f"{name}/{number}"] = str(tensor.dtype)
+    number = layer.integer(5) if old else 0
+    kind = V1_NAMES.get(number, f"number {number}") if old else layer.text(2)
+    bottoms, tops = ([bytes(value) for value in layer.contents(at)] for at in ((2, 3) if old else (3, 4)))
+    settings = _settings(layer, kind, old=old)
+    raw.facts["layers"].append(
+        {"name": name, "type": kind, "settings": settings, "bottoms": bottoms, "tops": tops}
+    )
+    for place, blob in enumerate(layer.messages(6 if old else 7)):
+        key = f"{name}/{place}"
+        if key in raw.tensors:
+            raise WireError(f"two layers with weights are called {name}")
+        raw.tensors[key] = _blob(blob, key)
+        raw.dtypes[key] = str(raw.tensors[key].dtype)
 
 
 def _settings(layer: Message, kind: str, *, old: bool) -> dict[str, float]:
-    """Settings of a layer; nothing where its message is left out, as in a file of weights alone."""
-    number_old, number_new, wanted = SETTINGS[kind]
-    messages = list(layer.messages(number_old if old else number_new))
-    if not messages:
+    """Settings of a layer; Caffe's defaults where the file has none."""
+    if kind not in SETTINGS:
         return {}
-    return {name: _setting(messages[-1], numbers, default) for name, (numbers, default) in wanted.items()}
+    number_old, number_new, wanted = SETTINGS[kind]
+    message = Message(memoryview(b"".join(layer.contents(number_old if old else number_new))))
+    return {name: _setting(message, numbers, default) for name, (numbers, default) in wanted.items()}
 
 
 def _setting(message: Message, numbers: tuple[int, ...], default: float) -> float:

@@ -1,6 +1,6 @@
-"""The process that reads one file with another library: `apart` starts it, nothing else does.
+"""The process that reads one file which may harm its reader: a pickle, or what another library reads.
 
-It has bounds on memory and time, and can write to no file.
+`apart` starts it, nothing else does. It has bounds on memory and time, and can write to no file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from verydeep.errors import printable
-from verydeep.weights.files.raw import NotWeightsError, Tensor
+from verydeep.weights.raw import NotWeightsError, Tensor
 
 Reader = Callable[[Path, dict[str, Any]], Iterator[Tensor]]
 

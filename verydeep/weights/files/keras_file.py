@@ -17,7 +17,7 @@ from typing import Any
 
 import h5py
 
-from verydeep.weights.files.raw import NotWeightsError, Tensor
+from verydeep.weights.raw import NotWeightsError, Tensor
 
 MOST_DEPTH, MOST_LAYERS = 10, 1000
 WEIGHTS_MEMBER, CONFIG_MEMBER = "model.weights.h5", "config.json"

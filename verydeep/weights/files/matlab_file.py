@@ -1,7 +1,7 @@
 """MatConvNet's networks, as MATLAB files of version 5 to 7. Runs in the process apart.
 
-Tensors are called `layer/0`, the filters, and `layer/1`, the biases. The file's facts are kept: names of the
-classes and the mean that is subtracted from pictures.
+Tensors are called `0/0`, filters of the first layer, and `0/1`, its biases: names of layers may occur twice. The
+file's facts are kept: names of the classes and the mean that is subtracted from images.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from scipy.io import loadmat
 
 from verydeep.errors import printable
-from verydeep.weights.files.raw import NotWeightsError, Tensor
+from verydeep.weights.raw import NotWeightsError, Tensor
 
-SETTINGS = ("type", "name", "stride", "pad", "pool", "method", "dilate", "leak", "param")
+SETTINGS = ("type", "stride", "pad", "pool", "method", "dilate", "leak", "param")
 MOST_NUMBERS = 8  # of a setting
 WANTED = ["layers", "meta", "classes", "normalization", "net"]
 
@@ -36,18 +36,18 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
     for number in range(len(cells)):
         layer, cells[number] = _one(cells[number]), None  # whose memory is free when it has been sent
         fields = _fields(layer)
-        layers.append({name: _setting(layer[name]) for name in SETTINGS if name in fields})
+        name = _text(layer["name"]) if "name" in fields else f"layer{number}"
+        layers.append({"name": name} | {word: _setting(layer[word]) for word in SETTINGS if word in fields})
         if "weights" in fields:
             parts = [np.asarray(part) for part in layer["weights"].ravel()]
         elif "filters" in fields:  # MatConvNet before 1.0-beta8
             parts = [layer["filters"], layer["biases"]]
         else:
             continue
-        name = _text(layer["name"]) if "name" in fields else f"layer{number}"
         for part, tensor in enumerate(parts[:2]):
             if tensor.dtype.kind != "f":
                 raise NotWeightsError(f"has {name} with weights that are not numbers")
-            yield f"{name}/{part}", tensor, tensor.dtype.name
+            yield f"{number}/{part}", tensor, tensor.dtype.name
 
 
 def _meta(network: Any, facts: dict[str, Any]) -> None:

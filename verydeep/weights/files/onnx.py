@@ -2,8 +2,7 @@
 
 The messages and numbers of onnx.proto that this takes:
 
-    ModelProto      ir_version = 1, producer_name = 2, producer_version = 3, graph = 7, opset_import = 8,
-                    metadata_props = 14
+    ModelProto      producer_name = 2, producer_version = 3, graph = 7, opset_import = 8, metadata_props = 14
     GraphProto      node = 1, name = 2, initializer = 5, input = 11, output = 12
     NodeProto       input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7
     AttributeProto  name = 1, f = 2, i = 3, s = 4, t = 5, floats = 7, ints = 8
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
 from verydeep.weights.files.protobuf import Message, WireError
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 
 FLOAT_TYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 OTHER_TYPES = {2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
@@ -123,7 +122,6 @@ def read_onnx(path: Path) -> Raw:
         opsets = {opset.text(1): opset.integer(2) for opset in model.messages(8)}
         graph.facts = {
             "producer": f"{model.text(2)} {model.text(3)}".strip(),
-            "ir_version": model.integer(1),
             "opset": opsets.get("", opsets.get("ai.onnx")),
             "metadata": {entry.text(1): entry.text(2) for entry in model.messages(14)},
         }

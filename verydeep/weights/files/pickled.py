@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import IO, Any
 
-from verydeep.weights.files.raw import NotWeightsError
+from verydeep.weights.raw import NotWeightsError
 
 RUNS = ("builtins", "io", "_io", "os", "posix", "nt", "sys", "subprocess", "shutil", "importlib")
 """Modules that no data asks for, but a file that is made to run a program."""

@@ -16,9 +16,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.weights.files.choice import choose
+from verydeep.weights.choice import choose
 from verydeep.weights.files.pickled import Storage, Stored, Unknown, Unpickler
-from verydeep.weights.files.raw import NotWeightsError, Tensor
+from verydeep.weights.raw import NotWeightsError, Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C
 MOST_DEPTH, MOST_ENTRIES = 20, 1_000_000

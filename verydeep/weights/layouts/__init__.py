@@ -1,6 +1,6 @@
 """A library's names and axes <-> layers in their order.
 
-A module for each library, with one or two functions:
+A module or a folder for each library, with one or two functions:
 
 `incoming(raw)` gives the layers that a file holds, and None where it is not of this library.
 `outgoing(architecture, tensors)` gives the tensors that the library loads, by its names.
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from verydeep.weights.files.raw import Raw
+from verydeep.errors import ModelError
+from verydeep.weights.choice import no_network
 from verydeep.weights.layouts import caffe, keras, matconvnet, onnx, ours, timm, torchvision
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layers
 
 LAYOUTS: dict[str, ModuleType] = {
@@ -28,14 +30,14 @@ LAYOUTS: dict[str, ModuleType] = {
 OUTGOING = ("torchvision", "timm", "keras")
 
 
-def recognize(raw: Raw) -> tuple[str, Layers] | None:
+def recognize(raw: Raw) -> tuple[str, Layers]:
     """Find whose tensors these are.
 
     Returns:
-        The layout's name, and the layers, whose tensors are no longer in `raw`; None if nobody's.
+        The layout's name, and the layers, whose tensors are no longer in `raw`.
 
     Raises:
-        ModelError: they are a library's, but not of a VGG network.
+        ModelError: they are nobody's, or not of a VGG network.
 
     """
     for name, layout in LAYOUTS.items():
@@ -43,4 +45,4 @@ def recognize(raw: Raw) -> tuple[str, Layers] | None:
         if layers is not None:
             raw.tensors.clear()
             return name, layers
-    return None
+    raise ModelError(no_network(list(raw.tensors)))

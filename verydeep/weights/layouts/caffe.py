@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
-from verydeep.configurations import LocalResponseNorm
-from verydeep.errors import ModelError
-from verydeep.weights.files.raw import Raw
-from verydeep.weights.recognize import Layer, Layers, local_response_norm, split_head
+from typing import Any
+
+from numpy.typing import NDArray
+
+from verydeep.errors import ModelError, printable
+from verydeep.weights.raw import Raw
+from verydeep.weights.recognize import Layer, Layers, local_response_norm
+from verydeep.weights.steps import (
+    CONVOLUTION,
+    DENSE,
+    FLATTEN,
+    LRN,
+    MEAN,
+    POOLING,
+    RELU,
+    SOFTMAX,
+    Step,
+    differing,
+    layers_of_steps,
+)
+
+KINDS = {
+    "Convolution": CONVOLUTION,
+    "InnerProduct": DENSE,
+    "ReLU": RELU,
+    "LRN": LRN,
+    "Pooling": POOLING,
+    "Flatten": FLATTEN,
+    "Softmax": SOFTMAX,
+}
+"""What VGG's layers are called there; any other type computes something else."""
+
+NOTHING = (
+    *("Accuracy", "Data", "Dropout", "DummyData", "HDF5Data", "HDF5Output", "ImageData", "Input", "MemoryData"),
+    *("Silence", "Split", "WindowData"),
+)
+"""Types that compute nothing in a test; losses do not either."""
+
+SAME = ("Dropout", "Split")
+"""Types among these that give what they take, under another name."""
+
+WANTED: dict[str, dict[str, float]] = {
+    "Convolution": {"group": 1, "stride": 1, "dilation": 1},
+    "InnerProduct": {"axis": 1, "transpose": 0},
+    "Pooling": {"method": 0, "size": 2, "stride": 2, "pad": 0, "global": 0},
+    "ReLU": {"negative_slope": 0},
+    "LRN": {"within": 0},
+}
+"""Settings of a VGG network's layers, by type."""
+AVERAGE = 1  # method of a pooling
 
 
 def incoming(raw: Raw) -> Layers | None:
@@ -15,106 +61,52 @@ def incoming(raw: Raw) -> Layers | None:
     """
     if raw.kind != "caffe":
         return None
-    types = raw.facts["types"]
-    lrn = _response_norm(raw)
-    layers = Layers(has_lrn="LRN" in types.values(), lrn=lrn, pooled=False, poolings=_poolings(raw))
-    pads: list[float | None] = []
-    for name, parts in raw.layers.items():
-        if len(parts) != 2:
-            raise ModelError(f"has {name} with {len(parts)} blobs, where a layer of a VGG network has two")
-        weight, bias = parts
-        if types[name] == "InnerProduct":
-            layers.fully_connected.append(Layer(weight.reshape(weight.shape[-2:]), bias))
-        else:
-            layers.convolutions.append(Layer(weight, bias))
-            pads.append(raw.facts["settings"].get(name, {}).get("pad"))
-    if not layers.fully_connected:
-        split_head(layers)
-    _check_padding(layers, pads)
-    return layers
+    blobs = raw.layers
+    return layers_of_steps([_step(layer, blobs.get(layer["name"], [])) for layer in _chain(raw.facts["layers"])])
 
 
-LRN_DEFAULTS = {"size": 5, "alpha": 1.0, "beta": 0.75, "within": 0, "k": 1.0}  # Caffe's
-OTHER_NETWORKS = {
-    "AbsVal",
-    "BNLL",
-    "Concat",
-    "Deconvolution",
-    "ELU",
-    "Eltwise",
-    "Exp",
-    "Log",
-    "MVN",
-    "Power",
-    "Sigmoid",
-    "Slice",
-    "Swish",
-    "TanH",
-    "Threshold",
-}
-"""Types of layers without weights that change what a network computes, and that no VGG network has."""
-
-
-WANTED: dict[str, dict[str, float]] = {
-    "Convolution": {"group": 1, "stride": 1, "dilation": 1},
-    "Pooling": {"method": 0, "size": 2, "stride": 2, "pad": 0, "global": 0},
-    "ReLU": {"negative_slope": 0},
-}
-"""Settings of a VGG network's layers, by type."""
-
-
-def _poolings(raw: Raw) -> tuple[int, ...]:
-    """How many convolutions come before each pooling.
+def _chain(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The layers that compute something, each on what the one before gives.
 
     Raises:
-        ModelError: a layer is none of a VGG network's, or has other settings.
+        ModelError: they are no chain.
 
     """
-    poolings, convolutions = [], 0
-    for name, kind in raw.facts["types"].items():
-        if kind in OTHER_NETWORKS:
-            raise ModelError(
-                f"has the layer {name} of type {kind}, which VGG does not have: this is another network"
-            )
-        for setting, value in raw.facts["settings"].get(name, {}).items():
-            wanted = WANTED.get(kind, {}).get(setting, value)
-            if value != wanted:
-                raise ModelError(
-                    f"has the layer {name} with {setting} {value:g}, where VGG has {wanted:g}: this is another "
-                    "network"
-                )
-        convolutions += kind == "Convolution"
-        if kind == "Pooling":
-            poolings.append(convolutions)
-    return tuple(poolings)
+    chain: list[dict[str, Any]] = []
+    given: set[bytes] = set()
+    for layer in layers:
+        computes = layer["type"] not in NOTHING and not layer["type"].endswith("Loss")
+        if computes and chain and given and not given >= set(layer["bottoms"]):
+            raise ModelError(f"has {_named(layer)} on another layer than the one before it; VGG is one chain")
+        if computes:
+            chain.append(layer)
+            given = set(layer["tops"]) or given
+        elif layer["type"] in SAME and given & set(layer["bottoms"]):
+            given |= set(layer["tops"])
+    return chain
 
 
-def _response_norm(raw: Raw) -> LocalResponseNorm | None:
-    """The local response normalisation that a file has; Caffe divides its sum by the number of channels.
-
-    Raises:
-        ModelError: it is not where A-LRN has it, or of another kind.
-
-    """
-    kinds = [kind for kind in raw.facts["types"].values() if kind in ("Convolution", "ReLU", "LRN", "Pooling")]
-    if "LRN" not in kinds:
-        return None
-    if kinds[:3] != ["Convolution", "ReLU", "LRN"] or kinds.count("LRN") > 1:
-        raise ModelError("has LRN elsewhere than once after its first convolution's ReLU, so it is not A-LRN")
-    name = next(name for name, kind in raw.facts["types"].items() if kind == "LRN")
-    settings = LRN_DEFAULTS | raw.facts["settings"].get(name, {})
-    if settings["within"]:
-        raise ModelError(f"has the LRN layer {name} within each channel, where A-LRN sums over channels")
-    size = int(settings["size"])
-    return local_response_norm(size, settings["alpha"] / max(1, size), settings["beta"], settings["k"])
+def _named(layer: dict[str, Any]) -> str:
+    return printable(f"{layer['type'] or 'a layer without a type'} ({layer['name']})", 100)
 
 
-def _check_padding(layers: Layers, pads: list[float | None]) -> None:
-    """Make sure that every convolution keeps the map's size."""
-    for number, (layer, pad) in enumerate(zip(layers.convolutions, pads, strict=False), 1):
-        kernel = layer.weight.shape[-1]
-        if pad is not None and 2 * pad + 1 != kernel:
-            raise ModelError(
-                f"pads convolution {number} by {pad:g}, where VGG pads a kernel of {kernel}x{kernel} by "
-                f"{kernel // 2}: this is another network"
-            )
+def _step(layer: dict[str, Any], blobs: list[NDArray[Any]]) -> Step:
+    kind, settings = KINDS.get(layer["type"], ""), layer["settings"]
+    if kind == POOLING and settings["global"] and settings["method"] == AVERAGE:
+        return Step(MEAN, _named(layer))
+    fault = differing(settings, WANTED.get(layer["type"], {}))
+    step = Step(kind or layer["type"], _named(layer), fault=fault)
+    if kind in (CONVOLUTION, DENSE):
+        if len(blobs) != 2:
+            raise ModelError(f"has {step.name} with {len(blobs)} blobs, where a layer of a VGG network has two")
+        weight, bias = blobs
+        if kind == DENSE and weight.shape[:-2] in ((), (1, 1)):
+            weight = weight.reshape(weight.shape[-2:])
+        if weight.ndim != (4 if kind == CONVOLUTION else 2):
+            raise ModelError(f"has {step.name} with weights of shape {weight.shape}")
+        step.layer = Layer(weight, bias)
+        step.padding = int(settings.get("pad", 0))
+    if kind == LRN and not fault:
+        size = int(settings["size"])  # the sum is divided by it
+        step.lrn = local_response_norm(size, settings["alpha"] / max(1, size), settings["beta"], settings["k"])
+    return step

@@ -6,7 +6,7 @@ import re
 
 from verydeep.errors import ModelError
 from verydeep.weights.beside import leave_out
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, norm_of
 
 FC_NAMES = ("fc6", "fc7", "fc8")
@@ -22,7 +22,7 @@ def incoming(raw: Raw) -> Layers | None:
         for name in raw.tensors
         if (found := re.fullmatch(r"conv([1-5])_([1-4])\.weight", name))
     )
-    layers = Layers(pooled=False)
+    layers = Layers(flattened=True)
     try:
         for stage, number in places:
             place = f"{stage}_{number}"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
 from verydeep.weights.beside import leave_out
-from verydeep.weights.files.raw import Raw
 from verydeep.weights.layouts.torchvision import convolutions, features
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, layers_of
 
 HEAD = ("pre_logits.fc1", "pre_logits.fc2", "head.fc")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.weights.beside import leave_out
-from verydeep.weights.files.raw import Raw
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import NORM_PARTS, Layer, Layers, layers_of, norm_of
 
 CONFIGURATIONS_THERE = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from verydeep.configurations import STRIDE
 from verydeep.errors import ModelError
 from verydeep.weights.files.onnx import Graph, Node
-from verydeep.weights.files.raw import Raw
-from verydeep.weights.layouts.onnx_chain import MOST_CHANNELS, Chain, rounds
-from verydeep.weights.layouts.onnx_metadata import known
-from verydeep.weights.recognize import Layer, Layers, local_response_norm
+from verydeep.weights.layouts.onnx.chain import MOST_CHANNELS, Chain, rounds
+from verydeep.weights.layouts.onnx.metadata import known
+from verydeep.weights.recognize import Layer, Layers, local_response_norm, norm_with_epsilon
 from verydeep.weights.source import Known
 from verydeep.weights.steps import (
     CONVOLUTION,
@@ -34,7 +33,6 @@ from verydeep.weights.steps import (
     Step,
     channels_first,
     layers_of_steps,
-    norm_parts,
     trained_on_of,
 )
 
@@ -43,18 +41,6 @@ NCHW, NHWC, FLAT = "NCHW", "NHWC", "NF"  # what the axes are: images, channels, 
 DEFAULT_EPSILON, LRN_THERE = 1e-5, {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
 MOST_NUMBERS = 16  # of an option: twice the axes
 SOFTMAX_CHANGED = 13  # the opset since which its axis is the last one by default
-
-
-def incoming(raw: Raw) -> Layers | None:
-    """The layers of an ONNX graph."""
-    if raw.kind != "onnx":
-        return None
-    walk = Walk(raw.facts["graph"])
-    if walk.made_by_nodes:
-        raise ModelError("has shapes and no trained numbers: its weights are made by ConstantOfShape nodes")
-    raw.facts["known"] = walk.known()
-    raw.facts["preprocesses"] = walk.pixels.preprocessing() is not None
-    return walk.layers()
 
 
 class Walk:
@@ -175,10 +161,10 @@ class Walk:
             self._padding += max(pads)
 
     def _norm(self, node: Node) -> None:
-        scale, shift, mean, variance = (self._constant(node, place) for place in range(1, 5))
+        norm = [self._constant(node, place) for place in range(1, 5)]
         epsilon = float(f"{node.number('epsilon', DEFAULT_EPSILON):.6g}")  # it is float32
         fault = f" in its training form{NOT_VGG}" if node.number("training_mode", 0) else ""
-        self._add(node, NORM, parts=norm_parts(scale, shift, mean, variance, epsilon), fault=fault)
+        self._add(node, NORM, parts=norm_with_epsilon(norm, epsilon), fault=fault)
 
     def _max_pooling(self, node: Node) -> None:
         fault = ""

@@ -7,11 +7,12 @@ a tensor of the network called `model`, however it came to that name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from verydeep.weights.files.raw import NotWeightsError
+from verydeep.errors import few
+from verydeep.weights.raw import NotWeightsError
 from verydeep.weights.recognize import Shape, is_network
 
 WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -19,7 +20,6 @@ WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_
 FIRST = ("features.0.weight", "conv1_1.weight", "0.weight")
 """What the first convolution is called: by torchvision and timm, by us, in the features of torchvision alone."""
 AVERAGED = re.compile(r"(^|[._])(ema|averaged?|swa)([._]|$)", re.IGNORECASE)
-MOST_NAMES = 10  # in a sentence
 
 
 @dataclass
@@ -43,8 +43,8 @@ class Choice:
     def facts(self) -> dict[str, Any]:
         """What people should know about the choice."""
         heads = (
-            f"it has FC layers beside its convolutions ({listed(self.heads)}), which are not used: they are found "
-            "if its parts are called features and classifier"
+            f"it has FC layers beside its convolutions ({few(self.heads, quoted=False)}), which are not used: they "
+            "are found if its parts are called features and classifier"
         )
         return {"chosen": self.chosen, "beside": self.beside, "notes": [heads] * bool(self.heads)}
 
@@ -66,15 +66,13 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
     plain = _without_wrappers(shapes)
     networks = {_shown(prefix): prefix for prefix in _prefixes(plain, shapes)}
     if not networks:
-        few = ", ".join(list(shapes)[:3]) or "nothing"
-        raise NotWeightsError(
-            f"has tensors called {few}{' ...' * (len(shapes) > 3)}: not the names of a VGG network"
-        )
+        raise NotWeightsError(no_network(list(shapes)))
+    prefixes = list(networks.values())
     chosen = ""
     if wanted is not None:
         networks = _called(networks, wanted)
     if len(networks) > 1:
-        fitting = {name: at for name, at in networks.items() if _fits(_members(plain, at), shapes)}
+        fitting = {name: at for name, at in networks.items() if _fits(_members(plain, at, prefixes), shapes)}
         networks = fitting or dict([next(iter(networks.items()))])
     if len(networks) > 1:
         name = _average(list(networks))
@@ -82,7 +80,7 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
         chosen = f"{name} is used, a running average of the weights, as timm and torchvision do; not {others}"
         networks = {name: networks[name]}
     (prefix,) = networks.values()
-    members = _members(plain, prefix)
+    members = _members(plain, prefix, prefixes)
     beside = [name for name in shapes if name not in members]
     has_head = not all(name.startswith("features.") for name in members.values())
     heads = [] if has_head else [name for name in beside if _is_linear(name, shapes)]
@@ -94,6 +92,11 @@ def _is_linear(name: str, shapes: Mapping[str, Shape]) -> bool:
     module = name.rpartition(".")[0]
     weight = shapes.get(f"{module}.weight", ())
     return len(weight) == 2 and shapes.get(f"{module}.bias") == weight[:1]
+
+
+def no_network(names: Sequence[str]) -> str:
+    """Say that tensors of these names are none of a VGG network's."""
+    return f"has tensors called {few(names, 3, quoted=False) or 'nothing'}: not the names of a VGG network"
 
 
 def _without_wrappers(shapes: Mapping[str, Shape]) -> dict[str, str]:
@@ -115,9 +118,14 @@ def _prefixes(plain: dict[str, str], shapes: Mapping[str, Shape]) -> list[str]:
     return [prefix for prefix, channels in found.items() if channels == 3] or list(found)
 
 
-def _members(plain: dict[str, str], prefix: str) -> dict[str, str]:
-    """The tensors of a network; features alone are called `features.N` here too."""
-    members = {name: short.removeprefix(prefix) for name, short in plain.items() if short.startswith(prefix)}
+def _members(plain: dict[str, str], prefix: str, prefixes: list[str]) -> dict[str, str]:
+    """The tensors of a network, without those of networks within it; features alone are `features.N` here too."""
+    within = tuple(other for other in prefixes if other.startswith(prefix) and other != prefix)
+    members = {
+        name: short.removeprefix(prefix)
+        for name, short in plain.items()
+        if short.startswith(prefix) and not short.startswith(within)
+    }
     if "0.weight" in members.values():
         numbered = {name: short for name, short in members.items() if re.match(r"\d+\.", short)}
         return {name: f"features.{short}" for name, short in numbered.items()}
@@ -140,7 +148,7 @@ def _called(networks: dict[str, str], wanted: str) -> dict[str, str]:
         name: at for name, at in networks.items() if f"{name}.".startswith(f"{short}.")
     }
     if not found:
-        raise NotWeightsError(f"has no VGG network called {wanted}; it has {listed(list(networks))}")
+        raise NotWeightsError(f"has no VGG network called {wanted}; it has {few(list(networks), quoted=False)}")
     return found
 
 
@@ -154,8 +162,8 @@ def _average(names: list[str]) -> str:
     averages = [name for name in names if AVERAGED.search(name)]
     if len(names) != 2 or len(averages) != 1:
         raise NotWeightsError(
-            f"holds {len(names)} VGG networks: {listed(names)}; name one of them behind the file's name, as in "
-            f"FILE::{names[0]}, or by --tensors {names[0]}"
+            f"holds {len(names)} VGG networks: {few(names, quoted=False)}; name one of them behind the file's "
+            f"name, as in FILE::{names[0]}, or by --tensors {names[0]}"
         )
     return averages[0]
 
@@ -170,8 +178,3 @@ def groups(names: Iterable[str]) -> list[str]:
     for name in names:
         found.setdefault(name.partition(".")[0], []).append(name)
     return [members[0] if len(members) == 1 else group for group, members in found.items()]
-
-
-def listed(names: list[str]) -> str:
-    """Names in a sentence; of many the first."""
-    return ", ".join(names[:MOST_NAMES]) + ", ..." * (len(names) > MOST_NAMES)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import ModelError, UsageError, printable
-from verydeep.weights.files.raw import Raw
-from verydeep.weights.layouts.keras_config import KerasLayer, layers_of_model
-from verydeep.weights.layouts.keras_steps import KerasSteps, Parts
+from verydeep.weights.layouts.keras.config import KerasLayer, layers_of_model
+from verydeep.weights.layouts.keras.steps import KerasSteps, Parts
+from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, layers_of
 from verydeep.weights.steps import STAGES, channels_first, head_problem
 
@@ -101,7 +101,7 @@ def _of_weights_alone(parts: dict[str, Parts], names: list[str], *, by_path: boo
     poolings = sum(name.rpartition("/")[2].startswith("max_pooling2d") for name in names)
     if by_path and poolings != STAGES:
         raise ModelError(f"has {poolings} max-poolings, where a VGG network has {STAGES}")
-    layers = Layers(has_lrn=False, pooled=False if "flatten" in kinds else None, notes=[OF_WEIGHTS_ALONE])
+    layers = Layers(has_lrn=False, flattened="flatten" in kinds, notes=[OF_WEIGHTS_ALONE])
     homes: dict[int, set[str]] = {4: set(), 2: set()}
     for place, (home, tensors) in _with_homes(parts, by_path=by_path).items():
         kernel, *rest = tensors

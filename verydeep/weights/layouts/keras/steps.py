@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import STRIDE
 from verydeep.errors import ModelError, printable
-from verydeep.weights.layouts.keras_config import CHANNELS_TURNED, KerasLayer
-from verydeep.weights.recognize import Layer, Layers
+from verydeep.weights.layouts.keras.config import CHANNELS_TURNED, KerasLayer
+from verydeep.weights.recognize import Layer, Layers, norm_with_epsilon
 from verydeep.weights.source import Known
 from verydeep.weights.steps import (
     CONVOLUTION,
@@ -27,7 +27,6 @@ from verydeep.weights.steps import (
     Step,
     channels_first,
     layers_of_steps,
-    norm_parts,
     trained_on_of,
 )
 
@@ -189,7 +188,7 @@ class KerasSteps:
         scale, shift = parts.get("gamma", np.ones_like(mean)), parts.get("beta", np.zeros_like(mean))
         fault = "" if self._over_channels(told.get("axis", -1)) else f" over axis {told['axis']}{NOT_VGG}"
         epsilon = float(told.get("epsilon", EPSILON))
-        self._add(layer, NORM, parts=norm_parts(scale, shift, mean, variance, epsilon), fault=fault)
+        self._add(layer, NORM, parts=norm_with_epsilon((scale, shift, mean, variance), epsilon), fault=fault)
 
     def _over_channels(self, axis: Any) -> bool:
         axes = axis if isinstance(axis, list) else [axis]
