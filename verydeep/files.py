@@ -12,6 +12,9 @@ from typing import Any, Self
 
 from verydeep.errors import DiskError, UsageError, as_text
 
+MARK = ("Software", "verydeep")
+"""Text in the PNG files that this package draws, such as score maps: nobody takes them for data."""
+
 
 def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
     """Write a file aside, wait until the disk has it, then give it its name.

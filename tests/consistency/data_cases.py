@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from verydeep.errors import DataError
-from verydeep.evaluation.test_set import choose
+from verydeep.evaluation.test_set import Training, choose
 from verydeep.images.sources import open_data
 from verydeep.run_folder import read_training_images, write_training_images
 
@@ -141,12 +141,12 @@ def tested_case(random: np.random.Generator, folder: Path) -> Outcome:
             shutil.copy(source, source.with_name("copy.jpg"))
             write_image(random, source.parent, 99)
             data = open_data(str(root))
-        chosen = choose(data, "auto", read_training_images(run))
+        chosen = choose(data, "auto", [Training(read_training_images(run), frozenset())]).of(data)
     except DataError as error:
         return Outcome(REFUSED, str(error))
     kinds = list(data.parts)
     part = folders[kinds.index("test" if "test" in kinds else "val" if "val" in kinds else "train")]
     wanted = {name for name in by_torchvision(root, part) if (root / name).read_bytes() not in known}
-    if set(chosen.pictures.names) != wanted:
-        return differ(f"tested {sorted(chosen.pictures.names)}, not {sorted(wanted)}")
+    if set(chosen.names) != wanted:
+        return differ(f"tested {sorted(chosen.names)}, not {sorted(wanted)}")
     return Outcome(AGREE)

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import class_folders, save, smooth
+from PIL import Image
 
 from verydeep.cli import main
 from verydeep.errors import DataError
 from verydeep.evaluation.results import read_result
-from verydeep.evaluation.test_set import choose
+from verydeep.evaluation.test_set import Training, choose
 from verydeep.images.pictures import content_hash
 from verydeep.images.sources import open_data
 from verydeep.run_folder import SPLIT, TRAINING_IMAGES, read_training_images
@@ -163,6 +164,29 @@ def test_an_ensemble_leaves_out_what_any_of_them_was_trained_on(run, photos, fre
     assert (result["num_images"], result["num_trained_on"]) == (4, 19)
 
 
+def test_an_ensemble_with_an_older_run_leaves_out_what_that_one_was_trained_on(
+    old_run, photos, fresh, tmp_path, capsys
+):
+    other = train(fresh, tmp_path / "other")
+    for models in ((old_run, other), (other, old_run)):
+        result = evaluate(capsys, *models, photos, "--posteriors", tmp_path / "a.npz")
+        assert (result["num_images"], result["part"]) == (4, "held-out")
+        assert set(read_result(tmp_path / "a.npz").names) == set(
+            json.loads((old_run / SPLIT).read_text())["held_out"]
+        )
+
+
+@pytest.mark.parametrize("which", ["run", "old_run"])
+def test_a_copy_of_a_run_is_tested_as_the_run(which, photos, tmp_path, capsys, request):
+    main(["convert", str(request.getfixturevalue(which)), str(tmp_path / "copy")])
+    assert evaluate(capsys, tmp_path / "copy", photos)["num_images"] == 4
+
+
+def test_what_an_older_run_was_trained_on_is_not_known_to_the_next(old_run, fresh, tmp_path):
+    second = train(fresh, tmp_path / "second", "--from", str(old_run))
+    assert read_training_images(second) is None  # a list of the new images alone would pass for a whole one
+
+
 def test_what_an_earlier_run_was_trained_on_counts_too(run, fresh, photos, tmp_path, capsys):
     second = train(fresh, tmp_path / "second", "--from", str(run))
     assert set(read_training_images(run).tolist()) < set(read_training_images(second).tolist())
@@ -196,11 +220,98 @@ def test_shards_made_before_are_split_as_they_were(run, photos, tmp_path, capsys
     assert evaluate(capsys, old, tmp_path / "shards")["num_images"] == 4
 
 
+def test_fused_results_say_how_many_were_left_out(run, photos, fresh, tmp_path, capsys):
+    files = [str(tmp_path / name) for name in ("a.npz", "b.npz", "c.npz")]
+    for file, scale in zip(files, (36, 40), strict=False):
+        evaluate(capsys, run, photos, "--posteriors", file, "--scales", scale)
+    capsys.readouterr()
+    main(["fuse", *files[:2], "--json"])
+    assert json.loads(capsys.readouterr().out)["num_trained_on"] == 16
+    shutil.copytree(photos, tmp_path / "other")
+    evaluate(capsys, run, tmp_path / "other", "--posteriors", files[2])
+    main(["fuse", files[0], files[2]])
+    assert f"results of {photos} and of {tmp_path / 'other'} are fused" in capsys.readouterr().err
+
+
+def test_parts_of_foreign_data_do_not_follow_the_runs_names(run, tmp_path, capsys):
+    """Names such as cat/0.jpg are in every data set; a run's split counts where all of its images are there."""
+    for number in range(30, 60):
+        for kind in ("cat", "dog"):
+            save(tmp_path / "data" / kind / f"{number}.jpg", smooth(40, 40, seed=hash_of(kind, number)))
+    held_out = json.loads((run / SPLIT).read_text())["held_out"]
+    save(tmp_path / "data" / held_out[0], smooth(40, 40, seed=5))
+    assert evaluate(capsys, run, tmp_path / "data", "--part", "val")["num_images"] == 12
+
+
+def test_a_folder_that_has_grown_is_not_tested_on_what_the_network_was_trained_on(run, photos, tmp_path, capsys):
+    shutil.copytree(photos, tmp_path / "data")
+    for number in range(10, 25):
+        for kind in ("cat", "dog"):
+            save(tmp_path / "data" / kind / f"{number}.jpg", smooth(40, 40, seed=hash_of(kind, number)))
+    held_out = set(json.loads((run / SPLIT).read_text())["held_out"])
+    second = train(tmp_path / "data", tmp_path / "second", "--from", str(run))
+    assert set(json.loads((second / SPLIT).read_text())["held_out"]) == held_out
+    main(["transfer", str(run), str(tmp_path / "data"), "--no-save", "--json"])
+    assert "the model's training held out" in json.loads(capsys.readouterr().out.splitlines()[-1])["split"]
+
+
+def test_images_saved_anew_before_a_resume_count_too(photos, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(photos, data)
+    run = train(data, tmp_path / "run", "--epochs", "2")
+    for path in data.rglob("*.jpg"):
+        with Image.open(path) as image:
+            image.load()
+        image.save(path, quality=60)
+    before = read_training_images(run)
+    main(["train", str(data), str(run), "--resume"])
+    assert len(read_training_images(run)) == 2 * len(before)
+    assert evaluate(capsys, run, data)["num_images"] == 4
+
+
+@pytest.mark.parametrize("change", ["renamed", "added", "removed"])
+def test_a_run_without_a_state_does_not_go_on_with_other_data(run, photos, tmp_path, capsys, change):
+    shutil.copytree(run, tmp_path / "run")
+    for state in (tmp_path / "run").glob("state*"):
+        state.unlink()
+    shutil.copytree(photos, tmp_path / "data")
+    if change == "renamed":
+        (tmp_path / "data" / "dog").rename(tmp_path / "data" / "ape")
+    elif change == "added":
+        save(tmp_path / "data" / "cat" / "new.jpg")
+    else:
+        (tmp_path / "data" / open_data(str(photos)).train.names[0]).unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["train", str(tmp_path / "data"), str(tmp_path / "run"), "--resume"])
+    assert ended.value.code == 1
+    assert "was begun with other images or classes than" in capsys.readouterr().err
+
+
+def test_an_interrupted_test_is_not_gone_on_with_where_images_were_changed(run, tmp_path, capsys):
+    """Another size changes which images are scored together, and so what every later chunk holds."""
+    data = tmp_path / "data"
+    for number in range(8):
+        for kind in ("cat", "dog"):
+            save(data / kind / f"{number}.jpg", smooth(40 + 3 * number, 40, seed=hash_of(kind, number)))
+    broken = data / "cat" / "3.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-20])
+    words = [str(run), str(data), "--posteriors"]
+    assert "cannot be read" in refused(capsys, *words, tmp_path / "a.npz")
+    assert list((tmp_path / "a.npz.parts").glob("0*.npy"))
+    save(broken, smooth(90, 40, seed=77))
+    evaluate(capsys, *words, tmp_path / "a.npz")
+    evaluate(capsys, *words, tmp_path / "fresh.npz")
+    again, fresh = read_result(tmp_path / "a.npz"), read_result(tmp_path / "fresh.npz")
+    assert again.names == fresh.names
+    np.testing.assert_array_equal(again.posteriors, fresh.posteriors)
+
+
 def test_digits_are_known_by_their_pixels():
     data = open_data("digits")
-    chosen = choose(data, "auto", data.train.source.hashes(lambda count: None))
-    assert (chosen.part, chosen.num_trained_on) == ("held-out", 1438)
-    assert set(chosen.pictures.names) == set(data.held_out.names)
+    chosen = choose(data, "auto", [Training(data.train.source.hashes(lambda count: None), frozenset())])
+    assert (chosen.name, chosen.num_trained_on) == ("held-out", 1438)
+    assert set(chosen.of(data).names) == set(data.held_out.names)
 
 
 def test_a_damaged_list_of_training_images(run, photos, tmp_path, capsys):
@@ -224,7 +335,7 @@ def test_a_file_that_cannot_be_read_was_not_trained_on(photos, tmp_path):
     hashes = data.all.source.hashes(lambda count: None)
     assert hashes[0] == 0
     assert (hashes[1:] != 0).all()
-    assert len(choose(data, "auto", np.array([0], np.uint64)).pictures) == 20
+    assert choose(data, "auto", [Training(np.array([0], np.uint64), frozenset())]).numbers is None
 
 
 def test_a_data_set_without_a_training_part_cannot_be_trained_on(fresh, tmp_path):

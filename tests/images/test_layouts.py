@@ -139,8 +139,8 @@ def test_a_class_may_be_called_like_a_part(tmp_path, names):
     assert data.undivided
 
 
-def test_a_class_called_train_may_hold_folders(tmp_path):
-    data = open_data(str(folders(tmp_path, "train/steam", "train/diesel", "plane/jet", "car")))
+def test_a_class_called_train_may_hold_a_folder(tmp_path):
+    data = open_data(str(folders(tmp_path, "train/steam", "plane/jet", "plane/prop", "car")))
     assert data.class_names == ("car", "plane", "train")
 
 
@@ -148,7 +148,7 @@ def test_a_class_called_train_may_hold_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", [("one", "two"), ("2019", "2020", "2021"), ("fold1", "fold2"), ("train1", "train2"), ("a", "train")]
+    "names", [("one", "two"), ("2019", "2020", "2021"), ("fold1", "fold2"), ("train1", "train2")]
 )
 def test_folders_that_all_hold_the_same_folders(tmp_path, names):
     said = refusal(parts(tmp_path, *names))
@@ -185,14 +185,40 @@ def test_parts_beside_another_folder_of_images(tmp_path):
     parts(tmp_path, "train", "val")
     folders(tmp_path, "extra")
     said = refusal(tmp_path)
-    assert said.startswith(
-        "DATA has train/ and val/ with the same class folders, and beside them extra/; keep one"
-    )
+    assert said.startswith("DATA has train/ and val/ with class folders, and beside them extra/: keep one")
 
 
 def test_two_folders_of_one_part(tmp_path):
     said = refusal(parts(tmp_path, "train", "Train"))
-    assert said.startswith("DATA has Train/ and train/ with the same class folders, and beside them another part")
+    assert said.startswith("DATA has Train/ and train/ with class folders, and beside them another part of the")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train/cat", "train/dog", "test1"),  # Kaggle's dogs and cats
+        ("train/cat", "train/dog", "val/cat", "unlabeled"),
+        ("train/cat", "train/dog", "test", "sample"),
+        ("train/cat", "train/dog", "test/dog", "extra/cat"),
+        ("train/cat", "train/dog", "eval/cat"),
+    ],
+)
+def test_a_part_with_classes_beside_what_is_no_part(tmp_path, names):
+    assert "with class folders, and beside them" in refusal(folders(tmp_path, *names))
+
+
+@pytest.mark.parametrize(
+    "names", [("train2017", "val2017"), ("fold1", "fold2"), ("split_1", "split_2"), ("a", "eval")]
+)
+def test_parts_of_other_names_may_lack_classes(tmp_path, names):
+    root = folders(tmp_path, *(f"{names[0]}/{kind}" for kind in ("cat", "dog", "eel")), f"{names[1]}/cat")
+    assert "which all hold the folders 'cat', 'dog', 'eel'" in refusal(root)
+
+
+def test_images_beside_the_parts_are_named(tmp_path):
+    root = parts(tmp_path, "train", "val")
+    (root / "stray.jpg").touch()
+    assert open_data(str(root)).skipped == "1 image beside the parts (stray.jpg)"
 
 
 @pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("training", "validation", "test")])
@@ -236,6 +262,25 @@ def test_links_that_lead_round_in_a_circle_end(tmp_path, target):
     data = open_data(str(root))
     assert sorted(data.all.names) == [f"{kind}/{number}.jpg" for kind in ("cat", "dog") for number in range(5)]
     assert data.skipped == "1 link to a folder that is listed already (again)"
+
+
+def test_a_link_to_itself_and_a_link_to_nothing(tmp_path):
+    root = folders(tmp_path, "cat", "dog")
+    (root / "cat" / "round").symlink_to("round")
+    (root / "cat" / "gone.txt").symlink_to("nowhere")
+    (root / "dog" / "gone.jpg").symlink_to("nowhere")  # an image that is missing is an error, not skipped
+    data = open_data(str(root))
+    assert data.skipped == "2 broken links (gone.txt, round)"
+    assert "dog/gone.jpg" in data.all.names
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.png", "pipe.jpg"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    root = folders(tmp_path, "cat", "dog")
+    os.mkfifo(root / "cat" / name)
+    data = open_data(str(root))
+    assert data.skipped == f"1 special file ({name})"
+    assert len(data.all.source.hashes(lambda count: None)) == 10
 
 
 def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
@@ -287,11 +332,10 @@ def test_everything_skipped_is_counted_and_named_in_one_line(tmp_path):
     (root / "dog" / ".DS_Store").touch()
     (root / "stray.jpg").touch()
     (root / "lost").symlink_to("nowhere")
-    os.mkfifo(root / "dog" / "pipe")
     skipped = open_data(str(root)).skipped
     assert "\n" not in skipped
     assert "(0.txt, 1.txt, 2.txt, ...)" in skipped
-    for name in ("clip.mp4", "page.htm", ".DS_Store", "stray.jpg", "lost", "pipe"):
+    for name in ("clip.mp4", "page.htm", ".DS_Store", "stray.jpg", "lost"):
         assert name in skipped
 
 
@@ -316,6 +360,7 @@ def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsy
     shutil.move(tmp_path / "shards", root / "shards")
     save(root / "shards" / "0.jpg")
     save(root / "result.npz.parts" / "0.jpg")
+    (root / "result.npz.parts" / "test.json").write_text("{}")
     data = open_data(str(root))
     assert data.all.names == before
     assert data.class_names == ("bird", "cat")
@@ -329,7 +374,7 @@ def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsy
     main(["predict", "cifar10", str(root / "cat"), "--top", "1"])
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 4
-    assert err.startswith("skipped: 3 pictures drawn by verydeep (0.png, 1.png, 2.png)")
+    assert err.startswith(f"skipped in {root / 'cat'}: 3 pictures drawn by verydeep (0.png, 1.png, 2.png)")
 
 
 def test_nothing_skipped_says_nothing(tmp_path):

@@ -405,11 +405,8 @@ def test_png_of_every_depth(kind, seed):
     np.testing.assert_array_equal(pixels_of(content), np.broadcast_to(expected, (6, 9, 3)))
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
 def test_the_transparent_level_of_a_png(bits, channels):
-    if bits < 8 and channels == 3:
-        return
     white = 2**bits - 1
     levels = random_levels("uint16", white, (6, 9, channels))
     levels[2, 3:5] = min(1, white) if bits < 16 else 0x0201

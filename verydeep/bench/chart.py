@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from verydeep.bench.table import engine, three_digits
 from verydeep.errors import UsageError, require
-from verydeep.files import write_whole
-from verydeep.images.listing import MARK
+from verydeep.files import MARK, write_whole
 from verydeep.report.figures import LIGHT, LIGHT_MUTED, LIGHT_STYLE
 
 if TYPE_CHECKING:

@@ -161,7 +161,10 @@ class Evaluate:
     def _open(self) -> Data:
         from verydeep.images.sources import open_data
 
-        return open_data(self.models_and_data[-1], held_out=read_split(Path(self.models_and_data[0])))
+        model, data = locate(self.models_and_data[0]).path, self.models_and_data[-1]
+        if read_training_images(model) is None:
+            return open_data(data, held_out=read_split(model))
+        return open_data(data).split_as(read_split(model))
 
     def _choose(self) -> Tested:
         """Which images are tested; it takes a look at the content of each."""

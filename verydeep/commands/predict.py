@@ -17,7 +17,8 @@ from verydeep.commands.progress import json_line, progress, say, say_skipped
 from verydeep.commands.quick import Numbers, Words
 from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
-from verydeep.images.listing import MARK, Skipped
+from verydeep.files import MARK
+from verydeep.images.listing import Skipped
 from verydeep.images.pictures import Pictures, Unreadable, readable
 from verydeep.images.unlabelled import unlabelled
 from verydeep.model import Model, Prediction, TransferModel, load, ranked
@@ -134,6 +135,8 @@ def find(words: tuple[str, ...]) -> list[Path]:
         raise UsageError("no picture is given; name pictures, folders or patterns")
     paths: list[Path] = []
     for word in words:
+        if not word:
+            raise UsageError("the name of a picture is empty; name pictures, folders or patterns")
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))
             continue

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from verydeep.commands.progress import progress, say, say_skipped
@@ -19,6 +20,7 @@ from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
 from verydeep.files import write_json
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
+from verydeep.images.pictures import few
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
 from verydeep.run_folder import (
     CONFIG,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "photos"
 
 Hidden = tuple[int, int] | None  # as `Architecture.hidden`
+Hashes = NDArray[np.uint64] | None  # of training images; None where they are not known
 
 
 @dataclass
@@ -135,7 +138,7 @@ class Train:
     def _run(self, here: World) -> None:
         begun, recipe, hidden, held_out_before = here.from_first(self._begin)
         self._check(recipe)
-        data = self._open(held_out_before)
+        data = self._open(begun, held_out_before)
         skipped = Skipped(self.run_folder / SKIPPED, self.max_unreadable)
         pictures, held_out, lost = self._read(recipe, data, here)
         tell_unreadable(lost, self.max_unreadable)
@@ -143,12 +146,11 @@ class Train:
             raise DataError(f"not one of the {len(data.held_out)} held-out pictures can be read")
         say(
             f"{len(pictures):,} images of {len(data.class_names)} classes to train on, "
-            f"{len(held_out):,} to validate on ({data.split})"
+            f"{len(held_out):,} to validate on ({data.split}); the classes are {few(data.class_names)}"
         )
         network = self._network(recipe, len(data.class_names), hidden)
-        if not begun:
-            self._keep_training_images(data.train, pictures, here)
-        config = here.from_first(lambda: self._config(network, recipe, data, pictures, begun))
+        hashes = self._training_hashes(data.train, pictures, here)
+        config = here.from_first(lambda: self._config(network, recipe, data, pictures, begun, hashes))
         if here.first:
             skipped.read()
             for picture in lost:
@@ -169,7 +171,8 @@ class Train:
             return True, self._recipe_to_resume(), hidden, read_split(self.run_folder)
         if num_restarts() == 0:
             refuse_existing(self.run_folder)
-        return False, *self._recipe(), frozenset()
+        start = self.start_from or self.grow_from
+        return False, *self._recipe(), read_split(locate(start).path) if start else frozenset()
 
     def _recipe(self) -> tuple[Recipe, Hidden]:
         """The settings, and the hidden FC layers; what an earlier network decides is its own."""
@@ -231,10 +234,11 @@ class Train:
         if self.save_seconds <= 0 or (self.save_steps is not None and self.save_steps < 1):
             raise UsageError("--save-seconds and --save-steps have to be more than 0")
 
-    def _open(self, held_out: frozenset[str]) -> Data:
+    def _open(self, begun: bool, held_out: frozenset[str]) -> Data:
+        """The data, of which the run holds out again what it held out, or what the run that it starts from did."""
         from verydeep.images.sources import open_data
 
-        data = open_data(self.data, held_out=held_out)
+        data = open_data(self.data, held_out) if begun else open_data(self.data).split_as(held_out)
         if len(data.class_names) < 2:
             raise DataError(
                 f"{self.data} has the one class {data.class_names[0]!r}; telling classes apart takes two or more: "
@@ -278,12 +282,17 @@ class Train:
         initialize(network, recipe.start, recipe.seed)
         return network
 
-    def _config(self, network: VGG, recipe: Recipe, data: Data, pictures: Pictures, begun: bool) -> ModelConfig:
+    def _config(
+        self, network: VGG, recipe: Recipe, data: Data, pictures: Pictures, begun: bool, hashes: Hashes
+    ) -> ModelConfig:
         """What stands beside the weights, on disk from now on; a new run's network gets what is not drawn."""
         import torch
 
         if begun:
             config = read_config(self.run_folder)
+            self._check_data(config, data)
+            if hashes is not None:  # files may have been saved anew since
+                write_training_images(self.run_folder, hashes)
             if not has_state(self.run_folder):  # it was ended before it saved any: it begins again, as it began
                 grown, started = (config.provenance.get(name) for name in ("grown_from", "started_from"))
                 self._earlier(network, recipe, data, grown and Path(grown), started and Path(started))
@@ -314,29 +323,45 @@ class Train:
         )
         split = {"split": data.split, "held_out": list(data.held_out.names)}
         write_json(self.run_folder / SPLIT, split)
+        if hashes is not None:
+            write_training_images(self.run_folder, hashes)
         write_json(self.run_folder / CONFIG, config.to_json())
         return config
 
-    def _keep_training_images(self, train: Pictures, readable: Pictures, here: World) -> None:
-        """Keep what tells the images again that this network, or the one that it starts from, was trained on."""
-        earlier_run = self.grow_from or self.start_from
-        earlier = locate(earlier_run).path if earlier_run else None
-        before = read_training_images(earlier) if earlier else None
-        if earlier and before is None and read_split(earlier):
-            return  # an older run did not keep them: a list without them would pass for a whole one
+    def _check_data(self, config: ModelConfig, data: Data) -> None:
+        """Refuse to go on with other data: a run that has not saved a state yet would not notice."""
+        begun_with = config.provenance.get("data", {}).get("fingerprint")
+        if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
+            raise TrainingError(
+                f"{self.run_folder} was begun with other images or classes than {self.data} has now; bring the "
+                "data back to what it was, or start a new run, by --from if it is to begin with this one's weights"
+            )
+
+    def _training_hashes(self, train: Pictures, readable: Pictures, here: World) -> Hashes:
+        """What tells the images again that this network, or the one that it starts from, was trained on.
+
+        On the first process alone. None where they are not all known: a part would pass for the whole.
+        """
         share = here.share(range(len(train)))
         with progress("hashing", here.num_counted(len(train))) as advance:
             hashes = train.select(share).source.hashes(advance)
         shares = here.gather(hashes)
-        if not here.first or any(one is None for one in shares):  # shards that were made without hashes
-            return
+        known = [one for one in shares if one is not None]
+        if not here.first or len(known) < len(shares):  # shards that were made without hashes
+            return None
+        together = np.empty(len(train), np.uint64)
+        for rank, one in enumerate(known):
+            together[rank :: here.size] = one
         if len(readable) < len(train):
             names = frozenset(readable.names)
-            shares = [
-                one[[train.names[number] in names for number in range(rank, len(train), here.size)]]  # type: ignore[index]
-                for rank, one in enumerate(shares)
-            ]
-        write_training_images(self.run_folder, np.concatenate([*shares, *([] if before is None else [before])]))
+            together = together[[name in names for name in train.names]]
+        start = self.run_folder if (self.run_folder / CONFIG).is_file() else self.grow_from or self.start_from
+        if start is None:
+            return together
+        before, path = read_training_images(locate(start).path), locate(start).path
+        if before is None:
+            return None if read_split(path) else together  # of an older run they are not known
+        return np.concatenate([together, before])
 
     def _earlier(
         self, network: VGG, recipe: Recipe, data: Data, grow_from: Path | None, started_from: Path | None

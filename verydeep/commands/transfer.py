@@ -16,6 +16,7 @@ from verydeep.errors import DataError, UsageError, require
 from verydeep.images.data import join, train_and_test
 from verydeep.images.pictures import Unreadable, readable, too_many
 from verydeep.images.sources import open_data
+from verydeep.run_folder import read_split
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network
 
@@ -99,7 +100,8 @@ class Transfer:
             config, tensors, [self.layer], device=self.device, precision=self.precision, engine=self.engine
         )
         described = Described(self.layer, self.scales or (config.trained_on.test_scale,), True, self.combine)
-        data = open_data(self.data)
+        # Not tested on images that the network was trained on, if this is its folder, grown since.
+        data = open_data(self.data).split_as(read_split(model.path))
         say_skipped(self.data, data.skipped)
         split = train_and_test(data)
         features, labels, is_train = self._describe(extractor, described, split)

@@ -9,6 +9,7 @@ import numpy as np
 
 from verydeep.errors import UsageError
 from verydeep.evaluation.results import Facts, Result
+from verydeep.notes import note
 
 
 def fuse(results: Sequence[Result], paths: Sequence[Path]) -> Result:
@@ -38,7 +39,13 @@ def fuse(results: Sequence[Result], paths: Sequence[Path]) -> Result:
         sum(result.facts.seconds for result in results),
         tuple(map(str, paths)),
         first.facts.num_unreadable,
+        first.facts.num_trained_on,
     )
+    other = next((result.facts.data for result in results if result.facts.data != first.facts.data), None)
+    if other is not None:
+        note(
+            f"results of {first.facts.data} and of {other} are fused: images of the same name have to be the same"
+        )
     posteriors = np.mean([result.posteriors for result in in_order], axis=0)
     return Result(facts, first.names, first.labels, posteriors)
 

@@ -20,7 +20,7 @@ class Parts:
 
     Args:
         result: path of the result that is being made.
-        key: what decides the result: weights, pictures, how they are shown, the plan.
+        key: what decides the result beside the content of the pictures: weights, names, how they are shown.
         option: of the command, which names the result.
 
     Raises:
@@ -44,8 +44,8 @@ class Parts:
             )
 
     def file(self, chunk: Chunk) -> Path:
-        """Where a chunk is kept."""
-        return self.folder / f"{chunk.number:06d}{self.suffix}"
+        """Where a chunk is kept: under another name once its pictures are others, or have been changed."""
+        return self.folder / f"{chunk.number:06d}-{chunk.content}{self.suffix}"
 
     def remove(self) -> None:
         """Forget them: the result is written."""

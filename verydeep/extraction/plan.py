@@ -11,7 +11,7 @@ from math import prod
 
 from verydeep.configurations import Architecture
 from verydeep.errors import PictureError, UsageError
-from verydeep.evaluation.plan import Chunk
+from verydeep.evaluation.plan import Chunk, chunk_of
 from verydeep.extraction.summaries import Summary, summary_shape
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.pictures import Pictures
@@ -83,12 +83,12 @@ def make_plan(
         width, height = size or (0, 0)
         bytes_here = 3 * width * height + 4 * sum(prod(shape) for shape in kept.values())
         if current and (len(current) == CHUNK_PICTURES or bytes_so_far + bytes_here > CHUNK_BYTES):
-            chunks.append(Chunk(len(chunks), tuple(current)))
+            chunks.append(chunk_of(len(chunks), pictures, current))
             current, bytes_so_far = [], 0
         current.append(number)
         bytes_so_far += bytes_here
     if current:
-        chunks.append(Chunk(len(chunks), tuple(current)))
+        chunks.append(chunk_of(len(chunks), pictures, current))
     return chunks, kept
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -127,6 +127,11 @@ class Data:
             return _hold_out(train)
         own = "its own training and validation parts" if "test" in self.parts else self.layout
         return Split(train, val, AT_RANDOM if self.drawn else own)
+
+    def split_as(self, held_out: frozenset[str]) -> Data:
+        """The same data, split as another training did it, if all the images that it held out are there."""
+        names = frozenset(map(nfc, self.all.names))
+        return replace(self, held_out_before=held_out) if names >= frozenset(map(nfc, held_out)) else self
 
     def part(self, name: str) -> Pictures:
         """The images of a part: `train`, `val` (as `held_out`), `test` or `all`.

@@ -1,9 +1,13 @@
-"""The 1000 classes of ILSVRC-2012: their names, and the WordNet numbers that its folders are called by."""
+"""The 1000 classes of ILSVRC-2012: their names, the WordNet numbers of its folders, and its validation labels."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
+
+from verydeep.errors import DataError
 
 NUM_CLASSES = 1000
 
@@ -30,3 +34,55 @@ def named(numbers: Iterable[str]) -> tuple[str, ...] | None:
     """Names of classes given by WordNet numbers; None if one is not among the thousand."""
     names = tuple(_classes().get(number) for number in numbers)
     return None if None in names else names  # type: ignore[return-value]
+
+
+def validation_classes(root: Path, folder: Path, class_names: tuple[str, ...]) -> dict[str, str]:
+    """The class of each validation image, by its name without the ending, from the list that ImageNet comes with.
+
+    Args:
+        root: folder with the list, `LOC_val_solution.csv` or `val.txt`.
+        folder: of the images, for messages.
+        class_names: of the training part, by which `val.txt` numbers them.
+
+    Raises:
+        DataError: there is no list, or it is not of its form.
+
+    """
+    if (root / "LOC_val_solution.csv").is_file():
+        return _from_csv(root / "LOC_val_solution.csv")
+    if (root / "val.txt").is_file():
+        return _from_text(root / "val.txt", class_names)
+    raise DataError(
+        f"{folder} has no class folders, and no list of labels lies beside it: sort the images into class "
+        f"folders, or put LOC_val_solution.csv or val.txt into {root}"
+    )
+
+
+def _from_csv(file: Path) -> dict[str, str]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            return {Path(row["ImageId"]).stem: row["PredictionString"].split()[0] for row in csv.DictReader(lines)}
+    except (KeyError, IndexError, AttributeError, ValueError, TypeError):
+        raise DataError(
+            f"{file} is not the list of labels that ImageNet comes with: it wants the columns ImageId and "
+            "PredictionString, whose first word is the class folder's name"
+        ) from None
+
+
+def _from_text(file: Path, class_names: tuple[str, ...]) -> dict[str, str]:
+    listed: dict[str, str] = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.strip():
+            continue
+        name, _, number = line.strip().rpartition(" ")
+        if not (number.isascii() and number.isdecimal()):
+            raise DataError(f"{file} has the line {line!r}; each wants a file name and a class number")
+        if int(number) >= len(class_names):
+            raise DataError(
+                f"{file} has the class number {number}, and the training part has {len(class_names)} classes, "
+                "numbered from 0; give the folder with all classes, or the list of these alone"
+            )
+        class_name = class_names[int(number)]
+        if listed.setdefault(Path(name).stem, class_name) != class_name:
+            raise DataError(f"{file} has two classes for {Path(name).stem}; keep one of them")
+    return listed

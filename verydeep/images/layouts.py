@@ -13,7 +13,6 @@ can be read in two ways is refused.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 
 from verydeep.errors import DataError, as_text
 from verydeep.images.data import PARTS, UNDIVIDED, Data, Part
+from verydeep.images.imagenet import validation_classes
 from verydeep.images.listing import Listing, Skipped, list_images
 from verydeep.images.names import case_hint, numbers_of
 from verydeep.images.pictures import Files, Pictures, few
@@ -39,6 +39,7 @@ SPELLINGS: dict[str, Part] = {
 """Names of parts, in lower case; `_set`, `-data` and the like may follow."""
 
 IMAGENET = Path("ILSVRC", "Data", "CLS-LOC")
+_LIKE_A_PART = re.compile(rf"({'|'.join(SPELLINGS)}|eval|evaluation|holdout|fold|split|part)[ _-]?\d*$")
 _SUFFIX = re.compile(r"[ _-]?(set|data|split|images)$")
 
 
@@ -165,12 +166,15 @@ def _refuse_another_level(listing: Listing) -> None:
     """Refuse folders that all hold the same folders: these are the classes rather, and the outer ones parts."""
     folders = listing.folders
     inner = [_innermost(folder) for folder in folders]
+    most = max(inner, key=len, default=set())
     # One inner folder alone, such as `images/` in every class, can be no set of classes.
-    if len(folders) < 2 or len(inner[0]) < 2 or any(names != inner[0] for names in inner):
+    if len(folders) < 2 or len(most) < 2 or any(folder.images for folder in folders):
         return
-    if any(folder.images for folder in folders):
+    # Parts may lack some of the classes, and are then known by their names.
+    like_parts = any(_LIKE_A_PART.match(folder.path.name.lower()) for folder in folders)
+    if any(names != most if not like_parts else not names <= most for names in inner):
         return
-    outer, classes = few([folder.path.name for folder in folders], 3), few(sorted(inner[0]), 3)
+    outer, classes = few([folder.path.name for folder in folders], 3), few(sorted(most), 3)
     raise DataError(
         f"{listing.path} has the folders {outer}, which all hold the folders {classes}: probably {classes} are "
         f"the classes, and {outer} are parts. Call the parts train, val and test, or give one of them as the "
@@ -195,49 +199,36 @@ def _innermost(folder: Listing) -> set[str]:
 
 
 def _refuse_parts_beside_others(listing: Listing, folders: list[Listing]) -> None:
-    """Refuse parts beside folders that are none: were they classes, the parts would be classes too."""
-    parts = [folder for folder in folders if _part_of(folder.path.name) and folder.folders and not folder.images]
+    """Refuse parts with classes in them beside folders that are none, unless there is one class in each."""
+    parts = [folder for folder in folders if _part_of(folder.path.name) and _holds_classes(folder)]
     others = [folder for folder in folders if folder not in parts]
-    if len(parts) < 2 or len({frozenset(_innermost(folder)) for folder in parts}) > 1:
+    if not parts:
         return
+    them, rest = _and(map(_name, parts)), _and(map(_name, others)) if others else "another part of the same name"
     raise DataError(
-        f"{listing.path} has {_and(map(_name, parts))} with the same class folders, and beside them "
-        f"{_and(map(_name, others)) if others else 'another part of the same name'}; keep one folder for each "
-        "part, and move the others away"
+        f"{listing.path} has {them} with class folders, and beside them {rest}: keep one folder for each part, "
+        f"and move the others away. If {them} {'is a class' if len(parts) == 1 else 'are classes'}, put the "
+        "images directly into the folder"
     )
+
+
+def _holds_classes(folder: Listing) -> bool:
+    return not folder.images and len(_innermost(folder)) > 1
 
 
 def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) -> Pictures:
     """ImageNet's validation images, which lie in one folder, by the list of labels beside them."""
     label_of = {name: number for number, name in enumerate(class_names)}
-    listed: dict[str, str] = {}
-    csv_file, text_file = root / "LOC_val_solution.csv", root / "val.txt"
-    if csv_file.is_file():
-        try:
-            with csv_file.open(newline="", encoding="utf-8-sig") as lines:
-                for row in csv.DictReader(lines):
-                    listed[row["ImageId"]] = row["PredictionString"].split()[0]
-        except (KeyError, IndexError, AttributeError, ValueError):
+    listed = validation_classes(root, folder.path, class_names)
+    for path in folder.images:
+        name = listed.get(path.stem)
+        if name is None:
+            raise DataError(f"{folder.path}: its list of labels has no class for {path.name}; give the whole list")
+        if name not in label_of:
             raise DataError(
-                f"{csv_file} is not the list of labels that ImageNet comes with: it wants the columns ImageId and "
-                "PredictionString, whose first word is the class folder's name"
-            ) from None
-    elif text_file.is_file():
-        for line in text_file.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, number = line.rpartition(" ")
-            if not number.isdigit() or int(number) >= len(class_names):
-                raise DataError(f"{text_file} has the line {line!r}; each wants a file name and a class number")
-            listed[Path(name).stem] = class_names[int(number)]
-    else:
-        raise DataError(
-            f"{folder.path} has no class folders, and no list of labels lies beside it: sort the images "
-            f"into class folders, or put LOC_val_solution.csv or val.txt into {root}"
-        )
-    paths = folder.images
-    unknown = [path.name for path in paths if listed.get(path.stem) not in label_of]
-    if unknown or not paths:
-        what = f"no label for {unknown[0]}" if unknown else "no images"
-        raise DataError(f"{folder.path}: {what}; its list of labels has to name every image's class")
-    labels = np.array([label_of[listed[path.stem]] for path in paths], dtype=np.int64)
-    names = tuple(as_text(path.relative_to(root).as_posix()) for path in paths)
-    return Pictures(names, labels, class_names, Files(tuple(paths)))
+                f"{folder.path}: {path.name} is of the class {name}, which the training part lacks; give the "
+                "folder with all classes, or move the images of others away"
+            )
+    labels = np.array([label_of[listed[path.stem]] for path in folder.images], dtype=np.int64)
+    names = tuple(as_text(path.relative_to(root).as_posix()) for path in folder.images)
+    return Pictures(names, labels, class_names, Files(tuple(folder.images)))

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from verydeep.errors import DataError, as_text, printable
+from verydeep.files import MARK
 from verydeep.images.formats import EXTENSIONS, sniff
 
 SYSTEM_FOLDERS = frozenset(
@@ -43,9 +44,6 @@ MADE_HERE = (
 """Folders that this package makes, and the files by which they are known."""
 
 UNFINISHED_RESULT = ".parts"  # ending of the folder in which a result is made
-
-MARK = ("Software", "verydeep")
-"""Text in the PNG files that this package draws, such as score maps: they are not data."""
 
 DRAWN = "picture drawn by verydeep"
 EXAMPLES = 3  # of each kind that are named
@@ -162,7 +160,7 @@ def _plural(noun: str) -> str:
 
 def _list_one(listing: Listing, skipped: Skipped) -> list[Path]:
     """List the images of one folder, and give the folders in it that are to be entered."""
-    folders = []
+    folders: list[Path] = []
     try:
         with os.scandir(listing.path) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -170,16 +168,24 @@ def _list_one(listing: Listing, skipped: Skipped) -> list[Path]:
         raise DataError(f"{listing.path} cannot be listed: {error.strerror}; change its permissions") from None
     for entry in found:
         path = listing.path / entry.name
-        if entry.is_dir():
-            reason = _why_not_entered(path)
-            if reason is None:
-                folders.append(path)
-        elif (reason := _why_no_image(path, entry)) is None:
-            listing.images.append(path)
+        try:
+            is_folder = _is_folder(entry)
+            reason = _why_not_entered(path) if is_folder else _why_no_image(path, entry)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}; change its permissions") from None
         if reason is not None:
             skipped.add(reason, path)
             listing.has_drawn |= reason == DRAWN
+        else:
+            (folders if is_folder else listing.images).append(path)
     return folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _why_not_entered(path: Path) -> str | None:
@@ -190,14 +196,15 @@ def _why_not_entered(path: Path) -> str | None:
     for kind, files in MADE_HERE:
         if all((path / file).is_file() for file in files):
             return f"{kind} of verydeep"
-    return "unfinished result of verydeep" if path.suffix == UNFINISHED_RESULT else None
+    unfinished = path.suffix == UNFINISHED_RESULT and (path / "test.json").is_file()
+    return "unfinished result of verydeep" if unfinished else None
 
 
 def _why_no_image(path: Path, entry: os.DirEntry[str]) -> str | None:
     if entry.name.startswith("."):
         return "hidden file"
     extension = path.suffix.lower()
-    if not entry.is_file():
+    if not path.is_file():
         if entry.is_symlink():  # to nothing: an image that is missing is an error
             return None if extension in EXTENSIONS else "broken link"
         return "special file"

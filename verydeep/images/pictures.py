@@ -45,6 +45,10 @@ class PictureSource(Protocol):
         """Width and height of picture `number`."""
         ...
 
+    def stamp(self, number: int) -> str:
+        """What changes when picture `number` is changed, without a look at its content."""
+        ...
+
     def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64] | None:
         """A hash of each picture's content: of the file as it was before anything was done to it.
 
@@ -75,6 +79,14 @@ class Files:
     def size(self, number: int) -> tuple[int, int]:
         """Read it from the file's header."""
         return decode.size(self.paths[number])
+
+    def stamp(self, number: int) -> str:
+        """Length of the file, and when it was last changed."""
+        try:
+            facts = self.paths[number].stat()
+        except OSError:  # whoever decodes it will say why
+            return ""
+        return f"{facts.st_size} {facts.st_mtime_ns}"
 
     def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64]:
         """Read the files and hash their bytes."""
@@ -114,6 +126,10 @@ class Arrays:
         """Read it from the array's shape."""
         height, width, _ = self.arrays[number].shape
         return width, height
+
+    def stamp(self, number: int) -> str:
+        """Nothing: arrays do not change."""
+        return ""
 
     def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64]:
         """Hash the arrays' shapes and numbers."""

@@ -243,6 +243,10 @@ class Shards:
         """Its bytes, as they were packed."""
         return self.index.encoded(int(self.numbers[number]))
 
+    def stamp(self, number: int) -> str:
+        """Its place in the tars, and its size."""
+        return str(self.index.pictures[self.numbers[number]].item())
+
     def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64] | None:
         """Look them up in the index."""
         advance(len(self.numbers))

@@ -32,7 +32,14 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
         DataError: there is no such folder, or its layout is none that is read.
 
     """
+    if not data:
+        raise DataError("the name of the data is empty; give a folder, or 'digits'")
     if data in EMBEDDED:
+        if Path(data).is_dir():
+            raise DataError(
+                f"{data} is a folder here and also the data set of scikit-learn; write ./{data} for the folder, "
+                "or change to another folder for the other"
+            )
         return _digits(held_out)
     if not is_local(data):
         return _shards(data, held_out)

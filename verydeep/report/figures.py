@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from verydeep.errors import require
 from verydeep.evaluation.calibration import Calibration
-from verydeep.images.listing import MARK
+from verydeep.files import MARK
 from verydeep.report.runs import NUM_COLORS, Run
 
 if TYPE_CHECKING:
