@@ -43,8 +43,8 @@ class Choice:
     def facts(self) -> dict[str, Any]:
         """What people should know about the choice."""
         heads = (
-            f"it has FC layers beside its convolutions ({few(self.heads, quoted=False)}), which are not used: they "
-            "are found if its parts are called features and classifier"
+            f"it has FC layers beside its convolutions ({few(self.heads, quoted=False)}), which are not used: "
+            "they are found if its parts are called features and classifier"
         )
         return {"chosen": self.chosen, "beside": self.beside, "notes": [heads] * bool(self.heads)}
 
