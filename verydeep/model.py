@@ -248,7 +248,7 @@ def open_picture(picture: PictureLike) -> Image.Image:
 
     """
     if isinstance(picture, Image.Image):
-        return decode.upright_rgb(picture)
+        return decode.read_opened(picture)
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
             raise PictureError(

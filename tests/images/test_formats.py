@@ -86,6 +86,43 @@ def test_a_tga_without_its_footer_is_known_by_its_name(tmp_path):
     assert sniff(tmp_path / "text.tga").name == "text file"
 
 
+GREY_12 = np.arange(256, dtype="u2").reshape(16, 16) * 16
+UNREAD_JPEGS = {
+    "12 bits a sample": imagecodecs.jpeg_encode(GREY_12, bitspersample=12),
+    "12 bits a sample of colour": imagecodecs.jpeg_encode(np.stack([GREY_12] * 3, 2), bitspersample=12),
+    "12 bits a sample, lossless": imagecodecs.jpeg_encode(GREY_12, bitspersample=12, lossless=True),
+    "16 bits a sample": imagecodecs.jpeg_encode(GREY_12, bitspersample=16, lossless=True),
+    "the compression JPEG-LS": imagecodecs.jpegls_encode((GREY_12 // 16).astype("u1")),
+    "the compression JPEG-LS of 16 bits": imagecodecs.jpegls_encode(GREY_12),
+}
+
+
+@pytest.mark.parametrize("what", UNREAD_JPEGS)
+def test_whole_jpegs_that_are_not_read_are_not_called_damaged(what):
+    said = what.partition(",")[0].partition(" of ")[0]
+    with pytest.raises(PictureError, match=rf"a\.jpg: a JPEG with {said}, which cannot be read; save it as PNG"):
+        read(Encoded("a.jpg", UNREAD_JPEGS[what]))
+
+
+@pytest.mark.parametrize("kept", [2, 3, 4, 5, 20, 150, 170])
+def test_the_beginning_of_a_jpeg_is_damaged(kept):
+    with pytest.raises(PictureError, match=r"damaged|file of unknown kind"):
+        read(Encoded("a.jpg", IMAGES["JPEG"][1][:kept]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_behind_a_jpegs_first_end_in_a_sentence(content):
+    with pytest.raises(PictureError):
+        read(Encoded("a.jpg", b"\xff\xd8\xff" + content))
+
+
+def test_lossless_jpegs_of_8_bits_are_read():
+    levels = (GREY_12 // 16).astype("u1")
+    pixels = np.asarray(read(Encoded("a.jpg", imagecodecs.jpeg_encode(levels, lossless=True))))
+    np.testing.assert_array_equal(pixels[..., 0], levels)
+
+
 def zipped() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

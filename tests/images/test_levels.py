@@ -132,6 +132,46 @@ def test_colour_may_declare_its_white_too():
     np.testing.assert_array_equal(pixels_of(content), shown(levels, 4095))
 
 
+@pytest.mark.parametrize("tags", [(281, 341), (341, 281)])
+@pytest.mark.parametrize("dtype", ["uint16", "int32"])
+def test_one_of_two_tags_may_be_the_largest_level_of_the_image(tags, dtype):
+    declared, statistic = tags
+    levels = random_levels(dtype, 4032)
+    content = tiff(levels, extratags=[(declared, "H", 1, 4095, True), (statistic, "H", 1, 4032, True)])
+    np.testing.assert_array_equal(pixels_of(content), shown(levels, 4095))
+
+
+@pytest.mark.parametrize("declared", [(4095,), (4095,) * 4, (4095, 4095, 4095, 65535), (4095, 4095, 4095, 255)])
+def test_the_declared_white_is_of_alpha_too(declared):
+    opaque = declared[-1]
+    levels = random_levels("uint16", 4095, (6, 9, 4))
+    levels[..., 3] = np.random.default_rng(1).integers(0, opaque, (6, 9), endpoint=True)
+    content = tiff(
+        levels, "rgb", extrasamples=["unassalpha"], extratags=[(281, "H", len(declared), declared, True)]
+    )
+    alpha = levels[..., 3:] / opaque
+    expected = 255 * (levels[..., :3] / 4095 * alpha + 1 - alpha)
+    assert np.abs(pixels_of(content) - expected).max() <= 1.6
+
+
+def test_alpha_beyond_the_declared_white_is_refused():
+    levels = np.full((6, 9, 4), 4095, "uint16")
+    levels[0, 0, 3] = 5000
+    content = tiff(levels, "rgb", extrasamples=["unassalpha"], extratags=[(281, "H", 1, 4095, True)])
+    assert "its samples are 4095 to 5000, not 0 to 4095" in refusal(content)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "extra", "compression"),
+    [("rgb", ["assocalpha"], None), ("separated", None, None), ("separated", None, "zlib")],
+)
+def test_a_declared_white_of_what_is_read_by_its_higher_bytes_is_refused(photometric, extra, compression):
+    levels = random_levels("uint16", 4095, (6, 9, 4))
+    options = {"extrasamples": extra, "compression": compression, "extratags": [(281, "H", 1, 4095, True)]}
+    content = tiff(levels, photometric, planarconfig="contig", **options)
+    assert "have 4095 as white, of which the higher bytes alone are read" in refusal(content)
+
+
 def test_the_largest_level_of_one_image_is_not_its_white():
     """Some programs write it as MaxSampleValue: two images of a data set must not differ by it."""
     levels = random_levels("uint16", 40_000)
@@ -229,7 +269,38 @@ PLANES: dict[str, tuple[np.ndarray, dict]] = {
         random_levels("uint16", 4095, (3, 6, 9)),
         {"photometric": "rgb", "compression": "zlib", "extratags": [(281, 3, 3, (4095,) * 3, True)]},
     ),
+    **{
+        f"grey and {alpha}, {compression}": (
+            random_levels("uint8", 255, (2, 6, 9)),
+            {"photometric": "minisblack", "extrasamples": [alpha], "compression": compression},
+        )
+        for alpha in ("unassalpha", "assocalpha")
+        for compression in (None, "zlib", "lzw", "packbits")
+    },
+    "premultiplied RGB": (
+        random_levels("uint8", 255, (4, 6, 9)),
+        {"photometric": "rgb", "extrasamples": ["assocalpha"]},
+    ),
+    "YCbCr": (random_levels("uint8", 255, (3, 6, 9)), {"photometric": "ycbcr"}),
+    "Lab": (random_levels("uint8", 255, (3, 6, 9)), {"photometric": "cielab"}),
 }
+
+READ_PLANES = {
+    "RGB and alpha": (4, {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+    "CMYK": (4, {"photometric": "separated"}),
+    "RGB": (3, {"photometric": "rgb"}),
+}
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+@pytest.mark.parametrize("case", READ_PLANES)
+def test_planes_of_8_bits_are_what_the_same_samples_are_together(case, compression):
+    channels, options = READ_PLANES[case]
+    options = options | {"compression": compression}
+    levels = random_levels("uint8", 255, (6, 9, channels))
+    planes = tiff(np.moveaxis(levels, -1, 0), planarconfig="separate", **options)
+    together = tiff(levels, planarconfig="contig", **options)
+    np.testing.assert_array_equal(pixels_of(planes), pixels_of(together))
 
 
 @pytest.mark.parametrize("case", PLANES)

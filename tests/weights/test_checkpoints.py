@@ -447,6 +447,50 @@ def test_features_without_their_name(prefix, network, tmp_path, crops):
     features_are_theirs(tmp_path / "a.pth", tmp_path / "run", network, crops)
 
 
+class Parts(nn.Module):
+    """Torchvision's parts under names of its own."""
+
+    def __init__(self, network: nn.Module, features: str, head: str) -> None:
+        super().__init__()
+        self.add_module(features, network.features)
+        self.add_module(head, network.classifier)
+
+
+@pytest.mark.parametrize(
+    ("make", "head"),
+    [
+        (lambda n: nn.Sequential(n.features, n.avgpool, nn.Flatten(), n.classifier).state_dict(), "3"),
+        (lambda n: Parts(n, "backbone", "head").state_dict(), "head"),
+        (
+            lambda n: prefixed("vgg.features.", n.features.state_dict()) | {"fc.weight": ONE, "fc.bias": ONE[0]},
+            "fc",
+        ),
+    ],
+)
+def test_fc_layers_elsewhere_are_told(make, head, network, tmp_path):
+    torch.save(make(network), tmp_path / "a.pth")
+    said = f"it has FC layers beside its convolutions ({head}), which are not used"
+    assert any(said in note for note in examine(locate(tmp_path / "a.pth")).notes)
+
+
+ONE = torch.ones(1, 1)
+
+
+def test_no_head_is_missed_where_there_is_none(network, tmp_path):
+    saved = {"net": network.features.state_dict(), "optimizer": {"exp_avg": torch.ones(3, 3), "weight": ONE}}
+    torch.save(saved, tmp_path / "a.pth")
+    assert not any("FC layers" in note for note in examine(locate(tmp_path / "a.pth")).notes)
+
+
+@pytest.mark.parametrize("configuration", ["A", "B", "D", "E"])
+def test_parameters_without_running_statistics_say_what_is_missing(configuration, tmp_path):
+    network = torchvision_network(configuration, batch_norm=True)
+    for saved in (dict(network.named_parameters()), dict(network.features.named_parameters())):
+        torch.save(saved, tmp_path / "a.pth")
+        with pytest.raises(ModelError, match=r"without running means and variances.*net\.state_dict\(\), not"):
+            examine(locate(tmp_path / "a.pth"))
+
+
 def test_features_of_any_layout_can_be_had_alone(tmp_path):
     save_file(timm_network("A").state_dict(), tmp_path / "a.safetensors")
     found = examine(locate(tmp_path / "a.safetensors"), Known(features_only=True))
@@ -686,7 +730,7 @@ STRANGE = {
     ),
     "a normalisation among attributes": (
         lambda: Normalized().state_dict(),
-        r"has norm\.weight in its classifier",
+        r"has norm\.weight beside its FC layers, which VGG does not have",
     ),
 }
 

@@ -56,6 +56,13 @@ READ = {
     "a table whose numbers are last": text("name,id", *(f'"{name}",{i}' for i, name in enumerate(THREE))),
     "quotes": text(*(f'"{name}"' for name in THREE)),
     "quotes where there are commas": text(*THREE[:2], f'"{THREE[2]}"'),
+    "a YAML list": text(*(f"- {name}" for name in THREE)),
+    "a YAML document": text("---", "# classes", *(f"-   {name}" for name in THREE)),
+    "a YAML list of quotes": text(*(f'- "{name}"' for name in THREE)),
+    "a YAML list of single quotes": text(*(f"- '{name}'" for name in THREE)),
+    "a YAML map": text(*(f"{i}: {name}" for i, name in enumerate(THREE))),
+    "numbers and semicolons": text(*(f"{i};{name}" for i, name in enumerate(THREE))),
+    "numbers and bars": text(*(f"{i} | {name}" for i, name in enumerate(THREE))),
     "JSON list": json.dumps(THREE).encode(),
     "JSON, numbers to names": json.dumps({str(i): name for i, name in enumerate(THREE)}).encode(),
     "JSON in another order": json.dumps({str(i): THREE[i] for i in (1, 2, 0)}).encode(),
@@ -86,7 +93,7 @@ def table(rows: list[tuple[object, ...]], **options) -> bytes:
 
 
 a_name = (
-    st.text(st.characters(categories=("L", "M", "P", "S"), exclude_characters="#"), min_size=1, max_size=12)
+    st.text(st.characters(categories=("L", "M", "P", "S"), exclude_characters="#;|"), min_size=1, max_size=12)
     .filter(lambda name: name[0].isalpha() and name[-1] != '"' and "," not in name)
     .filter(lambda name: name == name.strip())
 )
@@ -172,6 +179,35 @@ REFUSED = {
     "broken JSON": (b'{"0": "cat",', "it is not JSON"),
     "columns and tabs": (text("cat\tanimal", "oak\tplant"), "with a tab or another control character"),
     "three columns": (text("0,cat,animal", "1,oak,plant"), "more columns than a number and a name"),
+    "three columns of semicolons": (text("0;cat;Katze", "1;dog;Hund"), "more columns than a number and a name"),
+    "three columns of bars": (text("0|cat|Katze", "1|dog|Hund"), "more columns than a number and a name"),
+    "three columns of colons": (text("0:cat:Katze", "1:dog:Hund"), "more columns than a number and a name"),
+    "three columns, the number last": (text("cat;Katze;0", "dog;Hund;1"), "more columns"),
+    "three columns of arrows": (text("0 => cat => Katze", "1 => dog => Hund"), "more columns"),
+    "three columns of dashes": (text("0 - cat - Katze", "1 - dog - Hund"), "more columns"),
+    "two signs": (text("0 cat;Katze", "1 dog;Hund"), "more columns than a name"),
+    "two columns": (text("cat;Katze", "dog;Hund"), "more columns than a name"),
+    "two columns of bars": (text("cat | Katze", "dog | Hund"), "more columns than a name"),
+    "a list of a program": (text("cat,", "dog,", "bird"), "'cat,' ends with ','"),
+    "an empty column": (text("0,cat,", "1,dog,"), "'cat,' ends with ','"),
+    "an empty column of semicolons": (text("cat;", "dog;"), "'cat;' ends with ';'"),
+    "single quotation marks": (text("'cat'", "'dog'"), "'cat' is in single quotation marks"),
+    "ranges": (text("0 - 2", "1 - 3", "2 - 4"), "'0 - 2' is two numbers or a range"),
+    "ranges of years": (text("0 - 2 years", "1 - 3 years"), "two numbers or a range"),
+    "ranges with a longer dash": (text("0 \u2013 2", "1 \u2013 3"), "two numbers or a range"),
+    "ranges in words": (text("0 to 2", "1 to 3"), "'0 to 2' is two numbers or a range"),
+    "ranges in words and years": (text("0 to 2 years", "1 to 3 years"), "two numbers or a range"),
+    "ranges of points": (text("0 .. 2", "1 .. 3"), "two numbers or a range"),
+    "ranges and a space": (text("0 -2", "1 -3"), "two numbers or a range"),
+    "two numbers": (text("0 5", "1 7"), "'0 5' is two numbers"),
+    "two numbers of a table": (text('0,"5"', '1,"7"'), "is two numbers"),
+    "numbers in another order": (text("2 0", "0 1", "1 2"), "is two numbers"),
+    "some items of a YAML list": (text("names:", "- cat", "- dog"), "most lines are items of a YAML list"),
+    "YAML within YAML": (text("- - cat", "- - dog"), "'- cat' is an item of a YAML list that is no plain name"),
+    "a YAML comment": (text("- cat  # a pet", "- dog"), "no plain name"),
+    "a YAML list in a line": (text("- [cat, Katze]", "- [dog, Hund]"), "no plain name"),
+    "an escape in YAML": (text('- "c\\u0061t"', "- dog"), "no plain name"),
+    "an empty item": (text("- cat", "-"), "class 1 has an empty name"),
     "an escape": (text("\x1b[31mcat", "dog"), "control character"),
     "a surrogate": (b'["\\ud800", "dog"]', "control character"),
     "half of a quotation": (text("dog", '"cat'), "one quotation mark of two"),
@@ -195,11 +231,33 @@ def test_what_is_not_certain_is_refused(form):
         tuple("0123456789"),
         ("[UNK]", "cat", "no. 1"),
         ("C#", "F#", "Ada"),
+        ("0-2", "3-5", "6 and more"),
+        ("A;B", "C", "D|E"),
+        ("'t Hooft", "a 'quote'", "b"),
+        ("T-shirt", "- a minus", "c"),
+        ("minus -", "a, b", "c"),
     ],
 )
 def test_names_with_numbers_and_signs_are_names(names):
     assert read(text(*names)) == names
     assert read(json.dumps(names).encode()) == names
+
+
+@pytest.mark.parametrize("separator", [" ", ",", "\t", ": ", " - ", ";"])
+def test_digits_beside_their_own_numbers_are_names(separator):
+    if separator == " - ":
+        with pytest.raises(ValueError, match="two numbers or a range"):
+            read(text(*(f"{i}{separator}{i}" for i in range(10))))
+    else:
+        assert read(text(*(f"{i}{separator}{i}" for i in range(10)))) == tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    "names", [("2 euro", "50 euro"), ("to go", "and so on"), ("T-shirt", "Wi-Fi 6"), ("a, b", "c")]
+)
+def test_names_behind_numbers(names):
+    for separator in (" ", "\t", ": "):
+        assert read(text(*(f"{i}{separator}{name}" for i, name in enumerate(names)))) == names
 
 
 def test_a_list_of_another_length_is_refused(tmp_path: Path):

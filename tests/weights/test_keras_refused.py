@@ -33,6 +33,8 @@ from verydeep.run_folder import TrainedOn
 from verydeep.weights import layouts
 from verydeep.weights.files import read
 from verydeep.weights.foreign import config_of, examine
+from verydeep.weights.opening import open_source
+from verydeep.weights.published import PUBLISHED
 from verydeep.weights.source import Known, locate
 
 with warnings.catch_warnings():
@@ -87,6 +89,44 @@ def test_scores_that_go_through_something_else_are_no_scores(last, ending, tmp_p
     model = keras.Model(inner.input, head(inner.output, WIDE, WIDE, last=last))
     with pytest.raises(ModelError, match="Dense.*, ReLU\\)" if last == "relu" else f"{last} of Dense"):
         examine(locate(save(model, tmp_path / f"a{ending}")))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "elu"])
+@pytest.mark.parametrize("features_only", [False, True])
+def test_weights_alone_do_not_tell_activations_and_say_so(activation, features_only, tmp_path, capsys):
+    inner = base(activation=activation)
+    model = filled(keras.Model(inner.input, head(inner.output, WIDE, WIDE)))
+    said = "it has weights alone, which do not tell activations"
+    path, told = save(model, tmp_path / "a.weights.h5"), Known(RAW, ("a", "b", "c"), features_only=features_only)
+    assert any(note.startswith(said) for note in examine(locate(path), told if features_only else Known()).notes)
+    open_source(path, told)
+    assert f"note: {path}: {said}" in capsys.readouterr().err
+    whole = save(model, tmp_path / "a.keras")
+    if activation == "relu":
+        assert examine(locate(whole)).notes == []
+    else:
+        with pytest.raises(ModelError, match=f"{activation} of Conv2D"):
+            examine(locate(whole))
+
+
+def test_of_published_weights_activations_are_known(tmp_path, monkeypatch):
+    from verydeep.weights import foreign
+
+    published = next(one for one in PUBLISHED if one.name == "keras:VGG19-notop")
+    published = replace(published, known=replace(published.known, configuration="A"))
+    monkeypatch.setattr(foreign, "by_checksum", lambda *_: published)
+    inner = base()
+    path = save(filled(keras.Model(inner.input, head(inner.output, WIDE, WIDE))), tmp_path / "a.weights.h5")
+    assert examine(locate(path)).notes == []
+
+
+@pytest.mark.parametrize("padding", [1, 32])
+def test_a_first_convolution_that_differs_is_said_in_one_sentence(padding, tmp_path):
+    entry = keras.Input((64, 64, 3))
+    model = keras.Model(entry, head(stages(kl.ZeroPadding2D(padding)(entry)), WIDE, WIDE))
+    with pytest.raises(ModelError, match="Conv2D") as refused:
+        examine(locate(save(model, tmp_path / "a.keras")))
+    assert f", a 3x3 convolution with padding {padding + 1}, where" in str(refused.value)
 
 
 OTHERS = {

@@ -61,11 +61,17 @@ def test_preprocessing_within_the_graph_is_read(what, tmp_path):
     path = saved(with_first(*first), tmp_path / "a.onnx")
     assert agrees(path, None)
     assert examine(locate(path)).known.preprocessing == wanted
+    assert "-0.0" not in str(examine(locate(path)).known.preprocessing)
     with pytest.raises(UsageError, match="preprocesses images itself"):
         examine(locate(path), Known(RAW))
 
 
+CAST = onnx.TensorProto
 NOT_BEFORE = {
+    "Cast": [("Cast", {"to": CAST.INT32}, None), ("Cast", {"to": CAST.FLOAT}, None)],
+    r"Cast .*first1": [("Mul", {}, 0.01), ("Cast", {"to": CAST.UINT8}, None), ("Cast", {"to": CAST.FLOAT}, None)],
+    r"Cast .*first0": [("Cast", {"to": CAST.BOOL}, None), ("Cast", {"to": CAST.FLOAT16}, None)],
+    "Cast ": [("Cast", {"to": CAST.FLOAT8E4M3FN}, None), ("Cast", {"to": CAST.FLOAT}, None)],
     "Mul": [("Mul", {}, np.ones((64, 64, 3)))],
     "Sub": [("Sub", {}, np.ones((64, 1)))],
     "above 0": [("Mul", {}, -1.0)],
@@ -75,6 +81,41 @@ NOT_BEFORE = {
     "Relu": [("Relu", {}, None)],
     "NHWC": [("Transpose", {"perm": [0, 2, 1, 3]}, None)],
 }
+
+
+@pytest.mark.parametrize("kind", ["Sub", "Div", "Add"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_integers_are_not_subtracted_as_floats_are(kind, dtype, tmp_path):
+    """Of uint8 128 - 200 is 184, and 5 / 2 is 2."""
+
+    def change(nodes, constants):
+        constants["c"] = np.array(200, dtype)
+        first = helper.make_node(kind, ["pixels", "c"], ["whole"], name="first")
+        nodes[:0] = [first, helper.make_node("Cast", ["whole"], ["images"], name="cast", to=CAST.FLOAT)]
+
+    with pytest.raises(ModelError, match=rf"{kind} \(first\)"):
+        examine(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
+
+
+@pytest.mark.parametrize("to", [CAST.FLOAT, CAST.DOUBLE])
+def test_a_cast_to_floats_does_nothing(to, tmp_path):
+    model = with_first(("Cast", {"to": to}, None), ("Cast", {"to": CAST.FLOAT}, None), ("Div", {}, 255.0))
+    path = saved(model, tmp_path / "a.onnx")
+    assert agrees(path, None)
+    assert examine(locate(path)).known.preprocessing == Preprocessing((0, 0, 0), (255, 255, 255))
+
+
+def test_a_constant_that_is_rounded_is_no_constant(tmp_path):
+    def change(nodes, constants):
+        constants["c"] = np.array(1.5, np.float32)
+        nodes[:0] = [
+            helper.make_node("Cast", ["c"], ["whole"], name="round", to=CAST.INT32),
+            helper.make_node("Cast", ["whole"], ["rounded"], name="back", to=CAST.FLOAT),
+            helper.make_node("Mul", ["pixels", "rounded"], ["images"], name="first"),
+        ]
+
+    with pytest.raises(ModelError, match="Mul"):
+        examine(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
 
 
 @pytest.mark.parametrize("what", NOT_BEFORE)

@@ -11,7 +11,7 @@ from conftest import close
 from formats import write_caffe
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import NARROWER, fill, torchvision_network
+from peers import NARROWER, fill, timm_network, torchvision_network
 from torch import nn
 from torch.nn import functional as F
 
@@ -72,6 +72,39 @@ def test_with_its_window_the_scores_are_the_same(side, window, tmp_path, crops):
         scorer = open_scorer(tmp_path / "run", "cpu", engine=engine)
         assert scorer.config.architecture == Architecture("A", 5, 1 / NARROWER, window)
         assert close(scorer.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
+
+
+@pytest.mark.parametrize("window", [32, 64, 192])
+def test_timm_averages_smaller_maps_too(window, tmp_path, crops):
+    network, pixels = timm_network("A"), crops[:, :window, :window]
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD, "--window", str(window)])
+    scorer = open_scorer(tmp_path / "run", "cpu", engine="native")
+    assert close(scorer.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
+
+
+@pytest.mark.parametrize("side", [224, 256, 288])
+def test_timms_fc6_slides_over_larger_images(side, tmp_path, photographs, capsys):
+    network, pixels = timm_network("A"), np.stack([photograph[:side, :side] for photograph in photographs])
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    if side > 224:
+        with pytest.raises(SystemExit) as ended:
+            main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD, "--window", str(side)])
+        assert ended.value.code == 2
+        assert f"the network's window is 224 pixels, not {side}" in capsys.readouterr().err
+    main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD])
+    maps = open_scorer(tmp_path / "run", "cpu", engine="native").score_maps(pixels)
+    assert close(maps.mean((2, 3)), theirs(network, pixels))
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_a_sliding_fc6_of_another_size(side):
+    layers = narrow(Architecture("A", 3, 1 / 64, 32 * side), np.zeros((64, 8 * side**2)))
+    layers.slides = True
+    assert window_of(layers) is None
+    assert window_of(layers, 32) == 32
+    with pytest.raises(UsageError, match=rf"window is {32 * side} pixels, not 224"):
+        window_of(layers, 224)
 
 
 def test_the_published_size_is_taken(tmp_path):

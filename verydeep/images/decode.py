@@ -16,8 +16,8 @@ from typing import BinaryIO, Literal
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from verydeep.errors import PictureError
-from verydeep.images.formats import HEIC, ICO, TIFF, Kind, sniff_file
-from verydeep.images.levels import eight_bits
+from verydeep.images.formats import HEIC, ICO, JPEG, TIFF, Kind, sniff_file
+from verydeep.images.levels import BY_FILE, check_loaded, eight_bits
 
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
 LARGE = 16_000_000  # pixels beyond which the threads of a process decode one picture at a time
@@ -39,6 +39,8 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_JPEG_LS = 0xF7  # marker
+_JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ORIENTATION = 0x0112  # EXIF tag
 _EXTENSION = {
     "JPEG": "jpg",
@@ -82,6 +84,39 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
             _decode_smaller(image, smallest_side)
         with _ONE_BY_ONE if large else nullcontext():
             return upright_rgb(image, str(path), file)
+
+
+def read_opened(image: Image.Image) -> Image.Image:
+    """Read an image that Pillow has opened, as its file is read.
+
+    Where it depends on the file and is not loaded yet, the file is read; the image itself stays as it is.
+
+    Raises:
+        PictureError: as `read`; or the image is loaded and does not say any more what its samples stand for.
+
+    """
+    name = str(getattr(image, "filename", "") or "an image")
+    content = _unread(image)
+    with _explained(name):
+        if content is None:
+            check_loaded(image)
+            return upright_rgb(image, name)
+        with _QUIET, Image.open(BytesIO(content), formats=[image.format or ""]) as again:
+            _check_size(again, len(content))
+            again.seek(image.tell())
+            return upright_rgb(again, name, BytesIO(content))
+
+
+def _unread(image: Image.Image) -> bytes | None:
+    """The file of an image that is not loaded yet; None where nothing but the image is needed or there."""
+    file = getattr(image, "fp", None)
+    if image.format not in BY_FILE or not getattr(image, "tile", None) or file is None or file.closed:
+        return None
+    at = file.tell()
+    file.seek(0)
+    content: bytes = file.read()
+    file.seek(at)
+    return content
 
 
 def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | None = None) -> Image.Image:
@@ -135,11 +170,17 @@ def extension(path: Path | Encoded) -> str:
 
 @contextmanager
 def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
-    """Open a picture and its file; whatever goes wrong while it is open is a `PictureError` that names it."""
+    """Open a picture and its file; errors while it is open are explained."""
+    with _explained(path), _file(path) as (file, num_bytes), _QUIET, _open(file, path) as image:
+        _check_size(image, num_bytes)
+        yield image, file
+
+
+@contextmanager
+def _explained(path: Path | Encoded | str) -> Iterator[None]:
+    """Turn whatever goes wrong with an image into a `PictureError` that names it."""
     try:
-        with _file(path) as (file, num_bytes), _QUIET, _open(file, path) as image:
-            _check_size(image, num_bytes)
-            yield image, file
+        yield
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from None
     except FileNotFoundError:
@@ -185,10 +226,23 @@ def _open(file: BinaryIO, path: Path | Encoded) -> Image.Image:
 
 def _why_not(file: BinaryIO, kind: Kind) -> str:
     """Why Pillow does not open a file of a format that it reads."""
-    stored = _tiff_samples(file) if kind is TIFF else ""
+    stored = _tiff_samples(file) if kind is TIFF else _jpeg_samples(file) if kind is JPEG else ""
     if stored:
-        return f"a TIFF with {stored}, which cannot be read; save it as PNG"
+        return f"a {kind.name} with {stored}, which cannot be read; save it as PNG"
     return f"damaged ({kind.name} data that cannot be decoded)"
+
+
+def _jpeg_samples(file: BinaryIO) -> str:
+    """What a JPEG's first frame says that cannot be decoded; nothing where it says something else."""
+    file.seek(2)
+    while (marker := file.read(2)).startswith(b"\xff"):
+        length, content = int.from_bytes(file.read(2), "big"), file.read(1)
+        if marker[-1] == _JPEG_LS:
+            return "the compression JPEG-LS"
+        if marker[-1] in _JPEG_FRAMES:
+            return f"{content[0]} bits a sample" if content not in (b"", b"\x08") else ""
+        file.seek(max(0, length - 3), 1)
+    return ""
 
 
 def _tiff_samples(file: BinaryIO) -> str:

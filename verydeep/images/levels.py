@@ -22,12 +22,22 @@ from verydeep.errors import PictureError
 from verydeep.images import jpeg2000
 from verydeep.notes import note
 
-_BITS, _PHOTOMETRIC, _PLANES, _COLORMAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339  # tags of TIFF
+_BITS, _PHOTOMETRIC, _ORIENTATION, _PLANES, _COLORMAP, _SAMPLE_FORMAT = (
+    258,
+    262,
+    274,
+    284,
+    320,
+    339,
+)  # tags of TIFF
+_MISREAD_PLANES = ("LA", "La", "LAB")
 _MAX_SAMPLE, _SMAX_SAMPLE = 281, 341
 _SIGNED, _WHITE_IS_ZERO = 2, 0
 _HALF_A_LEVEL = 0.5 / 255  # what is beyond 0 to 1 by less is a rounding error
 _RESCALE = "rescale it to 8 bits, or to 16 bits with 65535 as white"
 _MOST_NAMES = 100_000  # that are remembered, to count images and not their repetitions
+BY_FILE = ("PNG", "TIFF", "JPEG2000", "TGA")
+"""Formats of which Pillow's image does not say all that its file says about samples."""
 DARK = 16383  # the largest level of 14 bits: an image of 16 bits without a higher one may have fewer
 
 
@@ -67,6 +77,44 @@ def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None
     if image.format == "PNG" and rawmodes and rawmodes[0] in ("L;2", "L;4"):
         _scale_transparent_level(image, 85 if rawmodes[0] == "L;2" else 17)
     return image.convert("LA") if image.mode == "La" else image
+
+
+def check_loaded(image: Image.Image) -> None:
+    """Refuse an image whose samples Pillow may have read wrongly, if it is loaded: its file is needed then.
+
+    Raises:
+        PictureError: it is such an image.
+
+    """
+    if image.format not in BY_FILE or getattr(image, "tile", None):
+        return
+    key, has_planes = image.info.get("transparency"), _tag(image, _PLANES) == 2
+    unknown = {
+        "how many bits it has": image.format == "JPEG2000",
+        "whether it has alpha": image.format == "TGA"
+        and image.mode == "RGBA"
+        and image.getextrema()[-1] != (255, 255),
+        "how many bits its transparent level has": image.format == "PNG" and image.mode in ("L", "RGB") and key,
+        "how its channels are stored": has_planes and (_tag(image, _BITS) != 8 or image.mode in _MISREAD_PLANES),
+        "how it is turned": _is_mapped_sideways(image),
+    }
+    for what, is_unknown in unknown.items():
+        if is_unknown:
+            raise PictureError(
+                f"a {image.format} image that is loaded already does not say {what}; give its path, or the image "
+                "before it is loaded"
+            )
+
+
+def _is_mapped_sideways(image: Any) -> bool:
+    """Whether Pillow has mapped a TIFF that is turned by 90 degrees into memory, with its sides exchanged."""
+    if image.format != "TIFF" or not image.readonly:
+        return False
+    try:
+        with Image.open(image.filename, formats=["TIFF"]) as again:
+            return _tag(again, _ORIENTATION) in (5, 6, 7, 8)
+    except (OSError, ValueError):
+        return True
 
 
 # One channel of more than 8 bits
@@ -113,14 +161,14 @@ def _white(image: Image.Image) -> int:
     return (1 << bits) - 1
 
 
-def _declared(image: Image.Image) -> int | None:
-    """What a TIFF declares to be white: the largest level of a number of bits from 8 on.
+def _declared(image: Image.Image, sample: int = 0) -> int | None:
+    """What a TIFF declares to be white, or opaque: the largest level of a number of bits from 8 on.
 
-    Any other MaxSampleValue is the largest level of this one image, which some programs write.
+    Any other MaxSampleValue or SMaxSampleValue is the largest level of this one image, which some programs write.
     """
-    value = _tag(image, _SMAX_SAMPLE) or _tag(image, _MAX_SAMPLE)
     levels = {2**bits - 1 for bits in range(8, 32)}
-    return int(value) if value in levels else None
+    values = (_tag(image, number, sample) for number in (_SMAX_SAMPLE, _MAX_SAMPLE))
+    return next((int(value) for value in values if value in levels), None)
 
 
 def _check_range(levels: NDArray[Any], white: int) -> None:
@@ -172,6 +220,7 @@ def _sixteen_bits(image: Image.Image, file: BinaryIO, high: list[str], low: list
         return first[..., ::2] * np.uint16(256) + first[..., 1::2]
     file.seek(0)
     with Image.open(file, formats=[image.format or ""]) as again:
+        again.seek(image.tell())
         return first * np.uint16(256) + _unpacked(again, low)
 
 
@@ -196,7 +245,9 @@ def _from_sixteen_bits(image: Image.Image, levels: NDArray[np.uint16], name: str
         _DARK_IMAGES.check(colors, name)
     scaled = _scaled(colors, white)
     if has_alpha:
-        scaled = np.concatenate([scaled, _scaled(levels[..., -1:], 65535)], axis=2)
+        alpha, opaque = levels[..., -1:], _declared(image, -1) or white
+        _check_range(alpha, opaque)
+        scaled = np.concatenate([scaled, _scaled(alpha, opaque)], axis=2)
     elif isinstance(key := image.info.get("transparency"), tuple):
         scaled[(levels == key).all(axis=2)] = 255
     return Image.fromarray(scaled)
@@ -208,14 +259,17 @@ def _from_sixteen_bits(image: Image.Image, levels: NDArray[np.uint16], name: str
 def _check_planes(image: Image.Image, rawmodes: list[str]) -> None:
     """Refuse planes that Pillow would misread.
 
-    It unpacks an uncompressed plane by the first letter of what it should be, which `_deep_rawmodes` mends for RGB
-    of 16 bits. Of compressed planes it gives the higher bytes alone, too few for a white below 65535.
+    It unpacks an uncompressed plane by one letter of what it should be, which `_deep_rawmodes` mends for RGB of 16
+    bits. Of compressed planes it gives the higher bytes alone, too few for a white below 65535. Planes of grey and
+    alpha and of Lab it always misreads.
     """
     if _tag(image, _PLANES) != 2:
         return
     bits = _tag(image, _BITS)
-    if all(len(rawmode) == 1 for rawmode in rawmodes):
-        common = bits == 8 and _tag(image, _PHOTOMETRIC) != _WHITE_IS_ZERO
+    if image.mode in _MISREAD_PLANES:
+        misread = True
+    elif all(len(rawmode) == 1 for rawmode in rawmodes):
+        common = bits == 8 and _tag(image, _PHOTOMETRIC) != _WHITE_IS_ZERO and "".join(rawmodes) == image.mode
         misread = not common and not (bits == 16 and set(rawmodes) <= set("RGBA"))
     else:
         misread = len(image.getbands()) > 1 and bits == 16 and _declared(image) is not None
@@ -233,6 +287,11 @@ def _check_tiff(image: Image.Image) -> None:
     """What Pillow takes for common 8-bit samples or colours in a TIFF, though its tags say otherwise."""
     if _tag(image, _SAMPLE_FORMAT) == _SIGNED:
         raise PictureError(f"its samples are signed integers, which do not say what level is white; {_RESCALE}")
+    white = _declared(image)
+    if _tag(image, _BITS) == 16 and white not in (None, 65535):
+        raise PictureError(
+            f"its samples of 16 bits have {white} as white, of which the higher bytes alone are read; {_RESCALE}"
+        )
     colors = np.asarray(image.tag_v2.get(_COLORMAP, ()))  # type: ignore[attr-defined]
     if image.mode in ("P", "PA") and colors.size and colors.max() < 256:  # they should be of 16 bits
         image.putpalette(colors.reshape(3, -1).T.astype(np.uint8).tobytes())
@@ -244,10 +303,10 @@ def _scale_transparent_level(image: Image.Image, factor: int) -> None:
         image.info["transparency"] = key * factor
 
 
-def _tag(image: Image.Image, number: int) -> Any:
-    """A TIFF's tag, the first of its values; None for other files and where it is missing."""
+def _tag(image: Image.Image, number: int, sample: int = 0) -> Any:
+    """A TIFF's tag, one of its values; None for other files and where it is missing."""
     value = image.tag_v2.get(number) if image.format == "TIFF" and hasattr(image, "tag_v2") else None
-    return (value[0] if value else None) if isinstance(value, tuple) else value
+    return (value[sample] if value else None) if isinstance(value, tuple) else value
 
 
 class _DarkImages:

@@ -30,17 +30,23 @@ class Choice:
         names: what each tensor of the file is called in the network, by its name in the file.
         chosen: which of two networks it is and why, where there were two.
         beside: where the tensors lie that are not taken.
+        heads: where FC layers lie that are not taken, of a network that has none.
 
     """
 
     names: dict[str, str]
     chosen: str = ""
     beside: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
 
     @property
     def facts(self) -> dict[str, Any]:
         """What people should know about the choice."""
-        return {"chosen": self.chosen, "beside": self.beside}
+        heads = (
+            f"it has FC layers beside its convolutions ({few(self.heads, quoted=False)}), which are not used: "
+            "they are found if its parts are called features and classifier"
+        )
+        return {"chosen": self.chosen, "beside": self.beside, "notes": [heads] * bool(self.heads)}
 
 
 def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
@@ -75,7 +81,17 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
         networks = {name: networks[name]}
     (prefix,) = networks.values()
     members = _members(plain, prefix, prefixes)
-    return Choice(members, chosen, groups(name for name in shapes if name not in members))
+    beside = [name for name in shapes if name not in members]
+    has_head = not all(name.startswith("features.") for name in members.values())
+    heads = [] if has_head else [name for name in beside if _is_linear(name, shapes)]
+    return Choice(members, chosen, groups(beside), groups(heads))
+
+
+def _is_linear(name: str, shapes: Mapping[str, Shape]) -> bool:
+    """Whether a tensor is the matrix or the bias of a Linear module."""
+    module = name.rpartition(".")[0]
+    weight = shapes.get(f"{module}.weight", ())
+    return len(weight) == 2 and shapes.get(f"{module}.bias") == weight[:1]
 
 
 def no_network(names: Sequence[str]) -> str:

@@ -23,6 +23,9 @@ _SEPARATOR = r"(?P<separator>\s*(?:[,;:|\t]|=>|->|=)\s*|\s+[-–]\s+|\s+)"
 _NUMBER_FIRST = re.compile(rf'"?(?P<number>[0-9]+)[.)]?"?{_SEPARATOR}(?P<name>\S.*)')
 _NUMBER_LAST = re.compile(rf'(?P<name>.*\S){_SEPARATOR}"?(?P<number>[0-9]+)"?')
 _WORDNET = re.compile(rf"(?P<number>n[0-9]{{8}})(?:{_SEPARATOR}(?P<name>\S.*))?")
+_RANGE = re.compile(r"[-–.]+\s*[0-9].*|(?:to|until|through|and)\s+[0-9].*")  # behind its first number
+_YAML_ITEM = re.compile(r"-(?:\s+(?P<item>.*))?")
+_YAML_SIGNS = tuple("[{&*!|>%@`-?")  # begin what is no plain text
 AS_THEY_ARE = "a JSON list of names takes names as they are"
 
 
@@ -129,12 +132,40 @@ def _in_order(pairs: Numbered) -> list[Entry]:
 
 
 def _of_lines(lines: Sequence[str]) -> list[Entry]:
+    lines = _items(lines)
     numbered = _numbered(lines)
+    names = [name for _, name in numbered] if numbered else lines
+    _check_columns(names)
+    entries = _by_wordnet(names)
     if numbered:
-        return _in_order(
-            list(zip([number for number, _ in numbered], _by_wordnet([name for _, name in numbered]), strict=True))
-        )
-    return _by_wordnet(lines)
+        return _in_order(list(zip([number for number, _ in numbered], entries, strict=True)))
+    return entries
+
+
+def _items(lines: Sequence[str]) -> Sequence[str]:
+    """The texts of a YAML list's items; the lines themselves where they are none."""
+    matches = [_YAML_ITEM.fullmatch(line) for line in lines if line != "---"]
+    items = [match["item"] or "" for match in matches if match]
+    if 2 * len(items) <= len(matches):
+        return lines
+    if len(items) < len(matches):
+        raise ValueError(f"most lines are items of a YAML list, which begin with '- ', and not all; {AS_THEY_ARE}")
+    for item in items:
+        if item.startswith(_YAML_SIGNS) or " #" in item or "\\" in item:
+            raise ValueError(f"{item!r} is an item of a YAML list that is no plain name; {AS_THEY_ARE}")
+    return [item[1:-1].replace("''", "'") if re.fullmatch("'.+'", item) else item for item in items]
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    """Refuse what looks like more than a name in every line, or like a part of a list in a program."""
+    for name in names:
+        if name.endswith((",", ";", "|")):
+            raise ValueError(f"{name!r} ends with {name[-1]!r}; remove it, or: {AS_THEY_ARE}")
+    for sign in ";|":
+        if names and all(sign in name and '"' not in name for name in names):
+            raise ValueError(f"{names[0]!r} has more columns than a name; {AS_THEY_ARE}")
+    if names and all(re.fullmatch("'.*'", name) for name in names):
+        raise ValueError(f"{names[0]} is in single quotation marks; remove them, or: {AS_THEY_ARE}")
 
 
 def _numbered(lines: Sequence[str]) -> list[tuple[int, str]] | None:
@@ -154,9 +185,16 @@ def _numbered(lines: Sequence[str]) -> list[tuple[int, str]] | None:
 
 
 def _name(match: re.Match[str]) -> str:
-    name = match["name"]
-    if match["separator"].strip() == "," and '"' not in name and re.search(r",\S", name):
+    """The name beside a number, if it is one."""
+    name, separator = match["name"], match["separator"].strip()
+    further = {"": r"\t", ",": r",\S", ":": r":\S", "-": r"\s-\s", "–": r"\s–\s"}.get(
+        separator, re.escape(separator)
+    )
+    if '"' not in name and re.search(further, name):
         raise ValueError(f"{match[0]!r} has more columns than a number and a name; {AS_THEY_ARE}")
+    is_other_number = _is_number(name.strip('"')) and int(name.strip('"')) != int(match["number"])
+    if is_other_number or _RANGE.fullmatch(name) or (separator in ("-", "–") and name[:1].isdecimal()):
+        raise ValueError(f"{match[0]!r} is two numbers or a range, and not a number and a name; {AS_THEY_ARE}")
     return name
 
 

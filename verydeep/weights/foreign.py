@@ -58,6 +58,7 @@ class Found:
         window_known: whether the side of the network's window is known; if not, it is as fc6's shape seems to say.
         not_finite: tensors of the file, by our names, with NaN or infinite numbers.
         chosen: which network of the file it is and why, where that was not clear.
+        doubts: when its scores are wrong, a sentence each.
         notes: what people should know, a sentence each.
         facts: what else the file says; of an ONNX graph without trained numbers the `shapes` of its weights, where
             there are no tensors.
@@ -77,6 +78,7 @@ class Found:
     window_known: bool = True
     not_finite: tuple[str, ...] = ()
     chosen: str = ""
+    doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -104,8 +106,9 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
             window_known = window is not None or not layers.fully_connected
             if window:
                 include_pooling(layers, window)
-            beside = layers.beside
+            beside, notes = layers.beside, layers.notes
             architecture, tensors = (architecture_of_layers(layers), {}) if "shapes" in facts else named(layers)
+            _check_outputs(architecture)
     found = Found(source, path, kind, layout, architecture, tensors, told, dtypes, sha256, published, window_known)
     found.facts, found.chosen = facts, printable(facts.get("chosen", ""))
     beside = facts.get("beside", []) + groups(beside)
@@ -113,6 +116,8 @@ def examine(source: Source, told: Known = UNKNOWN) -> Found:
         found.notes.append(found.chosen)
     if beside:
         found.notes.append(printable(f"not used, as it is not the network's: {few(beside, quoted=False)}"))
+    found.doubts = [printable(note) for note in notes + facts.get("notes", []) if published is None]
+    found.notes += found.doubts
     _drop_what_is_not_finite(found)
     with _of(path):
         of_file = _from_facts(found, facts)
@@ -194,6 +199,14 @@ def _suggesting_features(layers: Layers, source: Source) -> Iterator[None]:
         raise ModelError(
             f"{error}; to take its convolutions alone: verydeep convert {source.name} RUN --features-only"
         ) from None
+
+
+def _check_outputs(architecture: Architecture) -> None:
+    if architecture.num_classes == 1:
+        raise ModelError(
+            "has one output, as networks that end with a sigmoid have; over one class a softmax is 1 for every "
+            "image. Give its last FC layer two outputs: weights of zeros and its own, and likewise biases"
+        )
 
 
 def _question(found: Found) -> str:

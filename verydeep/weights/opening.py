@@ -38,8 +38,8 @@ def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[Mod
     from verydeep.weights import foreign  # not above: a model of ours is sooner opened without it
 
     found = foreign.examine(where, told)
-    if found.chosen:
-        note(f"{where.name}: {found.chosen}")
+    for said in filter(None, [found.chosen, *found.doubts]):
+        note(f"{where.name}: {said}")
     return foreign.config_of(found), found.tensors
 
 

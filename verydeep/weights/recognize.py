@@ -30,24 +30,8 @@ from verydeep.errors import ModelError, UsageError
 Shape = tuple[int, ...]
 Tensors = dict[str, NDArray[Any]]
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-PARTS_OF_ONE = (
-    1,
-    2,
-    4,
-    5,
-    8,
-    10,
-    16,
-    20,
-    32,
-    64,
-    100,
-    1000,
-    10**4,
-    10**5,
-    10**6,
-    10**9,
-)  # widths that people take
+# Widths that people take
+PARTS_OF_ONE = (1, 2, 4, 5, 8, 10, 16, 20, 32, 64, 100, 1000, 10**4, 10**5, 10**6, 10**9)
 
 
 @dataclass
@@ -78,8 +62,10 @@ class Layers:
         flattened: whether the file says that the FC layers take the whole last map. Where it does not, the map may
             be averaged over space before: all of it (global average pooling), or to a fixed size (PyTorch's
             AdaptiveAvgPool2d).
+        slides: whether fc6 is a convolution that slides over maps larger than its kernel, as timm's is.
         problem: why the FC layers cannot be used, where they cannot; the sentence goes on after the file's name.
         beside: names of tensors that are not the network's.
+        notes: what people should know, a sentence each.
 
     """
 
@@ -88,8 +74,10 @@ class Layers:
     has_lrn: bool | None = None
     lrn: LocalResponseNorm | None = None
     flattened: bool = False
+    slides: bool = False
     problem: str | None = None
     beside: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def architecture_of(

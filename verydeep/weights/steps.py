@@ -100,6 +100,7 @@ class Pixels:
         if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise ModelError("multiplies pixels by a number that is not above 0; it cannot be read")
         mean, deviation = (_three(part) for part in (-self.offset / self.scale, 1 / self.scale))
+        mean = (mean[0] + 0.0, mean[1] + 0.0, mean[2] + 0.0)  # not -0.0
         if self.turned:
             mean, deviation = mean[::-1], deviation[::-1]
         return Preprocessing(mean, deviation, "BGR" if self.turned else "RGB")
@@ -194,7 +195,7 @@ def _check_stages(steps: Sequence[Step]) -> None:
     behind = f" behind {steps[at - 1].name}" if at else ""
     if at == len(seen):
         raise ModelError(f"ends{behind}, where the networks of Table 1 have a {nearest[at]}")
-    kind = f", a {steps[at].what}," * (steps[at].kind == CONVOLUTION)
+    kind = f", a {steps[at].what}{',' * bool(behind)}" * (steps[at].kind == CONVOLUTION)
     raise ModelError(f"has {steps[at].name}{kind}{behind}, where the networks of Table 1 have a {nearest[at]}")
 
 

@@ -30,12 +30,17 @@ def window_of(layers: Layers, told: int | None = None) -> int | None:
 
     Raises:
         ModelError: these are no VGG network's.
-        UsageError: the user says another than the file.
+        UsageError: the user says another than the file, or a larger one than that of an fc6 that slides.
 
     """
     seems = STRIDE * fc6_side(layers.fully_connected[0].weight.shape, len(layers.convolutions[-1].weight))
     if layers.flattened and told not in (None, seems):
         raise UsageError(f"the network's window is {seems} pixels, not {told}; leave it out")
+    if layers.slides and told and told > seems:
+        raise UsageError(
+            f"the network's window is {seems} pixels, not {told}: over larger images its first FC layer slides, "
+            "and so it does here; leave the window out"
+        )
     return seems if layers.flattened or (told is None and seems == PUBLISHED_WINDOW) else told
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from verydeep.errors import ModelError
+from verydeep.weights.beside import leave_out
 from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, norm_of
 
@@ -36,10 +37,14 @@ def incoming(raw: Raw) -> Layers | None:
         layers.fully_connected = [Layer(raw.tensors[f"{n}.weight"], raw.tensors[f"{n}.bias"]) for n in FC_NAMES]
     elif len(missing_names) < len(wanted):
         layers.problem = f"lacks {missing_names[0]}"
-    layers.beside = [name for name in raw.tensors if not OUR_NAMES.fullmatch(name)]
-    strange = [name for name in layers.beside if re.match(r"[a-z]+[1-5]_\d\.", name)]
+    beside = [name for name in raw.tensors if not OUR_NAMES.fullmatch(name)]
+    strange = [name for name in beside if re.match(r"[a-z]+[1-5]_\d\.", name)]
     if strange:
         raise ModelError(
             f"has {strange[0]} among its convolutions, which VGG does not have: this is another network"
         )
+    if layers.fully_connected:
+        leave_out(beside, raw.tensors, layers)
+    else:
+        layers.beside = beside
     return layers

@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
+from verydeep.weights.beside import leave_out
 from verydeep.weights.layouts.torchvision import convolutions, features
 from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import Layer, Layers, layers_of
@@ -18,11 +19,11 @@ def incoming(raw: Raw) -> Layers | None:
     """The layers of timm's state dict; without `head.fc` (`num_classes=0`) the convolutions alone."""
     if "pre_logits.fc1.weight" not in raw.tensors or "features.0.weight" not in raw.tensors:
         return None
-    layers = Layers(convolutions(raw.tensors), has_lrn=False)
+    layers = Layers(convolutions(raw.tensors), has_lrn=False, slides=True)
     others = [name for name in raw.tensors if not name.startswith("features.")]
-    layers.beside = [name for name in others if not name.startswith(("pre_logits.", "head."))]
+    beside = [name for name in others if not name.startswith(("pre_logits.", "head."))]
     known = [f"{name}.{part}" for name in HEAD for part in ("weight", "bias")]
-    strange = [name for name in others if name not in known and name not in layers.beside]
+    strange = [name for name in others if name not in known and name not in beside]
     if strange:
         layers.problem = f"has {strange[0]} in its head, where timm's VGG has three FC layers alone"
     if "head.fc.weight" in raw.tensors:
@@ -32,6 +33,9 @@ def incoming(raw: Raw) -> Layers | None:
             ]
         except KeyError as missing:
             layers.problem = f"lacks {missing}"
+        leave_out(beside, raw.tensors, layers)
+    else:
+        layers.beside = beside
     return layers
 
 

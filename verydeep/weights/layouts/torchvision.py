@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import ModelError, UsageError
+from verydeep.weights.beside import leave_out
 from verydeep.weights.raw import Raw
 from verydeep.weights.recognize import NORM_PARTS, Layer, Layers, layers_of, norm_of
 
@@ -79,6 +80,11 @@ def convolutions(tensors: dict[str, NDArray[Any]]) -> list[Layer]:
         if (found := re.fullmatch(r"features\.(\d{1,3})\.weight", name)) and tensor.ndim == 4
     )
     batch_norm = "features.1.running_mean" in tensors
+    if not batch_norm and tensors.get("features.1.weight", np.empty((0, 0))).ndim == 1:
+        raise ModelError(
+            "has batch normalisation without running means and variances, which are no parameters: save all of "
+            "net.state_dict(), not net.named_parameters()"
+        )
     if not any(places == _places(name, batch_norm) for name in CONFIGURATIONS_THERE):
         raise ModelError(
             f"has convolutions at features.{', '.join(map(str, places))}, where no network of "
@@ -126,10 +132,8 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
     ]
     known = [f"{name}.{part}" for name in matrices for part in ("weight", "bias")]
     strange = [name for name in named if name not in known]
-    if not named and matrices:
-        strange = [name for name in others if name.endswith(".weight") and _is_norm(name, tensors)]
     missing = [name for name in known if name not in tensors]
-    layers.beside = [name for name in others if name not in known and name not in named]
+    beside = [name for name in others if name not in known and name not in named]
     if strange or missing:
         layers.problem = (
             f"has {strange[0]} in its classifier, where VGG has three FC layers alone"
@@ -137,19 +141,24 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
             else f"lacks {missing[0]}"
         )
         return
-    order = _order(matrices, tensors, in_order=in_order)
+    if matrices:
+        leave_out(beside, tensors, layers)
+    else:
+        layers.beside = beside
+    order = _order(matrices, tensors)
+    if order is None and in_order:
+        order = matrices
+        layers.notes.append(
+            f"its FC layers are taken in the order of the file ({', '.join(order)}): if the network has another, "
+            "the scores are wrong"
+        )
     if order is None:
         layers.problem = f"does not tell the order of its FC layers {', '.join(matrices)}"
         return
     layers.fully_connected = [_layer(tensors, name) for name in order]
 
 
-def _is_norm(weight: str, tensors: dict[str, NDArray[Any]]) -> bool:
-    """Whether a tensor is the weight of a normalisation, by its shape and the bias beside it."""
-    return tensors[weight].ndim == 1 and f"{weight.removesuffix('weight')}bias" in tensors
-
-
-def _order(names: list[str], tensors: dict[str, NDArray[Any]], *, in_order: bool) -> list[str] | None:
+def _order(names: list[str], tensors: dict[str, NDArray[Any]]) -> list[str] | None:
     """The order in which matrices are multiplied, each taking what the one before gives; None if not clear."""
     if len(names) != 3:
         return names
@@ -164,7 +173,7 @@ def _order(names: list[str], tensors: dict[str, NDArray[Any]], *, in_order: bool
         return numbered
     if len(orders) == 1:
         return orders[0]
-    return names if in_order or not orders else None
+    return None if orders else names
 
 
 def _places(configuration: str, batch_norm: bool) -> list[int]:

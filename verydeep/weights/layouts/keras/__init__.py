@@ -56,6 +56,12 @@ OTHERS = HEADS | {
 """Keras's own names of layers that make another network; in Keras 2's form a layer may have any name."""
 
 
+OF_WEIGHTS_ALONE = (
+    "it has weights alone, which do not tell activations: ReLU and a softmax are taken, and with others the "
+    "scores are wrong; to be sure, give the whole model (model.save)"
+)
+
+
 def incoming(raw: Raw) -> Layers | None:
     """The layers of a Keras file: by its configuration, or where it has none by the shapes of its weights."""
     if raw.kind not in ("hdf5", "keras"):
@@ -95,7 +101,7 @@ def _of_weights_alone(parts: dict[str, Parts], names: list[str], *, by_path: boo
     poolings = sum(name.rpartition("/")[2].startswith("max_pooling2d") for name in names)
     if by_path and poolings != STAGES:
         raise ModelError(f"has {poolings} max-poolings, where a VGG network has {STAGES}")
-    layers = Layers(has_lrn=False, flattened="flatten" in kinds)
+    layers = Layers(has_lrn=False, flattened="flatten" in kinds, notes=[OF_WEIGHTS_ALONE])
     homes: dict[int, set[str]] = {4: set(), 2: set()}
     for place, (home, tensors) in _with_homes(parts, by_path=by_path).items():
         kernel, *rest = tensors

@@ -14,6 +14,7 @@ from verydeep.weights.files.onnx import Graph, Node
 
 Array = NDArray[Any]
 FIRST_ALONE = {"Reshape", "Squeeze", "Dropout", "ReduceMean"}  # other inputs say how, and may be computed
+FLOATS = (1, 10, 11, 16)  # ONNX's types of float32, float16, float64, bfloat16
 EITHER = {"Add", "Mul"}  # take the computed value in either place
 MOST_AXES, MOST_CHANNELS = 8, 1 << 20
 MOST_FILLED = 1 << 28  # numbers that nodes make of one; fc6 of the paper has 1 << 26
@@ -77,6 +78,11 @@ class Chain:
         return source is not None and source.kind == "Shape" and index is not None and not index.any()
 
 
+def rounds(node: Node) -> bool:
+    """Whether a node is a Cast to integers, or to anything but common floats."""
+    return node.kind == "Cast" and node.number("to", 0) not in FLOATS
+
+
 def fold_constants(graph: Graph) -> None:
     """Give values to nodes that only bring constants into another form."""
     for node in graph.nodes:
@@ -126,7 +132,7 @@ CONSTANT: dict[str, tuple[int, Callable[[Node, list[Array]], Array | None]]] = {
     "Constant": (0, _value),
     "ConstantOfShape": (1, _filled),
     "Identity": (1, lambda node, inputs: inputs[0]),
-    "Cast": (1, lambda node, inputs: inputs[0] if inputs[0].dtype.kind == "f" else None),
+    "Cast": (1, lambda node, inputs: None if inputs[0].dtype.kind != "f" or rounds(node) else inputs[0]),
     "Transpose": (1, _turned),
     "Reshape": (2, _reshaped),
 }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from verydeep.configurations import STRIDE
 from verydeep.errors import ModelError
 from verydeep.weights.files.onnx import Graph, Node
-from verydeep.weights.layouts.onnx.chain import MOST_CHANNELS, Chain
+from verydeep.weights.layouts.onnx.chain import MOST_CHANNELS, Chain, rounds
 from verydeep.weights.layouts.onnx.metadata import known
 from verydeep.weights.recognize import Layer, Layers, local_response_norm, norm_with_epsilon
 from verydeep.weights.source import Known
@@ -127,9 +127,9 @@ class Walk:
         self._add(node, node.kind)
 
     def _nothing(self, node: Node) -> None:
-        """What does nothing in a test."""
+        """What does nothing in a test. A Cast to integers rounds."""
         mode = node.inputs[2] if node.kind == "Dropout" and len(node.inputs) > 2 else ""
-        if mode and self.graph.constants.get(mode, np.array(True)).any():
+        if rounds(node) or (mode and self.graph.constants.get(mode, np.array(True)).any()):
             self._add(node, node.kind)
 
     def _convolution(self, node: Node) -> None:
@@ -254,12 +254,13 @@ class Walk:
             self.pixels.affine(scale=value if node.kind == "Mul" else 1 / np.where(value == 0, np.nan, value))
 
     def _along_channels(self, value: Array) -> NDArray[np.float64] | None:
-        """Numbers that differ along the channels alone; None where they do otherwise."""
+        """Floats that differ along the channels alone; None where they are others."""
         shape = (1,) * (len(self._axes) - value.ndim) + value.shape
         channels = len(self.steps[-1].layer.weight) if self.steps and self.steps[-1].layer else 3
         place = self._axes.find("C") if "C" in self._axes else 1
         if (
             len(shape) != len(self._axes)
+            or value.dtype.kind != "f"  # integers round and overflow
             or value.size > MOST_CHANNELS
             or value.size not in (1, channels)
             or shape[place] != value.size
