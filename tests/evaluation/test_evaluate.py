@@ -295,9 +295,8 @@ def test_a_loaded_model_answers_for_paths_pictures_and_arrays(run, photographs, 
     model = load(run)
     path = tmp_path / "photograph.png"
     Image.fromarray(photographs[0]).save(path)
-    by_path, by_picture, by_array = (
-        model.predict(picture, top=3) for picture in (path, Image.open(path), photographs[0])
-    )
+    with Image.open(path) as picture:
+        by_path, by_picture, by_array = (model.predict(one, top=3) for one in (path, picture, photographs[0]))
     assert by_path == by_picture == by_array
     assert len(by_path) == 3
     assert by_path[0].probability >= by_path[1].probability
