@@ -227,6 +227,12 @@ def test_parts_without_class_folders_have_no_labels(tmp_path, names):
     assert "no class folders in them, so nothing tells the images' classes" in said
 
 
+def test_a_training_part_without_class_folders_is_not_left_out(tmp_path):
+    """Be it that the classes are called train and val, and one of them has a folder in it."""
+    said = refusal(folders(tmp_path, "train", "val", "val/deeper"))
+    assert said.startswith("DATA has train/ with images and no class folders in them")
+
+
 def test_an_empty_part(tmp_path):
     parts(tmp_path, "train")
     (tmp_path / "valid").mkdir()

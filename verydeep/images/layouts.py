@@ -70,11 +70,11 @@ def _parts(root: Path, listing: Listing, folders: dict[Part, Listing], skipped: 
     labelled = [part for part in PARTS if part in folders and folders[part].folders]
     for folder in folders.values():
         _refuse_tars(folder)
-    if not labelled:
+    if not labelled or ("train" in folders and "train" not in labelled):
+        flat = [folder for part, folder in folders.items() if part not in labelled]
         raise DataError(
-            f"{listing.path} has {_and(_name(folder) for folder in folders.values())} with images and no class "
-            "folders in them, so nothing tells the images' classes; put each class's images in a folder with the "
-            "class's name"
+            f"{listing.path} has {_and(map(_name, flat))} with images and no class folders in them, so nothing "
+            "tells the images' classes; put each class's images in a folder with the class's name"
         )
     for folder in listing.folders:
         if not folder.every_image and folder in folders.values():
