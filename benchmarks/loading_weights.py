@@ -20,11 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from verydeep.configurations import Architecture
+from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import ModelConfig, TrainedOn, write_model
 from verydeep.weights.layouts import LAYOUTS
@@ -76,16 +78,15 @@ def make(layout: str, path: Path) -> None:
     if layout == "verydeep":
         write_model(path, config, ours)
     elif layout == "caffe":
-        path.write_bytes(b"".join(caffe_layer(name, ours) for name in layer_names()))
+        with path.open("wb") as file:
+            for layer in caffe_layers(ours):
+                file.write(layer)
     elif layout == "matconvnet":
         from scipy.io import savemat
 
-        cells = np.empty((1, 16), object)
-        for number, name in enumerate(layer_names()):
-            pair = np.empty((1, 2), object)
-            pair[0, 0] = ours[f"{name}.weight"].transpose(2, 3, 1, 0)
-            pair[0, 1] = ours[f"{name}.bias"][None]
-            cells[0, number] = {"name": name, "type": "conv", "weights": pair}
+        layers = list(matconvnet_layers(ours))
+        cells = np.empty((1, len(layers)), object)
+        cells[0, :] = layers
         savemat(path, {"layers": cells})
     elif layout == "old torchvision":
         import torch
@@ -99,27 +100,56 @@ def make(layout: str, path: Path) -> None:
         write_for(layout, path, config, ours)
 
 
-def layer_names() -> list[str]:
-    """Names of the layers with weights."""
-    return [name.removesuffix(".weight") for name in ARCHITECTURE.tensors if name.endswith(".weight")]
+def matconvnet_layers(ours: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """The layers of D as MatConvNet has them."""
+    for layer in ARCHITECTURE.layers:
+        if isinstance(layer, Pooling):
+            pool = np.array([[2.0, 2.0]])
+            yield {"name": layer.name, "type": "pool", "method": "max", "pool": pool, "stride": 2.0, "pad": 0.0}
+            continue
+        pair = np.empty((1, 2), object)
+        pair[0, 0] = ours[f"{layer.name}.weight"].transpose(2, 3, 1, 0)
+        pair[0, 1] = ours[f"{layer.name}.bias"][None]
+        pad = float(isinstance(layer, Convolution))
+        yield {"name": layer.name, "type": "conv", "weights": pair, "stride": 1.0, "pad": pad}
+        if layer.name != "fc8":
+            yield {"name": f"relu of {layer.name}", "type": "relu"}
 
 
-def caffe_layer(name: str, ours: dict[str, np.ndarray]) -> bytes:
-    """A layer as Oxford's release has it: V1LayerParameter with 4-D blobs."""
-    kind = 4 if name.startswith("conv") else 14
-    content = field(4, name.encode()) + b"\x28" + bytes([kind])
-    for part in ("weight", "bias"):
-        tensor = ours[f"{name}.{part}"]
-        matrix = tensor.reshape(len(tensor), -1) if kind == 14 and part == "weight" else tensor
-        shape = (1,) * (4 - matrix.ndim) + matrix.shape
-        sizes = b"".join(bytes([number << 3]) + varint(size) for number, size in enumerate(shape, 1))
-        content += field(6, sizes + field(5, tensor.tobytes()))
-    return field(2, content)
+def caffe_layers(ours: dict[str, np.ndarray]) -> Iterator[bytes]:
+    """The layers of D as Oxford's release has them: V1LayerParameter with 4-D blobs."""
+    bottom = "data"
+    for layer in ARCHITECTURE.layers:
+        ends = field(2, bottom.encode()) + field(3, layer.name.encode())
+        bottom = layer.name
+        if isinstance(layer, Pooling):
+            yield caffe_layer(layer.name, 17, ends + field(19, b"\x10\x02\x18\x02"))  # kernel_size, stride: 2
+            continue
+        is_convolution = isinstance(layer, Convolution)
+        settings = field(10, b"\x18\x01\x20\x03") if is_convolution else b""  # pad: 1, kernel_size: 3
+        blobs = b"".join(blob(ours[f"{layer.name}.{part}"], is_convolution) for part in ("weight", "bias"))
+        yield caffe_layer(layer.name, 4 if is_convolution else 14, ends + settings + blobs)
+        if layer.name != "fc8":
+            in_place = field(2, bottom.encode()) + field(3, bottom.encode())
+            yield caffe_layer(f"relu of {layer.name}", 18, in_place)
+
+
+def caffe_layer(name: str, kind: int, content: bytes) -> bytes:
+    """A layer of a number that stands for its type."""
+    return field(2, field(4, name.encode()) + b"\x28" + bytes([kind]) + content)
+
+
+def blob(tensor: np.ndarray, is_convolution: bool) -> bytes:
+    """A tensor as a field of a layer."""
+    matrix = tensor if is_convolution or tensor.ndim == 1 else tensor.reshape(len(tensor), -1)
+    shape = (1,) * (4 - matrix.ndim) + matrix.shape
+    sizes = b"".join(bytes([number << 3]) + varint(size) for number, size in enumerate(shape, 1))
+    return field(6, sizes + field(5, tensor.tobytes()))
 
 
 def field(number: int, content: bytes) -> bytes:
     """Bytes as a field of a message."""
-    return bytes([number << 3 | 2]) + varint(len(content)) + content
+    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def varint(number: int) -> bytes:
