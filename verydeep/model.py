@@ -41,11 +41,13 @@ class Model:
 
     Args:
         scorer: an engine with the model.
+        name: what messages call it.
 
     """
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, name: str = "") -> None:
         self.scorer = scorer
+        self.name = name
 
     @property
     def config(self) -> ModelConfig:
@@ -88,7 +90,7 @@ class Model:
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Posteriors:
         """Probabilities of each class for any number of pictures; arguments and errors as of `evaluate`."""
-        members = [Member(self.scorer, (protocol or self.protocol,))]
+        members = [Member(self.scorer, (protocol or self.protocol,), self.name)]
         return evaluate(members, pictures, advance=advance, unreadable=unreadable)
 
     def predict(self, picture: PictureLike, top: int = 5) -> list[Prediction]:
@@ -132,6 +134,7 @@ class TransferModel(Model):
     def __init__(self, extractor: Extractor, classifier: Classifier) -> None:
         self._extractor = extractor
         self.classifier = classifier
+        self.name = ""
 
     @property
     def scorer(self) -> Scorer:  # type: ignore[override]
@@ -224,7 +227,7 @@ def load(
     path = Path(model)
     classifier = None if network else read_classifier(path)
     if classifier is None:
-        return Model(open_scorer(path, device, precision, engine))
+        return Model(open_scorer(path, device, precision, engine), str(path))
     from verydeep.extraction.extractor import extractor_of
 
     config, tensors = open_source(path)

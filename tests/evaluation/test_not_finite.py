@@ -93,7 +93,7 @@ def test_predict_and_evaluate_name_the_model(broken, data, tmp_path, capfd, engi
         ["evaluate", broken, data, "--part", "all", "--views", "ten"],
     ):
         said = failure(capfd, *words, "--engine", engine)
-        assert "scores are NaN or infinite" in said
+        assert said.startswith(f"verydeep: {broken}: the network's scores are NaN or infinite")
         assert "cannot be read" not in said
     assert not out.exists()
 
