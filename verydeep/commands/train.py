@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from verydeep.commands.progress import progress, say, say_skipped
@@ -32,13 +31,13 @@ from verydeep.run_folder import (
     provenance,
     read_config,
     read_split,
-    read_training_images,
     refuse_existing,
     story_of,
     write_training_images,
 )
 from verydeep.training.recipe import Recipe, named
 from verydeep.training.skipped import Skipped
+from verydeep.training.training_images import Hashes, training_hashes
 from verydeep.weights.opening import open_source
 from verydeep.weights.source import locate, with_network
 
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "photos"
 
 Hidden = tuple[int, int] | None  # as `Architecture.hidden`
-Hashes = NDArray[np.uint64] | None  # of training images; None where they are not known
 
 
 @dataclass
@@ -149,7 +147,9 @@ class Train:
             f"{len(held_out):,} to validate on ({data.split}); the classes are {few(data.class_names)}"
         )
         network = self._network(recipe, len(data.class_names), hidden)
-        hashes = self._training_hashes(data.train, pictures, here)
+        start = self.run_folder if begun else self.grow_from or self.start_from
+        with progress("hashing", here.num_counted(len(data.train))) as advance:
+            hashes = training_hashes(data.train, pictures, locate(start).path if start else None, here, advance)
         config = here.from_first(lambda: self._config(network, recipe, data, pictures, begun, hashes))
         if here.first:
             skipped.read()
@@ -336,32 +336,6 @@ class Train:
                 f"{self.run_folder} was begun with other images or classes than {self.data} has now; bring the "
                 "data back to what it was, or start a new run, by --from if it is to begin with this one's weights"
             )
-
-    def _training_hashes(self, train: Pictures, readable: Pictures, here: World) -> Hashes:
-        """What tells the images again that this network, or the one that it starts from, was trained on.
-
-        On the first process alone. None where they are not all known: a part would pass for the whole.
-        """
-        share = here.share(range(len(train)))
-        with progress("hashing", here.num_counted(len(train))) as advance:
-            hashes = train.select(share).source.hashes(advance)
-        shares = here.gather(hashes)
-        known = [one for one in shares if one is not None]
-        if not here.first or len(known) < len(shares):  # shards that were made without hashes
-            return None
-        together = np.empty(len(train), np.uint64)
-        for rank, one in enumerate(known):
-            together[rank :: here.size] = one
-        if len(readable) < len(train):
-            names = frozenset(readable.names)
-            together = together[[name in names for name in train.names]]
-        start = self.run_folder if (self.run_folder / CONFIG).is_file() else self.grow_from or self.start_from
-        if start is None:
-            return together
-        before, path = read_training_images(locate(start).path), locate(start).path
-        if before is None:
-            return None if read_split(path) else together  # of an older run they are not known
-        return np.concatenate([together, before])
 
     def _earlier(
         self, network: VGG, recipe: Recipe, data: Data, grow_from: Path | None, started_from: Path | None
