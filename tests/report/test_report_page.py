@@ -71,6 +71,7 @@ def test_page_is_whole_and_stands_alone(make_result: MakeResult):
     assert page.count("<svg") == 3  # loss, errors, calibration
     assert "#0102" not in page
     assert "names 4 of 6 held-out images of photos right: 33.33 % top-1 error" in reader.text
+    assert "test set (%)" not in reader.text  # the paper has no such figure for a single net A
     assert "guessing would give 66.7 %" in reader.text
     assert "One pass over a row of pictures" in reader.text
     assert "All 2 wrong answers" in reader.text

@@ -124,6 +124,7 @@ def _table(rows: Sequence[Row]) -> dict[str, Any]:
         "table_title": title(rows),
         "headings": headings(rows),
         "rows": rows,
+        "has_test_errors": any(row.published and row.published.top5_test_error is not None for row in rows),
         "several_data": len({row.data for row in rows}) > 1,
         "data_names": data_names(rows),
         "order": sentences.order(rows),
