@@ -18,7 +18,7 @@ from verydeep.engines import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
-from verydeep.evaluation.test_set import PartName, Tested, Training, choose
+from verydeep.evaluation.test_set import PartName, Tested, Training, choose, default_part
 from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_split, read_training_images
 from verydeep.weights.source import locate, weights_path, with_network
@@ -91,7 +91,7 @@ class Evaluate:
             raise UsageError(f"--max-unreadable is {self.max_unreadable}; it has to be 0 or more")
         if self.mirror and self.no_mirror:
             raise UsageError("--mirror and --no-mirror exclude each other; choose one of them")
-        chosen = self._choose() if self.processes != 1 else None  # once for all of them
+        chosen = self._choose(self._open()) if self.processes != 1 else None  # once for all of them
         test = partial(self._test, chosen=chosen)
         with start_processes(self.processes, test) if self.processes != 1 else world() as here:
             result, parts = test(here)
@@ -115,8 +115,8 @@ class Evaluate:
         scorers = [open_scorer(model, self.device, self.precision, self.engine) for model in models]
         configs = [scorer.config for scorer in scorers]
         protocols = [self._protocols(config) for config in configs]
-        tested = chosen or here.from_first(self._choose)
         data = self._open()
+        tested = chosen or here.from_first(lambda: self._choose(data))
         pictures = tested.of(data).relabel(configs[0].class_names)
         say_skipped(self.models_and_data[-1], data.skipped)
         parts = self._parts(models, protocols, pictures)
@@ -166,12 +166,12 @@ class Evaluate:
             return open_data(data, held_out=read_split(model))
         return open_data(data).split_as(read_split(model))
 
-    def _choose(self) -> Tested:
+    def _choose(self, data: Data) -> Tested:
         """Which images are tested; it takes a look at the content of each."""
-        data = self._open()
         models = [locate(model).path for model in self.models_and_data[:-1]]
         trainings = [Training(read_training_images(model), read_split(model)) for model in models]
-        with progress("comparing with the training images", len(data.all)) as advance:
+        part = default_part(data) if self.part == "auto" else self.part
+        with progress("comparing with the training images", len(data.part(part))) as advance:
             return choose(data, self.part, trainings, advance)
 
     def _parts(
