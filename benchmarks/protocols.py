@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from verydeep.configurations import STRIDE, Architecture, account
-from verydeep.engines.torch_engine import TorchScorer
+from verydeep.inference.torch_engine import TorchScorer
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.protocols import Dense, Protocol, named
 from verydeep.images.color import Preprocessing

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from verydeep.bench.task import random_model
+from verydeep.benchmark.task import random_model
 from verydeep.configurations import Architecture
-from verydeep.engines.processor import native_module
+from verydeep.inference.processor import native_module
 from verydeep.run_folder import write_model
 
 

@@ -18,7 +18,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-_hook = install_import_hook(["verydeep.network", "verydeep.engines"], "beartype.beartype")
+_hook = install_import_hook(["verydeep.network", "verydeep.inference"], "beartype.beartype")
 
 
 def pytest_collection_modifyitems(items):

@@ -19,7 +19,7 @@ import pytest
 from pictures import class_folders
 
 from verydeep.commands.new import New
-from verydeep.engines.processor import native_module
+from verydeep.inference.processor import native_module
 from verydeep.evaluation.results import read_result
 
 ROOT = Path(__file__).parent.parent

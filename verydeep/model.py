@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.engines import EngineName, PrecisionName, Scorer, open_scorer
+from verydeep.inference import EngineName, PrecisionName, Scorer, open_scorer
 from verydeep.errors import PictureError, UsageError
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
@@ -19,7 +19,7 @@ from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.images import decode
 from verydeep.images.pictures import Arrays, Pictures, Unreadable
 from verydeep.run_folder import ModelConfig
-from verydeep.transfer.classifier import Classifier, read_classifier
+from verydeep.linear.classifier import Classifier, read_classifier
 from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class TransferModel(Model):
             ModelError: the network gives features that are not finite.
 
         """
-        from verydeep.transfer.described import posteriors_of
+        from verydeep.linear.described import posteriors_of
 
         if protocol is not None and protocol != self.protocol:
             raise UsageError(f"a protocol is for the network's own classes; {NETWORK_ALONE}")

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from verydeep.errors import VerydeepError
-from verydeep.export.graph import graph
+from verydeep.exports.graph import graph
 from verydeep.images.color import Preprocessing
 from verydeep.layers.network import Features
 from verydeep.network.vgg import VGG

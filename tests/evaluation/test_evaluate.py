@@ -18,7 +18,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from verydeep.cli import main
 from verydeep.commands.new import New
-from verydeep.engines.torch_engine import TorchScorer
+from verydeep.inference.torch_engine import TorchScorer
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.error_rates import error_rates
 from verydeep.evaluation.evaluate import Member, evaluate

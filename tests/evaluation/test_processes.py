@@ -17,7 +17,7 @@ from pictures import class_folders, cut
 from verydeep.cli import main
 from verydeep.commands.new import New
 from verydeep.distributed import World
-from verydeep.engines.processor import num_threads
+from verydeep.inference.processor import num_threads
 from verydeep.errors import DataError, UsageError, VerydeepError
 from verydeep.evaluation.results import read_result
 from verydeep.processes import start_processes

@@ -18,7 +18,7 @@ from verydeep.images.layouts import SPELLINGS
 from verydeep.images.listing import MADE_HERE
 from verydeep.images.shards import MANIFEST
 from verydeep.images.sources import open_data
-from verydeep.study import state
+from verydeep.studies import state
 
 
 def folders(root: Path, *names: str, count: int = 5) -> Path:

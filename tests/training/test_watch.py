@@ -20,9 +20,9 @@ from PIL import Image
 from verydeep.cli import main
 from verydeep.commands import watch as command
 from verydeep.commands.new import New
-from verydeep.report.panels import Curve, Panel, even_ticks, make_panels
-from verydeep.report.terminal import Canvas
-from verydeep.report.watched import WatchedRun, watch
+from verydeep.reports.panels import Curve, Panel, even_ticks, make_panels
+from verydeep.reports.terminal import Canvas
+from verydeep.reports.watched import WatchedRun, watch
 from verydeep.run_folder import CONFIG, JOURNAL, read_config
 from verydeep.training.recipe import named
 
@@ -349,7 +349,7 @@ def test_without_a_recipe_of_this_version_epochs_are_unknown(make, capsys, recip
 
 
 def test_runs_of_one_name_are_told_apart(make, tmp_path):
-    from verydeep.report.headlines import names
+    from verydeep.reports.headlines import names
 
     numbers = watch(make("x", "")).numbers
     runs = [WatchedRun(path, numbers) for path in ("/a/b/c", "/d/b/c", "/e/f")]

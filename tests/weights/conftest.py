@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.engines import open_scorer
+from verydeep.inference import open_scorer
 from verydeep.errors import ModelError
 from verydeep.weights.files import apart
 from verydeep.weights.files.child import READERS

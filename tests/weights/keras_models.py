@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from verydeep.engines import scorer_of
+from verydeep.inference import scorer_of
 from verydeep.evaluation.posterior import posterior_of_maps
 from verydeep.images.color import Preprocessing
 from verydeep.weights.foreign import config_of, examine

@@ -13,7 +13,7 @@ from conftest import close
 from onnx import TensorProto, helper, numpy_helper
 
 from verydeep.configurations import Architecture, Convolution, Pooling
-from verydeep.engines import scorer_of
+from verydeep.inference import scorer_of
 from verydeep.images.color import Preprocessing
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.source import Known, locate

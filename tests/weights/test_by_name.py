@@ -21,7 +21,7 @@ from torchvision.models.vgg import VGG, make_layers
 from verydeep.cli import main
 from verydeep.commands.new import New
 from verydeep.errors import ModelError, UsageError, VerydeepError
-from verydeep.export.hub_folder import push
+from verydeep.exports.hub_folder import push
 from verydeep.model import load
 from verydeep.run_folder import read_model, write_model
 from verydeep.weights import by_name, download

@@ -13,7 +13,7 @@ from PIL import Image
 
 import verydeep
 from verydeep.cli import main
-from verydeep.engines.processor import native_module
+from verydeep.inference.processor import native_module
 from verydeep.evaluation.protocols import Dense
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.weights.inspection import inspect
@@ -112,7 +112,7 @@ def test_engines_are_measured_with_it(tmp_path, monkeypatch, capsys):
 
 def test_half_is_of_a_folder_for_the_hub_and_of_numbers_that_fit(tmp_path, capsys):
     from verydeep.errors import UsageError
-    from verydeep.export.hub_folder import halved
+    from verydeep.exports.hub_folder import halved
 
     with pytest.raises(SystemExit) as caught:
         main(["export", "cifar10", str(tmp_path / "model.onnx"), "--half"])

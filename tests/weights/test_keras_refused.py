@@ -27,7 +27,7 @@ from keras_models import (
     theirs,
 )
 
-from verydeep.engines import scorer_of
+from verydeep.inference import scorer_of
 from verydeep.errors import ModelError
 from verydeep.run_folder import TrainedOn
 from verydeep.weights import layouts

@@ -18,7 +18,7 @@ from torchvision.models import VGG16_Weights
 
 from verydeep.cli import main
 from verydeep.configurations import Architecture
-from verydeep.engines import open_scorer
+from verydeep.inference import open_scorer
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.protocols import CentreCrop
 from verydeep.layers import features, layer_names

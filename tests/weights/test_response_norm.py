@@ -11,10 +11,10 @@ from conftest import close
 from formats import ALEXNETS, caffe_message, write_caffe, write_matconvnet
 from torch import nn
 
-from verydeep.bench.reference import class_scores
+from verydeep.benchmark.reference import class_scores
 from verydeep.cli import main
 from verydeep.configurations import Architecture, LocalResponseNorm
-from verydeep.engines import open_scorer
+from verydeep.inference import open_scorer
 from verydeep.errors import ModelError, UsageError
 from verydeep.layers import features
 from verydeep.run_folder import ModelConfig, TrainedOn, read_config, write_model

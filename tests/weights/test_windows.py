@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from verydeep.cli import main
 from verydeep.configurations import Architecture
-from verydeep.engines import open_scorer
+from verydeep.inference import open_scorer
 from verydeep.errors import UsageError
 from verydeep.weights.foreign import examine
 from verydeep.weights.published import PREPROCESSING

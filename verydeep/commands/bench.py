@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.bench.engines import NAMES, Engine, choose
+from verydeep.benchmark.engines import NAMES, Engine, choose
 from verydeep.commands.progress import json_line, progress, say
 from verydeep.configurations import Architecture
-from verydeep.engines.processor import num_threads
+from verydeep.inference.processor import num_threads
 from verydeep.errors import UsageError
 from verydeep.run_folder import read_config, write_model
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
-    from verydeep.bench.measure import Measured
-    from verydeep.bench.task import Task
+    from verydeep.benchmark.measure import Measured
+    from verydeep.benchmark.task import Task
 
 BATCH_SIZES = (1, 16)
 
@@ -90,8 +90,8 @@ class Bench:
 
     def run(self) -> None:
         """Measure, and print what comes out."""
-        from verydeep.bench import table
-        from verydeep.bench.chart import check_chart, write_chart
+        from verydeep.benchmark import table
+        from verydeep.benchmark.chart import check_chart, write_chart
 
         self._check()
         check_chart(self.chart)
@@ -155,7 +155,7 @@ class Bench:
         """Lay out what the engines are given, and what is told about it."""
         import numpy as np
 
-        from verydeep.bench.task import Task, batch_cases, dense_cases, find_pictures, random_model
+        from verydeep.benchmark.task import Task, batch_cases, dense_cases, find_pictures, random_model
         from verydeep.run_folder import processor_name
 
         if self.model is None:
@@ -195,7 +195,7 @@ class Bench:
         return Task(folder, run, threads, bool(self.dense), cases), facts
 
     def _measure(self, task: Task, engines: list[Engine]) -> Measured:
-        from verydeep.bench import measure
+        from verydeep.benchmark import measure
 
         pieces = measure.Bench.num_pieces(engines, len(task.cases), self.rounds)
         with (

@@ -9,7 +9,7 @@ from typing import Any
 from tyro.conf import FlagCreatePairsOff
 
 from verydeep.commands.progress import json_line
-from verydeep.engines.processor import has_gpu, instruction_set, native_module, num_threads
+from verydeep.inference.processor import has_gpu, instruction_set, native_module, num_threads
 from verydeep.run_folder import processor_name
 
 

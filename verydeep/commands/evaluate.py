@@ -14,7 +14,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.progress import json_line, progress, say, say_network_alone, say_skipped
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
-from verydeep.engines import EngineName, PrecisionName
+from verydeep.inference import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
 from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
@@ -107,7 +107,7 @@ class Evaluate:
         models = [Path(word) for word in self.models_and_data[:-1]]
         for model in models:
             say_network_alone(model, "tested")
-        from verydeep.engines import open_scorer
+        from verydeep.inference import open_scorer
         from verydeep.evaluation.evaluate import Member
         from verydeep.evaluation.shared import evaluate_shared
         from verydeep.images.pictures import readable

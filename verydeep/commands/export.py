@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import say, say_network_alone
-from verydeep.engines import scorer_of
+from verydeep.inference import scorer_of
 from verydeep.errors import UsageError
 from verydeep.run_folder import JOURNAL, ModelConfig
 from verydeep.weights.opening import open_source
@@ -89,11 +89,11 @@ class Export:
                 f"{self.model} has no FC layers and gives no scores; --to {self.to} takes a classifier"
             )
         if self.to == "onnx":
-            from verydeep.export.onnx_file import write_onnx as write
+            from verydeep.exports.onnx_file import write_onnx as write
 
             engine = "onnxruntime"
         else:
-            from verydeep.export.openvino_files import write_openvino as write
+            from verydeep.exports.openvino_files import write_openvino as write
 
             engine = "OpenVINO"
         for difference in write(self.out, scorer_of(config, tensors), tensors, pixels=self.pixels):
@@ -116,8 +116,8 @@ def write_for_hub(
 ) -> None:
     """Write a folder for the Hub, its card with what the results and the run's journal tell."""
     from verydeep.evaluation.results import read_result
-    from verydeep.export.card import Story
-    from verydeep.export.hub_folder import write_hub_folder
+    from verydeep.exports.card import Story
+    from verydeep.exports.hub_folder import write_hub_folder
     from verydeep.training.journal import read_journal
 
     epochs = [record for record in read_journal(Path(model) / JOURNAL) if "validation_error" in record]

@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.predict import find
 from verydeep.commands.progress import progress, say, say_skipped
 from verydeep.distributed import World, world
-from verydeep.engines import EngineName, PrecisionName, products_in
+from verydeep.inference import EngineName, PrecisionName, products_in
 from verydeep.errors import DataError, UsageError
 from verydeep.extraction.summaries import Summary
 from verydeep.images.folders import is_local

@@ -18,14 +18,14 @@ from verydeep.errors import UsageError, require
 from verydeep.files import check_out, write_whole
 from verydeep.interrupts import interrupts
 from verydeep.layers.names import check_size, nodes_to
-from verydeep.looking.maps import LAYERS, LayerMaps, layer_maps
+from verydeep.visualization.maps import LAYERS, LayerMaps, layer_maps
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
 from verydeep.weights.source import with_network
 
 if TYPE_CHECKING:
     from verydeep.images.views import Pixels
-    from verydeep.looking.page import Inverted, Sight
+    from verydeep.visualization.page import Inverted, Sight
 
 LARGEST_DEFAULT = 192  # a longer side that one can wait for on a processor
 Tensors = Mapping[str, NDArray[Any]]
@@ -78,7 +78,7 @@ class Look:
         self._write(sight)
 
     def _check(self) -> None:
-        from verydeep.looking.shown import check_size_option
+        from verydeep.visualization.shown import check_size_option
 
         if self.page.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"--page {self.page} has to end with .html")
@@ -89,14 +89,14 @@ class Look:
             check_size_option(self.size)
         if self.steps:
             require("torch", "train", "finding what a layer has kept (--steps 0 leaves it out)")
-            from verydeep.looking.descent import check_steps
+            from verydeep.visualization.descent import check_steps
 
             check_steps(self.steps)
 
     def _pixels(self, config: ModelConfig) -> Pixels:
         """Read the picture, and make sure that it reaches the deepest layer and fits in memory."""
-        from verydeep.looking.memory import check_memory
-        from verydeep.looking.shown import read_pixels
+        from verydeep.visualization.memory import check_memory
+        from verydeep.visualization.shown import read_pixels
 
         path = nodes_to(config.architecture, self.layers)
         size = self.size or min(LARGEST_DEFAULT, round(1.5 * config.trained_on.test_scale))
@@ -118,10 +118,10 @@ class Look:
         return [layer_maps(name, maps[name][0], fields[layer_of[name]], self.channels) for name in self.layers]
 
     def _inversions(self, config: ModelConfig, tensors: Tensors, pixels: Pixels) -> dict[str, Inverted]:
-        from verydeep.engines.torch_engine import choose_device, network_of
-        from verydeep.looking.inversion import invert
-        from verydeep.looking.page import Inverted
-        from verydeep.looking.pixels import to_pixels, to_tensor
+        from verydeep.inference.torch_engine import choose_device, network_of
+        from verydeep.visualization.inversion import invert
+        from verydeep.visualization.page import Inverted
+        from verydeep.visualization.pixels import to_pixels, to_tensor
 
         network = network_of(config.architecture, tensors)
         picture = to_tensor(pixels, choose_device(self.device))
@@ -153,7 +153,7 @@ class Look:
         seen: Sequence[LayerMaps],
         inversions: dict[str, Inverted],
     ) -> Sight:
-        from verydeep.looking.page import Sight
+        from verydeep.visualization.page import Sight
 
         filters = np.asarray(tensors["conv1_1.weight"], np.float32)
         return Sight(
@@ -173,7 +173,7 @@ class Look:
         return [*words, "--layers", *self.layers, *options]
 
     def _write(self, sight: Sight) -> None:
-        from verydeep.looking.page import render
+        from verydeep.visualization.page import render
 
         html = render(sight)
         write_whole(self.page, lambda aside: aside.write_text(html, encoding="utf-8"))

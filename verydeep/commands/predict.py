@@ -15,7 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import json_line, progress, say, say_skipped
 from verydeep.commands.quick import Numbers, Words
-from verydeep.engines import EngineName, PrecisionName
+from verydeep.inference import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
 from verydeep.files import MARK
 from verydeep.images.listing import Skipped

@@ -11,7 +11,7 @@ from typing import Any
 from verydeep.files import json_text
 from verydeep.notes import say as say
 from verydeep.notes import speaks
-from verydeep.transfer.classifier import classifier_file
+from verydeep.linear.classifier import classifier_file
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Push:
 
     def run(self) -> None:
         """Send it, and tell where it is."""
-        from verydeep.export.hub_folder import CARD, check_repository, push
+        from verydeep.exports.hub_folder import CARD, check_repository, push
 
         check_repository(self.repository)
         if is_offline():

@@ -14,7 +14,7 @@ from verydeep.commands.progress import json_line, say
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.results import Result, read_result
 from verydeep.files import write_whole
-from verydeep.report.tables import Row, comma_separated, in_order, make_rows, markdown, rich_table, row_of_summary
+from verydeep.reports.tables import Row, comma_separated, in_order, make_rows, markdown, rich_table, row_of_summary
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Report:
             raise UsageError(f"--page {self.page} has to end with .html")
 
     def _write_page(self, page: Path, results: list[Result], files: list[Path]) -> None:
-        from verydeep.report.page import render
+        from verydeep.reports.page import render
 
         html = render(results, files, page)
         write_whole(page, lambda aside: aside.write_text(html, encoding="utf-8"))

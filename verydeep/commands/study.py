@@ -16,18 +16,18 @@ from verydeep.commands.describe import size as bytes_for_people
 from verydeep.commands.progress import json_line, say
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import write_json, write_whole
-from verydeep.report.runs import duration
-from verydeep.study import tables as in_tables
-from verydeep.study import verdicts
-from verydeep.study.claims import Claim, judge
-from verydeep.study.cost import Rates, measure, total
-from verydeep.study.description import Description, Size, parse, read_text
-from verydeep.study.evidence import gather
-from verydeep.study.page import render
-from verydeep.study.plan import Plan, Step, data_of, make_plan
-from verydeep.study.run import Launch, Teller, Work, overview
-from verydeep.study.state import DESCRIPTION, lock
-from verydeep.study.tables import Table
+from verydeep.reports.runs import duration
+from verydeep.studies import tables as in_tables
+from verydeep.studies import verdicts
+from verydeep.studies.claims import Claim, judge
+from verydeep.studies.cost import Rates, measure, total
+from verydeep.studies.description import Description, Size, parse, read_text
+from verydeep.studies.evidence import gather
+from verydeep.studies.page import render
+from verydeep.studies.plan import Plan, Step, data_of, make_plan
+from verydeep.studies.run import Launch, Teller, Work, overview
+from verydeep.studies.state import DESCRIPTION, lock
+from verydeep.studies.tables import Table
 
 TERA = 1e12
 PAGE = "index.html"

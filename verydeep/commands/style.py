@@ -20,8 +20,8 @@ from verydeep.weights.source import with_network
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from verydeep.looking.descent import Outcome
-    from verydeep.looking.objective import Objective, Wanted
+    from verydeep.visualization.descent import Outcome
+    from verydeep.visualization.objective import Objective, Wanted
 
 
 @dataclass
@@ -80,9 +80,9 @@ class Style:
     def run(self) -> None:
         """Paint, write, and say how near it came."""
         require("torch", "train", "style transfer")
-        from verydeep.looking.descent import check_steps, descend
-        from verydeep.looking.pixels import to_pixels
-        from verydeep.looking.style import check_picture_out, write_picture
+        from verydeep.visualization.descent import check_steps, descend
+        from verydeep.visualization.pixels import to_pixels
+        from verydeep.visualization.style import check_picture_out, write_picture
 
         check_steps(self.steps)
         check_picture_out(self.out, (self.content, self.style), overwrite=self.overwrite)
@@ -95,12 +95,12 @@ class Style:
 
     def _prepare(self) -> tuple[Objective, Tensor]:
         """Read the pictures and the model; what cannot be used is said before the first step."""
-        from verydeep.engines.torch_engine import choose_device, network_of
-        from verydeep.looking.memory import check_memory
-        from verydeep.looking.objective import Objective
-        from verydeep.looking.pixels import to_tensor
-        from verydeep.looking.shown import check_size_option, read_pixels
-        from verydeep.looking.style import start_picture
+        from verydeep.inference.torch_engine import choose_device, network_of
+        from verydeep.visualization.memory import check_memory
+        from verydeep.visualization.objective import Objective
+        from verydeep.visualization.pixels import to_tensor
+        from verydeep.visualization.shown import check_size_option, read_pixels
+        from verydeep.visualization.style import start_picture
 
         check_size_option(self.size)
         wanted, device = self._wanted(), choose_device(self.device)
@@ -121,7 +121,7 @@ class Style:
         return objective, start
 
     def _wanted(self) -> Wanted:
-        from verydeep.looking.objective import Wanted
+        from verydeep.visualization.objective import Wanted
 
         return Wanted(
             self.content_layers,

@@ -42,7 +42,7 @@ from verydeep.weights.opening import open_source
 from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
-    from verydeep.engines import Scorer
+    from verydeep.inference import Scorer
     from verydeep.evaluation.posterior import Posteriors
     from verydeep.images.batches import TrainingBatches
     from verydeep.images.data import Data
@@ -220,7 +220,7 @@ class Train:
 
     def _check(self, recipe: Recipe) -> None:
         """Refuse what cannot be before the data is read, which may take long."""
-        from verydeep.engines.torch_engine import choose_device
+        from verydeep.inference.torch_engine import choose_device
         from verydeep.images.views import TrainingView
 
         Architecture(recipe.configuration, 2, recipe.width, recipe.image_size, recipe.batch_norm)
@@ -372,7 +372,7 @@ class Train:
         skipped: Skipped,
         here: World,
     ) -> None:
-        from verydeep.engines.torch_engine import TorchScorer, choose_device
+        from verydeep.inference.torch_engine import TorchScorer, choose_device
         from verydeep.training.loop import Trainer, uses_bfloat16
 
         device = choose_device(self.device)

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.progress import json_line, progress, say, say_skipped
-from verydeep.engines import EngineName, PrecisionName
+from verydeep.inference import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError, require
 from verydeep.images.data import join, train_and_test
 from verydeep.images.pictures import Unreadable, readable, too_many
@@ -23,8 +23,8 @@ from verydeep.weights.source import locate, with_network
 if TYPE_CHECKING:
     from verydeep.extraction.extractor import Extractor
     from verydeep.images.data import Split
-    from verydeep.transfer.classifier import Classifier, Described, Features
-    from verydeep.transfer.machine import Labels, Machine
+    from verydeep.linear.classifier import Classifier, Described, Features
+    from verydeep.linear.machine import Labels, Machine
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Transfer:
         """Describe the pictures, train, test, save and print."""
         require("sklearn", "train", "transfer")
         from verydeep.extraction.extractor import extractor_of
-        from verydeep.transfer.classifier import Classifier, Described, digest
+        from verydeep.linear.classifier import Classifier, Described, digest
 
         for option, value, least in (
             ("--splits", self.splits, 0),
@@ -124,7 +124,7 @@ class Transfer:
     def _describe(
         self, extractor: Extractor, described: Described, split: Split
     ) -> tuple[Features, Labels, np.ndarray[Any, np.dtype[np.bool_]]]:
-        from verydeep.transfer.described import describe_pictures
+        from verydeep.linear.described import describe_pictures
 
         pictures = join(split.train, split.other)
         lost: list[Unreadable] = []
@@ -144,7 +144,7 @@ class Transfer:
         self, features: Features, labels: Labels, is_train: np.ndarray[Any, np.dtype[np.bool_]], num_classes: int
     ) -> tuple[list[float], Machine]:
         """Recall on each split; and the machine to keep, which is trained on the training part."""
-        from verydeep.transfer.machine import over_splits, splits, train_machine
+        from verydeep.linear.machine import over_splits, splits, train_machine
 
         if self.splits:
             several = splits(labels, num_classes, self.splits, self.per_class, self.test_per_class, self.seed)
@@ -159,7 +159,7 @@ class Transfer:
         return recalls, machine
 
     def _save(self, classifier: Classifier) -> None:
-        from verydeep.transfer.classifier import write_classifier
+        from verydeep.linear.classifier import write_classifier
 
         say(f"{write_classifier(self.model, classifier)} written; `verydeep predict {self.model}` uses it")
 

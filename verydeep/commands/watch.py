@@ -20,7 +20,7 @@ from verydeep.files import write_whole
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from verydeep.report.watched import WatchedRun
+    from verydeep.reports.watched import WatchedRun
 
 SECONDS_BETWEEN_DRAWINGS = 2.0
 WIDTH_OF_A_FILE = 100  # characters, where there is no terminal
@@ -48,7 +48,7 @@ class Watch:
     def run(self) -> None:
         """Read the journals, and show them."""
         self._check()
-        from verydeep.report.watched import watch
+        from verydeep.reports.watched import watch
 
         runs = [watch(path) for path in self.runs]
         if self.json:
@@ -72,9 +72,9 @@ class Watch:
             raise UsageError("--follow draws in a terminal, and the output goes elsewhere; leave --follow out")
 
     def _write_png(self, png: Path, runs: Sequence[WatchedRun]) -> None:
-        from verydeep.report.figures import watched_png
-        from verydeep.report.headlines import names, title
-        from verydeep.report.panels import make_panels
+        from verydeep.reports.figures import watched_png
+        from verydeep.reports.headlines import names, title
+        from verydeep.reports.panels import make_panels
 
         labels = [title(run.headline(), name) for run, name in zip(runs, names(runs), strict=True)]
         picture = watched_png(make_panels(runs), labels)
@@ -111,9 +111,9 @@ def _follow(console: Console, runs: Sequence[WatchedRun]) -> None:
 def _drawing(console: Console, runs: Sequence[WatchedRun], *, fixed: bool) -> RenderableType:
     from rich.console import Group
 
-    from verydeep.report.headlines import headlines
-    from verydeep.report.panels import make_panels
-    from verydeep.report.terminal import draw_panels
+    from verydeep.reports.headlines import headlines
+    from verydeep.reports.panels import make_panels
+    from verydeep.reports.terminal import draw_panels
 
     marks = len(runs) > 1 and console.color_system is None
     heads = headlines(runs, marks=marks)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from verydeep.engines import Scorer
+from verydeep.inference import Scorer
 from verydeep.errors import ModelError, PictureError, UsageError
 from verydeep.evaluation.plan import Chunk, make_plan
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps

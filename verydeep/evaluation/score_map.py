@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from verydeep.configurations import STRIDE
-from verydeep.engines import Scorer
+from verydeep.inference import Scorer
 from verydeep.evaluation.posterior import softmax
 from verydeep.images.views import Pixels, rescale
 

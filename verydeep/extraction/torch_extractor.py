@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verydeep.engines.torch_engine import choose_device, network_of
+from verydeep.inference.torch_engine import choose_device, network_of
 from verydeep.layers.network import Features
 from verydeep.network.preprocess import Preprocess
 from verydeep.run_folder import ModelConfig

@@ -7,7 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from verydeep.configurations import Architecture
-from verydeep.engines.processor import require_native
+from verydeep.inference.processor import require_native
 from verydeep.errors import UsageError, require
 from verydeep.layers.names import names
 from verydeep.run_folder import ModelConfig
@@ -114,7 +114,7 @@ def open_network(model: VGG | str | PathLike[str]) -> tuple[VGG, Preprocessing |
         UsageError: it is no model at all.
 
     """
-    from verydeep.engines.torch_engine import network_of
+    from verydeep.inference.torch_engine import network_of
     from verydeep.network.vgg import VGG
 
     if isinstance(model, VGG):

@@ -16,10 +16,10 @@ from verydeep.configurations import (
     Layer,
     Pooling,
 )
-from verydeep.engines import PrecisionName, products_in
-from verydeep.engines.kernels import check_kernels
-from verydeep.engines.native import check_pixels, fold_batch_norm, levels_of
-from verydeep.engines.processor import instruction_set, num_threads
+from verydeep.inference import PrecisionName, products_in
+from verydeep.inference.kernels import check_kernels
+from verydeep.inference.native import check_pixels, fold_batch_norm, levels_of
+from verydeep.inference.processor import instruction_set, num_threads
 from verydeep.errors import check_choice
 from verydeep.layers.names import Node, PoolingKind, check_size, nodes, nodes_to
 from verydeep.run_folder import ModelConfig

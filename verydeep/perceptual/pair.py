@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from verydeep.configurations import Architecture
-from verydeep.engines.processor import native_module
+from verydeep.inference.processor import native_module
 from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.layers import open_network

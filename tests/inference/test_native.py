@@ -1,0 +1,351 @@
+"""The native engine gives what torch gives in float64: whole networks, their layers, and odd circumstances."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from verydeep.configurations import CONFIGURATIONS, Architecture, Convolution
+from verydeep.inference import open_scorer
+from verydeep.inference.torch_engine import TorchScorer
+from verydeep.errors import UsageError, VerydeepError
+from verydeep.images.color import Preprocessing
+from verydeep.network.initialize import initialize
+from verydeep.network.preprocess import Preprocess
+from verydeep.network.vgg import VGG
+from verydeep.run_folder import ModelConfig, TrainedOn, write_model
+
+native = pytest.importorskip("verydeep.inference.native")
+
+from verydeep import _native  # noqa: E402
+
+INSTRUCTIONS = _native.available_instructions()
+PRECISIONS = [
+    (instructions, precision)
+    for instructions in INSTRUCTIONS
+    for precision in ("float32", "bfloat16", "int16")
+    if _native.has(instructions, precision)
+]
+PRECISIONS_HERE = [precision for instructions, precision in PRECISIONS if instructions == INSTRUCTIONS[-1]]
+# Narrow networks have fewer sums over which roundings cancel: torch's own bfloat16 errs by up to 2.2e-2 in them.
+MOST_ERROR = {"float32": 1e-5, "bfloat16": 2.5e-2, "int16": 5e-3}
+
+
+def network_of(architecture: Architecture, channels: str = "RGB") -> tuple[VGG, ModelConfig]:
+    """A network as He's rule begins it, with statistics that batch normalisation could have met."""
+    network = VGG(architecture).eval()
+    initialize(network, "he", 0)
+    generator = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.2, 0.2),
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 2.0),
+            ):
+                tensor.data.uniform_(low, high, generator=generator)
+        elif isinstance(module, torch.nn.Conv2d):
+            module.bias.data.uniform_(-0.1, 0.1, generator=generator)
+    config = ModelConfig(
+        architecture,
+        Preprocessing((123.7, 116.8, 103.9), (58.4, 57.1, 57.4), channels),
+        tuple(map(str, range(architecture.num_classes))),
+        TrainedOn((architecture.image_size,) * 2),
+    )
+    return network, config
+
+
+def tensors_of(network: VGG) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+
+
+@torch.inference_mode()
+def exact(network: VGG, config: ModelConfig, pixels: np.ndarray) -> np.ndarray:
+    """Score maps in float64, by torch."""
+    preprocessing = config.preprocessing
+    preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels)
+    pictures = preprocess(torch.from_numpy(pixels)).double()
+    maps = network.double().score_map(pictures).numpy()
+    network.float()
+    return maps
+
+
+def error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Relative error in the L2 norm."""
+    assert found.shape == wanted.shape
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def pictures_of(photographs: list[np.ndarray], height: int, width: int, count: int) -> np.ndarray:
+    return np.stack([np.roll(photographs[i % 2], 31 * i, 1)[:height, :width] for i in range(count)])
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, photographs):
+    architecture = Architecture(configuration, num_classes=10, width=0.25, image_size=64, batch_norm=batch_norm)
+    network, config = network_of(architecture, "BGR" if batch_norm else "RGB")
+    pixels = pictures_of(photographs, 131, 97, 3)
+    wanted = exact(network, config, pixels)
+    for instructions, precision in PRECISIONS:
+        scorer = native.NativeScorer(config, tensors_of(network), precision, instructions, threads=2)
+        assert error(scorer.score_maps(pixels), wanted) <= MOST_ERROR[precision], instructions
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("configuration", ["B", "D", "E"])
+def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(configuration, photographs):
+    """torch multiplies directly in bfloat16: what Winograd's transforms add to that is half of it at most.
+
+    Integers have more bits, of which large neighbours take some; E's last layers are of these in bfloat16 too.
+    """
+    network, config = network_of(Architecture(configuration, num_classes=100, image_size=64))
+    pixels = pictures_of(photographs, 160, 128, 2)
+    wanted = exact(network, config, pixels)
+    errors = {
+        precision: error(native.NativeScorer(config, tensors_of(network), precision).score_maps(pixels), wanted)
+        for precision in PRECISIONS_HERE
+    }
+    assert errors["float32"] <= 4e-6  # 2.7e-6 with weights of 24 bits in the FC layers, 3.2e-6 with 20
+    torchs = error(TorchScorer(network, config, torch.device("cpu"), "bfloat16").score_maps(pixels), wanted)
+    assert errors.get("bfloat16", 0) <= (0.95 if configuration == "E" else 1.5) * torchs
+    assert errors.get("int16", 0) <= 0.4 * torchs
+
+
+@pytest.mark.parametrize("width", [0.02, 0.1, 0.3])
+def test_narrow_networks_of_channels_that_fill_no_vector(width, photographs):
+    network, config = network_of(Architecture("D", num_classes=3, width=width, image_size=32))
+    pixels = pictures_of(photographs, 70, 45, 2)
+    wanted = exact(network, config, pixels)
+    for instructions in INSTRUCTIONS:
+        scorer = native.NativeScorer(config, tensors_of(network), "float32", instructions, threads=3)
+        assert error(scorer.score_maps(pixels), wanted) <= 1e-5
+
+
+@pytest.mark.parametrize("batch", [1, 5, 70])
+def test_any_batch_gives_the_maps_of_its_pictures(batch, photographs):
+    network, config = network_of(Architecture("B", num_classes=4, width=0.1, image_size=32))
+    scorer = native.NativeScorer(config, tensors_of(network), threads=2)
+    pixels = pictures_of(photographs, 64, 40, batch)
+    maps = scorer.score_maps(pixels)
+    assert maps.shape == (batch, 4, 2, 1)
+    assert maps.dtype == np.float32
+    for number in {0, batch // 2, batch - 1}:
+        assert np.array_equal(maps[number], scorer.score_maps(pixels[number : number + 1])[0])
+    assert scorer.score_maps(pixels[:0]).shape == (0, 4, 2, 1)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS_HERE)
+def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
+    """Of layers whose weights few threads read each for itself, and many together."""
+    network, config = network_of(Architecture("A", num_classes=4, image_size=32))
+    pixels = pictures_of(photographs, 96, 64, 2)
+    maps = [
+        native.NativeScorer(config, tensors_of(network), precision, threads=threads).score_maps(pixels)
+        for threads in (1, 2, 3, 64)
+    ]
+    assert all(np.array_equal(one, maps[0]) for one in maps[1:])
+
+
+def test_a_mirror_image_need_not_lie_in_order(photographs):
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, image_size=32))
+    scorer = native.NativeScorer(config, tensors_of(network))
+    mirrored = pictures_of(photographs, 64, 40, 2)[:, :, ::-1]
+    assert np.array_equal(scorer.score_maps(mirrored), scorer.score_maps(mirrored.copy()))
+
+
+def test_a_large_picture_is_shown_in_strips(photographs, monkeypatch):
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, image_size=32))
+    scorer = native.NativeScorer(config, tensors_of(network))
+    pixels = photographs[0][None]
+    whole = scorer.score_maps(pixels)
+    monkeypatch.setattr(native, "MOST_PIXELS", 100_000)
+    assert error(scorer.score_maps(pixels), whole) < 1e-6
+
+
+@pytest.mark.parametrize("configuration", ["A-LRN", "C", "D"])
+@torch.inference_mode()
+def test_every_layer_can_be_had(configuration, photographs):
+    network, config = network_of(Architecture(configuration, num_classes=4, width=0.1, image_size=32))
+    scorer = native.NativeScorer(config, tensors_of(network))
+    pixels = pictures_of(photographs, 64, 51, 2)
+    seen: dict[str, torch.Tensor] = {}
+    for layer in network.architecture.layers:
+        if isinstance(layer, Convolution):
+            name = layer.place
+            network.get_submodule(layer.name).register_forward_hook(
+                lambda module, inputs, output, name=name: seen.update({f"conv{name}": output})
+            )
+    pictures = Preprocess(
+        config.preprocessing.mean, config.preprocessing.deviation, config.preprocessing.channels
+    )(torch.from_numpy(pixels))
+    fc8 = network.score_map(pictures)
+    wanted = seen | {f"relu{name.removeprefix('conv')}": sums.relu() for name, sums in seen.items()} | {"fc8": fc8}
+    for name, tensor in wanted.items():
+        assert error(scorer.activations(pixels, [name])[0], tensor.numpy()) < 1e-5, name
+    together = scorer.activations(pixels, scorer.layers)
+    for name, activation in zip(scorer.layers, together, strict=True):
+        if name in wanted:
+            assert error(activation, wanted[name].numpy()) < 1e-5, name
+    last = max(number for number in range(1, 5) if f"relu5_{number}" in scorer.layers)
+    pooled = torch.nn.functional.max_pool2d(wanted[f"relu5_{last}"], 2)
+    assert error(together[scorer.layers.index("pool5")], pooled.numpy()) < 1e-5
+    assert np.array_equal(
+        np.maximum(together[scorer.layers.index("fc6")], 0), together[scorer.layers.index("relu6")]
+    )
+
+
+def test_weights_that_are_not_numbers_give_scores_that_are_none(photographs):
+    network, config = network_of(Architecture("A-LRN", num_classes=4, width=0.1, image_size=32))
+    tensors = tensors_of(network)
+    tensors["conv3_1.bias"][0] = np.nan
+    for instructions, precision in PRECISIONS:
+        scorer = native.NativeScorer(config, tensors, precision, instructions)
+        assert np.isnan(scorer.score_maps(pictures_of(photographs, 64, 64, 1))).all()
+
+
+def test_wrong_input_is_told_in_a_sentence(photographs):
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, image_size=64))
+    scorer = native.NativeScorer(config, tensors_of(network))
+    with pytest.raises(UsageError, match="picture is 64x63 pixels; this network needs both sides to"):
+        scorer.score_maps(np.zeros((1, 63, 64, 3), np.uint8))
+    with pytest.raises(UsageError, match=r"shape \(64, 64, 3\) and type uint8 holds no pictures"):
+        scorer.score_maps(np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(UsageError, match="no layer 'conv9_9'"):
+        scorer.activations(np.zeros((1, 64, 64, 3), np.uint8), ["conv9_9"])
+    with pytest.raises(UsageError, match="needs a larger one"):
+        scorer.activations(np.zeros((1, 9, 9, 3), np.uint8), ["pool5"])
+    with pytest.raises(UsageError, match="this processor has no mmx"):
+        native.NativeScorer(config, tensors_of(network), instructions="mmx")
+
+
+def test_threads_may_call_at_once(photographs):
+    network, config = network_of(Architecture("D", num_classes=4, width=0.2, image_size=32))
+    scorers = [native.NativeScorer(config, tensors_of(network), threads=2) for _ in range(2)]
+    sizes = [(64, 64), (96, 40), (33, 120), (70, 70)]
+    pixels = [pictures_of(photographs, *size, 2) for size in sizes]
+    wanted = [scorers[0].score_maps(one) for one in pixels]
+    wrong = []
+
+    def call(number: int) -> None:
+        for turn in range(5):
+            which = (number + turn) % len(sizes)
+            if not np.array_equal(scorers[number % 2].score_maps(pixels[which]), wanted[which]):
+                wrong.append((number, turn))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
+
+
+def score_in_child(scorer, pixels, answers) -> None:
+    answers.put(scorer.score_maps(pixels))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_with_torch_in_the_process_goes_on(photographs):
+    network, config = network_of(Architecture("A", num_classes=4, width=0.2, image_size=32))
+    scorer = native.NativeScorer(config, tensors_of(network), threads=2)
+    pixels = pictures_of(photographs, 96, 96, 2)
+    wanted = scorer.score_maps(pixels)
+    (torch.randn(500, 500) @ torch.randn(500, 500)).sum()
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(target=score_in_child, args=(scorer, pixels, answers))
+    child.start()
+    assert np.array_equal(answers.get(timeout=60), wanted)
+    child.join(60)
+    assert child.exitcode == 0
+    assert np.array_equal(scorer.score_maps(pixels), wanted)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, image_size=32))
+    folder = tmp_path_factory.mktemp("models") / "run"
+    write_model(folder, config, tensors_of(network))
+    return folder
+
+
+def test_a_spawned_process_and_torch_after_it(run):
+    """In a process of its own: the engine first, torch next, both again."""
+    code = f"""
+import sys
+from pathlib import Path
+import numpy as np
+import verydeep
+model = verydeep.load({str(run)!r})
+pixels = np.full((1, 64, 64, 3), 100, np.uint8)
+first = model.scorer.score_maps(pixels)
+assert "torch" not in sys.modules, "torch was loaded"
+import torch
+(torch.randn(300, 300) @ torch.randn(300, 300)).sum()
+reference = verydeep.load({str(run)!r}, engine="torch").scorer.score_maps(pixels)
+assert np.allclose(reference, first, rtol=1e-4, atol=1e-6), abs(reference - first).max()
+assert np.array_equal(model.scorer.score_maps(pixels), first)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_engine_that_is_asked_for_is_taken(run, monkeypatch):
+    assert isinstance(open_scorer(run), native.NativeScorer)
+    assert isinstance(open_scorer(run, "cpu"), native.NativeScorer)
+    assert isinstance(open_scorer(run, engine="torch"), TorchScorer)
+    with pytest.raises(UsageError, match="use --engine torch"):
+        open_scorer(run, "cuda", engine="native")
+    for room in ("verydeep.inference", "verydeep.inference.processor"):
+        monkeypatch.setattr(f"{room}.native_module", lambda: None)
+    assert isinstance(open_scorer(run), TorchScorer)
+    with pytest.raises(VerydeepError, match="without a C\\+\\+ compiler"):
+        open_scorer(run, engine="native")
+
+
+def test_a_driver_without_a_gpu_leaves_the_processor(run, monkeypatch):
+    monkeypatch.setattr("verydeep.inference.has_gpu", lambda: True)
+    expected = TorchScorer if torch.cuda.is_available() else native.NativeScorer
+    assert isinstance(open_scorer(run), expected)
+
+
+def test_the_environment_overrules(run, monkeypatch):
+    monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", "portable")
+    monkeypatch.setenv("VERYDEEP_THREADS", "3")
+    scorer = open_scorer(run)
+    assert scorer._network.instructions == "portable"
+    assert scorer._network.threads == 3
+    monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", "mmx")
+    with pytest.raises(UsageError, match="'mmx', which this processor lacks"):
+        open_scorer(run)
+    monkeypatch.setenv("VERYDEEP_THREADS", "many")
+    monkeypatch.delenv("VERYDEEP_INSTRUCTIONS")
+    with pytest.raises(UsageError, match="'many'"):
+        open_scorer(run)
+
+
+def test_processes_of_torchrun_share_the_processors(monkeypatch):
+    from verydeep.inference.processor import num_threads
+
+    monkeypatch.delenv("VERYDEEP_THREADS", raising=False)
+    alone = num_threads()
+    assert 1 <= alone <= (os.cpu_count() or 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert num_threads() == max(1, alone // 2)
+
+
+def test_a_call_takes_no_more_scratch_than_is_said_and_a_batch_is_bounded():
+    network, config = network_of(Architecture("D", num_classes=4, width=0.5, image_size=32))
+    scorer = native.NativeScorer(config, tensors_of(network))
+    one, many = scorer.scratch_bytes(1, 224, 224), scorer.scratch_bytes(1000, 224, 224)
+    assert one < many < 600_000_000
+    assert scorer.scratch_bytes(10_000, 224, 224) == many

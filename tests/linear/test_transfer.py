@@ -1,0 +1,269 @@
+"""Appendix B: features as torch gives them, the SVM as scikit-learn gives it, a classifier that `predict` uses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import class_folders, cut, save, smooth
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+from sklearn.svm import LinearSVC
+
+import verydeep
+from verydeep.cli import main
+from verydeep.commands.new import New
+from verydeep.errors import DataError, ModelError, UsageError
+from verydeep.evaluation.protocols import Dense
+from verydeep.extraction.extractor import open_extractor
+from verydeep.images.sources import open_data
+from verydeep.images.views import rescale
+from verydeep.linear.classifier import CLASSIFIER, Described, read_classifier
+from verydeep.linear.described import describe_pictures
+from verydeep.linear.machine import mean_class_recall, splits, train_machine
+
+pytest.importorskip("verydeep.layers.native")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    class_folders(folder, {"red": 10, "green": 10, "blue": 10})
+    class_folders(folder, {"red": 5}, size=(33, 50))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    path = tmp_path / "A"
+    New("A", path, width=0.06, num_classes=3, image_size=32).run()
+    return path
+
+
+@pytest.mark.parametrize("combine", ["stack", "average"])
+def test_features_are_those_of_appendix_b(run, data, combine):
+    """Dense, the mean over space and mirror image, of unit length; by torch, in float64."""
+    described = Described("relu7", (32, 48), True, combine)
+    pictures = open_data(str(data)).all
+    found = describe_pictures(open_extractor(run, ["relu7"]), pictures, described)
+    tap = verydeep.features(run, ["relu7"], range=(0, 255))
+    for number in (0, 12, 29):
+        picture = Image.open(data / pictures.names[number])
+        rows = []
+        for scale in (32, 48):
+            levels = torch.from_numpy(np.array(rescale(picture, scale))).permute(2, 0, 1)[None].double()
+            views = [tap(view)["relu7"][0].mean((1, 2)).numpy() for view in (levels, levels.flip(3))]
+            rows.append(np.mean(views, axis=0) / np.linalg.norm(np.mean(views, axis=0)))
+        wanted = np.concatenate(rows) if combine == "stack" else np.mean(rows, axis=0)
+        assert np.allclose(found[number], wanted / np.linalg.norm(wanted), atol=1e-5)
+
+
+def test_a_classifier_is_saved_and_predict_uses_it(run, data, tmp_path, capsys):
+    main(["transfer", str(run), str(data), "--scales", "32", "48", "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["num_pictures"] == 30
+    assert facts["mean_class_recall"][0] > 80  # classes are colours, which random weights tell apart
+    classifier = read_classifier(run)
+    assert classifier.class_names == ("blue", "green", "red")
+    picture = save(tmp_path / "red.png", np.uint8([127, 0, 0]) + smooth(60, 40) // 2)
+    main(["predict", str(run), str(picture), "--json"])
+    first = json.loads(capsys.readouterr().out)["predictions"]
+    assert first[0]["class"] == "red"
+    assert sum(one["probability"] for one in first) == pytest.approx(1)
+    main(["predict", str(run), str(picture), "--json", "--network"])
+    assert json.loads(capsys.readouterr().out)["predictions"][0]["class"] in "012"
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(run), str(picture), "--scales", "32"])
+    assert ended.value.code == 2
+    assert "add --network" in capsys.readouterr().err
+    (run / CLASSIFIER).write_bytes((run / CLASSIFIER).read_bytes()[:-9])
+    with pytest.raises(ModelError, match="is no whole classifier"):
+        read_classifier(run)
+
+
+def test_what_is_told_is_of_the_machine_that_is_kept(run, data, capsys):
+    """The held-out fifth, which chooses C, is that of --seed."""
+    for seed in ("0", "1"):
+        main(["transfer", str(run), str(data), "--scales", "32", "--seed", seed, "--json"])
+        facts = json.loads(capsys.readouterr().out)
+        classifier, pictures = read_classifier(run), open_data(str(data))
+        features = describe_pictures(open_extractor(run, ["relu7"]), pictures.held_out, classifier.described)
+        answers = classifier.scores(features).argmax(1)
+        assert facts["mean_class_recall"] == [mean_class_recall(answers, pictures.held_out.labels)]
+
+
+def test_a_classifier_is_of_the_weights_that_it_was_trained_on(run, data, tmp_path, capsys):
+    main(["transfer", str(run), str(data), "--scales", "32"])
+    New("A", tmp_path / "other", width=0.06, num_classes=3, image_size=32, seed=1).run()
+    tensors = load_file(tmp_path / "other" / "model.safetensors")
+    tensors["conv2_1.bias"] += 1  # as training would; at the start all biases are 0
+    save_file(tensors, run / "model.safetensors")
+    picture = save(tmp_path / "red.png", smooth(60, 40))
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(run), str(picture)])
+    assert ended.value.code == 1
+    assert "trained on features of other weights" in capsys.readouterr().err
+    main(["predict", str(run), str(picture), "--network"])
+
+
+def test_random_splits_and_their_spread(run, data, capsys):
+    main(["transfer", str(run), str(data), "--scales", "32", "--splits", "3", "--per-class", "6", "--no-save"])
+    out = capsys.readouterr().out
+    assert "mean class recall" in out and "±" in out
+    assert not (run / CLASSIFIER).exists()
+
+
+def test_the_machine_is_scikit_learns():
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 25)
+    features = (random.normal(size=(4, 20))[labels] + random.normal(size=(100, 20))).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    machine = train_machine(features, labels, 4)
+    wanted = LinearSVC(C=machine.strength, random_state=0).fit(features, labels)
+    assert np.allclose(machine.weights, wanted.coef_, rtol=1e-4, atol=1e-5)
+    two = train_machine(features[:50], labels[:50], 2)
+    answers = (features[:50] @ two.weights.T + two.bias).argmax(1)
+    wanted = LinearSVC(C=two.strength, random_state=0).fit(features[:50], labels[:50])
+    assert np.array_equal(answers, wanted.predict(features[:50]))
+    with pytest.raises(DataError, match="a class has 1 training pictures"):
+        train_machine(features[:26], labels[:26], 2)
+    with pytest.raises(DataError, match="all pictures are of one class"):
+        train_machine(features[:25], labels[:25], 1)
+
+
+def test_recall_is_the_mean_over_classes():
+    labels = np.array([0, 0, 0, 0, 1])
+    assert mean_class_recall(np.array([0, 0, 0, 1, 1]), labels) == pytest.approx(100 * (0.75 + 1) / 2)
+
+
+def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
+    labels = np.repeat(np.arange(3), [10, 12, 30])
+    several = splits(labels, 3, 2, 8, 5)
+    for train, test in several:
+        assert not set(train) & set(test)
+        assert np.bincount(labels[train]).tolist() == [8, 8, 8]
+        assert np.bincount(labels[test]).tolist() == [2, 4, 5]
+    assert not np.array_equal(several[0][0], several[1][0])
+    with pytest.raises(DataError, match="--per-class 10 leaves none"):
+        splits(labels, 3, 1, 10, 5)
+
+
+def test_what_cannot_be_used_is_one_sentence(run, tmp_path, capsys):
+    broken = class_folders(tmp_path / "broken", {"blue": 6, "red": 6})
+    lost = cut(broken / "red" / "1.jpg")
+    for words, code, said in (
+        ([], 1, str(lost.relative_to(broken))),
+        (["--layer", "relu9"], 2, "did you mean relu"),
+        (["--scales", "20"], 2, "smaller than the network's window of 32 pixels"),
+        (["--splits", "-1"], 2, "--splits is -1"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["transfer", str(run), str(broken), *words])
+        assert ended.value.code == code
+        assert said in capsys.readouterr().err
+    main(["transfer", str(run), str(broken), "--scales", "32", "--max-unreadable", "1"])
+    assert "11 pictures" in capsys.readouterr().out
+    for picture in broken.rglob("*.jpg"):
+        cut(picture)
+    with pytest.raises(SystemExit) as ended:
+        main(["transfer", str(run), str(broken), "--scales", "32", "--max-unreadable", "12"])
+    assert ended.value.code == 1
+    assert "not one of the 12 pictures can be read" in capsys.readouterr().err
+
+
+@pytest.fixture
+def transferred(run, data) -> Path:
+    main(["transfer", str(run), str(data), "--scales", "32", "48"])
+    return run
+
+
+def wanted_posteriors(run: Path, images: list[Path]) -> np.ndarray:
+    """What the classifier's file says of the features that torch computes in float64."""
+    tensors, facts = load_file(run / CLASSIFIER), read_classifier(run)
+    tap = verydeep.features(run, ["relu7"], range=(0, 255))
+    rows = []
+    for image in images:
+        scales = []
+        for scale in (32, 48):
+            levels = torch.from_numpy(np.array(rescale(Image.open(image), scale))).permute(2, 0, 1)[None].double()
+            views = [tap(view)["relu7"][0].mean((1, 2)).numpy() for view in (levels, levels.flip(3))]
+            scales.append(np.mean(views, axis=0) / np.linalg.norm(np.mean(views, axis=0)))
+        row = np.concatenate(scales)
+        rows.append(row / np.linalg.norm(row))
+    scores = facts.sharpness * (np.array(rows) @ tensors["weights"].T + tensors["bias"])
+    return torch.from_numpy(scores).softmax(1).numpy()
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+@pytest.mark.parametrize("weights", ["", "model.safetensors"])
+def test_python_answers_as_the_command_does(transferred, tmp_path, capsys, engine, weights):
+    """Whatever lies on disk decides, a run folder or a file in it, for one image or for several."""
+    model = verydeep.load(transferred / weights, engine=engine)
+    assert model.class_names == ("blue", "green", "red")
+    images = [save(tmp_path / f"{n}.png", smooth(60 + n, 40, seed=n)) for n in range(3)]
+    found = model.posterior(images)
+    np.testing.assert_allclose(found, wanted_posteriors(transferred, images), atol=1e-4)
+    capsys.readouterr()
+    main(["predict", str(transferred / weights), *map(str, images), "--json", "--engine", engine])
+    for line, image, posterior in zip(capsys.readouterr().out.splitlines(), images, found, strict=True):
+        said = {one["class"]: one["probability"] for one in json.loads(line)["predictions"]}
+        assert said == pytest.approx(dict(zip(model.class_names, posterior.tolist(), strict=True)), abs=1e-9)
+        assert {one.class_name: one.probability for one in model.predict(image)} == pytest.approx(said, abs=1e-4)
+
+
+def test_the_network_itself_answers_where_it_is_asked(transferred, tmp_path):
+    picture = save(tmp_path / "one.png", smooth(60, 40))
+    alone = verydeep.load(transferred, network=True)
+    assert alone.class_names == ("0", "1", "2")
+    assert alone.score_map(picture).class_names == ("0", "1", "2")
+    (transferred / CLASSIFIER).unlink()
+    assert np.array_equal(alone.posterior([picture]), verydeep.load(transferred).posterior([picture]))
+
+
+def test_what_a_classifier_does_not_have_is_one_sentence(transferred, tmp_path):
+    picture = save(tmp_path / "one.png", smooth(60, 40))
+    model = verydeep.load(transferred)
+    for ask in (lambda: model.score_map(picture), lambda: model.posterior([picture], Dense((40,), mirror=False))):
+        with pytest.raises(UsageError, match="network=True"):
+            ask()
+    tensors = load_file(transferred / "model.safetensors")
+    tensors["conv2_1.bias"] += 1
+    save_file(tensors, transferred / "model.safetensors")
+    with pytest.raises(ModelError, match="features of other weights"):
+        verydeep.load(transferred)
+    assert verydeep.load(transferred, network=True).class_names == ("0", "1", "2")
+
+
+def test_images_that_cannot_be_read_do_not_move_the_others(transferred, tmp_path, capsys):
+    images = [save(tmp_path / f"{n}.png", smooth(60, 40, seed=n)) for n in range(4)]
+    whole = verydeep.load(transferred).posterior([images[1], images[3]])
+    for lost in (0, 2):
+        cut(images[lost], 0.3)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(transferred), *map(str, images), "--json"])
+    assert ended.value.code == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["picture"] for line in lines] == [str(images[1]), str(images[3])]
+    for line, posterior in zip(lines, whole, strict=True):
+        assert line["predictions"][0]["probability"] == pytest.approx(posterior.max(), abs=1e-6)
+
+
+def test_other_commands_say_that_the_classifier_is_left_out(transferred, data, tmp_path, capsys):
+    numbered = tmp_path / "numbered"
+    for number, name in enumerate(("blue", "green", "red")):
+        shutil.copytree(data / name, numbered / str(number))
+    for words, what in (
+        (["evaluate", transferred, numbered, "--part", "all"], "tested"),
+        (["export", transferred, tmp_path / "hub", "--to", "hub"], "exported"),
+    ):
+        capsys.readouterr()
+        main(list(map(str, words)))
+        assert f"the network's own classes are {what}; the classifier" in capsys.readouterr().err
+    (transferred / CLASSIFIER).unlink()
+    main(["evaluate", str(transferred), str(numbered), "--part", "all"])
+    assert "classifier" not in capsys.readouterr().err

@@ -1,0 +1,166 @@
+"""The page: every section, nothing from elsewhere, and no surprise where something is gone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from verydeep.evaluation.results import Result
+from verydeep.reports.page import class_errors, render
+from verydeep.run_folder import JOURNAL, read_config, write_model
+
+MakeResult = Callable[..., Result]
+SECTIONS = ("trained", "learning", "results", "classes", "filters", "maps", "mistakes", "again")
+AWKWARD = '<b>&"ü $x$'  # a class, as conftest.py makes it
+VOID = {"meta", "link", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Collects a page's addresses, identifiers and text, and makes sure that its elements are closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.identifiers: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.identifiers += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def make_page(*results: Result) -> str:
+    return render(results, [Path(f"{number}.npz") for number in range(len(results))], Path("page.html"))
+
+
+def test_page_is_whole_and_stands_alone(make_result: MakeResult):
+    page = make_page(make_result(), make_result(scales=(37, 40)))
+    reader = Reader(page)
+    assert set(SECTIONS) <= set(reader.identifiers)
+    assert len(set(reader.identifiers)) == len(reader.identifiers)
+    assert all(address.startswith(("data:", "#")) for address in reader.addresses)
+    assert not re.search(r"url\(\s*['\"]?(?!#)", page)
+    assert "<script" not in page and "@import" not in page
+    assert page.count("<svg") == 3  # loss, errors, calibration
+    assert "#0102" not in page
+    assert "names 4 of 6 held-out images of photos right: 33.33 % top-1 error" in reader.text
+    assert "test set (%)" not in reader.text  # the paper has no such figure for a single net A
+    assert "guessing would give 66.7 %" in reader.text
+    assert "One pass over a row of pictures" in reader.text
+    assert "All 2 wrong answers" in reader.text
+    assert "verydeep report 0.npz 1.npz --page page.html" in reader.text
+    assert "cannot be" not in reader.text
+
+
+def test_names_are_escaped(make_result: MakeResult):
+    page = make_page(make_result(data="<i>$no$</i>"))
+    assert AWKWARD not in page and "<i>$" not in page
+    assert AWKWARD in Reader(page).text
+
+
+def test_same_results_give_the_same_page(make_result: MakeResult):
+    assert make_page(make_result()) == make_page(make_result())
+
+
+def test_page_is_made_without_the_run_folder(make_result: MakeResult, run: Path):
+    result = make_result()
+    shutil.rmtree(run)
+    reader = Reader(make_page(result))
+    assert "Of this run only its result is left" in reader.text
+    assert "There are no learning curves" in reader.text
+    assert "The filters of" in reader.text and "There are no score maps" in reader.text
+    assert "All 2 wrong answers" in reader.text
+
+
+def test_page_is_made_without_the_pictures(make_result: MakeResult, photos: Path):
+    result = make_result()
+    shutil.rmtree(photos)
+    text = Reader(make_page(result)).text
+    assert "The pictures themselves cannot be had" in text and "does not exist" in text
+    assert "There are no score maps" in text
+
+
+def test_page_is_made_where_some_pictures_are_gone_or_damaged(make_result: MakeResult, photos: Path):
+    result = make_result()
+    (photos / result.names[0]).unlink()
+    (photos / result.names[1]).write_bytes(b"no picture")
+    assert Reader(make_page(result)).text.count("no picture") == 2
+
+
+def test_page_is_made_of_a_journal_cut_short(make_result: MakeResult, run: Path):
+    journal = run / JOURNAL
+    journal.write_text(journal.read_text() + '{"step": 4, "ep')
+    assert "<svg" in make_page(make_result())
+
+
+def test_damaged_weights_are_told(make_result: MakeResult, run: Path):
+    result = make_result()
+    (run / "model.safetensors").write_bytes(b"\x00" * 20)
+    assert "no first-layer filters that can be read" in Reader(make_page(result)).text
+
+
+def test_no_mistakes(make_result: MakeResult):
+    text = Reader(make_page(make_result(wrong=0))).text
+    assert "There are none. Every picture was named right" in text
+
+
+def test_nothing_right(make_result: MakeResult):
+    text = Reader(make_page(make_result(wrong=6))).text
+    assert "There are no score maps" in text and "named right" in text
+
+
+def test_window_too_large_for_a_row(make_result: MakeResult, run: Path):
+    from verydeep.commands.new import New
+
+    class_names = read_config(run).class_names
+    shutil.rmtree(run)
+    New("A", run, num_classes=3, width=0.01, image_size=96).run()
+    from verydeep.run_folder import read_model
+
+    config, tensors = read_model(run)
+    write_model(run, replace(config, class_names=class_names), tensors)
+    text = Reader(make_page(make_result(scales=(110,)))).text
+    assert "One pass over a row" not in text and "There are no score maps" not in text
+
+
+@pytest.mark.parametrize("num_classes", [2, 25, 26, 120])
+def test_numbers_in_the_confusion_matrix_up_to_25_classes(make_result: MakeResult, num_classes: int):
+    labels = np.arange(num_classes)
+    posteriors = np.eye(num_classes)
+    names = tuple(f"class {number}" for number in labels)
+    facts = replace(make_result(model="gone").facts, class_names=names, data="gone")
+    result = Result(facts, names, labels, posteriors)
+    assert ('class="confusion"' in make_page(result)) == (num_classes <= 25)
+
+
+def test_hardest_class_comes_first(make_result: MakeResult):
+    errors = class_errors(make_result(wrong=2))
+    assert [item.error for item in errors] == [100.0, 0.0, 0.0]
+    assert errors[0].name == AWKWARD and errors[0].taken_for == "cat"

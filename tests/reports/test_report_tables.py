@@ -1,0 +1,138 @@
+"""The rows of the table, and the paper's beside them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+
+from verydeep.evaluation.results import Result
+from verydeep.reports.published import SEVEN_NETS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, counterpart
+from verydeep.reports.tables import comma_separated, make_rows, markdown, title
+
+MakeResult = Callable[..., Result]
+
+
+def test_published_tables_have_the_papers_rows():
+    assert (len(TABLE_3), len(TABLE_4), len(TABLE_5), len(TABLE_6)) == (12, 10, 6, 4)
+    for row in TABLE_3 + TABLE_4 + TABLE_5 + TABLE_6:
+        assert row.top5_error < row.top1_error < 30
+    assert [row.scales for row in TABLE_3 if row.network == "C"] == [(256,), (384,), (384,)]
+    assert [row.scales for row in TABLE_4 if row.network == "D"] == [
+        (224, 256, 288),
+        (352, 384, 416),
+        (256, 384, 512),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("network", "trained_scale", "num_scales", "protocol", "error"),
+    [
+        ("D", (36, 36), 1, "dense", 27.0),
+        ("D", (384, 384), 1, "dense", 26.8),
+        ("D", (112, 144), 1, "dense", 25.6),
+        ("E", (256, 512), 3, "dense", 24.8),
+        ("E", (256, 512), 3, "multi-crop", 24.6),
+        ("E", (112, 144), 3, "multi-crop+dense", 24.4),
+        ("D + E", (112, 144), 3, "multi-crop+dense", 23.7),
+        ("D + E", (256, 512), 3, "dense", 24.0),
+        ("D + E", (256, 256), 3, "dense", None),
+        (SEVEN_NETS, (256, 512), 3, "dense", 24.7),
+        ("A", (256, 256), 3, "dense", None),
+        ("D", (256, 256), 1, "multi-crop", None),
+    ],
+)
+def test_counterpart_is_the_same_network_tested_the_same_way(network, trained_scale, num_scales, protocol, error):
+    found = counterpart(network, trained_scale, num_scales, protocol)
+    assert (found and found.top1_error) == error
+
+
+def test_rows_say_what_the_paper_says(make_result: MakeResult):
+    rows = make_rows([make_result(configuration="D", trained_scale=(256, 512), scales=(256, 384, 512), width=1)])
+    assert rows[0].cells == ("D", "[256;512]", "256,384,512", "dense + mirror", "33.33", "0.00", "6")
+    assert rows[0].published_cells == ("[256;512]", "256,384,512", "24.8", "7.5", "–")
+    assert "Table 4" in title(rows)
+
+
+def test_fused_networks_and_protocols_find_their_rows(make_result: MakeResult):
+    options = {"trained_scale": (256, 512), "scales": (256, 384, 512)}
+    one, other = (make_result(configuration=name, **options).facts.first for name in "DE")
+    one, other = replace(one, model="D"), replace(other, model="E")
+    result = make_result(configuration="D", **options)
+
+    def published(*members):
+        [row] = make_rows([replace(result, facts=replace(result.facts, members=members))])
+        return row.published and (row.published.table, row.published.top1_error)
+
+    assert published(one, other) == (6, 24.0)
+    assert published(one, replace(one, views="crops")) == (5, 24.4)
+    assert published(
+        *(replace(member, views=views) for member in (one, other) for views in ("dense", "crops"))
+    ) == (
+        6,
+        23.7,
+    )
+    assert published(replace(one, views="crops"), replace(other, views="crops")) == (6, 23.9)
+    assert published(one, replace(other, scales=(384,))) is None
+    assert published(one, replace(one, views="ten")) is None
+
+
+def test_rows_are_in_the_order_of_table_1(make_result: MakeResult):
+    results = [make_result(configuration=name, scales=scales) for name in "EDA" for scales in ((40, 44), (37,))]
+    rows = make_rows(results)
+    assert [row.facts.first.configuration for row in rows] == list("AADDEE")
+    assert rows[0].facts.first.scales == (37,)
+    assert "Tables 3 and 4" in title(rows)
+
+
+def test_markdown(make_result: MakeResult):
+    result = make_result(trained_scale=(32, 40), data="my|photos")
+    lines = markdown(make_rows([result])).splitlines()
+    assert lines[0].endswith("held-out images of my\\|photos")
+    assert lines[2] == "| network | S | Q | protocol | top-1 error (%) | top-3 error (%) | pictures |"
+    assert lines[3] == "| :-- | :-- | :-- | :-- | --: | --: | --: |"
+    assert lines[4] == "| A ×0.03 | \\[32;40] | 37 | dense + mirror | 33.33 | 0.00 | 6 |"
+
+
+def test_rows_that_look_the_same_name_their_models_and_data(make_result: MakeResult):
+    results = [make_result(model="runs/one"), make_result(model="runs/two", part="train")]
+    text = markdown(make_rows(results))
+    assert "| runs/one | held-out images of" in text
+    assert "| runs/two | training images of" in text
+
+
+@pytest.mark.parametrize(
+    ("networks", "scale", "protocol", "errors"),
+    [
+        ("D + E", (256, 512), "dense", ("24.0", "7.1", "7.0")),
+        ("D + E", (256, 512), "multi-crop", ("23.9", "7.2", "–")),
+        ("D + E", (256, 512), "multi-crop & dense", ("23.7", "6.8", "6.8")),
+        (SEVEN_NETS, (256, 512), "dense", ("24.7", "7.5", "7.3")),
+        ("E", (256, 512), "multi-crop & dense", ("24.4", "7.1", "7.0")),
+        ("D", (256, 512), "multi-crop & dense", ("24.4", "7.2", "–")),
+    ],
+)
+def test_errors_on_the_test_set_stand_beside_ours(networks, scale, protocol, errors, make_result: MakeResult):
+    """As Tables 6 and 7 print them; in the CSV nothing stands where the paper has nothing."""
+    published = counterpart(networks, scale, 3, protocol)
+    rows = [replace(make_rows([make_result()])[0], published=published)]
+    assert rows[0].published_cells[2:] == errors
+    (line,) = list(csv.reader(StringIO(comma_separated(rows))))[1:]
+    assert tuple(cell or "–" for cell in line[-3:]) == errors
+
+
+def test_table_7_agrees_with_the_tables_before_it():
+    """Three of its rows are the paper's own, which Tables 5 and 6 have too."""
+    ours = {row.networks: row for row in TABLE_7 if row.method.startswith("VGG")}
+    for networks, other in (
+        ("2, multi-crop & dense", TABLE_6[3]),
+        ("1, multi-crop & dense", TABLE_5[5]),
+        ("7, dense", TABLE_6[0]),
+    ):
+        row = ours[networks]
+        errors = (row.top1_error, row.top5_error, row.top5_test_error)
+        assert errors == (other.top1_error, other.top5_error, other.top5_test_error)
+    assert TABLE_7[-1].cells == ("AlexNet", "1", "40.7", "18.2", "–")

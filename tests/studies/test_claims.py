@@ -1,0 +1,175 @@
+"""The nine claims on made answers, of which the verdicts are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made import NUM_PICTURES, evidence, outcome, training
+
+from verydeep.reports.published import counterpart
+from verydeep.studies.claims import Claim, compare, judge
+
+JITTERED = (32, 40)
+
+
+def claim(number: int, *outcomes) -> Claim:
+    return judge(evidence(*outcomes))[number - 1]
+
+
+def networks(**errors) -> list:
+    return [outcome(training(name.replace("_", "-")), error) for name, error in errors.items()]
+
+
+def test_nothing_tested_is_nothing_claimed():
+    claims = judge(evidence())
+    assert [one.number for one in claims] == list(range(1, 10))
+    assert {one.verdict for one in claims} == {"not tested"}
+    assert all(one.missing for one in claims)
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ({"A": 30, "B": 28, "D": 24, "E": 24}, "agrees"),
+        ({"A": 30, "B": 28, "D": 24, "E": 18}, "does not agree"),  # E falls on
+        ({"A": 30, "B": 28, "D": 24, "E": 40}, "agrees"),  # it does not fall on
+        ({"A": 30, "B": 33, "D": 24, "E": 24}, "does not agree"),
+        ({"A": 30, "B": 30, "D": 24, "E": 24}, "not decided"),
+        ({"A": 30, "B": 28, "D": 24}, "not tested"),
+    ],
+)
+def test_depth(errors, verdict):
+    assert claim(1, *networks(**errors)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("lrn", "verdict"),
+    [(30, "agrees"), (32, "agrees"), (29.8, "agrees"), (29.4, "not decided"), (25, "does not agree")],
+)
+def test_normalisation_does_not_help(lrn, verdict):
+    assert claim(2, *networks(A=30, A_LRN=lrn)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        ({"B": 30, "C": 28, "D": 26}, "agrees"),
+        ({"B": 30, "C": 31, "D": 26}, "does not agree"),
+        ({"B": 30, "C": 26, "D": 28}, "does not agree"),
+        ({"B": 30, "C": 29.95, "D": 26}, "not decided"),
+    ],
+)
+def test_c_between_b_and_d(errors, verdict):
+    assert claim(3, *networks(**errors)).verdict == verdict
+
+
+def test_jittered_beats_the_best_fixed():
+    d, d384 = training("D"), training("D-384", scale=(40, 40))
+    jittered = training("D-jittered", scale=JITTERED)
+    worse, best = outcome(d, 30), outcome(d384, 27)
+    assert claim(4, worse, best, outcome(jittered, 25)).verdict == "agrees"
+    assert claim(4, worse, best, outcome(jittered, 28)).verdict == "does not agree"
+    found = claim(4, worse, best, outcome(jittered, 25)).statements[0]
+    assert found.interval.mean == pytest.approx(-2)
+    assert "D-jittered and D-384" in found.says
+
+
+def test_several_scales():
+    a, d = training("A"), training("D")
+    tests = [outcome(a, 30), outcome(a, 28, scales="three"), outcome(d, 20), outcome(d, 20.5, scales="three")]
+    found = claim(5, *tests)
+    assert found.statements[0].interval.mean == pytest.approx((-2 + 0.5) / 2)
+    assert found.statements[0].p is None  # of more than two runs
+
+
+def test_complementary_is_better_than_each():
+    d = training("D")
+    alone = [outcome(d, 20, "dense", "three"), outcome(d, 19, "crops", "three")]
+    assert claim(6, *alone, outcome(d, 18, "both", "three")).verdict == "agrees"
+    assert claim(6, *alone, outcome(d, 19.5, "both", "three")).verdict == "does not agree"
+    assert claim(6, outcome(d, 18, "both", "three")).verdict == "not tested"
+
+
+def test_fusion_beats_the_best_of_its_networks():
+    d, e = training("D"), training("E")
+    alone = [outcome(d, 20), outcome(e, 22)]
+    assert claim(7, *alone, outcome([d, e], 18)).verdict == "agrees"
+    assert claim(7, *alone, outcome([d, e], 21)).verdict == "does not agree"
+    assert claim(7, *alone, outcome([d, e], 20)).verdict == "not decided"
+    other_way = outcome([d, e], 18, "crops")
+    assert claim(7, *alone, other_way).verdict == "not tested"
+
+
+def test_small_filters():
+    shallow = outcome(training("B-5x5", "B-5x5"), 32)
+    grown, alone = training("B", grow_from="A"), training("B-alone")
+    assert claim(8, shallow, outcome(grown, 30)).verdict == "agrees"
+    assert "B-alone" in claim(8, shallow, outcome(grown, 30), outcome(alone, 33)).statements[0].says
+    assert claim(8, shallow, outcome(grown, 30), outcome(alone, 33)).verdict == "does not agree"
+
+
+@pytest.mark.parametrize(
+    ("grown", "alone", "verdict"),
+    [(30, 90, "agrees"), (30, 82, "not decided"), (30, 60, "does not agree"), (90, 90, "not decided")],
+)
+def test_growing(grown, alone, verdict):
+    tests = [
+        outcome(training("D", grow_from="A"), grown),
+        outcome(training("D-normal", start="normal"), alone),
+    ]
+    assert claim(9, *tests).verdict == verdict
+
+
+def test_growing_is_compared_with_the_same_network_alone():
+    plain = training("D-normal", start="normal")
+    plain = replace(plain, recipe=replace(plain.recipe, batch_norm=False))
+    assert claim(9, outcome(training("D", grow_from="A"), 30), outcome(plain, 90)).verdict == "not tested"
+
+
+def test_the_first_of_a_configuration_stands_for_it_at_the_scale_that_most_have():
+    tests = [
+        *networks(A=30, B=28, C=27, D=26),
+        outcome(training("D-again", "D"), 50),
+        outcome(training("C-40", "C", scale=(40, 40)), 10),
+        outcome(training("D-40", "D", scale=(40, 40)), 10),
+    ]
+    assert claim(3, *tests).verdict == "agrees"
+
+
+def test_two_single_runs_have_mcnemars_p_and_several_seeds_are_averaged():
+    b, c = training("B"), training("C")
+    single = compare("", ((1, outcome(c, 25)), (-1, outcome(b, 26))))
+    assert single.p == pytest.approx(2 * 0.5**20)  # 20 pictures, all of one kind
+    several = compare("", ((1, outcome(c, (25, 24, 29))), (-1, outcome(b, (26, 27, 28)))))
+    assert several.p is None
+    assert (several.seeds, several.seeds_alike) == (3, 2)
+    assert several.interval.mean == pytest.approx(-1)
+    fewer = compare("", ((1, outcome(c, (25, 24, 29))), (-1, outcome(b, 28))))
+    assert fewer.seeds == 1  # that both have
+    assert fewer.interval.mean == pytest.approx(-3)
+
+
+def test_the_interval_narrows_with_pictures_that_agree():
+    """Pairing: two nets that are wrong on the same pictures are told apart where independent ones are not."""
+    b, c = outcome(training("B"), 30), outcome(training("C"), 29)
+    paired = compare("", ((1, c), (-1, b)))
+    apart = replace(c, wrong=c.wrong[:, np.random.default_rng(0).permutation(NUM_PICTURES)])
+    unpaired = compare("", ((1, apart), (-1, b)))
+    assert paired.holds
+    assert unpaired.holds is None
+    assert paired.interval.mean == pytest.approx(unpaired.interval.mean)
+
+
+def test_the_papers_difference_stands_beside():
+    b, c = (
+        replace(one, published=counterpart(one.network, (256, 256), 1, "dense")) for one in networks(B=30, C=28)
+    )
+    assert compare("", ((1, c), (-1, b))).published == pytest.approx(28.1 - 28.7)
+
+
+def test_claims_are_json():
+    plain = [one.to_json() for one in judge(evidence(*networks(A=30, B=28, C=27, D=24, E=24)))]
+    assert json.loads(json.dumps(plain)) == plain

@@ -1,0 +1,203 @@
+"""A study that is killed at five random moments ends with the tables of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pictures import class_folders
+
+from verydeep.cli import main
+from verydeep.errors import UsageError
+from verydeep.evaluation.results import read_result
+from verydeep.studies.state import RECORDS, lock
+
+pytestmark = pytest.mark.slow
+
+TEXT = """
+title = "A tiny study"
+recipe = "digits"
+reach = 2
+[settings]
+epochs = 2
+width = 0.02
+batch_size = 8
+batch_norm = false
+learning_rate = 0.02
+[[train]]
+networks = "A"
+[[train]]
+networks = "B"
+grow_from = "A"
+[[test]]
+networks = "B"
+views = "both"
+[[fuse]]
+networks = ["A", "B"]
+"""
+TABLES = ("tables.md", "tables.csv", "claims.json")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory) -> Path:
+    desk = tmp_path_factory.mktemp("desk")
+    class_folders(desk / "data", {"red": 40, "green": 40, "blue": 40})
+    (desk / "tiny.toml").write_text(TEXT)
+    return desk
+
+
+def command(desk: Path, out: str, *more: str) -> list[str]:
+    words = ["study", str(desk / "tiny.toml"), str(desk / out), "--data", str(desk / "data"), *more]
+    return [sys.executable, "-m", "verydeep", *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def run(desk: Path, out: str, *more: str) -> subprocess.CompletedProcess[str]:
+    words = command(desk, out, *more)
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment())
+
+
+def records(out: Path, event: str) -> list[str]:
+    lines = (out / RECORDS).read_text().splitlines()
+    return [record["step"] for record in map(json.loads, lines) if record["event"] == event]
+
+
+@pytest.fixture(scope="module")
+def unbroken(desk) -> Path:
+    outcome = run(desk, "unbroken")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "Table 3" in outcome.stdout
+    return desk / "unbroken"
+
+
+def test_it_makes_every_file(unbroken):
+    assert {path.name for path in unbroken.iterdir()} >= {*TABLES, "index.html", "study.toml", "study.jsonl"}
+    assert len(records(unbroken, "finished")) == len(set(records(unbroken, "finished"))) == 7
+    page = (unbroken / "index.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "A tiny study" in page
+    assert page.count("<svg") == 2
+
+
+def test_the_report_says_the_same_again(unbroken, capsys):
+    before = {name: (unbroken / name).read_text() for name in (*TABLES, "index.html")}
+    main(["study", "--report", str(unbroken), "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert {name: (unbroken / name).read_text() for name in before} == before
+    assert report["claims"] == json.loads(before["claims.json"])
+    table_6 = next(table for table in report["tables"] if table["table"] == 6)
+    fused = read_result(unbroken / "fusions" / "A+B-seed0.dense.one.npz")
+    assert table_6["rows"][0]["top1_error"] == [fused.error_rates.top1_error]
+
+
+def test_each_step_shared_by_two_processes(desk):
+    outcome = run(desk, "shared", "--processes", "2")
+    assert outcome.returncode == 0, outcome.stderr
+    config = json.loads((desk / "shared" / "runs" / "B-seed0" / "config.json").read_text())
+    assert config["provenance"]["grown_from"].endswith("A-seed0")
+    assert len(records(desk / "shared", "finished")) == 7
+
+
+def test_killed_at_five_moments(desk, unbroken):
+    out = desk / "killed"
+    moments = random.Random(0)
+    kills = 0
+    for _ in range(5):
+        process = subprocess.Popen(
+            command(desk, "killed"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment(),
+            start_new_session=True,
+        )  # fmt: skip
+        begun = len(records(out, "begun")) if (out / RECORDS).exists() else 0
+        end = time.monotonic() + 120
+        while process.poll() is None and not ((out / RECORDS).exists() and len(records(out, "begun")) > begun):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        time.sleep(
+            moments.uniform(0, 1)
+        )  # less than two steps take on a fast machine: five kills are not to reach the end
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    outcome = run(desk, "killed")
+    assert outcome.returncode == 0, outcome.stderr
+    assert kills >= 3
+    for name in TABLES:
+        assert (out / name).read_text() == (unbroken / name).read_text(), name
+    finished = records(out, "finished")
+    assert sorted(finished) == sorted(set(finished))  # what was finished has not been done again
+
+
+def test_what_is_done_is_not_done_again(desk, unbroken):
+    before = (unbroken / RECORDS).read_text()
+    outcome = run(desk, "unbroken")
+    assert outcome.returncode == 0
+    assert "7 steps, 0 to do" in outcome.stderr
+    assert (unbroken / RECORDS).read_text() == before
+
+
+def test_only_one_at_once(desk, unbroken):
+    with lock(unbroken):
+        outcome = run(desk, "unbroken")
+    assert outcome.returncode == 2
+    assert "is at work in" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_another_description_does_not_overwrite(desk, unbroken):
+    other = desk / "other.toml"
+    other.write_text(TEXT.replace("epochs = 2", "epochs = 3"))
+    words = [sys.executable, "-m", "verydeep", "study", str(other), str(unbroken), "--data", str(desk / "data")]
+    outcome = subprocess.run(words, capture_output=True, text=True, check=False, env=environment())
+    assert outcome.returncode == 2
+    assert "was made by another command than this description gives" in outcome.stderr
+    assert "epochs = 2" in (unbroken / "study.toml").read_text()
+
+
+def test_a_step_that_fails_is_named_and_the_others_go_on(desk):
+    text = TEXT.replace(
+        'networks = "B"\ngrow_from', 'networks = "B"\nsettings = { learning_rate = 1e6 }\ngrow_from'
+    )
+    (desk / "wild.toml").write_text(text + '[[test]]\nnetworks = "A"\nviews = "centre"\n')
+    words = ["study", str(desk / "wild.toml"), str(desk / "wild"), "--data", str(desk / "data")]
+    outcome = subprocess.run(
+        [sys.executable, "-m", "verydeep", *words], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert outcome.returncode == 1
+    assert "the first is runs/B-seed0: ended with exit code 1: the loss is" in outcome.stderr
+    assert "tests/A-seed0.centre.36.npz" in records(desk / "wild", "finished")
+    assert "fusions/A+B-seed0.dense.one.npz" not in records(desk / "wild", "begun")
+    assert (desk / "wild" / "index.html").exists()
+
+
+def test_terminated_it_says_how_to_go_on(desk):
+    process = subprocess.Popen(
+        command(desk, "ended"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment()
+    )
+    end = time.monotonic() + 120
+    while not (desk / "ended" / "runs" / "A-seed0" / "journal.jsonl").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+
+
+def test_the_lock_is_free_afterwards(tmp_path):
+    held = pytest.raises(UsageError, match="is at work in")
+    with lock(tmp_path / "out"), held, lock(tmp_path / "out"):
+        pass
+    with lock(tmp_path / "out"):
+        pass

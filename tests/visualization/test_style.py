@@ -1,0 +1,236 @@
+"""`verydeep style`: a picture that comes whole, also when it is stopped, and a sentence for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from verydeep.cli import main
+from verydeep.visualization.descent import Descent
+
+FEW = ("--size", "64", "--steps", "3")
+
+
+def style(*words: object) -> None:
+    main(["style", *map(str, words)])
+
+
+def refused(capsys, *words: object) -> str:
+    with pytest.raises(SystemExit) as ended:
+        style(*words)
+    assert ended.value.code in (1, 2)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1, said
+    return said
+
+
+@pytest.fixture
+def pair(desk):
+    return desk / "content.png", desk / "style.png"
+
+
+@pytest.mark.parametrize("name", ["out.png", "deep/out.jpg", "out.webp", "out.tif"])
+def test_a_picture_of_the_contents_size(small, pair, tmp_path, capsys, name):
+    out = tmp_path / name
+    style(*pair, out, "--model", small, *FEW, "--json")
+    facts = json.loads(capsys.readouterr().out)
+    with Image.open(out) as picture:
+        assert picture.size == (facts["width"], facts["height"]) == (64, 43)
+        picture.load()
+    assert facts["steps"] == 3 and not facts["stopped"]
+    assert facts["after"]["total"] < facts["before"]["total"]
+    assert facts["before"]["content"] == pytest.approx(0, abs=1e-6)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_the_same_command_gives_the_same_bytes(small, pair, tmp_path):
+    outs = [tmp_path / f"{number}.png" for number in range(3)]
+    for out, seed in zip(outs, (1, 1, 2), strict=True):
+        style(*pair, out, "--model", small, *FEW, "--start", "noise", "--seed", seed)
+    first, second, other = (out.read_bytes() for out in outs)
+    assert first == second != other
+
+
+def test_it_goes_on_from_a_picture(small, pair, tmp_path, capsys):
+    out = tmp_path / "out.png"
+    style(*pair, out, "--model", small, *FEW, "--json")
+    ended = json.loads(capsys.readouterr().out)["after"]["total"]
+    style(*pair, out, "--model", small, *FEW, "--json", "--start", out, "--overwrite")
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["before"]["total"] == pytest.approx(ended, rel=0.05)  # of rounding to levels
+    assert facts["after"]["total"] < ended
+
+
+def test_every_option_is_heard(small, pair, tmp_path, capsys):
+    plain = tmp_path / "plain.png"
+    style(*pair, plain, "--model", small, *FEW)
+    for number, words in enumerate(
+        (
+            ["--content-layers", "relu2_1"],
+            ["--style-layers", "relu1_1"],
+            ["--style-layer-weights", "9", "1", "1", "1", "1"],
+            ["--content-layers", "relu1_1", "relu4_2", "--content-layer-weights", "5", "1"],
+            ["--content-weight", "50"],
+            ["--style-weight", "0.1"],
+            ["--variation-weight", "100"],
+            ["--pooling", "max"],
+            ["--start", "noise"],
+            ["--size", "50"],
+        )
+    ):
+        out = tmp_path / f"{number}.png"
+        style(*pair, out, "--model", small, *FEW, *words)
+        assert out.read_bytes() != plain.read_bytes(), words
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_writes_the_picture_as_far_as_it_is(small, pair, tmp_path, number, capsys, monkeypatch):
+    step, steps = Descent.step, []
+
+    def and_then_stop(self):
+        step(self)
+        steps.append(1)
+        if len(steps) == 4:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Descent, "step", and_then_stop)
+    out = tmp_path / "out.png"
+    before = signal.getsignal(number)
+    style(*pair, out, "--model", small, "--size", 64, "--steps", 1000, "--json")
+    printed = capsys.readouterr()
+    facts = json.loads(printed.out)
+    assert facts["stopped"] and facts["steps"] == 4
+    assert facts["after"]["total"] < facts["before"]["total"]
+    assert "--start" in printed.err
+    with Image.open(out) as picture, Image.open(pair[0]) as content:
+        assert not np.array_equal(np.asarray(picture), np.asarray(content.resize(picture.size)))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+    assert signal.getsignal(number) is before
+
+
+def test_a_process_ends_soon_after_sigterm(small, pair, tmp_path):
+    out = tmp_path / "out.png"
+    words = ["style", *pair, out, "--model", small, "--size", 64, "--steps", 100_000, "--json"]
+    code = (
+        "import sys\n"
+        "from verydeep.visualization.descent import Descent\n"
+        "step = Descent.step\n"
+        "def told(self):\n"
+        "    step(self)\n"
+        "    print('step', file=sys.stderr, flush=True)\n"
+        "Descent.step = told\n"
+        "from verydeep.cli import main\n"
+        "main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "step\n"
+        process.terminate()
+        began = time.monotonic()
+        printed, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 30
+    assert process.returncode == 0
+    assert json.loads(printed)["stopped"]
+    with Image.open(out) as picture:
+        picture.load()
+
+
+@pytest.mark.parametrize("name", ["gray.png", "clear.png", "cmyk.jpg", "huge.jpg"])
+def test_pictures_of_every_kind(small, desk, tmp_path, name):
+    style(desk / name, desk / "style.png", tmp_path / "1.png", "--model", small, "--size", 48, "--steps", 1)
+    style(desk / "content.png", desk / name, tmp_path / "2.png", "--model", small, "--size", 48, "--steps", 1)
+    for number in (1, 2):
+        with Image.open(tmp_path / f"{number}.png") as picture:
+            assert picture.mode == "RGB"
+
+
+def test_a_network_of_features_only(bare, pair, tmp_path, capsys):
+    style(*pair, tmp_path / "out.png", "--model", bare, *FEW)
+    said = refused(capsys, *pair, tmp_path / "no.png", "--model", bare, "--content-layers", "fc6")
+    assert "features only" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--style-layers", "relu4_9"], "did you mean relu4_"),
+        (["--content-layers", "features.28"], "not by indices"),
+        (["--style-layer-weights", "1", "2"], "2 weights for 5 layers"),
+        (["--content-weight", "-1"], "a weight is -1"),
+        (["--style-weight", "0", "--content-weight", "0"], "neither content nor style counts"),
+        (["--size", "0"], "--size is 0"),
+        (["--size", "1000000"], "1 to 10,000"),
+        (["--size", "10"], "needs both sides to be at least"),
+        (["--steps", "0"], "--steps is 0"),
+        (["--start", "nothing"], "content, noise, or a picture's path"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_misuse_is_one_sentence(small, pair, tmp_path, capsys, words, said):
+    assert said in refused(capsys, *pair, tmp_path / "out.png", "--model", small, *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing.png", "no such file"),
+        ("text.png", "not a picture"),
+        ("tiny.png", "both sides"),
+        ("strip.png", "both sides"),
+    ],
+)
+def test_pictures_that_cannot_be_used(small, desk, tmp_path, capsys, name, said):
+    good, bad = desk / "content.png", desk / name
+    assert said in refused(capsys, bad, good, tmp_path / "out.png", "--model", small)
+    assert said in refused(capsys, good, bad, tmp_path / "out.png", "--model", small)
+    assert not list(tmp_path.iterdir())
+
+
+def test_out_has_to_be_a_file_that_can_be_made(small, pair, tmp_path, capsys):
+    there, file = tmp_path / "there.png", tmp_path / "file"
+    there.write_bytes(b"dear")
+    file.write_bytes(b"dear")
+    for out, said in (
+        (tmp_path / "out.xyz", "has to end with one of .png"),
+        (there, "is there already; name another file, or add --overwrite"),
+        (pair[0], "is one of the pictures that are read"),
+        (file / "out.png", "cannot be made"),
+    ):
+        assert said in refused(capsys, *pair, out, "--model", small, *FEW)
+    (tmp_path / "folder.png").mkdir()
+    assert "is a folder" in refused(capsys, *pair, tmp_path / "folder.png", "--model", small)
+    assert there.read_bytes() == file.read_bytes() == b"dear"
+    style(*pair, there, "--model", small, *FEW, "--overwrite")
+    with Image.open(there) as picture:
+        assert picture.size == (64, 43)
+
+
+def test_a_model_that_is_not_there(pair, tmp_path, capsys):
+    assert "no-model" in refused(capsys, *pair, tmp_path / "out.png", "--model", tmp_path / "no-model")
+
+
+def test_a_gpu_without_room_is_one_sentence(small, pair, tmp_path, capsys, monkeypatch):
+    def full(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Descent, "step", full)
+    said = refused(capsys, *pair, tmp_path / "out.png", "--model", small, *FEW)
+    assert "does not fit in the memory of cpu; use a smaller --size" in said
+
+
+def test_without_torch_it_says_what_to_install(small, pair, tmp_path, capsys, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    said = refused(capsys, *pair, tmp_path / "out.png", "--model", small)
+    assert "style transfer needs torch" in said and "verydeep[train]" in said

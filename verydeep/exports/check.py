@@ -1,0 +1,91 @@
+"""What another engine answers for an exported model, beside what the network itself answers, at three sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.configurations import STRIDE
+from verydeep.inference import Scorer
+from verydeep.errors import VerydeepError
+from verydeep.evaluation.posterior import posterior_of_maps
+from verydeep.run_folder import ModelConfig
+
+Run = Callable[[NDArray[np.generic]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""What goes in -> the score map and the posterior that come out."""
+
+TOLERANCE = 1e-3  # of the largest score: far above float32's rounding, far below a wrong weight
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far another engine's answers are from the network's for pictures of one size.
+
+    Attributes:
+        height: of the pictures, in pixels.
+        width: likewise.
+        score_map: the largest difference of the score map, relative to its largest score.
+        posterior: the largest difference of a probability.
+
+    """
+
+    height: int
+    width: int
+    score_map: float
+    posterior: float
+
+
+def compare(scorer: Scorer, run: Run, engine: str, *, pixels: bool = False) -> list[Difference]:
+    """Compare at one window, at a little more, and at a long picture: two of each.
+
+    Args:
+        scorer: the network.
+        run: the other engine with the exported model.
+        engine: its name, for the message.
+        pixels: whether the exported model preprocesses.
+
+    Raises:
+        VerydeepError: the answers are not the same to `TOLERANCE`.
+
+    """
+    side = scorer.config.architecture.image_size
+    differences = []
+    for height, width in ((side, side), (side + STRIDE + 1, side + 7), (side + 5, 2 * side + STRIDE - 1)):
+        shown = blocks(height, width)
+        ours = scorer.score_maps(shown)
+        theirs, posterior = run(shown if pixels else preprocessed(shown, scorer.config))
+        if theirs.shape != ours.shape:
+            raise VerydeepError(
+                f"the exported model gives {engine} a score map of shape {theirs.shape} for a picture of "
+                f"{width}x{height}, the network one of shape {ours.shape}; nothing was written"
+            )
+        expected = posterior_of_maps(ours)
+        relative = float(np.abs(theirs - ours).max() / max(np.abs(ours).max(), np.finfo(np.float32).tiny))
+        difference = Difference(height, width, relative, float(np.abs(posterior - expected).max()))
+        if not (difference.score_map <= TOLERANCE and difference.posterior <= TOLERANCE):  # NaN is not
+            raise VerydeepError(
+                f"the exported model's answers in {engine} for a picture of {width}x{height} differ from the "
+                f"network's by {difference.score_map:.1e} of the largest score; nothing was written"
+            )
+        differences.append(difference)
+    return differences
+
+
+def blocks(height: int, width: int, count: int = 2, block: int = 12) -> NDArray[np.uint8]:
+    """Pictures of random squares, of shape (count, height, width, 3), the same in every run."""
+    shape = (count, -(-height // block), -(-width // block), 3)
+    colors = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return np.ascontiguousarray(colors.repeat(block, 1).repeat(block, 2)[:, :height, :width])
+
+
+def preprocessed(pixels: NDArray[np.uint8], config: ModelConfig) -> NDArray[np.float32]:
+    """What the network takes, for pixels of shape (batch, height, width, 3): channels first, float32."""
+    preprocessing = config.preprocessing
+    mean, deviation = (np.asarray(three, np.float32) for three in (preprocessing.mean, preprocessing.deviation))
+    x = (pixels.astype(np.float32) - mean) / deviation
+    if preprocessing.channels == "BGR":
+        x = x[..., ::-1]
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))

@@ -1,0 +1,153 @@
+"""Features and labels -> a linear SVM, its C chosen on a held-out fifth; and how well it does on splits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.errors import DataError
+from verydeep.evaluation.posterior import softmax
+from verydeep.linear.classifier import Features
+
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # C that are tried
+SHARPNESSES = tuple(float(x) for x in np.geomspace(0.1, 100, 31))
+HELD_OUT = 0.2
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A trained SVM.
+
+    Attributes:
+        weights: of shape (classes, features).
+        bias: of shape (classes,).
+        strength: C, as the held-out fifth chose it.
+        sharpness: factor on the scores before the soft-max, likewise.
+
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    strength: float
+    sharpness: float
+
+
+def train_machine(features: Features, labels: Labels, num_classes: int, seed: int = 0) -> Machine:
+    """Train on four fifths of each class with each C, choose by the mean class recall on the fifth, train on all.
+
+    Args:
+        features: of shape (pictures, features).
+        labels: of shape (pictures,).
+        num_classes: two or more, of which each has at least two pictures.
+        seed: of the random fifth.
+
+    Raises:
+        DataError: a class has fewer than two pictures, or there is one class alone.
+
+    """
+    if num_classes < 2:
+        raise DataError("all pictures are of one class; a classifier wants two or more to tell apart")
+    train, held_out = _hold_out(labels, num_classes, seed)
+    best: tuple[float, float, float] | None = None
+    for strength in STRENGTHS:
+        weights, bias = _fit(features[train], labels[train], num_classes, strength)
+        scores = features[held_out].astype(np.float64) @ weights.T + bias
+        recall = mean_class_recall(scores.argmax(1), labels[held_out])
+        if best is None or recall > best[0]:
+            best = recall, strength, _sharpness(scores, labels[held_out])
+    assert best
+    weights, bias = _fit(features, labels, num_classes, best[1])
+    return Machine(weights.astype(np.float32), bias.astype(np.float32), best[1], best[2])
+
+
+def mean_class_recall(answers: NDArray[np.int64], labels: Labels) -> float:
+    """Share of a class's pictures that are recognised, in %, and of that the mean over the classes."""
+    recalls = [float((answers[labels == label] == label).mean()) for label in np.unique(labels)]
+    return 100 * float(np.mean(recalls))
+
+
+def splits(
+    labels: Labels, num_classes: int, count: int, per_class: int, test_per_class: int, seed: int = 0
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Random splits as of Caltech-101: so many training pictures of each class, and some of the rest to test on.
+
+    Raises:
+        DataError: a class has too few pictures to train on these and test on one.
+
+    """
+    found = []
+    for split in range(count):
+        random = np.random.default_rng([seed, split])
+        train: list[int] = []
+        test: list[int] = []
+        for label in range(num_classes):
+            members = random.permutation(np.flatnonzero(labels == label))
+            if len(members) <= per_class:
+                raise DataError(
+                    f"a class has {len(members)} pictures; --per-class {per_class} leaves none of them to test on"
+                )
+            train += members[:per_class].tolist()
+            test += members[per_class : per_class + test_per_class].tolist()
+        found.append((np.array(sorted(train)), np.array(sorted(test))))
+    return found
+
+
+def over_splits(
+    features: Features,
+    labels: Labels,
+    num_classes: int,
+    several: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[list[float], list[Machine]]:
+    """Train on each split: mean class recall on its test part, in %, and the machine."""
+    recalls, machines = [], []
+    for train, test in several:
+        machine = train_machine(features[train], labels[train], num_classes, seed)
+        scores = features[test].astype(np.float64) @ machine.weights.T + machine.bias
+        recalls.append(mean_class_recall(scores.argmax(1), labels[test]))
+        machines.append(machine)
+        advance(1)
+    return recalls, machines
+
+
+def _hold_out(labels: Labels, num_classes: int, seed: int) -> tuple[list[int], list[int]]:
+    random = np.random.default_rng(seed)
+    train: list[int] = []
+    held_out: list[int] = []
+    for label in range(num_classes):
+        members = random.permutation(np.flatnonzero(labels == label)).tolist()
+        if len(members) < 2:
+            raise DataError(f"a class has {len(members)} training pictures; an SVM with a held-out part needs two")
+        count = max(1, round(HELD_OUT * len(members)))
+        held_out += members[:count]
+        train += members[count:]
+    return sorted(train), sorted(held_out)
+
+
+def _fit(
+    features: Features, labels: Labels, num_classes: int, strength: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of the largest C, which the held-out fifth judges
+        machine = LinearSVC(C=strength, random_state=0).fit(features, labels)
+    weights, bias = np.asarray(machine.coef_, np.float64), np.asarray(machine.intercept_, np.float64)
+    if num_classes == 2:  # one machine tells two classes apart
+        return np.vstack([-weights, weights]), np.concatenate([-bias, bias])
+    return weights, bias
+
+
+def _sharpness(scores: NDArray[np.float64], labels: Labels) -> float:
+    """Factor on the scores with which the labels are the most probable."""
+    rows = np.arange(len(labels))
+    surprise = [-np.log(softmax(factor * scores)[rows, labels] + 1e-12).mean() for factor in SHARPNESSES]
+    return SHARPNESSES[int(np.argmin(surprise))]

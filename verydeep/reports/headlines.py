@@ -1,0 +1,82 @@
+"""Runs that are watched -> a few words on each, which are the legend of their curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from verydeep.reports.runs import duration, short_path
+from verydeep.reports.terminal import color, mark
+from verydeep.reports.watched import Headline, WatchedRun
+
+
+def headlines(runs: Sequence[WatchedRun], *, marks: bool) -> Group:
+    """Two lines for each run: what it is and how far it has come; how well and how fast it goes."""
+    parts: list[RenderableType] = []
+    for number, (run, name) in enumerate(zip(runs, names(runs), strict=True)):
+        facts = run.headline()
+        sign = mark(number) if marks else "━━"
+        progress = " · ".join(["", *_progress(facts)])
+        parts.append(Text.assemble((sign, color(number)), " ", (name, "bold"), progress))
+        results = Text(" · ".join(_results(facts)))
+        parts.append(Padding(results, (0, 0, 0, len(sign) + 1), expand=False))
+    return Group(*parts, Text())
+
+
+def names(runs: Sequence[WatchedRun]) -> list[str]:
+    """A name for each: the last two parts of its path, or all of it where these are another's too."""
+    short = [short_path(str(Path(run.run).absolute())) for run in runs]
+    chosen = [name if short.count(name) == 1 else run.run for name, run in zip(short, runs, strict=True)]
+    return [_printable(name) for name in chosen]
+
+
+def title(facts: Headline, name: str) -> str:
+    """Name a run with its state and its best result, in one line."""
+    best = [f"best {facts.best_error:.2f} % (epoch {facts.best_epoch})"] if facts.best_error is not None else []
+    return " · ".join([name, *_progress(facts), *best])
+
+
+def _progress(facts: Headline) -> list[str]:
+    made = [f"net {facts.configuration}"] if facts.configuration else []
+    recipe = [f"recipe {_printable(facts.recipe)}"] if facts.recipe else []
+    of = f"/{facts.epochs}" if facts.epochs else ""
+    epoch = f"epoch {facts.epoch}{of}" if facts.step else "before its first step"
+    return [*made, *recipe, epoch, _state(facts)]
+
+
+def _state(facts: Headline) -> str:
+    if facts.state == "stalled":
+        return f"stalled, nothing written for {duration(facts.quiet)}"
+    return facts.state
+
+
+def _results(facts: Headline) -> list[str]:
+    told = []
+    if facts.validation_error is not None:
+        told.append(f"validation error {facts.validation_error:.2f} %")
+    if facts.best_error is not None:
+        told.append(f"best {facts.best_error:.2f} % (epoch {facts.best_epoch})")
+    if facts.loss is not None:
+        told.append(f"training loss {facts.loss:.3g}")
+    if facts.training_error is not None:
+        told.append(f"training error {facts.training_error:.2f} %")
+    if facts.pictures_per_second is not None:
+        told.append(f"{_speed(facts.pictures_per_second)} pictures/s")
+    if facts.waiting is not None:
+        told.append(f"waiting for pictures {100 * facts.waiting:.1f} %")
+    if facts.seconds_left is not None:
+        told.append(f"{duration(facts.seconds_left)} of training left")
+    return told or ["no step yet"]
+
+
+def _printable(text: str) -> str:
+    """Keep what could move the cursor out of a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _speed(pictures: float) -> str:
+    return f"{pictures:,.0f}" if pictures >= 100 else f"{pictures:.2g}"

@@ -1,0 +1,230 @@
+"""Results -> one self-contained HTML page: what was trained, how well it does, what it sees, where it errs.
+
+The page needs no network and no JavaScript. What is no longer there (a run folder, the pictures) is left out, and
+the page says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from verydeep import __version__
+from verydeep.inference import Scorer, open_scorer
+from verydeep.errors import VerydeepError
+from verydeep.evaluation.calibration import calibration
+from verydeep.evaluation.results import Result
+from verydeep.reports import sentences
+from verydeep.reports.examples import SMALL_WINDOW, Album, mistakes, picture_row, score_maps
+from verydeep.reports.figures import calibration_curve, learning_curves
+from verydeep.reports.pictures import Embedded, confusion_picture, filter_sheet
+from verydeep.reports.published import SOURCE, TABLE_7, TABLE_7_HEADINGS, TABLE_7_TITLE
+from verydeep.reports.runs import Run, networks, read_runs, short_path, trainings
+from verydeep.reports.tables import Row, data_names, headings, make_rows, title
+from verydeep.reports.templates import render_page
+from verydeep.run_folder import weights_file
+
+MOST_NUMBERED = 25  # classes of a confusion matrix with numbers
+MOST_LISTED = 20  # classes of which the error is listed
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class ClassError:
+    """How often one class is named wrong.
+
+    Attributes:
+        name: of the class.
+        error: top-1, in %.
+        num_images: number of its pictures.
+        taken_for: the class that it is most often taken for; empty where it never is.
+
+    """
+
+    name: str
+    error: float
+    num_images: int
+    taken_for: str
+
+
+@dataclass(frozen=True)
+class Filters:
+    """First-layer filters of a run, or why they cannot be shown."""
+
+    run: Run
+    sheet: Embedded | None
+    number: int
+    grey: bool
+    lost: str
+
+
+def render(results: Sequence[Result], paths: Sequence[Path], page: Path) -> str:
+    """Make the page.
+
+    Args:
+        results: at least one, all of the same classes.
+        paths: of the results.
+        page: where it will be written, for the command that makes it again.
+
+    Raises:
+        VerydeepError: what makes pages is not installed.
+
+    """
+    return render_page("page.html.jinja", _context(results, paths, page))
+
+
+def _context(results: Sequence[Result], paths: Sequence[Path], page: Path) -> dict[str, Any]:
+    rows, runs = make_rows(results), read_runs(results)
+    best = min(results, key=_rank)
+    return {
+        **_overview(rows, runs, best),
+        **_table(rows),
+        **_confusion(best),
+        **_calibration(best),
+        **_pictures(best),
+        "short_path": short_path,
+        "short_paths": lambda members: " + ".join(short_path(member.model) for member in members),
+        "filters": [_filters(run) for run in runs],
+        "training_commands": sentences.training_commands(runs),
+        "evaluation_commands": list(map(sentences.evaluation_command, results, paths)),
+        "report_command": sentences.report_command(paths, page),
+        "version": __version__,
+    }
+
+
+def _rank(result: Result) -> tuple[bool, float]:
+    """Put images that were not trained on first, then the least error."""
+    return result.facts.part in ("train", "all"), result.error_rates.top1_error
+
+
+def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Result) -> dict[str, Any]:
+    row = next(row for row in rows if row.facts == best.facts)
+    run = next(run for run in runs if run.facts.model == best.facts.first.model)
+    return {
+        "headline": sentences.headline(row, len(runs)),
+        "standfirst": sentences.standfirst(run, len(best.facts.class_names)),
+        "runs": runs,
+        "best_run": run,
+        "best_name": run.name if len(best.facts.networks) == 1 else row.network,
+        "networks": networks(runs),
+        "trainings": trainings(runs),
+        "drawings": learning_curves(runs),
+        "precision": sentences.precision(row),
+        "facts": best.facts,
+    }
+
+
+def _table(rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "table_title": title(rows),
+        "headings": headings(rows),
+        "rows": rows,
+        "has_test_errors": any(row.published and row.published.top5_test_error is not None for row in rows),
+        "several_data": len({row.data for row in rows}) > 1,
+        "data_names": data_names(rows),
+        "order": sentences.order(rows),
+        "source": SOURCE,
+        "table_7": [row.cells for row in TABLE_7],
+        "table_7_headings": TABLE_7_HEADINGS,
+        "table_7_title": TABLE_7_TITLE,
+        "crops": any(member.views in ("crops", "both") for row in rows for member in row.facts.members),
+        "fusions": any(len(row.facts.members) > 1 for row in rows),
+    }
+
+
+def _confusion(best: Result) -> dict[str, Any]:
+    confusion = best.error_rates.confusion
+    numbered = len(confusion) <= MOST_NUMBERED
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    errors = class_errors(best)
+    return {
+        "confusion": [
+            [(count, round(share, 4)) for count, share in zip(*row, strict=True)]
+            for row in zip(confusion.tolist(), shares.tolist(), strict=True)
+        ]
+        if numbered
+        else None,
+        "confusion_picture": None if numbered else confusion_picture(confusion),
+        "class_errors": errors[:MOST_LISTED],
+        "num_class_errors": len(errors),
+        "greatest_class_error": max([error.error for error in errors], default=0.0),
+    }
+
+
+def _calibration(best: Result) -> dict[str, Any]:
+    measured = calibration(best.posteriors, best.labels)
+    drawing, lost = _attempt(lambda: calibration_curve(measured))
+    return {
+        "calibration": drawing,
+        "calibration_lost": lost,
+        "calibration_error": measured.expected_error,
+        "overconfident": bool((measured.count * (measured.confidence - measured.accuracy)).sum() > 0),
+    }
+
+
+def class_errors(result: Result) -> list[ClassError]:
+    """List the classes that have pictures, the one most often wrong first."""
+    rates, names = result.error_rates, result.facts.class_names
+    listed = []
+    for label, row in enumerate(rates.confusion):
+        if row.sum():
+            others = np.where(np.arange(len(row)) == label, 0, row)
+            taken_for = names[int(others.argmax())] if others.any() else ""
+            listed.append(ClassError(names[label], float(rates.per_class[label]), int(row.sum()), taken_for))
+    return sorted(listed, key=lambda item: -item.error)
+
+
+def _pictures(best: Result) -> dict[str, Any]:
+    """Show the best network's examples, as far as its data and its weights are there."""
+    album, album_lost = _attempt(lambda: Album.open(best.facts))
+    scorer, scorer_lost = _attempt(lambda: open_scorer(Path(best.facts.first.model)))
+    maps, row, lost = None, None, album_lost or scorer_lost
+    if album and scorer:
+        maps, lost = _attempt(lambda: score_maps(best, album, scorer))
+        row, _ = _attempt(lambda: picture_row(best, album, scorer))
+    return {
+        "maps": maps,
+        "maps_lost": lost,
+        "row": row,
+        "window": _window(scorer),
+        "small_window": SMALL_WINDOW,
+        "mistakes": mistakes(best, album),
+        "num_mistakes": int((best.posteriors.argmax(1) != best.labels).sum()),
+        "mistakes_lost": album_lost,
+    }
+
+
+def _window(scorer: Scorer | None) -> int:
+    return scorer.config.architecture.image_size if scorer else 0
+
+
+def _filters(run: Run) -> Filters:
+    sheet, lost = _attempt(lambda: _first_layer(run))
+    number = run.config.architecture.convolutions[0].out_channels if run.config else 0
+    grey = run.config is not None and len(set(run.config.preprocessing.mean)) == 1
+    return Filters(run, sheet, number, grey, lost)
+
+
+def _first_layer(run: Run) -> Embedded:
+    from safetensors import SafetensorError, safe_open
+
+    path = weights_file(Path(run.facts.model))
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            weights = tensors.get_tensor("conv1_1.weight")
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise VerydeepError(f"{path} has no first-layer filters that can be read: {error}") from None
+    return filter_sheet(weights, run.config.preprocessing.channels if run.config else "RGB")
+
+
+def _attempt(make: Callable[[], Made]) -> tuple[Made | None, str]:
+    """Make something, or say why that cannot be done."""
+    try:
+        return make(), ""
+    except (VerydeepError, OSError) as error:
+        return None, str(error)

@@ -1,0 +1,185 @@
+"""Run folders -> what was trained: the architecture, the recipe, the journal. Section 3.1.
+
+A result outlives its run folder: a run whose folder is gone is still named, with what the result says of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verydeep.configurations import configuration
+from verydeep.errors import VerydeepError
+from verydeep.evaluation.results import MemberFacts, Result
+from verydeep.reports.tables import network_name, trained_scale
+from verydeep.run_folder import JOURNAL, ModelConfig, read_config
+from verydeep.training.journal import read_journal
+
+Particulars = list[
+    tuple[str, list[str]]
+]  # a term, and its value for each run: Table 1 has its networks in columns
+
+NUM_COLORS = 6  # of the page's palette
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained network.
+
+    Attributes:
+        facts: what its first result says of it.
+        number: from 0, among the runs of the page.
+        config: None where the folder is gone or damaged.
+        lost: why, in a sentence, or an empty text.
+        journal: its records.
+
+    """
+
+    facts: MemberFacts
+    number: int
+    config: ModelConfig | None
+    lost: str
+    journal: list[dict[str, Any]]
+
+    @property
+    def color(self) -> int:
+        """Number of its colour in the palette, from 1."""
+        return self.number % NUM_COLORS + 1
+
+    @property
+    def name(self) -> str:
+        """The network and its folder."""
+        return f"{network_name(self.facts)} · {self.folder}"
+
+    @property
+    def folder(self) -> str:
+        """The last two parts of its path."""
+        return short_path(self.facts.model)
+
+    @property
+    def grown_from(self) -> str:
+        """The model whose layers it began with, or an empty text."""
+        return str(self.config.provenance.get("grown_from") or "") if self.config else ""
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The journal's records of epochs."""
+        return [record for record in self.journal if "validation_error" in record]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training steps."""
+        return sum(float(record["seconds"]) for record in self.journal if "seconds" in record)
+
+
+def read_runs(results: Sequence[Result]) -> list[Run]:
+    """Read the run folder of each model once, in the order of the results."""
+    members = [member for result in results for member in result.facts.members]
+    first = {member.model: member for member in reversed(members)}
+    models = dict.fromkeys(member.model for member in members)
+    return [_read(first[model], number) for number, model in enumerate(models)]
+
+
+def short_path(path: str) -> str:
+    """Keep the last two parts of a path, which tell it from others."""
+    return "/".join(Path(path).parts[-2:])
+
+
+def run_folder(model: str) -> Path:
+    """Find the folder of a model that may be given as one of its weights."""
+    path = Path(model)
+    return path.parent if path.suffix == ".safetensors" else path
+
+
+def _read(facts: MemberFacts, number: int) -> Run:
+    try:
+        config = read_config(Path(facts.model))
+        return Run(facts, number, config, "", read_journal(run_folder(facts.model) / JOURNAL))
+    except (VerydeepError, OSError) as error:
+        return Run(facts, number, None, str(error), [])
+
+
+def networks(runs: Sequence[Run]) -> Particulars:
+    """Describe the networks and what they started from."""
+    return _in_columns([_network(run) for run in runs])
+
+
+def trainings(runs: Sequence[Run]) -> Particulars:
+    """Describe how the networks were trained and how that went."""
+    return _in_columns([_training(run) for run in runs])
+
+
+def _in_columns(columns: Sequence[dict[str, str]]) -> Particulars:
+    terms = dict.fromkeys(term for column in columns for term in column)
+    return [(term, [column.get(term, "–") for column in columns]) for term in terms]
+
+
+def _network(run: Run) -> dict[str, str]:
+    facts, config = run.facts, run.config
+    known = {
+        "weight layers": str(configuration(facts.configuration).weight_layers),
+        "width": "the paper’s" if facts.width == 1 else f"×{facts.width:g}",
+        "parameters": f"{facts.parameters:,}",
+        "training scale S": trained_scale(facts.trained_scale),
+    }
+    if config is None:
+        return known
+    window, data = config.architecture.image_size, config.provenance.get("data") or {}
+    told = {
+        "window": f"{window} × {window} pixels",
+        "batch normalisation": "yes" if config.architecture.batch_norm else "no",
+        "training pictures": f"{data['num_images']:,}" if "num_images" in data else None,
+        "grown from": short_path(run.grown_from) if run.grown_from else "–",
+        "start": (config.provenance.get("recipe") or config.provenance).get("start"),
+    }
+    return {**known, **_known(told)}
+
+
+def _training(run: Run) -> dict[str, str]:
+    if run.config is None:
+        return {}
+    provenance = run.config.provenance
+    recipe = provenance.get("recipe") or {}
+    told = {
+        "recipe": provenance.get("recipe_name"),
+        "learning rate": _rate(recipe),
+        "batch": recipe.get("batch_size"),
+        "dropout": recipe.get("dropout"),
+        "weight decay": recipe.get("weight_decay"),
+        "seed": recipe.get("seed", provenance.get("seed")),
+        "processor": provenance.get("processor"),
+    }
+    return {**_known(told), **_outcome(run)}
+
+
+def _known(told: dict[str, Any]) -> dict[str, str]:
+    return {term: str(value) for term, value in told.items() if value is not None}
+
+
+def _rate(recipe: dict[str, Any]) -> str | None:
+    if "learning_rate" not in recipe:
+        return None
+    return f"{recipe['learning_rate']:g}, {recipe.get('schedule', 'constant')}"
+
+
+def _outcome(run: Run) -> dict[str, str]:
+    if not run.epochs:
+        return {}
+    best = min(run.epochs, key=lambda record: float(record["validation_error"]))
+    return {
+        "best epoch": f"{int(best['epoch']) + 1} of {len(run.epochs)}",
+        "time in training": duration(run.seconds),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the two units that matter: `9.8 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, name, small, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // small} {small_name}"
+    return f"{whole} s"

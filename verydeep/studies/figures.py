@@ -1,0 +1,131 @@
+"""Outcomes and claims -> the drawings of a study's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from verydeep.configurations import CONFIGURATIONS
+from verydeep.errors import require
+from verydeep.reports.figures import MUTED, RULE, SERIES, STYLE, Drawing, svg_of
+from verydeep.reports.published import TABLE_3, Published
+from verydeep.studies.claims import Claim
+from verydeep.studies.evidence import Evidence, Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WRONG_COLOR, RIGHT_COLOR = SERIES[1], SERIES[2]
+
+
+def depth(evidence: Evidence) -> Drawing | None:
+    """Draw error by network, a mark for each seed, and the paper's beside it; nothing where there is one network.
+
+    Raises:
+        VerydeepError: matplotlib is not installed.
+
+    """
+    ours = [
+        one for one in evidence.outcomes if one.single and one.tested.views == "dense" and not one.tested.several
+    ]
+    names = [name for name in CONFIGURATIONS if any(one.training.configuration == name for one in ours)]
+    if len(names) < 2:
+        return None
+    require("matplotlib", "report", "drawing a study")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.4, 4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        _bare(left, names, "top-1 error here (%)")
+        _ours(left, ours, names)
+        _bare(right, names, "top-1 error in the paper, ImageNet (%)")
+        _theirs(right, [row for row in TABLE_3 if row.network in names], names)
+        svg = svg_of(figure, "depth", "Top-1 error by network, here and in the paper")
+    return Drawing(
+        svg,
+        "Dense, at one test scale. A dot is a seed, the line goes through the means; colours are training scales "
+        "S: here on the left, in the paper on the right. The axes differ: it is the order that compares.",
+    )
+
+
+def _bare(axes: Axes, names: Sequence[str], title: str) -> None:
+    axes.set_title(title, loc="left", color=MUTED, fontsize=11)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.4, len(names) - 0.6)
+    axes.spines["left"].set_visible(False)
+
+
+def _ours(axes: Axes, outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
+    scales = list(dict.fromkeys(one.training.scale for one in outcomes))
+    for number, scale in enumerate(scales):
+        color = SERIES[number % len(SERIES)]
+        standing: dict[str, Outcome] = {}
+        for one in outcomes:
+            if one.training.scale == scale and one.training.configuration in names:
+                standing.setdefault(one.training.configuration, one)
+        places = [names.index(name) for name in names if name in standing]
+        means = [standing[name].error for name in names if name in standing]
+        axes.plot(places, means, color=color, label=_scale(scale), marker="_", markersize=12)
+        for one in standing.values():
+            place = names.index(one.training.configuration)
+            axes.plot([place] * len(one.top1), one.top1, "o", color=color, markersize=4, alpha=0.7)
+    axes.legend(frameon=False, labelcolor=MUTED)
+
+
+def _theirs(axes: Axes, rows: Sequence[Published], names: Sequence[str]) -> None:
+    for number, scale in enumerate(dict.fromkeys(row.trained_scale for row in rows)):
+        chosen = [row for row in rows if row.trained_scale == scale]
+        places, errors = [names.index(row.network) for row in chosen], [row.top1_error for row in chosen]
+        axes.plot(
+            places, errors, color=SERIES[number % len(SERIES)], marker="o", markersize=4, label=_scale(scale)
+        )
+    axes.legend(frameon=False, labelcolor=MUTED)
+
+
+def _scale(scale: tuple[int, int]) -> str:
+    return f"S = {scale[0]}" if scale[0] == scale[1] else f"S in [{scale[0]};{scale[1]}]"
+
+
+def intervals(claims: Sequence[Claim]) -> Drawing | None:
+    """Draw each statement's difference with its interval, less its threshold; nothing where nothing was tested.
+
+    Raises:
+        VerydeepError: matplotlib is not installed.
+
+    """
+    tested = [(claim, one) for claim in claims for one in claim.statements]
+    if not tested:
+        return None
+    require("matplotlib", "report", "drawing a study")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE | {"axes.grid.axis": "x"}):
+        figure = Figure(figsize=(10.4, 0.9 + 0.34 * len(tested)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axvline(0, color=MUTED, linewidth=1)
+        for place, (_, one) in enumerate(tested):
+            sign = 1 if one.below else -1
+            ends = sorted(sign * (end - one.threshold) for end in (one.interval.low, one.interval.high))
+            color = {True: RIGHT_COLOR, False: WRONG_COLOR, None: MUTED}[one.holds]
+            axes.plot(ends, [place, place], color=color, linewidth=3)
+            axes.plot([sign * (one.interval.mean - one.threshold)], [place], "o", color=color, markersize=6)
+        axes.set_yticks(range(len(tested)), [f"{claim.number}. {_short(one.says)}" for claim, one in tested])
+        axes.set_xscale("symlog", linthresh=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(len(tested) - 0.5, -0.5)
+        axes.set_xlabel("points of %; left of the line the statement holds")
+        axes.spines["left"].set_color(RULE)
+        svg = svg_of(figure, "claims", "Differences with their intervals")
+    return Drawing(
+        svg,
+        "The difference of each statement, with its 95 % interval, from its threshold; evenly spaced to two "
+        "points, logarithmic beyond.",
+    )
+
+
+def _short(text: str, most: int = 64) -> str:
+    text = text.split(" (")[0]
+    return text if len(text) <= most else text[: most - 1] + "…"

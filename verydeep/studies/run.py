@@ -1,0 +1,285 @@
+"""A plan -> its results: each step is a process of its own, one after the other.
+
+A step that fails ends neither the study nor the steps that do not need it. A study that is ended goes on by the
+same command: trainings from their last saved state, tests from their last finished pictures.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from verydeep.errors import UsageError, VerydeepError
+from verydeep.reports.runs import duration
+from verydeep.reports.watched import WatchedRun, watch
+from verydeep.run_folder import provenance
+from verydeep.studies.cost import Cost, Rates, cost
+from verydeep.studies.description import Size
+from verydeep.studies.plan import Plan, Step, ancestors
+from verydeep.studies.state import LOGS, Ledger, State, fingerprints, prepare, refuse_others, states
+
+LOOK_SECONDS = 1.0  # between two looks at a training's journal
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a step's process is started.
+
+    Attributes:
+        processes: of this machine, for each step.
+        words: before `-m verydeep ...`, such as torchrun's, which start a step's processes wherever they run.
+
+    Raises:
+        UsageError: both are given.
+
+    """
+
+    processes: int = 1
+    words: str = ""
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise UsageError(f"--processes is {self.processes}; it has to be at least 1")
+        if self.processes > 1 and self.words:
+            raise UsageError(
+                "--processes and --launch exclude each other: --launch says itself how many there are"
+            )
+        try:
+            shlex.split(self.words)
+        except ValueError as error:
+            raise UsageError(f"--launch {self.words!r} is not a command: {error}") from None
+
+    def command(self, step: Step, words: Sequence[str]) -> list[str]:
+        """The whole command of a step, whose words follow `verydeep`."""
+        if self.words and step.kind != "fuse":
+            return [*shlex.split(self.words), "-m", "verydeep", *words]
+        if self.processes > 1 and step.kind == "train":
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+            return [*torchrun, "--nproc-per-node", str(self.processes), "-m", "verydeep", *words]
+        more = ["--processes", str(self.processes)] if self.processes > 1 and step.kind == "test" else []
+        return [sys.executable, "-m", "verydeep", *words, *more]
+
+
+class Teller(Protocol):
+    """What hears how a study is getting on."""
+
+    def begin(self, number: int, step: Step, left: float | None) -> None:
+        """Hear that a step begins, and the seconds that are left in all, where they are known."""
+
+    def along(self, share: float, left: float | None) -> None:
+        """Hear the share of all that is done, and the seconds left."""
+
+    def end(self, step: Step, seconds: float, problem: str) -> None:
+        """Hear that a step has ended; a sentence where it failed."""
+
+
+@dataclass
+class Work:
+    """A plan that is being carried out.
+
+    Attributes:
+        plan: what is to be done.
+        out: where.
+        data: of which data.
+        size: of the data, for the time left; None where it is not known.
+        rates: of this machine.
+        launch: how steps are started.
+
+    """
+
+    plan: Plan
+    out: Path
+    data: str
+    size: Size | None
+    rates: Rates
+    launch: Launch = field(default_factory=Launch)
+
+    def __post_init__(self) -> None:
+        self._interrupted = threading.Event()
+        self._watched: WatchedRun | None = None
+        self.prints = fingerprints(self.plan, self.data)
+        self.ledger = Ledger(self.out)
+        refuse_others(self.plan, self.out, self.prints, self.ledger)
+        self.states: dict[str, State] = states(self.plan, self.out, self.prints, self.ledger)
+        self.costs: dict[str, Cost] = {}
+        if self.size:
+            self.costs = {step.name: cost(step, self.size) for step in self.plan.steps.values()}
+        for step in self.plan.steps.values():
+            if self.states[step.name] == "done":
+                self._learn(step)
+
+    def seconds(self, step: Step) -> float | None:
+        """How long a step takes, where that can be told."""
+        return self.rates.seconds(step, self.costs[step.name]) if self.costs else None
+
+    def left(self, running: Step | None = None, remaining: float | None = None) -> float | None:
+        """Seconds until all is done; of the step that is running, so many are left."""
+        if not self.costs:
+            return None
+        total = 0.0
+        for step in self.plan.steps.values():
+            if step is running and remaining is not None:
+                total += remaining
+            elif self.states[step.name] != "done":
+                total += self.rates.seconds(step, self.costs[step.name])
+        return total
+
+    def run(self, teller: Teller, held: int) -> dict[str, str]:
+        """Do all that is not done; give the steps that failed, and why.
+
+        Args:
+            teller: hears how it goes.
+            held: the lock's descriptor.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C or SIGTERM; what was running has saved its state.
+
+        """
+        failed: dict[str, str] = {}
+        for number, step in enumerate(self.plan.steps.values(), 1):
+            if self.states[step.name] == "done":
+                continue
+            lost = next((name for name in ancestors(self.plan, step.name) if name in failed), None)
+            if lost:
+                failed[step.name] = f"it needs {lost}"
+                continue
+            teller.begin(number, step, self.left())
+            problem, seconds = self._do(step, teller, held)
+            teller.end(step, seconds, problem)
+            if problem:
+                failed[step.name] = problem
+            if self._interrupted.is_set():
+                raise KeyboardInterrupt
+        return failed
+
+    def _do(self, step: Step, teller: Teller, held: int) -> tuple[str, float]:
+        """Run a step; give what went wrong, or an empty text, and the seconds it took."""
+        words = step.command(self.data, self.out)
+        if prepare(step, self.out, self.states[step.name]):
+            words = [*words[:3], "--resume"]
+        shown, fingerprint = step.shown(self.data, self.out), self.prints[step.name]
+        self.ledger.add("begun", step, fingerprint, command=shown)
+        log = self.out / LOGS / (step.name.replace("/", "-") + ".txt")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        start = time.monotonic()
+        with log.open("ab") as output:
+            code = self._wait(step, self.launch.command(step, words), output.fileno(), teller, held)
+        seconds = time.monotonic() - start
+        facts = {"command": shown, "seconds": round(seconds, 3), "made": _now(), "commit": provenance()["commit"]}
+        if code and self._interrupted.is_set():
+            raise KeyboardInterrupt
+        if code:
+            self.ledger.add("failed", step, fingerprint, exit_code=code, **facts)
+            return f"{_last_line(log, code)} (all that it printed: {log})", seconds
+        self.ledger.add("finished", step, fingerprint, **facts)
+        self.states[step.name] = "done"
+        self._learn(step)
+        return "", seconds
+
+    def _wait(self, step: Step, command: list[str], output: int, teller: Teller, held: int) -> int:
+        """Start a step's process and look at it until it ends."""
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(held,)
+            )
+        except OSError as error:
+            raise VerydeepError(f"{command[0]} cannot be started: {error.strerror}; see --launch") from None
+        with _passing_on(process, self._interrupted):
+            while process.poll() is None:
+                try:
+                    process.wait(LOOK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    self._look(step, teller)
+        return process.returncode
+
+    def _look(self, step: Step, teller: Teller) -> None:
+        """Tell how far all has come, by the journal of the training that is running."""
+        remaining = None
+        if step.kind == "train":
+            remaining = self._seconds_left(self.out / step.name)
+        left = self.left(step, remaining)
+        if left is None:
+            done = sum(state == "done" for state in self.states.values())
+            teller.along(done / len(self.states), None)
+            return
+        whole = sum(self.rates.seconds(one, self.costs[one.name]) for one in self.plan.steps.values())
+        teller.along(max(0.0, 1 - left / whole), left)
+
+    def _seconds_left(self, run: Path) -> float | None:
+        """What is left of a training, where its journal tells."""
+        try:
+            if self._watched is None or self._watched.run != str(run):
+                self._watched = watch(run)
+            self._watched.numbers.read()
+            return self._watched.headline().seconds_left
+        except (VerydeepError, OSError):
+            return None
+
+    def _learn(self, step: Step) -> None:
+        if not self.costs:
+            return
+        seconds = self.ledger.seconds(step, self.prints[step.name])
+        if seconds and not self._was_killed(step):
+            self.rates.learn(step, self.costs[step.name], seconds)
+
+    def _was_killed(self, step: Step) -> bool:
+        """Whether a part of a step's time is not known: it began more often than it ended."""
+        events = [record["event"] for record in self.ledger.records if record.get("step") == step.name]
+        return 2 * events.count("begun") != len(events)
+
+
+@contextmanager
+def _passing_on(process: subprocess.Popen[bytes], interrupted: threading.Event) -> Iterator[None]:
+    """Let a step save its state when the study is asked to end.
+
+    Ctrl-C reaches both processes from the terminal; SIGTERM comes to this one, which passes it on.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        if number == signal.SIGTERM:
+            process.send_signal(number)
+
+    try:
+        before: list[tuple[signal.Signals, Callable[..., object] | int | None]] = [
+            (number, signal.signal(number, note)) for number in (signal.SIGINT, signal.SIGTERM)
+        ]
+    except ValueError:  # not the main thread: whoever started it takes care of signals
+        before = []
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _last_line(log: Path, code: int) -> str:
+    """What a step said last, which tells why it failed."""
+    lines = [
+        line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+    ]
+    ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"ended with {ended}: {lines[-1].removeprefix('verydeep: ') if lines else 'it printed nothing'}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def overview(work: Work) -> str:
+    """Say in a sentence how much there is to do."""
+    count = sum(state != "done" for state in work.states.values())
+    left = work.left()
+    time_left = f", about {duration(left)}" if left is not None else ""
+    return f"{len(work.states)} steps, {count} to do{time_left}"

@@ -1,0 +1,163 @@
+"""What of a study is done. The files are the state, and study.jsonl says which commands made them.
+
+A step is done when all that it makes is there, made by this very command from this very input.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from verydeep.errors import UsageError
+from verydeep.files import Lines, json_text
+from verydeep.run_folder import CONFIG, WEIGHTS
+from verydeep.studies.plan import Plan, Step
+
+DESCRIPTION, RECORDS, LOCK, LOGS = "study.toml", "study.jsonl", "study.lock", "logs"
+
+Record = dict[str, Any]
+State = Literal["done", "begun", "to do"]
+
+
+def fingerprints(plan: Plan, data: str) -> dict[str, str]:
+    """What decides each step's output: its command, and the fingerprints of what it needs."""
+    found: dict[str, str] = {}
+    for step in plan.steps.values():
+        key = [data if word == "{data}" else word for word in step.words]
+        text = json.dumps([key, [found[need] for need in step.needs]])
+        found[step.name] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return found
+
+
+class Ledger:
+    """What study.jsonl says: which command began and finished each step, and how long it took.
+
+    Args:
+        out: of the study.
+
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / RECORDS
+        self.records: list[Record] = []
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
+        self._cut_short = bool(text) and not text.endswith("\n")
+        for line in text.splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # cut short by a kill
+            if isinstance(record, dict):
+                self.records.append(record)
+
+    def add(self, event: str, step: Step, fingerprint: str, **facts: Any) -> None:
+        """Note what has happened to a step."""
+        record = {"event": event, "step": step.name, "fingerprint": fingerprint, **facts}
+        with Lines(self.path) as lines:
+            if self._cut_short:
+                lines.add("")
+                self._cut_short = False
+            lines.add(json_text(record))
+        self.records.append(record)
+
+    def last(self, step: Step, *events: str) -> Record | None:
+        """The last of a step's records of these kinds."""
+        for record in reversed(self.records):
+            if record.get("step") == step.name and record.get("event") in events:
+                return record
+        return None
+
+    def seconds(self, step: Step, fingerprint: str) -> float:
+        """Time that a step has taken, in all sittings."""
+        return sum(
+            float(record.get("seconds", 0))
+            for record in self.records
+            if record.get("step") == step.name and record.get("fingerprint") == fingerprint
+        )
+
+
+def states(plan: Plan, out: Path, prints: Mapping[str, str], ledger: Ledger) -> dict[str, State]:
+    """What is done, what has begun, and what is still to do."""
+    found: dict[str, State] = {}
+    for step in plan.steps.values():
+        before = all(found[need] == "done" for need in step.needs)
+        found[step.name] = _state(step, out, prints[step.name], ledger) if before else "to do"
+    return found
+
+
+def _state(step: Step, out: Path, fingerprint: str, ledger: Ledger) -> State:
+    last = ledger.last(step, "finished", "begun", "failed")
+    if last is None or last.get("fingerprint") != fingerprint:
+        return "to do"
+    if last["event"] == "finished":
+        return "done" if _is_whole(step, out) else "to do"
+    return "begun"
+
+
+def _is_whole(step: Step, out: Path) -> bool:
+    path = out / step.name
+    if step.kind == "train":
+        return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+    return path.is_file()
+
+
+def refuse_others(plan: Plan, out: Path, prints: Mapping[str, str], ledger: Ledger) -> None:
+    """Make sure that no run folder is there that another command has made: trainings are never thrown away.
+
+    Raises:
+        UsageError: there is one.
+
+    """
+    for step in plan.steps.values():
+        path = out / step.name
+        if step.kind != "train" or not path.exists():
+            continue
+        begun = ledger.last(step, "begun")
+        if begun is None:
+            raise UsageError(f"{path} was not made by this study; choose another OUT, or move it away")
+        if begun.get("fingerprint") != prints[step.name]:
+            raise UsageError(
+                f"{path} was made by another command than this description gives ({begun.get('command')}); name "
+                "the new training otherwise, choose another OUT, or remove that folder"
+            )
+
+
+def prepare(step: Step, out: Path, state: State) -> bool:
+    """Clear away what a step cannot go on from; give whether it goes on with a training."""
+    path = out / step.name
+    if step.kind == "train":
+        if (path / CONFIG).is_file():
+            return True
+        shutil.rmtree(path, ignore_errors=True)  # it had not begun to learn
+    elif state == "to do":
+        path.unlink(missing_ok=True)  # of another command, or of networks that have been trained anew
+        shutil.rmtree(path.with_name(path.name + ".parts"), ignore_errors=True)
+    return False
+
+
+@contextmanager
+def lock(out: Path) -> Iterator[int]:
+    """Keep others from working on the same study; gives the descriptor, which steps are handed.
+
+    A step that outlives a killed study keeps it, so that no second one trains into the same folder.
+
+    Raises:
+        UsageError: another holds it.
+
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another study, or a step of one that was killed, is at work in {out}; wait for it, or end "
+                "it first"
+            ) from None
+        yield file.fileno()
