@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 
 from verydeep.configurations import STRIDE, Architecture, account
-from verydeep.inference.torch_engine import TorchScorer
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.protocols import Dense, Protocol, named
 from verydeep.images.color import Preprocessing
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.pictures import Pictures
 from verydeep.images.unlabelled import unlabelled
+from verydeep.inference.torch_engine import TorchScorer
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig, TrainedOn

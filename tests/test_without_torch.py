@@ -19,8 +19,8 @@ import pytest
 from pictures import class_folders
 
 from verydeep.commands.new import New
-from verydeep.inference.processor import native_module
 from verydeep.evaluation.results import read_result
+from verydeep.inference.processor import native_module
 
 ROOT = Path(__file__).parent.parent
 CORE = ("numpy", "pillow", "safetensors", "tyro", "rich")

@@ -1,7 +1,7 @@
 """The VGG networks of Simonyan and Zisserman (arXiv 1409.1556), trained and tested as their paper does.
 
-`load` opens a model for predicting, `features` taps its layers by their names, and `verydeep.perceptual` has the
-losses that stand on them.
+`load` opens a model, `features` taps its layers by their names, `verydeep.perceptual` has losses on them.
+Every command is a function of the same name: `verydeep.train`, `verydeep.evaluate`, `verydeep.predict` and so on.
 Importing the package imports nothing heavy: each name is fetched when it is first used.
 """
 
@@ -11,41 +11,113 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from verydeep import errors as errors
     from verydeep import perceptual as perceptual
+    from verydeep.api.engines import engines as engines
+    from verydeep.api.fuse import fuse as fuse
     from verydeep.configurations import CONFIGURATIONS as CONFIGURATIONS
     from verydeep.configurations import Architecture as Architecture
+    from verydeep.evaluation.protocols import CentreCrop as CentreCrop
+    from verydeep.evaluation.protocols import Dense as Dense
+    from verydeep.evaluation.protocols import MultiCrop as MultiCrop
+    from verydeep.evaluation.protocols import TenCrop as TenCrop
+    from verydeep.images.color import Preprocessing as Preprocessing
     from verydeep.layers import features as features
     from verydeep.layers import layer_names as layer_names
     from verydeep.model import Model as Model
+    from verydeep.model import Prediction as Prediction
     from verydeep.model import load as load
     from verydeep.network.vgg import VGG as VGG
+    from verydeep.training.recipe import Recipe as Recipe
 
+_MODULES = ("errors", "perceptual")
+_FUNCTIONS = (
+    "bench",
+    "convert",
+    "describe",
+    "engines",
+    "evaluate",
+    "export",
+    "extract",
+    "fuse",
+    "inspect",
+    "new",
+    "predict",
+    "push",
+    "report",
+    "shard",
+    "study",
+    "style",
+    "train",
+    "transfer",
+    "visualize",
+    "watch",
+)
 _HOMES = {
     "CONFIGURATIONS": "verydeep.configurations",
     "Architecture": "verydeep.configurations",
-    "features": "verydeep.layers",
-    "layer_names": "verydeep.layers",
+    "Preprocessing": "verydeep.images.color",
+    "Dense": "verydeep.evaluation.protocols",
+    "MultiCrop": "verydeep.evaluation.protocols",
+    "CentreCrop": "verydeep.evaluation.protocols",
+    "TenCrop": "verydeep.evaluation.protocols",
+    "Recipe": "verydeep.training.recipe",
     "Model": "verydeep.model",
+    "Prediction": "verydeep.model",
     "load": "verydeep.model",
     "VGG": "verydeep.network.vgg",
-}
+    "features": "verydeep.layers",
+    "layer_names": "verydeep.layers",
+} | {name: f"verydeep.api.{name}" for name in _FUNCTIONS}
 
 __all__ = [
     "CONFIGURATIONS",
     "VGG",
     "Architecture",
+    "CentreCrop",
+    "Dense",
     "Model",
+    "MultiCrop",
+    "Prediction",
+    "Preprocessing",
+    "Recipe",
+    "TenCrop",
     "__version__",
+    "bench",
+    "convert",
+    "describe",
+    "engines",
+    "errors",
+    "evaluate",
+    "export",
+    "extract",
     "features",
+    "fuse",
+    "inspect",
     "layer_names",
     "load",
+    "new",
     "perceptual",
+    "predict",
+    "push",
+    "report",
+    "shard",
+    "study",
+    "style",
+    "train",
+    "transfer",
+    "visualize",
+    "watch",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name == "perceptual":
-        return import_module("verydeep.perceptual")
+    if name in _MODULES:
+        return import_module(f"verydeep.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'verydeep' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -16,27 +16,28 @@ from verydeep import __version__
 from verydeep.errors import UsageError, VerydeepError
 
 COMMANDS = {
-    "describe": ("Describe", "the Table 1 column, layer by layer, and what it costs"),
-    "train": ("Train", "train a network on a folder of pictures"),
-    "watch": ("Watch", "draw the learning curves of runs, while they train or after"),
-    "evaluate": ("Evaluate", "test a model the paper's way: error rates on labelled pictures"),
-    "fuse": ("Fuse", "average the posteriors of several networks or protocols"),
-    "predict": ("Predict", "name what pictures show, and where"),
-    "features": ("Features", "keep what a network's layers give for pictures"),
-    "transfer": ("Transfer", "train a linear classifier on a model's features (Appendix B)"),
-    "look": ("Look", "one page of what each layer sees in a picture"),
-    "style": ("Style", "paint the content of one picture in the style of another"),
-    "study": ("Study", "the paper's tables by one command: train, test, fuse, and judge its claims"),
-    "report": ("Report", "one page of what was trained and how well it does"),
-    "shard": ("Shard", "pack pictures into a few large files, where they are millions"),
-    "bench": ("Bench", "measure our engines beside others, on this machine"),
-    "convert": ("Convert", "bring other libraries' weights here"),
-    "inspect": ("Inspect", "tell what a file of weights is"),
-    "engines": ("Engines", "tell what this machine can compute with"),
-    "export": ("Export", "write a model in a form that others read: ONNX, OpenVINO, a folder for the Hub"),
-    "push": ("Push", "send a model with its card to the Hub"),
-    "new": ("New", "make an untrained model"),
+    "describe": "the Table 1 column, layer by layer, and what it costs",
+    "train": "train a network on a folder of images",
+    "watch": "draw the learning curves of runs, while they train or after",
+    "evaluate": "test a model the paper's way: error rates on labelled images",
+    "fuse": "average the posteriors of several networks or protocols",
+    "predict": "name what images show, and where",
+    "extract": "keep the activations of a network's layers",
+    "transfer": "train a linear classifier on a model's features (Appendix B)",
+    "visualize": "one page of what each layer sees in an image",
+    "style": "paint the content of one image in the style of another",
+    "study": "the paper's tables by one command: train, test, fuse, and judge its claims",
+    "report": "one page of what was trained and how well it does",
+    "shard": "pack images into a few large files, where they are millions",
+    "bench": "measure our engines beside others, on this machine",
+    "convert": "import other libraries' weights",
+    "inspect": "tell what a file of weights is",
+    "engines": "tell what this machine can compute with",
+    "export": "write a model in a form that others read: ONNX, OpenVINO, a folder for the Hub",
+    "push": "send a model with its card to the Hub",
+    "new": "make an untrained model",
 }
+RENAMED = {"features": "extract", "look": "visualize"}
 
 OFFLINE = "--offline"
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
@@ -50,12 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit with 0, with 2 for a wrong request, with 1 for a failure."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors=LETTERS_INSTEAD)
+    name, rest = _split(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
-    except UsageError as error:
-        _fail(2, error)
+        _run(name, rest)
     except VerydeepError as error:
-        _fail(1, error)
+        _fail(2 if isinstance(error, UsageError) else 1, _in_options(str(error), name))
     except KeyboardInterrupt:
         _fail(130, "interrupted")
     except BrokenPipeError:
@@ -81,31 +81,60 @@ def _letter_instead(letter: str) -> str:
 codecs.register_error(LETTERS_INSTEAD, _letters_instead)
 
 
-def _run(arguments: list[str]) -> None:
+def _split(arguments: list[str]) -> tuple[str, list[str]]:
+    """The command's name, and its arguments."""
     if OFFLINE in arguments:
         arguments = [word for word in arguments if word != OFFLINE]
         os.environ["HF_HUB_OFFLINE"] = "1"  # every process that a command starts is told by it too
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    return (arguments[0], arguments[1:]) if arguments else ("--help", [])
+
+
+def _run(name: str, arguments: list[str]) -> None:
     if name in ("--help", "-h", "help"):
         print(_help())
     elif name in ("--version", "-V"):
         print(f"verydeep {__version__}")
     elif name in COMMANDS:
-        _command(name, rest).run()
+        _parse(name, arguments).run()
+    elif name in RENAMED:
+        raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:
         raise UsageError(f"no command is called {name!r}; there are {', '.join(COMMANDS)}")
 
 
-def _command(name: str, arguments: list[str]) -> Any:
+def _class_of(name: str) -> Any:
+    return getattr(import_module(f"verydeep.commands.{name}"), name.capitalize())
+
+
+def _parse(name: str, arguments: list[str]) -> Any:
+    """A command with its arguments in it.
+
+    Raises:
+        UsageError: one is an option as it was called before.
+
+    """
     if name == "predict":
         _import_numpy_alone()
     import tyro
 
-    command = getattr(import_module(f"verydeep.commands.{name}"), COMMANDS[name][0])
+    command = _class_of(name)
+    for word in arguments:
+        option = word.partition("=")[0]
+        if option in getattr(command, "renamed", {}):
+            raise UsageError(f"{option} is called {command.renamed[option]} now")
     options: dict[str, Any] = {}
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(arguments)
     return tyro.cli(command, prog=f"verydeep {name}", args=arguments, **options)
+
+
+def _in_options(message: str, name: str) -> str:
+    """A message in the words of the command line: the functions' arguments as the command's options."""
+    if "`" not in message or name not in COMMANDS:
+        return message
+    from verydeep.commands.command import in_options
+
+    return in_options(message, _class_of(name))
 
 
 def _import_numpy_alone() -> None:
@@ -118,7 +147,7 @@ def _import_numpy_alone() -> None:
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
     return "\n".join(
         [
             USAGE,

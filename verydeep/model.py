@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.inference import EngineName, PrecisionName, Scorer, open_scorer
 from verydeep.errors import PictureError, UsageError
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.images import decode
 from verydeep.images.pictures import Arrays, Pictures, Unreadable
-from verydeep.run_folder import ModelConfig
+from verydeep.inference import EngineName, PrecisionName, Scorer, open_scorer
 from verydeep.linear.classifier import Classifier, read_classifier
+from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:

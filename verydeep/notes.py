@@ -1,10 +1,11 @@
-"""What a person is told on standard error beside results and errors, from any room."""
+"""What a person is told on standard error while work goes on, from any room; results go to standard output."""
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 
@@ -24,3 +25,41 @@ def note(line: str) -> None:
 def speaks() -> bool:
     """Whether this process speaks for all: of torchrun's, and of those that it has started, the first does."""
     return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
+    """Show how far a piece of work has come, its speed and the time left; gives the function to advance it.
+
+    Nothing is shown where standard error is no terminal, and by the first of several processes alone.
+    """
+    if not sys.stderr.isatty() or not speaks():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+    from rich.text import Text
+
+    class SpeedColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.3g} {unit}/s" if speed else "")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        SpeedColumn(),
+        TimeLeftColumn(compact=True),
+    )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=60)
+    task = bar.add_task(what, total=total)
+    with bar:
+        yield lambda count: bar.advance(task, count)
+
+
+def say_skipped(where: str, what: str) -> None:
+    """Name what lay in a folder and was not taken, if there was anything."""
+    if what:
+        say(f"skipped in {where}: {what}")

@@ -18,7 +18,6 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from verydeep.cli import main
 from verydeep.commands.new import New
-from verydeep.inference.torch_engine import TorchScorer
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.error_rates import error_rates
 from verydeep.evaluation.evaluate import Member, evaluate
@@ -29,6 +28,7 @@ from verydeep.evaluation.results import read_result, write_result
 from verydeep.evaluation.score_map import score_map
 from verydeep.images.geometry import centre_offset, grid_offsets, rescaled_size
 from verydeep.images.pictures import Arrays, Pictures
+from verydeep.inference.torch_engine import TorchScorer
 from verydeep.model import load
 
 WINDOW = 64
@@ -268,7 +268,7 @@ def test_results_come_back_as_they_were(run, tmp_path, capsys):
     )
     printed = json.loads(capsys.readouterr().out)
     result = read_result(file)
-    assert json.loads(json.dumps(result.summary())) == printed
+    assert json.loads(json.dumps(result.to_dict())) == printed
     assert printed["num_images"] == 359
     assert printed["scales"] == [32, 40]
     assert printed["views"] == "dense"

@@ -22,10 +22,10 @@ from verydeep.evaluation.posterior import softmax
 from verydeep.evaluation.results import read_result
 from verydeep.extraction.extractor import open_extractor
 from verydeep.images.sources import open_data
-from verydeep.run_folder import STATE
-from verydeep.training.loop import Trainer
 from verydeep.linear.classifier import Described
 from verydeep.linear.described import describe_pictures
+from verydeep.run_folder import STATE
+from verydeep.training.loop import Trainer
 
 TINY = "--recipe photos --config A --width 0.06 --image-size 32 --scale 36:36 --epochs 2 --batch-size 4"
 CLASSES = ("blue", "red")

@@ -17,9 +17,9 @@ from pictures import class_folders, cut
 from verydeep.cli import main
 from verydeep.commands.new import New
 from verydeep.distributed import World
-from verydeep.inference.processor import num_threads
 from verydeep.errors import DataError, UsageError, VerydeepError
 from verydeep.evaluation.results import read_result
+from verydeep.inference.processor import num_threads
 from verydeep.processes import start_processes
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

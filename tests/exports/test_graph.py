@@ -12,12 +12,12 @@ from onnx.reference import ReferenceEvaluator
 
 from verydeep.cli import main
 from verydeep.configurations import CONFIGURATIONS, Architecture
-from verydeep.inference import scorer_of
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.exports import graph
 from verydeep.exports.check import blocks, preprocessed
 from verydeep.exports.onnx_file import onnxruntime_with, write_onnx
 from verydeep.images.color import Preprocessing
+from verydeep.inference import scorer_of
 from verydeep.network.initialize import initialize
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from verydeep.cli import main
 from verydeep.commands.new import New
-from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
+from verydeep.evaluation.results import Evaluation, Facts, MemberFacts, write_result
 from verydeep.exports.card import last_part
 from verydeep.exports.hub_folder import without_paths
 from verydeep.model import load
@@ -52,7 +52,7 @@ def result(path, configuration="A", classes=("0", "1", "2")):
     posteriors[:, 0] = 0.8
     member = MemberFacts("/home/me/run", configuration, 0.05, True, 1, (36, 36), "dense", (36, 40), True)
     facts = Facts((member,), "/home/me/secret place/flowers", "held-out", tuple(classes), 1.0)
-    write_result(path, Result(facts, tuple("abcd"), np.array([0, 1, 2, 1]), posteriors))
+    write_result(path, Evaluation(facts, tuple("abcd"), np.array([0, 1, 2, 1]), posteriors))
     return path
 
 

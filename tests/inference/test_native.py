@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from verydeep.configurations import CONFIGURATIONS, Architecture, Convolution
-from verydeep.inference import open_scorer
-from verydeep.inference.torch_engine import TorchScorer
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.images.color import Preprocessing
+from verydeep.inference import open_scorer
+from verydeep.inference.torch_engine import TorchScorer
 from verydeep.network.initialize import initialize
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG

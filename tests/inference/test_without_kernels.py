@@ -10,9 +10,9 @@ from PIL import Image
 
 from verydeep.cli import main
 from verydeep.commands.new import New
+from verydeep.errors import UsageError
 from verydeep.inference import open_scorer
 from verydeep.inference.torch_engine import TorchScorer
-from verydeep.errors import UsageError
 from verydeep.weights.opening import open_source
 from verydeep.weights.writing import write_for
 

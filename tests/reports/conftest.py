@@ -14,7 +14,7 @@ from PIL import Image
 
 from verydeep.commands.new import New
 from verydeep.configurations import num_parameters
-from verydeep.evaluation.results import Facts, MemberFacts, Result
+from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.images.sources import open_data
 from verydeep.run_folder import JOURNAL, read_model, write_model
 
@@ -69,8 +69,8 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_result(run: Path, photos: Path) -> Callable[..., Result]:
-    def make(wrong: int = 2, **changes: object) -> Result:
+def make_result(run: Path, photos: Path) -> Callable[..., Evaluation]:
+    def make(wrong: int = 2, **changes: object) -> Evaluation:
         pictures = open_data(str(photos)).held_out
         labels = pictures.labels
         said = np.where(np.arange(len(labels)) < wrong, (labels + 1) % 3, labels)
@@ -96,6 +96,6 @@ def make_result(run: Path, photos: Path) -> Callable[..., Result]:
             class_names=pictures.class_names,
             seconds=0.5,
         )
-        return Result(replace(facts, **changes), pictures.names, labels, posteriors)  # type: ignore[arg-type]
+        return Evaluation(replace(facts, **changes), pictures.names, labels, posteriors)  # type: ignore[arg-type]
 
     return make

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from verydeep.cli import main
-from verydeep.evaluation.results import Result, write_result
+from verydeep.evaluation.results import Evaluation, write_result
 
-MakeResult = Callable[..., Result]
+MakeResult = Callable[..., Evaluation]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_table_loads_neither_torch_nor_matplotlib(result: Path):
 
 def test_csv_and_what_evaluate_printed(result: Path, make_result, tmp_path: Path, capsys):
     printed = tmp_path / "printed.json"
-    printed.write_text(json.dumps(make_result(scales=(32, 40)).summary()))
+    printed.write_text(json.dumps(make_result(scales=(32, 40)).to_dict()))
     main(["report", str(result), str(printed), "--csv"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("network,S,Q,protocol,top-1 error (%)")

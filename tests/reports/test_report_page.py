@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verydeep.evaluation.results import Result
+from verydeep.evaluation.results import Evaluation
 from verydeep.reports.page import class_errors, render
 from verydeep.run_folder import JOURNAL, read_config, write_model
 
-MakeResult = Callable[..., Result]
+MakeResult = Callable[..., Evaluation]
 SECTIONS = ("trained", "learning", "results", "classes", "filters", "maps", "mistakes", "again")
 AWKWARD = '<b>&"ü $x$'  # a class, as conftest.py makes it
 VOID = {"meta", "link", "img", "br"}
@@ -56,7 +56,7 @@ class Reader(HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.words))
 
 
-def make_page(*results: Result) -> str:
+def make_page(*results: Evaluation) -> str:
     return render(results, [Path(f"{number}.npz") for number in range(len(results))], Path("page.html"))
 
 
@@ -156,7 +156,7 @@ def test_numbers_in_the_confusion_matrix_up_to_25_classes(make_result: MakeResul
     posteriors = np.eye(num_classes)
     names = tuple(f"class {number}" for number in labels)
     facts = replace(make_result(model="gone").facts, class_names=names, data="gone")
-    result = Result(facts, names, labels, posteriors)
+    result = Evaluation(facts, names, labels, posteriors)
     assert ('class="confusion"' in make_page(result)) == (num_classes <= 25)
 
 

@@ -9,11 +9,11 @@ from io import StringIO
 
 import pytest
 
-from verydeep.evaluation.results import Result
+from verydeep.evaluation.results import Evaluation
 from verydeep.reports.published import SEVEN_NETS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, counterpart
 from verydeep.reports.tables import comma_separated, make_rows, markdown, title
 
-MakeResult = Callable[..., Result]
+MakeResult = Callable[..., Evaluation]
 
 
 def test_published_tables_have_the_papers_rows():

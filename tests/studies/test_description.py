@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verydeep.cli import main
-from verydeep.inference import PrecisionName
 from verydeep.errors import UsageError
+from verydeep.inference import PrecisionName
 from verydeep.studies.description import PRECISIONS, SHIPPED, parse, read_text
 from verydeep.studies.plan import make_plan
 

@@ -11,12 +11,12 @@ from torch import nn
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.layers import open_network
 from verydeep.layers.names import nodes_to
+from verydeep.perceptual import ContentLoss, StyleLoss, TotalVariation
 from verydeep.visualization.descent import descend
 from verydeep.visualization.inversion import invert
 from verydeep.visualization.memory import bytes_of, check_memory
 from verydeep.visualization.objective import Objective, Wanted
 from verydeep.visualization.pixels import noise_like, to_pixels, to_tensor
-from verydeep.perceptual import ContentLoss, StyleLoss, TotalVariation
 
 BOTH = Wanted(("relu2_1", "relu3_2"), ("relu1_1", "relu2_1"), (3, 1), None, 2.0, 5.0, 0.5)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.inference import open_scorer
 from verydeep.errors import ModelError
+from verydeep.inference import open_scorer
 from verydeep.weights.files import apart
 from verydeep.weights.files.child import READERS
 from verydeep.weights.raw import NotWeightsError, Raw

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from verydeep.inference import scorer_of
 from verydeep.evaluation.posterior import posterior_of_maps
 from verydeep.images.color import Preprocessing
+from verydeep.inference import scorer_of
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.source import Known, locate
 

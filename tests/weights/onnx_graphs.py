@@ -13,8 +13,8 @@ from conftest import close
 from onnx import TensorProto, helper, numpy_helper
 
 from verydeep.configurations import Architecture, Convolution, Pooling
-from verydeep.inference import scorer_of
 from verydeep.images.color import Preprocessing
+from verydeep.inference import scorer_of
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.source import Known, locate
 

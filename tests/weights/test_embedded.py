@@ -13,8 +13,8 @@ from PIL import Image
 
 import verydeep
 from verydeep.cli import main
-from verydeep.inference.processor import native_module
 from verydeep.evaluation.protocols import Dense
+from verydeep.inference.processor import native_module
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.weights.inspection import inspect
 from verydeep.weights.source import EMBEDDED, locate

@@ -27,8 +27,8 @@ from keras_models import (
     theirs,
 )
 
-from verydeep.inference import scorer_of
 from verydeep.errors import ModelError
+from verydeep.inference import scorer_of
 from verydeep.run_folder import TrainedOn
 from verydeep.weights import layouts
 from verydeep.weights.files import read

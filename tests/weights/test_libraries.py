@@ -18,9 +18,9 @@ from torchvision.models import VGG16_Weights
 
 from verydeep.cli import main
 from verydeep.configurations import Architecture
-from verydeep.inference import open_scorer
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.protocols import CentreCrop
+from verydeep.inference import open_scorer
 from verydeep.layers import features, layer_names
 from verydeep.model import load
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model

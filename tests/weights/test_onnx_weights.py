@@ -22,10 +22,10 @@ from torch import nn
 
 from verydeep.cli import main
 from verydeep.configurations import Architecture, LocalResponseNorm
-from verydeep.inference import scorer_of
 from verydeep.errors import ModelError
 from verydeep.exports.graph import graph
 from verydeep.images.color import Preprocessing
+from verydeep.inference import scorer_of
 from verydeep.run_folder import ModelConfig, TrainedOn, read_config, write_model
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.opening import open_source

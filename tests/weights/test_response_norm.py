@@ -14,8 +14,8 @@ from torch import nn
 from verydeep.benchmark.reference import class_scores
 from verydeep.cli import main
 from verydeep.configurations import Architecture, LocalResponseNorm
-from verydeep.inference import open_scorer
 from verydeep.errors import ModelError, UsageError
+from verydeep.inference import open_scorer
 from verydeep.layers import features
 from verydeep.run_folder import ModelConfig, TrainedOn, read_config, write_model
 from verydeep.weights.foreign import examine

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from verydeep.cli import main
 from verydeep.configurations import Architecture
-from verydeep.inference import open_scorer
 from verydeep.errors import UsageError
+from verydeep.inference import open_scorer
 from verydeep.weights.foreign import examine
 from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, named, norm_with_epsilon

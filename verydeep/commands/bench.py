@@ -14,10 +14,11 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.benchmark.engines import NAMES, Engine, choose
-from verydeep.commands.progress import json_line, progress, say
+from verydeep.commands.command import json_line
 from verydeep.configurations import Architecture
-from verydeep.inference.processor import num_threads
 from verydeep.errors import UsageError
+from verydeep.inference.processor import num_threads
+from verydeep.notes import progress, say
 from verydeep.run_folder import read_config, write_model
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import say
 from verydeep.configurations import Architecture, configuration, num_parameters
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
+from verydeep.notes import say
 from verydeep.run_folder import (
     TrainedOn,
     copy_training_images,

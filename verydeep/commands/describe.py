@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line
+from verydeep.commands.command import json_line
 from verydeep.configurations import (
     BESIDE_TABLE_1,
     Architecture,

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, progress, say, say_network_alone, say_skipped
+from verydeep.commands.command import json_line
 from verydeep.configurations import num_parameters
 from verydeep.distributed import World, world
-from verydeep.inference import EngineName, PrecisionName
 from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.protocols import Protocol, ViewsName, check, named
-from verydeep.evaluation.results import Facts, MemberFacts, Result, write_result
+from verydeep.evaluation.results import Evaluation, Facts, MemberFacts, check_result_path, described, write_result
 from verydeep.evaluation.test_set import PartName, Tested, Training, choose, default_part
+from verydeep.inference import EngineName, PrecisionName
+from verydeep.linear.classifier import say_network_alone
+from verydeep.notes import progress, say, say_skipped
 from verydeep.processes import start_processes
 from verydeep.run_folder import ModelConfig, read_split, read_training_images
 from verydeep.weights.source import locate, weights_path, with_network
@@ -82,7 +84,7 @@ class Evaluate:
 
     def run(self) -> None:
         """Test, and print what comes out."""
-        check_result_path(self.posteriors, "--posteriors")
+        check_result_path(self.posteriors)
         if len(self.models_and_data) < 2:
             raise UsageError("evaluate takes a model, or several, and then the data")
         if self.batch_size < 1:
@@ -101,16 +103,16 @@ class Evaluate:
                 write_result(self.posteriors, result)
             if parts:
                 parts.remove()
-            print(json_line(result.summary()) if self.json else in_words(result))
+            print(json_line(result.to_dict()) if self.json else result)
 
-    def _test(self, here: World, chosen: Tested | None) -> tuple[Result, PosteriorParts | None]:
+    def _test(self, here: World, chosen: Tested | None) -> tuple[Evaluation, PosteriorParts | None]:
         models = [Path(word) for word in self.models_and_data[:-1]]
         for model in models:
             say_network_alone(model, "tested")
-        from verydeep.inference import open_scorer
         from verydeep.evaluation.evaluate import Member
         from verydeep.evaluation.shared import evaluate_shared
         from verydeep.images.pictures import readable
+        from verydeep.inference import open_scorer
 
         scorers = [open_scorer(model, self.device, self.precision, self.engine) for model in models]
         configs = [scorer.config for scorer in scorers]
@@ -148,7 +150,7 @@ class Evaluate:
         if here.first and not len(read):
             raise DataError(f"not one of the {len(pictures)} pictures can be read")
         names = tuple(pictures.names[number] for number in read.tolist())
-        return Result(facts, names, pictures.labels[read], posteriors[read]), parts
+        return Evaluation(facts, names, pictures.labels[read], posteriors[read]), parts
 
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = (config.trained_on.mirror or self.mirror) and not self.no_mirror
@@ -205,53 +207,3 @@ class Evaluate:
             mirror=protocols[0].mirror,
             grid=self.grid,
         )
-
-
-def check_result_path(path: Path | None, option: str) -> None:
-    """Make sure that a result can be written there.
-
-    Raises:
-        UsageError: the file would not be called `.npz`.
-
-    """
-    if path and path.suffix != ".npz":
-        raise UsageError(f"{option} {path} has to end with .npz")
-
-
-def described(part: str, data: str) -> str:
-    """Words for a part of a data set, as results name it."""
-    return f"all of {data}" if part == "all" else f"{part} part of {data}"
-
-
-def left_out(num_trained_on: int) -> str:
-    """How many images were left out as the model was trained on them."""
-    return f" ({num_trained_on:,} training image{'s' * (num_trained_on > 1)} left out)" if num_trained_on else ""
-
-
-def in_words(result: Result, most: int = 10) -> str:
-    """Tell a result in a few lines, the worst classes last."""
-    rates, facts = result.error_rates, result.facts
-    unreadable = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""
-    lines = [
-        f"{described(facts.part, facts.data)}: {rates.num_images:,} images"
-        f"{left_out(facts.num_trained_on)}{unreadable}, {facts.seconds:.1f} s"
-    ]
-    for member in facts.members:
-        views = f"{member.views}, Q = {', '.join(map(str, member.scales))}" + ", mirror images" * member.mirror
-        lines.append(f"{member.model} ({member.configuration}): {views}")
-    lines += [
-        f"top-1 error {rates.top1_error:.2f} %",
-        f"top-{rates.top_k} error {rates.top5_error:.2f} %",
-    ]
-    order = sorted(
-        (label for label in range(len(facts.class_names)) if rates.per_class[label] > 0),
-        key=lambda label: -rates.per_class[label],
-    )
-    if order:
-        lines.append("most often wrong:")
-    for label in order[:most]:
-        row = rates.confusion[label].copy()
-        row[label] = 0
-        taken_for = facts.class_names[int(row.argmax())]
-        lines.append(f"  {rates.per_class[label]:5.1f} %  {facts.class_names[label]}, most for {taken_for}")
-    return "\n".join(lines)

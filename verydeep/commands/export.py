@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import say, say_network_alone
-from verydeep.inference import scorer_of
 from verydeep.errors import UsageError
+from verydeep.inference import scorer_of
+from verydeep.linear.classifier import say_network_alone
+from verydeep.notes import say
 from verydeep.run_folder import JOURNAL, ModelConfig
 from verydeep.weights.opening import open_source
 from verydeep.weights.source import with_network

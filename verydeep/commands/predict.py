@@ -13,15 +13,16 @@ from typing import Annotated, Optional
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, progress, say, say_skipped
+from verydeep.commands.command import json_line
 from verydeep.commands.quick import Numbers, Words
-from verydeep.inference import EngineName, PrecisionName
 from verydeep.errors import PictureError, UsageError, printable
 from verydeep.files import MARK
 from verydeep.images.listing import Skipped
 from verydeep.images.pictures import Pictures, Unreadable, readable
 from verydeep.images.unlabelled import unlabelled
+from verydeep.inference import EngineName, PrecisionName
 from verydeep.model import Model, Prediction, TransferModel, load, ranked
+from verydeep.notes import progress, say, say_skipped
 from verydeep.weights.source import with_network
 
 BAR_WIDTH = 30

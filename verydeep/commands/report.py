@@ -10,10 +10,11 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, say
+from verydeep.commands.command import json_line
 from verydeep.errors import ModelError, UsageError
-from verydeep.evaluation.results import Result, read_result
+from verydeep.evaluation.results import Evaluation, read_result
 from verydeep.files import write_whole
+from verydeep.notes import say
 from verydeep.reports.tables import Row, comma_separated, in_order, make_rows, markdown, rich_table, row_of_summary
 
 
@@ -58,7 +59,7 @@ class Report:
         if self.page and self.page.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"--page {self.page} has to end with .html")
 
-    def _write_page(self, page: Path, results: list[Result], files: list[Path]) -> None:
+    def _write_page(self, page: Path, results: list[Evaluation], files: list[Path]) -> None:
         from verydeep.reports.page import render
 
         html = render(results, files, page)
@@ -93,7 +94,7 @@ def read_summary(path: Path) -> Row:
         raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({error})") from None
 
 
-def check_together(results: list[Result], paths: list[Path]) -> None:
+def check_together(results: list[Evaluation], paths: list[Path]) -> None:
     """Make sure that results can stand in one table.
 
     Raises:

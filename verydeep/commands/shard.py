@@ -9,10 +9,10 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from verydeep.commands.progress import progress, say, say_skipped
 from verydeep.commands.train import tell_unreadable
 from verydeep.errors import UsageError
 from verydeep.images.folders import is_local, local_path
+from verydeep.notes import progress, say, say_skipped
 
 
 @dataclass

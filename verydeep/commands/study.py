@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from verydeep.commands.command import json_line
 from verydeep.commands.describe import size as bytes_for_people
-from verydeep.commands.progress import json_line, say
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import write_json, write_whole
+from verydeep.notes import say
 from verydeep.reports.runs import duration
 from verydeep.studies import tables as in_tables
 from verydeep.studies import verdicts

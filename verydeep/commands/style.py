@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, progress, say
+from verydeep.commands.command import json_line
 from verydeep.errors import require
 from verydeep.interrupts import interrupts
 from verydeep.layers.names import nodes_to
+from verydeep.notes import progress, say
 from verydeep.weights.opening import open_source
 from verydeep.weights.source import with_network
 

@@ -13,7 +13,6 @@ import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
-from verydeep.commands.progress import progress, say, say_skipped
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm, num_parameters
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
@@ -21,6 +20,7 @@ from verydeep.files import write_json
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.pictures import few
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
+from verydeep.notes import progress, say, say_skipped
 from verydeep.run_folder import (
     CONFIG,
     SKIPPED,
@@ -42,11 +42,11 @@ from verydeep.weights.opening import open_source
 from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
-    from verydeep.inference import Scorer
     from verydeep.evaluation.posterior import Posteriors
     from verydeep.images.batches import TrainingBatches
     from verydeep.images.data import Data
     from verydeep.images.pictures import Pictures, Unreadable
+    from verydeep.inference import Scorer
     from verydeep.network.vgg import VGG
 
 DEFAULT_RECIPE = "photos"
@@ -220,8 +220,8 @@ class Train:
 
     def _check(self, recipe: Recipe) -> None:
         """Refuse what cannot be before the data is read, which may take long."""
-        from verydeep.inference.torch_engine import choose_device
         from verydeep.images.views import TrainingView
+        from verydeep.inference.torch_engine import choose_device
 
         Architecture(recipe.configuration, 2, recipe.width, recipe.image_size, recipe.batch_norm)
         TrainingView(recipe.scale, recipe.image_size)

@@ -10,12 +10,13 @@ import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, progress, say, say_skipped
-from verydeep.inference import EngineName, PrecisionName
+from verydeep.commands.command import json_line
 from verydeep.errors import DataError, UsageError, require
 from verydeep.images.data import join, train_and_test
 from verydeep.images.pictures import Unreadable, readable, too_many
 from verydeep.images.sources import open_data
+from verydeep.inference import EngineName, PrecisionName
+from verydeep.notes import progress, say, say_skipped
 from verydeep.run_folder import read_split
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, say
+from verydeep.commands.command import json_line
 from verydeep.errors import UsageError
 from verydeep.files import write_whole
+from verydeep.notes import say
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

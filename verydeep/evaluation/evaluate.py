@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from verydeep.inference import Scorer
 from verydeep.errors import ModelError, PictureError, UsageError
 from verydeep.evaluation.plan import Chunk, make_plan
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
 from verydeep.evaluation.protocols import Protocol, check
 from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.views import Pixels, rescale
+from verydeep.inference import Scorer
 
 BATCH_SIZE = 128  # pictures of one shape that are shown at once, at most
 BATCH_PIXELS = 2_000_000  # likewise, in pixels: 40 windows of 224x224

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.errors import UsageError
-from verydeep.evaluation.results import Facts, Result
+from verydeep.evaluation.results import Evaluation, Facts
 from verydeep.notes import note
 
 
-def fuse(results: Sequence[Result], paths: Sequence[Path]) -> Result:
+def fuse(results: Sequence[Evaluation], paths: Sequence[Path]) -> Evaluation:
     """Average results of the same pictures, each with the same weight.
 
     Pictures and classes are matched by name; the first result's order is kept.
@@ -47,10 +47,10 @@ def fuse(results: Sequence[Result], paths: Sequence[Path]) -> Result:
             f"results of {first.facts.data} and of {other} are fused: images of the same name have to be the same"
         )
     posteriors = np.mean([result.posteriors for result in in_order], axis=0)
-    return Result(facts, first.names, first.labels, posteriors)
+    return Evaluation(facts, first.names, first.labels, posteriors)
 
 
-def matched(result: Result, path: Path, first: Result, first_path: Path) -> Result:
+def matched(result: Evaluation, path: Path, first: Evaluation, first_path: Path) -> Evaluation:
     """Bring a result's pictures and classes into the order of the first.
 
     Raises:
@@ -66,7 +66,7 @@ def matched(result: Result, path: Path, first: Result, first_path: Path) -> Resu
             f"{path} and {first_path} have other labels for {len(differ)} pictures, such as "
             f"{first.names[differ[0]]!r}; they are not of the same data"
         )
-    return Result(first.facts, first.names, labels, result.posteriors[pictures][:, classes])
+    return Evaluation(first.facts, first.names, labels, result.posteriors[pictures][:, classes])
 
 
 def _places(

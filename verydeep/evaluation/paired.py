@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.evaluation.results import Result
+from verydeep.evaluation.results import Evaluation
 
 RESAMPLINGS = 10_000
 LEVEL = 0.95
@@ -27,7 +27,7 @@ class Interval:
     high: float
 
 
-def wrong_answers(result: Result) -> NDArray[np.bool_]:
+def wrong_answers(result: Evaluation) -> NDArray[np.bool_]:
     """Which pictures the most probable class is not the right one of."""
     wrong: NDArray[np.bool_] = result.posteriors.argmax(1) != result.labels
     return wrong

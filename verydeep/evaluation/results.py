@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import asdict, dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, printable
+from verydeep.errors import ModelError, UsageError, printable
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.files import json_text, write_whole
+from verydeep.results import Result
+
+MOST_CLASSES = 10  # that are named as most often wrong
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ class Facts:
         return Facts(**{**fields, **texts, "members": members})
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Result):
     """Names, labels and posteriors of the pictures of one test, in one order."""
 
     facts: Facts
@@ -113,8 +117,8 @@ class Result:
         """How often it is wrong."""
         return error_rates(self.posteriors, self.labels)
 
-    def summary(self) -> dict[str, Any]:
-        """What `verydeep evaluate --json` prints."""
+    def to_dict(self) -> dict[str, Any]:
+        """Error rates, how they came about, each class's, and the confusion matrix."""
         rates = self.error_rates
         per_class = {
             name: {"num_images": int(count), "top1_error": None if count == 0 else float(error)}
@@ -134,8 +138,58 @@ class Result:
             "confusion": rates.confusion.tolist(),
         }
 
+    def __str__(self) -> str:
+        """Error rates in a few lines, the worst classes last."""
+        rates, facts = self.error_rates, self.facts
+        unreadable = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""
+        lines = [
+            f"{described(facts.part, facts.data)}: {rates.num_images:,} images"
+            f"{left_out(facts.num_trained_on)}{unreadable}, {facts.seconds:.1f} s"
+        ]
+        for member in facts.members:
+            views = f"{member.views}, Q = {', '.join(map(str, member.scales))}" + ", mirror images" * member.mirror
+            lines.append(f"{member.model} ({member.configuration}): {views}")
+        lines += [
+            f"top-1 error {rates.top1_error:.2f} %",
+            f"top-{rates.top_k} error {rates.top5_error:.2f} %",
+        ]
+        order = sorted(
+            (label for label in range(len(facts.class_names)) if rates.per_class[label] > 0),
+            key=lambda label: -rates.per_class[label],
+        )
+        if order:
+            lines.append("most often wrong:")
+        for label in order[:MOST_CLASSES]:
+            row = rates.confusion[label].copy()
+            row[label] = 0
+            taken_for = facts.class_names[int(row.argmax())]
+            lines.append(f"  {rates.per_class[label]:5.1f} %  {facts.class_names[label]}, most for {taken_for}")
+        return "\n".join(lines)
 
-def write_result(path: Path, result: Result) -> None:
+
+def described(part: str, data: str) -> str:
+    """Words for a part of a data set, as results name it."""
+    return f"all of {data}" if part == "all" else f"{part} part of {data}"
+
+
+def left_out(num_trained_on: int) -> str:
+    """How many images were left out as the model was trained on them."""
+    return f" ({num_trained_on:,} training image{'s' * (num_trained_on > 1)} left out)" if num_trained_on else ""
+
+
+def check_result_path(out: str | PathLike[str] | None) -> Path | None:
+    """Make sure that a result can be written there.
+
+    Raises:
+        UsageError: the file would not be called `.npz`.
+
+    """
+    if out and Path(out).suffix != ".npz":
+        raise UsageError(f"`out` {fspath(out)} has to end with .npz")
+    return Path(out) if out else None
+
+
+def write_result(path: Path, result: Evaluation) -> None:
     """Write a result, whole.
 
     Args:
@@ -157,7 +211,7 @@ def write_result(path: Path, result: Result) -> None:
     write_whole(path, write)
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path) -> Evaluation:
     """Read a result back.
 
     Raises:
@@ -166,7 +220,7 @@ def read_result(path: Path) -> Result:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            result = Result(
+            result = Evaluation(
                 Facts.from_json(json.loads(str(archive["facts"]))),
                 tuple(str(name) for name in archive["names"]),
                 archive["labels"].astype(np.int64),
@@ -185,7 +239,7 @@ def read_result(path: Path) -> Result:
     return result
 
 
-def _check_numbers(path: Path, result: Result) -> None:
+def _check_numbers(path: Path, result: Evaluation) -> None:
     """Make sure that no posterior is NaN, as of a network that had diverged, and that each label is a class's."""
     broken = np.flatnonzero(~np.isfinite(result.posteriors).all(1))
     if len(broken):

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from verydeep.configurations import STRIDE
-from verydeep.inference import Scorer
 from verydeep.evaluation.posterior import softmax
 from verydeep.images.views import Pixels, rescale
+from verydeep.inference import Scorer
 
 SHOWN_SIDE = 448  # smaller side of the panels, in pixels
 MARGIN, BAR = 16, 12

@@ -12,7 +12,7 @@ from typing import Any
 
 from verydeep.configurations import configuration, num_parameters
 from verydeep.errors import UsageError
-from verydeep.evaluation.results import Result
+from verydeep.evaluation.results import Evaluation
 from verydeep.run_folder import EARLIER, ModelConfig
 
 KNOWN_LICENCES = {
@@ -35,12 +35,12 @@ class Story:
     """
 
     name: str
-    results: Sequence[Result] = ()
+    results: Sequence[Evaluation] = ()
     epochs: Sequence[dict[str, Any]] = ()
     licence: str | None = None
 
 
-def check_results(config: ModelConfig, results: Sequence[Result]) -> None:
+def check_results(config: ModelConfig, results: Sequence[Evaluation]) -> None:
     """Make sure that results are of this model.
 
     Raises:
@@ -99,7 +99,7 @@ def _head(config: ModelConfig, story: Story) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _indexed(result: Result) -> dict[str, Any]:
+def _indexed(result: Evaluation) -> dict[str, Any]:
     rates, data = result.error_rates, last_part(result.facts.data)
     return {
         "task": {"type": "image-classification"},
@@ -161,7 +161,7 @@ def _figures(story: Story) -> str:
     return "\n\n".join(parts) or "No test of these weights is known."
 
 
-def _views(result: Result) -> str:
+def _views(result: Evaluation) -> str:
     first = result.facts.first
     tests = [member for member in result.facts.members if member.model == first.model]
     views = " and ".join(dict.fromkeys(member.views for member in tests))

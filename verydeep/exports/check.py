@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import STRIDE
-from verydeep.inference import Scorer
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.posterior import posterior_of_maps
+from verydeep.inference import Scorer
 from verydeep.run_folder import ModelConfig
 
 Run = Callable[[NDArray[np.generic]], tuple[NDArray[np.float32], NDArray[np.float32]]]

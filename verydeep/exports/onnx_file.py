@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.inference import Scorer
 from verydeep.errors import require
 from verydeep.exports.check import Difference, Run, compare
 from verydeep.exports.graph import graph
 from verydeep.files import write_whole
+from verydeep.inference import Scorer
 
 OUTPUTS = ["score_map", "posterior"]
 ERRORS_ALONE = 3  # of onnxruntime's levels of logging

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.inference import Scorer
 from verydeep.errors import require
 from verydeep.exports.check import Difference, Run, compare
 from verydeep.exports.graph import graph, metadata
 from verydeep.files import write_whole
+from verydeep.inference import Scorer
 
 
 def write_openvino(

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.errors import require
 from verydeep.inference import EngineName, PrecisionName, choose_engine
 from verydeep.inference.kernels import has_kernels
-from verydeep.errors import require
 from verydeep.layers import open_native
 from verydeep.layers.names import Node
 from verydeep.run_folder import ModelConfig

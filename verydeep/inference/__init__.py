@@ -9,9 +9,9 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.errors import UsageError, require
 from verydeep.inference.kernels import has_kernels
 from verydeep.inference.processor import has_gpu, native_module, require_native
-from verydeep.errors import UsageError, require
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
 

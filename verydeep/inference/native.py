@@ -20,11 +20,11 @@ from verydeep.configurations import (
     FullyConnected,
     Pooling,
 )
+from verydeep.errors import UsageError
 from verydeep.inference import PrecisionName, products_in
 from verydeep.inference.kernels import check_kernels
 from verydeep.inference.processor import instruction_set, num_threads
 from verydeep.inference.strips import MOST_PIXELS, score_map_in_strips
-from verydeep.errors import UsageError
 from verydeep.run_folder import ModelConfig
 
 Tensors = Mapping[str, NDArray[Any]]

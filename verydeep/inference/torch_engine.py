@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
-from verydeep.inference.strips import score_map_in_strips
 from verydeep.errors import UsageError
+from verydeep.inference.strips import score_map_in_strips
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig

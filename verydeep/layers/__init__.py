@@ -7,8 +7,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from verydeep.configurations import Architecture
-from verydeep.inference.processor import require_native
 from verydeep.errors import UsageError, require
+from verydeep.inference.processor import require_native
 from verydeep.layers.names import names
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_config, open_source

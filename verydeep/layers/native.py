@@ -16,11 +16,11 @@ from verydeep.configurations import (
     Layer,
     Pooling,
 )
+from verydeep.errors import check_choice
 from verydeep.inference import PrecisionName, products_in
 from verydeep.inference.kernels import check_kernels
 from verydeep.inference.native import check_pixels, fold_batch_norm, levels_of
 from verydeep.inference.processor import instruction_set, num_threads
-from verydeep.errors import check_choice
 from verydeep.layers.names import Node, PoolingKind, check_size, nodes, nodes_to
 from verydeep.run_folder import ModelConfig
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from verydeep.errors import ModelError
 from verydeep.evaluation.posterior import Posteriors, softmax
 from verydeep.files import json_text, write_whole
+from verydeep.notes import say
 
 CLASSIFIER = "classifier.safetensors"
 
@@ -159,3 +160,12 @@ def read_classifier(model: Path) -> Classifier | None:
     if weights.shape != (len(classifier.class_names), weights.shape[-1]) or bias.shape != weights.shape[:1]:
         raise ModelError(f"{path} is no whole classifier: its weights have the shape {weights.shape}")
     return classifier
+
+
+def say_network_alone(model: Path, what: str) -> None:
+    """Say so where a classifier lies beside a model and only the network itself is, for instance, tested."""
+    if classifier_file(model).is_file():
+        say(
+            f"{model}: the network's own classes are {what}; the classifier of `verydeep transfer` beside it, by "
+            f"which `verydeep predict` answers, is not {what}"
+        )

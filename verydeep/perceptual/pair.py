@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from verydeep.configurations import Architecture
-from verydeep.inference.processor import native_module
 from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.images.color import Preprocessing
+from verydeep.inference.processor import native_module
 from verydeep.layers import open_network
 from verydeep.layers.names import PoolingKind
 from verydeep.layers.network import Features

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.inference import Scorer
 from verydeep.errors import DataError, PictureError
-from verydeep.evaluation.results import Facts, Result
+from verydeep.evaluation.results import Evaluation, Facts
 from verydeep.evaluation.score_map import ScoreMap, score_map
 from verydeep.images.pictures import Pictures
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
+from verydeep.inference import Scorer
 from verydeep.reports.pictures import Embedded, class_rows, embed, overlay, shown_pixels, thumbnail
 
 MOST_MISTAKES = 24
@@ -129,7 +129,7 @@ class Album:
         return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
 
 
-def mistakes(result: Result, album: Album | None) -> list[Example]:
+def mistakes(result: Evaluation, album: Album | None) -> list[Example]:
     """Choose the wrong answers that were given with the greatest confidence, the most confident first."""
     said = result.posteriors.argmax(1)
     wrong = np.flatnonzero(said != result.labels)
@@ -137,7 +137,7 @@ def mistakes(result: Result, album: Album | None) -> list[Example]:
     return [_example(result, int(number), album.find(result.names[number]) if album else None) for number in order]
 
 
-def score_maps(result: Result, album: Album, scorer: Scorer) -> list[Example]:
+def score_maps(result: Evaluation, album: Album, scorer: Scorer) -> list[Example]:
     """Lay score maps over the surest right answers, one for each of a few classes.
 
     Raises:
@@ -171,7 +171,7 @@ def _with_margin(picture: Image.Image, margin: int) -> Image.Image:
     return sheet
 
 
-def picture_row(result: Result, album: Album, scorer: Scorer) -> PictureRow | None:
+def picture_row(result: Evaluation, album: Album, scorer: Scorer) -> PictureRow | None:
     """Set right pictures of several classes side by side and run the network over them once.
 
     Returns:
@@ -227,7 +227,7 @@ def _square(picture: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(scaled.crop((left, top, left + side, top + side)))
 
 
-def _found(result: Result, album: Album, numbers: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
+def _found(result: Evaluation, album: Album, numbers: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
     found = 0
     for number in numbers:
         picture = album.find(result.names[number])
@@ -238,19 +238,19 @@ def _found(result: Result, album: Album, numbers: Sequence[int]) -> Iterator[tup
         raise DataError(f"none of the pictures wanted is in {result.facts.data} any more, or none was named right")
 
 
-def _surest(result: Result, most: int) -> list[int]:
+def _surest(result: Evaluation, most: int) -> list[int]:
     """Number of the surest right picture of each of at most `most` classes, spread over all of them."""
     return [
         max(members, key=lambda number: float(result.posteriors[number].max())) for members in _right(result, most)
     ]
 
 
-def _first_right(result: Result, most: int) -> list[int]:
+def _first_right(result: Evaluation, most: int) -> list[int]:
     """Number of the first right picture of each of at most `most` classes, spread over all of them."""
     return [members[0] for members in _right(result, most)]
 
 
-def _right(result: Result, most: int) -> list[list[int]]:
+def _right(result: Evaluation, most: int) -> list[list[int]]:
     said = result.posteriors.argmax(1)
     right = [
         np.flatnonzero((said == label) & (result.labels == label)).tolist()
@@ -261,7 +261,9 @@ def _right(result: Result, most: int) -> list[list[int]]:
     return [filled[number] for number in chosen]
 
 
-def _example(result: Result, number: int, picture: Image.Image | None, laid: Embedded | None = None) -> Example:
+def _example(
+    result: Evaluation, number: int, picture: Image.Image | None, laid: Embedded | None = None
+) -> Example:
     posterior, label = result.posteriors[number], int(result.labels[number])
     said, names = int(posterior.argmax()), result.facts.class_names
     return Example(

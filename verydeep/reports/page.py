@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from verydeep import __version__
-from verydeep.inference import Scorer, open_scorer
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.calibration import calibration
-from verydeep.evaluation.results import Result
+from verydeep.evaluation.results import Evaluation
+from verydeep.inference import Scorer, open_scorer
 from verydeep.reports import sentences
 from verydeep.reports.examples import SMALL_WINDOW, Album, mistakes, picture_row, score_maps
 from verydeep.reports.figures import calibration_curve, learning_curves
@@ -63,7 +63,7 @@ class Filters:
     lost: str
 
 
-def render(results: Sequence[Result], paths: Sequence[Path], page: Path) -> str:
+def render(results: Sequence[Evaluation], paths: Sequence[Path], page: Path) -> str:
     """Make the page.
 
     Args:
@@ -78,7 +78,7 @@ def render(results: Sequence[Result], paths: Sequence[Path], page: Path) -> str:
     return render_page("page.html.jinja", _context(results, paths, page))
 
 
-def _context(results: Sequence[Result], paths: Sequence[Path], page: Path) -> dict[str, Any]:
+def _context(results: Sequence[Evaluation], paths: Sequence[Path], page: Path) -> dict[str, Any]:
     rows, runs = make_rows(results), read_runs(results)
     best = min(results, key=_rank)
     return {
@@ -97,12 +97,12 @@ def _context(results: Sequence[Result], paths: Sequence[Path], page: Path) -> di
     }
 
 
-def _rank(result: Result) -> tuple[bool, float]:
+def _rank(result: Evaluation) -> tuple[bool, float]:
     """Put images that were not trained on first, then the least error."""
     return result.facts.part in ("train", "all"), result.error_rates.top1_error
 
 
-def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Result) -> dict[str, Any]:
+def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Evaluation) -> dict[str, Any]:
     row = next(row for row in rows if row.facts == best.facts)
     run = next(run for run in runs if run.facts.model == best.facts.first.model)
     return {
@@ -137,7 +137,7 @@ def _table(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _confusion(best: Result) -> dict[str, Any]:
+def _confusion(best: Evaluation) -> dict[str, Any]:
     confusion = best.error_rates.confusion
     numbered = len(confusion) <= MOST_NUMBERED
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -156,7 +156,7 @@ def _confusion(best: Result) -> dict[str, Any]:
     }
 
 
-def _calibration(best: Result) -> dict[str, Any]:
+def _calibration(best: Evaluation) -> dict[str, Any]:
     measured = calibration(best.posteriors, best.labels)
     drawing, lost = _attempt(lambda: calibration_curve(measured))
     return {
@@ -167,7 +167,7 @@ def _calibration(best: Result) -> dict[str, Any]:
     }
 
 
-def class_errors(result: Result) -> list[ClassError]:
+def class_errors(result: Evaluation) -> list[ClassError]:
     """List the classes that have pictures, the one most often wrong first."""
     rates, names = result.error_rates, result.facts.class_names
     listed = []
@@ -179,7 +179,7 @@ def class_errors(result: Result) -> list[ClassError]:
     return sorted(listed, key=lambda item: -item.error)
 
 
-def _pictures(best: Result) -> dict[str, Any]:
+def _pictures(best: Evaluation) -> dict[str, Any]:
     """Show the best network's examples, as far as its data and its weights are there."""
     album, album_lost = _attempt(lambda: Album.open(best.facts))
     scorer, scorer_lost = _attempt(lambda: open_scorer(Path(best.facts.first.model)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from verydeep.configurations import configuration
 from verydeep.errors import VerydeepError
-from verydeep.evaluation.results import MemberFacts, Result
+from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
 from verydeep.run_folder import JOURNAL, ModelConfig, read_config
 from verydeep.training.journal import read_journal
@@ -74,7 +74,7 @@ class Run:
         return sum(float(record["seconds"]) for record in self.journal if "seconds" in record)
 
 
-def read_runs(results: Sequence[Result]) -> list[Run]:
+def read_runs(results: Sequence[Evaluation]) -> list[Run]:
     """Read the run folder of each model once, in the order of the results."""
     members = [member for result in results for member in result.facts.members]
     first = {member.model: member for member in reversed(members)}

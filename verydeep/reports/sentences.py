@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
 
-from verydeep.evaluation.results import Result
+from verydeep.evaluation.results import Evaluation
 from verydeep.reports.runs import Run, duration
 from verydeep.reports.tables import PARTS, Row
 
@@ -74,7 +74,7 @@ def order(rows: Sequence[Row]) -> str:
     )
 
 
-def evaluation_command(result: Result, path: Path) -> str:
+def evaluation_command(result: Evaluation, path: Path) -> str:
     """Write the command that makes a result again."""
     facts = result.facts
     if facts.fused:

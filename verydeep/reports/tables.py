@@ -10,7 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
-from verydeep.evaluation.results import Facts, MemberFacts, Result
+from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.reports.published import Published, counterpart, percent
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class Row:
         return {**asdict(self.facts.first), **facts, **fields}
 
 
-def make_rows(results: Sequence[Result]) -> list[Row]:
+def make_rows(results: Sequence[Evaluation]) -> list[Row]:
     """Make a row of each result, in order."""
-    return in_order([_row(result.facts, result.summary()) for result in results])
+    return in_order([_row(result.facts, result.to_dict()) for result in results])
 
 
 def row_of_summary(fields: dict[str, Any]) -> Row:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from verydeep.evaluation.fusion import matched
 from verydeep.evaluation.paired import wrong_answers
-from verydeep.evaluation.results import Result, read_result
+from verydeep.evaluation.results import Evaluation, read_result
 from verydeep.reports.published import Published
 from verydeep.reports.tables import Row, make_rows
 from verydeep.studies.description import Training
@@ -129,7 +129,7 @@ class _Reader:
     """Reads results, each with its pictures in the order of the first's."""
 
     out: Path
-    first: Result | None = None
+    first: Evaluation | None = None
     first_path: Path = Path()
 
     def read(self, step: Step) -> tuple[Row, Wrong]:

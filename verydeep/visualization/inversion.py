@@ -11,10 +11,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 from verydeep.images.color import Preprocessing
+from verydeep.network.vgg import VGG
 from verydeep.visualization.descent import Outcome, descend
 from verydeep.visualization.objective import Objective, Wanted
 from verydeep.visualization.pixels import noise_like
-from verydeep.network.vgg import VGG
 
 VARIATION_WEIGHT = 10.0  # keeps down the speckles that a layer does not see
 

@@ -14,10 +14,10 @@ from PIL import Image
 from verydeep import __version__
 from verydeep.evaluation.score_map import heat_colors
 from verydeep.images.views import Pixels
-from verydeep.visualization.maps import Channel, LayerMaps
 from verydeep.reports.pictures import Embedded, embed, filter_sheet
 from verydeep.reports.templates import render_page
 from verydeep.run_folder import ModelConfig
+from verydeep.visualization.maps import Channel, LayerMaps
 
 SHOWN_SIDE = 320  # longer side of a picture on the page: smaller ones are enlarged, so that pixels are seen
 

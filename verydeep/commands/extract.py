@@ -10,9 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.predict import find
-from verydeep.commands.progress import progress, say, say_skipped
 from verydeep.distributed import World, world
-from verydeep.inference import EngineName, PrecisionName, products_in
 from verydeep.errors import DataError, UsageError
 from verydeep.extraction.summaries import Summary
 from verydeep.images.folders import is_local
@@ -20,6 +18,8 @@ from verydeep.images.listing import Skipped
 from verydeep.images.shards import MANIFEST
 from verydeep.images.sources import EMBEDDED, open_data
 from verydeep.images.unlabelled import unlabelled
+from verydeep.inference import EngineName, PrecisionName, products_in
+from verydeep.notes import progress, say, say_skipped
 from verydeep.processes import start_processes
 from verydeep.weights.source import locate, weights_path, with_network
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Features:
+class Extract:
     """Keep what a network's layers give for pictures, for retrieval, clustering or a classifier of another kind.
 
     Pictures are rescaled so that the smaller side is Q, and shown whole. Any number of them takes the same memory.

@@ -12,14 +12,15 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.progress import json_line, progress, say
+from verydeep.commands.command import json_line
 from verydeep.configurations import account
 from verydeep.errors import UsageError, require
 from verydeep.files import check_out, write_whole
 from verydeep.interrupts import interrupts
 from verydeep.layers.names import check_size, nodes_to
-from verydeep.visualization.maps import LAYERS, LayerMaps, layer_maps
+from verydeep.notes import progress, say
 from verydeep.run_folder import ModelConfig
+from verydeep.visualization.maps import LAYERS, LayerMaps, layer_maps
 from verydeep.weights.opening import open_source
 from verydeep.weights.source import with_network
 
@@ -32,7 +33,7 @@ Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass
-class Look:
+class Visualize:
     """Make a page of what each layer of a network sees in a picture.
 
     It shows the first layer's filters, the strongest channels of each layer, and, for each layer, a picture found

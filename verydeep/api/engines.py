@@ -1,0 +1,96 @@
+"""`verydeep.engines`: what this machine can compute with, and what will be chosen."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from verydeep.inference.processor import has_gpu, instruction_set, native_module, num_threads
+from verydeep.results import Result
+from verydeep.run_folder import processor_name
+
+
+@dataclass(frozen=True, repr=False)
+class Engines(Result):
+    """What this machine computes with.
+
+    Attributes:
+        processor: its name.
+        threads: that a process computes with.
+        native: whether the native engine is installed.
+        instructions: the instruction set that it uses.
+        available_instructions: those that the processor has, the best last.
+        bfloat16: whether it multiplies in bfloat16.
+        int16: likewise.
+        torch: version of PyTorch; None where it is not installed.
+        gpu: whether there may be a GPU that torch can use.
+        chosen: the engine that `auto` takes; None where there is none.
+
+    """
+
+    processor: str
+    threads: int
+    native: bool
+    instructions: str | None
+    available_instructions: tuple[str, ...]
+    bfloat16: bool
+    int16: bool
+    torch: str | None
+    gpu: bool
+    chosen: Literal["native", "torch"] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by their names."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        products = {"bfloat16": "no", "int16": "no"}
+        native = "no: the package was installed without a C++ compiler"
+        if self.native:
+            native = f"{self.instructions}, of {', '.join(self.available_instructions)}"
+            products = {
+                precision: "yes" if there else f"no: precision {precision} computes in float32"
+                for precision, there in (("bfloat16", self.bfloat16), ("int16", self.int16))
+            }
+        lines = {
+            "processor": self.processor,
+            "threads": self.threads,
+            "native engine": native,
+            **products,
+            "torch engine": self.torch or "no: torch is not installed",
+            "GPU": "there may be one: torch is asked" if self.gpu else "none that torch could use",
+            "chosen": self.chosen or "none: install a C++ compiler and verydeep again, or torch",
+        }
+        return "\n".join(f"{name:13}  {value}" for name, value in lines.items())
+
+
+def engines() -> Engines:
+    """Tell what this machine can compute with. torch is not imported for it.
+
+    Raises:
+        UsageError: VERYDEEP_THREADS or VERYDEEP_INSTRUCTIONS is set to what this machine lacks.
+
+    """
+    native, torch, gpu = native_module(), _version("torch"), has_gpu()
+    instructions = instruction_set(native) if native else None
+    torch_first = torch and (gpu or native is None)
+    return Engines(
+        processor=processor_name(),
+        threads=num_threads(),
+        native=native is not None,
+        instructions=instructions,
+        available_instructions=tuple(native.available_instructions()) if native else (),
+        bfloat16=bool(native and native.has(instructions, "bfloat16")),
+        int16=bool(native and native.has(instructions, "int16")),
+        torch=torch,
+        gpu=gpu,
+        chosen="torch" if torch_first else "native" if native else None,
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,39 @@
+"""What a function of the package answers: it prints itself, and turns into plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+
+class Result:
+    """An answer that shows itself in a terminal (`print`), in a notebook, and as JSON.
+
+    A subclass defines `__str__` and `to_dict`.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain data that `json.dumps` takes."""
+        raise NotImplementedError
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The objects that `--json` prints, a line each; one where an answer does not say otherwise."""
+        yield self.to_dict()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def in_letters(*renderables: Any) -> str:
+    """Tables of `rich` as text, as wide as the terminal; 120 letters where there is none."""
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    with console.capture() as captured:
+        for renderable in renderables:
+            console.print(renderable)
+    return captured.get().rstrip("\n")
