@@ -31,7 +31,7 @@ demo: $(VENV)/.installed
 	@echo "Next, your own photographs, in a folder with a folder for each class:"
 	@echo "  $(BIN)/verydeep train PHOTOS runs/photos"
 	@echo "  $(BIN)/verydeep evaluate runs/photos PHOTOS"
-	@echo "  $(BIN)/verydeep predict runs/photos PICTURE --map maps"
+	@echo "  $(BIN)/verydeep predict runs/photos PICTURE --maps maps"
 
 test check: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .

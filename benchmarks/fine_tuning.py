@@ -43,7 +43,7 @@ def train(data: Path, run: Path, *options: str) -> None:
 def error_of(run: Path, data: Path) -> float:
     results = run.with_suffix(".npz")
     if not results.exists():
-        command = [sys.executable, "-m", "verydeep", "evaluate", str(run), str(data), "--posteriors", str(results)]
+        command = [sys.executable, "-m", "verydeep", "evaluate", str(run), str(data), "--out", str(results)]
         subprocess.run(command, check=True)
     return read_result(results).error_rates.top1_error
 

@@ -63,7 +63,7 @@ def multiply_adds(architecture: Architecture, protocols: tuple[Protocol, ...], s
     rows = account(architecture)
     convolutions = sum(row.multiply_adds for row in rows if row.name.startswith("conv"))
     fully_connected = sum(row.multiply_adds for row in rows if row.name.startswith("fc"))
-    window = architecture.image_size
+    window = architecture.window
     total = 0.0
     for protocol in protocols:
         for scale in protocol.scales:

@@ -55,7 +55,7 @@ def torchvision_network(architecture: Architecture, dropout: float) -> nn.Module
     plan = torchvision_vgg.cfgs[TORCHVISION_LETTER[architecture.configuration]]
     narrow = [entry if entry == "M" else architecture.channels(entry) for entry in plan]
     network = torchvision_vgg.VGG(torchvision_vgg.make_layers(narrow), num_classes=architecture.num_classes)
-    kernel, hidden = architecture.image_size // 32, architecture.channels(4096)
+    kernel, hidden = architecture.window // 32, architecture.channels(4096)
     network.avgpool = nn.AdaptiveAvgPool2d(kernel)
     network.classifier = nn.Sequential(
         nn.Linear(narrow[-2] * kernel**2, hidden),
@@ -105,7 +105,7 @@ def torchvision_step(
 def our_step(architecture: Architecture, batch: Batch, recipe: Recipe, precision: str) -> Callable[[], float]:
     network = VGG(architecture, dropout=recipe.dropout)
     initialize(network, "he", 0)
-    side = architecture.image_size
+    side = architecture.window
     pictures = Pictures(("",), np.zeros(1, np.int64), ("",), Arrays((np.zeros((side, side, 3), np.uint8),)))
     names = tuple(map(str, range(architecture.num_classes)))
     config = ModelConfig(architecture, Preprocessing(deviation=(58.0,) * 3), names, TrainedOn((side, side)))

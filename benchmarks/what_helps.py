@@ -53,12 +53,12 @@ class Training:
     def words(self, runs: Path) -> list[str]:
         """Words of its command after DATA and RUN."""
         kinds = {
-            "scratch": ["--start", "he", "--scale", "36", "--color-shift", "0"],
-            "normal": ["--start", "normal", "--scale", "36", "--color-shift", "0"],
-            "grown": ["--start", "he", "--scale", "36", "--color-shift", "0"],
-            "jittered": ["--start", "he", "--scale", "32:40", "--color-shift", "0"],
-            "shifted": ["--start", "he", "--scale", "36", "--color-shift", "0.1"],
-            "float32": ["--start", "he", "--scale", "36", "--color-shift", "0", "--precision", "float32"],
+            "scratch": ["--init", "he", "--train-scale", "36", "--color-shift", "0"],
+            "normal": ["--init", "normal", "--train-scale", "36", "--color-shift", "0"],
+            "grown": ["--init", "he", "--train-scale", "36", "--color-shift", "0"],
+            "jittered": ["--init", "he", "--train-scale", "32:40", "--color-shift", "0"],
+            "shifted": ["--init", "he", "--train-scale", "36", "--color-shift", "0.1"],
+            "float32": ["--init", "he", "--train-scale", "36", "--color-shift", "0", "--precision", "float32"],
         }
         grown = ["--grow-from", str(runs / f"scratch-A-{self.seed}")] if self.kind == "grown" else []
         return ["--config", self.configuration, "--seed", str(self.seed), *COMMON, *kinds[self.kind], *grown]
@@ -130,7 +130,7 @@ def train(data: str, runs: Path, epochs: int, only: list[str]) -> None:
             command += training.words(runs)
         if not (run / WEIGHTS).exists() or (run / STATE).exists():
             subprocess.run(command, check=True)
-        test = [*verydeep, "evaluate", str(run), data, "--scales", "36", "--posteriors", str(results)]
+        test = [*verydeep, "evaluate", str(run), data, "--scales", "36", "--out", str(results)]
         subprocess.run(test, check=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
 
 

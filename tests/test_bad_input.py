@@ -26,8 +26,8 @@ from verydeep.images import pictures as pictures_room
 from verydeep.images.sources import open_data
 
 TINY = [
-    *("--recipe", "photos", "--config", "A", "--width", "0.05", "--image-size", "32"),
-    *("--scale", "36", "--epochs", "1", "--batch-size", "4"),
+    *("--recipe", "photos", "--config", "A", "--width", "0.05", "--window", "32"),
+    *("--train-scale", "36", "--epochs", "1", "--batch-size", "4"),
 ]
 FAILURE, WRONG_REQUEST = 1, 2
 
@@ -86,7 +86,7 @@ def data(tmp_path) -> Path:
 def model(tmp_path) -> Path:
     """An untrained model of two classes; to be damaged."""
     folder = tmp_path / "model"
-    main(["new", "A", str(folder), "--width", "0.05", "--image-size", "32", "--num-classes", "2"])
+    main(["new", "A", str(folder), "--width", "0.05", "--window", "32", "--num-classes", "2"])
     return folder
 
 
@@ -109,20 +109,20 @@ WRONG_REQUESTS = {
     "train digits RUN --recipe x": "no recipe is called 'x'; there are digits, cifar10, photos, paper",
     "train digits RUN TINY --config F": "no configuration is called 'F'; Table 1 has A, A-LRN, B, C, D, E",
     "train digits RUN TINY --config a-lnr": "did you mean A-LRN?",
-    "train digits RUN TINY --image-size 33": "image size is 33; five poolings need a multiple of 32: use 32",
-    "train digits RUN TINY --scale 30": "scale is 30:30; it has to be at least the network's window, 32 pixels",
-    "train digits RUN TINY --scale 40:36": "scale is 40:36; it has to be",
-    "train digits RUN TINY --start hee": "no start is called 'hee'; there are he, glorot, normal, normal-literal",
+    "train digits RUN TINY --window 33": "image size is 33; five poolings need a multiple of 32: use 32",
+    "train digits RUN TINY --train-scale 30": "it has to be at least the network's window, 32 pixels",
+    "train digits RUN TINY --train-scale 40:36": "scale is 40:36; it has to be",
+    "train digits RUN TINY --init hee": "no start is called 'hee'; there are he, glorot, normal, normal-literal",
     "train digits RUN TINY --width 0": "width is 0.0; give a factor above 0",
     "train digits RUN TINY --device gpu9": "device 'gpu9' cannot be used",
     "train digits RUN TINY --workers -1": "-1",
     "train digits RUN TINY --max-unreadable -1": "-1",
     "new D16 RUN": "no configuration is called 'D16'",
-    "new D RUN --image-size 0": "image size is 0; five poolings need a multiple of 32: use 32",
-    "new A RUN --width 0.05 --image-size 32 --start hee": "no start is called 'hee'",
+    "new D RUN --window 0": "image size is 0; five poolings need a multiple of 32: use 32",
+    "new A RUN --width 0.05 --window 32 --init hee": "no start is called 'hee'",
     "describe vgg16": "no configuration is called 'vgg16'",
     "describe D --num-classes -1": "number of classes is -1",
-    "shard digits OUT --smaller-side 0": "--smaller-side is 0; it has to be at least 1 pixel",
+    "shard digits OUT --rescale 0": "--rescale is 0; it has to be at least 1 pixel",
     "shard digits OUT --pictures-per-shard 0": "--pictures-per-shard is 0; it has to be at least 1",
     "shard digits OUT --max-unreadable -1": "--max-unreadable is -1; it has to be 0 or more",
     "predict MODEL nothing*.jpg": "no file matches nothing*.jpg",
@@ -150,7 +150,7 @@ NOT_UNDERSTOOD = {
     "train digits RUN --learning-rate -1": "learning rate is -1.0",
     "train digits RUN --learning-rate nan": "learning rate is nan",
     "train digits RUN --dropout 1": "dropout is 1.0",
-    "train digits RUN --scale abc": "abc",
+    "train digits RUN --train-scale abc": "abc",
     "train digits RUN --schedule linear": "linear",
     "train digits RUN --recipe": "recipe",
     "evaluate MODEL digits --part rest": "rest",
@@ -359,7 +359,7 @@ def test_a_tensor_smaller_than_the_window_is_refused(trained):
 @pytest.mark.parametrize("option", ["--scales", "--map-scale"])
 def test_a_scale_smaller_than_the_window_is_refused(run, trained, tmp_path, option):
     model, root = trained
-    words = ["predict", model, root / "ねこ" / "0.jpg", option, "31", "--map", tmp_path / "maps"]
+    words = ["predict", model, root / "ねこ" / "0.jpg", option, "31", "--maps", tmp_path / "maps"]
     assert_refused(run(*words), WRONG_REQUEST, "31", "32")
     assert not (tmp_path / "maps").exists()
 

@@ -49,7 +49,7 @@ def test_the_help_of_train_shows_the_recipe_that_is_named(capsys):
     for recipe, size in (("paper", "224"), ("cifar10", "32")):
         with pytest.raises(SystemExit):
             main(["train", "--recipe", recipe, "--help"])
-        words = capsys.readouterr().out.split("--image-size INT")[1].split("--batch-norm")[0]
+        words = capsys.readouterr().out.split("--window INT")[1].split("--batch-norm")[0]
         assert f"(default: {size})" in " ".join(words.replace("│", " ").split())
 
 
@@ -75,7 +75,7 @@ def test_describe_for_people(capsys):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "small model ✓"
-    New("A", path, width=0.05, num_classes=3, image_size=32).run()
+    New("A", path, width=0.05, num_classes=3, window=32).run()
     return path
 
 
@@ -108,7 +108,7 @@ def test_predicting_one_picture_gives_a_table(model, folder, capsys):
 
 
 def test_predicting_a_folder_gives_csv_and_maps(model, folder, tmp_path, capsys):
-    main(["predict", str(model), str(folder), "--top", "2", "--map", str(tmp_path / "maps")])
+    main(["predict", str(model), str(folder), "--top", "2", "--maps", str(tmp_path / "maps")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "picture,class_1,probability_1,class_2,probability_2"
     assert [line.split(",")[0] for line in lines[1:]] == [

@@ -43,7 +43,7 @@ architectures = st.builds(
     configuration=st.sampled_from(list(CONFIGURATIONS)),
     num_classes=st.integers(1, 20),
     width=st.floats(0.001, 0.05),
-    image_size=st.sampled_from([32, 64, 96]),
+    window=st.sampled_from([32, 64, 96]),
     batch_norm=st.booleans(),
 )
 
@@ -78,7 +78,7 @@ def test_account_is_what_torch_holds_and_makes(architecture):
     for name, module in network.named_children():
         if name in rows:
             module.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
-    side = architecture.image_size
+    side = architecture.window
     with torch.no_grad():
         network.eval().score_map(torch.zeros(1, 3, side, side))
     assert all(rows[name].shape == shape for name, shape in shapes.items())
@@ -91,7 +91,7 @@ def test_receptive_fields():
 
 
 def test_receptive_field_is_what_a_pixel_reaches():
-    network = VGG(Architecture("C", num_classes=1, width=0.05, image_size=32)).eval()
+    network = VGG(Architecture("C", num_classes=1, width=0.05, window=32)).eval()
     rows = {row.name: row for row in account(network.architecture)}
     x = torch.zeros(1, 3, 96, 96, requires_grad=True)
     torch.manual_seed(0)
@@ -119,8 +119,8 @@ def test_section_2_3():
     [
         ({"configuration": "d"}, "did you mean D?"),
         ({"configuration": "VGG16"}, "Table 1 has A, A-LRN, B, C, D, E"),
-        ({"image_size": 100}, "use 96"),
-        ({"image_size": 0}, "use 32"),
+        ({"window": 100}, "use 96"),
+        ({"window": 0}, "use 32"),
         ({"width": 0}, "width is 0"),
         ({"width": float("nan")}, "width is nan"),
         ({"num_classes": -1}, "at least 1"),

@@ -30,7 +30,7 @@ from verydeep.images import decode
 from verydeep.images.pictures import Arrays, Pictures
 from verydeep.images.sources import open_data
 
-TINY = "--recipe photos --config A --width 0.06 --image-size 32 --scale 36:36 --epochs 1 --batch-size 4"
+TINY = "--recipe photos --config A --width 0.06 --window 32 --train-scale 36:36 --epochs 1 --batch-size 4"
 LATIN = os.fsdecode(b"caf\xe9")  # é of Latin-1
 SHIFT_JIS = os.fsdecode(b"\x94\x4c")  # a cat in Shift JIS, whose second byte is a letter
 NAMES = {LATIN: r"caf\xe9", SHIFT_JIS: r"\x94L"}
@@ -93,9 +93,7 @@ def test_results_are_fused_and_reported_by_name(data, run, tmp_path, capfd):
     files = [tmp_path / f"{number}.npz" for number in range(2)]
     for number, file in enumerate(files):
         scales = str(36 + 4 * number)
-        out = lines_of(
-            capfd, "evaluate", run, data, "--part", "all", "--posteriors", file, "--scales", scales, "--json"
-        )
+        out = lines_of(capfd, "evaluate", run, data, "--part", "all", "--out", file, "--scales", scales, "--json")
         assert set(json.loads(out)["per_class"]) == set(NAMES.values())
     assert set(read_result(files[0]).names) == wanted_names(data)
     lines_of(capfd, "fuse", *files, "--out", tmp_path / "fused.npz")
@@ -108,7 +106,7 @@ def test_results_are_fused_and_reported_by_name(data, run, tmp_path, capfd):
 def test_features_have_the_names(data, run, tmp_path, capfd):
     for ending in ("npz", "parquet"):
         out = tmp_path / f"f.{ending}"
-        lines_of(capfd, "features", run, data, "--layers", "relu7", "--out", out)
+        lines_of(capfd, "extract", run, data, "--layers", "relu7", "--out", out)
         if ending == "npz":
             names = np.load(out)["names"].tolist()
         else:
@@ -127,7 +125,7 @@ def test_shards_have_the_names(data, run, tmp_path, capfd):
 
 
 def test_predict_prints_and_draws_them(data, run, tmp_path, capfd):
-    out = lines_of(capfd, "predict", run, data, "--json", "--map", tmp_path / "maps")
+    out = lines_of(capfd, "predict", run, data, "--json", "--maps", tmp_path / "maps")
     names = [json.loads(line)["picture"].removeprefix(f"{data}/") for line in out.splitlines()]
     assert set(names) == wanted_names(data)
     assert (tmp_path / "maps" / "caf\\xe9.png").is_file()
@@ -153,7 +151,7 @@ def test_an_unreadable_one_is_named_in_the_run(data, tmp_path, capfd):
 def test_output_of_another_encoding(encoding, tmp_path):
     picture = save(tmp_path / "ж.png", smooth(40, 36))
     model = tmp_path / "m"
-    New("A", model, width=0.06, num_classes=2, image_size=32).run()
+    New("A", model, width=0.06, num_classes=2, window=32).run()
     config = json.loads((model / "config.json").read_text())
     names = ["Straße", "猫"]
     (model / "config.json").write_text(json.dumps({**config, "class_names": names}))

@@ -66,7 +66,7 @@ def test_ones_own_photographs_and_python(desk, monkeypatch):
 def test_the_recipes_of_docs_features_run(tmp_path, monkeypatch):
     """On a narrow network, and so with linear weights for fewer channels."""
     monkeypatch.chdir(tmp_path)
-    New("D", Path("runs/vgg16"), width=0.06, num_classes=3, image_size=32).run()
+    New("D", Path("runs/vgg16"), width=0.06, num_classes=3, window=32).run()
     network = Architecture("D", 3, 0.06, 32)
     counts = [one.out_channels for one in network.convolutions if f"relu{one.place}" in last_relus(network)]
     monkeypatch.setattr("verydeep.perceptual.lpips.lpips_weights", lambda _: [torch.ones(n) for n in counts])

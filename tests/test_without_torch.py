@@ -37,7 +37,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "D"
-    New("D", path, width=0.1, num_classes=3, image_size=32).run()
+    New("D", path, width=0.1, num_classes=3, window=32).run()
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "class_names": CLASSES}))
     return path
@@ -64,9 +64,9 @@ finally:
 @pytest.mark.parametrize("command", ["predict", "evaluate", "fuse", "report", "describe", "engines"])
 def test_torch_is_not_imported_where_it_is_installed(command, model, data, tmp_path):
     results = [tmp_path / f"{number}.npz" for number in range(2)]
-    evaluate = ["evaluate", model, data, "--part", "all", "--posteriors"]
+    evaluate = ["evaluate", model, data, "--part", "all", "--out"]
     words = {
-        "predict": ["predict", model, data / "red" / "0.jpg", "--map", tmp_path / "maps"],
+        "predict": ["predict", model, data / "red" / "0.jpg", "--maps", tmp_path / "maps"],
         "evaluate": [*evaluate, results[0]],
         "fuse": ["fuse", *results, "--out", tmp_path / "fused.npz"],
         "report": ["report", *results],
@@ -127,13 +127,13 @@ def test_pip_install_gives_everything_but_training(core, model, data, tmp_path):
     predicted = json.loads(verydeep("predict", model, data / "red" / "0.jpg", "--json"))
     assert sum(one["probability"] for one in predicted["predictions"]) == pytest.approx(1)
     for count in (1, 2):
-        words = ("--part", "all", "--batch-size", 4, "--posteriors", tmp_path / f"{count}.npz")
+        words = ("--part", "all", "--batch-size", 4, "--out", tmp_path / f"{count}.npz")
         printed = verydeep("evaluate", model, data, *words, "--processes", count)
         assert ": 15 images, " in printed
     one, two = (read_result(tmp_path / f"{count}.npz") for count in (1, 2))
     assert (one.posteriors == two.posteriors).all()
     torchs = tmp_path / "torch.npz"
-    words = (model, data, "--part", "all", "--engine", "torch", "--posteriors", torchs)
+    words = (model, data, "--part", "all", "--engine", "torch", "--out", torchs)
     assert run(sys.executable, "-m", "verydeep", "evaluate", *words, cwd=ROOT).returncode == 0
     np.testing.assert_allclose(one.posteriors, read_result(torchs).posteriors, atol=1e-4)
     assert "15 images" in verydeep("fuse", tmp_path / "1.npz", tmp_path / "2.npz", "--out", tmp_path / "both.npz")

@@ -95,7 +95,8 @@ def _run(name: str, arguments: list[str]) -> None:
     elif name in ("--version", "-V"):
         print(f"verydeep {__version__}")
     elif name in COMMANDS:
-        _parse(name, arguments).run()
+        command = _parse(name, arguments)
+        getattr(command, "execute", command.run)()
     elif name in RENAMED:
         raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:

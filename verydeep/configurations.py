@@ -177,7 +177,7 @@ class Architecture:
         num_classes: number of classes, 1000 in the paper; 0 for the five stages alone, without FC layers, as
             weights for features have it.
         width: factor on the number of channels of every layer but the last; 1 in the paper.
-        image_size: side of the square window that gives one class score, in pixels; a multiple of 32, 224 in
+        window: side of the square window that gives one class score, in pixels; a multiple of 32, 224 in
             the paper. fc6's kernel is a thirty-second of it.
         batch_norm: batch normalisation after each convolution; not in the paper.
         local_response_norm: of A-LRN.
@@ -192,7 +192,7 @@ class Architecture:
     configuration: str = "D"
     num_classes: int = 1000
     width: float = 1.0
-    image_size: int = 224
+    window: int = 224
     batch_norm: bool = False
     local_response_norm: LocalResponseNorm = field(default=LocalResponseNorm(), repr=False)
     hidden: tuple[int, int] | None = field(default=None, repr=False)
@@ -205,11 +205,9 @@ class Architecture:
             )
         if not 0 < self.width <= 16:
             raise UsageError(f"width is {self.width}; give a factor above 0 and at most 16, 1 for the paper's")
-        if self.image_size < STRIDE or self.image_size % STRIDE:
-            near = max(STRIDE, round(self.image_size / STRIDE) * STRIDE)
-            raise UsageError(
-                f"image size is {self.image_size}; five poolings need a multiple of {STRIDE}: use {near}"
-            )
+        if self.window < STRIDE or self.window % STRIDE:
+            near = max(STRIDE, round(self.window / STRIDE) * STRIDE)
+            raise UsageError(f"image size is {self.window}; five poolings need a multiple of {STRIDE}: use {near}")
 
         if self.hidden is not None and (len(self.hidden) != 2 or min(self.hidden) < 1):
             raise UsageError(f"hidden FC layers have {self.hidden} channels; give two numbers of at least 1")
@@ -241,7 +239,7 @@ class Architecture:
         if self.num_classes:
             first, second = self.hidden or 2 * (self.channels(FC_CHANNELS),)
             layers += [
-                FullyConnected("fc6", channels, first, self.image_size // STRIDE),
+                FullyConnected("fc6", channels, first, self.window // STRIDE),
                 FullyConnected("fc7", first, second, 1),
                 FullyConnected("fc8", second, self.num_classes, 1, last=True),
             ]
@@ -280,12 +278,12 @@ class Architecture:
                 "this network is features only: it has no FC layers and cannot name classes; train some on it by "
                 "`verydeep train DATA RUN --from MODEL`"
             )
-        if min(height, width) < self.image_size:
+        if min(height, width) < self.window:
             raise UsageError(
                 f"picture is {width}x{height} pixels; this network needs both sides to be at least "
-                f"{self.image_size}: rescale its smaller side to {self.image_size} or more"
+                f"{self.window}: rescale its smaller side to {self.window} or more"
             )
-        window = self.image_size // STRIDE - 1
+        window = self.window // STRIDE - 1
         return height // STRIDE - window, width // STRIDE - window
 
 
@@ -318,7 +316,7 @@ def account(architecture: Architecture) -> tuple[LayerAccount, ...]:
     counts them (twice as many operations). A convolution's ReLU, LRN and normalisation are part of its row.
     """
     rows = []
-    size, field, jump = architecture.image_size, 1, 1
+    size, field, jump = architecture.window, 1, 1
     channels = 3
     for layer in architecture.layers:
         parameters = multiply_adds = 0

@@ -105,6 +105,7 @@ class ModelConfig:
     def to_json(self) -> dict[str, Any]:
         """The form it has on disk; what is not in the paper is there where it is not as usual."""
         fields = asdict(self)
+        fields["architecture"] = _renamed(fields["architecture"], {"window": "image_size"})
         if self.architecture.local_response_norm == LocalResponseNorm():
             del fields["architecture"]["local_response_norm"]
         if self.architecture.hidden is None:
@@ -125,7 +126,7 @@ class ModelConfig:
             preprocessing, trained_on = fields["preprocessing"], fields["trained_on"]
             colors = fields.get("principal_colors")
             return ModelConfig(
-                Architecture(**_checked(fields["architecture"])),
+                Architecture(**_renamed(_checked(fields["architecture"]), {"image_size": "window"})),
                 Preprocessing(
                     tuple(map(float, preprocessing["mean"])),  # type: ignore[arg-type]
                     tuple(map(float, preprocessing["deviation"])),  # type: ignore[arg-type]
@@ -145,6 +146,11 @@ class ModelConfig:
             raise ModelError(f"{where} is not a model's config.json: it lacks {error}") from None
         except (TypeError, ValueError, OverflowError, ModelError) as error:
             raise ModelError(f"{where} is not a model's config.json: {printable(error)}") from None
+
+
+def _renamed(fields: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """The same values by other names: on disk the window is called image_size."""
+    return {names.get(name, name): value for name, value in fields.items()}
 
 
 def _refuse_constant(word: str) -> None:

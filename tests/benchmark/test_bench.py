@@ -195,7 +195,7 @@ def test_three_digits(number, text):
     assert three_digits(number) == text
 
 
-SMALL = "--config A --width 0.1 --num-classes 10 --image-size 32 --rounds 1 --seconds 0 --threads 1"
+SMALL = "--config A --width 0.1 --num-classes 10 --window 32 --rounds 1 --seconds 0 --threads 1"
 
 
 def test_json_a_table_and_a_chart(tmp_path, capsys):
@@ -255,7 +255,7 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
         ("--json --markdown", "exclude each other"),
         ("--chart chart.pdf", "has to end with .png or .svg"),
         ("--config F", "no configuration is called 'F'"),
-        ("--image-size 100", "image size is 100"),
+        ("--window 100", "image size is 100"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(words, message, capsys):

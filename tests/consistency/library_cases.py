@@ -104,7 +104,7 @@ def library_case(random: np.random.Generator, folder: Path, forms: tuple[str, ..
         """torch divides alpha by the size, as Caffe does and MatConvNet does not."""
         return F.local_response_norm(x, size, alpha if caffes else alpha * size, beta, k)
 
-    side = architecture.image_size
+    side = architecture.window
     pixels = torch.from_numpy(random.normal(0, 1, (2, 3, side, side))).float()
     expected = torchs(architecture, tensors, others, norm)(pixels).numpy()
     settings = {called(form, name): getattr(kind, form) for name, kind in others.items()}

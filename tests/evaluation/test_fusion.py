@@ -27,7 +27,7 @@ from verydeep.run_folder import read_model, write_model
 def models(tmp_path_factory) -> list[str]:
     paths = [tmp_path_factory.mktemp("models") / name for name in ("A", "C")]
     for seed, path in enumerate(paths):
-        New(path.name, path, width=0.05, num_classes=10, image_size=32, seed=seed).run()
+        New(path.name, path, width=0.05, num_classes=10, window=32, seed=seed).run()
     return list(map(str, paths))
 
 
@@ -39,8 +39,8 @@ def test_fusing_two_results_is_the_ensemble(models, tmp_path, capsys):
     files = [tmp_path / f"{number}.npz" for number in range(2)]
     both = ("--views", "both", "--grid", "2", "--scales", "36")
     for model, file in zip(models, files, strict=True):
-        evaluate(model, "digits", *both, "--posteriors", str(file))
-    evaluate(*models, "digits", *both, "--posteriors", str(tmp_path / "ensemble.npz"))
+        evaluate(model, "digits", *both, "--out", str(file))
+    evaluate(*models, "digits", *both, "--out", str(tmp_path / "ensemble.npz"))
     capsys.readouterr()
     main(["fuse", *map(str, files), "--out", str(tmp_path / "fused.npz"), "--json"])
     printed = json.loads(capsys.readouterr().out)
@@ -58,7 +58,7 @@ def test_fusing_two_results_is_the_ensemble(models, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def result(models, tmp_path_factory):
     file = tmp_path_factory.mktemp("results") / "A.npz"
-    evaluate(models[0], "digits", "--posteriors", str(file))
+    evaluate(models[0], "digits", "--out", str(file))
     return read_result(file)
 
 
@@ -109,7 +109,7 @@ def test_networks_of_other_classes_are_no_ensemble(models, tmp_path, capsys):
 
 
 def test_an_interrupted_test_goes_on(models, tmp_path, monkeypatch):
-    words = (models[0], "digits", "--batch-size", "50", "--posteriors")
+    words = (models[0], "digits", "--batch-size", "50", "--out")
     evaluate(*words, str(tmp_path / "whole.npz"))
     score, scored = shared.score_chunks, []
 
@@ -146,7 +146,7 @@ def test_what_another_test_left_is_not_mixed_in(models, tmp_path, capsys):
     (folder / "test.json").write_text("{}")
     (folder / "000000.npy").write_bytes(b"a finished chunk")
     with pytest.raises(SystemExit) as ended:
-        evaluate(models[0], "digits", "--posteriors", str(file))
+        evaluate(models[0], "digits", "--out", str(file))
     assert ended.value.code == 2
     assert "another, interrupted test" in capsys.readouterr().err
 
@@ -166,7 +166,7 @@ def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_give_the_same_bits_as_one(models, tmp_path, processes):
     """On 359 pictures, a prime number: no share is even."""
-    words = (models[0], "digits", "--batch-size", "20", "--json", "--posteriors")
+    words = (models[0], "digits", "--batch-size", "20", "--json", "--out")
     alone = subprocess.run(
         [sys.executable, "-m", "verydeep", "evaluate", *words, str(tmp_path / "alone.npz"), "--part", "val"],
         capture_output=True,
@@ -187,7 +187,7 @@ def test_processes_give_the_same_bits_as_one(models, tmp_path, processes):
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_named_and_the_rest_is_done_next_time(models, tmp_path):
     file = tmp_path / "result.npz"
-    words = (models[1], "digits", "--batch-size", "1", "--views", "crops", "--posteriors", str(file))
+    words = (models[1], "digits", "--batch-size", "1", "--views", "crops", "--out", str(file))
     parts = tmp_path / "result.npz.parts"
     run = torchrun(2, *words)
     while not list(parts.glob("*.npy")):

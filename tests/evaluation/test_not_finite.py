@@ -27,7 +27,7 @@ from verydeep.linear.described import describe_pictures
 from verydeep.run_folder import STATE
 from verydeep.training.loop import Trainer
 
-TINY = "--recipe photos --config A --width 0.06 --image-size 32 --scale 36:36 --epochs 2 --batch-size 4"
+TINY = "--recipe photos --config A --width 0.06 --window 32 --train-scale 36:36 --epochs 2 --batch-size 4"
 CLASSES = ("blue", "red")
 
 
@@ -39,7 +39,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "A"
-    New("A", path, width=0.06, num_classes=2, image_size=32).run()
+    New("A", path, width=0.06, num_classes=2, window=32).run()
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "class_names": CLASSES}))
     return path
@@ -89,7 +89,7 @@ def test_predict_and_evaluate_name_the_model(broken, data, tmp_path, capfd, engi
         ["predict", broken, data],
         ["predict", broken, data, "--json"],
         ["evaluate", broken, data, "--part", "all", "--json"],
-        ["evaluate", broken, data, "--part", "all", "--max-unreadable", 10, "--posteriors", out],
+        ["evaluate", broken, data, "--part", "all", "--max-unreadable", 10, "--out", out],
         ["evaluate", broken, data, "--part", "all", "--views", "ten"],
     ):
         said = failure(capfd, *words, "--engine", engine)
@@ -119,13 +119,13 @@ def test_python_raises(broken, data):
 def test_features_that_are_not_finite_are_not_written(sound, data, tmp_path, capfd, pool):
     model = scaled(sound, tmp_path / "m", OVERFLOWS["early"])
     out = tmp_path / "f.npz"
-    said = failure(capfd, "features", model, data, "--layers", "relu1_1", "conv3_1", "--out", out, "--pool", pool)
+    said = failure(capfd, "extract", model, data, "--layers", "relu1_1", "conv3_1", "--out", out, "--pool", pool)
     assert "features of " in said
     assert "are NaN or infinite" in said
     assert not out.exists()
 
 
-@pytest.mark.parametrize("words", [["transfer", "--scales", "32"], ["look", "--steps", "0"]])
+@pytest.mark.parametrize("words", [["transfer", "--scales", "32"], ["visualize", "--steps", "0"]])
 def test_transfer_and_look_say_so(sound, data, tmp_path, capfd, words):
     model = scaled(sound, tmp_path / "m", OVERFLOWS["early"])
     shown = data if words[0] == "transfer" else data / "red" / "0.jpg"
@@ -153,7 +153,7 @@ def test_unreadable_images_are_known_by_their_place(sound, data, tmp_path, capfd
     for lost in ("blue/0.jpg", "red/4.jpg"):
         cut(copied / lost, 0.2)
     out = tmp_path / "e.npz"
-    words = ["evaluate", sound, copied, "--part", "all", "--max-unreadable", "2", "--posteriors", out]
+    words = ["evaluate", sound, copied, "--part", "all", "--max-unreadable", "2", "--out", out]
     main(list(map(str, words)))
     capfd.readouterr()
     result = read_result(out)
@@ -168,7 +168,7 @@ def test_unreadable_images_are_known_by_their_place(sound, data, tmp_path, capfd
 @pytest.fixture(scope="module")
 def result_file(sound, data, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("results") / "e.npz"
-    main(["evaluate", str(sound), str(data), "--part", "all", "--posteriors", str(path)])
+    main(["evaluate", str(sound), str(data), "--part", "all", "--out", str(path)])
     return path
 
 

@@ -36,7 +36,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "A"
-    New("A", path, width=0.06, num_classes=3, image_size=32).run()
+    New("A", path, width=0.06, num_classes=3, window=32).run()
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "class_names": ["blue", "green", "red"]}))
     return path
@@ -68,9 +68,7 @@ def wait_for_a_part(run: subprocess.Popen[str], result: Path) -> None:
 @pytest.mark.slow
 def test_processes_give_the_bits_of_one(run, data, tmp_path):
     words = (run, data, "--part", "all", "--batch-size", 4, "--views", "both", "--scales", 32, 40, "--json")
-    started = [
-        start(*words, "--posteriors", tmp_path / f"{count}.npz", "--processes", count) for count in (1, 2, 3)
-    ]
+    started = [start(*words, "--out", tmp_path / f"{count}.npz", "--processes", count) for count in (1, 2, 3)]
     printed = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], printed
     alone, *together = [json.loads(out) for out, _ in printed]
@@ -92,7 +90,7 @@ SLOW = ("--part", "all", "--batch-size", 1, "--views", "crops", "--scales", 32, 
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_one_sentence_and_the_rest_is_done_next_time(run, data, tmp_path):
     file = tmp_path / "result.npz"
-    words = (run, data, *SLOW, "--posteriors", file, "--processes", 2)
+    words = (run, data, *SLOW, "--out", file, "--processes", 2)
     first = start(*words)
     wait_for_a_part(first, file)
     (other,) = others(first)
@@ -115,7 +113,7 @@ def test_ctrl_c_ends_all_of_them_with_one_word(run, data, tmp_path):
     """A terminal sends the signal to every process of the group."""
     file = tmp_path / "result.npz"
     slower = range(104, 400, 16)  # more scales, lest it be done before the signal on a busy machine
-    started = start(run, data, *SLOW, *slower, "--posteriors", file, "--processes", 3)
+    started = start(run, data, *SLOW, *slower, "--out", file, "--processes", 3)
     wait_for_a_part(started, file)
     processes = others(started)
     assert len(processes) == 2

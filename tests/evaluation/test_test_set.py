@@ -21,7 +21,7 @@ from verydeep.images.sources import open_data
 from verydeep.run_folder import SPLIT, TRAINING_IMAGES, read_training_images
 
 TRAIN = (
-    "--recipe photos --config A --width 0.02 --image-size 32 --scale 36:36 --epochs 1 --batch-size 8 --workers 0"
+    "--recipe photos --config A --width 0.02 --window 32 --train-scale 36:36 --epochs 1 --batch-size 8 --workers 0"
 )
 
 
@@ -80,7 +80,7 @@ def test_a_run_keeps_the_hashes_of_its_training_images(run, photos):
 
 
 def test_the_folder_that_it_was_trained_on_gives_what_was_held_out(run, photos, capsys, tmp_path):
-    result = evaluate(capsys, run, photos, "--posteriors", tmp_path / "a.npz")
+    result = evaluate(capsys, run, photos, "--out", tmp_path / "a.npz")
     assert (result["num_images"], result["num_trained_on"], result["part"]) == (4, 16, "held-out")
     assert set(read_result(tmp_path / "a.npz").names) == set(json.loads((run / SPLIT).read_text())["held_out"])
 
@@ -145,7 +145,7 @@ def test_nothing_is_left_to_test(run, photos, tmp_path, capsys):
 
 
 def test_an_older_run_keeps_its_split(old_run, photos, fresh, capsys, tmp_path):
-    result = evaluate(capsys, old_run, photos, "--posteriors", tmp_path / "a.npz")
+    result = evaluate(capsys, old_run, photos, "--out", tmp_path / "a.npz")
     assert (result["num_images"], result["part"]) == (4, "held-out")
     assert set(read_result(tmp_path / "a.npz").names) == set(json.loads((old_run / SPLIT).read_text())["held_out"])
 
@@ -169,7 +169,7 @@ def test_an_ensemble_with_an_older_run_leaves_out_what_that_one_was_trained_on(
 ):
     other = train(fresh, tmp_path / "other")
     for models in ((old_run, other), (other, old_run)):
-        result = evaluate(capsys, *models, photos, "--posteriors", tmp_path / "a.npz")
+        result = evaluate(capsys, *models, photos, "--out", tmp_path / "a.npz")
         assert (result["num_images"], result["part"]) == (4, "held-out")
         assert set(read_result(tmp_path / "a.npz").names) == set(
             json.loads((old_run / SPLIT).read_text())["held_out"]
@@ -194,7 +194,7 @@ def test_what_an_earlier_run_was_trained_on_counts_too(run, fresh, photos, tmp_p
 
 
 def test_shards_keep_the_hashes_of_the_files_that_they_were_made_of(run, photos, tmp_path, capsys):
-    main(["shard", str(photos), str(tmp_path / "shards"), "--smaller-side", "33"])
+    main(["shard", str(photos), str(tmp_path / "shards"), "--rescale", "33"])
     shards, folder = open_data(str(tmp_path / "shards")), open_data(str(photos))
     for part in ("train", "held_out", "all"):
         of_shards, of_folder = getattr(shards, part), getattr(folder, part)
@@ -223,12 +223,12 @@ def test_shards_made_before_are_split_as_they_were(run, photos, tmp_path, capsys
 def test_fused_results_say_how_many_were_left_out(run, photos, fresh, tmp_path, capsys):
     files = [str(tmp_path / name) for name in ("a.npz", "b.npz", "c.npz")]
     for file, scale in zip(files, (36, 40), strict=False):
-        evaluate(capsys, run, photos, "--posteriors", file, "--scales", scale)
+        evaluate(capsys, run, photos, "--out", file, "--scales", scale)
     capsys.readouterr()
     main(["fuse", *files[:2], "--json"])
     assert json.loads(capsys.readouterr().out)["num_trained_on"] == 16
     shutil.copytree(photos, tmp_path / "other")
-    evaluate(capsys, run, tmp_path / "other", "--posteriors", files[2])
+    evaluate(capsys, run, tmp_path / "other", "--out", files[2])
     main(["fuse", files[0], files[2]])
     assert f"results of {photos} and of {tmp_path / 'other'} are fused" in capsys.readouterr().err
 
@@ -296,7 +296,7 @@ def test_an_interrupted_test_is_not_gone_on_with_where_images_were_changed(run, 
     broken = data / "cat" / "3.jpg"
     whole = broken.read_bytes()
     broken.write_bytes(whole[:-20])
-    words = [str(run), str(data), "--posteriors"]
+    words = [str(run), str(data), "--out"]
     assert "cannot be read" in refused(capsys, *words, tmp_path / "a.npz")
     assert list((tmp_path / "a.npz.parts").glob("0*.npy"))
     save(broken, smooth(90, 40, seed=77))

@@ -24,7 +24,7 @@ EPOCH = {"train_loss": 1.0, "train_error": 50.0, "best": True, "pictures_per_sec
 def run(tmp_path):
     """A run of the kind that training leaves, on a data set whose path nobody else is to know."""
     path = tmp_path / "secret place" / "run"
-    New("A", path, width=0.05, num_classes=3, image_size=32, batch_norm=True).run()
+    New("A", path, width=0.05, num_classes=3, window=32, batch_norm=True).run()
     config, tensors = read_model(path)
     config.provenance.update(
         command="verydeep train '/home/me/secret place/flowers' /home/me/run",
@@ -113,7 +113,7 @@ def test_a_licence_of_ones_own_and_none(run, tmp_path):
 
 
 def test_without_journal_and_results_no_figure_is_told(tmp_path):
-    New("A", tmp_path / "run", width=0.05, num_classes=3, image_size=32).run()
+    New("A", tmp_path / "run", width=0.05, num_classes=3, window=32).run()
     text = (export(tmp_path / "run", tmp_path / "folder") / "README.md").read_text()
     assert "No test of these weights is known." in text
     assert "error" not in text

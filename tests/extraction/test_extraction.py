@@ -37,12 +37,12 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "B"
-    New("B", path, width=0.06, num_classes=3, image_size=32).run()
+    New("B", path, width=0.06, num_classes=3, window=32).run()
     return path
 
 
 def extract(*words: object) -> tuple[list[str], dict[str, np.ndarray], dict]:
-    main(["features", *map(str, words)])
+    main(["extract", *map(str, words)])
     return read_features(Path(words[words.index("--out") + 1]))
 
 
@@ -54,7 +54,7 @@ def gram(maps: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("pool", ["mean", "max", "gram"])
 def test_a_row_is_what_the_layer_gives_for_the_picture(run, data, tmp_path, pool, engine, capsys):
     layers = ("relu2_2", "fc7")
-    words = (run, data, "--layers", *layers, "--pool", pool, "--engine", engine, "--scale", 40)
+    words = (run, data, "--layers", *layers, "--pool", pool, "--engine", engine, "--scales", 40)
     names, arrays, facts = extract(*words, "--out", tmp_path / "f.npz")
     assert "27 pictures, relu2_2" in capsys.readouterr().out
     assert names == sorted(str(path) for path in data.rglob("*.jpg"))
@@ -71,7 +71,7 @@ def test_a_row_is_what_the_layer_gives_for_the_picture(run, data, tmp_path, pool
 def test_whole_maps_want_one_shape(run, data, tmp_path):
     words = (run, data, "--layers", "conv1_1", "pool2", "--pool", "none", "--out", tmp_path / "f.npz")
     with pytest.raises(SystemExit) as ended:
-        main(["features", *map(str, words)])
+        main(["extract", *map(str, words)])
     assert ended.value.code == 2
     names, arrays, _ = extract(*words, "--crop")
     assert arrays["conv1_1"].shape == (27, 4, 32, 32)
@@ -86,7 +86,7 @@ def test_parquet_has_the_same_numbers(run, data, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     words = (run, data, "--layers", "relu1_2", "fc7", "--pool", "gram")
     names, arrays, facts = extract(*words, "--out", tmp_path / "f.npz")
-    main(["features", *map(str, words), "--out", str(tmp_path / "f.parquet")])
+    main(["extract", *map(str, words), "--out", str(tmp_path / "f.parquet")])
     table = parquet.read_table(tmp_path / "f.parquet")
     assert table["name"].to_pylist() == names
     assert json.loads(table.schema.metadata[b"verydeep"]) == facts
@@ -98,7 +98,7 @@ def test_parquet_has_the_same_numbers(run, data, tmp_path):
 
 def start(*words: object, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "verydeep", "features", *map(str, words)],
+        [sys.executable, "-m", "verydeep", "extract", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -110,9 +110,9 @@ def start(*words: object, **environment: str) -> subprocess.Popen[str]:
 def test_killed_and_gone_on_with_and_shared_out_it_is_the_same_file(run, tmp_path):
     """Of several hundred pictures, so that there are several chunks; killed when the first is there."""
     data = class_folders(tmp_path / "data", {"blue": 400, "red": 400}, size=(64, 64))
-    words = (run, data, "--layers", "relu5_2", "--scale", 96)
+    words = (run, data, "--layers", "relu5_2", "--scales", 96)
     whole, killed, shared = (tmp_path / f"{name}.npz" for name in ("whole", "killed", "shared"))
-    main(["features", *map(str, words), "--out", str(whole)])
+    main(["extract", *map(str, words), "--out", str(whole)])
     first = start(*words, "--out", killed)
     parts = tmp_path / "killed.npz.parts"
     while not list(parts.glob("*.npz")):
@@ -124,7 +124,7 @@ def test_killed_and_gone_on_with_and_shared_out_it_is_the_same_file(run, tmp_pat
     assert 0 < len(done) < 4
     assert not killed.exists()
     with pytest.raises(SystemExit):  # of another extraction it is refused
-        main(["features", *map(str, words), "--pool", "max", "--out", str(killed)])
+        main(["extract", *map(str, words), "--pool", "max", "--out", str(killed)])
     again = start(*words, "--out", killed)
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_named_and_left_out_if_it_may_be(run, tmp_path, c
     broken = cut(data / "blue" / "1.jpg")
     words = (run, data, "--layers", "pool3", "--out", tmp_path / "f.npz")
     with pytest.raises(SystemExit) as ended:
-        main(["features", *map(str, words)])
+        main(["extract", *map(str, words)])
     assert ended.value.code == 1
     assert str(broken) in capsys.readouterr().err
     names, arrays, _ = extract(*words, "--max-unreadable", 1)
@@ -156,7 +156,7 @@ def test_without_the_picture_that_cannot_be_read_the_same_command_goes_on(run, t
     broken = cut(data / "blue" / "1.jpg")
     words = (run, data, "--layers", "pool3", "--out", tmp_path / "f.npz")
     with pytest.raises(SystemExit):
-        main(["features", *map(str, words)])
+        main(["extract", *map(str, words)])
     broken.unlink()
     names, _, _ = extract(*words)
     assert len(names) == 2
@@ -167,15 +167,15 @@ def test_without_the_picture_that_cannot_be_read_the_same_command_goes_on(run, t
     ("words", "said"),
     [
         (["--layers", "relu9_9"], "configuration B has no layer 'relu9_9'; did you mean"),
-        (["--layers", "relu1_1", "--scale", "0"], "needs both sides to be at least 1"),
-        (["--layers", "fc7", "--scale", "20"], "needs both sides to be at least 32"),
-        (["--layers", "relu1_1", "--crop", "--scale", "20"], "smaller than the network's window of 32 pixels"),
+        (["--layers", "relu1_1", "--scales", "0"], "needs both sides to be at least 1"),
+        (["--layers", "fc7", "--scales", "20"], "needs both sides to be at least 32"),
+        (["--layers", "relu1_1", "--crop", "--scales", "20"], "smaller than the network's window of 32 pixels"),
         (["--layers", "relu1_1", "--max-unreadable", "-1"], "has to be 0 or more"),
     ],
 )
 def test_wrong_requests_are_one_sentence(run, data, tmp_path, capsys, words, said):
     with pytest.raises(SystemExit) as ended:
-        main(["features", str(run), str(data), *words, "--out", str(tmp_path / "f.npz")])
+        main(["extract", str(run), str(data), *words, "--out", str(tmp_path / "f.npz")])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -183,16 +183,16 @@ def test_wrong_requests_are_one_sentence(run, data, tmp_path, capsys, words, sai
 
 def test_the_file_has_a_kind_that_can_be_written(run, data, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["features", str(run), str(data), "--layers", "pool1", "--out", str(tmp_path / "f.csv")])
+        main(["extract", str(run), str(data), "--layers", "pool1", "--out", str(tmp_path / "f.csv")])
     assert ended.value.code == 2
     assert "has to end with .npz or .parquet" in capsys.readouterr().err
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(SystemExit) as ended:
-        main(["features", str(run), str(data), "--layers", "pool1", "--out", str(tmp_path / "folder.npz")])
+        main(["extract", str(run), str(data), "--layers", "pool1", "--out", str(tmp_path / "folder.npz")])
     assert ended.value.code == 2
     assert "is a folder; name a file" in capsys.readouterr().err
     (tmp_path / "other.npz").write_bytes(b"no archive")
-    with pytest.raises(UsageError, match=r"is no \.npz file of `verydeep features`"):
+    with pytest.raises(UsageError, match=r"is no \.npz file of `verydeep extract`"):
         read_features(tmp_path / "other.npz")
 
 
@@ -207,7 +207,7 @@ def test_twice_the_pictures_take_no_more_memory(run, tmp_path):
     )
     peaks = []
     for pictures in (data, more):
-        words = ["features", run, pictures, "--layers", "relu1_2", "--pool", "none", "--scale", 96]
+        words = ["extract", run, pictures, "--layers", "relu1_2", "--pool", "none", "--scales", 96]
         words += ["--out", tmp_path / "f.npz"]
         command = [sys.executable, "-c", code, *map(str, words)]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

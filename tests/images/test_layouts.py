@@ -358,10 +358,10 @@ def test_the_files_that_make_a_folder_ours_are_the_ones_that_are_written():
 def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsys):
     root = class_folders(tmp_path / "data", {"bird": 3, "cat": 3})
     before = open_data(str(root)).all.names
-    main(["new", "A", str(root / "run"), "--width", "0.02", "--num-classes", "2", "--image-size", "32"])
+    main(["new", "A", str(root / "run"), "--width", "0.02", "--num-classes", "2", "--window", "32"])
     save(root / "run" / "drawing.jpg")
-    main(["predict", "cifar10", str(root / "bird"), "--map", str(root / "maps")])
-    main(["predict", "cifar10", str(root / "cat"), "--map", str(root / "cat")])  # beside the images themselves
+    main(["predict", "cifar10", str(root / "bird"), "--maps", str(root / "maps")])
+    main(["predict", "cifar10", str(root / "cat"), "--maps", str(root / "cat")])  # beside the images themselves
     main(["shard", str(root), str(tmp_path / "shards")])
     shutil.move(tmp_path / "shards", root / "shards")
     save(root / "shards" / "0.jpg")

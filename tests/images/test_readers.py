@@ -137,8 +137,8 @@ def test_readers_leave_it_to_the_loop_when_to_end(how, monkeypatch):
 # A run whose pictures are read from disk, by two processes
 
 TINY = [
-    *("--recipe", "photos", "--config", "A", "--width", "0.03", "--image-size", "32"),
-    *("--scale", "36", "--epochs", "2", "--batch-size", "4", "--workers", "2"),
+    *("--recipe", "photos", "--config", "A", "--width", "0.03", "--window", "32"),
+    *("--train-scale", "36", "--epochs", "2", "--batch-size", "4", "--workers", "2"),
 ]
 
 

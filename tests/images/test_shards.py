@@ -268,7 +268,7 @@ def test_training_tars_mix_the_classes_and_validations_do_not(tmp_path):
 
 
 def test_larger_pictures_are_made_smaller_once(tmp_path, folder):
-    out = shard(folder, tmp_path / "out", "--smaller-side", 45)
+    out = shard(folder, tmp_path / "out", "--rescale", 45)
     one, other = open_data(str(folder)).all, open_data(str(out)).all
     assert one.fingerprint == other.fingerprint
     changed = 0
@@ -386,7 +386,7 @@ def test_going_on_in_another_way_is_refused(tmp_path, folder, monkeypatch, capsy
         with pytest.raises(SystemExit):
             shard(folder, out)
     before = contents(out)
-    assert "begun with other smaller side;" in refused(["shard", folder, out, "--smaller-side", 40], capsys)
+    assert "begun with other smaller side;" in refused(["shard", folder, out, "--rescale", 40], capsys)
     assert "other pictures per shard;" in refused(["shard", folder, out, "--pictures-per-shard", 3], capsys)
     save(folder / "grüner Apfel" / "new.jpg")
     assert "begun with other pictures; go on as it was begun" in refused(["shard", folder, out], capsys)
@@ -818,7 +818,7 @@ def test_an_index_of_nothing(tmp_path):
 
 def test_train_and_evaluate_read_shards(tmp_path, folder, shards, capsys):
     tiny = [
-        *("--config", "A", "--width", "0.05", "--image-size", "32", "--scale", "36"),
+        *("--config", "A", "--width", "0.05", "--window", "32", "--train-scale", "36"),
         *("--epochs", "1", "--batch-size", "4"),
     ]
     rates = []
@@ -826,13 +826,13 @@ def test_train_and_evaluate_read_shards(tmp_path, folder, shards, capsys):
         run, result = tmp_path / f"run of {data.name}", tmp_path / f"{data.name}.npz"
         main(["train", str(data), str(run), *tiny])
         capsys.readouterr()
-        main(["evaluate", str(run), str(data), "--json", "--posteriors", str(result)])
+        main(["evaluate", str(run), str(data), "--json", "--out", str(result)])
         rates.append(json.loads(capsys.readouterr().out))
         with np.load(result) as archive:
             rates[-1] = archive["names"].tolist(), archive["posteriors"].tolist()
     assert rates[0] == rates[1]
     # A model of the folder is tested on the shards, and the two are fused as of one data set.
-    main(["evaluate", str(tmp_path / "run of folder"), str(shards), "--posteriors", str(tmp_path / "crossed.npz")])
+    main(["evaluate", str(tmp_path / "run of folder"), str(shards), "--out", str(tmp_path / "crossed.npz")])
     main(["fuse", str(tmp_path / "folder.npz"), str(tmp_path / "crossed.npz")])
     # And a run that began on the folder goes on with the shards.
     main(["train", str(shards), str(tmp_path / "run of folder"), "--resume"])

@@ -58,7 +58,7 @@ def network_of(architecture: Architecture, channels: str = "RGB") -> tuple[VGG, 
         architecture,
         Preprocessing((123.7, 116.8, 103.9), (58.4, 57.1, 57.4), channels),
         tuple(map(str, range(architecture.num_classes))),
-        TrainedOn((architecture.image_size,) * 2),
+        TrainedOn((architecture.window,) * 2),
     )
     return network, config
 
@@ -91,7 +91,7 @@ def pictures_of(photographs: list[np.ndarray], height: int, width: int, count: i
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, photographs):
-    architecture = Architecture(configuration, num_classes=10, width=0.25, image_size=64, batch_norm=batch_norm)
+    architecture = Architecture(configuration, num_classes=10, width=0.25, window=64, batch_norm=batch_norm)
     network, config = network_of(architecture, "BGR" if batch_norm else "RGB")
     pixels = pictures_of(photographs, 131, 97, 3)
     wanted = exact(network, config, pixels)
@@ -107,7 +107,7 @@ def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(conf
 
     Integers have more bits, of which large neighbours take some; E's last layers are of these in bfloat16 too.
     """
-    network, config = network_of(Architecture(configuration, num_classes=100, image_size=64))
+    network, config = network_of(Architecture(configuration, num_classes=100, window=64))
     pixels = pictures_of(photographs, 160, 128, 2)
     wanted = exact(network, config, pixels)
     errors = {
@@ -122,7 +122,7 @@ def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(conf
 
 @pytest.mark.parametrize("width", [0.02, 0.1, 0.3])
 def test_narrow_networks_of_channels_that_fill_no_vector(width, photographs):
-    network, config = network_of(Architecture("D", num_classes=3, width=width, image_size=32))
+    network, config = network_of(Architecture("D", num_classes=3, width=width, window=32))
     pixels = pictures_of(photographs, 70, 45, 2)
     wanted = exact(network, config, pixels)
     for instructions in INSTRUCTIONS:
@@ -132,7 +132,7 @@ def test_narrow_networks_of_channels_that_fill_no_vector(width, photographs):
 
 @pytest.mark.parametrize("batch", [1, 5, 70])
 def test_any_batch_gives_the_maps_of_its_pictures(batch, photographs):
-    network, config = network_of(Architecture("B", num_classes=4, width=0.1, image_size=32))
+    network, config = network_of(Architecture("B", num_classes=4, width=0.1, window=32))
     scorer = native.NativeScorer(config, tensors_of(network), threads=2)
     pixels = pictures_of(photographs, 64, 40, batch)
     maps = scorer.score_maps(pixels)
@@ -146,7 +146,7 @@ def test_any_batch_gives_the_maps_of_its_pictures(batch, photographs):
 @pytest.mark.parametrize("precision", PRECISIONS_HERE)
 def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
     """Of layers whose weights few threads read each for itself, and many together."""
-    network, config = network_of(Architecture("A", num_classes=4, image_size=32))
+    network, config = network_of(Architecture("A", num_classes=4, window=32))
     pixels = pictures_of(photographs, 96, 64, 2)
     maps = [
         native.NativeScorer(config, tensors_of(network), precision, threads=threads).score_maps(pixels)
@@ -156,14 +156,14 @@ def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
 
 
 def test_a_mirror_image_need_not_lie_in_order(photographs):
-    network, config = network_of(Architecture("A", num_classes=4, width=0.1, image_size=32))
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
     scorer = native.NativeScorer(config, tensors_of(network))
     mirrored = pictures_of(photographs, 64, 40, 2)[:, :, ::-1]
     assert np.array_equal(scorer.score_maps(mirrored), scorer.score_maps(mirrored.copy()))
 
 
 def test_a_large_picture_is_shown_in_strips(photographs, monkeypatch):
-    network, config = network_of(Architecture("A", num_classes=4, width=0.1, image_size=32))
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
     scorer = native.NativeScorer(config, tensors_of(network))
     pixels = photographs[0][None]
     whole = scorer.score_maps(pixels)
@@ -174,7 +174,7 @@ def test_a_large_picture_is_shown_in_strips(photographs, monkeypatch):
 @pytest.mark.parametrize("configuration", ["A-LRN", "C", "D"])
 @torch.inference_mode()
 def test_every_layer_can_be_had(configuration, photographs):
-    network, config = network_of(Architecture(configuration, num_classes=4, width=0.1, image_size=32))
+    network, config = network_of(Architecture(configuration, num_classes=4, width=0.1, window=32))
     scorer = native.NativeScorer(config, tensors_of(network))
     pixels = pictures_of(photographs, 64, 51, 2)
     seen: dict[str, torch.Tensor] = {}
@@ -204,7 +204,7 @@ def test_every_layer_can_be_had(configuration, photographs):
 
 
 def test_weights_that_are_not_numbers_give_scores_that_are_none(photographs):
-    network, config = network_of(Architecture("A-LRN", num_classes=4, width=0.1, image_size=32))
+    network, config = network_of(Architecture("A-LRN", num_classes=4, width=0.1, window=32))
     tensors = tensors_of(network)
     tensors["conv3_1.bias"][0] = np.nan
     for instructions, precision in PRECISIONS:
@@ -213,7 +213,7 @@ def test_weights_that_are_not_numbers_give_scores_that_are_none(photographs):
 
 
 def test_wrong_input_is_told_in_a_sentence(photographs):
-    network, config = network_of(Architecture("A", num_classes=4, width=0.1, image_size=64))
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=64))
     scorer = native.NativeScorer(config, tensors_of(network))
     with pytest.raises(UsageError, match="picture is 64x63 pixels; this network needs both sides to"):
         scorer.score_maps(np.zeros((1, 63, 64, 3), np.uint8))
@@ -228,7 +228,7 @@ def test_wrong_input_is_told_in_a_sentence(photographs):
 
 
 def test_threads_may_call_at_once(photographs):
-    network, config = network_of(Architecture("D", num_classes=4, width=0.2, image_size=32))
+    network, config = network_of(Architecture("D", num_classes=4, width=0.2, window=32))
     scorers = [native.NativeScorer(config, tensors_of(network), threads=2) for _ in range(2)]
     sizes = [(64, 64), (96, 40), (33, 120), (70, 70)]
     pixels = [pictures_of(photographs, *size, 2) for size in sizes]
@@ -256,7 +256,7 @@ def score_in_child(scorer, pixels, answers) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_with_torch_in_the_process_goes_on(photographs):
-    network, config = network_of(Architecture("A", num_classes=4, width=0.2, image_size=32))
+    network, config = network_of(Architecture("A", num_classes=4, width=0.2, window=32))
     scorer = native.NativeScorer(config, tensors_of(network), threads=2)
     pixels = pictures_of(photographs, 96, 96, 2)
     wanted = scorer.score_maps(pixels)
@@ -273,7 +273,7 @@ def test_a_fork_with_torch_in_the_process_goes_on(photographs):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    network, config = network_of(Architecture("A", num_classes=4, width=0.1, image_size=32))
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
     folder = tmp_path_factory.mktemp("models") / "run"
     write_model(folder, config, tensors_of(network))
     return folder
@@ -344,7 +344,7 @@ def test_processes_of_torchrun_share_the_processors(monkeypatch):
 
 
 def test_a_call_takes_no_more_scratch_than_is_said_and_a_batch_is_bounded():
-    network, config = network_of(Architecture("D", num_classes=4, width=0.5, image_size=32))
+    network, config = network_of(Architecture("D", num_classes=4, width=0.5, window=32))
     scorer = native.NativeScorer(config, tensors_of(network))
     one, many = scorer.scratch_bytes(1, 224, 224), scorer.scratch_bytes(1000, 224, 224)
     assert one < many < 600_000_000

@@ -18,7 +18,7 @@ from verydeep.network.vgg import VGG
 @settings(max_examples=6)
 @given(st.integers(64, 700), st.integers(64, 200), st.sampled_from([1, 40_000, 100_000]), st.booleans())
 def test_the_map_in_strips_is_the_map(configuration, long, short, most_pixels, upright):
-    network = VGG(Architecture(configuration, num_classes=4, width=0.03, image_size=64)).double().eval()
+    network = VGG(Architecture(configuration, num_classes=4, width=0.03, window=64)).double().eval()
     initialize(network, "he", 0)
     height, width = (long, short) if upright else (short, long)
     pictures = np.random.default_rng(0).standard_normal((1, height, width, 3))
@@ -37,7 +37,7 @@ def test_the_margin_is_what_the_receptive_field_asks_for():
 
 
 def test_strips_show_no_more_than_allowed():
-    architecture = Architecture("D", num_classes=2, width=0.02, image_size=32)
+    architecture = Architecture("D", num_classes=2, width=0.02, window=32)
     seen = []
 
     def score(pictures: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from verydeep.weights.writing import write_for
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "shallow"
-    New("B-5x5", path, width=0.05, num_classes=3, image_size=32).run()
+    New("B-5x5", path, width=0.05, num_classes=3, window=32).run()
     return path
 
 

@@ -40,7 +40,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(tmp_path) -> Path:
     path = tmp_path / "A"
-    New("A", path, width=0.06, num_classes=3, image_size=32).run()
+    New("A", path, width=0.06, num_classes=3, window=32).run()
     return path
 
 
@@ -98,7 +98,7 @@ def test_what_is_told_is_of_the_machine_that_is_kept(run, data, capsys):
 
 def test_a_classifier_is_of_the_weights_that_it_was_trained_on(run, data, tmp_path, capsys):
     main(["transfer", str(run), str(data), "--scales", "32"])
-    New("A", tmp_path / "other", width=0.06, num_classes=3, image_size=32, seed=1).run()
+    New("A", tmp_path / "other", width=0.06, num_classes=3, window=32, seed=1).run()
     tensors = load_file(tmp_path / "other" / "model.safetensors")
     tensors["conv2_1.bias"] += 1  # as training would; at the start all biases are 0
     save_file(tensors, run / "model.safetensors")

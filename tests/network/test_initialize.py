@@ -14,7 +14,7 @@ from verydeep.network.vgg import VGG
 
 
 def drawn(start: str, seed: int = 0, configuration: str = "A", width: float = 0.25) -> VGG:
-    network = VGG(Architecture(configuration, num_classes=10, width=width, image_size=64))
+    network = VGG(Architecture(configuration, num_classes=10, width=width, window=64))
     initialize(network, start, seed)
     return network
 

@@ -134,18 +134,18 @@ def test_dense_test_of_one_window_is_its_crop(configuration, batch_norm, batch):
     assert torch.equal(model.score_map(batch)[:, :, 0, 0], model(batch))
 
 
-@pytest.mark.parametrize("image_size", [32, 64, 224])
+@pytest.mark.parametrize("window", [32, 64, 224])
 @given(st.integers(0, 70), st.integers(0, 70))
-def test_score_map_size_is_as_told(image_size, more_height, more_width):
-    architecture = Architecture("A", num_classes=3, width=0.02, image_size=image_size)
-    height, width = image_size + more_height, image_size + more_width
+def test_score_map_size_is_as_told(window, more_height, more_width):
+    architecture = Architecture("A", num_classes=3, width=0.02, window=window)
+    height, width = window + more_height, window + more_width
     with torch.inference_mode():
         maps = VGG(architecture).eval().score_map(torch.zeros(1, 3, height, width))
     assert maps.shape == (1, 3, *architecture.score_map_size(height, width))
 
 
 def test_forward_is_the_mean_of_the_map():
-    model = network("B", width=0.1, num_classes=5, image_size=64)
+    model = network("B", width=0.1, num_classes=5, window=64)
     pictures = torch.randn(2, 3, 130, 97)
     with torch.inference_mode():
         assert torch.equal(model(pictures), model.score_map(pictures).mean((2, 3)))
@@ -153,7 +153,7 @@ def test_forward_is_the_mean_of_the_map():
 
 def test_lrn_is_alexnets_formula():
     """In float64, by the sum of squares over five channels, not divided by five."""
-    model = network("A-LRN", width=0.25, num_classes=4, image_size=32).double()
+    model = network("A-LRN", width=0.25, num_classes=4, window=32).double()
     pictures = torch.randn(1, 3, 32, 32, dtype=torch.float64) * 50
     x = F.relu(F.conv2d(pictures, model.conv1_1.weight, model.conv1_1.bias, padding=1))
     channels = x.shape[1]
@@ -185,13 +185,13 @@ def test_lrn_is_torchs_and_its_gradient(dtype, bound):
 
 
 def test_gradients_are_those_of_finite_differences():
-    model = network("C", width=0.02, num_classes=3, image_size=32).double()
+    model = network("C", width=0.02, num_classes=3, window=32).double()
     pictures = torch.randn(1, 3, 32, 40, dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(model, (pictures,), eps=1e-6, atol=1e-5, fast_mode=True)
 
 
 def test_input_is_left_alone():
-    model = network("A", width=0.05, num_classes=3, image_size=32)
+    model = network("A", width=0.05, num_classes=3, window=32)
     pictures = torch.randn(1, 3, 40, 40)
     before = pictures.clone()
     model(pictures)
@@ -208,4 +208,4 @@ def test_a_wrong_shape_is_caught_by_the_signature():
     from jaxtyping import TypeCheckError
 
     with pytest.raises(TypeCheckError):
-        network("A", width=0.02, image_size=32).score_map(torch.zeros(1, 4, 32, 32))
+        network("A", width=0.02, window=32).score_map(torch.zeros(1, 4, 32, 32))

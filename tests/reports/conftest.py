@@ -46,7 +46,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     path = tmp_path / "runs" / "A"
-    New("A", path, num_classes=3, width=0.03, image_size=32).run()
+    New("A", path, num_classes=3, width=0.03, window=32).run()
     config, tensors = read_model(path)
     write_model(path, replace(config, class_names=tuple(sorted(CLASSES))), tensors)
     records = [

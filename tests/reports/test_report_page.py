@@ -141,7 +141,7 @@ def test_window_too_large_for_a_row(make_result: MakeResult, run: Path):
 
     class_names = read_config(run).class_names
     shutil.rmtree(run)
-    New("A", run, num_classes=3, width=0.01, image_size=96).run()
+    New("A", run, num_classes=3, width=0.01, window=96).run()
     from verydeep.run_folder import read_model
 
     config, tensors = read_model(run)

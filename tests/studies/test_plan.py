@@ -41,22 +41,22 @@ GOLDEN = """Two networks
   2. runs/D-seed0: to do
      verydeep train digits OUT/runs/D-seed0 --recipe digits --config D --epochs 2 --seed 0
   3. runs/grown-seed0: to do, after 1
-     verydeep train digits OUT/runs/grown-seed0 --recipe digits --config D --scale 32:40 --epochs 2 --seed 0 \
---grow-from OUT/runs/A-seed0
+     verydeep train digits OUT/runs/grown-seed0 --recipe digits --config D --train-scale 32:40 --epochs 2 \
+--seed 0 --grow-from OUT/runs/A-seed0
   4. tests/grown-seed0.dense.32-36-40.npz: to do, after 3
-     verydeep evaluate OUT/runs/grown-seed0 digits --views dense --scales 32 36 40 --posteriors \
+     verydeep evaluate OUT/runs/grown-seed0 digits --views dense --scales 32 36 40 --out \
 OUT/tests/grown-seed0.dense.32-36-40.npz
   5. tests/grown-seed0.crops.32-36-40.npz: to do, after 3
-     verydeep evaluate OUT/runs/grown-seed0 digits --views crops --scales 32 36 40 --posteriors \
+     verydeep evaluate OUT/runs/grown-seed0 digits --views crops --scales 32 36 40 --out \
 OUT/tests/grown-seed0.crops.32-36-40.npz
   6. tests/grown-seed0.both.32-36-40.npz: to do, after 4, 5
      verydeep fuse OUT/tests/grown-seed0.dense.32-36-40.npz OUT/tests/grown-seed0.crops.32-36-40.npz --out \
 OUT/tests/grown-seed0.both.32-36-40.npz
   7. tests/D-seed0.dense.36.npz: to do, after 2
-     verydeep evaluate OUT/runs/D-seed0 digits --views dense --scales 36 --posteriors \
+     verydeep evaluate OUT/runs/D-seed0 digits --views dense --scales 36 --out \
 OUT/tests/D-seed0.dense.36.npz
   8. tests/grown-seed0.dense.36.npz: to do, after 3
-     verydeep evaluate OUT/runs/grown-seed0 digits --views dense --scales 36 --posteriors \
+     verydeep evaluate OUT/runs/grown-seed0 digits --views dense --scales 36 --out \
 OUT/tests/grown-seed0.dense.36.npz
   9. fusions/D+grown-seed0.dense.one.npz: to do, after 7, 8
      verydeep fuse OUT/tests/D-seed0.dense.36.npz OUT/tests/grown-seed0.dense.36.npz --out \

@@ -17,8 +17,8 @@ from verydeep.run_folder import LAST_WEIGHTS, SKIPPED
 
 BATCH = 6
 TINY = [
-    *("--recipe", "photos", "--config", "A", "--width", "0.03", "--image-size", "32"),
-    *("--scale", "36:48", "--epochs", "2", "--batch-size", str(BATCH)),
+    *("--recipe", "photos", "--config", "A", "--width", "0.03", "--window", "32"),
+    *("--train-scale", "36:48", "--epochs", "2", "--batch-size", str(BATCH)),
 ]
 ALL = "1000"
 
@@ -130,7 +130,7 @@ def test_held_out_pictures_count_too(damaged, tmp_path, capfd):
 
 def test_testing_leaves_out_what_it_may(damaged, trained, tmp_path, capfd):
     count = len(damaged.lost_held_out)
-    words = ["evaluate", trained, damaged.folder, "--posteriors", tmp_path / "a.npz", "--json"]
+    words = ["evaluate", trained, damaged.folder, "--out", tmp_path / "a.npz", "--json"]
     assert "cannot be read, the last is" in refused(capfd, *words)
     assert f"{count} pictures cannot be read" in refused(capfd, *words, "--max-unreadable", count - 1)
     capfd.readouterr()

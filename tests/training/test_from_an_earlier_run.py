@@ -62,7 +62,7 @@ def test_other_classes_have_a_new_fc8(earlier, animals, tmp_path, capsys):
 
 
 def test_another_window_has_new_fc_layers(earlier, animals, tmp_path):
-    settings = replace(STANDING, image_size=64, scale=(64, 64))
+    settings = replace(STANDING, window=64, scale=(64, 64))
     tensors = train(animals, tmp_path / "run", settings, start_from=earlier)
     before = load_file(earlier / WEIGHTS)
     assert tensors["fc6.weight"].shape[2:] == (2, 2)

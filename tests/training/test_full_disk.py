@@ -189,7 +189,7 @@ def test_a_picture_that_cannot_be_noted(tmp_path):
 
 def test_no_room_for_a_model(tmp_path, capfd):
     with files_of_at_most(5000), pytest.raises(SystemExit) as ended:
-        main(["new", "A", str(tmp_path / "model"), "--width", "0.05", "--image-size", "32"])
+        main(["new", "A", str(tmp_path / "model"), "--width", "0.05", "--window", "32"])
     assert ended.value.code == 1
     said = capfd.readouterr().err.splitlines()
     assert said == [f"verydeep: {tmp_path / 'model' / WEIGHTS} cannot be written: File too large"]

@@ -134,7 +134,7 @@ def test_a_set_smaller_than_a_batch_lowers_the_rate_with_it(tmp_path):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_tells_its_command_and_what_to_expect(name):
     recipe = named(name)
-    assert recipe.scale[0] >= recipe.image_size
+    assert recipe.train_scale[0] >= recipe.window
     told = RECIPES[name].__doc__
     assert "verydeep train" in told
     assert "Time:" in told

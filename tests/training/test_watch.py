@@ -51,7 +51,7 @@ def lines(epochs: int, errors: tuple[float, ...] = (40.0, 30.0, 20.0, 25.0)) -> 
 @pytest.fixture(scope="module")
 def config_text(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("config") / "model"
-    New("A", path, num_classes=3, width=0.03, image_size=32).run()
+    New("A", path, num_classes=3, width=0.03, window=32).run()
     facts = {"recipe": asdict(RECIPE), "recipe_name": "digits", "data": {"num_images": 205}}
     return json.dumps(replace(read_config(path), provenance=facts).to_json())
 

@@ -28,7 +28,7 @@ def one_thread():
 def small(tmp_path_factory) -> Path:
     """Net A, narrow, of windows of 32 pixels."""
     path = tmp_path_factory.mktemp("models") / "A"
-    New("A", path, width=0.1, num_classes=3, image_size=32).run()
+    New("A", path, width=0.1, num_classes=3, window=32).run()
     return path
 
 

@@ -1,4 +1,4 @@
-"""`verydeep look`: a page that has what it promises and needs nothing else, and a sentence for what cannot be."""
+"""`verydeep visualize`: a page that needs nothing else, and a sentence for what cannot be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEW = ("--steps", "2", "--size", "48")
 
 
 def look(*words: object) -> None:
-    main(["look", *map(str, words)])
+    main(["visualize", *map(str, words)])
 
 
 def refused(capsys, *words: object) -> str:
@@ -111,7 +111,7 @@ def test_pictures_that_cannot_be_seen(small, desk, tmp_path, capsys, name, said)
 
 def test_without_torch_there_are_maps(small, desk, tmp_path):
     pytest.importorskip("verydeep._native")
-    words = ["look", small, desk / "content.png", "--page", tmp_path / "page.html", "--steps", "0"]
+    words = ["visualize", small, desk / "content.png", "--page", tmp_path / "page.html", "--steps", "0"]
     outcome = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)], capture_output=True, text=True
     )

@@ -54,7 +54,7 @@ def test_a_picture_of_the_contents_size(small, pair, tmp_path, capsys, name):
 def test_the_same_command_gives_the_same_bytes(small, pair, tmp_path):
     outs = [tmp_path / f"{number}.png" for number in range(3)]
     for out, seed in zip(outs, (1, 1, 2), strict=True):
-        style(*pair, out, "--model", small, *FEW, "--start", "noise", "--seed", seed)
+        style(*pair, out, "--model", small, *FEW, "--init", "noise", "--seed", seed)
     first, second, other = (out.read_bytes() for out in outs)
     assert first == second != other
 
@@ -63,7 +63,7 @@ def test_it_goes_on_from_a_picture(small, pair, tmp_path, capsys):
     out = tmp_path / "out.png"
     style(*pair, out, "--model", small, *FEW, "--json")
     ended = json.loads(capsys.readouterr().out)["after"]["total"]
-    style(*pair, out, "--model", small, *FEW, "--json", "--start", out, "--overwrite")
+    style(*pair, out, "--model", small, *FEW, "--json", "--init", out, "--overwrite")
     facts = json.loads(capsys.readouterr().out)
     assert facts["before"]["total"] == pytest.approx(ended, rel=0.05)  # of rounding to levels
     assert facts["after"]["total"] < ended
@@ -82,7 +82,7 @@ def test_every_option_is_heard(small, pair, tmp_path, capsys):
             ["--style-weight", "0.1"],
             ["--variation-weight", "100"],
             ["--pooling", "max"],
-            ["--start", "noise"],
+            ["--init", "noise"],
             ["--size", "50"],
         )
     ):
@@ -109,7 +109,7 @@ def test_a_signal_writes_the_picture_as_far_as_it_is(small, pair, tmp_path, numb
     facts = json.loads(printed.out)
     assert facts["stopped"] and facts["steps"] == 4
     assert facts["after"]["total"] < facts["before"]["total"]
-    assert "--start" in printed.err
+    assert "--init" in printed.err
     with Image.open(out) as picture, Image.open(pair[0]) as content:
         assert not np.array_equal(np.asarray(picture), np.asarray(content.resize(picture.size)))
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
@@ -170,7 +170,7 @@ def test_a_network_of_features_only(bare, pair, tmp_path, capsys):
         (["--size", "1000000"], "1 to 10,000"),
         (["--size", "10"], "needs both sides to be at least"),
         (["--steps", "0"], "--steps is 0"),
-        (["--start", "nothing"], "content, noise, or a picture's path"),
+        (["--init", "nothing"], "content, noise, or a picture's path"),
         (["--device", "abacus"], "abacus"),
     ],
 )

@@ -173,7 +173,7 @@ def _set(layer: Any, message: str, fields: Mapping[str, Any]) -> None:
 
 def prototxt(architecture: Architecture) -> str:
     """The network's description, for a reader that wants one."""
-    side = architecture.image_size
+    side = architecture.window
     lines = [f'input: "data" input_dim: 1 input_dim: 3 input_dim: {side} input_dim: {side}']
     below = "data"
     for layer in architecture.layers:

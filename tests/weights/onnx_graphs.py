@@ -83,7 +83,7 @@ def like_tf2onnx(
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, np.ndarray] = {}
     below = "turned"
-    side = architecture.image_size
+    side = architecture.window
 
     def add(kind: str, name: str, *inputs: str, **attributes: Any) -> str:
         nodes.append(helper.make_node(kind, inputs, [f"{name}:0"], name=name, **attributes))

@@ -55,7 +55,7 @@ def caches_of_their_own(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "small"
-    New("A", path, width=0.05, num_classes=3, image_size=32).run()
+    New("A", path, width=0.05, num_classes=3, window=32).run()
     return path
 
 
@@ -268,7 +268,7 @@ def test_a_repository_whose_weights_were_changed_on_the_way(hub, tmp_path):
 
 def test_a_repository_of_timms_is_a_model(model, hub, tmp_path, photographs):
     config, tensors = read_model(model)
-    wide = replace(config, architecture=replace(config.architecture, image_size=224))
+    wide = replace(config, architecture=replace(config.architecture, window=224))
     fc6 = np.random.default_rng(0).normal(0, 0.01, wide.architecture.tensors["fc6.weight"]).astype(np.float32)
     write_model(tmp_path / "wide", wide, {**tensors, "fc6.weight": fc6})
     folder = tmp_path / "theirs"

@@ -246,12 +246,12 @@ COMMANDS = (
     "inspect",
     "predict",
     "evaluate",
-    "features",
+    "extract",
     "transfer",
     "train",
     "export",
     "push",
-    "look",
+    "visualize",
     "style",
     "bench",
 )
@@ -268,12 +268,12 @@ def test_every_command_that_takes_weights_chooses_among_them(command, network, t
         "inspect": [path],
         "predict": [path, picture],
         "evaluate": [path, "digits"],
-        "features": [path, picture, "--layers", "pool5", "--out", f"{run}.npz"],
+        "extract": [path, picture, "--layers", "pool5", "--out", f"{run}.npz"],
         "transfer": [path, "digits", "--no-save"],
         "train": ["digits", run, "--from", path],
         "export": [path, f"{run}.onnx"],
         "push": [path, "owner/name"],
-        "look": [path, picture, "--page", f"{run}.html"],
+        "visualize": [path, picture, "--page", f"{run}.html"],
         "style": [picture, picture, f"{run}.png", "--model", path],
         "bench": [path, "--engines", "verydeep"],
     }[command]
@@ -364,11 +364,11 @@ def test_training_goes_on_from_fc_layers_of_their_own_channels(tmp_path):
     network, data = fill(with_head(*linear(INPUTS, 40, 24, 5))), class_folders(tmp_path / "data", {"a": 4, "b": 4})
     torch.save(network.state_dict(), tmp_path / "a.pth")
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "a"), *TOLD])
-    words = ["train", str(data), str(tmp_path / "run"), "--from", str(tmp_path / "a"), "--image-size", "224"]
+    words = ["train", str(data), str(tmp_path / "run"), "--from", str(tmp_path / "a"), "--window", "224"]
     main(
         [
             *words,
-            "--scale",
+            "--train-scale",
             "224:224",
             "--epochs",
             "1",
@@ -388,7 +388,7 @@ def test_training_goes_on_from_fc_layers_of_their_own_channels(tmp_path):
 
 @pytest.mark.parametrize("hidden", [[40], [40, 24, 8], [0, 5], [True, 4], ["40", 24], 40, [40, -1]])
 def test_channels_that_cannot_be(hidden, tmp_path):
-    main(["new", "A", str(tmp_path / "run"), "--width", "0.02", "--num-classes", "2", "--image-size", "32"])
+    main(["new", "A", str(tmp_path / "run"), "--width", "0.02", "--num-classes", "2", "--window", "32"])
     fields = json.loads((tmp_path / "run" / "config.json").read_text())
     fields["architecture"]["hidden"] = hidden
     (tmp_path / "run" / "config.json").write_text(json.dumps(fields))

@@ -65,7 +65,7 @@ def refused(capsys, *words: object) -> tuple[int, str]:
         ),
         (["--mean", "9", "9", "nan", "--channels", "RGB"], 2, "three finite means"),
         (["--mean", "9", "9", "9", "--deviation", "1", "0", "1", "--channels", "RGB"], 2, "positive deviations"),
-        (["--preprocessing", "oxford", "--scale", "384", "256"], 2, "the least and the greatest S"),
+        (["--preprocessing", "oxford", "--train-scale", "384", "256"], 2, "the least and the greatest S"),
         (["--preprocessing", "oxford", "--class-names", "."], 2, "cannot be read: Is a directory"),
         (["--preprocessing", "oxford", "--channels", "BGR"], 2, "give one or the other"),
         (["--preprocessing", "oxford", "--class-names", "imagenet"], 2, "names 1000 classes, the weights have 5"),
@@ -115,7 +115,7 @@ def test_what_is_told_is_kept(theirs, tmp_path, crops, capsys):
         "4",
         "--channels",
         "BGR",
-        "--scale",
+        "--train-scale",
         "256",
         "384",
     ]
@@ -223,7 +223,7 @@ def test_evaluating_and_training_take_another_librarys_file(tmp_path, capsys):
     for label, name in enumerate(("x", "y")):
         for number in range(6):
             save(tmp_path / "data" / name / f"{number}.png", np.full((64, 64, 3), 60 + 120 * label, np.uint8))
-    words = ["--recipe", "photos", "--image-size", "32", "--scale", "36", "--epochs", "1", "--batch-size", "4"]
+    words = ["--recipe", "photos", "--window", "32", "--train-scale", "36", "--epochs", "1", "--batch-size", "4"]
     converted = ["convert", str(tmp_path / "f.safetensors"), str(tmp_path / "features")]
     main([*converted, "--preprocessing", "torchvision"])
     start = ["--from", str(tmp_path / "features")]
@@ -238,7 +238,7 @@ def test_evaluating_and_training_take_another_librarys_file(tmp_path, capsys):
 
 
 def test_inspect_of_a_model_of_ours(tmp_path, capsys):
-    New("C", tmp_path / "run", width=0.05, num_classes=3, image_size=64).run()
+    New("C", tmp_path / "run", width=0.05, num_classes=3, window=64).run()
     capsys.readouterr()
     main(["inspect", str(tmp_path / "run")])
     out = capsys.readouterr().out
@@ -258,7 +258,7 @@ def test_inspect_of_a_model_of_ours(tmp_path, capsys):
 
 
 def test_inspect_names_what_is_not_finite(tmp_path, capsys):
-    New("A", tmp_path / "run", width=0.05, num_classes=3, image_size=32).run()
+    New("A", tmp_path / "run", width=0.05, num_classes=3, window=32).run()
     config, tensors = read_model(tmp_path / "run")
     tensors["fc7.bias"][1] = np.nan
     write_model(tmp_path / "run", config, tensors)

@@ -196,7 +196,7 @@ def test_the_window_is_the_inputs(tmp_path):
     inner = base(48)
     path = save(keras.Model(inner.input, head(inner.output, WIDE, WIDE)), tmp_path / "b.keras")
     found = examine(locate(path))
-    assert (found.architecture.image_size, found.known.trained_on) == (32, TrainedOn((48, 48)))
+    assert (found.architecture.window, found.known.trained_on) == (32, TrainedOn((48, 48)))
 
 
 def test_networks_that_are_no_chain_are_refused(tmp_path):

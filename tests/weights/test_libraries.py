@@ -310,20 +310,20 @@ def test_our_own_names_without_a_run_folder(configuration, tmp_path):
         ("timm", {"configuration": "A-LRN"}, "no network A-LRN"),
         ("keras", {"configuration": "B"}, "no network B"),
         ("keras", {"configuration": "D", "batch_norm": True}, "batch normalisation"),
-        ("torchvision", {"configuration": "D", "image_size": 64}, "window"),
+        ("torchvision", {"configuration": "D", "window": 64}, "window"),
         (
             "torchvision",
-            {"image_size": 224, "hidden": (48, 20)},
+            {"window": 224, "hidden": (48, 20)},
             "4096 channels .* this one has 48 and 20",
         ),
-        ("timm", {"configuration": "A", "image_size": 224, "hidden": (4096, 20)}, "this one has 4096 and 20"),
-        ("timm folder", {"image_size": 224, "hidden": (48, 48)}, "this one has 48 and 48"),
-        ("timm folder", {"image_size": 224}, "timm builds networks of the paper's width, this one's is 0.05"),
-        ("keras", {"image_size": 224, "hidden": (1, 1)}, "this one has 1 and 1"),
+        ("timm", {"configuration": "A", "window": 224, "hidden": (4096, 20)}, "this one has 4096 and 20"),
+        ("timm folder", {"window": 224, "hidden": (48, 48)}, "this one has 48 and 48"),
+        ("timm folder", {"window": 224}, "timm builds networks of the paper's width, this one's is 0.05"),
+        ("keras", {"window": 224, "hidden": (1, 1)}, "this one has 1 and 1"),
     ],
 )
 def test_what_a_library_has_not_is_not_written(library, fields, reason, tmp_path):
-    architecture = Architecture(**{"num_classes": 3, "width": 0.05, "image_size": 32} | fields)
+    architecture = Architecture(**{"num_classes": 3, "width": 0.05, "window": 32} | fields)
     tensors = {name: np.zeros(shape, np.float32) for name, shape in architecture.tensors.items()}
     config = ModelConfig(architecture, PREPROCESSING["torchvision"], ("a", "b", "c"), TrainedOn((256, 256)))
     out = tmp_path / {"keras": "out.weights.h5", "timm folder": "out"}.get(library, "out.safetensors")
@@ -421,7 +421,7 @@ def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys)
         ours = features(tmp_path / "run", ["relu1_1", "pool5"], range=(0, 1))(batch)
     assert all(torch.equal(tapped[name], ours[name]) for name in ("relu1_1", "pool5"))
     assert layer_names(folder) == layer_names(tmp_path / "run")
-    words = ["features", str(tmp_path / "a.png"), "--layers", "pool5", "--scale", "64", "--out"]
+    words = ["extract", str(tmp_path / "a.png"), "--layers", "pool5", "--scales", "64", "--out"]
     for model, out in ((folder, "theirs.npz"), (tmp_path / "run", "ours.npz")):
         main([words[0], str(model), *words[1:], str(tmp_path / out)])
     with np.load(tmp_path / "theirs.npz") as one, np.load(tmp_path / "ours.npz") as other:

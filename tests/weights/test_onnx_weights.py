@@ -153,7 +153,7 @@ def test_our_own_exports_come_back(name, within, tmp_path):
     for part, tensor in tensors.items():
         if not part.endswith("tracked"):
             np.testing.assert_allclose(back[part], tensor, rtol=1e-6)
-    side = config.architecture.image_size
+    side = config.architecture.window
     if within:
         expected = theirs(tmp_path / "a.onnx", pixels(side))[:, :, 0, 0]
         assert close(scorer_of(opened, back).score_maps(pixels(side))[:, :, 0, 0], expected)

@@ -109,7 +109,7 @@ def test_a_sliding_fc6_of_another_size(side):
 
 def test_the_published_size_is_taken(tmp_path):
     torch.save(averaged(7).state_dict(), tmp_path / "a.pth")
-    assert examine(locate(tmp_path / "a.pth")).architecture.image_size == 224
+    assert examine(locate(tmp_path / "a.pth")).architecture.window == 224
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**31))

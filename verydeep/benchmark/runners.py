@@ -138,7 +138,7 @@ def plain_network(
 
 def is_dense(task: Task, architecture: Architecture) -> bool:
     """Whether pictures are larger than the network's window."""
-    window = (architecture.image_size,) * 2
+    window = (architecture.window,) * 2
     return any(shape[1:3] != window for case in task.cases for shape in case.batches)
 
 

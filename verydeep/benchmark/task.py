@@ -103,7 +103,7 @@ def random_model(architecture: Architecture) -> tuple[ModelConfig, dict[str, NDA
         weight *= sqrt((1 if last else 2) / (layer.in_channels * layer.kernel**2))
         tensors[f"{layer.name}.weight"] = weight
     names = tuple(map(str, range(architecture.num_classes)))
-    side = round(architecture.image_size * 256 / 224)
+    side = round(architecture.window * 256 / 224)
     facts = provenance(start="he", seed=SEED)
     preprocessing = Preprocessing(deviation=IMAGENET_DEVIATION)
     return ModelConfig(architecture, preprocessing, names, TrainedOn((side, side)), facts), tensors

@@ -49,7 +49,7 @@ class Bench:
     """Without MODEL: factor on the number of channels of every layer."""
     num_classes: int = 1000
     """Without MODEL: number of classes."""
-    image_size: int = 224
+    window: int = 224
     """Without MODEL: side of the network's window, in pixels; a multiple of 32."""
     batch_norm: FlagCreatePairsOff[bool] = False
     """Without MODEL: batch normalisation after each convolution."""
@@ -160,9 +160,7 @@ class Bench:
         from verydeep.run_folder import processor_name
 
         if self.model is None:
-            architecture = Architecture(
-                self.config, self.num_classes, self.width, self.image_size, self.batch_norm
-            )
+            architecture = Architecture(self.config, self.num_classes, self.width, self.window, self.batch_norm)
             run = folder / "model"
             write_model(run, *random_model(architecture))
             weights = "He-initialised"
@@ -178,7 +176,7 @@ class Bench:
         if self.dense:
             cases, pixels = dense_cases(architecture, pictures, self.dense)
         else:
-            size = self.size or (architecture.image_size, architecture.image_size)
+            size = self.size or (architecture.window, architecture.window)
             cases, pixels = batch_cases(architecture, pictures, batch_sizes, *size)
         for number, calls in enumerate(pixels):
             for call, batch in enumerate(calls):

@@ -38,7 +38,7 @@ class Command:
     renamed: ClassVar[Mapping[str, str]] = {}
     """Options as they were called before, and what they are called now."""
 
-    def run(self) -> None:
+    def execute(self) -> None:
         """Call the function and print what it answers."""
         answer = self.call()
         if answer is not None:

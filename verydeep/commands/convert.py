@@ -56,7 +56,7 @@ class Convert:
     class_names: str | None = None
     """imagenet, numbers, or a file: a line for each class in the order of the scores, with or without its number;
     or JSON, as a list or a map between numbers and names."""
-    scale: tuple[int, int] | None = None
+    train_scale: tuple[int, int] | None = None
     """Least and greatest S of its training, whose middle is the scale of tests; 256 if its window is 224."""
     licence: str | None = None
     """Of the weights, to be kept with them."""
@@ -96,7 +96,7 @@ class Convert:
         for note in found.notes:
             say(f"note: {note}")
         if not found.known.trained_on:
-            say(f"note: it is tested at Q = {config.trained_on.test_scale}; --scale says otherwise")
+            say(f"note: it is tested at Q = {config.trained_on.test_scale}; --train-scale says otherwise")
         print(
             f"{self.out}: configuration {config.architecture.configuration}, "
             f"{num_parameters(config.architecture):,} parameters, from {found.known.origin or found.layout}"
@@ -106,10 +106,12 @@ class Convert:
         if self.configuration:
             configuration(self.configuration)
         if self.window is not None:
-            Architecture(image_size=self.window)
-        if self.scale and not 1 <= self.scale[0] <= self.scale[1]:
-            raise UsageError(f"--scale is {self.scale[0]} {self.scale[1]}; it is the least and the greatest S")
-        trained_on = TrainedOn(self.scale) if self.scale else None
+            Architecture(window=self.window)
+        if self.train_scale and not 1 <= self.train_scale[0] <= self.train_scale[1]:
+            raise UsageError(
+                f"--train-scale is {' '.join(map(str, self.train_scale))}; it is the least and the greatest S"
+            )
+        trained_on = TrainedOn(self.train_scale) if self.train_scale else None
         return Known(
             self._preprocessing(),
             None,

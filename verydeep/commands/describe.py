@@ -34,7 +34,7 @@ class Describe:
     """Number of classes."""
     width: float = 1.0
     """Factor on the number of channels of every layer."""
-    image_size: int = 224
+    window: int = 224
     """Side of the network's window, in pixels; a multiple of 32."""
     batch_norm: FlagCreatePairsOff[bool] = False
     """Batch normalisation after each convolution."""
@@ -43,9 +43,7 @@ class Describe:
 
     def run(self) -> None:
         """Print it."""
-        architecture = Architecture(
-            self.configuration, self.num_classes, self.width, self.image_size, self.batch_norm
-        )
+        architecture = Architecture(self.configuration, self.num_classes, self.width, self.window, self.batch_norm)
         facts = describe(architecture)
         if self.json:
             print(json_line(facts))
@@ -61,7 +59,7 @@ def describe(architecture: Architecture) -> dict[str, Any]:
         "weight_layers": configuration(architecture.configuration).weight_layers,
         "num_classes": architecture.num_classes,
         "width": architecture.width,
-        "image_size": architecture.image_size,
+        "window": architecture.window,
         "batch_norm": architecture.batch_norm,
         "parameters": num_parameters(architecture),
         "convolution_parameters": sum(row.parameters for row in rows if row.name.startswith("conv")),
@@ -102,7 +100,7 @@ def _print_table(architecture: Architecture, facts: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
-    side = architecture.image_size
+    side = architecture.window
     console.print(
         f"Configuration {facts['configuration']}{_beside(facts['configuration'])}: "
         f"{facts['weight_layers']} weight layers, "

@@ -60,7 +60,7 @@ class Evaluate:
     left out and counted, except with --part train and --part all."""
     max_unreadable: int = 0
     """Pictures that may be left out because they cannot be read; they are named, and count for nothing."""
-    posteriors: Path | None = None
+    out: Path | None = None
     """Keep each picture's posterior in this .npz file, for `verydeep report` and `verydeep fuse`. A test that was
     interrupted goes on where it stopped."""
     tensors: str | None = None
@@ -84,7 +84,7 @@ class Evaluate:
 
     def run(self) -> None:
         """Test, and print what comes out."""
-        check_result_path(self.posteriors)
+        check_result_path(self.out)
         if len(self.models_and_data) < 2:
             raise UsageError("evaluate takes a model, or several, and then the data")
         if self.batch_size < 1:
@@ -99,8 +99,8 @@ class Evaluate:
             result, parts = test(here)
             if not here.first:
                 return
-            if self.posteriors:
-                write_result(self.posteriors, result)
+            if self.out:
+                write_result(self.out, result)
             if parts:
                 parts.remove()
             print(json_line(result.to_dict()) if self.json else result)
@@ -157,7 +157,7 @@ class Evaluate:
         scales = self.scales or (config.trained_on.test_scale,)
         protocols = named(self.views, scales, mirror, self.grid)
         for protocol in protocols:
-            check(protocol, config.architecture.image_size)
+            check(protocol, config.architecture.window)
         return protocols
 
     def _open(self) -> Data:
@@ -179,7 +179,7 @@ class Evaluate:
     def _parts(
         self, models: list[Path], protocols: list[tuple[Protocol, ...]], pictures: Pictures
     ) -> PosteriorParts | None:
-        if not self.posteriors:
+        if not self.out:
             return None
         from verydeep.evaluation.parts import PosteriorParts
 
@@ -191,7 +191,7 @@ class Evaluate:
             "batch_size": self.batch_size,
             "precision": self.precision,
         }
-        return PosteriorParts(self.posteriors, key)
+        return PosteriorParts(self.out, key)
 
     def _facts(self, model: Path, config: ModelConfig, protocols: tuple[Protocol, ...]) -> MemberFacts:
         architecture = config.architecture

@@ -40,7 +40,7 @@ class Export:
     pixels: FlagCreatePairsOff[bool] = False
     """onnx, openvino: the file takes pixels of 0 to 255, R, G, B, and preprocesses them itself."""
     results: tuple[Path, ...] = ()
-    """hub: tests of the model, as `verydeep evaluate --posteriors` keeps them, whose figures the card tells."""
+    """hub: tests of the model, as `verydeep evaluate --out` keeps them, whose figures the card tells."""
     licence: str | None = None
     """hub: licence of the weights, as SPDX names it: CC-BY-4.0, say. By default the one that came with them."""
     half: FlagCreatePairsOff[bool] = False

@@ -1,4 +1,4 @@
-"""`verydeep features`: model + pictures -> what layers give for them, in a file."""
+"""`verydeep extract`: model + pictures -> what layers give for them, in a file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Extract:
     """File to write: .npz (NumPy), or .parquet."""
     pool: Summary = "mean"
     """What is kept of a layer's maps: their mean or their max over space, their gram matrix, or, by none, all."""
-    scale: int | None = None
+    scales: tuple[int, ...] = ()
     """Q, the smaller side; by default S, or the middle of its range."""
     crop: FlagCreatePairsOff[bool] = False
     """Show the middle window of the network alone, so that all pictures have one shape."""
@@ -130,8 +130,8 @@ class Extract:
     def _shown(self, config: ModelConfig) -> Shown:
         from verydeep.extraction.plan import Shown
 
-        scale = self.scale if self.scale is not None else config.trained_on.test_scale
-        return Shown(scale, config.architecture.image_size if self.crop else None)
+        scale = self.scales[0] if self.scales else config.trained_on.test_scale
+        return Shown(scale, config.architecture.window if self.crop else None)
 
     def _parts(self, pictures: Pictures, shown: Shown, facts: dict[str, Any]) -> FeatureParts:
         from verydeep.extraction.shared import FeatureParts

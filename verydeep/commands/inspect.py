@@ -51,7 +51,7 @@ def readable(facts: dict[str, Any]) -> str:
         "configuration": facts["configuration"] + width + norm,
         "parameters": f"{facts['parameters']:,} ({', '.join(facts['dtypes'])})",
         "classes": classes,
-        "window": f"{facts['image_size']} pixels",
+        "window": f"{facts['window']} pixels",
         "preprocessing": _preprocessing(facts["preprocessing"]),
         "trained at": _scale(facts["trained_on"]),
         "licence": facts["licence"] or "not known",

@@ -33,16 +33,14 @@ class New:
     """Number of classes; they are called by their numbers."""
     width: float = 1.0
     """Factor on the number of channels of every layer."""
-    image_size: int = 224
+    window: int = 224
     """Side of the network's window, in pixels; a multiple of 32."""
     batch_norm: FlagCreatePairsOff[bool] = False
     """Batch normalisation after each convolution."""
 
     def run(self) -> None:
         """Make it."""
-        architecture = Architecture(
-            self.configuration, self.num_classes, self.width, self.image_size, self.batch_norm
-        )
+        architecture = Architecture(self.configuration, self.num_classes, self.width, self.window, self.batch_norm)
         require("torch", "train", "making a model")
         refuse_existing(self.run_folder)
         from verydeep.network.initialize import initialize
@@ -53,7 +51,7 @@ class New:
         preprocessing = Preprocessing()
         if not self.start.startswith("normal"):
             preprocessing = Preprocessing(deviation=IMAGENET_DEVIATION)
-        side = round(self.image_size * 256 / 224)
+        side = round(self.window * 256 / 224)
         config = ModelConfig(
             architecture,
             preprocessing,

@@ -45,7 +45,7 @@ class Predict:
     """How many classes to name."""
     scales: Numbers = ()
     """Q, one or several; by default S, or the middle of its range."""
-    map: Optional[Path] = None  # noqa: UP045 - as in `quick`
+    maps: Optional[Path] = None  # noqa: UP045 - as in `quick`
     """Folder for pictures with their class score maps laid over them."""
     map_scale: Optional[int] = None  # noqa: UP045
     """Smaller side of the picture for its score map; by default two windows of the network."""
@@ -83,8 +83,8 @@ class Predict:
         }
         named = [(pictures.names[number], ranking) for number, ranking in predictions.items()]
         self._print(named, alone=len(pictures) == 1)
-        if self.map:
-            draw_maps(model, predictions, pictures, self.map, self.map_scale)
+        if self.maps:
+            draw_maps(model, predictions, pictures, self.maps, self.map_scale)
         for picture in lost:
             say(f"verydeep: {picture.reason}")
         if lost:
@@ -92,13 +92,13 @@ class Predict:
 
     def _open(self) -> Model:
         model = load(self.model, self.device, self.precision, self.engine, network=self.network)
-        asked = [option for option, value in (("--scales", self.scales), ("--map", self.map)) if value]
+        asked = [option for option, value in (("--scales", self.scales), ("--maps", self.maps)) if value]
         if asked and isinstance(model, TransferModel):
             raise UsageError(
                 f"{asked[0]} is of the network; the classifier of `verydeep transfer` beside it answers here, "
                 "which has scales of its own and no score maps: add --network"
             )
-        window = model.config.architecture.image_size
+        window = model.config.architecture.window
         if self.map_scale is not None and self.map_scale < window:
             raise UsageError(
                 f"--map-scale {self.map_scale} is smaller than the network's window of {window} pixels; "

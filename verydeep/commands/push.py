@@ -30,7 +30,7 @@ class Push:
     repository: Annotated[Positional[str], tyro.conf.arg(metavar="OWNER/NAME")]
     """Where to; it is made if it is not there yet."""
     results: tuple[Path, ...] = ()
-    """Tests of the model, as `verydeep evaluate --posteriors` keeps them, whose figures the card tells."""
+    """Tests of the model, as `verydeep evaluate --out` keeps them, whose figures the card tells."""
     licence: str | None = None
     """Licence of the weights, as SPDX names it: CC-BY-4.0, say. By default the one that came with them."""
     private: FlagCreatePairsOff[bool] = False

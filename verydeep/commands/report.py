@@ -27,7 +27,7 @@ class Report:
     """
 
     results: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RESULT")]
-    """Files that `evaluate --posteriors` and `fuse --out` have made, of one data set; or what `--json` printed."""
+    """Files that `evaluate --out` and `fuse --out` have made, of one data set; or what `--json` printed."""
     page: Path | None = None
     """Make this HTML page instead of printing the table."""
     markdown: FlagCreatePairsOff[bool] = False
@@ -51,11 +51,11 @@ class Report:
 
     def _check(self) -> None:
         if not self.results:
-            raise UsageError("no result is given; `verydeep evaluate MODEL DATA --posteriors FILE.npz` makes one")
+            raise UsageError("no result is given; `verydeep evaluate MODEL DATA --out FILE.npz` makes one")
         if self.markdown + self.json + self.csv > 1:
             raise UsageError("--markdown, --json and --csv exclude each other; choose one of them")
         if self.page and any(path.suffix == ".json" for path in self.results):
-            raise UsageError("a page shows pictures, and needs .npz files; `evaluate --posteriors` makes them")
+            raise UsageError("a page shows pictures, and needs .npz files; `evaluate --out` makes them")
         if self.page and self.page.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"--page {self.page} has to end with .html")
 

@@ -31,7 +31,7 @@ class Style:
 
     The best networks for it are those of ImageNet: torchvision:vgg19, or keras:VGG19, which is the paper's own E.
     Others work, and give what they have learnt to see. Ctrl-C or SIGTERM ends it early: the picture is written as
-    far as it has come. --start OUT --overwrite goes on from there.
+    far as it has come. --init OUT --overwrite goes on from there.
     """
 
     content: Annotated[Positional[Path], tyro.conf.arg(metavar="CONTENT")]
@@ -137,7 +137,7 @@ class Style:
     def _print(self, outcome: Outcome, seconds: float) -> None:
         height, width = outcome.picture.shape[2:]
         if outcome.stopped:
-            say(f"stopped; `--start {self.out} --overwrite` goes on from there")
+            say(f"stopped; `--init {self.out} --overwrite` goes on from there")
         if self.json:
             print(json_line(self._facts(outcome, seconds)))
             return

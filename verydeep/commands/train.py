@@ -223,10 +223,10 @@ class Train:
         from verydeep.images.views import TrainingView
         from verydeep.inference.torch_engine import choose_device
 
-        Architecture(recipe.configuration, 2, recipe.width, recipe.image_size, recipe.batch_norm)
-        TrainingView(recipe.scale, recipe.image_size)
-        if recipe.start not in STARTS:
-            raise UsageError(f"no start is called {recipe.start!r}; there are {', '.join(STARTS)}")
+        Architecture(recipe.config, 2, recipe.width, recipe.window, recipe.batch_norm)
+        TrainingView(recipe.train_scale, recipe.window)
+        if recipe.init not in STARTS:
+            raise UsageError(f"no start is called {recipe.init!r}; there are {', '.join(STARTS)}")
         choose_device(self.device)
         for name, number in (("workers", self.workers), ("max-unreadable", self.max_unreadable)):
             if number is not None and number < 0:
@@ -251,9 +251,9 @@ class Train:
         """Both parts, in memory where they fit, at the scale they are shown at; and what cannot be read."""
         from verydeep.images.pictures import KEEP_BYTES, keep_in_memory
 
-        least, greatest = recipe.scale
+        least, greatest = recipe.train_scale
         limit = KEEP_BYTES // here.local_size
-        test_scale = TrainedOn(recipe.scale).test_scale
+        test_scale = TrainedOn(recipe.train_scale).test_scale
         train, validation = data.train, data.held_out
         with progress("reading", len(train) + len(validation)) as advance:
             pictures, lost = keep_in_memory(train, least if least == greatest else None, limit, advance)
@@ -266,7 +266,7 @@ class Train:
 
         colors = config.principal_colors
         shift = ColorShift(colors, recipe.color_shift, recipe.color_shift_form) if colors else None
-        view = TrainingView(recipe.scale, recipe.image_size, recipe.mirror, shift)
+        view = TrainingView(recipe.train_scale, recipe.window, recipe.mirror, shift)
         return TrainingBatches(pictures, view, recipe.batch_size, recipe.seed, (here.rank, here.size))
 
     def _network(self, recipe: Recipe, num_classes: int, hidden: Hidden) -> VGG:
@@ -275,11 +275,11 @@ class Train:
         from verydeep.network.vgg import VGG
 
         architecture = Architecture(
-            *(recipe.configuration, num_classes, recipe.width, recipe.image_size, recipe.batch_norm),
+            *(recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm),
             hidden=hidden,
         )
         network = VGG(architecture, dropout=recipe.dropout)
-        initialize(network, recipe.start, recipe.seed)
+        initialize(network, recipe.init, recipe.seed)
         return network
 
     def _config(
@@ -303,9 +303,9 @@ class Train:
                 statistics = measure_pictures(pictures, advance=advance)
         config = ModelConfig(
             network.architecture,
-            preprocessing or preprocessing_for(recipe.start, statistics),
+            preprocessing or preprocessing_for(recipe.init, statistics),
             data.class_names,
-            TrainedOn(recipe.scale, recipe.mirror),
+            TrainedOn(recipe.train_scale, recipe.mirror),
             provenance(
                 recipe=asdict(recipe),
                 recipe_name=self.recipe,
@@ -352,12 +352,12 @@ class Train:
         weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
         if grow_from:
             grown = grow(network, earlier.architecture, weights)
-            say(f"{', '.join(grown)} come from {path}, the other layers from the start {recipe.start}")
+            say(f"{', '.join(grown)} come from {path}, the other layers from the start {recipe.init}")
             return earlier.preprocessing, {"grown_from": str(path), "grown_layers": grown, **story_of(earlier)}
         new = start_from(network, data.class_names, earlier.architecture, earlier.class_names, weights)
         say(
             f"all layers come from {path}"
-            + (f" but {', '.join(new)}, which have the start {recipe.start}" if new else "")
+            + (f" but {', '.join(new)}, which have the start {recipe.init}" if new else "")
             + (f"; up to {recipe.freeze} they stay as they are" if recipe.freeze != "none" else "")
         )
         return earlier.preprocessing, {"started_from": str(path), "new_layers": new, **story_of(earlier)}
@@ -379,7 +379,7 @@ class Train:
         precision = "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32"
         scorer = TorchScorer(network, config, device, precision)
         say(
-            f"configuration {recipe.configuration}, {num_parameters(config.architecture):,} parameters, "
+            f"configuration {recipe.config}, {num_parameters(config.architecture):,} parameters, "
             f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
         )
         trainer = Trainer(

@@ -1,4 +1,4 @@
-"""`verydeep look`: model + picture -> a page of what each layer sees."""
+"""`verydeep visualize`: model + picture -> a page of what each layer sees."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Visualize:
             "seed": self.seed,
         }
         options = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
-        words = ["verydeep", "look", self.model, str(self.picture), "--page", str(self.page)]
+        words = ["verydeep", "visualize", self.model, str(self.picture), "--page", str(self.page)]
         return [*words, "--layers", *self.layers, *options]
 
     def _write(self, sight: Sight) -> None:

@@ -84,7 +84,7 @@ def check_together(members: Sequence[Member]) -> None:
     first = members[0].scorer.config.class_names
     for member in members:
         for protocol in member.protocols:
-            check(protocol, member.scorer.config.architecture.image_size)
+            check(protocol, member.scorer.config.architecture.window)
         names = member.scorer.config.class_names
         if names != first:
             raise UsageError(
@@ -139,7 +139,7 @@ def _posteriors(member: Member, pictures: list[Rescaled], batch_size: int) -> Po
 
 def _posteriors_at(scorer: Scorer, protocol: Protocol, pictures: list[Pixels], batch_size: int) -> Posteriors:
     """Mean over the views at one scale."""
-    window = scorer.config.architecture.image_size
+    window = scorer.config.architecture.window
     sums = np.zeros((len(pictures), scorer.config.architecture.num_classes))
     for shown in (pictures, [picture[:, ::-1] for picture in pictures])[: 1 + protocol.mirror]:
         views, num_views = _views(protocol, shown, window)

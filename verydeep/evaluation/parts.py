@@ -31,7 +31,7 @@ class Parts:
     noun = "test"  # what it is that is finished here
     suffix = ".npy"
 
-    def __init__(self, result: Path, key: dict[str, Any], option: str = "--posteriors") -> None:
+    def __init__(self, result: Path, key: dict[str, Any], option: str = "--out") -> None:
         self.folder = result.with_name(result.name + ".parts")
         self._key_file = self.folder / "test.json"
         # A folder without a finished chunk has nothing to go on with, and is anybody's.

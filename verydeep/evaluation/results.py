@@ -227,11 +227,9 @@ def read_result(path: Path) -> Evaluation:
                 archive["posteriors"].astype(np.float64),
             )
     except FileNotFoundError:
-        raise ModelError(f"{path} does not exist; `verydeep evaluate --posteriors` makes such a file") from None
+        raise ModelError(f"{path} does not exist; `verydeep evaluate --out` makes such a file") from None
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(
-            f"{path} is not a result of `verydeep evaluate --posteriors`, or is damaged ({error})"
-        ) from None
+        raise ModelError(f"{path} is not a result of `verydeep evaluate --out`, or is damaged ({error})") from None
     shape = (len(result.names), len(result.facts.class_names))
     if result.posteriors.shape != shape or result.labels.shape != shape[:1]:
         raise ModelError(f"{path} has posteriors of shape {result.posteriors.shape} where {shape} is wanted")

@@ -93,7 +93,7 @@ def score_map(
             coarse one where each pass takes long.
 
     """
-    window = scorer.config.architecture.image_size
+    window = scorer.config.architecture.window
     stride = stride or min(STRIDE, max(4, 2 ** int(log2(window / 7))))
     pixels = np.asarray(rescale(picture, scale or 2 * window))
     height, width = pixels.shape[:2]

@@ -14,6 +14,7 @@ from verydeep.configurations import configuration, num_parameters
 from verydeep.errors import UsageError
 from verydeep.evaluation.results import Evaluation
 from verydeep.run_folder import EARLIER, ModelConfig
+from verydeep.training.recipe import renamed
 
 KNOWN_LICENCES = {
     "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0",
@@ -126,7 +127,7 @@ def _what(config: ModelConfig) -> str:
         f"Network {architecture.configuration} of *Very Deep Convolutional Networks for Large-Scale Image "
         "Recognition* (Simonyan and Zisserman, [arXiv 1409.1556](https://arxiv.org/abs/1409.1556)): "
         f"{', '.join(shape)}. It is fully convolutional: it gives class scores for every window of "
-        f"{architecture.image_size}x{architecture.image_size} pixels, whose mean is its answer for a picture.\n\n"
+        f"{architecture.window}x{architecture.window} pixels, whose mean is its answer for a picture.\n\n"
         f"It tells {_classes(config.class_names)}."
     )
 
@@ -186,7 +187,7 @@ def _preprocessing(config: ModelConfig) -> str:
         f"Pixels of 0 to 255, channels in the order {preprocessing.channels}; of R, G and B the mean "
         f"{preprocessing.mean} is subtracted, and the rest divided by {preprocessing.deviation}. Loaded by "
         "verydeep it takes any picture, and does this itself.\n\n"
-        f"Any size of at least {config.architecture.image_size} pixels on both sides. It was trained at S = "
+        f"Any size of at least {config.architecture.window} pixels on both sides. It was trained at S = "
         f"{scale}, {'with' if trained.mirror else 'without'} mirror images, and by default is tested at Q = "
         f"{trained.test_scale}."
     )
@@ -220,7 +221,7 @@ def _stage(facts: dict[str, Any]) -> list[str]:
         lines.append(f"Data: {data.get('name')}" + (f", {count:,} pictures" if isinstance(count, int) else ""))
         lines[-1] += f"; {data['split']}" if data.get("split") else ""
     if isinstance(recipe, dict):
-        values = ", ".join(f"{name} {value}" for name, value in recipe.items())
+        values = ", ".join(f"{name} {value}" for name, value in renamed(recipe).items())
         lines.append(f"Recipe {facts.get('recipe_name', '')}: {values}".replace(" :", ":"))
     return lines
 

@@ -51,7 +51,7 @@ def compare(scorer: Scorer, run: Run, engine: str, *, pixels: bool = False) -> l
         VerydeepError: the answers are not the same to `TOLERANCE`.
 
     """
-    side = scorer.config.architecture.image_size
+    side = scorer.config.architecture.window
     differences = []
     for height, width in ((side, side), (side + STRIDE + 1, side + 7), (side + 5, 2 * side + STRIDE - 1)):
         shown = blocks(height, width)

@@ -88,7 +88,7 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
 
 def describe(config: ModelConfig, *, pixels: bool = False) -> str:
     """What goes in and what comes out, in words."""
-    side, preprocessing = config.architecture.image_size, config.preprocessing
+    side, preprocessing = config.architecture.window, config.preprocessing
     formula = (
         f"(pixel - mean) / deviation, mean {preprocessing.mean}, deviation {preprocessing.deviation} of R, G, B"
     )
@@ -110,7 +110,7 @@ def metadata(config: ModelConfig, *, pixels: bool = False) -> dict[str, str]:
         "opset": str(OPSET),
         "configuration": architecture.configuration,
         "width": f"{architecture.width:g}",
-        "image_size": str(architecture.image_size),
+        "image_size": str(architecture.window),
         "batch_norm": json.dumps(architecture.batch_norm),
         "preprocessing_in_graph": json.dumps(pixels),
         "mean": json.dumps(preprocessing.mean),

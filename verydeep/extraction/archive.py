@@ -153,5 +153,5 @@ def read_features(path: Path) -> tuple[list[str], dict[str, NDArray[np.float32]]
             arrays = {name: archive[name] for name in archive.files}
         names, facts = arrays.pop("names"), json.loads(str(arrays.pop("facts")))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is no .npz file of `verydeep features`: {error}") from None
+        raise UsageError(f"{path} is no .npz file of `verydeep extract`: {error}") from None
     return names.tolist(), arrays, facts

@@ -101,8 +101,8 @@ def check_shown(shown: Shown, architecture: Architecture, path: tuple[Node, ...]
     """
     if shown.window and shown.scale < shown.window:
         raise UsageError(
-            f"--scale {shown.scale} is smaller than the network's window of {shown.window} pixels, which --crop "
-            f"shows; use --scale {shown.window} or more"
+            f"--scales {shown.scale} is smaller than the network's window of {shown.window} pixels, which --crop "
+            f"shows; use --scales {shown.window} or more"
         )
     check_size(architecture, path, shown.scale, shown.scale)
 

@@ -71,7 +71,7 @@ class Packing:
 
     def __post_init__(self) -> None:
         if self.smaller_side is not None and self.smaller_side < 1:
-            raise UsageError(f"--smaller-side is {self.smaller_side}; it has to be at least 1 pixel")
+            raise UsageError(f"--rescale is {self.smaller_side}; it has to be at least 1 pixel")
         if self.pictures_per_shard < 1:
             raise UsageError(f"--pictures-per-shard is {self.pictures_per_shard}; it has to be at least 1")
 

@@ -52,7 +52,7 @@ class TrainingView:
 
     Attributes:
         scale: the least and the greatest S; S is drawn for each picture each time where they differ.
-        window: side of the crop: the network's `image_size`.
+        window: side of the crop: the network's `window`.
         mirror: whether half of the views are mirrored.
         color_shift: of each view at random; None leaves colors as they are.
 

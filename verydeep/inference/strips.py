@@ -45,7 +45,7 @@ def score_map_in_strips(
     upright = height >= width  # cut across the longer side
     length, across = max(height, width), min(height, width)
     places = places_down if upright else places_across
-    margin, window = margin_places(architecture), architecture.image_size // STRIDE - 1
+    margin, window = margin_places(architecture), architecture.window // STRIDE - 1
     step = max(1, most_pixels // (across * STRIDE) - 2 * margin - window)
     strips = []
     for first in range(0, places, step):

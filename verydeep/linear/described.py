@@ -47,7 +47,7 @@ def describe_pictures(
         PictureError: a picture cannot be read, and `unreadable` is None.
 
     """
-    window = extractor.config.architecture.image_size
+    window = extractor.config.architecture.window
     if min(described.scales) < window:
         raise UsageError(
             f"scale {min(described.scales)} is smaller than the network's window of {window} pixels; use --scales "

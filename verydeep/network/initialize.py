@@ -76,14 +76,14 @@ def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> 
     if network.architecture.configuration not in GROWN_CONFIGURATIONS:
         raise UsageError(
             f"{network.architecture.configuration} has no layers of net A's shapes and cannot be grown from it; "
-            "train it from a random start, --start he, without --grow-from"
+            "train it from a random start, --init he, without --grow-from"
         )
     if shallow.configuration not in ("A", "A-LRN"):
         raise UsageError(
             f"a network is grown from net A; the one given is of configuration {shallow.configuration}"
         )
     mine = network.state_dict()
-    for field in ("num_classes", "width", "hidden", "image_size", "batch_norm"):
+    for field in ("num_classes", "width", "hidden", "window", "batch_norm"):
         old, new = getattr(shallow, field), getattr(network.architecture, field)
         if old != new:
             raise UsageError(f"net A has {field} {old}, the new network {new}; they have to be the same")
@@ -133,7 +133,7 @@ def start_from(
             raise UsageError(f"the earlier network has {field} {old}, the new one {new}; they have to be the same")
     tensors = dict(tensors)
     new_layers: tuple[str, ...] = ()
-    if earlier.image_size != network.architecture.image_size or not earlier.num_classes:
+    if earlier.window != network.architecture.window or not earlier.num_classes:
         new_layers = FC_LAYERS
     elif set(class_names) != set(earlier_class_names):
         new_layers = ("fc8",)

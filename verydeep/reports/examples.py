@@ -154,7 +154,7 @@ def score_maps(result: Evaluation, album: Album, scorer: Scorer) -> list[Example
 
 def _mapped(scorer: Scorer, picture: Image.Image, scale: int) -> ScoreMap:
     """Map a picture a little larger than it is tested; where windows are small, with a margin around it."""
-    window = scorer.config.architecture.image_size
+    window = scorer.config.architecture.window
     if window > SMALL_WINDOW:
         return score_map(scorer, picture, max(round(MAP_SCALE * scale), window))
     framed = _with_margin(rescale(picture, scale), window // 2)
@@ -181,7 +181,7 @@ def picture_row(result: Evaluation, album: Album, scorer: Scorer) -> PictureRow 
         DataError: none of these pictures is there any more.
 
     """
-    if scorer.config.architecture.image_size > SMALL_WINDOW:
+    if scorer.config.architecture.window > SMALL_WINDOW:
         return None
     scale = min(result.facts.first.scales)
     found = list(_found(result, album, _first_right(result, NUM_IN_ROW)))

@@ -200,7 +200,7 @@ def _pictures(best: Evaluation) -> dict[str, Any]:
 
 
 def _window(scorer: Scorer | None) -> int:
-    return scorer.config.architecture.image_size if scorer else 0
+    return scorer.config.architecture.window if scorer else 0
 
 
 def _filters(run: Run) -> Filters:

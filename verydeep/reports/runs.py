@@ -16,6 +16,7 @@ from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
 from verydeep.run_folder import JOURNAL, ModelConfig, read_config
 from verydeep.training.journal import read_journal
+from verydeep.training.recipe import renamed
 
 Particulars = list[
     tuple[str, list[str]]
@@ -126,13 +127,13 @@ def _network(run: Run) -> dict[str, str]:
     }
     if config is None:
         return known
-    window, data = config.architecture.image_size, config.provenance.get("data") or {}
+    window, data = config.architecture.window, config.provenance.get("data") or {}
     told = {
         "window": f"{window} × {window} pixels",
         "batch normalisation": "yes" if config.architecture.batch_norm else "no",
         "training pictures": f"{data['num_images']:,}" if "num_images" in data else None,
         "grown from": short_path(run.grown_from) if run.grown_from else "–",
-        "start": (config.provenance.get("recipe") or config.provenance).get("start"),
+        "init": renamed(config.provenance.get("recipe") or config.provenance).get("init"),
     }
     return {**known, **_known(told)}
 
@@ -141,7 +142,7 @@ def _training(run: Run) -> dict[str, str]:
     if run.config is None:
         return {}
     provenance = run.config.provenance
-    recipe = provenance.get("recipe") or {}
+    recipe = renamed(provenance.get("recipe") or {})
     told = {
         "recipe": provenance.get("recipe_name"),
         "learning rate": _rate(recipe),

@@ -83,7 +83,7 @@ def evaluation_command(result: Evaluation, path: Path) -> str:
     words = ["verydeep", "evaluate", *models, facts.data, "--views", test.views]
     words += ["--scales", *map(str, test.scales), "--mirror" if test.mirror else "--no-mirror"]
     words += ["--part", facts.part] if facts.part != "held-out" else []
-    return shlex.join([*words, "--posteriors", str(path)])
+    return shlex.join([*words, "--out", str(path)])
 
 
 def training_commands(runs: Sequence[Run]) -> list[str]:

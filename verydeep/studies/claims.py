@@ -374,12 +374,12 @@ def _growing(number: int, base: _Base) -> Claim:
     pairs = []
     for alone in base.fixed:
         training = alone.training
-        if training.parent or not training.recipe.start.startswith("normal") or training.configuration == "A":
+        if training.parent or not training.recipe.init.startswith("normal") or training.configuration == "A":
             continue
         grown = [
             one for one in base.fixed if one.training.grow_from and _alike_but_for_start(one.training, training)
         ]
-        grown.sort(key=lambda one: one.training.recipe.start != training.recipe.start)
+        grown.sort(key=lambda one: one.training.recipe.init != training.recipe.init)
         if grown:
             pairs.append((grown[0], alone))
     if not pairs:
@@ -387,7 +387,7 @@ def _growing(number: int, base: _Base) -> Claim:
             number,
             says,
             where,
-            'dense tests at one Q of a deep network grown from A, and of it with start = "normal"',
+            'dense tests at one Q of a deep network grown from A, and of it with init = "normal"',
         )
     guess = 100 * (1 - 1 / pairs[0][1].num_classes)
     alone_terms = [(1 / len(pairs), alone) for _, alone in pairs]
@@ -410,7 +410,7 @@ def _growing(number: int, base: _Base) -> Claim:
 
 def _alike_but_for_start(first: Training, second: Training) -> bool:
     """Whether two are of one network, shown at one S."""
-    fields = ("configuration", "scale", "width", "image_size", "batch_norm")
+    fields = ("config", "train_scale", "width", "window", "batch_norm")
     return all(getattr(first.recipe, name) == getattr(second.recipe, name) for name in fields)
 
 

@@ -59,7 +59,7 @@ def cost(step: Step, size: Size) -> Cost:
 
 def _training(training: Training, size: Size) -> Cost:
     architecture, recipe = training.architecture(size.classes), training.recipe
-    window = recipe.image_size
+    window = recipe.window
     shown = recipe.epochs * size.train
     validated = recipe.epochs * size.test
     test = multiply_adds(architecture, *_whole(training, training.test_scales("one", 0)[0]))
@@ -69,7 +69,7 @@ def _training(training: Training, size: Size) -> Cost:
 
 def _views(training: Training, views: str, scales: tuple[int, ...], classes: int) -> tuple[float, int]:
     """Multiply-adds of one picture's test, and the number of its views."""
-    architecture, window = training.architecture(classes), training.recipe.image_size
+    architecture, window = training.architecture(classes), training.recipe.window
     mirrored = 1 + training.recipe.mirror
     if views == "dense":
         return mirrored * sum(multiply_adds(architecture, *_whole(training, q)) for q in scales), mirrored * len(
@@ -80,7 +80,7 @@ def _views(training: Training, views: str, scales: tuple[int, ...], classes: int
 
 
 def _whole(training: Training, scale: int) -> tuple[int, int]:
-    aspect = ASPECT if training.recipe.image_size > LEAST_PHOTOGRAPH else 1
+    aspect = ASPECT if training.recipe.window > LEAST_PHOTOGRAPH else 1
     return scale, round(scale * aspect)
 
 

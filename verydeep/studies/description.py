@@ -17,7 +17,7 @@ from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, 
 from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import VIEWS
 from verydeep.studies.toml_table import Table, one_of, shown
-from verydeep.training.recipe import Recipe, named
+from verydeep.training.recipe import Recipe, named, renamed
 
 Scales = str | tuple[int, ...]  # `one`, `three`, or Q itself
 
@@ -39,12 +39,16 @@ TOP_KEYS = (
     "test",
     "fuse",
 )
-TRAIN_KEYS = ("networks", "name", "scale", "grow_from", "from", "recipe", "settings", "seeds")
+TRAIN_KEYS = ("networks", "name", "train_scale", "grow_from", "from", "recipe", "settings", "seeds")
 TEST_KEYS = ("networks", "views", "scales")
 FUSE_KEYS = ("name", "networks", "views", "scales")
 SIZE_KEYS = ("train", "test", "classes")
 PRECISIONS = ("auto", "float32", "bfloat16", "int16")  # of `verydeep evaluate`
-OWN_KEYS = {"configuration": "networks", "scale": "scale", "seed": "seeds"}  # of a training, not of its settings
+OWN_KEYS = {
+    "config": "networks",
+    "train_scale": "train_scale",
+    "seed": "seeds",
+}  # of a training, not of its settings
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,12 @@ class Training:
     @property
     def configuration(self) -> str:
         """Column of Table 1, or B-5x5."""
-        return self.recipe.configuration
+        return self.recipe.config
 
     @property
     def scale(self) -> tuple[int, int]:
         """The least and the greatest S."""
-        return self.recipe.scale
+        return self.recipe.train_scale
 
     @property
     def jittered(self) -> bool:
@@ -101,7 +105,7 @@ class Training:
     def architecture(self, num_classes: int) -> Architecture:
         """Its network, for so many classes."""
         recipe = self.recipe
-        return Architecture(recipe.configuration, num_classes, recipe.width, recipe.image_size, recipe.batch_norm)
+        return Architecture(recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm)
 
 
 @dataclass(frozen=True)
@@ -202,9 +206,21 @@ def parse(text: str, where: str) -> Description:
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"{where} is not TOML: {printable(error)}") from None
     try:
-        return _description(Table(fields, "", TOP_KEYS))
+        return _description(Table(_in_names_of_today(fields), "", TOP_KEYS))
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def _in_names_of_today(fields: dict[str, Any]) -> dict[str, Any]:
+    """A training's S was called `scale` in earlier studies."""
+    trainings = fields.get("train")
+    if not isinstance(trainings, list) or not all(isinstance(one, dict) for one in trainings):
+        return fields
+    names = {"scale": "train_scale"}
+    return {
+        **fields,
+        "train": [{names.get(name, name): value for name, value in one.items()} for one in trainings],
+    }
 
 
 def _description(top: Table) -> Description:
@@ -254,7 +270,11 @@ def _training(top: Table, table: Table, network: str) -> Training:
         recipe = named(recipe_name)
         settings = {**_settings(top.table("settings")), **_settings(table.table("settings"))}
         recipe = replace(
-            recipe, **settings, configuration=network, scale=table.scale("scale", recipe.scale), seed=0
+            recipe,
+            **settings,
+            config=network,
+            train_scale=table.scale("train_scale", recipe.train_scale),
+            seed=0,
         )
         seeds = table.numbers("seeds", top.numbers("seeds", (0,)))
         for seed in seeds:
@@ -293,12 +313,12 @@ def _settings(table: Table) -> dict[str, Any]:
     hints = get_type_hints(Recipe)
     known = {field.name: field.default for field in fields(Recipe)}
     found: dict[str, Any] = {}
-    for name, value in table.fields.items():
+    for name, value in renamed(table.fields).items():
         if name in OWN_KEYS:
             raise UsageError(f"{name} is not one of the settings; say it by {OWN_KEYS[name]} in [[train]]")
         if name not in known:
             raise UsageError(f"no setting is called {printable(name, 60)!r}{did_you_mean(name, known)}")
-        choices = STARTS if name == "start" else get_args(hints[name]) if isinstance(known[name], str) else ()
+        choices = STARTS if name == "init" else get_args(hints[name]) if isinstance(known[name], str) else ()
         found[name] = _setting(name, value, known[name], choices)
     return found
 
@@ -319,16 +339,16 @@ def _check_training(training: Training) -> None:
     """Refuse what the training's command would refuse."""
     recipe = training.recipe
     training.architecture(2)
-    if recipe.scale[0] < recipe.image_size:
+    if recipe.train_scale[0] < recipe.window:
         raise UsageError(
-            f"scale of {training.name} is {_range(recipe.scale)}, smaller than its window of "
-            f"{recipe.image_size} pixels; use a scale of {recipe.image_size} or more"
+            f"scale of {training.name} is {_range(recipe.train_scale)}, smaller than its window of "
+            f"{recipe.window} pixels; use a scale of {recipe.window} or more"
         )
     if training.grow_from and training.start_from:
         raise UsageError(f"{training.name} has both grow_from and from; a network has one start")
-    if training.grow_from and recipe.configuration not in GROWN_CONFIGURATIONS:
+    if training.grow_from and recipe.config not in GROWN_CONFIGURATIONS:
         raise UsageError(
-            f"{recipe.configuration} has no layers of net A's shapes and cannot be grown; leave grow_from out"
+            f"{recipe.config} has no layers of net A's shapes and cannot be grown; leave grow_from out"
         )
 
 
@@ -383,14 +403,14 @@ def _check_parent(training: Training, trainings: Mapping[str, Training]) -> None
         )
     same = ["width", "batch_norm"]
     if training.grow_from:
-        same.append("image_size")
+        same.append("window")
         if parent.configuration not in ("A", "A-LRN"):
             raise UsageError(
                 f"{training.name} grows from {parent.name}, which is of configuration {parent.configuration}; "
                 "a network is grown from net A"
             )
     else:
-        same.append("configuration")
+        same.append("config")
     for name in same:
         theirs, mine = getattr(parent.recipe, name), getattr(training.recipe, name)
         if theirs != mine:
@@ -461,7 +481,7 @@ def _test_scales(table: Table) -> tuple[Scales, ...]:
 
 
 def _check_scales(training: Training, choice: Scales, reach: int) -> None:
-    window = training.recipe.image_size
+    window = training.recipe.window
     chosen = training.test_scales(choice, reach)
     if min(chosen) >= window:
         return
@@ -499,7 +519,7 @@ def recipe_words(training: Training, seed: int) -> list[str]:
     base = asdict(named(training.recipe_name))
     words = ["--recipe", training.recipe_name, "--config", training.configuration]
     for name, value in asdict(training.recipe).items():
-        if name in ("configuration", "seed") or value == base[name]:
+        if name in ("config", "seed") or value == base[name]:
             continue
         words += _option(name, value)
     return [*words, "--seed", str(seed)]
@@ -507,7 +527,7 @@ def recipe_words(training: Training, seed: int) -> list[str]:
 
 def _option(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
-    if name == "scale":
+    if name == "train_scale":
         return [flag, str(value[0]) if value[0] == value[1] else f"{value[0]}:{value[1]}"]
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]

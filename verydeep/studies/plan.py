@@ -161,7 +161,7 @@ def _test(plan: Plan, training: Training, seed: int, views: str, rule: Scales) -
     words = ["evaluate", OUT + run, DATA, "--views", views, "--scales", *map(str, scales)]
     if plan.description.test_precision != "auto":
         words += ["--precision", plan.description.test_precision]
-    words += ["--posteriors", OUT + name]
+    words += ["--out", OUT + name]
     return _add(plan, Step(name, "test", tuple(words), (run,), seed, training, tested))
 
 

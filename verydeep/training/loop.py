@@ -232,7 +232,7 @@ class Trainer:
         return TrainingError(
             f"{what} at step {step} (epoch {step // self.batches.steps_per_epoch + 1}, learning rate "
             f"{self.schedule.rate(step):g}, batch of {self.batches.batch_size}), as the training has diverged: "
-            "try a lower --learning-rate, --start he, or growing from net A"
+            "try a lower --learning-rate, --init he, or growing from net A"
         )
 
     def _finish_epoch(

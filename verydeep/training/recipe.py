@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from verydeep.errors import UsageError, did_you_mean
@@ -39,23 +38,32 @@ SCALE_ARGUMENT = PrimitiveConstructorSpec(
 )
 
 
+RENAMED = {"configuration": "config", "image_size": "window", "start": "init", "scale": "train_scale"}
+"""Settings as they were called before, in runs and studies, and what they are called now."""
+
+
+def renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run or a study, by their names of today."""
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained; the defaults are the paper's."""
 
-    configuration: Annotated[str, tyro.conf.arg(aliases=["--config"])] = "D"
+    config: str = "D"
     """Column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, B with one 5x5 layer for each pair."""
     width: float = 1.0
     """Factor on the number of channels of every layer."""
-    image_size: int = 224
+    window: int = 224
     """Side of the crops that the network is trained on, in pixels; a multiple of 32."""
     batch_norm: bool = False
     """Batch normalisation after each convolution (not in the paper)."""
     dropout: float = 0.5
     """Probability of dropping a hidden unit of fc6 and fc7."""
-    start: str = "normal"
+    init: str = "normal"
     """How weights are drawn: he, glorot, normal or normal-literal."""
-    scale: Annotated[tuple[int, int], SCALE_ARGUMENT] = (256, 256)
+    train_scale: Annotated[tuple[int, int], SCALE_ARGUMENT] = (256, 256)
     """S, the smaller side of the rescaled training picture: 256, or 256:512 to draw it for each picture."""
     mirror: bool = True
     """Show half of the pictures mirrored."""
@@ -124,7 +132,7 @@ class Recipe:
     def from_json(fields: dict[str, Any]) -> Recipe:
         """Read back what `dataclasses.asdict` and JSON have made of a recipe."""
         plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in renamed(fields).items()
         }
         return Recipe(**plain)
 
@@ -146,7 +154,7 @@ def paper_384() -> Recipe:
     Time: not run by us.
     Result: the paper's Table 3: 26.8 % top-1 error for D at S = Q = 384.
     """
-    return replace(paper(), scale=(384, 384), learning_rate=1e-3)
+    return replace(paper(), train_scale=(384, 384), learning_rate=1e-3)
 
 
 def paper_jittered() -> Recipe:
@@ -156,7 +164,7 @@ def paper_jittered() -> Recipe:
     Time: not run by us.
     Result: the paper's Table 3: 25.6 % top-1 error for D at Q = 384.
     """
-    return replace(paper(), scale=(256, 512), learning_rate=1e-3)
+    return replace(paper(), train_scale=(256, 512), learning_rate=1e-3)
 
 
 def digits() -> Recipe:
@@ -168,13 +176,13 @@ def digits() -> Recipe:
     threads; with one, which rounds otherwise, 1.67 % and 2.23 %).
     """
     return Recipe(
-        configuration="A",
+        config="A",
         width=0.125,
-        image_size=32,
+        window=32,
         batch_norm=True,
         dropout=0.3,
-        start="he",
-        scale=(36, 36),
+        init="he",
+        train_scale=(36, 36),
         mirror=False,  # a mirrored digit is not a digit
         color_shift=0,
         epochs=15,
@@ -194,12 +202,12 @@ def cifar10() -> Recipe:
     Q = 36, 38 and 40 (n = 1, seed 0).
     """
     return Recipe(
-        configuration="D",
+        config="D",
         width=0.25,
-        image_size=32,
+        window=32,
         batch_norm=True,
-        start="he",
-        scale=(36, 40),
+        init="he",
+        train_scale=(36, 40),
         color_shift=0,
         epochs=36,
         batch_size=128,
@@ -218,12 +226,12 @@ def photos() -> Recipe:
     guessing gives 98 % (n = 1, seed 0).
     """
     return Recipe(
-        configuration="A",
+        config="A",
         width=0.25,
-        image_size=128,
+        window=128,
         batch_norm=True,
-        start="he",
-        scale=(144, 192),
+        init="he",
+        train_scale=(144, 192),
         color_shift=0,
         epochs=80,
         batch_size=64,

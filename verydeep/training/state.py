@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from verydeep.errors import TrainingError
 from verydeep.files import write_whole
 from verydeep.run_folder import PREVIOUS_STATE, STATE
+from verydeep.training.recipe import renamed
 
 
 @dataclass
@@ -89,10 +90,11 @@ def read_state(run: Path, facts: dict[str, Any], tell: Callable[[str], None] = l
 
 
 def _check(state: TrainingState, facts: dict[str, Any]) -> None:
+    begun = {**state.facts, "recipe": renamed(state.facts.get("recipe") or {})}
     for name, value in facts.items():
-        if state.facts.get(name) != value:
+        if begun.get(name) != value:
             raise TrainingError(
-                f"this run was started with {name} {state.facts.get(name)!r}, not {value!r}; "
+                f"this run was started with {name} {begun.get(name)!r}, not {value!r}; "
                 "go on with the same, or start a new run"
             )
 

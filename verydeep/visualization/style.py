@@ -67,7 +67,7 @@ def start_picture(start: str, content: Tensor, seed: int) -> Tensor:
     if start == "noise":
         return noise_like(content, seed)
     if not Path(start).exists():
-        raise UsageError(f"--start is {start!r}; it has to be content, noise, or a picture's path")
+        raise UsageError(f"--init is {start!r}; it has to be content, noise, or a picture's path")
     picture = decode.read(Path(start))
     height, width = content.shape[2:]
     if picture.size != (width, height):

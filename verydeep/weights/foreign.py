@@ -145,7 +145,7 @@ def config_of(found: Found) -> ModelConfig:
         )
     if known.preprocessing is None or known.class_names is None or not found.window_known:
         raise ModelError(_question(found))
-    side = round(found.architecture.image_size * 256 / 224)
+    side = round(found.architecture.window * 256 / 224)
     facts = {
         "source": found.source.name,
         "sha256": found.sha256,
@@ -220,7 +220,7 @@ def _question(found: Found) -> str:
         unknown.append(f"what its {found.architecture.num_classes} classes are called")
         options.append("--class-names imagenet | numbers | FILE")
     if not found.window_known:
-        unknown.append(window_question(found.architecture.image_size))
+        unknown.append(window_question(found.architecture.window))
         options.append("--window PIXELS")
     return (
         f"{found.path}: nobody says {' and '.join(unknown)}, and it is not guessed; tell it by: "
@@ -237,7 +237,7 @@ def _drop_what_is_not_finite(found: Found) -> None:
         raise ModelError(
             f"{found.path}: {found.not_finite[0]} has NaN or infinite numbers; the weights cannot be used"
         )
-    found.architecture, found.window_known = replace(found.architecture, num_classes=0, image_size=224), True
+    found.architecture, found.window_known = replace(found.architecture, num_classes=0, window=224), True
     found.tensors = {name: found.tensors[name] for name in found.architecture.tensors}
     found.notes.append(
         f"{found.not_finite[0]} has NaN or infinite numbers: the convolutions alone are taken, as features"

@@ -60,7 +60,7 @@ def _found(found: Found) -> dict[str, Any]:
     notes = list(found.notes)
     if not found.window_known:
         notes.append(
-            f"nobody says {window_question(found.architecture.image_size)}: `verydeep convert` takes --window"
+            f"nobody says {window_question(found.architecture.window)}: `verydeep convert` takes --window"
         )
     if known.preprocessing is None:
         notes.append("preprocessing is not known: `verydeep convert` takes it as --preprocessing")
@@ -115,7 +115,7 @@ def _architecture(architecture: Architecture) -> dict[str, Any]:
         "configuration": architecture.configuration,
         "width": architecture.width,
         "num_classes": architecture.num_classes,
-        "image_size": architecture.image_size,
+        "window": architecture.window,
         "batch_norm": architecture.batch_norm,
         "parameters": num_parameters(architecture),
     }

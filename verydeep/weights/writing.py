@@ -104,7 +104,7 @@ def timm_card(config: ModelConfig) -> dict[str, Any]:
             f"timm builds networks of the paper's width, this one's is {architecture.width:g}; write a file, "
             "OUT.safetensors, and load it into a network that is as narrow"
         )
-    side = architecture.image_size
+    side = architecture.window
     name = CONFIGURATIONS_THERE[architecture.configuration] + "_bn" * architecture.batch_norm
     return {
         "architecture": name,

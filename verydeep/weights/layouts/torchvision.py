@@ -54,9 +54,9 @@ def features(architecture: Architecture, layers: Layers, library: str) -> dict[s
         raise UsageError(
             f"{library} has no network {architecture.configuration}; it has {', '.join(CONFIGURATIONS_THERE)}"
         )
-    if architecture.num_classes and architecture.image_size != 224:
+    if architecture.num_classes and architecture.window != 224:
         raise UsageError(
-            f"this network's window is {architecture.image_size} pixels; {library}'s networks have one of 224"
+            f"this network's window is {architecture.window} pixels; {library}'s networks have one of 224"
         )
     theirs: dict[str, NDArray[Any]] = {}
     places = _places(architecture.configuration, architecture.batch_norm)
