@@ -437,7 +437,7 @@ def features_are_theirs(path, run, network, crops, *options):
     from verydeep.inference import open_engine
 
     main(["convert", str(path), str(run), "--preprocessing", "torchvision", *options])
-    (ours,) = open_engine(run, engine="native").activations(crops, ["pool5"])
+    ours = open_engine(run, engine="native").run(crops, ["pool5"])["pool5"]
     assert close(ours, theirs(network.features, crops))
 
 

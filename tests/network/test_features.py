@@ -13,17 +13,19 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision_peer import networks, node_names
 
 import verydeep
+from verydeep.api.features import EngineFeatures
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
 from verydeep.network.preprocess import Preprocess
-from verydeep.network.ranges import Pictures, RangeWarning
+from verydeep.network.ranges import RangeWarning
 from verydeep.network.vgg import VGG
+from verydeep.perceptual import TotalVariation
 from verydeep.run_folder import ModelConfig, TrainedOn, write_model
 
-native = pytest.importorskip("verydeep.plan.native")
+native = pytest.importorskip("verydeep.inference.native")
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
@@ -56,6 +58,15 @@ def tensors_of(network: VGG) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
+def engine_features(config: ModelConfig, tensors: dict[str, np.ndarray], layers, **options) -> EngineFeatures:
+    return EngineFeatures(native.NativeEngine(config, tensors, layers, **options), layers)
+
+
+def preprocessed(pictures, range=(0, 1), preprocessing: Preprocessing = IMAGENET) -> torch.Tensor:
+    """As a tap takes them, with its checks."""
+    return Features(network_of("A"), ["conv1_1"], preprocessing=preprocessing, range=range).preprocessed(pictures)
+
+
 def pixels_of(photographs: list[np.ndarray], height: int, width: int) -> np.ndarray:
     return np.stack([photograph[60 : 60 + height, 90 : 90 + width] for photograph in photographs])
 
@@ -79,10 +90,10 @@ def test_every_layer_is_torchvisions_node(configuration, batch_norm, photographs
     assert tuple(nodes) == verydeep.layer_names(ours)
     extractor = create_feature_extractor(theirs, {theirs_name: name for name, theirs_name in nodes.items()})
     pixels = pixels_of(photographs, 224, 224)
-    pictures = Pictures(IMAGENET, (0, 1))(batch_of(pixels))
+    pictures = preprocessed(batch_of(pixels))
     wanted = extractor(pictures)
     found = verydeep.features(ours, layers=list(nodes))(pictures)
-    by_engine = native.NativeFeatures(config_of(ours), tensors_of(ours), list(nodes))(pixels)
+    by_engine = engine_features(config_of(ours), tensors_of(ours), list(nodes))(pixels)
     assert list(found) == list(by_engine) == list(nodes)
     for name, tensor in wanted.items():
         shape = tensor.shape if tensor.ndim == 4 else (*tensor.shape, 1, 1)
@@ -99,7 +110,7 @@ def test_the_two_that_torchvision_lacks(configuration, batch_norm, photographs):
     pixels = pixels_of(photographs, 70, 96)
     every = verydeep.layer_names(network)
     assert ("norm1_1" in every) == (configuration == "A-LRN")
-    pictures = Pictures(IMAGENET, (0, 1))(batch_of(pixels))
+    pictures = preprocessed(batch_of(pixels))
     seen: dict[str, torch.Tensor] = {}
     for name, module in network.named_modules():
         if name.startswith(("conv", "bn")):
@@ -113,7 +124,7 @@ def test_the_two_that_torchvision_lacks(configuration, batch_norm, photographs):
             place = name.removeprefix("relu")
             before = next(found[f"{kind}{place}"] for kind in ("bn", "conv", "fc") if f"{kind}{place}" in found)
             assert torch.equal(found[name], before.relu()), name
-    for name, by_engine in native.NativeFeatures(config_of(network), tensors_of(network), every)(pixels).items():
+    for name, by_engine in engine_features(config_of(network), tensors_of(network), every)(pixels).items():
         assert error(by_engine, found[name]) < 1e-5, name
 
 
@@ -123,7 +134,7 @@ def test_average_pooling(batch_norm, photographs):
     pixels = pixels_of(photographs, 71, 66)
     layers = ["relu1_1", "norm1_1", "pool1", "conv3_1", "pool5", "fc7"]
     found = Features(network, layers, preprocessing=IMAGENET, range=(0, 1), pooling="average")(batch_of(pixels))
-    by_engine = native.NativeFeatures(config_of(network), tensors_of(network), layers, pooling="average")(pixels)
+    by_engine = engine_features(config_of(network), tensors_of(network), layers, pooling="average")(pixels)
     for name in layers:
         assert error(by_engine[name], found[name]) < 1e-5, name
     wanted = torch.nn.functional.avg_pool2d(found["norm1_1"], 2)
@@ -136,7 +147,7 @@ def test_a_tap_is_what_it_was_when_it_was_computed(photographs):
     network = network_of("D", batch_norm=True)
     features = Features(network, verydeep.layer_names(network))
     copies: dict[str, torch.Tensor] = {}
-    apply = Features._apply_node
+    apply = Features.apply_node
 
     def copying(self, node, x):
         result = apply(self, node, x)
@@ -146,7 +157,7 @@ def test_a_tap_is_what_it_was_when_it_was_computed(photographs):
     pictures = batch_of(pixels_of(photographs, 64, 64)).requires_grad_()
     before = pictures.detach().clone()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Features, "_apply_node", copying)
+        patch.setattr(Features, "apply_node", copying)
         taps = features(pictures)
     sum(tap.square().sum() for tap in taps.values()).backward()
     assert torch.equal(pictures, before)
@@ -160,9 +171,9 @@ def test_no_more_is_computed_than_the_deepest_layer_needs():
     assert [name for name, _ in features.named_children()] == [
         "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2",
     ]  # fmt: skip
-    assert features.path[-1].name == "conv3_2"
+    assert features.nodes[-1].name == "conv3_2"
     tensors = {name: tensor for name, tensor in tensors_of(network).items() if name.startswith(("conv1", "conv2"))}
-    few = native.NativeFeatures(config_of(network), tensors, ["pool2"])
+    few = engine_features(config_of(network), tensors, ["pool2"])
     assert few(np.zeros((1, 32, 32, 3), np.uint8))["pool2"].shape == (1, 8, 8, 8)
 
 
@@ -250,7 +261,7 @@ def test_a_wrong_name_is_answered_with_the_near_ones(name, said):
     network = network_of("D")
     for make in (
         lambda: verydeep.features(network, layers=["relu1_2", name]),
-        lambda: native.NativeFeatures(config_of(network), tensors_of(network), [name]),
+        lambda: engine_features(config_of(network), tensors_of(network), [name]),
     ):
         with pytest.raises(UsageError) as raised:
             make()
@@ -287,7 +298,7 @@ def test_a_network_that_is_features_only_has_no_fc7(tmp_path):
 )
 def test_pictures_that_are_too_small_are_refused_with_the_size_that_is_needed(layers, side, needed):
     network = network_of("A")
-    tap, engine = Features(network, layers), native.NativeFeatures(config_of(network), tensors_of(network), layers)
+    tap, engine = Features(network, layers), engine_features(config_of(network), tensors_of(network), layers)
     if not needed:
         assert tap(torch.zeros(1, 3, side, 5))[layers[0]].shape == (1, 4, side, 5)
         return
@@ -301,11 +312,11 @@ def test_pictures_that_are_too_small_are_refused_with_the_size_that_is_needed(la
 def test_any_range_gives_what_the_model_takes(channels, photographs):
     preprocessing = Preprocessing((123.7, 116.8, 103.9), (58.4, 57.1, 57.4), channels)
     pixels = pixels_of(photographs, 20, 30)
-    wanted = Preprocess(preprocessing.mean, preprocessing.deviation, channels)(torch.from_numpy(pixels))
+    wanted = Preprocess(preprocessing)(torch.from_numpy(pixels))
     unit = batch_of(pixels)
     for range, pictures in (((0, 1), unit), ((-1, 1), 2 * unit - 1), ((0, 255), 255 * unit)):
         before = pictures.clone()
-        assert (Pictures(preprocessing, range)(pictures) - wanted).abs().max() < 1e-5
+        assert (preprocessed(pictures, range, preprocessing) - wanted).abs().max() < 1e-5
         assert torch.equal(pictures, before)
 
 
@@ -332,22 +343,23 @@ def test_any_range_gives_what_the_model_takes(channels, photographs):
 )
 def test_pictures_that_cannot_be_meant_are_refused(range, pictures, said):
     with pytest.raises(UsageError, match=said):
-        Pictures(IMAGENET, range)(pictures)
+        preprocessed(pictures, range)
 
 
 def test_a_range_is_one_of_three_and_what_looks_like_another_is_warned_of():
     for wrong in ((0, 2), (1, 0), "01"):
         with pytest.raises(UsageError, match=r"pictures have the range \(0, 1\) or \(-1, 1\) or \(0, 255\)"):
-            Pictures(IMAGENET, wrong)
+            TotalVariation(range=wrong)
     with pytest.raises(UsageError, match="say least and greatest value"):
-        Pictures(IMAGENET, 255)
+        TotalVariation(range=255)
     with pytest.raises(UsageError, match="does not know how its pictures are preprocessed"):
         Features(network_of("A"), ["pool1"], range=(0, 1))
     for range in ((-1, 1), (0, 255)):
         with pytest.warns(RangeWarning, match=r"as if they were of range \(0, 1\)") as warnings:
-            Pictures(IMAGENET, range)(torch.rand(1, 3, 8, 8))
+            preprocessed(torch.rand(1, 3, 8, 8), range)
         assert warnings[0].filename == __file__  # not a line of the package's
-    Pictures(IMAGENET, (0, 1), check=False)(torch.full((1, 3, 2, 2), 9.0))
+    features = Features(network_of("A"), ["pool1"], preprocessing=IMAGENET, range=(0, 1), check=False)
+    features(torch.full((1, 3, 2, 2), 9.0))
 
 
 def test_the_native_engine_loads_no_torch(tmp_path):
@@ -368,9 +380,9 @@ def test_the_native_engine_takes_preprocessed_numbers_too(batch_norm, photograph
     network = network_of("B", batch_norm=batch_norm)
     pixels = pixels_of(photographs, 40, 48)
     layers = ["conv1_1", "conv2_1", "relu2_2"]
-    engine = native.NativeFeatures(config_of(network, "BGR"), tensors_of(network), layers)
-    pictures = Pictures(config_of(network, "BGR").preprocessing, (0, 1))(batch_of(pixels))
-    for name, maps in engine.of_numbers(pictures.permute(0, 2, 3, 1).numpy()).items():
+    engine = engine_features(config_of(network, "BGR"), tensors_of(network), layers)
+    pictures = preprocessed(batch_of(pixels), (0, 1), config_of(network, "BGR").preprocessing)
+    for name, maps in engine.engine.run_preprocessed(pictures.permute(0, 2, 3, 1).numpy(), layers).items():
         assert error(maps, engine(pixels)[name]) < 1e-5, name
 
 
