@@ -101,7 +101,7 @@ def finished() -> None:
 
 
 def interrupted() -> None:
-    """A run that was killed in its second epoch, and the weights with which the unbroken run ends."""
+    """A run that was killed in its third epoch, and the weights with which the unbroken run ends."""
     words = (*SMALL, "--save-steps", "1", "--mirror")
     train("pictures", "unbroken", *words)
     (HERE / "expected").mkdir(exist_ok=True)
