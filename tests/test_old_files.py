@@ -305,11 +305,11 @@ def test_a_study_that_was_killed_does_what_is_left(verydeep):
     begun = steps(study, "begun")
     assert steps(study, "finished") == begun[:-1]
     verydeep("study", file="studies/tiny.toml", out=str(study), data="pictures")
-    left = [begun[-1], "tests/A-seed0.both.36.npz"]
+    left = [begun[-1], "tests/A-seed0.both.38.npz"]
     assert steps(study, "finished") == [*begun[:-1], *left]
     assert steps(study, "begun") == [*begun, *left]
     for name in ("dense", "crops", "both"):
-        seen, wanted = (arrays(out / f"tests/A-seed0.{name}.36.npz") for out in (study, complete))
+        seen, wanted = (arrays(out / f"tests/A-seed0.{name}.38.npz") for out in (study, complete))
         np.testing.assert_allclose(seen["posteriors"], wanted["posteriors"], atol=1e-5)
     assert (study / "claims.json").read_bytes() == (complete / "claims.json").read_bytes()
 

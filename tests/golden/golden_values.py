@@ -43,7 +43,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 # Ten steps: 24 images, 12 a step. Without batch norm, whose statistics of a dozen images enlarge differences.
 TRAIN = shlex.split(
-    "--recipe digits --config A --width 0.0625 --no-batch-norm --start he --scale 34:40 --mirror --color-shift 0.1"
+    "--recipe digits --config A --width 0.0625 --no-batch-norm --scale 34:40 --mirror --color-shift 0.1"
     " --batch-size 12 --epochs 5 --learning-rate 0.01 --weight-decay 0.01 --precision float32 --device cpu"
 )
 
@@ -80,12 +80,17 @@ def image() -> NDArray[np.uint8]:
 
 def write_network(folder: Path, configuration: str, batch_norm: bool = False) -> None:
     """Write a run folder with weights that are the same everywhere."""
-    shape: dict[str, Any] = {"num_classes": 5, "width": 0.0625, "image_size": 32, "batch_norm": batch_norm}
-    tensors = verydeep.Architecture(configuration, **shape).tensors
+    tensors = verydeep.Architecture(configuration, 5, 0.0625, 32, batch_norm).tensors
     save_file({name: weights(name, size) for name, size in tensors.items()}, folder / "model.safetensors")
     config = {
         "format": "verydeep 1",
-        "architecture": {"configuration": configuration, **shape},
+        "architecture": {
+            "configuration": configuration,
+            "num_classes": 5,
+            "width": 0.0625,
+            "image_size": 32,
+            "batch_norm": batch_norm,
+        },
         "preprocessing": {"mean": [120, 110, 100], "deviation": [58, 57, 56], "channels": "BGR"},
         "class_names": [str(number) for number in range(5)],
         "trained_on": {"scale": [36, 36], "mirror": False},

@@ -224,11 +224,14 @@ def classifier() -> None:
     verydeep("transfer", "runs/classifier", "pictures", "--scales", "36", "40")
 
 
+# With every setting whose name later versions may have changed.
 STUDY = """
 title = "A tiny study"
-recipe = "digits"
+recipe = "photos"
 reach = 2
 [settings]
+image_size = 32
+start = "glorot"
 epochs = 2
 width = 0.01
 batch_size = 8
@@ -236,6 +239,7 @@ batch_norm = false
 learning_rate = 0.002
 [[train]]
 networks = "A"
+scale = [36, 40]
 [[test]]
 networks = "A"
 views = "both"
