@@ -155,13 +155,13 @@ def cases(instructions: list[str], precisions: list[str]) -> Iterator[Case]:
         made = f"out/{name}.npz"
         yield Case(f"evaluate {name}", f"evaluate models/D images --part all {words} --posteriors {made}", made)
     made = "out/torch.npz"
-    words = f"evaluate models/D out/plain images --part all --engine torch --posteriors {made}"
+    words = f"evaluate models/A models/D images --part all --engine torch --posteriors {made}"
     yield Case("evaluate torch", words, made, CLOSE)
     for pool, pooling in (("mean", "max"), ("max", "average"), ("gram", "max")):
         made = f"out/features-{pool}.npz"
         words = f"features models/D images --layers relu2_2 conv4_1 --pool {pool} --pooling {pooling} --out {made}"
         yield Case(f"features {pool}", words, made)
-    yield Case("transfer", "transfer out/plain images --scales 36 44", "out/plain/classifier.safetensors")
+    yield Case("transfer", "transfer models/C images --scales 36 44", "models/C/classifier.safetensors")
     for name in ("batch_norm", "jittered"):
         made = f"out/{name}.onnx"
         yield Case(f"export {name}", f"export out/{name} {OUT}{made} --pixels", made, CLOSE)
@@ -281,7 +281,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old", nargs="?", type=Path, help="Python of the earlier revision's environment")
     parser.add_argument("new", nargs="?", type=Path, help="Python of the later revision's environment")
-    parser.add_argument("--only", nargs="+", help="first words of the cases to run")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        help="first words of the cases to run; export, and native of batch_norm, need training",
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--losses", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
