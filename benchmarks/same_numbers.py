@@ -5,7 +5,7 @@
 Each revision has an environment of its own. Both get the same images and networks and run the same commands. Their
 results are compared array by array. Training, the native engine and all that uses it have to agree bit for
 bit. What torch and onnxruntime compute has to agree to 1e-6 of an array's greatest value. Exits with 1 if a number
-differs by more. About five minutes on two cores. The environment of the script itself needs torch and onnxruntime.
+differs by more. About ten minutes on two cores. The environment of the script itself needs torch and onnxruntime.
 """
 
 from __future__ import annotations
