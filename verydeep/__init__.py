@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from verydeep import perceptual as perceptual
     from verydeep.api.engines import engines as engines
     from verydeep.api.fuse import fuse as fuse
+    from verydeep.api.shard import shard as shard
     from verydeep.configurations import CONFIGURATIONS as CONFIGURATIONS
     from verydeep.configurations import Architecture as Architecture
     from verydeep.evaluation.protocols import CentreCrop as CentreCrop

@@ -19,7 +19,7 @@ from pictures import class_folders
 from verydeep.cli import main
 from verydeep.errors import DataError
 from verydeep.images import batches as batches_room
-from verydeep.images import pictures as pictures_room
+from verydeep.images import in_memory
 from verydeep.images.batches import TrainingBatches, feed
 from verydeep.images.pictures import Arrays, Pictures
 from verydeep.images.views import TrainingView
@@ -144,7 +144,7 @@ TINY = [
 
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(pictures_room, "KEEP_BYTES", 0)
+    monkeypatch.setattr(in_memory, "KEEP_BYTES", 0)
     return class_folders(tmp_path / "data", {"cat": 100, "dog": 100})
 
 
@@ -180,7 +180,7 @@ def test_a_run_that_loses_a_reader_saves_and_goes_on_to_the_same_bits(data, tmp_
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are listed by Linux's /proc")
 def test_readers_end_with_a_run_that_is_killed(data, tmp_path):
     script = (
-        "from verydeep.images import pictures; pictures.KEEP_BYTES = 0\n"
+        "from verydeep.images import in_memory; in_memory.KEEP_BYTES = 0\n"
         "from verydeep.cli import main; import sys; main(sys.argv[1:])"
     )
     words = ["train", str(data), str(tmp_path / "run"), *TINY, "--epochs", "1000"]

@@ -16,7 +16,8 @@ from PIL import Image
 from verydeep.errors import DataError, PictureError, UsageError
 from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.images.geometry import rescaled_size
-from verydeep.images.pictures import Arrays, Files, Pictures, keep_in_memory
+from verydeep.images.in_memory import keep_in_memory
+from verydeep.images.pictures import Arrays, Files, Pictures
 from verydeep.images.sources import open_data
 from verydeep.images.views import TrainingView, ViewDraws, rescale
 

@@ -13,10 +13,11 @@ from verydeep.commands.predict import find
 from verydeep.distributed import World, world
 from verydeep.errors import DataError, UsageError
 from verydeep.extraction.summaries import Summary
-from verydeep.images.folders import is_local
+from verydeep.images import digits
 from verydeep.images.listing import Skipped
-from verydeep.images.shards import MANIFEST
-from verydeep.images.sources import EMBEDDED, open_data
+from verydeep.images.shard_index import MANIFEST
+from verydeep.images.sources import open_data
+from verydeep.images.storage import is_local
 from verydeep.images.unlabelled import unlabelled
 from verydeep.inference import EngineName, PrecisionName, products_in
 from verydeep.notes import progress, say, say_skipped
@@ -170,7 +171,7 @@ def find_pictures(words: tuple[str, ...]) -> Pictures:
     """
     if len(words) == 1:
         (word,) = words
-        if word in EMBEDDED or not is_local(word) or (Path(word) / MANIFEST).is_file():
+        if word == digits.NAME or not is_local(word) or (Path(word) / MANIFEST).is_file():
             return open_data(word).all
     skipped = Skipped()
     found = unlabelled(find(words), skipped)

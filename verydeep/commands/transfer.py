@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.command import json_line
 from verydeep.errors import DataError, UsageError, require
-from verydeep.images.data import join, train_and_test
+from verydeep.images.data import train_and_test
 from verydeep.images.pictures import Unreadable, readable, too_many
 from verydeep.images.sources import open_data
 from verydeep.inference import EngineName, PrecisionName
@@ -127,7 +127,7 @@ class Transfer:
     ) -> tuple[Features, Labels, np.ndarray[Any, np.dtype[np.bool_]]]:
         from verydeep.linear.described import describe_pictures
 
-        pictures = join(split.train, split.other)
+        pictures = split.train.join(split.other)
         lost: list[Unreadable] = []
         with progress("describing", len(pictures)) as advance:
             features = describe_pictures(extractor, pictures, described, advance=advance, unreadable=lost.append)
