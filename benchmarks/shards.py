@@ -29,13 +29,13 @@ import numpy as np
 
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.data import Data
+from verydeep.images.find import unlabelled
 from verydeep.images.pictures import Files, Pictures
 from verydeep.images.shard_index import BLOCK, RECORD
 from verydeep.images.shard_writing import write_index, write_manifest
 from verydeep.images.sharding import Packing, finish, pack
 from verydeep.images.shards import Shards
 from verydeep.images.sources import open_data
-from verydeep.images.unlabelled import unlabelled
 from verydeep.images.views import TrainingView
 
 BYTES, PER_SHARD, CLASSES, HELD_OUT = 110_000, 10_000, 1000, 0.04

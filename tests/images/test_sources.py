@@ -16,10 +16,10 @@ from sklearn.datasets import load_digits
 from verydeep.errors import DataError, PictureError
 from verydeep.images import digits
 from verydeep.images.decode import read
+from verydeep.images.find import unlabelled
 from verydeep.images.in_memory import keep_in_memory
 from verydeep.images.pictures import Arrays, Files, Pictures
 from verydeep.images.sources import open_data
-from verydeep.images.unlabelled import unlabelled
 from verydeep.images.views import rescale
 
 

@@ -22,7 +22,7 @@ class Shard(Answering):
     rescaled differ. After an interruption the same command resumes.
     """
 
-    renamed = {"--smaller-side": "--rescale", "--pictures-per-shard": "--images-per-shard"}  # noqa: RUF012
+    renamed = {"--smaller-side": "--rescale", "--pictures-per-shard": "--images-per-shard"}
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     """The images, as for `verydeep train`. Without a validation part, the fifth that is held out becomes it."""
