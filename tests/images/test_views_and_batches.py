@@ -125,11 +125,6 @@ def test_a_scale_that_holds_no_window_is_refused(scale):
         TrainingView(scale, 32)
 
 
-def test_the_fixed_scale():
-    assert TrainingView((36, 36), 32).fixed_scale == 36
-    assert TrainingView((36, 40), 32).fixed_scale is None
-
-
 # Batches
 
 

@@ -16,10 +16,10 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 from verydeep.accounting import num_parameters
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World, num_restarts, world
-from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
+from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, few, require
 from verydeep.files import write_json
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
-from verydeep.images.pictures import few, tell_unreadable
+from verydeep.images.pictures import tell_unreadable
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
 from verydeep.notes import progress, say, say_skipped
 from verydeep.run_folder import (

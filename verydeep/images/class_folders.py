@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import DataError, as_text
+from verydeep.errors import DataError, as_text, few
 from verydeep.images.data import PARTS, UNDIVIDED, Data, Part
 from verydeep.images.imagenet import validation_classes
 from verydeep.images.listing import Listing, Skipped, list_images
 from verydeep.images.names import case_hint, numbers_of
-from verydeep.images.pictures import Files, Pictures, few
+from verydeep.images.pictures import Files, Pictures
 from verydeep.images.storage import is_local, local_path
 
 SPELLINGS: dict[str, Part] = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from verydeep.errors import PictureError, UsageError, as_text
 from verydeep.images import class_folders
-from verydeep.images.listing import Skipped, images_in
+from verydeep.images.listing import Skipped, list_images
 from verydeep.images.pictures import Files, Pictures
 from verydeep.images.sources import find_source, open_data
 from verydeep.notes import say_skipped
@@ -55,7 +55,7 @@ def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> Picture
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = images_in(path, skipped)
+            inside = list_images(path, skipped).every_image
             if not inside:
                 beside = f", but {skipped}" if skipped.counts else ""
                 raise PictureError(f"{path}: no images in this folder{beside}")

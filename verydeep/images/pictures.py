@@ -6,16 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import DataError, PictureError
-from verydeep.errors import few as few
+from verydeep.errors import DataError, PictureError, few
 from verydeep.images import decode, imagenet
 from verydeep.images.formats import HEAD, TAIL, kind_of
 from verydeep.images.names import case_hint, numbers_of
@@ -200,14 +200,9 @@ class SourceNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self.source)
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
-    def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
-        if isinstance(place, slice):
-            return tuple(map(self.source.name, range(len(self))[place]))
-        return self.source.name(range(len(self))[place])
+    def __getitem__(self, place: Any) -> Any:
+        numbers = range(len(self))[place]
+        return tuple(map(self.source.name, numbers)) if isinstance(numbers, range) else self.source.name(numbers)
 
 
 @dataclass(frozen=True)
@@ -272,8 +267,6 @@ class Pictures:
         """A digest of the names and labels: the same for the same images under the same names."""
         if self.known_fingerprint is not None:
             return self.known_fingerprint
-        from hashlib import sha256  # not above: the first answer wants none of it
-
         digest = sha256("\n".join(self.class_names).encode())
         for name, label in zip(self.names, self.labels, strict=True):
             digest.update(f"\n{name}\t{label}".encode())
@@ -282,8 +275,6 @@ class Pictures:
 
 def content_hash(content: bytes) -> int:
     """The first 64 bits of SHA-256."""
-    from hashlib import sha256  # not above: the first answer wants none of it
-
     return int.from_bytes(sha256(content).digest()[:8], "little")
 
 

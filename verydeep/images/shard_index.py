@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import DataError
 from verydeep.images.data import Part
-from verydeep.images.storage import Folder, LocalFolder, open_folder
+from verydeep.images.storage import Folder, open_folder
 
 MANIFEST = "shards.json"
 FORMAT = "verydeep shards 1"
@@ -172,7 +172,7 @@ def open_index(location: str) -> Index:
             f"{folder.path(LABELS)} has labels from {labels.min()} to {labels.max()} for "
             f"{len(manifest.class_names)} classes; {DAMAGED}"
         )
-    if isinstance(folder, LocalFolder):  # behind a URL, a thousand questions would take too long
+    if folder.is_local:  # behind a URL, a thousand questions would take too long
         for name, num_bytes in manifest.shards:
             _on_disk(folder, name, num_bytes, version)
     return Index(folder, manifest, pictures, labels, names, hashes)

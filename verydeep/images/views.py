@@ -79,11 +79,6 @@ class TrainingView:
                 f"{self.window} pixels, and its lower end no more than its upper end"
             )
 
-    @property
-    def fixed_scale(self) -> int | None:
-        """S, if it is the same for every picture."""
-        return self.scale[0] if self.scale[0] == self.scale[1] else None
-
     def draw(self, random: np.random.Generator, count: int) -> ViewDraws:
         """Draw the random numbers of `count` views."""
         least, greatest = self.scale
