@@ -259,7 +259,7 @@ def test_a_truncated_picture_among_good_ones(run, data):
     refuse_data(
         run,
         data,
-        "1 picture cannot be read",
+        "1 image cannot be read",
         f"{damaged}: damaged",
         "--max-unreadable 1",
         after=("left out: ",),

@@ -132,7 +132,7 @@ def test_testing_leaves_out_what_it_may(damaged, trained, tmp_path, capfd):
     count = len(damaged.lost_held_out)
     words = ["evaluate", trained, damaged.folder, "--out", tmp_path / "a.npz", "--json"]
     assert "cannot be read, the last is" in refused(capfd, *words)
-    assert f"{count} pictures cannot be read" in refused(capfd, *words, "--max-unreadable", count - 1)
+    assert f"{count} images cannot be read" in refused(capfd, *words, "--max-unreadable", count - 1)
     capfd.readouterr()
     main([*map(str, words), "--max-unreadable", str(count)])
     said = capfd.readouterr()
