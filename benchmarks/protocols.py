@@ -24,9 +24,9 @@ from verydeep.configurations import STRIDE, Architecture
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.protocols import Dense, Protocol, protocols_of
 from verydeep.images.color import Preprocessing
+from verydeep.images.find import unlabelled
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.pictures import Pictures
-from verydeep.images.unlabelled import unlabelled
 from verydeep.inference.torch_engine import TorchEngine
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG

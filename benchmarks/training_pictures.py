@@ -27,7 +27,7 @@ from torchvision.datasets import ImageFolder
 
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.color import ColorShift, Preprocessing, PrincipalColors
-from verydeep.images.unlabelled import unlabelled
+from verydeep.images.find import unlabelled
 from verydeep.images.views import TrainingView
 from verydeep.network.preprocess import Preprocess
 

@@ -16,10 +16,10 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 from verydeep.accounting import num_parameters
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World, num_restarts, world
-from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
+from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, few, require
 from verydeep.files import write_json
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
-from verydeep.images.pictures import few
+from verydeep.images.pictures import tell_unreadable
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
 from verydeep.notes import progress, say, say_skipped
 from verydeep.run_folder import (
@@ -250,7 +250,7 @@ class Train:
 
     def _read(self, recipe: Recipe, data: Data, here: World) -> tuple[Pictures, Pictures, list[Unreadable]]:
         """Both parts, in memory where they fit, at the scale they are shown at; and what cannot be read."""
-        from verydeep.images.pictures import KEEP_BYTES, keep_in_memory
+        from verydeep.images.in_memory import KEEP_BYTES, keep_in_memory
 
         least, greatest = recipe.train_scale
         limit = KEEP_BYTES // here.local_size
@@ -450,14 +450,3 @@ def preprocessing_for(start: str, statistics: Statistics) -> Preprocessing:
     red, green, blue = (float(number) for number in statistics.mean.round(3))
     across = tuple(float(number) for number in np.maximum(deviation, 1.0).round(3))
     return Preprocessing((red, green, blue), (across[0], across[1], across[2]))
-
-
-def tell_unreadable(lost: Sequence[Unreadable], allowed: int) -> None:
-    """Name the pictures that cannot be read; end if they are more than allowed."""
-    for picture in lost[:20]:
-        say(f"left out: {picture.reason}")
-    if len(lost) > allowed:
-        raise DataError(
-            f"{len(lost)} picture{'s' * (len(lost) > 1)} cannot be read, the first is {lost[0].reason}; "
-            f"remove them, or leave them out by --max-unreadable {len(lost)}"
-        )

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import DataError, as_text
+from verydeep.errors import DataError, as_text, few
 from verydeep.images.data import PARTS, UNDIVIDED, Data, Part
 from verydeep.images.imagenet import validation_classes
 from verydeep.images.listing import Listing, Skipped, list_images
 from verydeep.images.names import case_hint, numbers_of
-from verydeep.images.pictures import Files, Pictures, few
+from verydeep.images.pictures import Files, Pictures
+from verydeep.images.storage import is_local, local_path
 
 SPELLINGS: dict[str, Part] = {
     "train": "train",
@@ -43,14 +44,19 @@ _LIKE_A_PART = re.compile(rf"({'|'.join(SPELLINGS)}|eval|evaluation|holdout|fold
 _SUFFIX = re.compile(r"[ _-]?(set|data|split|images)$")
 
 
-def open_folders(root: Path) -> Data:
+def recognizes(location: str) -> bool:
+    """Whether it is a folder on this machine."""
+    return is_local(location) and local_path(location).is_dir()
+
+
+def open_data(location: str) -> Data:
     """Open a data set of folders.
 
     Raises:
         DataError: its layout is none that is read, or can be read in two ways; or a folder may not be read.
 
     """
-    skipped = Skipped()
+    root, skipped = local_path(location), Skipped()
     parted = root / IMAGENET
     listing = list_images(parted if parted.is_dir() else root, skipped)
     folders = [folder for folder in listing.folders if folder.every_image or _part_of(folder.path.name)]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from verydeep.errors import DataError, require
@@ -20,18 +22,27 @@ WAITS = (0.5, 2.0, 8.0)  # seconds between attempts to read from a URL
 Outcome = TypeVar("Outcome")
 
 
-class Folder(Protocol):
-    """Files by their names in a folder."""
+class Folder(ABC):
+    """Files by their names in a folder.
 
-    @property
-    def location(self) -> str:
-        """What opens the folder again."""
-        ...
+    Attributes:
+        location: the path or URL that opens the folder again.
+
+    """
+
+    is_local: bool
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+
+    def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
+        return type(self), (self.location,)  # another process opens descriptors and connections of its own
 
     def path(self, file: str) -> str:
         """A file's name for messages."""
-        ...
+        return f"{self.location}/{file}"
 
+    @abstractmethod
     def whole(self, file: str) -> bytes:
         """All bytes of a file.
 
@@ -40,25 +51,25 @@ class Folder(Protocol):
             DataError: it cannot be read.
 
         """
-        ...
 
-    def bytes_of(self, file: str, first: int, count: int) -> bytes:
-        """`count` bytes of a file from `first` on; fewer where the file ends before.
+    @abstractmethod
+    def bytes_of(self, file: str, first: int, length: int) -> bytes:
+        """`length` bytes of a file from `first` on; fewer where the file ends before.
 
         Raises:
             DataError: it cannot be read.
 
         """
-        ...
 
+    @abstractmethod
     def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
         """Where a file is to be found on this machine; from a URL it is fetched once for each version.
 
         Raises:
+            FileNotFoundError: there is no such file behind the URL.
             DataError: it cannot be read.
 
         """
-        ...
 
 
 def open_folder(location: str) -> Folder:
@@ -68,7 +79,7 @@ def open_folder(location: str) -> Folder:
         VerydeepError: it is a URL, and fsspec is not there or knows no such kind of URL.
 
     """
-    return LocalFolder(local_path(location)) if is_local(location) else RemoteFolder(location)
+    return _LocalFolder(str(local_path(location))) if is_local(location) else _RemoteFolder(location.rstrip("/"))
 
 
 def is_local(location: str) -> bool:
@@ -85,47 +96,36 @@ def local_path(location: str) -> Path:
     return Path(url2pathname(urlsplit(location).path))
 
 
-class LocalFolder:
+class _LocalFolder(Folder):
     """A folder on this machine.
 
     Files are read by `pread`, which leaves no trace in a descriptor: threads and forked processes may share it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    is_local = True
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
         self._descriptors: dict[str, int] = {}
         weakref.finalize(self, _close, self._descriptors)
 
-    def __reduce__(self) -> tuple[type[LocalFolder], tuple[Path]]:
-        return LocalFolder, (self._folder,)  # another process opens its own descriptors
-
-    @property
-    def location(self) -> str:
-        """The folder's path."""
-        return str(self._folder)
-
-    def path(self, file: str) -> str:
-        """Its path."""
-        return str(self._folder / file)
-
     def whole(self, file: str) -> bytes:
-        """Read it."""
-        return (self._folder / file).read_bytes()
+        return Path(self.path(file)).read_bytes()
 
-    def bytes_of(self, file: str, first: int, count: int) -> bytes:
+    def bytes_of(self, file: str, first: int, length: int) -> bytes:
         """Read them, by a descriptor that is kept open as long as there are not too many."""
         try:
             descriptor = self._descriptors.get(file)
             if descriptor is not None:
-                return os.pread(descriptor, count, first)
-            descriptor = os.open(self._folder / file, os.O_RDONLY)
+                return os.pread(descriptor, length, first)
+            descriptor = os.open(self.path(file), os.O_RDONLY)
             # Without a lock, which a fork could leave locked for ever. None is closed before the folder itself is:
             # another thread might be reading from it.
             kept = None
             if len(self._descriptors) < MOST_OPEN:
                 kept = self._descriptors.setdefault(file, descriptor)
             try:
-                return os.pread(descriptor, count, first)
+                return os.pread(descriptor, length, first)
             finally:
                 if kept != descriptor:
                     os.close(descriptor)
@@ -133,8 +133,7 @@ class LocalFolder:
             raise DataError(f"{self.path(file)} cannot be read: {error.strerror}") from None
 
     def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
-        """Its path."""
-        return self._folder / file
+        return Path(self.path(file))
 
 
 def _close(descriptors: dict[str, int]) -> None:
@@ -142,48 +141,35 @@ def _close(descriptors: dict[str, int]) -> None:
         os.close(descriptor)
 
 
-class RemoteFolder:
+class _RemoteFolder(Folder):
     """A folder behind a URL, such as `s3://bucket/folder`."""
 
-    def __init__(self, url: str) -> None:
-        require("fsspec", "remote", f"reading from {url}")
-        self._url = url.rstrip("/")
+    is_local = False
+
+    def __init__(self, location: str) -> None:
+        require("fsspec", "remote", f"reading from {location}")
+        super().__init__(location)
         self._opened: tuple[int, Any, str] | None = None
         self._filesystem()
 
-    def __reduce__(self) -> tuple[type[RemoteFolder], tuple[str]]:
-        return RemoteFolder, (self._url,)
-
-    @property
-    def location(self) -> str:
-        """The folder's URL."""
-        return self._url
-
-    def path(self, file: str) -> str:
-        """Its URL."""
-        return f"{self._url}/{file}"
-
     def whole(self, file: str) -> bytes:
-        """Fetch it."""
         return bytes(self._attempt(file, lambda filesystem, path: filesystem.cat_file(path)))
 
-    def bytes_of(self, file: str, first: int, count: int) -> bytes:
-        """Fetch them."""
-        end = first + count
+    def bytes_of(self, file: str, first: int, length: int) -> bytes:
+        end = first + length
         try:
             content = self._attempt(file, lambda filesystem, path: filesystem.cat_file(path, start=first, end=end))
         except FileNotFoundError:
             raise DataError(f"{self.path(file)} is not there; upload it, or make the shards anew") from None
-        if len(content) > count:
+        if len(content) > length:
             raise DataError(
-                f"{self._url}: its server gives whole files where a range of bytes is asked for; use one that "
+                f"{self.location}: its server gives whole files where a range of bytes is asked for; use one that "
                 "serves ranges, or copy the folder here"
             )
         return bytes(content)
 
     def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
-        """Fetch it into the cache, once for each version."""
-        name = sha256(f"{self._url} {version}".encode()).hexdigest()[:16]
+        name = sha256(f"{self.location} {version}".encode()).hexdigest()[:16]
         path = cache_folder() / name / Path(file).name
         if not path.is_file() or path.stat().st_size != num_bytes:
             write_whole(
@@ -196,7 +182,7 @@ class RemoteFolder:
 
     def _attempt(self, file: str, read: Callable[[Any, str], Outcome]) -> Outcome:
         """Read, again after a while where it fails: over a network it does now and then."""
-        for wait in (*WAITS, None):
+        for attempt in count():
             filesystem, root = self._filesystem()
             try:
                 return read(filesystem, f"{root}/{file}")
@@ -205,12 +191,12 @@ class RemoteFolder:
             except PermissionError as error:
                 raise DataError(f"{self.path(file)} may not be read: {error}") from None
             except Exception as error:  # each kind of file system raises what its library raises
-                if wait is None:
+                if attempt == len(WAITS):
                     reason = " ".join(str(error).split()) or type(error).__name__
                     raise DataError(
-                        f"{self.path(file)} cannot be read, after {len(WAITS) + 1} attempts: {reason}"
+                        f"{self.path(file)} cannot be read, after {attempt + 1} attempts: {reason}"
                     ) from None
-                time.sleep(wait)
+                time.sleep(WAITS[attempt])
         raise AssertionError
 
     def _filesystem(self) -> tuple[Any, str]:
@@ -220,9 +206,9 @@ class RemoteFolder:
             import fsspec
 
             try:
-                self._opened = process, *fsspec.core.url_to_fs(self._url)
+                self._opened = process, *fsspec.core.url_to_fs(self.location)
             except (ImportError, ValueError) as error:
-                raise DataError(f"{self._url} cannot be opened: {error}") from None
+                raise DataError(f"{self.location} cannot be opened: {error}") from None
         return self._opened[1:]
 
 
