@@ -419,7 +419,7 @@ def test_an_unreadable_picture_is_named_and_then_left_out(tmp_path, folder, shar
     whole = damaged.read_bytes()
     cut(damaged)
     said = refused(["shard", folder, out, "--pictures-per-shard", 4], capsys, code=1)
-    assert f"1 picture cannot be read, the first is {damaged}: damaged" in said
+    assert f"1 image cannot be read, the first is {damaged}: damaged" in said
     assert "--max-unreadable 1" in said
     assert not (out / MANIFEST).exists()
     inodes = {path.name: path.stat().st_ino for path in out.glob("*.tar")}

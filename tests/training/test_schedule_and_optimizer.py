@@ -95,11 +95,11 @@ def test_steps_divide_by_ten_after_the_milestones():
     ],
 )
 def test_milestones_belong_to_steps(fields):
-    with pytest.raises(UsageError, match=r"milestones .* rising"):
+    with pytest.raises(UsageError, match=r"`milestones`, rising"):
         Recipe(**fields)
 
 
 def test_a_recipe_survives_json():
-    recipe = Recipe(schedule="steps", milestones=(3, 5), scale=(256, 512))
+    recipe = Recipe(schedule="steps", milestones=(3, 5), train_scale=(256, 512))
     fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
     assert Recipe.from_json(fields) == recipe

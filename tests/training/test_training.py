@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 import torch
 
+import verydeep
+from verydeep.api.train import Trained
 from verydeep.cli import main
-from verydeep.commands.train import Train
 from verydeep.errors import TrainingError
 from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, STATE, WEIGHTS, read_config
 from verydeep.training.journal import read_journal
 from verydeep.training.loop import InterruptedRunError, Trainer
-from verydeep.training.recipe import RECIPES, Recipe, named
+from verydeep.training.recipe import RECIPES, Recipe, find_recipe
 
-SMALL = replace(named("digits"), width=0.03, epochs=2, batch_size=64, warmup_epochs=0)
+SMALL = replace(find_recipe("digits"), width=0.03, epochs=2, batch_size=64, warmup_epochs=0)
 
 
-def train(run: Path, settings: Recipe = SMALL, **options) -> None:
-    Train("digits", run, recipe="digits", settings=settings, **options).run()
+def train(run: Path, recipe: Recipe = SMALL, **options) -> Trained:
+    return verydeep.train("digits", run, recipe=recipe, **options)
 
 
 def weights(run: Path) -> bytes:
@@ -73,13 +74,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(unbroken, tmp_path, stop_af
     run = tmp_path / "run"
     step = Trainer._step
 
-    def interrupt(self, batch, number, interrupted):
+    def interrupt(self, batch, number, interrupted=False):
         if number + 1 == stop_after:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, number, interrupted)
 
     monkeypatch.setattr(Trainer, "_step", interrupt)
-    with pytest.raises(InterruptedRunError, match=r"verydeep train digits .* --resume"):
+    with pytest.raises(
+        InterruptedRunError, match=r"stopped after step \d+ of 44 and saved; go on with: `resume=True`"
+    ):
         train(run)
     monkeypatch.setattr(Trainer, "_step", step)
     train(run, resume=True)
@@ -112,7 +115,7 @@ def test_both_precisions_learn(tmp_path, precision):
 
 
 def test_growing_starts_from_net_a(unbroken, tmp_path, capsys):
-    settings = replace(SMALL, configuration="D", epochs=1)
+    settings = replace(SMALL, config="D", epochs=1)
     train(tmp_path / "deep", settings, grow_from=unbroken)
     assert "conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8 come from" in capsys.readouterr().err
     deep, shallow = read_config(tmp_path / "deep"), read_config(unbroken)
@@ -133,7 +136,7 @@ def test_a_set_smaller_than_a_batch_lowers_the_rate_with_it(tmp_path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_tells_its_command_and_what_to_expect(name):
-    recipe = named(name)
+    recipe = find_recipe(name)
     assert recipe.train_scale[0] >= recipe.window
     told = RECIPES[name].__doc__
     assert "verydeep train" in told

@@ -24,10 +24,10 @@ from verydeep.reports.panels import Curve, Panel, even_ticks, make_panels
 from verydeep.reports.terminal import Canvas
 from verydeep.reports.watched import WatchedRun, watch
 from verydeep.run_folder import CONFIG, JOURNAL, read_config
-from verydeep.training.recipe import named
+from verydeep.training.recipe import find_recipe
 
 PER_EPOCH = 10
-RECIPE = replace(named("digits"), epochs=4, batch_size=20)
+RECIPE = replace(find_recipe("digits"), epochs=4, batch_size=20)
 
 
 def step_line(step: int, **changed: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import get_annotations
 from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_type_hints
 
@@ -100,17 +100,21 @@ class ReadingMany(Computing):
 def in_options(message: str, kind: type) -> str:
     """Write the arguments that stand in backticks in a message as the command line has them.
 
-    `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, a position its word in the usage.
+    `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, `resume=True` becomes `--resume`,
+    a position its word in the usage.
     What a command does not have stays as it is.
     """
     hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        if is_dataclass(field.default_factory):  # whose fields are options too
+            hints |= get_type_hints(field.default_factory, include_extras=True)
 
     def option(match: re.Match[str]) -> str:
         name, value = match.groups()
         if name not in hints:
             return match[0]
         word = _word_of(name, hints[name])
-        return f"{word} {value}" if value is not None and word.startswith("-") else word
+        return f"{word} {value}" if value not in (None, "True") and word.startswith("-") else word
 
     return _ARGUMENT.sub(option, message)
 

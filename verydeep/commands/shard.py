@@ -9,9 +9,9 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from verydeep.commands.train import tell_unreadable
 from verydeep.errors import UsageError
 from verydeep.images.folders import is_local, local_path
+from verydeep.images.pictures import tell_unreadable
 from verydeep.notes import progress, say, say_skipped
 
 

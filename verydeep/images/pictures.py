@@ -23,6 +23,7 @@ from verydeep.images.formats import HEAD, TAIL, kind_of
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.names import case_hint, numbers_of
 from verydeep.images.views import Pixels, rescale
+from verydeep.notes import say
 
 Item = TypeVar("Item")
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     Names = tuple[str, ...] | StoredNames
 
+MOST_NAMED = 20  # images that cannot be read
 KEEP_BYTES = 2 << 30  # pictures that take less than this are kept in memory
 
 
@@ -252,11 +254,27 @@ def readable(count: int, lost: Iterable[Unreadable]) -> NDArray[np.int64]:
 
 
 def too_many(lost: Sequence[Unreadable]) -> DataError:
-    """Say that more pictures cannot be read than may be left out."""
-    count = len(lost)
+    """Say that more images cannot be read than may be left out, while others may follow."""
+    return _cannot_be_read(lost, "last", -1, "leave as many out by `max_unreadable`")
+
+
+def tell_unreadable(lost: Sequence[Unreadable], allowed: int) -> None:
+    """Name images that cannot be read, all that there are.
+
+    Raises:
+        DataError: they are more than `allowed`.
+
+    """
+    for image in lost[:MOST_NAMED]:
+        say(f"left out: {image.reason}")
+    if len(lost) > allowed:
+        raise _cannot_be_read(lost, "first", 0, f"leave them out by `max_unreadable={len(lost)}`")
+
+
+def _cannot_be_read(lost: Sequence[Unreadable], which: str, place: int, advice: str) -> DataError:
+    images, them = ("image", "it") if len(lost) == 1 else ("images", "them")
     return DataError(
-        f"{count} picture{'s' * (count > 1)} cannot be read, the last is {lost[-1].reason}; "
-        f"remove {'them' if count > 1 else 'it'}, or leave as many out by --max-unreadable"
+        f"{len(lost)} {images} cannot be read, the {which} is {lost[place].reason}; remove {them}, or {advice}"
     )
 
 

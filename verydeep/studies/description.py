@@ -17,7 +17,7 @@ from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, 
 from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import VIEWS
 from verydeep.studies.toml_table import Table, one_of, shown
-from verydeep.training.recipe import Recipe, named, renamed
+from verydeep.training.recipe import Recipe, find_recipe, renamed
 
 Scales = str | tuple[int, ...]  # `one`, `three`, or Q itself
 
@@ -267,7 +267,7 @@ def _training(top: Table, table: Table, network: str) -> Training:
     try:
         configuration(network)
         recipe_name = table.word("recipe", top.word("recipe", "paper"))
-        recipe = named(recipe_name)
+        recipe = find_recipe(recipe_name)
         settings = {**_settings(top.table("settings")), **_settings(table.table("settings"))}
         recipe = replace(
             recipe,
@@ -516,7 +516,7 @@ def _range(scale: tuple[int, int]) -> str:
 
 def recipe_words(training: Training, seed: int) -> list[str]:
     """Words of `verydeep train` that make the named recipe this training's."""
-    base = asdict(named(training.recipe_name))
+    base = asdict(find_recipe(training.recipe_name))
     words = ["--recipe", training.recipe_name, "--config", training.configuration]
     for name, value in asdict(training.recipe).items():
         if name in ("config", "seed") or value == base[name]:
