@@ -18,6 +18,7 @@ from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import VIEWS
 from verydeep.studies.toml_table import Table, one_of, shown
 from verydeep.training.recipe import Recipe, find_recipe, renamed
+from verydeep.training.schedules import SCHEDULES
 
 Scales = str | tuple[int, ...]  # `one`, `three`, or Q itself
 
@@ -318,7 +319,8 @@ def _settings(table: Table) -> dict[str, Any]:
             raise UsageError(f"{name} is not one of the settings; say it by {OWN_KEYS[name]} in [[train]]")
         if name not in known:
             raise UsageError(f"no setting is called {printable(name, 60)!r}{did_you_mean(name, known)}")
-        choices = STARTS if name == "init" else get_args(hints[name]) if isinstance(known[name], str) else ()
+        words = {"init": STARTS, "schedule": tuple(SCHEDULES)}
+        choices = words.get(name) or (get_args(hints[name]) if isinstance(known[name], str) else ())
         found[name] = _setting(name, value, known[name], choices)
     return found
 
