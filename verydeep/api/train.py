@@ -9,12 +9,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verydeep.configurations import num_parameters
+import numpy as np
+
+from verydeep.accounting import num_parameters
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import DataError, DiskError, TrainingError, UsageError, require
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing
-from verydeep.images.pictures import Pictures, Unreadable, few, keep_in_memory, readable, tell_unreadable
+from verydeep.images.pictures import Pictures, Unreadable, few, keep_in_memory, tell_unreadable
 from verydeep.images.sources import open_data
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
 from verydeep.notes import progress, say, say_skipped
@@ -44,7 +46,7 @@ from verydeep.weights.source import locate, with_network
 if TYPE_CHECKING:
     from verydeep.evaluation.posterior import Posteriors
     from verydeep.images.data import Data
-    from verydeep.inference import Scorer
+    from verydeep.inference.engine import Engine
     from verydeep.network.vgg import VGG
 
 DEFAULT_RECIPE = "photos"
@@ -139,7 +141,7 @@ def train(
             raise UsageError(f"`{name}` is {number}; it has to be {least} or more")
     if save_seconds <= 0:
         raise UsageError(f"`save_seconds` is {save_seconds}; it has to be more than 0")
-    from verydeep.inference.torch_engine import TorchScorer, choose_device
+    from verydeep.inference.torch_engine import TorchEngine, choose_device
     from verydeep.training.loop import Trainer, uses_bfloat16
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
@@ -170,7 +172,7 @@ def train(
                 network,
                 begin.recipe,
                 start.make_batches(begin.recipe, config, pictures, here),
-                _validator(TorchScorer(network, config, where, precision), held_out, log, here),
+                _validator(TorchEngine(network, config, where, precision), held_out, log, here),
                 config,
                 folder,
                 where,
@@ -302,27 +304,25 @@ def _new_config(
     )
 
 
-def _validator(scorer: Scorer, held_out: Pictures, log: UnreadableLog, here: World) -> Callable[[], float]:
+def _validator(engine: Engine, held_out: Pictures, log: UnreadableLog, here: World) -> Callable[[], float]:
     """What tests the network as it is then: its top-1 error in %, dense at one scale, the same everywhere."""
     from verydeep.evaluation.error_rates import error_rates
-    from verydeep.evaluation.evaluate import BATCH_SIZE, Member
+    from verydeep.evaluation.evaluate import Member, evaluate
     from verydeep.evaluation.protocols import Dense
-    from verydeep.evaluation.shared import evaluate_shared
 
-    members = [Member(scorer, (Dense((scorer.config.trained_on.test_scale,), mirror=False),))]
+    members = [Member(engine, (Dense((engine.config.trained_on.test_scale,), mirror=False),))]
+
+    def leave_out(image: Unreadable) -> None:
+        if log.add(image):
+            say(f"left out: {image.reason}")
 
     def validate() -> float:
-        posteriors, lost = evaluate_shared(
-            members, held_out, here, None, batch_size=BATCH_SIZE, leave_out=log.most
-        )
-        return here.from_first(lambda: top1_error(posteriors, lost))
+        posteriors = evaluate(members, held_out, world=here, max_unreadable=log.most, unreadable=leave_out)
+        return here.from_first(lambda: top1_error(posteriors))
 
-    def top1_error(posteriors: Posteriors, lost: list[Unreadable]) -> float:
-        for image in lost:
-            if log.add(image):
-                say(f"left out: {image.reason}")
-        tested = readable(len(held_out), lost)
-        if not len(tested):
+    def top1_error(posteriors: Posteriors) -> float:
+        tested = np.isfinite(posteriors).all(1)
+        if not tested.any():
             raise DataError(f"not one of the {len(held_out)} held-out images can be read")
         return error_rates(posteriors[tested], held_out.labels[tested]).top1_error
 
