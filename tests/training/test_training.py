@@ -15,7 +15,7 @@ import torch
 import verydeep
 from verydeep.api.train import Trained
 from verydeep.cli import main
-from verydeep.errors import TrainingError
+from verydeep.errors import TrainingError, UsageError
 from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, STATE, WEIGHTS, read_config
 from verydeep.training.journal import read_journal
 from verydeep.training.loop import InterruptedRunError, Trainer
@@ -50,6 +50,51 @@ def test_a_run_folder_has_everything(unbroken):
     assert {WEIGHTS, LAST_WEIGHTS, JOURNAL, STATE} <= {path.name for path in unbroken.iterdir()}
     held_out = json.loads((unbroken / "split.json").read_text())["held_out"]
     assert len(held_out) == 359
+
+
+def test_the_answer_and_the_command_say_the_same(unbroken, capsys):
+    """A run that has ended is resumed: nothing is left to do, and it is told again."""
+    best = min(record["validation_error"] for record in read_journal(unbroken / JOURNAL) if "best" in record)
+    trained = train(unbroken, resume=True)
+    assert (trained.run, trained.best_error, trained.test_scale, trained.epochs) == (unbroken, best, 36, 2)
+    assert trained.num_unreadable == 0
+    words = ["train", "digits", str(unbroken), "--recipe", "digits", "--resume"]
+    capsys.readouterr()
+    main(words)
+    out = capsys.readouterr().out
+    assert out == f"{trained}\n"
+    assert out == f"{unbroken}: least validation error {best:.2f} % (top-1, Q = 36)\n"
+    main([*words, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop("seconds") > 0
+    assert told == {name: value for name, value in trained.to_dict().items() if name != "seconds"}
+
+
+def test_provenance_says_what_was_called(unbroken, tmp_path):
+    short = ["--recipe", "digits", "--width", "0.03", "--epochs", "1", "--batch-size", "1438"]
+    called = read_config(unbroken).provenance["command"]
+    assert called == f"verydeep.train('digits', '{unbroken}', recipe={SMALL!r})"
+    main(["train", "digits", str(tmp_path / "a run"), *short])
+    told = read_config(tmp_path / "a run").provenance["command"]
+    assert told == f"verydeep train digits '{tmp_path}/a run' {' '.join(short)}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epoch": 3}, "no setting of a recipe is called 'epoch'; did you mean epochs?"),
+        ({"image_size": 32}, "no setting of a recipe is called 'image_size'; it is called `window` now"),
+        ({"recipe": "digit"}, "no recipe is called 'digit'; .* did you mean digits?"),
+        ({"tensors": "ema"}, "`tensors` chooses a network of `start_from` or `grow_from`"),
+        ({"workers": -1}, "`workers` is -1; it has to be 0 or more"),
+        ({"save_steps": 0}, "`save_steps` is 0; it has to be 1 or more"),
+        ({"init": "hee"}, "no start is called 'hee'; there are he, glorot, .* did you mean he?"),
+    ],
+)
+def test_a_wrong_argument_is_said_in_pythons_words(tmp_path, settings, said):
+    with pytest.raises(UsageError, match=said):
+        verydeep.train("digits", tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_journal_has_a_line_a_step_and_a_line_an_epoch(unbroken):

@@ -124,7 +124,7 @@ def _word_of(name: str, hint: Any) -> str:
     told = [mark for mark in marks if hasattr(mark, "metavar")]
     if any(mark in getattr(Positional[int], "__metadata__", ()) for mark in marks):
         return next((mark.metavar for mark in told if mark.metavar), name.upper())
-    called = next((mark.name for mark in told if mark.name), name)
+    called = next((mark.name for mark in told if getattr(mark, "name", None)), name)
     return "--" + called.replace("_", "-")
 
 
