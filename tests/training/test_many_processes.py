@@ -138,7 +138,7 @@ def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_n
 
 def test_too_many_processes_for_a_batch_are_refused():
     pictures = open_data("digits").train
-    with pytest.raises(UsageError, match="a batch of 1 (picture|image)s cannot be shared by 2 processes"):
+    with pytest.raises(UsageError, match=r"a batch of 1 (picture|image)s cannot be shared by 2 processes"):
         TrainingBatches(pictures, TrainingView((36, 36), 32), 1, 0, (1, 2))
 
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from verydeep.accounting import num_parameters
 from verydeep.distributed import World, num_restarts, world
-from verydeep.errors import DataError, DiskError, TrainingError, UsageError, require
+from verydeep.errors import DataError, DiskError, TrainingError, UsageError, few, require
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing
-from verydeep.images.pictures import Pictures, Unreadable, few, keep_in_memory, tell_unreadable
+from verydeep.images.in_memory import keep_in_memory
+from verydeep.images.pictures import Pictures, Unreadable, tell_unreadable
 from verydeep.images.sources import open_data
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
 from verydeep.notes import progress, say, say_skipped
@@ -226,7 +227,7 @@ def _read(
     data: Data, recipe: Recipe, max_unreadable: int, here: World
 ) -> tuple[Pictures, Pictures, list[Unreadable]]:
     """Both parts, in memory where they fit, at the scale they are shown at; and what cannot be read."""
-    from verydeep.images.pictures import KEEP_BYTES  # now: tests set it
+    from verydeep.images.in_memory import KEEP_BYTES  # now: tests set it
 
     least, greatest = recipe.train_scale
     limit = KEEP_BYTES // here.local_size
