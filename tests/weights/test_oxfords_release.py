@@ -13,6 +13,7 @@ from google.protobuf import message_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verydeep.api.inspect import inspect
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError
@@ -21,11 +22,11 @@ from verydeep.run_folder import TrainedOn
 from verydeep.weights.files.caffe import read_caffe
 from verydeep.weights.files.onnx import read_onnx
 from verydeep.weights.files.protobuf import Message, WireError
-from verydeep.weights.foreign import examine
-from verydeep.weights.inspection import inspect
+from verydeep.weights.importing import import_weights
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import open_source
 from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
-from verydeep.weights.source import Known, locate
+from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")
 
@@ -65,7 +66,7 @@ def test_caffe(form, tmp_path):
 
 def test_a_fine_tuned_caffe_network_is_not_taken_for_oxfords(tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", OXFORDS, weights(OXFORDS), last="fc8_flickr")
-    assert examine(locate(path)).known == Known()
+    assert import_weights(locate(path)).known == Metadata()
     with pytest.raises(ModelError, match="nobody says how pictures are to be preprocessed"):
         open_source(path)
 
@@ -73,7 +74,7 @@ def test_a_fine_tuned_caffe_network_is_not_taken_for_oxfords(tmp_path):
 def test_caffe_tells_lrn(tmp_path):
     architecture = Architecture("A-LRN", 4, 0.05, 64)
     path = write_caffe(tmp_path / "a.caffemodel", architecture, weights(architecture), "net")
-    found = examine(locate(path))
+    found = import_weights(locate(path))
     assert found.architecture == architecture
     assert not found.notes
 
@@ -133,7 +134,7 @@ def test_a_mean_that_is_no_color_is_asked_for(mean, tmp_path):
 def test_matconvnets_fc_layers_are_told_from_convolutions(configuration, classes, tmp_path):
     architecture = Architecture(configuration, classes, 0.05, 96 if classes else 224)
     path = write_matconvnet(tmp_path / "a.mat", architecture, weights(architecture))
-    assert examine(locate(path)).architecture == architecture
+    assert import_weights(locate(path)).architecture == architecture
 
 
 @given(

@@ -19,10 +19,11 @@ from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.inference import open_scorer
-from verydeep.weights.foreign import examine
+from verydeep.weights.importing import import_weights
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, named, norm_with_epsilon
-from verydeep.weights.source import Known, locate
+from verydeep.weights.source import locate
 from verydeep.weights.windows import include_pooling, window_of
 
 pytestmark = pytest.mark.usefixtures("read_here")
@@ -109,7 +110,7 @@ def test_a_sliding_fc6_of_another_size(side):
 
 def test_the_published_size_is_taken(tmp_path):
     torch.save(averaged(7).state_dict(), tmp_path / "a.pth")
-    assert examine(locate(tmp_path / "a.pth")).architecture.window == 224
+    assert import_weights(locate(tmp_path / "a.pth")).architecture.window == 224
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**31))
@@ -148,9 +149,9 @@ def test_what_a_file_says_decides(flattened, told, known):
 def test_what_a_file_says_is_not_overruled(tmp_path):
     architecture = Architecture("A", 3, 0.05, 64)
     path = write_caffe(tmp_path / "a.caffemodel", architecture, zeros(architecture), "net")
-    assert examine(locate(path)).architecture == architecture
+    assert import_weights(locate(path)).architecture == architecture
     with pytest.raises(UsageError, match="window is 64 pixels, not 224"):
-        examine(locate(path), Known(window=224))
+        import_weights(locate(path), Metadata(window=224))
 
 
 def test_a_window_is_a_multiple_of_32(tmp_path, capsys):

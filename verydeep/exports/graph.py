@@ -50,7 +50,7 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
     from onnx import TensorProto, helper
 
     if 4 * num_parameters(config.architecture) > LARGEST:
-        raise UsageError("an ONNX file holds at most 2 GB, and these weights are more; use a smaller --width")
+        raise UsageError("an ONNX file holds at most 2 GB, and these weights are more; use a smaller width")
     draft = _Draft(tensors)
     if pixels:
         shape: list[Any] = ["batch", "height", "width", 3]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verydeep.errors import few
-from verydeep.weights.raw import NotWeightsError
+from verydeep.weights.checkpoint import NotWeightsError
 from verydeep.weights.recognize import Shape, is_network
 
 WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -29,14 +29,14 @@ class Choice:
     Attributes:
         names: what each tensor of the file is called in the network, by its name in the file.
         chosen: which of two networks it is and why, where there were two.
-        beside: where the tensors lie that are not taken.
+        unused: where the tensors lie that are not taken.
         heads: where FC layers lie that are not taken, of a network that has none.
 
     """
 
     names: dict[str, str]
     chosen: str = ""
-    beside: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
 
     @property
@@ -46,7 +46,7 @@ class Choice:
             f"it has FC layers beside its convolutions ({few(self.heads, quoted=False)}), which are not used: "
             "they are found if its parts are called features and classifier"
         )
-        return {"chosen": self.chosen, "beside": self.beside, "notes": [heads] * bool(self.heads)}
+        return {"chosen": self.chosen, "unused": self.unused, "notes": [heads] * bool(self.heads)}
 
 
 def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
@@ -81,10 +81,10 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
         networks = {name: networks[name]}
     (prefix,) = networks.values()
     members = _members(plain, prefix, prefixes)
-    beside = [name for name in shapes if name not in members]
+    unused = [name for name in shapes if name not in members]
     has_head = not all(name.startswith("features.") for name in members.values())
-    heads = [] if has_head else [name for name in beside if _is_linear(name, shapes)]
-    return Choice(members, chosen, groups(beside), groups(heads))
+    heads = [] if has_head else [name for name in unused if _is_linear(name, shapes)]
+    return Choice(members, chosen, groups(unused), groups(heads))
 
 
 def _is_linear(name: str, shapes: Mapping[str, Shape]) -> bool:
@@ -163,7 +163,7 @@ def _average(names: list[str]) -> str:
     if len(names) != 2 or len(averages) != 1:
         raise NotWeightsError(
             f"holds {len(names)} VGG networks: {few(names, quoted=False)}; name one of them behind the file's "
-            f"name, as in FILE::{names[0]}, or by --tensors {names[0]}"
+            f"name, as in FILE::{names[0]}, or by `tensors={names[0]}`"
         )
     return averages[0]
 

@@ -16,14 +16,14 @@ from verydeep.weights.recognize import Layers, as_float32, fc6_side
 PUBLISHED_WINDOW = 224  # pixels
 
 
-def window_of(layers: Layers, told: int | None = None) -> int | None:
+def window_of(layers: Layers, given: int | None = None) -> int | None:
     """Side of the images that give one class score, in pixels.
 
     Only a map of 7x7, the published size, is taken for what it seems to be.
 
     Args:
         layers: of the network.
-        told: what the user says.
+        given: what the user says.
 
     Returns:
         None if it is not known.
@@ -34,14 +34,14 @@ def window_of(layers: Layers, told: int | None = None) -> int | None:
 
     """
     seems = STRIDE * fc6_side(layers.fully_connected[0].weight.shape, len(layers.convolutions[-1].weight))
-    if layers.flattened and told not in (None, seems):
-        raise UsageError(f"the network's window is {seems} pixels, not {told}; leave it out")
-    if layers.slides and told and told > seems:
+    if layers.flattened and given not in (None, seems):
+        raise UsageError(f"the network's window is {seems} pixels, not {given}; leave it out")
+    if layers.slides and given and given > seems:
         raise UsageError(
-            f"the network's window is {seems} pixels, not {told}: over larger images its first FC layer slides, "
+            f"the network's window is {seems} pixels, not {given}: over larger images its first FC layer slides, "
             "and so it does here; leave the window out"
         )
-    return seems if layers.flattened or (told is None and seems == PUBLISHED_WINDOW) else told
+    return seems if layers.flattened or (given is None and seems == PUBLISHED_WINDOW) else given
 
 
 def include_pooling(layers: Layers, window: int) -> None:

@@ -15,8 +15,8 @@ _OF_TRAINING = re.compile(
 )
 
 
-def leave_out(names: list[str], tensors: Tensors, layers: Layers) -> None:
-    """Leave tensors out of a network that has FC layers, if the scores can be right without them.
+def leave_out(names: list[str], tensors: Tensors, layers: Layers, *, has_head: bool) -> None:
+    """Leave tensors out of a network, if its scores can be right without them.
 
     Counters, the mean of images and the weights of a loss are left out. Matrices with a bias may be of a second
     head, which is left out with a note. Any other parameter is of a layer that VGG does not have.
@@ -25,10 +25,11 @@ def leave_out(names: list[str], tensors: Tensors, layers: Layers) -> None:
         names: of the tensors that belong to none of VGG's layers.
         tensors: of the network.
         layers: get the names, and a note or the reason why the FC layers cannot be used.
+        has_head: whether there are FC layers; without them there are no scores.
 
     """
-    layers.beside = names
-    unknown = [name for name in names if not _is_harmless(name, tensors)]
+    layers.unused = names
+    unknown = [name for name in names if has_head and not _is_harmless(name, tensors)]
     linear = [name for name in unknown if _is_linear(name, tensors)]
     strange = [name for name in unknown if name not in linear]
     if strange:
