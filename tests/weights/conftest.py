@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.inference import open_scorer
+from verydeep.inference import open_engine
 from verydeep.weights.checkpoint import Reader, Tensor
 from verydeep.weights.files import sandbox
 
@@ -43,7 +43,7 @@ def pictures(photographs) -> list[Image.Image]:
 
 def scores(model: Path, pixels: np.ndarray, engine: str) -> np.ndarray:
     """Scores of 224 x 224 pixels by a model on disk."""
-    maps = open_scorer(model, "cpu", engine=engine).score_maps(pixels)
+    maps = open_engine(model, "cpu", engine=engine).score_maps(pixels)
     assert maps.shape[2:] == (1, 1)
     return maps[:, :, 0, 0]
 

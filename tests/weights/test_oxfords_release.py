@@ -19,8 +19,7 @@ from verydeep.configurations import Architecture
 from verydeep.errors import ModelError
 from verydeep.images import imagenet
 from verydeep.run_folder import TrainedOn
-from verydeep.weights.files.caffe import read_caffe
-from verydeep.weights.files.onnx import read_onnx
+from verydeep.weights.files import read
 from verydeep.weights.files.protobuf import Message, WireError
 from verydeep.weights.importing import import_weights
 from verydeep.weights.metadata import Metadata
@@ -67,7 +66,7 @@ def test_caffe(form, tmp_path):
 def test_a_fine_tuned_caffe_network_is_not_taken_for_oxfords(tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", OXFORDS, weights(OXFORDS), last="fc8_flickr")
     assert import_weights(locate(path)).known == Metadata()
-    with pytest.raises(ModelError, match="nobody says how pictures are to be preprocessed"):
+    with pytest.raises(ModelError, match="does not say how images are preprocessed"):
         open_source(path)
 
 
@@ -125,7 +124,7 @@ def test_matconvnets_wordnet_numbers_become_names(tmp_path):
 def test_a_mean_that_is_no_color_is_asked_for(mean, tmp_path):
     architecture = Architecture("A", 3, 0.05, 32)
     path = write_matconvnet(tmp_path / "a.mat", architecture, weights(architecture), ["a", "b", "c"], mean)
-    with pytest.raises(ModelError, match="nobody says how pictures are to be preprocessed"):
+    with pytest.raises(ModelError, match="does not say how images are preprocessed"):
         open_source(path)
 
 
@@ -218,4 +217,4 @@ def test_what_is_no_message_is_refused(name, content, tmp_path):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ModelError):
-        read_caffe(path) if name == "a.caffemodel" else read_onnx(path)
+        read(path)

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
-from verydeep.inference import open_scorer
+from verydeep.inference import open_engine
 from verydeep.weights.importing import import_weights
 from verydeep.weights.metadata import Metadata
 from verydeep.weights.published import PREPROCESSING
-from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, named, norm_with_epsilon
+from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, norm_with_epsilon, with_our_names
 from verydeep.weights.source import locate
 from verydeep.weights.windows import include_pooling, window_of
 
@@ -70,7 +70,7 @@ def test_with_its_window_the_scores_are_the_same(side, window, tmp_path, crops):
     torch.save(network.state_dict(), tmp_path / "a.pth")
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD, "--window", str(window)])
     for engine in ("torch", "native"):
-        scorer = open_scorer(tmp_path / "run", "cpu", engine=engine)
+        scorer = open_engine(tmp_path / "run", "cpu", engine=engine)
         assert scorer.config.architecture == Architecture("A", 5, 1 / NARROWER, window)
         assert close(scorer.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
 
@@ -80,7 +80,7 @@ def test_timm_averages_smaller_maps_too(window, tmp_path, crops):
     network, pixels = timm_network("A"), crops[:, :window, :window]
     torch.save(network.state_dict(), tmp_path / "a.pth")
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD, "--window", str(window)])
-    scorer = open_scorer(tmp_path / "run", "cpu", engine="native")
+    scorer = open_engine(tmp_path / "run", "cpu", engine="native")
     assert close(scorer.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
 
 
@@ -94,7 +94,7 @@ def test_timms_fc6_slides_over_larger_images(side, tmp_path, photographs, capsys
         assert ended.value.code == 2
         assert f"the network's window is 224 pixels, not {side}" in capsys.readouterr().err
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD])
-    maps = open_scorer(tmp_path / "run", "cpu", engine="native").score_maps(pixels)
+    maps = open_engine(tmp_path / "run", "cpu", engine="native").score_maps(pixels)
     assert close(maps.mean((2, 3)), theirs(network, pixels))
 
 
@@ -120,7 +120,7 @@ def test_any_average_becomes_part_of_fc6(side, map_side, seed):
     wanted = F.adaptive_avg_pool2d(torch.from_numpy(maps), side).flatten(1).numpy() @ weight.T
     layers = narrow(Architecture("A", 3, 1 / 512, 32 * side), weight[:8])
     include_pooling(layers, 32 * map_side)
-    _, tensors = named(layers)
+    _, tensors = with_our_names(layers)
     kernels = tensors["fc6.weight"]
     assert kernels.shape == (8, 1, map_side, map_side)
     found = maps.reshape(2, -1) @ kernels.reshape(8, -1).T.astype(float)

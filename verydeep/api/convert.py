@@ -7,7 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from verydeep.configurations import Architecture, configuration, num_parameters
+from verydeep.accounting import num_parameters
+from verydeep.configurations import Architecture, configuration
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.notes import say

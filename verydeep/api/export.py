@@ -15,7 +15,7 @@ from verydeep.exports.check import Difference
 from verydeep.exports.hub_folder import write_hub_folder
 from verydeep.exports.onnx_file import write_onnx
 from verydeep.exports.openvino_files import write_openvino
-from verydeep.inference import scorer_of
+from verydeep.inference import engine_of
 from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import say
 from verydeep.results import Result
@@ -120,7 +120,7 @@ def export(
     elif not config.architecture.num_classes:
         raise UsageError(f"{model} has no FC layers and gives no scores; `to={to}` takes a classifier")
     else:
-        differences = CHECKED[to][2](path, scorer_of(config, weights), weights, pixels=pixels)
+        differences = CHECKED[to][2](path, engine_of(config, weights, device="cpu"), weights, pixels=pixels)
         return Exported(str(out), to, sum(file.stat().st_size for file in files), tuple(differences))
     return Exported(str(out), to)
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
 
-from verydeep.commands.describe import size
-from verydeep.configurations import num_parameters
+from verydeep.accounting import num_parameters
+from verydeep.api.describe import in_bytes
 from verydeep.errors import printable
 from verydeep.images.color import Preprocessing
 from verydeep.results import Result
@@ -77,7 +77,7 @@ class Inspection(Result):
         if facts["class_names"]:
             classes += f" ({', '.join(facts['class_names'][:3])}, ...)"
         lines = {
-            "file": f"{facts['file']}, {facts['kind']}, {size(facts['bytes'])}",
+            "file": f"{facts['file']}, {facts['kind']}, {in_bytes(facts['bytes'])}",
             "layout": facts["layout"],
             "configuration": facts["configuration"] + width + norm,
             "parameters": f"{facts['parameters']:,} ({', '.join(facts['dtypes'])})",

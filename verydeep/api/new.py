@@ -7,7 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.configurations import Architecture, num_parameters
+from verydeep.accounting import num_parameters
+from verydeep.configurations import Architecture
 from verydeep.errors import require
 from verydeep.images.color import Preprocessing
 from verydeep.results import Result

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from verydeep.api.describe import in_bytes as bytes_for_people
 from verydeep.commands.command import json_line
-from verydeep.commands.describe import size as bytes_for_people
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import write_json, write_whole
 from verydeep.notes import say

@@ -17,7 +17,7 @@ from verydeep import __version__
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
-from verydeep.inference import Scorer, open_scorer
+from verydeep.inference import Engine, open_engine
 from verydeep.reports import sentences
 from verydeep.reports.examples import SMALL_WINDOW, Album, mistakes, picture_row, score_maps
 from verydeep.reports.figures import calibration_curve, learning_curves
@@ -182,16 +182,16 @@ def class_errors(result: Evaluation) -> list[ClassError]:
 def _pictures(best: Evaluation) -> dict[str, Any]:
     """Show the best network's examples, as far as its data and its weights are there."""
     album, album_lost = _attempt(lambda: Album.open(best.facts))
-    scorer, scorer_lost = _attempt(lambda: open_scorer(Path(best.facts.first.model)))
-    maps, row, lost = None, None, album_lost or scorer_lost
-    if album and scorer:
-        maps, lost = _attempt(lambda: score_maps(best, album, scorer))
-        row, _ = _attempt(lambda: picture_row(best, album, scorer))
+    engine, engine_lost = _attempt(lambda: open_engine(Path(best.facts.first.model)))
+    maps, row, lost = None, None, album_lost or engine_lost
+    if album and engine:
+        maps, lost = _attempt(lambda: score_maps(best, album, engine))
+        row, _ = _attempt(lambda: picture_row(best, album, engine))
     return {
         "maps": maps,
         "maps_lost": lost,
         "row": row,
-        "window": _window(scorer),
+        "window": _window(engine),
         "small_window": SMALL_WINDOW,
         "mistakes": mistakes(best, album),
         "num_mistakes": int((best.posteriors.argmax(1) != best.labels).sum()),
@@ -199,8 +199,8 @@ def _pictures(best: Evaluation) -> dict[str, Any]:
     }
 
 
-def _window(scorer: Scorer | None) -> int:
-    return scorer.config.architecture.window if scorer else 0
+def _window(engine: Engine | None) -> int:
+    return engine.config.architecture.window if engine else 0
 
 
 def _filters(run: Run) -> Filters:

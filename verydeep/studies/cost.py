@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from verydeep.configurations import multiply_adds, num_parameters
+from verydeep.accounting import multiply_adds, num_parameters
 from verydeep.studies.description import Size, Training
 from verydeep.studies.plan import Step
 
