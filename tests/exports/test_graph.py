@@ -157,13 +157,13 @@ def test_a_file_that_is_there_is_kept(name, to, tmp_path, run_folder, capsys):
 
 def test_a_graph_that_answers_otherwise_is_not_written(tmp_path):
     config, tensors, _ = model("A")
-    scorer = engine_of(config, tensors)
+    engine = engine_of(config, tensors)
     wrong = {**tensors, "conv3_1.bias": tensors["conv3_1.bias"] + 1}
     with pytest.raises(VerydeepError, match=r"in onnxruntime for a picture of 64x64 differ .* nothing was"):
-        write_onnx(tmp_path / "a.onnx", scorer, wrong)
+        write_onnx(tmp_path / "a.onnx", engine, wrong)
     spoilt = {**tensors, "fc8.bias": tensors["fc8.bias"] * np.float32("nan")}
     with pytest.raises(VerydeepError, match="nothing was written"):
-        write_onnx(tmp_path / "a.onnx", scorer, spoilt)
+        write_onnx(tmp_path / "a.onnx", engine, spoilt)
     assert list(tmp_path.iterdir()) == []
 
 

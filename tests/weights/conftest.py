@@ -43,7 +43,7 @@ def pictures(photographs) -> list[Image.Image]:
 
 def scores(model: Path, pixels: np.ndarray, engine: str) -> np.ndarray:
     """Scores of 224 x 224 pixels by a model on disk."""
-    maps = open_engine(model, "cpu", engine=engine).score_maps(pixels)
+    maps = open_engine(model, device="cpu", engine=engine).score_maps(pixels)
     assert maps.shape[2:] == (1, 1)
     return maps[:, :, 0, 0]
 

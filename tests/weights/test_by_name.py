@@ -343,7 +343,7 @@ def test_a_folder_with_a_card_is_pushed_as_it_is(model, hub, tmp_path, monkeypat
     (folder / "state.pt").write_bytes(b"not for others")
     main(["push", str(folder), "someone/own", "--yes"])
     assert hub.repositories["someone/own"]["README.md"] == b"# my own words\n"
-    assert sorted(hub.repositories["someone/own", "--yes"]) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(hub.repositories["someone/own"]) == ["README.md", "config.json", "model.safetensors"]
 
 
 @pytest.mark.parametrize("token", ["hf_wrong", ""])

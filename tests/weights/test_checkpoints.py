@@ -218,7 +218,7 @@ def test_other_averages_in_safetensors(network, tmp_path):
     state = prefixed("net.", torchvision_network("A", num_classes=5).state_dict())
     save_file(state | prefixed("ema_net.module.", fill(network, seed=3).state_dict()), tmp_path / "a.safetensors")
     found = import_weights(locate(tmp_path / "a.safetensors"))
-    assert found.chosen.startswith("ema_net is used")
+    assert found.warnings[0].startswith("ema_net is used")
     assert np.array_equal(found.tensors["fc8.bias"], network.classifier[6].bias.detach())
 
 
@@ -429,7 +429,7 @@ def test_of_another_head_the_convolutions_alone_are_taken_where_that_is_told(hea
         main(["convert", str(path), str(tmp_path / "run"), *TOLD])
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert f"to take its convolutions alone: verydeep convert {path} RUN --features-only" in said
+    assert f"to take its convolutions alone: `verydeep convert {path} RUN --features-only`" in said
     assert said.count("\n") == 1
     features_are_theirs(path, tmp_path / "run", network, crops, "--features-only")
 
@@ -438,7 +438,7 @@ def features_are_theirs(path, run, network, crops, *options):
     from verydeep.inference import open_engine
 
     main(["convert", str(path), str(run), "--preprocessing", "torchvision", *options])
-    (ours,) = open_engine(run, engine="native").activations(crops, ["pool5"])
+    ours = open_engine(run, engine="native").run(crops, ["pool5"])["pool5"]
     assert close(ours, theirs(network.features, crops))
 
 
@@ -584,7 +584,7 @@ def test_a_network_is_found_behind_any_names(parts, layout, others):
     if behind:  # what lies elsewhere is neither taken nor passed over in silence
         elsewhere = {name for name in beside if not name.startswith(f"{behind}.")}
         assert not elsewhere & choice.names.keys()
-        assert {name.partition(".")[0] for name in elsewhere} <= {name.partition(".")[0] for name in choice.beside}
+        assert {name.partition(".")[0] for name in elsewhere} <= {name.partition(".")[0] for name in choice.unused}
 
 
 @given(

@@ -79,7 +79,7 @@ def test_another_head_is_named_and_the_convolutions_can_be_had(seen, ending, tmp
         import_weights(locate(path))
     found = import_weights(locate(path), Metadata(RAW, features_only=True))
     assert found.architecture.num_classes == 0
-    (maps,) = engine_of(config_of(found), found.tensors).activations(pixels(64), ["pool5"])
+    maps = engine_of(config_of(found), found.tensors).run(pixels(64), ["pool5"])["pool5"]
     np.testing.assert_allclose(maps, theirs(inner, pixels(64)).transpose(0, 3, 1, 2), rtol=1e-4, atol=1e-3)
 
 

@@ -16,13 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.models import VGG16_Weights
 
+from verydeep.api.features import features, layer_names
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.protocols import CentreCrop
 from verydeep.inference import open_engine
 from verydeep.model import load
-from verydeep.plan import features, layer_names
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
 from verydeep.weights.importing import import_weights
 from verydeep.weights.metadata import Metadata
@@ -212,7 +212,7 @@ def test_without_a_top_it_is_features(library, tmp_path, crops):
     config, tensors = read_model(tmp_path / "run")
     assert config.architecture == Architecture("D", 0, 1 / 16)
     assert set(tensors) == {name for name in Architecture("D").tensors if name.startswith("conv")}
-    (ours,) = open_engine(tmp_path / "run", engine="native").activations(crops, ["pool5"])
+    ours = open_engine(tmp_path / "run", engine="native").run(crops, ["pool5"])["pool5"]
     assert close(ours, theirs)
     with pytest.raises(UsageError, match="features only"):
         load(tmp_path / "run").predict(Image.new("RGB", (256, 256)))
@@ -230,7 +230,7 @@ def test_features_go_back_and_are_theirs(tmp_path, pictures):
     theirs = network.features(torch.stack([transform(picture) for picture in pictures])).numpy()
     crop = VGG16_Weights.IMAGENET1K_V1.transforms(mean=(0, 0, 0), std=(1 / 255,) * 3, antialias=True)
     pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
-    (ours,) = open_engine(tmp_path / "run", engine="native").activations(pixels, ["pool5"])
+    ours = open_engine(tmp_path / "run", engine="native").run(pixels, ["pool5"])["pool5"]
     assert close(ours, theirs)
     export(tmp_path / "run", tmp_path / "back.pth", "torchvision")
     assert list(torch.load(tmp_path / "back.pth", weights_only=True)) == [

@@ -83,7 +83,7 @@ def test_average_pooling_that_does_something_is_refused(tmp_path):
     with pytest.raises(ModelError, match="AveragePool"):
         import_weights(locate(path))
     found = import_weights(locate(path), Metadata(RAW, features_only=True))
-    (maps,) = engine_of(config_of(found), found.tensors).activations(pixels(64), ["pool5"])
+    maps = engine_of(config_of(found), found.tensors).run(pixels(64), ["pool5"])["pool5"]
     expected = network.features(torch.from_numpy(pixels(64)).permute(0, 3, 1, 2).float()).detach().numpy()
     assert close(maps, expected)
 

@@ -65,7 +65,7 @@ def test_caffe(form, tmp_path):
 
 def test_a_fine_tuned_caffe_network_is_not_taken_for_oxfords(tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", OXFORDS, weights(OXFORDS), last="fc8_flickr")
-    assert import_weights(locate(path)).known == Metadata()
+    assert import_weights(locate(path)).metadata == Metadata()
     with pytest.raises(ModelError, match="does not say how images are preprocessed"):
         open_source(path)
 
