@@ -15,7 +15,7 @@ from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.exports import graph
 from verydeep.exports.check import blocks, preprocessed
-from verydeep.exports.onnx_file import onnxruntime_with, write_onnx
+from verydeep.exports.runtimes import onnxruntime_with, write_onnx
 from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
 from verydeep.network.initialize import initialize

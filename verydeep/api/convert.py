@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from verydeep.accounting import num_parameters
 from verydeep.configurations import Architecture, configuration
@@ -47,10 +47,6 @@ class Conversion(Result):
     configuration: str
     parameters: int
     origin: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The attributes by their names."""
-        return asdict(self)
 
     def __str__(self) -> str:
         return (

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from verydeep.errors import UsageError, check_choice
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference
 from verydeep.exports.hub_folder import write_hub_folder
-from verydeep.exports.onnx_file import write_onnx
-from verydeep.exports.openvino_files import write_openvino
+from verydeep.exports.runtimes import write_onnx, write_openvino
 from verydeep.inference import engine_of
 from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import say
@@ -47,10 +46,6 @@ class Exported(Result):
     to: str
     bytes: int | None = None
     differences: tuple[Difference, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The attributes by their names."""
-        return asdict(self)
 
     def __str__(self) -> str:
         if self.to == "hub":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from verydeep.accounting import num_parameters
 from verydeep.configurations import Architecture
@@ -29,10 +28,6 @@ class NewModel(Result):
 
     run: str
     parameters: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """The attributes by their names."""
-        return asdict(self)
 
     def __str__(self) -> str:
         return f"{self.run}: {self.parameters:,} parameters"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from verydeep.api.export import write_for_hub
 from verydeep.errors import UsageError
@@ -30,10 +29,6 @@ class Pushed(Result):
 
     repository: str
     url: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The attributes by their names."""
-        return asdict(self)
 
     def __str__(self) -> str:
         return f"{self.url}: verydeep predict hf:{self.repository} IMAGE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.command import Command, command
+from verydeep.errors import UsageError
 
 
 @command
@@ -40,3 +42,13 @@ class Export(Command):
     """hub: OWNER/NAME that the folder will have on the Hub, for its card."""
     tensors: str | None = None
     """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
+
+    @classmethod
+    def check(cls, arguments: Sequence[str]) -> None:
+        """Refuse `export MODEL OUT` too, as it was written before."""
+        super().check(arguments)
+        model, *rest = arguments or [""]
+        if rest and not model.startswith("-") and not rest[0].startswith("-"):
+            raise UsageError(
+                f"`verydeep export {model} {rest[0]}` is `verydeep export {model} --out {rest[0]}` now"
+            )
