@@ -195,6 +195,15 @@ def test_what_does_not_go_together(run_folder, tmp_path, monkeypatch, capsys, ar
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_former_words_of_export_get_one_sentence(run_folder, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(run_folder), "net.onnx", "--pixels"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"verydeep: `verydeep export {run_folder} net.onnx` is `verydeep export {run_folder} --out net.onnx` now\n"
+    )
+
+
 def test_without_onnxruntime_it_says_what_to_install(run_folder, tmp_path, monkeypatch, capsys):
     import importlib.util
 

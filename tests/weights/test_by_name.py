@@ -18,6 +18,7 @@ from http_servers import FileServer, Hub, serving
 from torchvision.models import VGG11_Weights, VGG16_BN_Weights, VGG16_Weights
 from torchvision.models.vgg import VGG, make_layers
 
+import verydeep
 from verydeep.api.new import new
 from verydeep.cli import main
 from verydeep.errors import ModelError, UsageError, VerydeepError
@@ -344,6 +345,25 @@ def test_a_folder_with_a_card_is_pushed_as_it_is(model, hub, tmp_path, monkeypat
     main(["push", str(folder), "someone/own", "--yes"])
     assert hub.repositories["someone/own"]["README.md"] == b"# my own words\n"
     assert sorted(hub.repositories["someone/own"]) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_nothing_is_pushed_unconfirmed(model, hub, monkeypatch, capsys):
+    """Where nobody can be asked it is refused; on a terminal it is asked, and anything but yes means no."""
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    for answer, sent in ((None, False), ("", False), ("no", False), ("y", True)):
+        monkeypatch.setattr("sys.stdin.isatty", lambda answer=answer: answer is not None, raising=False)
+        monkeypatch.setattr("builtins.input", lambda question, answer=answer: answer)
+        if sent:
+            main(["push", str(model), "someone/asked"])
+        else:
+            with pytest.raises(SystemExit) as ended:
+                main(["push", str(model), "someone/asked"])
+            assert ended.value.code == 2
+            assert f"confirm by --yes that {model} goes to hf:someone/asked" in capsys.readouterr().err
+        assert ("someone/asked" in hub.repositories) == sent
+    with pytest.raises(UsageError, match="confirm by `yes`"):
+        verydeep.push(model, "someone/other")
+    assert "someone/other" not in hub.repositories
 
 
 @pytest.mark.parametrize("token", ["hf_wrong", ""])

@@ -49,6 +49,5 @@ class Export(Command):
         super().check(arguments)
         model, *rest = arguments or [""]
         if rest and not model.startswith("-") and not rest[0].startswith("-"):
-            raise UsageError(
-                f"`verydeep export {model} {rest[0]}` is `verydeep export {model} --out {rest[0]}` now"
-            )
+            new = f"verydeep export {model} --out {rest[0]}"
+            raise UsageError(f"`verydeep export {model} {rest[0]}` is `{new}` now")

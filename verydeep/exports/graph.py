@@ -1,7 +1,7 @@
-"""The plan of a network and its weights -> an ONNX graph with the literature's names, for pictures of any size.
+"""The plan of a network and its weights -> an ONNX graph with the literature's names, for images of any size.
 
-The graph is written node by node from `Architecture.nodes`, not traced: so it needs no torch, and batch, height and
-width are free.
+The graph is written node by node from `Architecture.nodes`, not traced. So it needs no torch, and batch, height
+and width are free.
 """
 
 from __future__ import annotations
