@@ -27,9 +27,8 @@ from verydeep.model import load
 from verydeep.run_folder import read_model, write_model
 from verydeep.weights import by_name, download
 from verydeep.weights.by_name import as_repository, find
-from verydeep.weights.checksum import Checksum
 from verydeep.weights.hub import Repository, from_hub
-from verydeep.weights.published import PUBLISHED
+from verydeep.weights.published import PUBLISHED, Checksum
 from verydeep.weights.source import locate
 from verydeep.weights.writing import timm_card
 

@@ -14,8 +14,7 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from verydeep.errors import UsageError
 from verydeep.images import imagenet
-from verydeep.weights.class_list import names_in
-from verydeep.weights.class_names import class_names
+from verydeep.weights.class_names import class_names, names_in
 
 THREE = ("airplane", "cat", "Tinca tinca, a fish")
 WORDNET = imagenet.wordnet_numbers()

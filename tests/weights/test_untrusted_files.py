@@ -82,11 +82,16 @@ def harmful(tmp_path_factory) -> tuple[dict[str, Path], Path]:
     return crafted(folder / "files", folder / "created"), folder
 
 
+def processor_seconds() -> float:
+    """What this process and those that it has waited for have computed."""
+    return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+
+
 @pytest.mark.parametrize("name", CRAFTED)
 def test_files_made_to_harm(name, harmful, capsys):
     files, folder = harmful
     assert files.keys() == CRAFTED.keys()
-    start = time.perf_counter()
+    start = processor_seconds()
     with pytest.raises(SystemExit) as ended:
         main(["convert", str(files[name]), str(folder / "run"), "--preprocessing", "torchvision"])
     assert ended.value.code == 1
@@ -95,7 +100,7 @@ def test_files_made_to_harm(name, harmful, capsys):
     assert CRAFTED[name] in said
     assert ("damaged" in said) == (name == "huge.mat")
     assert said.count("\n") == 1
-    assert time.perf_counter() - start < 60
+    assert processor_seconds() - start < 60
     assert {path.name for path in folder.iterdir()} == {"files"}
 
 
@@ -122,14 +127,14 @@ def test_a_reader_that_crashes_is_an_error(tmp_path, monkeypatch):
 def test_a_reader_that_does_not_end_is_an_error(tmp_path, monkeypatch):
     path = write("keras 2", tmp_path / "a.h5")
     script = tmp_path / "python"
-    script.write_text("#!/bin/sh\nexec sleep 100\n")
+    script.write_text(f"#!/bin/sh\necho $$ > {tmp_path / 'process'}\nexec sleep 1000\n")
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(script))
     monkeypatch.setattr(sandbox, "MOST_SECONDS", 1)
-    start = time.perf_counter()
     with pytest.raises(ModelError, match="took more than 1 seconds"):
         inspect(path)
-    assert time.perf_counter() - start < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "process").read_text()), 0)
 
 
 def test_the_reader_is_bounded(tmp_path):

@@ -20,11 +20,17 @@ from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.inference import open_engine
 from verydeep.weights.importing import import_weights
-from verydeep.weights.metadata import Metadata
-from verydeep.weights.published import PREPROCESSING
-from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, norm_with_epsilon, with_our_names
+from verydeep.weights.published import PREPROCESSING, Metadata
+from verydeep.weights.recognize import (
+    BATCH_NORM_EPSILON,
+    Layer,
+    Layers,
+    include_pooling,
+    norm_with_epsilon,
+    window_of,
+    with_our_names,
+)
 from verydeep.weights.source import locate
-from verydeep.weights.windows import include_pooling, window_of
 
 pytestmark = pytest.mark.usefixtures("read_here")
 

@@ -13,12 +13,10 @@ from verydeep.images.color import Preprocessing
 from verydeep.results import Result
 from verydeep.run_folder import all_finite, check_shapes, read_config, weights_file
 from verydeep.safetensors_file import read_header, read_tensors, type_name
-from verydeep.weights.checksum import digest
 from verydeep.weights.formats import FORMATS
 from verydeep.weights.importing import Imported, import_weights, window_question
-from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import check_ours, is_ours
-from verydeep.weights.published import Published
+from verydeep.weights.published import Metadata, Published, digest
 from verydeep.weights.source import Source, locate, with_network
 
 MOST_NAMES = 10

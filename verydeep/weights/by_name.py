@@ -24,12 +24,10 @@ from verydeep.errors import ModelError, UsageError, VerydeepError, require
 from verydeep.images.color import Preprocessing
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG, WEIGHTS
-from verydeep.weights.checksum import Checksum
 from verydeep.weights.download import Watch, fetch
 from verydeep.weights.formats import FORMATS
 from verydeep.weights.hub import Repository, from_hub
-from verydeep.weights.metadata import UNKNOWN, Metadata
-from verydeep.weights.published import PUBLISHED, published_with
+from verydeep.weights.published import PUBLISHED, UNKNOWN, Checksum, Metadata, published_with
 
 
 class Remote(NamedTuple):

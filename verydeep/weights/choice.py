@@ -1,4 +1,4 @@
-"""Names and shapes in a checkpoint -> the VGG network among them.
+"""Names and shapes in a checkpoint -> the VGG network among them, and what may be left out beside its layers.
 
 Nested dictionaries and the prefixes that wrappers put before names are the same here: `model.features.0.weight` is
 a tensor of the network called `model`, however it came to that name.
@@ -13,7 +13,7 @@ from typing import Any
 
 from verydeep.errors import few
 from verydeep.weights.checkpoint import NotWeightsError
-from verydeep.weights.recognize import Shape, is_network
+from verydeep.weights.recognize import Layers, Shape, Tensors, is_network
 
 WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What DataParallel, torch.compile, Lightning, FSDP and activation checkpointing put into names, at any place."""
@@ -83,15 +83,15 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
     members = _members(plain, prefix, prefixes)
     unused = [name for name in shapes if name not in members]
     has_head = not all(name.startswith("features.") for name in members.values())
-    heads = [] if has_head else [name for name in unused if _is_linear(name, shapes)]
+    heads = [] if has_head else [name for name in unused if is_linear(name, shapes)]
     return Choice(members, chosen, groups(unused), groups(heads))
 
 
-def _is_linear(name: str, shapes: Mapping[str, Shape]) -> bool:
-    """Whether a tensor is the matrix or the bias of a Linear module."""
-    module = name.rpartition(".")[0]
-    weight = shapes.get(f"{module}.weight", ())
-    return len(weight) == 2 and shapes.get(f"{module}.bias") == weight[:1]
+def is_linear(name: str, shapes: Mapping[str, Shape]) -> bool:
+    """Whether a tensor is the matrix or the bias of a Linear module that has both."""
+    module, dot, part = name.rpartition(".")
+    weight = shapes.get(f"{module}{dot}weight", ())
+    return part in ("weight", "bias") and len(weight) == 2 and shapes.get(f"{module}{dot}bias") == weight[:1]
 
 
 def no_network(names: Sequence[str]) -> str:
@@ -178,3 +178,46 @@ def groups(names: Iterable[str]) -> list[str]:
     for name in names:
         found.setdefault(name.partition(".")[0], []).append(name)
     return [members[0] if len(members) == 1 else group for group, members in found.items()]
+
+
+_OF_IMAGES = re.compile(r"(?:.*\.)?(?:pixel_|image_|img_|input_)?(?:mean|std)")
+_COLORS = 3
+_OF_TRAINING = re.compile(
+    r"(?:.*[._])?(?:loss|criterion|epoch|best_\w+|acc\d*|accuracy|n_averaged|class_?weights?)(?:[._].*)?"
+)
+
+
+def leave_out(names: list[str], tensors: Tensors, layers: Layers, *, has_head: bool) -> None:
+    """Leave tensors out of a network, if its scores can be right without them.
+
+    Counters, the mean of images and the weights of a loss are left out. Matrices with a bias may be of a second
+    head, which is left out with a note. Any other parameter is of a layer that VGG does not have.
+
+    Args:
+        names: of the tensors that belong to none of VGG's layers.
+        tensors: of the network.
+        layers: get the names, and a note or the reason why the FC layers cannot be used.
+        has_head: whether there are FC layers; without them there are no scores.
+
+    """
+    layers.unused = names
+    unknown = [name for name in names if has_head and not _is_harmless(name, tensors)]
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    linear = [name for name in unknown if is_linear(name, shapes)]
+    strange = [name for name in unknown if name not in linear]
+    if strange:
+        layers.problem = layers.problem or (
+            f"has {strange[0]} beside its FC layers, which VGG does not have: without it the scores would be "
+            "wrong. If images do not pass through it, remove it from the file"
+        )
+    elif linear:
+        layers.notes.append(
+            f"it has more FC layers ({few(groups(linear), quoted=False)}), which are not used: if its "
+            "images pass through them, the scores are wrong"
+        )
+
+
+def _is_harmless(name: str, tensors: Tensors) -> bool:
+    """Whether a tensor is a count, of the images, or of the training alone."""
+    of_images = _OF_IMAGES.fullmatch(name) and tensors[name].size in (1, _COLORS)
+    return tensors[name].dtype.kind not in "fc" or bool(of_images or _OF_TRAINING.fullmatch(name.lower()))

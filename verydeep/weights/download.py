@@ -18,7 +18,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from verydeep.errors import VerydeepError
-from verydeep.weights.checksum import Checksum
+from verydeep.weights.published import Checksum
 
 Watch = Callable[[int, int | None], object]
 """Is told the bytes that are there, and how many there will be where the server says it."""

@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verydeep.errors import ModelError, few, printable
+from verydeep.run_folder import WEIGHTS
 
 START_BYTES = 512
+MODEL_FILES = (WEIGHTS, "pytorch_model.bin")
+"""What a model's weights are called in a folder of the Hub."""
 _FILES, _LAYOUTS = "verydeep.weights.files", "verydeep.weights.layouts"
 _STATE_DICTS = tuple(f"{_LAYOUTS}.{library}" for library in ("verydeep", "torchvision", "timm"))
 _ZIP, _KERAS_MEMBER = b"PK\x03\x04", "model.weights.h5"

@@ -14,12 +14,9 @@ from pathlib import Path
 
 from verydeep.errors import VerydeepError, require
 from verydeep.notes import say
-from verydeep.run_folder import CONFIG, WEIGHTS
-from verydeep.weights.checksum import digest
-from verydeep.weights.formats import FORMATS
-
-MODEL_FILES = (WEIGHTS, "pytorch_model.bin")
-"""What a model's weights are called on the Hub."""
+from verydeep.run_folder import CONFIG
+from verydeep.weights.formats import FORMATS, MODEL_FILES
+from verydeep.weights.published import digest
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,30 @@ from verydeep.errors import ModelError, UsageError, few, printable
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, ModelConfig, TrainedOn, all_finite
-from verydeep.weights.checksum import Checksum, digest
 from verydeep.weights.choice import groups
 from verydeep.weights.class_names import ClassNames, class_names
 from verydeep.weights.files import read
 from verydeep.weights.layouts import recognize
-from verydeep.weights.metadata import UNKNOWN, Metadata
-from verydeep.weights.published import PREPROCESSING, TORCHVISION_TRAINED_ON, Published, published_with
-from verydeep.weights.recognize import Layers, Tensors, architecture_of_layers, is_network, with_our_names
+from verydeep.weights.published import (
+    PREPROCESSING,
+    TORCHVISION_TRAINED_ON,
+    UNKNOWN,
+    Checksum,
+    Metadata,
+    Published,
+    digest,
+    published_with,
+)
+from verydeep.weights.recognize import (
+    Layers,
+    Tensors,
+    architecture_of_layers,
+    include_pooling,
+    is_network,
+    window_of,
+    with_our_names,
+)
 from verydeep.weights.source import Source, read_card, weights_path
-from verydeep.weights.windows import include_pooling, window_of
 
 MOST_LETTERS = 700  # of an error about a file, which may name it again
 MOST_SCALE = 10_000  # pixels, of what a card may say: no training had a larger S

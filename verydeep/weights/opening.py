@@ -13,8 +13,9 @@ from verydeep.images.color import Preprocessing
 from verydeep.notes import note
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, read_config, read_model
 from verydeep.weights.class_names import ClassNames
-from verydeep.weights.metadata import Metadata
-from verydeep.weights.source import FOLDER_FILES, Source, locate, read_card, with_network
+from verydeep.weights.formats import MODEL_FILES
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import Source, locate, read_card, with_network
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -91,7 +92,7 @@ def check_ours(source: Source, *given: object) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a path is a run folder, or weights in one."""
     if path.is_dir():
-        other = (path / FOLDER_FILES[1]).is_file() and not (path / CONFIG).is_file()
+        other = (path / MODEL_FILES[1]).is_file() and not (path / CONFIG).is_file()
         return not other and "pretrained_cfg" not in (read_card(path) or {})
     if path.suffix != ".safetensors" or not (path.parent / CONFIG).is_file():
         return False

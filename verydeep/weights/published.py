@@ -1,17 +1,80 @@
-"""The weight files that libraries publish: what belongs to each, known by its checksum.
+"""What is known about weights beyond their tensors, and the weight files that libraries publish, by checksum.
 
-Figures are the publishers' own, on ImageNet's 50,000 validation pictures, under the protocol that is named.
+Figures are the publishers' own, on ImageNet's 50,000 validation images, under the protocol that is named.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
-from verydeep.weights.checksum import Checksum
-from verydeep.weights.metadata import Metadata
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is known about weights. None is what nobody has said.
+
+    Attributes:
+        preprocessing: what the first layer expects.
+        class_names: in the order of the scores.
+        trained_on: S and mirror images, which decide how the model is tested.
+        licence: of the weights, as an SPDX name where there is one.
+        origin: who published them, for people.
+        configuration: a name of Table 1, for what shapes do not tell: A from A-LRN.
+        window: side of the images in training, in pixels, for what fc6's shape does not tell.
+        features_only: whether the convolutions alone are to be taken.
+
+    """
+
+    preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] | None = None
+    trained_on: TrainedOn | None = None
+    licence: str | None = None
+    origin: str | None = None
+    configuration: str | None = None
+    window: int | None = None
+    features_only: bool | None = None
+
+    def completed_by(self, other: Metadata) -> Metadata:
+        """The same, with what `other` knows where this knows nothing."""
+        names = [field.name for field in fields(self)]
+        return Metadata(**{name: getattr(other if getattr(self, name) is None else self, name) for name in names})
+
+
+UNKNOWN = Metadata()
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Hexadecimal digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What the digest of a published file begins with.
+
+    Attributes:
+        algorithm: `sha256` or `md5`.
+        prefix: hexadecimal digits, as many as were published.
+
+    """
+
+    algorithm: str
+    prefix: str
+
+    def of(self, path: Path) -> str:
+        """The digest of a file, by this algorithm."""
+        return digest(path, self.algorithm)
+
+    def fits(self, path: Path) -> bool:
+        """Whether the file is the one that it is the checksum of."""
+        return self.of(path).startswith(self.prefix)
+
 
 OXFORD_MEAN = (123.68, 116.779, 103.939)
 

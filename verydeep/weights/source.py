@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.errors import ModelError
-from verydeep.run_folder import CONFIG, WEIGHTS
-from verydeep.weights.metadata import UNKNOWN, Metadata
+from verydeep.run_folder import CONFIG
+from verydeep.weights.formats import MODEL_FILES
+from verydeep.weights.published import UNKNOWN, Metadata
 
 EMBEDDED = {"cifar10": Path(__file__).parent / "cifar10"}
 """Models that come with the package, by their names."""
 
 SEPARATOR = "::"  # between a file and the network in it
-FOLDER_FILES = (WEIGHTS, "pytorch_model.bin")  # what a Hub folder has
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ def weights_path(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    for name in FOLDER_FILES:
+    for name in MODEL_FILES:
         if (path / name).is_file():
             return path / name
-    raise ModelError(f"{path} has no {' and no '.join(FOLDER_FILES)}; give the file of weights itself")
+    raise ModelError(f"{path} has no {' and no '.join(MODEL_FILES)}; give the file of weights itself")
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from verydeep.configurations import ALL_CONFIGURATIONS, STRIDE, LocalResponseNor
 from verydeep.errors import ModelError, few
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
-from verydeep.weights.metadata import Metadata
+from verydeep.weights.published import Metadata
 from verydeep.weights.recognize import Layer, Layers, fc6_side
 
 Array = NDArray[Any]
@@ -157,12 +157,19 @@ def layers_of_steps(steps: Sequence[Step], size: Size = (None, None)) -> Layers:
 
 
 def differing(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """The first setting that is not as wanted, to be said behind a step's name; nothing where all are."""
+    """The last setting that is not as wanted, to be said behind a step's name; nothing where all are.
+
+    Args:
+        settings: by name; one that is a list has a number for each direction.
+        wanted: what VGG's are, for each direction.
+
+    """
+    fault = ""
     for name, value in wanted.items():
         seen = settings[name]
-        if seen != value:
-            return f" with {name} of {f'{seen:g}' if isinstance(seen, float) else seen}, where VGG's is {value}"
-    return ""
+        if set(np.ravel(seen).tolist()) != {value}:
+            fault = f" with {name} of {f'{seen:g}' if isinstance(seen, float) else seen}, where VGG's is {value}"
+    return fault
 
 
 def head_problem(seen: Sequence[str]) -> str:

@@ -125,12 +125,9 @@ class Unpickler(pickle.Unpickler):
         raise NotWeightsError("has a reference that PyTorch does not write, so it is damaged")
 
 
-def _tensor(storage: Any, offset: int, shape: Any, strides: Any, *_: Any) -> Any:
-    return StoredTensor(storage, storage.dtype, storage.skipped + offset, tuple(shape), tuple(strides))
-
-
-def _typed_tensor(storage: Any, offset: int, shape: Any, strides: Any, *others: Any) -> Any:
-    return StoredTensor(storage, str(others[2]), storage.skipped + offset, tuple(shape), tuple(strides))
+def _tensor(storage: Any, offset: int, shape: Any, strides: Any, *others: Any) -> Any:
+    dtype = str(others[2]) if len(others) > 2 and isinstance(others[2], str) else storage.dtype
+    return StoredTensor(storage, dtype, storage.skipped + offset, tuple(shape), tuple(strides))
 
 
 def _first(data: Any, *_: Any) -> Any:
@@ -153,7 +150,7 @@ STAND_INS: dict[str, Any] = {
     "torch.Size": tuple,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _typed_tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _of_type,

@@ -61,21 +61,22 @@ def _in_zip(archive: zipfile.ZipFile) -> tuple[Any, Numbers, str]:
             "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
         )
     with archive.open(description) as file:
-        content = _unpickled(file)
+        content = Unpickler(file).load()
     big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
     return content, lambda storage: archive.read(f"{root}data/{storage.key}"), ">" if big else "<"
 
 
 def _in_row(file: IO[bytes], path: Path) -> tuple[Any, Numbers, str]:
-    if (first := _unpickled(file)) != MAGIC:
+    if (first := Unpickler(file).load()) != MAGIC:
         raise NotWeightsError(_other_pickle(path, first))
-    _, system, content = (_unpickled(file) for _ in range(3))
-    keys = _unpickled(file)
+    _, system, content = (Unpickler(file).load() for _ in range(3))
+    keys = Unpickler(file).load()
     size = path.stat().st_size
-    storages = _storages(content)
+    stored = [tensor.storage for _, tensor in _tensors(content, "", MOST_DEPTH, [MOST_ENTRIES])]
+    dtypes = {storage.key: storage.dtype for storage in stored}
     places = {}
     for key in keys:
-        count = int.from_bytes(file.read(8), "little") * _itemsize(storages.get(str(key), "uint8"))
+        count = int.from_bytes(file.read(8), "little") * _itemsize(dtypes.get(str(key), "uint8"))
         places[str(key)] = (file.tell(), count)
         if count > size - file.tell():
             raise NotWeightsError("ends within its numbers; it is damaged")
@@ -88,10 +89,6 @@ def _in_row(file: IO[bytes], path: Path) -> tuple[Any, Numbers, str]:
         return file.read(count)
 
     return content, numbers, "<" if little else ">"
-
-
-def _unpickled(file: IO[bytes]) -> Any:
-    return Unpickler(file).load()
 
 
 def _tensors(value: Any, name: str, depth: int, left: list[int]) -> Iterator[tuple[str, StoredTensor]]:
@@ -117,12 +114,6 @@ def _checked(tensor: StoredTensor, name: str) -> StoredTensor:
     if not fits or any(type(number) is not int or number < 0 for number in (tensor.offset, *shape, *strides)):
         raise NotWeightsError(f"has {name} of shape {shape}; it is damaged")
     return tensor
-
-
-def _storages(content: Any) -> dict[str, str]:
-    """Types of the numbers under each key."""
-    found = _tensors(content, "", MOST_DEPTH, [MOST_ENTRIES])
-    return {tensor.storage.key: tensor.storage.dtype for _, tensor in found}
 
 
 def _array(tensor: StoredTensor, numbers: bytes | memoryview, order: str, name: str) -> NDArray[Any]:

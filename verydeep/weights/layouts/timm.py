@@ -5,9 +5,9 @@ from __future__ import annotations
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError
 from verydeep.weights.checkpoint import Checkpoint
+from verydeep.weights.choice import leave_out
 from verydeep.weights.layouts.torchvision import convolutions, named_tensors
 from verydeep.weights.recognize import Layers, Tensors, layer_of
-from verydeep.weights.unused import leave_out
 
 HEAD = ("pre_logits.fc1", "pre_logits.fc2", "head.fc")
 

@@ -11,8 +11,8 @@ import numpy as np
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.weights.checkpoint import Checkpoint
+from verydeep.weights.choice import leave_out
 from verydeep.weights.recognize import NORM_PARTS, Layer, Layers, Tensors, layer_of, layers_of
-from verydeep.weights.unused import leave_out
 
 CONFIGURATIONS_THERE = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
 CLASSIFIER = ("classifier.0", "classifier.3", "classifier.6")

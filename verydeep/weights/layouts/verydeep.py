@@ -6,8 +6,8 @@ import re
 
 from verydeep.errors import ModelError
 from verydeep.weights.checkpoint import Checkpoint
+from verydeep.weights.choice import leave_out
 from verydeep.weights.recognize import Layers, layer_of
-from verydeep.weights.unused import leave_out
 
 FC_NAMES = ("fc6", "fc7", "fc8")
 OUR_NAMES = re.compile(r"(conv\d_\d|fc[678])\.(weight|bias)|bn\d_\d\.\w+")

@@ -22,6 +22,7 @@ from verydeep.weights.steps import (
     Size,
     Step,
     Walk,
+    differing,
 )
 
 Array = NDArray[Any]
@@ -99,7 +100,7 @@ class KerasWalk(Walk):
             kind = {"relu": RELU, "softmax": SOFTMAX, "log_softmax": SOFTMAX}.get(str(activation), "")
             self.steps.append(Step(kind or "other", f"{printable(activation, KEPT_WORDS)} of {layer}"))
 
-    def _both(self, layer: KerasLayer) -> tuple[Array, Array]:
+    def _kernel_and_bias(self, layer: KerasLayer) -> tuple[Array, Array]:
         """Kernel and bias of a layer."""
         parts = self._weights(layer).values()
         kernel = next((part for part in parts if part.ndim > 1), None)
@@ -112,15 +113,14 @@ class KerasWalk(Walk):
         """What does nothing in a test."""
 
     def _convolution(self, layer: KerasLayer) -> None:
-        kernel, bias = self._both(layer)
+        kernel, bias = self._kernel_and_bias(layer)
         if kernel.ndim != 4:
             raise ModelError(f"has {layer} with a kernel of {kernel.ndim} axes")
         rows, columns = kernel.shape[:2]
-        settings, fault = layer.settings, ""
+        settings = layer.settings
         padding = self._padding + (rows // 2 if settings.get("padding") == "same" else 0)
-        for name in ("strides", "dilation_rate", "groups"):
-            if set(np.ravel(settings.get(name, 1)).tolist()) != {1}:
-                fault = f" with {name} of {settings[name]}{NOT_VGG}"
+        wanted = dict.fromkeys(("strides", "dilation_rate", "groups"), 1)
+        fault = differing(wanted | settings, wanted)
         if rows != columns or settings.get("padding") not in ("same", "valid") or (rows % 2 == 0 and padding):
             fault = (
                 f" with a kernel of {rows}x{columns} and padding '{printable(settings.get('padding'))}'{NOT_VGG}"
@@ -130,9 +130,9 @@ class KerasWalk(Walk):
         self._activate(layer, settings.get("activation"))
 
     def _dense(self, layer: KerasLayer) -> None:
-        kernel, bias = self._both(layer)
+        kernel, bias = self._kernel_and_bias(layer)
         if not self._flat or kernel.ndim != 2:
-            self._add(layer, f"{layer.kind} of a map")  # it is a convolution of 1x1
+            self._other(layer)  # it is a convolution of 1x1
             return
         self._add_dense(layer, kernel.T, bias)
         self._activate(layer, layer.settings.get("activation"))
@@ -164,21 +164,16 @@ class KerasWalk(Walk):
             and not settings.get("negative_slope")
             and not settings.get("threshold")
         )
-        self._add(layer, RELU if plain else f"{layer.kind} of another form")
-
-    def _activation(self, layer: KerasLayer) -> None:
-        self._activate(layer, layer.settings.get("activation"))
+        self._add(layer, RELU if plain else layer.kind + " of another form")
 
     def _softmax(self, layer: KerasLayer) -> None:
         self._add(layer, SOFTMAX if layer.settings.get("axis", -1) in (-1, [-1], 1) else layer.kind)
 
     def _pooling(self, layer: KerasLayer) -> None:
-        settings, fault = layer.settings, ""
-        for name in ("pool_size", "strides"):
-            seen = settings.get(name) or settings.get("pool_size", 2)
-            if set(np.ravel(seen).tolist()) != {2}:
-                fault = f" with {name} of {seen}, where VGG's are 2"
-        self._add_pooling(layer, fault, keeps_odd=settings.get("padding", "valid") != "valid")
+        size = layer.settings.get("pool_size", 2)
+        seen = {"pool_size": size, "strides": layer.settings.get("strides") or size}
+        fault = differing(seen, dict.fromkeys(seen, 2))
+        self._add_pooling(layer, fault, keeps_odd=layer.settings.get("padding", "valid") != "valid")
 
     def _pad(self, layer: KerasLayer) -> None:
         """Zeros around the map, which the convolution behind them takes for its own padding."""
@@ -186,7 +181,7 @@ class KerasWalk(Walk):
         if len(widths) == 1:
             self._padding += int(widths.pop())
         else:
-            self._add(layer, layer.kind)
+            self._other(layer)
 
     def _flatten(self, layer: KerasLayer) -> None:
         """Rows, columns, channels: a layer with channels first turns the map before it flattens it."""
@@ -205,12 +200,9 @@ class KerasWalk(Walk):
 
     def _reverse(self, layer: KerasLayer) -> None:
         if self.steps:
-            self._add(layer, layer.kind)
+            self._other(layer)
         else:
             self.pixels.reverse()
-
-    def _rescaling(self, layer: KerasLayer) -> None:
-        self._affine(layer, layer.settings.get("scale", 1), layer.settings.get("offset", 0))
 
     def _normalization(self, layer: KerasLayer) -> None:
         settings, parts = layer.settings, list(self._weights(layer).values())
@@ -220,7 +212,7 @@ class KerasWalk(Walk):
                 raise ModelError(f"has no statistics for {layer}")
             mean, variance = parts[:2]
         if settings.get("invert") or not self._over_channels(settings.get("axis", -1)):
-            self._add(layer, f"{layer.kind} of another form")
+            self._other(layer)
             return
         deviation = np.maximum(np.sqrt(np.asarray(variance, np.float64)), LEAST_DEVIATION)
         self._affine(layer, 1 / deviation, -np.asarray(mean, np.float64) / deviation)
@@ -230,7 +222,7 @@ class KerasWalk(Walk):
         place = 1 if layer.operands[:1] == [None] else 0
         value = layer.operands[place] if len(layer.operands) == 2 else None
         if value is None or (place == 0 and layer.kind not in ("Add", "Multiply")):
-            self._add(layer, layer.kind)
+            self._other(layer)
             return
         number = np.asarray(value, np.float64)
         if layer.kind in ("Add", "Subtract"):
@@ -247,7 +239,7 @@ class KerasWalk(Walk):
             or not along_channels
             or (self._format == FIRST and any(value.size > 1 for value in numbers))
         ):
-            self._add(layer, layer.kind)
+            self._other(layer)
         else:
             self.pixels.affine(*(value.reshape(-1) for value in numbers))
 
@@ -257,13 +249,15 @@ class KerasWalk(Walk):
         "Dense": _dense,
         "BatchNormalization": _norm,
         "ReLU": _relu,
-        "Activation": _activation,
+        "Activation": lambda walk, layer: walk._activate(layer, layer.settings.get("activation")),
         "Softmax": _softmax,
         "MaxPooling2D": _pooling,
         "ZeroPadding2D": _pad,
         "Flatten": _flatten,
         "GlobalAveragePooling2D": _mean,
-        "Rescaling": _rescaling,
+        "Rescaling": lambda walk, layer: walk._affine(
+            layer, layer.settings.get("scale", 1), layer.settings.get("offset", 0)
+        ),
         "Normalization": _normalization,
         CHANNELS_REVERSED: _reverse,
         **dict.fromkeys(("Add", "Subtract", "Multiply", "Divide", "TrueDivide"), _arithmetic),

@@ -25,6 +25,7 @@ from verydeep.weights.steps import (
     RELU,
     SOFTMAX,
     Walk,
+    differing,
 )
 
 Array = NDArray[Any]
@@ -88,7 +89,7 @@ class OnnxWalk(Walk):
         """What does nothing in a test. A Cast to integers rounds."""
         mode = node.inputs[2] if node.kind == "Dropout" and len(node.inputs) > 2 else ""
         if rounds(node) or (mode and self.graph.constants.get(mode, np.array(True)).any()):
-            self._add(node, node.kind)
+            self._other(node)
 
     def _convolution(self, node: Node) -> None:
         weight = self._constant(node, 1)
@@ -98,10 +99,8 @@ class OnnxWalk(Walk):
         pads = node.numbers("pads", [0] * 4)
         if node.text("auto_pad").startswith("SAME"):
             pads = [kernel // 2] * 4  # of an odd kernel with stride 1
-        fault = ""
-        for name in ("strides", "dilations", "group"):
-            if set(node.numbers(name, [1])) != {1}:
-                fault = f" with {name} of {node.attributes[name]}{NOT_VGG}"
+        wanted = dict.fromkeys(("strides", "dilations", "group"), 1)
+        fault = differing({name: node.numbers(name, [1]) for name in wanted}, wanted)
         if weight.shape[3] != kernel or set(pads) != {pads[0]}:
             fault = f" with a kernel of {kernel}x{weight.shape[3]} and pads of {pads}{NOT_VGG}"
         bias = self._constant(node, 2) if any(node.inputs[2:]) else np.zeros(len(weight), np.float32)
@@ -114,7 +113,7 @@ class OnnxWalk(Walk):
         value = any(self._option(node, "value", 2))
         wanted = [max(pads, default=0) * (axis in "HW") for axis in self._axes * 2]
         if pads != wanted or value or len(node.inputs) > 3 or node.text("mode") not in ("", "constant"):
-            self._add(node, node.kind)
+            self._other(node)
         else:
             self._padding += max(pads)
 
@@ -125,23 +124,16 @@ class OnnxWalk(Walk):
         self._add(node, NORM, parts=norm_with_epsilon(norm, epsilon), fault=fault)
 
     def _max_pooling(self, node: Node) -> None:
-        fault = ""
-        for name, wanted, usual in (
-            ("kernel_shape", 2, 0),
-            ("strides", 2, 1),
-            ("dilations", 1, 1),
-            ("pads", 0, 0),
-        ):
-            seen = node.numbers(name, [usual])
-            if set(seen) != {wanted}:
-                fault = f" with {name} of {seen}, where VGG's are {wanted}"
+        usual = {"kernel_shape": 0, "strides": 1, "dilations": 1, "pads": 0}
+        settings = {name: node.numbers(name, [default]) for name, default in usual.items()}
+        fault = differing(settings, {"kernel_shape": 2, "strides": 2, "dilations": 1, "pads": 0})
         keeps_odd = bool(node.number("ceil_mode", 0)) or node.text("auto_pad").startswith("SAME")
         self._add_pooling(node, fault, keeps_odd=keeps_odd)
 
     def _average_pooling(self, node: Node) -> None:
         """What PyTorch exports adaptive pooling as, at a size where it does nothing."""
         if {*node.numbers("kernel_shape", [0]), *node.numbers("strides", [1])} != {1}:
-            self._add(node, node.kind)
+            self._other(node)
 
     def _lrn(self, node: Node) -> None:
         size = max(1, int(np.nan_to_num(node.number("size", 0))))  # the sum is divided by it
@@ -149,16 +141,17 @@ class OnnxWalk(Walk):
         self._add(node, LRN, lrn=local_response_norm(size, alpha / size, beta, k))
 
     def _flatten(self, node: Node) -> None:
-        if node.number("axis", 1) not in (1, 1 - len(self._axes)):
-            self._add(node, node.kind)
-        self._make_flat(node)
+        self._make_flat(node, usual=node.number("axis", 1) in (1, 1 - len(self._axes)))
 
     def _reshape(self, node: Node) -> None:
-        if not self._keeps_images_apart(node):
-            self._add(node, f"{node.kind} to another shape")
-        self._make_flat(node)
+        self._make_flat(node, usual=self._keeps_images_apart(node))
 
-    def _make_flat(self, node: Node) -> None:
+    def _squeeze(self, node: Node) -> None:
+        self._make_flat(node, usual=self._named(self._option(node, "axes", 1)) == {"H", "W"})
+
+    def _make_flat(self, node: Node, *, usual: bool = True) -> None:
+        if not usual:
+            self._other(node)
         if self._axes in (NCHW, NHWC):
             self._rows_first, self._axes = self._axes == NHWC, FLAT
             self._add(node, FLATTEN)
@@ -175,11 +168,6 @@ class OnnxWalk(Walk):
         rest = self.graph.constants.get(made.inputs[1])
         return rest is not None and rest.size == 1 and self._chain.gives_batch(made.inputs[0])
 
-    def _squeeze(self, node: Node) -> None:
-        if self._named(self._option(node, "axes", 1)) != {"H", "W"}:
-            self._add(node, node.kind)
-        self._make_flat(node)
-
     def _named(self, axes: list[Any]) -> set[str]:
         """What axes are; an empty word for what is none."""
         places = range(-len(self._axes), len(self._axes))
@@ -191,7 +179,7 @@ class OnnxWalk(Walk):
     def _gather(self, node: Node) -> None:
         """Channels in the reverse order, before the first layer."""
         if self.steps or self._named([node.number("axis", 0)]) != {"C"} or self._option(node, "", 1) != [2, 1, 0]:
-            self._add(node, node.kind)
+            self._other(node)
         else:
             self.pixels.reverse()
 
@@ -201,7 +189,7 @@ class OnnxWalk(Walk):
         value = self._along_channels(self._constant(node, place))
         layer = self.steps[-1].layer if self.steps else None
         if value is None or (self.steps and (layer is None or node.kind != "Add")):
-            self._add(node, node.kind)
+            self._other(node)
         elif layer is not None:
             layer.bias = layer.bias + value
         elif node.kind in ("Add", "Sub"):
@@ -236,7 +224,7 @@ class OnnxWalk(Walk):
 
     def _dense(self, node: Node, weight: Array, bias: Array, fault: str = "") -> None:
         if weight.ndim != 2 or bias.size not in (1, len(weight)) or self._axes != FLAT:
-            self._add(node, f"{node.kind} of a map")  # whatever it is, no FC layer
+            self._other(node)  # whatever it is, no FC layer
         else:
             self._add_dense(node, weight, np.broadcast_to(bias.reshape(-1), len(weight)), fault)
 
