@@ -16,9 +16,9 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
+from verydeep.api.new import new
 from verydeep.chunks.plan import by_shape
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.error_rates import error_rates
 from verydeep.evaluation.evaluate import Member, evaluate
@@ -39,7 +39,7 @@ CLASSES = 7
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "D"
-    New("D", path, width=0.1, num_classes=CLASSES, window=WINDOW).run()
+    new("D", path, width=0.1, num_classes=CLASSES, window=WINDOW)
     return path
 
 
@@ -250,7 +250,7 @@ def test_score_map_shows_a_class_where_it_is(engine):
 def test_results_come_back_as_they_were(run, tmp_path, capsys):
     file = tmp_path / "result.npz"
     run_digits = tmp_path / "model"
-    New("A", run_digits, width=0.05, num_classes=10, window=32).run()
+    new("A", run_digits, width=0.05, num_classes=10, window=32)
     capsys.readouterr()
     main(
         [
@@ -285,7 +285,7 @@ def test_results_come_back_as_they_were(run, tmp_path, capsys):
 @pytest.mark.parametrize("keep", [0, 10, 400, -1])
 def test_a_result_cut_short_is_refused(tmp_path, keep, engine, pictures):
     file = tmp_path / "result.npz"
-    New("A", tmp_path / "model", width=0.05, num_classes=10, window=32).run()
+    new("A", tmp_path / "model", width=0.05, num_classes=10, window=32)
     main(["evaluate", str(tmp_path / "model"), "digits", "--out", str(file)])
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ModelError, match="is not a result"):

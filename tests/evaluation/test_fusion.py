@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from verydeep.api.new import new
 from verydeep.chunks import run as chunk_loop
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import UsageError
 from verydeep.evaluation.fusion import fuse
 from verydeep.evaluation.results import read_result
@@ -27,7 +27,7 @@ from verydeep.run_folder import read_model, write_model
 def models(tmp_path_factory) -> list[str]:
     paths = [tmp_path_factory.mktemp("models") / name for name in ("A", "C")]
     for seed, path in enumerate(paths):
-        New(path.name, path, width=0.05, num_classes=10, window=32, seed=seed).run()
+        new(path.name, path, width=0.05, num_classes=10, window=32, seed=seed)
     return list(map(str, paths))
 
 

@@ -19,11 +19,18 @@ from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.inference import open_engine
-from verydeep.weights.foreign import examine
-from verydeep.weights.published import PREPROCESSING
-from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, named, norm_with_epsilon
-from verydeep.weights.source import Known, locate
-from verydeep.weights.windows import include_pooling, window_of
+from verydeep.weights.importing import import_weights
+from verydeep.weights.published import PREPROCESSING, Metadata
+from verydeep.weights.recognize import (
+    BATCH_NORM_EPSILON,
+    Layer,
+    Layers,
+    include_pooling,
+    norm_with_epsilon,
+    window_of,
+    with_our_names,
+)
+from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")
 
@@ -109,7 +116,7 @@ def test_a_sliding_fc6_of_another_size(side):
 
 def test_the_published_size_is_taken(tmp_path):
     torch.save(averaged(7).state_dict(), tmp_path / "a.pth")
-    assert examine(locate(tmp_path / "a.pth")).architecture.window == 224
+    assert import_weights(locate(tmp_path / "a.pth")).architecture.window == 224
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**31))
@@ -119,7 +126,7 @@ def test_any_average_becomes_part_of_fc6(side, map_side, seed):
     wanted = F.adaptive_avg_pool2d(torch.from_numpy(maps), side).flatten(1).numpy() @ weight.T
     layers = narrow(Architecture("A", 3, 1 / 512, 32 * side), weight[:8])
     include_pooling(layers, 32 * map_side)
-    _, tensors = named(layers)
+    _, tensors = with_our_names(layers)
     kernels = tensors["fc6.weight"]
     assert kernels.shape == (8, 1, map_side, map_side)
     found = maps.reshape(2, -1) @ kernels.reshape(8, -1).T.astype(float)
@@ -148,9 +155,9 @@ def test_what_a_file_says_decides(flattened, told, known):
 def test_what_a_file_says_is_not_overruled(tmp_path):
     architecture = Architecture("A", 3, 0.05, 64)
     path = write_caffe(tmp_path / "a.caffemodel", architecture, zeros(architecture), "net")
-    assert examine(locate(path)).architecture == architecture
+    assert import_weights(locate(path)).architecture == architecture
     with pytest.raises(UsageError, match="window is 64 pixels, not 224"):
-        examine(locate(path), Known(window=224))
+        import_weights(locate(path), Metadata(window=224))
 
 
 def test_a_window_is_a_multiple_of_32(tmp_path, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import get_annotations
 from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_type_hints
@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_ty
 from tyro.conf import FlagCreatePairsOff, Positional
 
 import verydeep
+from verydeep.errors import UsageError
 from verydeep.files import json_text
 from verydeep.inference import EngineName, PrecisionName
 from verydeep.results import Result
@@ -37,6 +38,19 @@ class Command:
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Options as they were called before, and what they are called now."""
+
+    @classmethod
+    def check(cls, arguments: Sequence[str]) -> None:
+        """Refuse arguments as they were written before.
+
+        Raises:
+            UsageError: one is; the message has the new form.
+
+        """
+        for word in arguments:
+            option = word.partition("=")[0]
+            if option in cls.renamed:
+                raise UsageError(f"{option} is called {cls.renamed[option]} now")
 
     def execute(self) -> None:
         """Call the function and print what it answers."""

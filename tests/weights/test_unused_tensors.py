@@ -14,8 +14,9 @@ from torch import nn
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError
-from verydeep.weights.foreign import examine
-from verydeep.weights.source import Known, locate
+from verydeep.weights.importing import import_weights
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")
 CHANNELS, HIDDEN = 512 // NARROWER, 4096 // NARROWER
@@ -104,8 +105,8 @@ def test_layers_that_change_the_scores_are_not_left_out(home, name, prefix, tmp_
     network = home((LAYERS if home is Within else BETWEEN)[name]())
     save_file({prefix + key: tensor for key, tensor in network.state_dict().items()}, tmp_path / "a.safetensors")
     with pytest.raises(ModelError, match=r"has att\S* beside its FC layers.*--features-only"):
-        examine(locate(tmp_path / "a.safetensors"))
-    found = examine(locate(tmp_path / "a.safetensors"), Known(features_only=True))
+        import_weights(locate(tmp_path / "a.safetensors"))
+    found = import_weights(locate(tmp_path / "a.safetensors"), Metadata(features_only=True))
     assert found.architecture == Architecture("A", 0, 1 / NARROWER)
 
 
@@ -138,7 +139,7 @@ def test_in_other_layouts_and_other_forms_of_fc_layers(form, tmp_path):
             }
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(ModelError, match="--features-only"):
-        examine(locate(tmp_path / "a.safetensors"))
+        import_weights(locate(tmp_path / "a.safetensors"))
 
 
 def test_in_our_own_layout(tmp_path):
@@ -146,7 +147,7 @@ def test_in_our_own_layout(tmp_path):
     state = {name: torch.zeros(shape) for name, shape in architecture.tensors.items()}
     save_file(state | {"scale": torch.ones(())}, tmp_path / "a.safetensors")
     with pytest.raises(ModelError, match="has scale beside its FC layers"):
-        examine(locate(tmp_path / "a.safetensors"))
+        import_weights(locate(tmp_path / "a.safetensors"))
 
 
 class Gated(Within):
@@ -172,7 +173,7 @@ def test_further_fc_layers_are_told(tmp_path, capsys):
     )
     said = "it has more FC layers (att), which are not used: if its images pass through them, the scores are wrong"
     assert said in capsys.readouterr().err
-    assert said in examine(locate(tmp_path / "a.pth")).notes
+    assert said in import_weights(locate(tmp_path / "a.pth")).notes
 
 
 class Square(nn.Module):
@@ -192,12 +193,12 @@ class Square(nn.Module):
 def test_an_order_that_only_the_file_tells_is_told(names, is_told, tmp_path):
     torch.save(Square(*names).state_dict(), tmp_path / "a.pth")
     said = f"its FC layers are taken in the order of the file ({', '.join(names)}): if the network has another"
-    notes = examine(locate(tmp_path / "a.pth"), Known(window=224)).notes
+    notes = import_weights(locate(tmp_path / "a.pth"), Metadata(window=224)).notes
     assert any(said in note for note in notes) == is_told
     if is_told:
         save_file(Square(*names).state_dict(), tmp_path / "a.safetensors")
         with pytest.raises(ModelError, match="does not tell the order of its FC layers"):
-            examine(locate(tmp_path / "a.safetensors"), Known(window=224))
+            import_weights(locate(tmp_path / "a.safetensors"), Metadata(window=224))
 
 
 HARMLESS = {
@@ -217,7 +218,7 @@ HARMLESS = {
 def test_what_images_do_not_pass_through_is_a_note(name, tmp_path, crops):
     network = torchvision_network("A", num_classes=5)
     save_file(network.state_dict() | {name: HARMLESS[name]}, tmp_path / "a.safetensors")
-    found = examine(locate(tmp_path / "a.safetensors"))
+    found = import_weights(locate(tmp_path / "a.safetensors"))
     assert found.notes == [f"not used, as it is not the network's: {name}"]
     run = tmp_path / "run"
     told = ["--preprocessing", "torchvision", "--class-names", "numbers"]

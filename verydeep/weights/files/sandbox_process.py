@@ -1,6 +1,6 @@
 """The process that reads one file which may harm its reader: a pickle, or what another library reads.
 
-`apart` starts it, nothing else does. It has bounds on memory and time, and can write to no file.
+`sandbox` starts it, nothing else does. It has bounds on memory and time, and can write to no file.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -17,35 +16,30 @@ from typing import IO, Any
 import numpy as np
 
 from verydeep.errors import printable
-from verydeep.weights.raw import NotWeightsError, Tensor
-
-Reader = Callable[[Path, dict[str, Any]], Iterator[Tensor]]
-
-READERS = {"torch": "torch_file", "hdf5": "keras_file", "keras": "keras_file", "matlab": "matlab_file"}
+from verydeep.weights.checkpoint import NotWeightsError, Reader
 
 
-def main(kind: str, path: Path, most_bytes: int, most_seconds: int, network: str | None = None) -> None:
-    """Read a file and write what it holds to standard output."""
+def main(module: str, path: Path, most_bytes: int, most_seconds: int, facts: dict[str, Any]) -> None:
+    """Read a file by a module's reader, and write what it holds to standard output."""
     output = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints is not taken for a tensor
-    read: Reader = import_module(f"verydeep.weights.files.{READERS[kind]}").read
+    read: Reader = import_module(module).read
     bound(most_bytes, most_seconds)
-    facts: dict[str, Any] = {} if network is None else {"wanted": network}
+    end: dict[str, Any] = {"facts": facts}
     try:
         for name, tensor, stored in read(path, facts):
             _send(output, {"name": name, "shape": tensor.shape, "dtype": tensor.dtype.str, "stored": stored})
             _write(output, np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
             del tensor
-        _send(output, {"facts": facts})
     except NotWeightsError as error:
-        _send(output, {"error": str(error)})
+        end = {"error": str(error)}
     except MemoryError:
-        _send(output, {"error": "cannot be read: it would fill the memory"})
+        end = {"error": "cannot be read: it would fill the memory"}
     except BrokenPipeError:
-        pass
+        return
     except Exception as error:  # a damaged file makes these libraries raise nearly anything
-        reason = printable(error) or type(error).__name__
-        _send(output, {"error": f"cannot be read; it is damaged ({reason})"})
+        end = {"error": f"cannot be read; it is damaged ({printable(error) or type(error).__name__})"}
+    _send(output, end)
 
 
 def bound(most_bytes: int, most_seconds: int) -> None:
@@ -76,4 +70,4 @@ def _write(output: IO[bytes], content: memoryview) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), json.loads(sys.argv[5]))

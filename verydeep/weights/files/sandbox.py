@@ -12,92 +12,68 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, printable, require
-from verydeep.weights.raw import Raw
+from verydeep.weights.checkpoint import NotWeightsError, Reader, Tensor
 
-NEEDS = {
-    "hdf5": ("h5py", "weights", "Keras's files"),
-    "keras": ("h5py", "weights", "Keras's files"),
-    "matlab": ("scipy", "weights", "MATLAB's files"),
-}
 MOST_SECONDS, BYTES_PER_SECOND = 60, 5_000_000  # time: for starting, and for a slow disk
 SPARE_BYTES, TIMES = 1 << 30, 4  # memory, and what may come out of it: this, and so many times the file's size
-MOST_TENSORS, MOST_HEADER_BYTES, MOST_REASON = 10_000, 1 << 24, 500
+MOST_TENSORS, MOST_HEADER_BYTES = 10_000, 1 << 24
 
 
-def read_apart(path: Path, kind: str, network: str | None = None) -> Raw:
-    """Read a file in a process of its own.
+def reader(module: str) -> Reader:
+    """The reader of a module, run in a process of its own.
 
-    Args:
-        path: the file.
-        kind: of the file, a key of `verydeep.weights.files.child.READERS`.
-        network: which of the networks in it to take.
-
-    Raises:
-        ModelError: the file is damaged or holds what is not weights; or its reader crashed, or ran out of memory
-            or time.
-        VerydeepError: the library that reads it is not installed.
-
+    It raises a `NotWeightsError` too if the reader crashes, or runs out of memory or time.
     """
-    if kind in NEEDS:
-        module, extra, what = NEEDS[kind]
-        require(module, extra, f"reading {what}")
+    return partial(_read, module)
+
+
+def _read(module: str, path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
     size = path.stat().st_size
-    seconds = MOST_SECONDS + size // BYTES_PER_SECOND
-    most = SPARE_BYTES + TIMES * size
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "verydeep.weights.files.child",
-        kind,
-        str(path),
-        str(most),
-        str(seconds),
-        *([] if network is None else [network]),
-    ]
+    seconds, most = MOST_SECONDS + size // BYTES_PER_SECOND, SPARE_BYTES + TIMES * size
+    command = [sys.executable, "-P", "-m", "verydeep.weights.files.sandbox_process"]
+    command += [module, str(path), str(most), str(seconds), json.dumps(facts)]
     # One thread: a pool of them would take address space, which is bounded, and time to start.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    ) as reader:
-        assert reader.stdout is not None
-        late = threading.Timer(seconds, reader.kill)
+    ) as process:
+        assert process.stdout is not None
+        late = threading.Timer(seconds, process.kill)
         late.start()
         try:
-            return _receive(reader.stdout, path, kind, most)
+            yield from _receive(process.stdout, facts, most)
         except EOFError:
-            code = reader.wait()
-            raise ModelError(f"{path} cannot be read: {_ending(code, seconds)}") from None
+            raise NotWeightsError(f"cannot be read: {_ending(process.wait(), seconds)}") from None
         finally:
             late.cancel()
-            reader.kill()
+            process.kill()
 
 
-def _receive(stream: IO[bytes], path: Path, kind: str, most: int) -> Raw:
-    tensors: dict[str, NDArray[Any]] = {}
-    dtypes: dict[str, str] = {}
-    total = 0
+def _receive(stream: IO[bytes], facts: dict[str, Any], most: int) -> Iterator[Tensor]:
+    total = count = 0
     while True:
         header = json.loads(_exactly(stream, int.from_bytes(_exactly(stream, 4), "little")))
         if "error" in header:
-            raise ModelError(f"{path} {printable(header['error'], MOST_REASON)}")
+            raise NotWeightsError(header["error"])
         if "facts" in header:
-            return Raw(kind, tensors, dtypes, header["facts"])
+            facts.clear()
+            facts.update(header["facts"])
+            return
         shape, dtype = tuple(header["shape"]), np.dtype(header["dtype"])
-        total += prod(shape) * dtype.itemsize
-        if total > most or len(tensors) >= MOST_TENSORS:
-            raise ModelError(f"{path} cannot be read: it would fill the memory")
+        total, count = total + prod(shape) * dtype.itemsize, count + 1
+        if total > most or count > MOST_TENSORS:
+            raise NotWeightsError("cannot be read: it would fill the memory")
         tensor = np.empty(shape, dtype)
         _fill(stream, tensor.reshape(-1).view(np.uint8).data)
-        tensors[header["name"]], dtypes[header["name"]] = tensor, header["stored"]
+        yield header["name"], tensor, header["stored"]
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:
