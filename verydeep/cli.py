@@ -96,7 +96,7 @@ def _run(name: str, arguments: list[str]) -> None:
         print(f"verydeep {__version__}")
     elif name in COMMANDS:
         command = _parse(name, arguments)
-        getattr(command, "execute", command.run)()
+        (command.execute if hasattr(command, "execute") else command.run)()
     elif name in RENAMED:
         raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:

@@ -47,6 +47,11 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
             aside.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole."""
+    write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
 def check_out(path: Path, *, overwrite: bool = True) -> None:
     """Make sure, before the work, that a file can be written there; its folder is made.
 
@@ -87,8 +92,7 @@ def _as_text(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole; numbers that are not finite are refused."""
-    text = json_text(value, indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    write_text(path, json_text(value, indent=2, allow_nan=False) + "\n")
 
 
 class Lines:

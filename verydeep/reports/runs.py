@@ -18,9 +18,8 @@ from verydeep.run_folder import JOURNAL, ModelConfig, read_config
 from verydeep.training.journal import read_journal
 from verydeep.training.recipe import renamed
 
-Particulars = list[
-    tuple[str, list[str]]
-]  # a term, and its value for each run: Table 1 has its networks in columns
+Particulars = list[tuple[str, list[str]]]
+"""A term, and its value for each run: Table 1 has its networks in columns."""
 
 NUM_COLORS = 6  # of the page's palette
 

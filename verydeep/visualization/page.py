@@ -14,7 +14,7 @@ from PIL import Image
 from verydeep import __version__
 from verydeep.evaluation.score_map import heat_colors
 from verydeep.images.views import Pixels
-from verydeep.reports.pictures import Embedded, embed, filter_sheet
+from verydeep.reports.embedded import Embedded, embed, filter_sheet
 from verydeep.reports.templates import render_page
 from verydeep.run_folder import ModelConfig
 from verydeep.visualization.maps import Channel, LayerMaps

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from verydeep.evaluation.score_map import ScoreMap
-from verydeep.reports.pictures import Embedded, confusion_picture, filter_sheet, overlay, spread, thumbnail
+from verydeep.reports.embedded import Embedded, confusion_picture, filter_sheet, overlay, spread, thumbnail
 
 
 def decode(picture: Embedded) -> np.ndarray:
