@@ -20,9 +20,9 @@ from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
 from verydeep.inference import open_scorer
 from verydeep.reports import sentences
-from verydeep.reports.examples import SMALL_WINDOW, Album, mistakes, image_row, score_maps
-from verydeep.reports.figures import calibration_curve, learning_curves
 from verydeep.reports.embedded import confusion_picture, filter_sheet
+from verydeep.reports.examples import SMALL_WINDOW, Album, image_row, mistakes, score_maps
+from verydeep.reports.figures import calibration_curve, learning_curves
 from verydeep.reports.published import SOURCE, table_7
 from verydeep.reports.runs import Run, networks, read_runs, short_path, trainings
 from verydeep.reports.tables import Row, data_names, headings, make_rows, title

@@ -161,7 +161,7 @@ TABLE_7 = (
 def table_7() -> TextTable:
     """Table 7, to stand beside one's own fusions."""
     rows = [row.cells for row in TABLE_7]
-    return TextTable(f"Table 7: {TABLE_7_TITLE}", TABLE_7_HEADINGS, rows, range(2, 5))
+    return TextTable(f"Table 7: {TABLE_7_TITLE}", TABLE_7_HEADINGS, rows, range(2, 5), theirs=0)
 
 
 def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, views: str) -> Published | None:

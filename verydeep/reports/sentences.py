@@ -18,11 +18,11 @@ def headline(best: Row, num_networks: int) -> str:
     """Say the best result in a sentence."""
     facts = best.facts
     among = f", the best of {num_networks}," if num_networks > 1 else ""
-    num_wrong = round(best.top1_error * best.num_images / 100)
+    num_wrong, chance = round(best.top1_error * best.num_images / 100), 100 - 100 / len(facts.class_names)
     return (
         f"{_at_width(best)}{among} names {best.num_images - num_wrong:,} of {best.num_images:,} "
         f"{PARTS.get(facts.part, 'images')} of {Path(facts.data).name or facts.data} right: "
-        f"{best.top1_error:.2f} % top-1 error, where guessing would give {100 - 100 / len(facts.class_names):.3g} %."
+        f"{best.top1_error:.2f} % top-1 error, where guessing would give {chance:.3g} %."
     )
 
 

@@ -26,6 +26,7 @@ class TextTable:
         rows: cells, as many as there are headings.
         numbers: columns of numbers, which are aligned right.
         caption: what the rows have in common.
+        theirs: the first column of the paper's figures, where there are such.
 
     """
 
@@ -34,6 +35,7 @@ class TextTable:
     rows: Sequence[Sequence[str]]
     numbers: range
     caption: str = ""
+    theirs: int | None = None
 
     def markdown(self) -> str:
         """The table as Markdown, without its title."""
