@@ -37,9 +37,7 @@ MISTAKES = {
     "[[train]]\nnetworks = 3": "networks is 3; it has to be a word in quotes, or a list of them",
     TOP + A + "scael = 36": "no key is called 'scael'; there are networks, name, train_scale",
     TOP + A + "scale = 30": "scale of A is 30, smaller than its window of 32 pixels; use a scale of 32 or more",
-    TOP
-    + A
-    + "scale = [40, 36]": "train_scale is [40, 36]; it has to be a number of pixels, or the least and the greatest",
+    TOP + A + "scale = [40, 36]": "train_scale is [40, 36]; it has to be a number of pixels, or the least",
     TOP + A + "scale = true": "train_scale is True",
     TOP + A + "seeds = []": "seeds is []; it has to be whole numbers",
     TOP + A + "seeds = [1, 1]": "seeds names one twice: [1, 1]",

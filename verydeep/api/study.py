@@ -87,8 +87,8 @@ class StudyPlan(Result):
             return f"{len(self.run.states)} steps; time and disk take the data, or [size] in the description"
         whole = total(self.run.costs)
         return (
-            f"{self.run}, {decimal(int(whole.disk))} of disk, {whole.multiply_adds / TERA:,.0f} tera multiply-adds; "
-            "time is a rough guess until the first training is done"
+            f"{self.run}, {decimal(int(whole.disk))} of disk, {whole.multiply_adds / TERA:,.0f} tera "
+            "multiply-adds; time is a rough guess until the first training is done"
         )
 
 

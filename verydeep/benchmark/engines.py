@@ -64,7 +64,7 @@ ENGINES = (
     Engine("onnxruntime", "float32", "float32", ("onnxruntime", *EXPORTING)),
     Engine("openvino", "float32", "float32", ("openvino", *EXPORTING)),
     Engine("openvino-bfloat16", "bfloat16", "bfloat16", ("openvino", *EXPORTING)),
-    Engine("openvino-int8", "quantized by NNCF on the pictures shown", "int8", ("openvino", "nncf", *EXPORTING)),
+    Engine("openvino-int8", "quantized by NNCF on the images shown", "int8", ("openvino", "nncf", *EXPORTING)),
 )
 NAMES = tuple(engine.name for engine in ENGINES)
 
@@ -82,5 +82,5 @@ def choose(include: Sequence[str], exclude: Sequence[str]) -> list[Engine]:
             raise UsageError(f"no engine is called {name!r}; there are {', '.join(NAMES)}{hint}")
     chosen = [engine for engine in ENGINES if engine.name in (include or NAMES) and engine.name not in exclude]
     if not chosen:
-        raise UsageError("no engine is left to measure; name some by --engines, or exclude fewer")
+        raise UsageError("no engine is left to measure; name some by `engines`, or exclude fewer")
     return chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from tyro.conf import Positional
@@ -29,7 +29,7 @@ class Report(Answering):
     page: Path | None = None
     """Make this HTML page."""
 
-    renamed = {"--markdown": "--out TABLE.md", "--csv": "--out TABLE.csv"}
+    renamed: ClassVar = {"--markdown": "--out TABLE.md", "--csv": "--out TABLE.csv"}
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of the function, which prints nothing."""
