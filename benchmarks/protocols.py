@@ -19,14 +19,15 @@ from pathlib import Path
 
 import torch
 
-from verydeep.configurations import STRIDE, Architecture, account
+from verydeep.accounting import account
+from verydeep.configurations import STRIDE, Architecture
 from verydeep.evaluation.evaluate import Member, evaluate
-from verydeep.evaluation.protocols import Dense, Protocol, named
+from verydeep.evaluation.protocols import Dense, Protocol, protocols_of
 from verydeep.images.color import Preprocessing
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.pictures import Pictures
 from verydeep.images.unlabelled import unlabelled
-from verydeep.inference.torch_engine import TorchScorer
+from verydeep.inference.torch_engine import TorchEngine
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig, TrainedOn
@@ -42,13 +43,13 @@ PROTOCOLS = {
 }
 
 
-def scorer(configuration: str) -> TorchScorer:
+def scorer(configuration: str) -> TorchEngine:
     architecture = Architecture(configuration)
     network = VGG(architecture).eval()
     initialize(network, "he", 0)
     names = tuple(map(str, range(architecture.num_classes)))
     config = ModelConfig(architecture, Preprocessing(deviation=(58.0,) * 3), names, TrainedOn((256, 256)))
-    return TorchScorer(network, config, torch.device("cpu"))
+    return TorchEngine(network, config, torch.device("cpu"))
 
 
 def chosen(folder: Path, count: int) -> Pictures:
@@ -112,7 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
     engine = scorer(arguments.configuration)
     pictures = chosen(Path(arguments.folder), 1 if arguments.only else arguments.pictures)
-    tests = {name: named(views, scales, mirror=True) for name, (views, scales) in PROTOCOLS.items()}
+    tests = {name: protocols_of(views, scales, mirror=True) for name, (views, scales) in PROTOCOLS.items()}
     if arguments.only:
         forget_peak_memory()  # drawing the weights took more than the test does
         evaluate([Member(engine, tests[arguments.only])], pictures)

@@ -348,7 +348,7 @@ def test_a_picture_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
 
 
 def test_a_tensor_smaller_than_the_window_is_refused(trained):
-    scorer = verydeep.load(trained[0]).scorer
+    scorer = verydeep.load(trained[0]).engine
     assert scorer.score_maps(np.zeros((1, 32, 40, 3), np.uint8)).shape == (1, 3, 1, 1)
     with pytest.raises(
         UsageError, match="picture is 40x31 pixels; this network needs both sides to be at least 32"

@@ -9,14 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verydeep.configurations import (
-    CONFIGURATIONS,
-    Architecture,
-    account,
-    configuration,
-    num_parameters,
-    stage_arguments,
-)
+from verydeep.accounting import account, num_parameters, stage_arguments
+from verydeep.configurations import CONFIGURATIONS, Architecture, configuration
 from verydeep.errors import UsageError
 from verydeep.network.initialize import grow, initialize
 from verydeep.network.vgg import VGG

@@ -13,8 +13,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from verydeep import errors as errors
     from verydeep import perceptual as perceptual
+    from verydeep.api.describe import describe as describe
     from verydeep.api.engines import engines as engines
+    from verydeep.api.evaluate import evaluate as evaluate
+    from verydeep.api.extract import extract as extract
+    from verydeep.api.features import features as features
+    from verydeep.api.features import layer_names as layer_names
     from verydeep.api.fuse import fuse as fuse
+    from verydeep.api.predict import predict as predict
+    from verydeep.api.transfer import transfer as transfer
     from verydeep.configurations import CONFIGURATIONS as CONFIGURATIONS
     from verydeep.configurations import Architecture as Architecture
     from verydeep.evaluation.protocols import CentreCrop as CentreCrop
@@ -22,8 +29,6 @@ if TYPE_CHECKING:
     from verydeep.evaluation.protocols import MultiCrop as MultiCrop
     from verydeep.evaluation.protocols import TenCrop as TenCrop
     from verydeep.images.color import Preprocessing as Preprocessing
-    from verydeep.layers import features as features
-    from verydeep.layers import layer_names as layer_names
     from verydeep.model import Model as Model
     from verydeep.model import Prediction as Prediction
     from verydeep.model import load as load
@@ -66,8 +71,8 @@ _HOMES = {
     "Prediction": "verydeep.model",
     "load": "verydeep.model",
     "VGG": "verydeep.network.vgg",
-    "features": "verydeep.layers",
-    "layer_names": "verydeep.layers",
+    "features": "verydeep.api.features",
+    "layer_names": "verydeep.api.features",
 } | {name: f"verydeep.api.{name}" for name in _FUNCTIONS}
 
 __all__ = [

@@ -1,12 +1,13 @@
 """Table 1 as data, and the arithmetic that follows from it. Every room reads it; it reads none.
 
 A `Configuration` is a column of Table 1. An `Architecture` is a configuration made definite (classes, width,
-window, normalisation), and its `layers` are what the network, the accounting and the weights' names go by.
-Sections 2.1 to 2.3 of the paper.
+window, normalisation). Its `nodes` are the plan of the network: what is computed, in order, by name. The engines,
+the ONNX graph, the accounting and the weights' names all go by them. Sections 2.1 to 2.3 of the paper.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
@@ -152,6 +153,7 @@ class Pooling:
     """Max-pooling over 2x2 with stride 2; an odd last row or column is dropped."""
 
     name: str  # pool3
+    out_channels: int
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,51 @@ class FullyConnected:
 
 
 Layer = Convolution | Pooling | FullyConnected
+Kind = Literal["convolution", "batch_norm", "relu", "local_response_norm", "pooling", "fully_connected"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of the network's computation, where its output can be tapped.
+
+    Nodes of a layer, in order: `conv1_1 bn1_1 relu1_1 norm1_1`, `pool1`, `fc6 relu6`; `bn` in batch-normalised
+    networks alone, `norm`, which is LRN, in A-LRN alone, and no ReLU after fc8.
+
+    Attributes:
+        name: as the literature writes it.
+        kind: what is computed.
+        layer: the layer that it is part of, with its channels and kernel.
+
+    """
+
+    name: str
+    kind: Kind
+    layer: Layer
+
+    @property
+    def channels(self) -> int:
+        """Channels of its output."""
+        return self.layer.out_channels
+
+    @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of its tensors in the state dict."""
+        out = (self.channels,)
+        if self.kind == "batch_norm":
+            parts = ("weight", "bias", "running_mean", "running_var")
+            return {f"{self.name}.{part}": out for part in parts} | {f"{self.name}.num_batches_tracked": ()}
+        if self.kind in ("convolution", "fully_connected") and not isinstance(self.layer, Pooling):
+            kernel = (self.layer.kernel, self.layer.kernel)
+            return {f"{self.name}.weight": (*out, self.layer.in_channels, *kernel), f"{self.name}.bias": out}
+        return {}
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of its output, for an input of `height` x `width`."""
+        if self.kind == "pooling":
+            return height // 2, width // 2
+        if self.kind == "fully_connected" and isinstance(self.layer, FullyConnected):
+            return height - self.layer.kernel + 1, width - self.layer.kernel + 1
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -235,7 +282,7 @@ class Architecture:
                     )
                 )
                 channels = out
-            layers.append(Pooling(f"pool{number}"))
+            layers.append(Pooling(f"pool{number}", channels))
         if self.num_classes:
             first, second = self.hidden or 2 * (self.channels(FC_CHANNELS),)
             layers += [
@@ -251,20 +298,14 @@ class Architecture:
         return tuple(layer for layer in self.layers if isinstance(layer, Convolution))
 
     @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The plan of the network: every node, in order of computation."""
+        return tuple(node for layer in self.layers for node in _nodes_of(layer))
+
+    @cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor in the state dict, batch normalisation's statistics included."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer in self.layers:
-            if isinstance(layer, Pooling):
-                continue
-            out = (layer.out_channels,)
-            shapes[f"{layer.name}.weight"] = (*out, layer.in_channels, layer.kernel, layer.kernel)
-            shapes[f"{layer.name}.bias"] = out
-            if isinstance(layer, Convolution) and layer.batch_norm:
-                for part in ("weight", "bias", "running_mean", "running_var"):
-                    shapes[f"bn{layer.place}.{part}"] = out
-                shapes[f"bn{layer.place}.num_batches_tracked"] = ()
-        return shapes
+        return {name: shape for node in self.nodes for name, shape in node.tensors.items()}
 
     def score_map_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the class score map of a picture of `height` x `width` pixels.
@@ -287,114 +328,18 @@ class Architecture:
         return height // STRIDE - window, width // STRIDE - window
 
 
-@dataclass(frozen=True)
-class LayerAccount:
-    """What one layer costs for one window: a row of `verydeep describe`."""
-
-    name: str
-    kind: str
-    shape: tuple[int, int, int]  # channels, height, width of its output
-    parameters: int
-    multiply_adds: int
-    receptive_field: int  # side of the square of pixels that one output sees
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of its parameters in float32."""
-        return 4 * self.parameters
-
-    @property
-    def activation_bytes(self) -> int:
-        """Bytes of its output for one picture in float32."""
-        return 4 * self.shape[0] * self.shape[1] * self.shape[2]
-
-
-def account(architecture: Architecture) -> tuple[LayerAccount, ...]:
-    """Count each layer's parameters, multiply-adds, receptive field and output for one window.
-
-    Multiply-adds are those of convolutions and FC layers, one for each weight and place, as the literature
-    counts them (twice as many operations). A convolution's ReLU, LRN and normalisation are part of its row.
-    """
-    rows = []
-    size, field, jump = architecture.window, 1, 1
-    channels = 3
-    for layer in architecture.layers:
-        parameters = multiply_adds = 0
-        if isinstance(layer, Pooling):
-            kind, size, field, jump = "max-pooling 2x2", size // 2, field + jump, 2 * jump
-        else:
-            channels = layer.out_channels
-            weights = channels * layer.in_channels * layer.kernel**2
-            parameters = weights + channels
-            field += (layer.kernel - 1) * jump
-            if isinstance(layer, Convolution):
-                kind = f"convolution {layer.kernel}x{layer.kernel}" + (" + LRN" * bool(layer.local_response_norm))
-                if layer.batch_norm:
-                    kind += " + BN"
-                    parameters += 2 * channels
-            else:
-                kind, size = "fully connected", size - layer.kernel + 1
-            multiply_adds = weights * size * size
-        rows.append(LayerAccount(layer.name, kind, (channels, size, size), parameters, multiply_adds, field))
-    return tuple(rows)
-
-
-def multiply_adds(architecture: Architecture, height: int, width: int) -> int:
-    """Count the multiply-adds of a picture of any size: each weight of a layer once for each place of its output.
-
-    Raises:
-        UsageError: the picture is smaller than one window.
-
-    """
-    architecture.score_map_size(height, width)
-    total = 0
-    for layer in architecture.layers:
-        if isinstance(layer, Pooling):
-            height, width = height // 2, width // 2
-            continue
-        if isinstance(layer, FullyConnected):
-            height, width = height - layer.kernel + 1, width - layer.kernel + 1
-        total += layer.out_channels * layer.in_channels * layer.kernel**2 * height * width
-    return total
-
-
-def num_parameters(architecture: Architecture) -> int:
-    """Count the weights and biases of all layers."""
-    return sum(row.parameters for row in account(architecture))
-
-
-@dataclass(frozen=True)
-class StageArgument:
-    """Section 2.3 for one stage: its stack of small filters beside the one filter that sees as much.
-
-    Weights are counted without biases, between layers of C channels each, as the paper does: three 3x3 layers
-    have 27 C^2 weights and see 7x7, where one 7x7 layer has 49 C^2.
-    """
-
-    stage: int
-    channels: int
-    kernels: tuple[int, ...]
-
-    @property
-    def receptive_field(self) -> int:
-        """Side of the square that the stack sees of its input."""
-        return 1 + sum(kernel - 1 for kernel in self.kernels)
-
-    @property
-    def stack_factor(self) -> int:
-        """Weights of the stack, in units of C^2."""
-        return sum(kernel**2 for kernel in self.kernels)
-
-    @property
-    def single_factor(self) -> int:
-        """Weights of one filter with the same receptive field, in units of C^2."""
-        return self.receptive_field**2
-
-
-def stage_arguments(architecture: Architecture) -> tuple[StageArgument, ...]:
-    """Section 2.3's argument in numbers, a row a stage."""
-    stages = configuration(architecture.configuration).stages
-    return tuple(
-        StageArgument(number, architecture.channels(stage[-1].channels), tuple(layer.kernel for layer in stage))
-        for number, stage in enumerate(stages, 1)
-    )
+def _nodes_of(layer: Layer) -> Iterator[Node]:
+    """What is computed for a layer, in order."""
+    if isinstance(layer, Pooling):
+        yield Node(layer.name, "pooling", layer)
+    elif isinstance(layer, FullyConnected):
+        yield Node(layer.name, "fully_connected", layer)
+        if not layer.last:
+            yield Node(layer.name.replace("fc", "relu"), "relu", layer)
+    else:
+        yield Node(layer.name, "convolution", layer)
+        if layer.batch_norm:
+            yield Node(f"bn{layer.place}", "batch_norm", layer)
+        yield Node(f"relu{layer.place}", "relu", layer)
+        if layer.local_response_norm:
+            yield Node(f"norm{layer.place}", "local_response_norm", layer)

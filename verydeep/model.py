@@ -17,14 +17,13 @@ from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.images import decode
 from verydeep.images.pictures import Arrays, Pictures, Unreadable
-from verydeep.inference import EngineName, PrecisionName, Scorer, open_scorer
+from verydeep.inference import Engine, EngineName, PrecisionName, choose_engine, engine_of
 from verydeep.linear.classifier import Classifier, read_classifier
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:
     from verydeep.evaluation.score_map import ScoreMap
-    from verydeep.extraction.extractor import Extractor
 
 PictureLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 
@@ -40,19 +39,19 @@ class Model:
     """A network with everything that belongs to it.
 
     Args:
-        scorer: an engine with the model.
+        engine: with the model.
         name: what messages call it.
 
     """
 
-    def __init__(self, scorer: Scorer, name: str = "") -> None:
-        self.scorer = scorer
+    def __init__(self, engine: Engine, name: str = "") -> None:
+        self.engine = engine
         self.name = name
 
     @property
     def config(self) -> ModelConfig:
         """Its architecture, preprocessing, class names and provenance."""
-        return self.scorer.config
+        return self.engine.config
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -90,7 +89,7 @@ class Model:
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Posteriors:
         """Probabilities of each class for any number of pictures; arguments and errors as of `evaluate`."""
-        members = [Member(self.scorer, (protocol or self.protocol,), self.name)]
+        members = [Member(self.engine, (protocol or self.protocol,), self.name)]
         return evaluate(members, pictures, advance=advance, unreadable=unreadable)
 
     def predict(self, picture: PictureLike, top: int = 5) -> list[Prediction]:
@@ -119,37 +118,21 @@ class Model:
         """
         from verydeep.evaluation.score_map import score_map
 
-        return score_map(self.scorer, open_picture(picture), scale)
+        return score_map(self.engine, open_picture(picture), scale)
 
 
 class TransferModel(Model):
     """A network whose features a classifier of `verydeep transfer` answers by. It has the classifier's classes.
 
     Args:
-        extractor: an engine with the network, tapped at the classifier's layer.
+        engine: with the network, at least as far as the classifier's layer.
         classifier: that lies beside the network's weights.
 
     """
 
-    def __init__(self, extractor: Extractor, classifier: Classifier) -> None:
-        self._extractor = extractor
+    def __init__(self, engine: Engine, classifier: Classifier, name: str = "") -> None:
+        super().__init__(engine, name)
         self.classifier = classifier
-        self.name = ""
-
-    @property
-    def scorer(self) -> Scorer:  # type: ignore[override]
-        """Refuse: what scores the network's own classes is not what answers here.
-
-        Raises:
-            UsageError: always.
-
-        """
-        raise UsageError(f"a scorer is of the network's own classes; {NETWORK_ALONE}")
-
-    @property
-    def config(self) -> ModelConfig:
-        """Of the network; its class names are the network's own."""
-        return self._extractor.config
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -177,11 +160,11 @@ class TransferModel(Model):
             ModelError: the network gives features that are not finite.
 
         """
-        from verydeep.linear.described import posteriors_of
+        from verydeep.linear.features import posteriors_of
 
         if protocol is not None and protocol != self.protocol:
             raise UsageError(f"a protocol is for the network's own classes; {NETWORK_ALONE}")
-        return posteriors_of(self._extractor, self.classifier, pictures, advance=advance, unreadable=unreadable)
+        return posteriors_of(self.engine, self.classifier, pictures, advance=advance, unreadable=unreadable)
 
     def score_map(self, picture: PictureLike, scale: int | None = None) -> ScoreMap:
         """Refuse: a classifier on features has no score map.
@@ -205,6 +188,7 @@ def load(
     precision: PrecisionName = "auto",
     engine: EngineName = "auto",
     *,
+    threads: int | None = None,
     network: bool = False,
 ) -> Model:
     """Open a model on disk.
@@ -217,6 +201,7 @@ def load(
         device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
         precision: `auto`, which is float32; `float32`, `bfloat16`, or `int16` with the native engine.
         engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
+        threads: on the processor; None for as many as this process may use.
         network: answer by the network's own classes, even if a classifier lies beside the model.
 
     Raises:
@@ -224,17 +209,15 @@ def load(
             trained on features of other weights.
 
     """
-    path = Path(model)
-    classifier = None if network else read_classifier(path)
-    if classifier is None:
-        return Model(open_scorer(path, device, precision, engine), str(path))
-    from verydeep.extraction.extractor import extractor_of
-
-    config, tensors = open_source(path)
-    classifier.check_network(tensors)
-    layers = [classifier.described.layer]
-    extractor = extractor_of(config, tensors, layers, device=device, precision=precision, engine=engine)
-    return TransferModel(extractor, classifier)
+    choose_engine(engine, precision, device)  # before a large file is read
+    classifier = None if network else read_classifier(Path(model))
+    config, tensors = open_source(model)
+    if classifier:
+        classifier.check_network(tensors)
+    layers = [classifier.described.layer] if classifier else None
+    opened = engine_of(config, tensors, layers, engine=engine, precision=precision, device=device, threads=threads)
+    name = fspath(model)
+    return TransferModel(opened, classifier, name) if classifier else Model(opened, name)
 
 
 def ranked(posterior: NDArray[np.float64], class_names: tuple[str, ...], top: int) -> list[Prediction]:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from verydeep.accounting import account, multiply_adds
 from verydeep.benchmark.engines import ENGINES, NAMES, choose
 from verydeep.benchmark.measure import Measurements, Process, Processes, Timing
 from verydeep.benchmark.reference import class_scores
@@ -24,7 +25,7 @@ from verydeep.benchmark.runners import plain_network, preprocessed
 from verydeep.benchmark.table import three_digits
 from verydeep.benchmark.task import Task, batch_cases, cut, dense_cases, random_model
 from verydeep.cli import main
-from verydeep.configurations import CONFIGURATIONS, Architecture, account, multiply_adds
+from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.preprocess import Preprocess
@@ -76,7 +77,7 @@ def test_the_plain_network_is_the_network(name, photographs):
     preprocessing = Preprocessing(deviation=(58.0,) * 3, channels="BGR")
     pixels = photographs[0][None, :64, :64]
     pictures = torch.from_numpy(preprocessed(preprocessing, pixels))
-    ours = Preprocess(preprocessing.mean, preprocessing.deviation, "BGR")(torch.from_numpy(pixels))
+    ours = Preprocess(preprocessing)(torch.from_numpy(pixels))
     torch.testing.assert_close(pictures, ours)
     network = in_torch(architecture, tensors)
     linear = plain_network(architecture, tensors, dense=False)

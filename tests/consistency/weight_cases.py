@@ -22,7 +22,7 @@ from torch import nn
 from verydeep.errors import VerydeepError
 from verydeep.exports.graph import graph
 from verydeep.images.color import Preprocessing
-from verydeep.layers.network import Features
+from verydeep.network.features import Features
 from verydeep.network.vgg import VGG
 from verydeep.weights.opening import open_source
 from verydeep.weights.source import Known

@@ -16,19 +16,19 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
+from verydeep.chunks.plan import make_plan
 from verydeep.cli import main
 from verydeep.commands.new import New
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.error_rates import error_rates
 from verydeep.evaluation.evaluate import Member, evaluate
-from verydeep.evaluation.plan import make_plan
 from verydeep.evaluation.posterior import softmax
-from verydeep.evaluation.protocols import VIEWS, Dense, MultiCrop, named
+from verydeep.evaluation.protocols import VIEWS, Dense, MultiCrop, protocols_of
 from verydeep.evaluation.results import read_result, write_result
 from verydeep.evaluation.score_map import score_map
 from verydeep.images.geometry import centre_offset, grid_offsets, rescaled_size
 from verydeep.images.pictures import Arrays, Pictures
-from verydeep.inference.torch_engine import TorchScorer
+from verydeep.inference.torch_engine import TorchEngine
 from verydeep.model import load
 
 WINDOW = 64
@@ -43,8 +43,8 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def scorer(run) -> TorchScorer:
-    return TorchScorer.open(run, torch.device("cpu"))
+def scorer(run) -> TorchEngine:
+    return TorchEngine.open(run, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def pictures(photographs) -> Pictures:
     return Pictures(names, labels, tuple(map(str, range(CLASSES))), Arrays(arrays))
 
 
-def peer_posteriors(scorer: TorchScorer, pictures: Pictures, scales, mirror: bool) -> np.ndarray:
+def peer_posteriors(scorer: TorchEngine, pictures: Pictures, scales, mirror: bool) -> np.ndarray:
     """Section 3.2 with torchvision's transforms and a sequential network, one picture at a time, in float64."""
     model = scorer.network
     layers: list[nn.Module] = []
@@ -97,7 +97,7 @@ def test_dense_posteriors_are_the_peers(scorer, pictures, scales, mirror):
 @pytest.mark.parametrize("views", VIEWS)
 def test_posteriors_do_not_depend_on_batches_or_order(scorer, pictures, views, batch_size):
     """To float32 rounding: a product of another size is summed in another order."""
-    tests = [Member(scorer, named(views, (70, 96), mirror=True, grid=2))]
+    tests = [Member(scorer, protocols_of(views, (70, 96), mirror=True, grid=2))]
     all_at_once = evaluate(tests, pictures)
     np.testing.assert_allclose(all_at_once.sum(1), 1, atol=1e-12)
     np.testing.assert_allclose(evaluate(tests, pictures, batch_size=batch_size), all_at_once, atol=1e-6)
@@ -117,7 +117,7 @@ def test_a_scale_below_the_window_says_what_to_use(scorer, pictures):
         evaluate([Member(scorer, (Dense((96, 32)),))], pictures)
 
 
-def crop_posteriors(scorer: TorchScorer, pictures: Pictures, scale: int, crop) -> np.ndarray:
+def crop_posteriors(scorer: TorchEngine, pictures: Pictures, scale: int, crop) -> np.ndarray:
     """Posteriors by torchvision's crop transform, which gives one or several crops of the resized picture."""
     posteriors = []
     for number in range(len(pictures)):
@@ -132,7 +132,7 @@ def crop_posteriors(scorer: TorchScorer, pictures: Pictures, scale: int, crop) -
 @pytest.mark.parametrize("scale", [WINDOW, 71, 100])
 def test_centre_and_ten_crops_are_torchvisions(scorer, pictures, scale):
     for views, crop in (("centre", v2.CenterCrop(WINDOW)), ("ten", v2.TenCrop(WINDOW))):
-        ours = evaluate([Member(scorer, named(views, (scale,), mirror=True))], pictures)
+        ours = evaluate([Member(scorer, protocols_of(views, (scale,), mirror=True))], pictures)
         np.testing.assert_allclose(ours, crop_posteriors(scorer, pictures, scale, crop), atol=1e-6)
 
 
@@ -155,7 +155,7 @@ def test_fifty_crops_are_the_grids(scorer, pictures):
 
 
 def test_means_are_taken_within_a_protocol_first(scorer, pictures):
-    both = evaluate([Member(scorer, named("both", (70, 96), mirror=True))], pictures)
+    both = evaluate([Member(scorer, protocols_of("both", (70, 96), mirror=True))], pictures)
     dense = evaluate([Member(scorer, (Dense((70, 96)),))], pictures)
     crops = evaluate([Member(scorer, (MultiCrop((70, 96)),))], pictures)
     np.testing.assert_allclose(both, (dense + crops) / 2, atol=1e-6)

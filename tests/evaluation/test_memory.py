@@ -10,7 +10,7 @@ import pytest
 
 from verydeep.configurations import Architecture
 from verydeep.evaluation.evaluate import Member, evaluate
-from verydeep.evaluation.protocols import VIEWS, named
+from verydeep.evaluation.protocols import VIEWS, protocols_of
 from verydeep.images.color import Preprocessing
 from verydeep.images.pictures import Pictures
 from verydeep.run_folder import ModelConfig, TrainedOn
@@ -54,7 +54,7 @@ def peak(count: int, views: str, num_networks: int) -> int:
     )
     names = tuple(map(str, range(count)))
     pictures = Pictures(names, np.zeros(count, np.int64), config.class_names, Drawn())
-    members = [Member(BlankScorer(config), named(views, (80, 96), mirror=True))] * num_networks
+    members = [Member(BlankScorer(config), protocols_of(views, (80, 96), mirror=True))] * num_networks
     tracemalloc.start()
     posteriors = evaluate(members, pictures, batch_size=16)
     _, most = tracemalloc.get_traced_memory()

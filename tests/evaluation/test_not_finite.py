@@ -20,10 +20,10 @@ from verydeep.commands.train import Train
 from verydeep.errors import ModelError, TrainingError
 from verydeep.evaluation.posterior import softmax
 from verydeep.evaluation.results import read_result
-from verydeep.extraction.extractor import open_extractor
 from verydeep.images.sources import open_data
-from verydeep.linear.classifier import Described
-from verydeep.linear.described import describe_pictures
+from verydeep.inference import open_engine
+from verydeep.linear.classifier import FeatureSpec
+from verydeep.linear.features import features_of
 from verydeep.run_folder import STATE
 from verydeep.training.loop import Trainer
 
@@ -138,11 +138,9 @@ def test_transfer_and_look_say_so(sound, data, tmp_path, capfd, words):
 def test_features_whose_squares_overflow_keep_their_direction(sound, data, tmp_path):
     """In float32 their length was infinite, and each row came out as zeros."""
     pictures = open_data(str(data)).all
-    described = Described("relu7", (32,), True, "stack")
+    described = FeatureSpec("relu7", (32,), True, "stack")
     large = scaled(sound, tmp_path / "m", {"conv1_1.weight": 1e25, "conv1_1.bias": 1e25})
-    wanted, found = (
-        describe_pictures(open_extractor(model, ["relu7"]), pictures, described) for model in (sound, large)
-    )
+    wanted, found = (features_of(open_engine(model, ["relu7"]), pictures, described) for model in (sound, large))
     assert np.abs(wanted).max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 

@@ -17,7 +17,7 @@ from verydeep.exports import graph
 from verydeep.exports.check import blocks, preprocessed
 from verydeep.exports.onnx_file import onnxruntime_with, write_onnx
 from verydeep.images.color import Preprocessing
-from verydeep.inference import scorer_of
+from verydeep.inference import engine_of
 from verydeep.network.initialize import initialize
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
@@ -51,7 +51,7 @@ def run_folder(tmp_path_factory):
 
 def answers_of_torch(config, network, pixels):
     preprocessing = config.preprocessing
-    entry = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels)
+    entry = Preprocess(preprocessing)
     with torch.inference_mode():
         x = entry(torch.from_numpy(pixels))
         score_map = network.score_map(x)
@@ -64,7 +64,7 @@ def test_every_configuration_answers_as_torch_does(configuration, batch_norm, ph
     config, tensors, network = model(configuration, batch_norm, BGR if configuration == "D" else DIVIDED)
     for pixels in (False, True):
         path = tmp_path / f"{pixels}.onnx"
-        differences = write_onnx(path, scorer_of(config, tensors), tensors, pixels=pixels)
+        differences = write_onnx(path, engine_of(config, tensors), tensors, pixels=pixels)
         assert len({(one.height, one.width) for one in differences}) == 3
         assert max(max(one.score_map, one.posterior) for one in differences) < 1e-5
         onnx.checker.check_model(path, full_check=True)
@@ -157,7 +157,7 @@ def test_a_file_that_is_there_is_kept(name, to, tmp_path, run_folder, capsys):
 
 def test_a_graph_that_answers_otherwise_is_not_written(tmp_path):
     config, tensors, _ = model("A")
-    scorer = scorer_of(config, tensors)
+    scorer = engine_of(config, tensors)
     wrong = {**tensors, "conv3_1.bias": tensors["conv3_1.bias"] + 1}
     with pytest.raises(VerydeepError, match=r"in onnxruntime for a picture of 64x64 differ .* nothing was"):
         write_onnx(tmp_path / "a.onnx", scorer, wrong)

@@ -22,7 +22,7 @@ from verydeep.errors import UsageError
 from verydeep.extraction.archive import read_features
 from verydeep.images.views import rescale
 
-pytest.importorskip("verydeep.layers.native")
+pytest.importorskip("verydeep.plan.native")
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import torch
 from verydeep.configurations import CONFIGURATIONS, Architecture, Convolution
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.images.color import Preprocessing
-from verydeep.inference import open_scorer
-from verydeep.inference.torch_engine import TorchScorer
+from verydeep.inference import open_engine
+from verydeep.inference.torch_engine import TorchEngine
 from verydeep.network.initialize import initialize
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
@@ -71,7 +71,7 @@ def tensors_of(network: VGG) -> dict[str, np.ndarray]:
 def exact(network: VGG, config: ModelConfig, pixels: np.ndarray) -> np.ndarray:
     """Score maps in float64, by torch."""
     preprocessing = config.preprocessing
-    preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels)
+    preprocess = Preprocess(preprocessing)
     pictures = preprocess(torch.from_numpy(pixels)).double()
     maps = network.double().score_map(pictures).numpy()
     network.float()
@@ -96,7 +96,7 @@ def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, pho
     pixels = pictures_of(photographs, 131, 97, 3)
     wanted = exact(network, config, pixels)
     for instructions, precision in PRECISIONS:
-        scorer = native.NativeScorer(config, tensors_of(network), precision, instructions, threads=2)
+        scorer = native.NativeEngine(config, tensors_of(network), precision, instructions, threads=2)
         assert error(scorer.score_maps(pixels), wanted) <= MOST_ERROR[precision], instructions
 
 
@@ -111,11 +111,11 @@ def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(conf
     pixels = pictures_of(photographs, 160, 128, 2)
     wanted = exact(network, config, pixels)
     errors = {
-        precision: error(native.NativeScorer(config, tensors_of(network), precision).score_maps(pixels), wanted)
+        precision: error(native.NativeEngine(config, tensors_of(network), precision).score_maps(pixels), wanted)
         for precision in PRECISIONS_HERE
     }
     assert errors["float32"] <= 4e-6  # 2.7e-6 with weights of 24 bits in the FC layers, 3.2e-6 with 20
-    torchs = error(TorchScorer(network, config, torch.device("cpu"), "bfloat16").score_maps(pixels), wanted)
+    torchs = error(TorchEngine(network, config, torch.device("cpu"), "bfloat16").score_maps(pixels), wanted)
     assert errors.get("bfloat16", 0) <= (0.95 if configuration == "E" else 1.5) * torchs
     assert errors.get("int16", 0) <= 0.4 * torchs
 
@@ -126,14 +126,14 @@ def test_narrow_networks_of_channels_that_fill_no_vector(width, photographs):
     pixels = pictures_of(photographs, 70, 45, 2)
     wanted = exact(network, config, pixels)
     for instructions in INSTRUCTIONS:
-        scorer = native.NativeScorer(config, tensors_of(network), "float32", instructions, threads=3)
+        scorer = native.NativeEngine(config, tensors_of(network), "float32", instructions, threads=3)
         assert error(scorer.score_maps(pixels), wanted) <= 1e-5
 
 
 @pytest.mark.parametrize("batch", [1, 5, 70])
 def test_any_batch_gives_the_maps_of_its_pictures(batch, photographs):
     network, config = network_of(Architecture("B", num_classes=4, width=0.1, window=32))
-    scorer = native.NativeScorer(config, tensors_of(network), threads=2)
+    scorer = native.NativeEngine(config, tensors_of(network), threads=2)
     pixels = pictures_of(photographs, 64, 40, batch)
     maps = scorer.score_maps(pixels)
     assert maps.shape == (batch, 4, 2, 1)
@@ -149,7 +149,7 @@ def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
     network, config = network_of(Architecture("A", num_classes=4, window=32))
     pixels = pictures_of(photographs, 96, 64, 2)
     maps = [
-        native.NativeScorer(config, tensors_of(network), precision, threads=threads).score_maps(pixels)
+        native.NativeEngine(config, tensors_of(network), precision, threads=threads).score_maps(pixels)
         for threads in (1, 2, 3, 64)
     ]
     assert all(np.array_equal(one, maps[0]) for one in maps[1:])
@@ -157,14 +157,14 @@ def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
 
 def test_a_mirror_image_need_not_lie_in_order(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
-    scorer = native.NativeScorer(config, tensors_of(network))
+    scorer = native.NativeEngine(config, tensors_of(network))
     mirrored = pictures_of(photographs, 64, 40, 2)[:, :, ::-1]
     assert np.array_equal(scorer.score_maps(mirrored), scorer.score_maps(mirrored.copy()))
 
 
 def test_a_large_picture_is_shown_in_strips(photographs, monkeypatch):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
-    scorer = native.NativeScorer(config, tensors_of(network))
+    scorer = native.NativeEngine(config, tensors_of(network))
     pixels = photographs[0][None]
     whole = scorer.score_maps(pixels)
     monkeypatch.setattr(native, "MOST_PIXELS", 100_000)
@@ -175,7 +175,7 @@ def test_a_large_picture_is_shown_in_strips(photographs, monkeypatch):
 @torch.inference_mode()
 def test_every_layer_can_be_had(configuration, photographs):
     network, config = network_of(Architecture(configuration, num_classes=4, width=0.1, window=32))
-    scorer = native.NativeScorer(config, tensors_of(network))
+    scorer = native.NativeEngine(config, tensors_of(network))
     pixels = pictures_of(photographs, 64, 51, 2)
     seen: dict[str, torch.Tensor] = {}
     for layer in network.architecture.layers:
@@ -208,13 +208,13 @@ def test_weights_that_are_not_numbers_give_scores_that_are_none(photographs):
     tensors = tensors_of(network)
     tensors["conv3_1.bias"][0] = np.nan
     for instructions, precision in PRECISIONS:
-        scorer = native.NativeScorer(config, tensors, precision, instructions)
+        scorer = native.NativeEngine(config, tensors, precision, instructions)
         assert np.isnan(scorer.score_maps(pictures_of(photographs, 64, 64, 1))).all()
 
 
 def test_wrong_input_is_told_in_a_sentence(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=64))
-    scorer = native.NativeScorer(config, tensors_of(network))
+    scorer = native.NativeEngine(config, tensors_of(network))
     with pytest.raises(UsageError, match="picture is 64x63 pixels; this network needs both sides to"):
         scorer.score_maps(np.zeros((1, 63, 64, 3), np.uint8))
     with pytest.raises(UsageError, match=r"shape \(64, 64, 3\) and type uint8 holds no pictures"):
@@ -224,12 +224,12 @@ def test_wrong_input_is_told_in_a_sentence(photographs):
     with pytest.raises(UsageError, match="needs a larger one"):
         scorer.activations(np.zeros((1, 9, 9, 3), np.uint8), ["pool5"])
     with pytest.raises(UsageError, match="this processor has no mmx"):
-        native.NativeScorer(config, tensors_of(network), instructions="mmx")
+        native.NativeEngine(config, tensors_of(network), instructions="mmx")
 
 
 def test_threads_may_call_at_once(photographs):
     network, config = network_of(Architecture("D", num_classes=4, width=0.2, window=32))
-    scorers = [native.NativeScorer(config, tensors_of(network), threads=2) for _ in range(2)]
+    scorers = [native.NativeEngine(config, tensors_of(network), threads=2) for _ in range(2)]
     sizes = [(64, 64), (96, 40), (33, 120), (70, 70)]
     pixels = [pictures_of(photographs, *size, 2) for size in sizes]
     wanted = [scorers[0].score_maps(one) for one in pixels]
@@ -257,7 +257,7 @@ def score_in_child(scorer, pixels, answers) -> None:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_with_torch_in_the_process_goes_on(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.2, window=32))
-    scorer = native.NativeScorer(config, tensors_of(network), threads=2)
+    scorer = native.NativeEngine(config, tensors_of(network), threads=2)
     pixels = pictures_of(photographs, 96, 96, 2)
     wanted = scorer.score_maps(pixels)
     (torch.randn(500, 500) @ torch.randn(500, 500)).sum()
@@ -288,49 +288,49 @@ import numpy as np
 import verydeep
 model = verydeep.load({str(run)!r})
 pixels = np.full((1, 64, 64, 3), 100, np.uint8)
-first = model.scorer.score_maps(pixels)
+first = model.engine.score_maps(pixels)
 assert "torch" not in sys.modules, "torch was loaded"
 import torch
 (torch.randn(300, 300) @ torch.randn(300, 300)).sum()
-reference = verydeep.load({str(run)!r}, engine="torch").scorer.score_maps(pixels)
+reference = verydeep.load({str(run)!r}, engine="torch").engine.score_maps(pixels)
 assert np.allclose(reference, first, rtol=1e-4, atol=1e-6), abs(reference - first).max()
-assert np.array_equal(model.scorer.score_maps(pixels), first)
+assert np.array_equal(model.engine.score_maps(pixels), first)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_the_engine_that_is_asked_for_is_taken(run, monkeypatch):
-    assert isinstance(open_scorer(run), native.NativeScorer)
-    assert isinstance(open_scorer(run, "cpu"), native.NativeScorer)
-    assert isinstance(open_scorer(run, engine="torch"), TorchScorer)
+    assert isinstance(open_engine(run), native.NativeEngine)
+    assert isinstance(open_engine(run, "cpu"), native.NativeEngine)
+    assert isinstance(open_engine(run, engine="torch"), TorchEngine)
     with pytest.raises(UsageError, match="use --engine torch"):
-        open_scorer(run, "cuda", engine="native")
+        open_engine(run, "cuda", engine="native")
     for room in ("verydeep.inference", "verydeep.inference.processor"):
         monkeypatch.setattr(f"{room}.native_module", lambda: None)
-    assert isinstance(open_scorer(run), TorchScorer)
+    assert isinstance(open_engine(run), TorchEngine)
     with pytest.raises(VerydeepError, match="without a C\\+\\+ compiler"):
-        open_scorer(run, engine="native")
+        open_engine(run, engine="native")
 
 
 def test_a_driver_without_a_gpu_leaves_the_processor(run, monkeypatch):
     monkeypatch.setattr("verydeep.inference.has_gpu", lambda: True)
-    expected = TorchScorer if torch.cuda.is_available() else native.NativeScorer
-    assert isinstance(open_scorer(run), expected)
+    expected = TorchEngine if torch.cuda.is_available() else native.NativeEngine
+    assert isinstance(open_engine(run), expected)
 
 
 def test_the_environment_overrules(run, monkeypatch):
     monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", "portable")
     monkeypatch.setenv("VERYDEEP_THREADS", "3")
-    scorer = open_scorer(run)
+    scorer = open_engine(run)
     assert scorer._network.instructions == "portable"
     assert scorer._network.threads == 3
     monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", "mmx")
     with pytest.raises(UsageError, match="'mmx', which this processor lacks"):
-        open_scorer(run)
+        open_engine(run)
     monkeypatch.setenv("VERYDEEP_THREADS", "many")
     monkeypatch.delenv("VERYDEEP_INSTRUCTIONS")
     with pytest.raises(UsageError, match="'many'"):
-        open_scorer(run)
+        open_engine(run)
 
 
 def test_processes_of_torchrun_share_the_processors(monkeypatch):
@@ -345,7 +345,7 @@ def test_processes_of_torchrun_share_the_processors(monkeypatch):
 
 def test_a_call_takes_no_more_scratch_than_is_said_and_a_batch_is_bounded():
     network, config = network_of(Architecture("D", num_classes=4, width=0.5, window=32))
-    scorer = native.NativeScorer(config, tensors_of(network))
+    scorer = native.NativeEngine(config, tensors_of(network))
     one, many = scorer.scratch_bytes(1, 224, 224), scorer.scratch_bytes(1000, 224, 224)
     assert one < many < 600_000_000
     assert scorer.scratch_bytes(10_000, 224, 224) == many

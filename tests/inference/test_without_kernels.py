@@ -11,8 +11,8 @@ from PIL import Image
 from verydeep.cli import main
 from verydeep.commands.new import New
 from verydeep.errors import UsageError
-from verydeep.inference import open_scorer
-from verydeep.inference.torch_engine import TorchScorer
+from verydeep.inference import open_engine
+from verydeep.inference.torch_engine import TorchEngine
 from verydeep.weights.opening import open_source
 from verydeep.weights.writing import write_for
 
@@ -25,12 +25,12 @@ def model(tmp_path_factory) -> Path:
 
 
 def test_auto_takes_torch(model):
-    assert isinstance(open_scorer(model), TorchScorer)
+    assert isinstance(open_engine(model), TorchEngine)
 
 
 def test_native_refuses_in_one_sentence(model):
     with pytest.raises(UsageError, match="B-5x5 has 5x5; use --engine torch"):
-        open_scorer(model, engine="native")
+        open_engine(model, engine="native")
 
 
 def test_it_predicts(model, tmp_path, capsys):

@@ -16,14 +16,14 @@ import verydeep
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
-from verydeep.layers.network import Features
-from verydeep.layers.pictures import Pictures, RangeWarning
+from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
 from verydeep.network.preprocess import Preprocess
+from verydeep.network.ranges import Pictures, RangeWarning
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig, TrainedOn, write_model
 
-native = pytest.importorskip("verydeep.layers.native")
+native = pytest.importorskip("verydeep.plan.native")
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 

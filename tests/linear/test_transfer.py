@@ -19,14 +19,14 @@ from verydeep.cli import main
 from verydeep.commands.new import New
 from verydeep.errors import DataError, ModelError, UsageError
 from verydeep.evaluation.protocols import Dense
-from verydeep.extraction.extractor import open_extractor
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
-from verydeep.linear.classifier import CLASSIFIER, Described, read_classifier
-from verydeep.linear.described import describe_pictures
-from verydeep.linear.machine import mean_class_recall, splits, train_machine
+from verydeep.inference import open_engine
+from verydeep.linear.classifier import CLASSIFIER, FeatureSpec, read_classifier
+from verydeep.linear.features import features_of
+from verydeep.linear.svm import mean_class_recall, splits, train_svm
 
-pytest.importorskip("verydeep.layers.native")
+pytest.importorskip("verydeep.plan.native")
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,9 @@ def run(tmp_path) -> Path:
 @pytest.mark.parametrize("combine", ["stack", "average"])
 def test_features_are_those_of_appendix_b(run, data, combine):
     """Dense, the mean over space and mirror image, of unit length; by torch, in float64."""
-    described = Described("relu7", (32, 48), True, combine)
+    described = FeatureSpec("relu7", (32, 48), True, combine)
     pictures = open_data(str(data)).all
-    found = describe_pictures(open_extractor(run, ["relu7"]), pictures, described)
+    found = features_of(open_engine(run, ["relu7"]), pictures, described)
     tap = verydeep.features(run, ["relu7"], range=(0, 255))
     for number in (0, 12, 29):
         picture = Image.open(data / pictures.names[number])
@@ -91,7 +91,7 @@ def test_what_is_told_is_of_the_machine_that_is_kept(run, data, capsys):
         main(["transfer", str(run), str(data), "--scales", "32", "--seed", seed, "--json"])
         facts = json.loads(capsys.readouterr().out)
         classifier, pictures = read_classifier(run), open_data(str(data))
-        features = describe_pictures(open_extractor(run, ["relu7"]), pictures.held_out, classifier.described)
+        features = features_of(open_engine(run, ["relu7"]), pictures.held_out, classifier.described)
         answers = classifier.scores(features).argmax(1)
         assert facts["mean_class_recall"] == [mean_class_recall(answers, pictures.held_out.labels)]
 
@@ -122,17 +122,17 @@ def test_the_machine_is_scikit_learns():
     labels = np.repeat(np.arange(4), 25)
     features = (random.normal(size=(4, 20))[labels] + random.normal(size=(100, 20))).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    machine = train_machine(features, labels, 4)
+    machine = train_svm(features, labels, 4)
     wanted = LinearSVC(C=machine.strength, random_state=0).fit(features, labels)
     assert np.allclose(machine.weights, wanted.coef_, rtol=1e-4, atol=1e-5)
-    two = train_machine(features[:50], labels[:50], 2)
+    two = train_svm(features[:50], labels[:50], 2)
     answers = (features[:50] @ two.weights.T + two.bias).argmax(1)
     wanted = LinearSVC(C=two.strength, random_state=0).fit(features[:50], labels[:50])
     assert np.array_equal(answers, wanted.predict(features[:50]))
     with pytest.raises(DataError, match="a class has 1 training pictures"):
-        train_machine(features[:26], labels[:26], 2)
+        train_svm(features[:26], labels[:26], 2)
     with pytest.raises(DataError, match="all pictures are of one class"):
-        train_machine(features[:25], labels[:25], 1)
+        train_svm(features[:25], labels[:25], 1)
 
 
 def test_recall_is_the_mean_over_classes():

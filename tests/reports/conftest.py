@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from verydeep.accounting import num_parameters
 from verydeep.commands.new import New
-from verydeep.configurations import num_parameters
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.images.sources import open_data
 from verydeep.run_folder import JOURNAL, read_model, write_model

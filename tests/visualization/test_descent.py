@@ -9,9 +9,9 @@ from PIL import Image
 from torch import nn
 
 from verydeep.errors import UsageError, VerydeepError
-from verydeep.layers import open_network
-from verydeep.layers.names import nodes_to
+from verydeep.inference.torch_engine import open_network
 from verydeep.perceptual import ContentLoss, StyleLoss, TotalVariation
+from verydeep.plan import nodes_to
 from verydeep.visualization.descent import descend
 from verydeep.visualization.inversion import invert
 from verydeep.visualization.memory import bytes_of, check_memory

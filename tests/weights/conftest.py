@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from verydeep.errors import ModelError
-from verydeep.inference import open_scorer
+from verydeep.inference import open_engine
 from verydeep.weights.files import apart
 from verydeep.weights.files.child import READERS
 from verydeep.weights.raw import NotWeightsError, Raw
@@ -47,7 +47,7 @@ def pictures(photographs) -> list[Image.Image]:
 
 def scores(model: Path, pixels: np.ndarray, engine: str) -> np.ndarray:
     """Scores of 224 x 224 pixels by a model on disk."""
-    maps = open_scorer(model, "cpu", engine=engine).score_maps(pixels)
+    maps = open_engine(model, "cpu", engine=engine).score_maps(pixels)
     assert maps.shape[2:] == (1, 1)
     return maps[:, :, 0, 0]
 

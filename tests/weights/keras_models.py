@@ -10,7 +10,7 @@ import torch
 
 from verydeep.evaluation.posterior import posterior_of_maps
 from verydeep.images.color import Preprocessing
-from verydeep.inference import scorer_of
+from verydeep.inference import engine_of
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.source import Known, locate
 
@@ -98,7 +98,7 @@ def theirs(model: keras.Model, shown: np.ndarray) -> np.ndarray:
 
 def ours(path: Path, shown: np.ndarray, preprocessing: Preprocessing | None = RAW, **told) -> np.ndarray:
     found = examine(locate(path), Known(preprocessing, NAMES, **told))
-    return posterior_of_maps(scorer_of(config_of(found), found.tensors).score_maps(shown))
+    return posterior_of_maps(engine_of(config_of(found), found.tensors).score_maps(shown))
 
 
 def agree(model: keras.Model, path: Path, side: int = 32, preprocessing: Preprocessing | None = RAW) -> bool:

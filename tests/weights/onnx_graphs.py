@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.images.color import Preprocessing
-from verydeep.inference import scorer_of
+from verydeep.inference import engine_of
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.source import Known, locate
 
@@ -56,7 +56,7 @@ def theirs(path: Path, shown: np.ndarray, output: int = 0) -> np.ndarray:
 
 def ours(path: Path, shown: np.ndarray, preprocessing: Preprocessing | None = RAW) -> np.ndarray:
     found = examine(locate(path), Known(preprocessing, NAMES))
-    return scorer_of(config_of(found), found.tensors).score_maps(shown)[:, :, 0, 0]
+    return engine_of(config_of(found), found.tensors).score_maps(shown)[:, :, 0, 0]
 
 
 def agrees(path: Path, preprocessing: Preprocessing | None = RAW, side: int = 64) -> bool:

@@ -280,8 +280,8 @@ def test_a_repository_of_timms_is_a_model(model, hub, tmp_path, photographs):
     found = load("timm/vgg11.ours")
     assert found.class_names == config.class_names
     np.testing.assert_allclose(
-        found.scorer.score_maps(photographs[0][None]),
-        load(tmp_path / "wide").scorer.score_maps(photographs[0][None]),
+        found.engine.score_maps(photographs[0][None]),
+        load(tmp_path / "wide").engine.score_maps(photographs[0][None]),
         atol=1e-5,
     )
 
@@ -308,7 +308,7 @@ def test_torchvisions_weights_are_a_model(tmp_path, monkeypatch, photographs):
     with torch.inference_mode():
         expected = theirs(weights.transforms()(torch.from_numpy(picture).permute(2, 0, 1))[None])
     assert found.class_names == tuple(weights.meta["categories"])
-    ours = found.scorer.score_maps(np.ascontiguousarray(picture[None, 16:240, 16:240]))[..., 0, 0]
+    ours = found.engine.score_maps(np.ascontiguousarray(picture[None, 16:240, 16:240]))[..., 0, 0]
     np.testing.assert_allclose(ours, expected.numpy(), atol=1e-5)
 
 

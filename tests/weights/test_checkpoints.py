@@ -434,10 +434,10 @@ def test_of_another_head_the_convolutions_alone_are_taken_where_that_is_told(hea
 
 
 def features_are_theirs(path, run, network, crops, *options):
-    from verydeep.inference import open_scorer
+    from verydeep.inference import open_engine
 
     main(["convert", str(path), str(run), "--preprocessing", "torchvision", *options])
-    (ours,) = open_scorer(run, engine="native").activations(crops, ["pool5"])
+    (ours,) = open_engine(run, engine="native").activations(crops, ["pool5"])
     assert close(ours, theirs(network.features, crops))
 
 

@@ -28,7 +28,7 @@ from keras_models import (
 )
 
 from verydeep.errors import ModelError
-from verydeep.inference import scorer_of
+from verydeep.inference import engine_of
 from verydeep.run_folder import TrainedOn
 from verydeep.weights import layouts
 from verydeep.weights.files import read
@@ -78,7 +78,7 @@ def test_another_head_is_named_and_the_convolutions_can_be_had(seen, ending, tmp
         examine(locate(path))
     found = examine(locate(path), Known(RAW, features_only=True))
     assert found.architecture.num_classes == 0
-    (maps,) = scorer_of(config_of(found), found.tensors).activations(pixels(64), ["pool5"])
+    (maps,) = engine_of(config_of(found), found.tensors).activations(pixels(64), ["pool5"])
     np.testing.assert_allclose(maps, theirs(inner, pixels(64)).transpose(0, 3, 1, 2), rtol=1e-4, atol=1e-3)
 
 

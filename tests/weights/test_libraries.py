@@ -20,9 +20,9 @@ from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.protocols import CentreCrop
-from verydeep.inference import open_scorer
-from verydeep.layers import features, layer_names
+from verydeep.inference import open_engine
 from verydeep.model import load
+from verydeep.plan import features, layer_names
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
 from verydeep.weights.foreign import examine
 from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
@@ -98,7 +98,7 @@ def test_timm(configuration, batch_norm, tmp_path, pictures):
     assert (found.layout, found.known.preprocessing) == ("timm", PREPROCESSING["torchvision"])
     assert found.architecture == Architecture(configuration, 7, 1 / 16, 224, batch_norm)
     with pytest.raises(ModelError, match="classes are called"):
-        open_scorer(tmp_path)
+        open_engine(tmp_path)
     convert(tmp_path, tmp_path / "run", "--class-names", "numbers")
 
     from timm.data import create_transform, resolve_data_config
@@ -187,7 +187,7 @@ def test_kerass_older_weights_files(tmp_path, crops):
     with h5py.File(tmp_path / "old.h5", "w") as file:
         save_weights_to_hdf5_group(file, network)
     convert(tmp_path / "old.h5", tmp_path / "run", "--preprocessing", "oxford", "--class-names", "numbers")
-    ours = open_scorer(tmp_path / "run").score_maps(crops)[:, :, 0, 0]
+    ours = open_engine(tmp_path / "run").score_maps(crops)[:, :, 0, 0]
     assert close(ours, keras_scores(network, crops))
 
 
@@ -211,7 +211,7 @@ def test_without_a_top_it_is_features(library, tmp_path, crops):
     config, tensors = read_model(tmp_path / "run")
     assert config.architecture == Architecture("D", 0, 1 / 16)
     assert set(tensors) == {name for name in Architecture("D").tensors if name.startswith("conv")}
-    (ours,) = open_scorer(tmp_path / "run", engine="native").activations(crops, ["pool5"])
+    (ours,) = open_engine(tmp_path / "run", engine="native").activations(crops, ["pool5"])
     assert close(ours, theirs)
     with pytest.raises(UsageError, match="features only"):
         load(tmp_path / "run").predict(Image.new("RGB", (256, 256)))
@@ -229,7 +229,7 @@ def test_features_go_back_and_are_theirs(tmp_path, pictures):
     theirs = network.features(torch.stack([transform(picture) for picture in pictures])).numpy()
     crop = VGG16_Weights.IMAGENET1K_V1.transforms(mean=(0, 0, 0), std=(1 / 255,) * 3, antialias=True)
     pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
-    (ours,) = open_scorer(tmp_path / "run", engine="native").activations(pixels, ["pool5"])
+    (ours,) = open_engine(tmp_path / "run", engine="native").activations(pixels, ["pool5"])
     assert close(ours, theirs)
     export(tmp_path / "run", tmp_path / "back.pth", "torchvision")
     assert list(torch.load(tmp_path / "back.pth", weights_only=True)) == [

@@ -25,7 +25,7 @@ from verydeep.configurations import Architecture, LocalResponseNorm
 from verydeep.errors import ModelError
 from verydeep.exports.graph import graph
 from verydeep.images.color import Preprocessing
-from verydeep.inference import scorer_of
+from verydeep.inference import engine_of
 from verydeep.run_folder import ModelConfig, TrainedOn, read_config, write_model
 from verydeep.weights.foreign import config_of, examine
 from verydeep.weights.opening import open_source
@@ -82,7 +82,7 @@ def test_average_pooling_that_does_something_is_refused(tmp_path):
     with pytest.raises(ModelError, match="AveragePool"):
         examine(locate(path))
     found = examine(locate(path), Known(RAW, features_only=True))
-    (maps,) = scorer_of(config_of(found), found.tensors).activations(pixels(64), ["pool5"])
+    (maps,) = engine_of(config_of(found), found.tensors).activations(pixels(64), ["pool5"])
     expected = network.features(torch.from_numpy(pixels(64)).permute(0, 3, 1, 2).float()).detach().numpy()
     assert close(maps, expected)
 
@@ -156,10 +156,10 @@ def test_our_own_exports_come_back(name, within, tmp_path):
     side = config.architecture.window
     if within:
         expected = theirs(tmp_path / "a.onnx", pixels(side))[:, :, 0, 0]
-        assert close(scorer_of(opened, back).score_maps(pixels(side))[:, :, 0, 0], expected)
+        assert close(engine_of(opened, back).score_maps(pixels(side))[:, :, 0, 0], expected)
     else:
         np.testing.assert_array_equal(
-            scorer_of(opened, back).score_maps(pixels(side)), scorer_of(config, back).score_maps(pixels(side))
+            engine_of(opened, back).score_maps(pixels(side)), engine_of(config, back).score_maps(pixels(side))
         )
 
 

@@ -15,8 +15,8 @@ from verydeep.benchmark.reference import class_scores
 from verydeep.cli import main
 from verydeep.configurations import Architecture, LocalResponseNorm
 from verydeep.errors import ModelError, UsageError
-from verydeep.inference import open_scorer
-from verydeep.layers import features
+from verydeep.inference import open_engine
+from verydeep.plan import features
 from verydeep.run_folder import ModelConfig, TrainedOn, read_config, write_model
 from verydeep.weights.foreign import examine
 from verydeep.weights.inspection import inspect
@@ -91,7 +91,7 @@ def test_caffes_parameters_are_computed_by_every_engine(name, old, tmp_path, cro
     alexnets = in_float64(tensors, pixels, caffes(5, 5e-4, 0.75, 2.0))
     assert (np.abs(wanted - alexnets).max() > 1e-3 * np.abs(wanted).max()) == (fields is not ALEXNETS)
     for engine in ("torch", "native"):
-        assert close(open_scorer(run, "cpu", engine=engine).score_maps(pixels)[:, :, 0, 0], wanted), engine
+        assert close(open_engine(run, "cpu", engine=engine).score_maps(pixels)[:, :, 0, 0], wanted), engine
     config = read_config(run)
     reference = class_scores(config.architecture, tensors, config.preprocessing, pixels)
     np.testing.assert_allclose(reference, wanted, rtol=1e-5, atol=1e-9)
@@ -120,7 +120,7 @@ def test_matconvnets_parameters(param, tmp_path, crops):
     main(["convert", str(path), str(run), *TOLD])
     size, k, alpha, beta = param
     wanted = in_float64(tensors, pixels, caffes(size, alpha * size, beta, k))
-    assert close(open_scorer(run, "cpu", engine="native").score_maps(pixels)[:, :, 0, 0], wanted)
+    assert close(open_engine(run, "cpu", engine="native").score_maps(pixels)[:, :, 0, 0], wanted)
 
 
 def test_what_is_not_alexnets_is_told(tmp_path):

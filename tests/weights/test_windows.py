@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
-from verydeep.inference import open_scorer
+from verydeep.inference import open_engine
 from verydeep.weights.foreign import examine
 from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, named, norm_with_epsilon
@@ -69,7 +69,7 @@ def test_with_its_window_the_scores_are_the_same(side, window, tmp_path, crops):
     torch.save(network.state_dict(), tmp_path / "a.pth")
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD, "--window", str(window)])
     for engine in ("torch", "native"):
-        scorer = open_scorer(tmp_path / "run", "cpu", engine=engine)
+        scorer = open_engine(tmp_path / "run", "cpu", engine=engine)
         assert scorer.config.architecture == Architecture("A", 5, 1 / NARROWER, window)
         assert close(scorer.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
 
@@ -79,7 +79,7 @@ def test_timm_averages_smaller_maps_too(window, tmp_path, crops):
     network, pixels = timm_network("A"), crops[:, :window, :window]
     torch.save(network.state_dict(), tmp_path / "a.pth")
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD, "--window", str(window)])
-    scorer = open_scorer(tmp_path / "run", "cpu", engine="native")
+    scorer = open_engine(tmp_path / "run", "cpu", engine="native")
     assert close(scorer.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
 
 
@@ -93,7 +93,7 @@ def test_timms_fc6_slides_over_larger_images(side, tmp_path, photographs, capsys
         assert ended.value.code == 2
         assert f"the network's window is 224 pixels, not {side}" in capsys.readouterr().err
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD])
-    maps = open_scorer(tmp_path / "run", "cpu", engine="native").score_maps(pixels)
+    maps = open_engine(tmp_path / "run", "cpu", engine="native").score_maps(pixels)
     assert close(maps.mean((2, 3)), theirs(network, pixels))
 
 

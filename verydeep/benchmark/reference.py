@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import (
-    Architecture,
-    Convolution,
-    FullyConnected,
-    LocalResponseNorm,
-    Pooling,
-)
+from verydeep.configurations import Architecture, Convolution, FullyConnected, LocalResponseNorm, Pooling
 from verydeep.images.color import Preprocessing
 
 Doubles = NDArray[np.float64]

@@ -66,17 +66,17 @@ def _ours(engine: Engine, task: Task) -> Runner:
     if engine.name == "verydeep-torch":
         import torch
 
-        from verydeep.inference.torch_engine import TorchScorer
+        from verydeep.inference.torch_engine import TorchEngine
 
         torch.set_num_threads(task.threads)
-        return Runner(lambda pixels: pixels, TorchScorer.open(task.run, torch.device("cpu")).score_maps)
-    from verydeep.inference.native import NativeScorer
+        return Runner(lambda pixels: pixels, TorchEngine.holding(*read_model(task.run), device="cpu").score_maps)
+    from verydeep.inference.native import NativeEngine
 
     assert engine.precision != "int8", "none of ours"
-    scorer = NativeScorer(*read_model(task.run), engine.precision, threads=task.threads)
-    if scorer.precision != engine.precision:
+    ours = NativeEngine(*read_model(task.run), precision=engine.precision, threads=task.threads)
+    if ours.precision != engine.precision:
         raise UsageError(f"this processor has no {engine.precision}")
-    return Runner(lambda pixels: pixels, scorer.score_maps)
+    return Runner(lambda pixels: pixels, ours.score_maps)
 
 
 def plain_network(

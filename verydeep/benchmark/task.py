@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.configurations import Architecture, FullyConnected, Pooling, multiply_adds
+from verydeep.accounting import multiply_adds
+from verydeep.configurations import Architecture, FullyConnected, Pooling
 from verydeep.errors import PictureError
 from verydeep.images.color import Preprocessing
 from verydeep.images.geometry import random_offset

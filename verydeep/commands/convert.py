@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.configurations import Architecture, configuration, num_parameters
+from verydeep.accounting import num_parameters
+from verydeep.configurations import Architecture, configuration
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.notes import say

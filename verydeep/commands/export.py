@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.errors import UsageError
-from verydeep.inference import scorer_of
+from verydeep.inference import engine_of
 from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import say
 from verydeep.run_folder import JOURNAL, ModelConfig
@@ -97,7 +97,7 @@ class Export:
             from verydeep.exports.openvino_files import write_openvino as write
 
             engine = "OpenVINO"
-        for difference in write(self.out, scorer_of(config, tensors), tensors, pixels=self.pixels):
+        for difference in write(self.out, engine_of(config, tensors, device="cpu"), tensors, pixels=self.pixels):
             print(
                 f"{difference.width}x{difference.height}: {engine}'s score map differs by "
                 f"{difference.score_map:.1e} of the largest score, the posterior by {difference.posterior:.1e}"

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from verydeep.api.describe import in_bytes as size
 from verydeep.commands.command import json_line
-from verydeep.commands.describe import size
 from verydeep.errors import printable
 from verydeep.weights.inspection import inspect
 from verydeep.weights.source import with_network

@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.configurations import Architecture, num_parameters
+from verydeep.accounting import num_parameters
+from verydeep.configurations import Architecture
 from verydeep.errors import require
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import ModelConfig, TrainedOn, provenance, refuse_existing, write_model

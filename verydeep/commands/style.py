@@ -13,8 +13,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from verydeep.commands.command import json_line
 from verydeep.errors import require
 from verydeep.interrupts import interrupts
-from verydeep.layers.names import nodes_to
 from verydeep.notes import progress, say
+from verydeep.plan import nodes_to
 from verydeep.weights.opening import open_source
 from verydeep.weights.source import with_network
 
@@ -96,7 +96,8 @@ class Style:
 
     def _prepare(self) -> tuple[Objective, Tensor]:
         """Read the pictures and the model; what cannot be used is said before the first step."""
-        from verydeep.inference.torch_engine import choose_device, network_of
+        from verydeep.inference.torch_engine import choose_device
+        from verydeep.network.vgg import VGG
         from verydeep.visualization.memory import check_memory
         from verydeep.visualization.objective import Objective
         from verydeep.visualization.pixels import to_tensor
@@ -112,7 +113,7 @@ class Style:
         if device.type == "cpu":
             check_memory(path, *max(content.shape[2:], style.shape[2:], key=lambda sides: sides[0] * sides[1]))
         objective = Objective(
-            network_of(config.architecture, tensors),
+            VGG.holding(config.architecture, tensors),
             config.preprocessing,
             wanted,
             content=content,

@@ -13,7 +13,8 @@ import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
-from verydeep.configurations import STARTS, Architecture, LocalResponseNorm, num_parameters
+from verydeep.accounting import num_parameters
+from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import DataError, DiskError, ModelError, TrainingError, UsageError, require
 from verydeep.files import write_json
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from verydeep.images.batches import TrainingBatches
     from verydeep.images.data import Data
     from verydeep.images.pictures import Pictures, Unreadable
-    from verydeep.inference import Scorer
+    from verydeep.inference import Engine
     from verydeep.network.vgg import VGG
 
 DEFAULT_RECIPE = "photos"
@@ -372,12 +373,12 @@ class Train:
         skipped: Skipped,
         here: World,
     ) -> None:
-        from verydeep.inference.torch_engine import TorchScorer, choose_device
+        from verydeep.inference.torch_engine import TorchEngine, choose_device
         from verydeep.training.loop import Trainer, uses_bfloat16
 
         device = choose_device(self.device)
         precision = "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32"
-        scorer = TorchScorer(network, config, device, precision)
+        engine = TorchEngine(network, config, device, precision)
         say(
             f"configuration {recipe.config}, {num_parameters(config.architecture):,} parameters, "
             f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
@@ -386,7 +387,7 @@ class Train:
             network,
             recipe,
             batches,
-            self._validator(scorer, held_out, skipped, here),
+            self._validator(engine, held_out, skipped, here),
             config,
             self.run_folder,
             device,
@@ -409,19 +410,19 @@ class Train:
             f"{self.run_folder}: least validation error {best:.2f} % (top-1, Q = {config.trained_on.test_scale})"
         )
 
-    def _validator(self, scorer: Scorer, held_out: Pictures, skipped: Skipped, here: World) -> Callable[[], float]:
+    def _validator(self, engine: Engine, held_out: Pictures, skipped: Skipped, here: World) -> Callable[[], float]:
         """What tests the network as it is then: its top-1 error in %, dense at one scale, the same everywhere."""
         from verydeep.evaluation.error_rates import error_rates
-        from verydeep.evaluation.evaluate import BATCH_SIZE, Member
+        from verydeep.evaluation.evaluate import Member, evaluate
         from verydeep.evaluation.protocols import Dense
-        from verydeep.evaluation.shared import evaluate_shared
         from verydeep.images.pictures import readable
 
-        members = [Member(scorer, (Dense((scorer.config.trained_on.test_scale,), mirror=False),))]
+        members = [Member(engine, (Dense((engine.config.trained_on.test_scale,), mirror=False),))]
 
         def validate() -> float:
-            posteriors, lost = evaluate_shared(
-                members, held_out, here, None, batch_size=BATCH_SIZE, leave_out=self.max_unreadable
+            lost: list[Unreadable] = []
+            posteriors = evaluate(
+                members, held_out, world=here, max_unreadable=self.max_unreadable, unreadable=lost.append
             )
             return here.from_first(lambda: top1_error(posteriors, lost))
 

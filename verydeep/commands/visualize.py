@@ -12,13 +12,13 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import FlagCreatePairsOff, Positional
 
+from verydeep.accounting import account
 from verydeep.commands.command import json_line
-from verydeep.configurations import account
 from verydeep.errors import UsageError, require
 from verydeep.files import check_out, write_whole
 from verydeep.interrupts import interrupts
-from verydeep.layers.names import check_size, nodes_to
 from verydeep.notes import progress, say
+from verydeep.plan import check_size, nodes_to
 from verydeep.run_folder import ModelConfig
 from verydeep.visualization.maps import LAYERS, LayerMaps, layer_maps
 from verydeep.weights.opening import open_source
@@ -108,23 +108,24 @@ class Visualize:
 
     def _maps(self, config: ModelConfig, tensors: Tensors, pixels: Pixels) -> list[LayerMaps]:
         from verydeep.evaluation.posterior import check_finite
-        from verydeep.extraction.extractor import extractor_of
+        from verydeep.inference import engine_of
 
-        extractor = extractor_of(config, tensors, self.layers, device=self.device)
-        maps = extractor(pixels[None])
+        engine = engine_of(config, tensors, self.layers, device=self.device)
+        maps = engine.run(pixels[None], self.layers)
         for name in self.layers:
             check_finite(maps[name], f"the network's features of {name}")
         fields = {row.name: row.receptive_field for row in account(config.architecture)}
-        layer_of = {node.name: node.layer.name for node in extractor.path}
+        layer_of = {node.name: node.layer.name for node in engine.nodes}
         return [layer_maps(name, maps[name][0], fields[layer_of[name]], self.channels) for name in self.layers]
 
     def _inversions(self, config: ModelConfig, tensors: Tensors, pixels: Pixels) -> dict[str, Inverted]:
-        from verydeep.inference.torch_engine import choose_device, network_of
+        from verydeep.inference.torch_engine import choose_device
+        from verydeep.network.vgg import VGG
         from verydeep.visualization.inversion import invert
         from verydeep.visualization.page import Inverted
         from verydeep.visualization.pixels import to_pixels, to_tensor
 
-        network = network_of(config.architecture, tensors)
+        network = VGG.holding(config.architecture, tensors)
         picture = to_tensor(pixels, choose_device(self.device))
         found: dict[str, Inverted] = {}
         total = self.steps * len(self.layers)

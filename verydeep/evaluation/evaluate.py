@@ -1,26 +1,27 @@
-"""Networks and protocols over pictures: each picture is decoded once, for all scales, views and networks."""
+"""Networks and protocols over images: each image is decoded once, for all scales, views and networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from verydeep.errors import ModelError, PictureError, UsageError
-from verydeep.evaluation.plan import Chunk, make_plan
+from verydeep.chunks.parts import Parts
+from verydeep.chunks.plan import Chunk, by_shape
+from verydeep.chunks.run import ALONE, Rescaled, run_chunks
+from verydeep.distributed import World
+from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
 from verydeep.evaluation.protocols import Protocol, check
+from verydeep.files import write_whole
 from verydeep.images.pictures import Pictures, Unreadable
-from verydeep.images.views import Pixels, rescale
-from verydeep.inference import Scorer
+from verydeep.images.views import Pixels
+from verydeep.inference.engine import Engine
 
-BATCH_SIZE = 128  # pictures of one shape that are shown at once, at most
+BATCH_SIZE = 128  # images of one shape that are shown at once, at most
 BATCH_PIXELS = 2_000_000  # likewise, in pixels: 40 windows of 224x224
-
-Rescaled = dict[int, Pixels]  # a picture at each scale
 
 
 @dataclass(frozen=True)
@@ -28,50 +29,96 @@ class Member:
     """A network, and the protocols that it is tested by.
 
     Attributes:
-        scorer: an engine with a model.
+        engine: with a model.
         protocols: of which the posteriors are averaged.
         name: of the model, for messages.
 
     """
 
-    scorer: Scorer
+    engine: Engine
     protocols: tuple[Protocol, ...]
     name: str = ""
 
 
 def evaluate(
     members: Sequence[Member],
-    pictures: Pictures,
+    images: Pictures,
     *,
     batch_size: int = BATCH_SIZE,
-    advance: Callable[[int], None] = lambda count: None,
+    world: World = ALONE,
+    parts: Parts[Posteriors] | None = None,
+    max_unreadable: int | None = None,
     unreadable: Callable[[Unreadable], None] | None = None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Posteriors:
-    """Posteriors of each picture: the mean over views, then over protocols, then over networks.
+    """Posteriors of each image: the mean over views, then over protocols, then over networks.
 
     Args:
         members: one for each network.
-        pictures: any number of them; a few are in memory at a time.
-        batch_size: the most pictures of one shape that are shown at once.
-        advance: called with the number of pictures that have been finished.
-        unreadable: called with a picture that cannot be read, whose row means nothing then; None raises instead.
+        images: any number of them; a few are in memory at a time.
+        batch_size: the most images of one shape that are shown at once.
+        world: the processes that share the images.
+        parts: where finished chunks are kept; None keeps nothing.
+        max_unreadable: images that may be left out because they cannot be read; None for any number.
+        unreadable: called with each of them on the first process; None raises instead.
+        advance: called with the number of images that have been finished.
 
     Returns:
-        Of shape (pictures, classes), in the pictures' order.
+        Of shape (images, classes), in the images' order, on the first process; images that cannot be read have
+        NaN.
 
     Raises:
         UsageError: a scale is smaller than a network's window, or the networks' classes differ.
         ModelError: a network gives scores that are not finite.
-        PictureError: a picture cannot be read, or is too large, and `unreadable` is None.
+        PictureError: an image cannot be read, or is too large, and `unreadable` is None.
+        DataError: more images cannot be read than may be left out.
 
     """
     check_together(members)
-    posteriors = np.full((len(pictures), members[0].scorer.config.architecture.num_classes), np.nan)
-    plan = make_plan(pictures, [protocol for member in members for protocol in member.protocols], batch_size)
-    for chunk, scored in score_chunks(members, pictures, plan, batch_size, unreadable):
-        posteriors[list(chunk.pictures)] = scored
-        advance(len(chunk.pictures))
+    protocols = [protocol for member in members for protocol in member.protocols]
+    scales = sorted({scale for protocol in protocols for scale in protocol.scales})
+
+    def work(rescaled: list[Rescaled]) -> Posteriors:
+        return np.mean([_posteriors(member, rescaled, batch_size) for member in members], axis=0)  # type: ignore[no-any-return]
+
+    plan = by_shape(images, scales, batch_size, whole=any(protocol.whole for protocol in protocols))
+    posteriors = np.full((len(images), members[0].engine.config.architecture.num_classes), np.nan)
+    for numbers, rows in run_chunks(
+        images,
+        plan,
+        scales,
+        work,
+        world=world,
+        parts=parts,
+        max_unreadable=max_unreadable,
+        unreadable=unreadable,
+        advance=advance,
+    ):
+        posteriors[numbers] = rows
     return posteriors
+
+
+class PosteriorParts(Parts[Posteriors]):
+    """Finished chunks of a test: each an array of its images' posteriors."""
+
+    def read(self, chunk: Chunk) -> Posteriors | None:
+        """Posteriors of a chunk."""
+        try:
+            posteriors: Posteriors = np.load(self.file(chunk), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        whole = posteriors.ndim == 2 and len(posteriors) == len(chunk.pictures) and np.isfinite(posteriors).all()
+        return posteriors if whole else None
+
+    def write(self, chunk: Chunk, numbers: Sequence[int], rows: Posteriors) -> None:
+        """Keep them, unless an image is missing: it is to be named again."""
+
+        def save(aside: Path) -> None:
+            with aside.open("wb") as file:
+                np.save(file, rows)
+
+        if len(numbers) == len(chunk.pictures):
+            write_whole(self.file(chunk), save)
 
 
 def check_together(members: Sequence[Member]) -> None:
@@ -81,44 +128,16 @@ def check_together(members: Sequence[Member]) -> None:
         UsageError: a scale is smaller than a network's window, or the networks' classes differ.
 
     """
-    first = members[0].scorer.config.class_names
+    first = members[0].engine.config.class_names
     for member in members:
         for protocol in member.protocols:
-            check(protocol, member.scorer.config.architecture.window)
-        names = member.scorer.config.class_names
+            check(protocol, member.engine.config.architecture.window)
+        names = member.engine.config.class_names
         if names != first:
             raise UsageError(
                 f"the networks have other classes: the first {len(first)} ({first[0]!r}, ...), another "
                 f"{len(names)} ({names[0]!r}, ...); only networks of the same classes, in the same order, fuse"
             )
-
-
-def score_chunks(
-    members: Sequence[Member],
-    pictures: Pictures,
-    plan: Sequence[Chunk],
-    batch_size: int = BATCH_SIZE,
-    unreadable: Callable[[Unreadable], None] | None = None,
-) -> Iterator[tuple[Chunk, Posteriors]]:
-    """Posteriors of each chunk of a plan, of shape (its pictures, classes), one after the other."""
-    num_classes = members[0].scorer.config.architecture.num_classes
-    scales = sorted({scale for member in members for protocol in member.protocols for scale in protocol.scales})
-    for chunk, outcomes in read_ahead(scales, pictures, plan):
-        posteriors = np.full((len(chunk.pictures), num_classes), np.nan)
-        good: list[int] = []
-        readable: list[Rescaled] = []
-        for place, outcome in enumerate(outcomes):
-            if isinstance(outcome, PictureError):
-                if unreadable is None:
-                    raise outcome
-                number = chunk.pictures[place]
-                unreadable(Unreadable(pictures.names[number], str(outcome), number))
-            else:
-                good.append(place)
-                readable.append(outcome)
-        if readable:
-            posteriors[good] = np.mean([_posteriors(member, readable, batch_size) for member in members], axis=0)
-        yield chunk, posteriors
 
 
 def _posteriors(member: Member, pictures: list[Rescaled], batch_size: int) -> Posteriors:
@@ -127,7 +146,7 @@ def _posteriors(member: Member, pictures: list[Rescaled], batch_size: int) -> Po
     for protocol in member.protocols:
         try:
             scales = [
-                _posteriors_at(member.scorer, protocol, [picture[scale] for picture in pictures], batch_size)
+                _posteriors_at(member.engine, protocol, [picture[scale] for picture in pictures], batch_size)
                 for scale in protocol.scales
             ]
         except ModelError as error:
@@ -137,15 +156,15 @@ def _posteriors(member: Member, pictures: list[Rescaled], batch_size: int) -> Po
     return result
 
 
-def _posteriors_at(scorer: Scorer, protocol: Protocol, pictures: list[Pixels], batch_size: int) -> Posteriors:
+def _posteriors_at(engine: Engine, protocol: Protocol, pictures: list[Pixels], batch_size: int) -> Posteriors:
     """Mean over the views at one scale."""
-    window = scorer.config.architecture.window
-    sums = np.zeros((len(pictures), scorer.config.architecture.num_classes))
+    window = engine.config.architecture.window
+    sums = np.zeros((len(pictures), engine.config.architecture.num_classes))
     for shown in (pictures, [picture[:, ::-1] for picture in pictures])[: 1 + protocol.mirror]:
         views, num_views = _views(protocol, shown, window)
         size = max(1, min(batch_size, BATCH_PIXELS // (views.shape[1] * views.shape[2])))
         for first in range(0, len(views), size):
-            scored = posterior_of_maps(scorer.score_maps(views[first : first + size]))
+            scored = posterior_of_maps(engine.score_maps(views[first : first + size]))
             np.add.at(sums, np.arange(first, first + len(scored)) // num_views, scored / num_views)
     return sums / (1 + protocol.mirror)
 
@@ -159,30 +178,3 @@ def _views(protocol: Protocol, pictures: list[Pixels], window: int) -> tuple[Pix
         for left, top in places or ()
     ]
     return (np.stack(crops), len(crops) // len(pictures)) if crops else (np.stack(pictures), 1)
-
-
-def read_ahead(
-    scales: Sequence[int], pictures: Pictures, plan: Sequence[Chunk]
-) -> Iterator[tuple[Chunk, list[Rescaled | PictureError]]]:
-    """Decode and rescale the next chunk on other threads while one is scored.
-
-    Gives each chunk with its pictures at every scale, or why one cannot be read.
-    """
-
-    def read(number: int) -> Rescaled | PictureError:
-        try:
-            picture = pictures.source.read(number)
-            image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-            return {scale: np.asarray(rescale(image, scale)) for scale in scales}
-        except PictureError as error:
-            name = pictures.names[number]
-            return error if name in str(error) else PictureError(f"{name}: {error}")
-
-    def submit(chunk: Chunk) -> list[Future[Rescaled | PictureError]]:
-        return [pool.submit(read, number) for number in chunk.pictures]
-
-    with ThreadPoolExecutor() as pool:
-        waiting = submit(plan[0]) if plan else []
-        for place, chunk in enumerate(plan):
-            current, waiting = waiting, submit(plan[place + 1]) if place + 1 < len(plan) else []
-            yield chunk, [future.result() for future in current]

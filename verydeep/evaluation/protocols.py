@@ -1,26 +1,25 @@
 """What is shown to the network in testing. A protocol is data: it only says which views. Sections 3.2 and 4.
 
 Every test is one act, a mean of posteriors: over the views of a protocol, then over protocols, then over networks.
+A new protocol is a class like these, and an entry in `PROTOCOLS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar
 
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, did_you_mean
 from verydeep.images.geometry import Offset, centre_offset, grid_offsets
-
-ViewsName = Literal["dense", "crops", "both", "centre", "ten"]
-VIEWS: tuple[str, ...] = get_args(ViewsName)
 
 
 @dataclass(frozen=True)
-class Dense:
-    """The whole picture, and its mirror image: the network runs over all of it (Section 3.2).
+class Protocol:
+    """What all protocols have.
 
     Attributes:
-        scales: Q, the smaller sides of the rescaled picture.
+        scales: Q, the smaller sides of the rescaled image.
         mirror: whether mirror images are shown too.
 
     """
@@ -28,12 +27,29 @@ class Dense:
     scales: tuple[int, ...]
     mirror: bool = True
 
-    def offsets(self, width: int, height: int, window: int) -> None:
-        """There are no crops: the picture is shown whole."""
+    whole: ClassVar[bool] = False
+    """Whether images are shown whole, without crops."""
+
+    def offsets(self, width: int, height: int, window: int) -> list[Offset]:
+        """Left and top of each crop of a rescaled image; none where it is shown whole."""
+        return []
 
 
 @dataclass(frozen=True)
-class MultiCrop:
+class Dense(Protocol):
+    """The whole image, and its mirror image: the network runs over all of it (Section 3.2).
+
+    Attributes:
+        scales: Q, the smaller sides of the rescaled image.
+        mirror: whether mirror images are shown too.
+
+    """
+
+    whole: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class MultiCrop(Protocol):
     """A regular grid of crops and their mirror images: 50 a scale in the paper (Section 3.2).
 
     Attributes:
@@ -43,18 +59,16 @@ class MultiCrop:
 
     """
 
-    scales: tuple[int, ...]
-    mirror: bool = True
     grid: int = 5
 
     def offsets(self, width: int, height: int, window: int) -> list[Offset]:
-        """Left and top of each crop, row by row; the outermost touch the picture's edges."""
+        """Left and top of each crop, row by row; the outermost touch the image's edges."""
         lefts, tops = grid_offsets(width, window, self.grid), grid_offsets(height, window, self.grid)
         return [(left, top) for top in tops for left in lefts]
 
 
 @dataclass(frozen=True)
-class CentreCrop:
+class CentreCrop(Protocol):
     """The crop in the middle: how most published weights are tested, not the paper's way.
 
     Attributes:
@@ -63,7 +77,6 @@ class CentreCrop:
 
     """
 
-    scales: tuple[int, ...]
     mirror: bool = False
 
     def offsets(self, width: int, height: int, window: int) -> list[Offset]:
@@ -72,7 +85,7 @@ class CentreCrop:
 
 
 @dataclass(frozen=True)
-class TenCrop:
+class TenCrop(Protocol):
     """The four corners, the centre and their mirror images: AlexNet's test.
 
     Attributes:
@@ -81,23 +94,42 @@ class TenCrop:
 
     """
 
-    scales: tuple[int, ...]
-    mirror: bool = True
-
     def offsets(self, width: int, height: int, window: int) -> list[Offset]:
         """Left and top of the corners, row by row, and of the centre."""
         corners = [(left, top) for top in (0, height - window) for left in (0, width - window)]
         return [*corners, (centre_offset(width, window), centre_offset(height, window))]
 
 
-Protocol = Dense | MultiCrop | CentreCrop | TenCrop
+@dataclass(frozen=True)
+class Views:
+    """A test protocol by the name that commands and results call it.
+
+    Attributes:
+        words: for tables.
+        make: scales, mirror, grid -> protocols, whose posteriors are averaged.
+
+    """
+
+    words: str
+    make: Callable[[tuple[int, ...], bool, int], tuple[Protocol, ...]]
 
 
-def named(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 5) -> tuple[Protocol, ...]:
-    """Turn the command line's words into protocols; `both` is the paper's multi-crop and dense.
+PROTOCOLS: dict[str, Views] = {
+    "dense": Views("dense", lambda scales, mirror, grid: (Dense(scales, mirror),)),
+    "crops": Views("multi-crop", lambda scales, mirror, grid: (MultiCrop(scales, mirror, grid),)),
+    "both": Views(
+        "multi-crop & dense", lambda scales, mirror, grid: (Dense(scales, mirror), MultiCrop(scales, mirror, grid))
+    ),
+    "centre": Views("centre crop", lambda scales, mirror, grid: (CentreCrop(scales),)),
+    "ten": Views("ten crops", lambda scales, mirror, grid: (TenCrop(scales, mirror),)),
+}
+
+
+def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 5) -> tuple[Protocol, ...]:
+    """Make the protocols of a name; `both` is the paper's multi-crop and dense.
 
     Args:
-        views: one of `VIEWS`.
+        views: a name of `PROTOCOLS`.
         scales: Q, one or several.
         mirror: whether mirror images are shown too; of `centre` they never are.
         grid: crops along each side of multi-crop.
@@ -109,19 +141,14 @@ def named(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 5) -> t
     if not scales:
         raise UsageError("a test needs at least one scale")
     if len(set(scales)) < len(scales):
-        raise UsageError(f"--scales names a scale twice: {' '.join(map(str, scales))}")
+        raise UsageError(f"`scales` names a scale twice: {' '.join(map(str, scales))}")
     if grid < 1:
-        raise UsageError(f"--grid is {grid}; it has to be at least 1, 5 in the paper")
-    protocols: dict[str, tuple[Protocol, ...]] = {
-        "dense": (Dense(scales, mirror),),
-        "crops": (MultiCrop(scales, mirror, grid),),
-        "both": (Dense(scales, mirror), MultiCrop(scales, mirror, grid)),
-        "centre": (CentreCrop(scales),),
-        "ten": (TenCrop(scales, mirror),),
-    }
-    if views not in protocols:
-        raise UsageError(f"no views are called {views!r}; there are {', '.join(VIEWS)}")
-    return protocols[views]
+        raise UsageError(f"`grid` is {grid}; it has to be at least 1, 5 in the paper")
+    if views not in PROTOCOLS:
+        raise UsageError(
+            f"no views are called {views!r}; there are {', '.join(PROTOCOLS)}{did_you_mean(views, PROTOCOLS)}"
+        )
+    return PROTOCOLS[views].make(scales, mirror, grid)
 
 
 def check(protocol: Protocol, window: int) -> None:
@@ -134,6 +161,6 @@ def check(protocol: Protocol, window: int) -> None:
     for scale in protocol.scales:
         if scale < window:
             raise UsageError(
-                f"scale {scale} is smaller than the network's window of {window} pixels; "
-                f"use --scales {window} or more"
+                f"scale {scale} is smaller than the network's window of {window} pixels; use `scales={window}` or "
+                "more"
             )

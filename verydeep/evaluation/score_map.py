@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from verydeep.configurations import STRIDE
 from verydeep.evaluation.posterior import softmax
 from verydeep.images.views import Pixels, rescale
-from verydeep.inference import Scorer
+from verydeep.inference.engine import Engine
 
 SHOWN_SIDE = 448  # smaller side of the panels, in pixels
 MARGIN, BAR = 16, 12
@@ -81,31 +81,31 @@ class ScoreMap:
 
 
 def score_map(
-    scorer: Scorer, picture: Image.Image, scale: int | None = None, stride: int | None = None
+    engine: Engine, picture: Image.Image, scale: int | None = None, stride: int | None = None
 ) -> ScoreMap:
     """Run the network over a picture and keep every window's posterior.
 
     Args:
-        scorer: an engine with a model.
+        engine: one with a model.
         picture: upright RGB.
         scale: its smaller side is rescaled to this; None for two windows.
         stride: distance between windows in pixels, a divisor of 32; None chooses a fine one for small windows, a
             coarse one where each pass takes long.
 
     """
-    window = scorer.config.architecture.window
+    window = engine.config.architecture.window
     stride = stride or min(STRIDE, max(4, 2 ** int(log2(window / 7))))
     pixels = np.asarray(rescale(picture, scale or 2 * window))
     height, width = pixels.shape[:2]
     rows, columns = (height - window) // stride + 1, (width - window) // stride + 1
-    scores = np.empty((scorer.config.architecture.num_classes, rows, columns), np.float32)
+    scores = np.empty((engine.config.architecture.num_classes, rows, columns), np.float32)
     steps = STRIDE // stride
     for down in range(min(steps, rows)):
         for across in range(min(steps, columns)):
             shifted = pixels[None, down * stride :, across * stride :]
-            scores[:, down::steps, across::steps] = scorer.score_maps(shifted)[0]
+            scores[:, down::steps, across::steps] = engine.score_maps(shifted)[0]
     posteriors = np.moveaxis(softmax(np.moveaxis(scores, 0, -1)), -1, 0)
-    return ScoreMap(pixels, posteriors, window, stride, scorer.config.class_names)
+    return ScoreMap(pixels, posteriors, window, stride, engine.config.class_names)
 
 
 def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from verydeep.configurations import configuration, num_parameters
+from verydeep.accounting import num_parameters
+from verydeep.configurations import configuration
 from verydeep.errors import UsageError
 from verydeep.evaluation.results import Evaluation
 from verydeep.run_folder import EARLIER, ModelConfig

@@ -1,4 +1,4 @@
-"""What another engine answers for an exported model, beside what the network itself answers, at three sizes."""
+"""What another reader answers for an exported model, beside what the network itself answers, at three sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from verydeep.configurations import STRIDE
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.posterior import posterior_of_maps
-from verydeep.inference import Scorer
+from verydeep.inference import Engine
 from verydeep.run_folder import ModelConfig
 
 Run = Callable[[NDArray[np.generic]], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -22,7 +22,7 @@ TOLERANCE = 1e-3  # of the largest score: far above float32's rounding, far belo
 
 @dataclass(frozen=True)
 class Difference:
-    """How far another engine's answers are from the network's for pictures of one size.
+    """How far another reader's answers are from the network's for pictures of one size.
 
     Attributes:
         height: of the pictures, in pixels.
@@ -38,28 +38,28 @@ class Difference:
     posterior: float
 
 
-def compare(scorer: Scorer, run: Run, engine: str, *, pixels: bool = False) -> list[Difference]:
+def compare(engine: Engine, run: Run, reader: str, *, pixels: bool = False) -> list[Difference]:
     """Compare at one window, at a little more, and at a long picture: two of each.
 
     Args:
-        scorer: the network.
-        run: the other engine with the exported model.
-        engine: its name, for the message.
+        engine: with the network.
+        run: the other reader with the exported model.
+        reader: its name, for the message.
         pixels: whether the exported model preprocesses.
 
     Raises:
         VerydeepError: the answers are not the same to `TOLERANCE`.
 
     """
-    side = scorer.config.architecture.window
+    side = engine.config.architecture.window
     differences = []
     for height, width in ((side, side), (side + STRIDE + 1, side + 7), (side + 5, 2 * side + STRIDE - 1)):
         shown = blocks(height, width)
-        ours = scorer.score_maps(shown)
-        theirs, posterior = run(shown if pixels else preprocessed(shown, scorer.config))
+        ours = engine.score_maps(shown)
+        theirs, posterior = run(shown if pixels else preprocessed(shown, engine.config))
         if theirs.shape != ours.shape:
             raise VerydeepError(
-                f"the exported model gives {engine} a score map of shape {theirs.shape} for a picture of "
+                f"the exported model gives {reader} a score map of shape {theirs.shape} for a picture of "
                 f"{width}x{height}, the network one of shape {ours.shape}; nothing was written"
             )
         expected = posterior_of_maps(ours)
@@ -67,7 +67,7 @@ def compare(scorer: Scorer, run: Run, engine: str, *, pixels: bool = False) -> l
         difference = Difference(height, width, relative, float(np.abs(posterior - expected).max()))
         if not (difference.score_map <= TOLERANCE and difference.posterior <= TOLERANCE):  # NaN is not
             raise VerydeepError(
-                f"the exported model's answers in {engine} for a picture of {width}x{height} differ from the "
+                f"the exported model's answers in {reader} for a picture of {width}x{height} differ from the "
                 f"network's by {difference.score_map:.1e} of the largest score; nothing was written"
             )
         differences.append(difference)

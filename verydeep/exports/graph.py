@@ -14,12 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep import __version__
-from verydeep.configurations import (
-    BATCH_NORM_EPSILON,
-    Convolution,
-    Pooling,
-    num_parameters,
-)
+from verydeep.accounting import num_parameters
+from verydeep.configurations import BATCH_NORM_EPSILON, Convolution, Pooling
 from verydeep.errors import UsageError
 from verydeep.run_folder import ModelConfig
 

@@ -13,20 +13,20 @@ from verydeep.errors import require
 from verydeep.exports.check import Difference, Run, compare
 from verydeep.exports.graph import graph
 from verydeep.files import write_whole
-from verydeep.inference import Scorer
+from verydeep.inference import Engine
 
 OUTPUTS = ["score_map", "posterior"]
 ERRORS_ALONE = 3  # of onnxruntime's levels of logging
 
 
 def write_onnx(
-    path: Path, scorer: Scorer, tensors: Mapping[str, NDArray[Any]], *, pixels: bool = False
+    path: Path, engine: Engine, tensors: Mapping[str, NDArray[Any]], *, pixels: bool = False
 ) -> list[Difference]:
     """Write a model as ONNX, after its answers have been compared.
 
     Args:
         path: of the file to make.
-        scorer: the network with its weights.
+        engine: the network with its weights.
         tensors: these weights.
         pixels: whether the file takes pixels and preprocesses them itself.
 
@@ -39,8 +39,8 @@ def write_onnx(
     """
     for module in ("onnx", "onnxruntime"):
         require(module, "export", "an export to ONNX")
-    content = graph(scorer.config, tensors, pixels=pixels).SerializeToString()
-    differences = compare(scorer, onnxruntime_with(content), "onnxruntime", pixels=pixels)
+    content = graph(engine.config, tensors, pixels=pixels).SerializeToString()
+    differences = compare(engine, onnxruntime_with(content), "onnxruntime", pixels=pixels)
     write_whole(path, lambda aside: aside.write_bytes(content))
     return differences
 

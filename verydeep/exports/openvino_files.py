@@ -16,17 +16,17 @@ from verydeep.errors import require
 from verydeep.exports.check import Difference, Run, compare
 from verydeep.exports.graph import graph, metadata
 from verydeep.files import write_whole
-from verydeep.inference import Scorer
+from verydeep.inference import Engine
 
 
 def write_openvino(
-    path: Path, scorer: Scorer, tensors: Mapping[str, NDArray[Any]], *, pixels: bool = False
+    path: Path, engine: Engine, tensors: Mapping[str, NDArray[Any]], *, pixels: bool = False
 ) -> list[Difference]:
     """Write a model in OpenVINO's form, weights in float32, after its answers have been compared.
 
     Args:
         path: of the `.xml` to make; the `.bin` is made beside it.
-        scorer: the network with its weights.
+        engine: the network with its weights.
         tensors: these weights.
         pixels: whether the model takes pixels and preprocesses them itself.
 
@@ -43,15 +43,15 @@ def write_openvino(
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        file.write_bytes(graph(scorer.config, tensors, pixels=pixels).SerializeToString())
+        file.write_bytes(graph(engine.config, tensors, pixels=pixels).SerializeToString())
         # Not convert_model, which tells its makers that it was called.
         model = openvino.Core().read_model(file)
-        for name, text in metadata(scorer.config, pixels=pixels).items():
+        for name, text in metadata(engine.config, pixels=pixels).items():
             model.set_rt_info(text, ["verydeep", name])
         made = Path(folder) / path.name
         openvino.save_model(model, made, compress_to_fp16=False)
         del model
-        differences = compare(scorer, openvino_with(made), "OpenVINO", pixels=pixels)
+        differences = compare(engine, openvino_with(made), "OpenVINO", pixels=pixels)
         for source, target in ((made.with_suffix(".bin"), path.with_suffix(".bin")), (made, path)):
             write_whole(target, partial(shutil.copyfile, source))
     return differences

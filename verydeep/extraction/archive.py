@@ -16,17 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.chunks.plan import Chunk
 from verydeep.errors import UsageError, require
-from verydeep.evaluation.plan import Chunk
-from verydeep.extraction.shared import FeatureParts
+from verydeep.extraction.extract import FeatureParts, Shapes
 from verydeep.files import check_out, json_text, write_whole
 from verydeep.images.pictures import Pictures
 
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
 
 AT_ONCE = 4096  # names that are spread to one length in memory
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 def check_features_out(path: Path) -> None:
@@ -39,7 +37,7 @@ def check_features_out(path: Path) -> None:
 
     """
     if path.suffix not in (".npz", ".parquet"):
-        raise UsageError(f"--out {path} has to end with .npz or .parquet")
+        raise UsageError(f"`out` {path} has to end with .npz or .parquet")
     if path.suffix == ".parquet":
         require("pyarrow", "parquet", "a .parquet file")
     check_out(path)

@@ -1,97 +1,117 @@
-"""A model file -> a scorer: pixels in, score maps out, both NumPy."""
+"""A model -> an engine. The one place where an engine is chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, get_args
 
-import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import UsageError, require
+from verydeep.configurations import Architecture
+from verydeep.errors import UsageError, check_choice, require
+from verydeep.inference.engine import Engine as Engine
 from verydeep.inference.kernels import has_kernels
 from verydeep.inference.processor import has_gpu, native_module, require_native
+from verydeep.plan import PoolingKind
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
 
-
-@runtime_checkable
-class Scorer(Protocol):
-    """What evaluation needs of a network."""
-
-    config: ModelConfig
-
-    def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Class score maps before the soft-max.
-
-        Args:
-            pixels: of shape (batch, height, width, 3), levels of 0 to 255, RGB.
-
-        Returns:
-            Of shape (batch, classes, rows, columns).
-
-        """
-        ...
-
-
 EngineName = Literal["auto", "native", "torch"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "int16"]
-Products = Literal["float32", "bfloat16", "int16"]
 
 
-def products_in(precision: PrecisionName) -> Products:
-    """What is multiplied in: `auto` is float32, so that results are the same everywhere."""
-    return "float32" if precision == "auto" else precision
-
-
-def open_scorer(
-    model: Path, device: str = "auto", precision: PrecisionName = "auto", engine: EngineName = "auto"
-) -> Scorer:
+def open_engine(
+    model: str | PathLike[str],
+    layers: Sequence[str] | None = None,
+    *,
+    pooling: str = "max",
+    engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Engine:
     """Open a model on disk with the best engine there is.
-
-    The native engine is taken for `auto` and `cpu`, and torch for every other device. A GPU comes first where
-    `auto` finds its driver and torch. Without the native engine torch runs on the processor too, and where the
-    network has layers that the native engine has no kernels for, as B-5x5 has.
 
     Args:
         model: a run folder, or one of its weights; or another library's weights, a file or a name.
-        device: `auto`, or a device of torch's.
+        layers: outputs that will be asked for; None for all. What lies behind the deepest is left out.
+        pooling: `average` replaces every max-pooling.
+        engine: `auto`, or the one to take: see `choose_engine`.
         precision: `auto`, which is float32; `float32`, `bfloat16`, or `int16` with the native engine.
-        engine: `auto`, or the one to take.
+        device: `auto`, or a device of torch's.
+        threads: on the processor; None for as many as this process may use.
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
-        UsageError: the engine is not one of these, or cannot use the device or the precision.
+        UsageError: the engine is not one of these, or cannot use the device or the precision; or there is no such
+            layer.
         VerydeepError: the engine is not installed.
 
     """
-    chosen = choose_engine(device, engine, precision)
-    config, tensors = open_source(model)
-    if chosen == "native" and (engine == "native" or precision == "int16" or has_kernels(config.architecture)):
-        from verydeep.inference.native import NativeScorer
+    choose_engine(engine, precision, device)  # before a large file is read
+    return engine_of(
+        *open_source(model),
+        layers,
+        pooling=pooling,
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+    )
 
-        return NativeScorer(config, tensors, precision)
-    require("torch", "train", f"testing {config.architecture.configuration} with the torch engine")
-    from verydeep.inference.torch_engine import TorchScorer, choose_device
 
-    return TorchScorer.holding(config, tensors, choose_device(device), precision)
+def engine_of(
+    config: ModelConfig,
+    tensors: Mapping[str, NDArray[Any]],
+    layers: Sequence[str] | None = None,
+    *,
+    pooling: str = "max",
+    engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Engine:
+    """Give an engine a model whose weights are in memory; as `open_engine`."""
+    check_choice("pooling", pooling, PoolingKind)
+    if choose_engine(engine, precision, device, config.architecture) == "native":
+        from verydeep.inference.native import NativeEngine
+
+        return NativeEngine(config, tensors, layers, pooling=pooling, precision=precision, threads=threads)
+    require("torch", "train", f"computing {config.architecture.configuration} with the torch engine")
+    from verydeep.inference.torch_engine import TorchEngine
+
+    return TorchEngine.holding(
+        config, tensors, layers, pooling=pooling, precision=precision, device=device, threads=threads
+    )
 
 
 def choose_engine(
-    device: str, engine: EngineName, precision: PrecisionName = "auto"
+    engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
+    device: str = "auto",
+    architecture: Architecture | None = None,
 ) -> Literal["native", "torch"]:
-    """Choose between the two engines, as `open_scorer` says. Imports torch only where there may be a GPU.
+    """Choose between the two engines. Imports torch only where there may be a GPU.
+
+    The native engine is taken for the devices `auto` and `cpu`, torch for every other. A GPU comes first where
+    `auto` finds its driver and torch. torch runs on the processor too where the native engine is not installed,
+    or has no kernels for the network, as for B-5x5.
+
+    Args:
+        engine: `auto`, or the one to take.
+        precision: of matrix products.
+        device: `auto`, or a device of torch's.
+        architecture: of the network; None where it is not known yet.
 
     Raises:
         UsageError: the engine is not one of these, or cannot use the device or the precision.
         VerydeepError: the native engine is asked for and is not there.
 
     """
-    if engine not in get_args(EngineName):
-        raise UsageError(f"no engine is called {engine!r}; there are {', '.join(get_args(EngineName))}")
-    if precision not in get_args(PrecisionName):
-        raise UsageError(f"no precision is called {precision!r}; there are {', '.join(get_args(PrecisionName))}")
+    for what, name, names in (("engine", engine, EngineName), ("precision", precision, PrecisionName)):
+        if name not in get_args(names):
+            raise UsageError(f"no {what} is called {name!r}; there are {', '.join(get_args(names))}")
     on_processor = device in ("auto", "cpu")
     if precision == "int16":
         if engine == "torch" or not on_processor:
@@ -99,10 +119,11 @@ def choose_engine(
         engine = "native"
     if engine == "native":
         if not on_processor:
-            raise UsageError(f"the native engine computes on the processor, not on {device!r}; use --engine torch")
+            raise UsageError(f"the native engine computes on the processor, not on {device!r}; use `engine=torch`")
         require_native()
         return "native"
-    if engine == "torch" or not on_processor or native_module() is None:
+    suits = architecture is None or has_kernels(architecture)
+    if engine == "torch" or not on_processor or native_module() is None or not suits:
         return "torch"
     if device == "cpu" or not has_gpu():
         return "native"
@@ -110,20 +131,3 @@ def choose_engine(
 
     # The driver is there; whether there is a GPU that torch can use, it alone knows.
     return "native" if choose_device(device).type == "cpu" else "torch"
-
-
-def scorer_of(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> Scorer:
-    """The network itself, from weights in memory: on the processor, in float32, by the native engine or torch.
-
-    Raises:
-        VerydeepError: neither is installed.
-
-    """
-    if native_module() is not None and has_kernels(config.architecture):
-        from verydeep.inference.native import NativeScorer
-
-        return NativeScorer(config, tensors, "float32")
-    require("torch", "train", "computing without the native engine")
-    from verydeep.inference.torch_engine import TorchScorer
-
-    return TorchScorer.holding(config, tensors, "cpu", "float32")

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +19,50 @@ from verydeep.configurations import (
     Architecture,
     Convolution,
     FullyConnected,
+    Layer,
+    Node,
     Pooling,
 )
 from verydeep.errors import UsageError
-from verydeep.inference import PrecisionName, products_in
+from verydeep.inference.engine import Engine, Images, Outputs, check_images
 from verydeep.inference.kernels import check_kernels
 from verydeep.inference.processor import instruction_set, num_threads
-from verydeep.inference.strips import MOST_PIXELS, score_map_in_strips
+from verydeep.plan import SCORES, check_size, nodes_to
 from verydeep.run_folder import ModelConfig
 
 Tensors = Mapping[str, NDArray[Any]]
+Stage = Literal["sums", "relu", "pool"]
+Place = tuple[int, Stage]  # of an output: a step's number, and its stage
+Run = Callable[[_native.Network, Sequence[Place]], list[NDArray[np.float32]]]
+
+SUMS: tuple[Place] = ((0, "sums"),)  # of a network of one step
 
 
-class NativeScorer:
-    """Scores pictures with a network on this machine's processor.
+class NativeEngine(Engine):
+    """A network on this machine's processor.
 
-    Several threads may call one scorer at once; they take turns, and the GIL is released while one computes.
+    Several threads may call one engine at once; they take turns, and the GIL is released while one computes.
 
     Args:
         config: whose architecture and preprocessing are applied.
-        tensors: the weights, by their names in the state dict. They are copied in a form of the engine's own.
+        tensors: the weights, by their names in the state dict. They are copied in a form of the engine's own, but
+            for what is transformed on demand.
+        layers: outputs that will be asked for; None for all. The network ends at the deepest of them.
+        pooling: `average` replaces every max-pooling by the mean of the same 2x2 places.
         precision: `float32`; `bfloat16`, where the processor has it, for the products, whose sums stay float32;
-            `int16`, likewise, for the products of 3x3 convolutions; or `auto`, which is float32.
+            `int16`, likewise, for the products of 3x3 convolutions; or `auto`: float32, so that results are the
+            same everywhere.
         instructions: an instruction set, of those that `verydeep engines` tells; None for the best.
         threads: None for as many as this process may use.
+        on_demand: transform the weights behind the fourth pooling at each call, in float32. It takes a quarter of
+            their memory, and a few hundredths of the time. They must not change.
 
     Attributes:
         precision: in which it computes: float32 where the processor lacks what was asked for.
 
     Raises:
-        UsageError: the processor lacks the instructions, or the network has layers that are not among the kernels.
+        UsageError: the processor lacks the instructions, the network has layers that are not among the kernels, or
+            there is no such layer.
 
     """
 
@@ -55,64 +70,65 @@ class NativeScorer:
         self,
         config: ModelConfig,
         tensors: Tensors,
-        precision: PrecisionName = "auto",
+        layers: Sequence[str] | None = None,
+        *,
+        pooling: str = "max",
+        precision: str = "auto",
         instructions: str | None = None,
         threads: int | None = None,
+        on_demand: bool = False,
     ) -> None:
         self.config = config
         check_kernels(config.architecture)
-        chosen = instructions or instruction_set(_native)
-        if chosen not in _native.available_instructions():
+        self._instructions = instructions or instruction_set(_native)
+        if self._instructions not in _native.available_instructions():
             raise UsageError(
-                f"this processor has no {chosen}; it has {', '.join(_native.available_instructions())}"
+                f"this processor has no {instructions}; it has {', '.join(_native.available_instructions())}"
             )
-        steps, self._outputs = steps_of(config.architecture, tensors)
-        self._network = _native.Network(
-            steps,
-            in_channels=3,
-            levels=levels_of(config),
-            flip=config.preprocessing.channels == "BGR",
-            instructions=chosen,
-            precision=products_in(precision),
-            threads=threads or num_threads(),
-        )
+        self._options = {
+            "precision": "float32" if precision == "auto" else precision,
+            "threads": threads or num_threads(),
+            "on_demand": on_demand,
+        }
+        self.nodes = nodes_to(config.architecture, layers) if layers is not None else config.architecture.nodes
+        steps, self._places = lower(self.nodes, tensors, pooling)
+        self._network = self._make(steps, 3)
         self.precision = self._network.precision
+        self._unfolded = Unfolded(self._make, config.architecture, tensors)
 
-    def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Class score maps, as `Scorer` says.
+    def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
+        """Compute outputs of layers, as `Engine` says."""
+        check_images(images)
+        images = np.ascontiguousarray(images)
+        return self._run(images.shape, outputs, lambda network, places: network.run_pixels(images, places))
 
-        Raises:
-            UsageError: the pictures are smaller than one window, or no pictures.
+    def run_preprocessed(self, images: NDArray[np.float32], outputs: Sequence[str]) -> Outputs:
+        """The same for images that are preprocessed already, of shape (batch, height, width, 3)."""
+        images = np.ascontiguousarray(images, np.float32)
+        return self._run(images.shape, outputs, lambda network, places: network.run_numbers(images, places))
 
-        """
-        check_pixels(pixels)
-        height, width = pixels.shape[1:3]
-        rows, columns = self.config.architecture.score_map_size(height, width)
-        if len(pixels) == 0:
-            return np.empty((0, self.config.architecture.num_classes, rows, columns), np.float32)
-        return score_map_in_strips(self._score, self.config.architecture, pixels, MOST_PIXELS)
+    def distances(
+        self, images: NDArray[np.float32], weights: Mapping[str, NDArray[np.float32]], *, epsilon: float
+    ) -> Outputs:
+        """How far images 2n and 2n + 1 are apart at each place of layers: `sum_c w_c (u_c / |u| - v_c / |v|)^2`.
 
-    def activations(self, pixels: NDArray[np.uint8], names: Sequence[str]) -> list[NDArray[np.float32]]:
-        """What layers give, of shape (batch, channels, height, width) each. Layers behind the last are not run.
+        The layers' outputs themselves are never handed out: they are compared while they are at hand.
 
         Args:
-            pixels: as for `score_maps`, of any size that leaves a map at these layers.
-            names: `conv3_2` and `fc6` for bare sums, `relu3_2` and `relu6` behind the ReLU, `norm1_1`, `pool3`.
+            images: that are preprocessed already, of shape (2 pairs, height, width, 3).
+            weights: a number for each channel of some of the layers, which are neither fully connected nor
+                convolutions that batch normalisation follows.
+            epsilon: is added to lengths, so that zeros have one.
 
-        Raises:
-            UsageError: the network has no such layer, or the pictures are too small, or no pictures.
+        Returns:
+            Of shape (pairs, rows, columns) each, for the layers that have weights.
 
         """
-        check_pixels(pixels)
-        unknown = [name for name in names if name not in self._outputs]
-        if unknown:
-            raise UsageError(f"the network has no layer {unknown[0]!r}; it has {', '.join(self._outputs)}")
-        return self._run(pixels, names)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names that `activations` takes, from the picture to the class scores."""
-        return tuple(self._outputs)
+        images = np.ascontiguousarray(images, np.float32)
+        self._check(weights, images.shape)
+        places = [self._places[name] for name in weights]
+        found = self._network.compare_numbers(images, places, list(weights.values()), epsilon=epsilon)
+        return dict(zip(weights, found, strict=True))
 
     @property
     def weight_bytes(self) -> int:
@@ -121,54 +137,128 @@ class NativeScorer:
 
     def scratch_bytes(self, batch: int, height: int, width: int) -> int:
         """Memory that a call takes beside the weights and its result. It is kept for the next call."""
-        return self._network.scratch_bytes(batch, height, width, [self._outputs["fc8"]])
+        return self._network.scratch_bytes(batch, height, width, [self._places[SCORES]])
 
-    def _score(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._run(pixels, ["fc8"])[0]
+    def _run(self, shape: tuple[int, ...], outputs: Sequence[str], run: Run) -> Outputs:
+        """Run the network, and apart the convolutions whose sums it does not have."""
+        self._check(outputs, shape)
+        apart = {name: self._unfolded.input_of(name) for name in outputs if name not in self._places}
+        wanted = list(dict.fromkeys([name for name in (*outputs, *apart.values()) if name in self._places]))
+        found: Outputs = {}
+        if wanted:
+            places = [self._places[name] for name in wanted]
+            found = dict(zip(wanted, run(self._network, places), strict=True))
+        for name, entry in apart.items():
+            network = self._unfolded.network(name)
+            if entry is None:
+                (found[name],) = run(network, SUMS)
+            else:
+                channels_last = np.ascontiguousarray(found[entry].transpose(0, 2, 3, 1))
+                (found[name],) = network.run_numbers(channels_last, SUMS)
+        return {name: found[name] for name in outputs}
 
-    def _run(self, pixels: NDArray[np.uint8], names: Sequence[str]) -> list[NDArray[np.float32]]:
-        try:
-            return self._network.run_pixels(np.ascontiguousarray(pixels), [self._outputs[name] for name in names])
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+    def _check(self, outputs: Iterable[str], shape: tuple[int, ...]) -> None:
+        nodes = nodes_to(self.config.architecture, list(outputs))
+        if len(nodes) > len(self.nodes):
+            raise UsageError(
+                f"this engine was opened for layers up to {self.nodes[-1].name}, not {nodes[-1].name}"
+            )
+        check_size(self.config.architecture, nodes, *shape[1:3])
+
+    def _make(self, steps: Sequence[_native.Step], in_channels: int) -> _native.Network:
+        return _native.Network(
+            steps,
+            in_channels=in_channels,
+            levels=preprocessed_levels(self.config),
+            flip=self.config.preprocessing.channels == "BGR" and in_channels == 3,
+            instructions=self._instructions,
+            **self._options,  # type: ignore[arg-type]
+        )
 
 
-def steps_of(
-    architecture: Architecture, tensors: Tensors
-) -> tuple[list[_native.Step], dict[str, tuple[int, _native.Stage]]]:
-    """Turn layers into the engine's steps.
+class Unfolded:
+    """The sums before a batch normalisation, which the engine multiplies into the weights: convolutions alone.
 
-    Returns:
-        The steps, and where each layer's output is found: a step's number and its stage.
+    Args:
+        make: a network of steps, from their number of input channels.
+        architecture: of the network.
+        tensors: its weights.
 
     """
+
+    def __init__(
+        self,
+        make: Callable[[Sequence[_native.Step], int], _native.Network],
+        architecture: Architecture,
+        tensors: Tensors,
+    ) -> None:
+        self._make = make
+        nodes = architecture.nodes
+        self._inputs = {
+            node.name: before.name if before else None
+            for before, node in zip((None, *nodes), nodes, strict=False)
+            if is_folded(node)
+        }
+        names = [f"{name}.{part}" for name in self._inputs for part in ("weight", "bias")]
+        self._tensors = {name: tensors[name] for name in names if name in tensors}
+        self._networks: dict[str, _native.Network] = {}
+
+    def input_of(self, name: str) -> str | None:
+        """The node that a convolution stands on; None for the image."""
+        return self._inputs[name]
+
+    def network(self, name: str) -> _native.Network:
+        """The convolution alone."""
+        if name not in self._networks:
+            weights, bias = (_float32(self._tensors[f"{name}.{part}"]) for part in ("weight", "bias"))
+            self._networks[name] = self._make(
+                [_native.Step.convolution(weights, bias, relu=False)], weights.shape[1]
+            )
+        return self._networks[name]
+
+
+def lower(nodes: Sequence[Node], tensors: Tensors, pooling: str) -> tuple[list[_native.Step], dict[str, Place]]:
+    """Turn nodes into the engine's steps: a convolution takes its batch normalisation, ReLU and pooling along.
+
+    Returns:
+        The steps, and the place of each node's output; convolutions that batch normalisation follows have none.
+
+    """
+    fused = {
+        node.layer
+        for node, following in pairwise(nodes)
+        if node.kind == "relu" and following.kind == "pooling" and pooling == "max"
+    }
     steps: list[_native.Step] = []
-    outputs: dict[str, tuple[int, _native.Stage]] = {}
-    layers = architecture.layers
-    for layer, following in zip(layers, (*layers[1:], None), strict=True):
-        number = len(steps)
-        if isinstance(layer, Convolution):
-            weights, bias = fold_batch_norm(layer, tensors)
-            pool = isinstance(following, Pooling) and not layer.local_response_norm
-            steps.append(_native.Step.convolution(weights, bias, relu=True, pool=pool))
-            outputs[layer.name] = number, "sums"
-            outputs[f"relu{layer.place}"] = number, "relu"
-            if layer.local_response_norm is not None:
-                outputs[f"norm{layer.place}"] = len(steps), "sums"
-                steps.append(_native.Step.normalization(*astuple(layer.local_response_norm)))
-            if pool and isinstance(following, Pooling):
-                outputs[following.name] = number, "pool"
-        elif isinstance(layer, Pooling):
-            if layer.name not in outputs:
-                outputs[layer.name] = number, "sums"
-                steps.append(_native.Step.max_pooling())
-        elif isinstance(layer, FullyConnected):
-            weights, bias = _float32(tensors[f"{layer.name}.weight"]), _float32(tensors[f"{layer.name}.bias"])
-            steps.append(_native.Step.fully_connected(weights, bias, relu=not layer.last))
-            outputs[layer.name] = number, "sums"
-            if not layer.last:
-                outputs[layer.name.replace("fc", "relu")] = number, "relu"
-    return steps, outputs
+    places: dict[str, Place] = {}
+    before: Layer | None = None
+    for node in nodes:
+        stage: Stage = "relu" if node.kind == "relu" else "sums"
+        if node.kind == "pooling" and before in fused:
+            stage = "pool"
+        elif node.kind not in ("relu", "batch_norm"):
+            steps.append(_step(node, tensors, pooling, pool=node.layer in fused))
+        if not is_folded(node):
+            places[node.name] = len(steps) - 1, stage
+        before = node.layer
+    return steps, places
+
+
+def is_folded(node: Node) -> bool:
+    """Whether a node's output is never computed: the sums before a batch normalisation."""
+    return node.kind == "convolution" and isinstance(node.layer, Convolution) and node.layer.batch_norm
+
+
+def _step(node: Node, tensors: Tensors, pooling: str, *, pool: bool) -> _native.Step:
+    layer = node.layer
+    if isinstance(layer, FullyConnected):
+        weights, bias = (_float32(tensors[f"{node.name}.{part}"]) for part in ("weight", "bias"))
+        return _native.Step.fully_connected(weights, bias, relu=not layer.last)
+    if isinstance(layer, Pooling):
+        return _native.Step.average_pooling() if pooling == "average" else _native.Step.max_pooling()
+    if node.kind == "local_response_norm" and layer.local_response_norm:
+        return _native.Step.normalization(*astuple(layer.local_response_norm))
+    return _native.Step.convolution(*fold_batch_norm(layer, tensors), relu=True, pool=pool)
 
 
 def fold_batch_norm(layer: Convolution, tensors: Tensors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -184,26 +274,12 @@ def fold_batch_norm(layer: Convolution, tensors: Tensors) -> tuple[NDArray[np.fl
     return _float32(weights * scale[:, None, None, None]), _float32((bias - mean) * scale + shift)
 
 
-def check_pixels(pixels: NDArray[np.uint8]) -> None:
-    """Make sure that these are pictures.
-
-    Raises:
-        UsageError: their shape or type is another.
-
-    """
-    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
-        raise UsageError(
-            f"array of shape {pixels.shape} and type {pixels.dtype} holds no pictures; "
-            "it has to be (batch, height, width, 3) of uint8, levels of 0 to 255"
-        )
-
-
-def _float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(tensor, np.float32)
-
-
-def levels_of(config: ModelConfig) -> NDArray[np.float32]:
+def preprocessed_levels(config: ModelConfig) -> NDArray[np.float32]:
     """What each of the 256 levels of R, G and B becomes, rounded as torch rounds it."""
     mean = np.array(config.preprocessing.mean, np.float32)[:, None]
     deviation = np.array(config.preprocessing.deviation, np.float32)[:, None]
     return np.ascontiguousarray((np.arange(256, dtype=np.float32) - mean) / deviation)
+
+
+def _float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(tensor, np.float32)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import STRIDE, Architecture, account
+from verydeep.accounting import account
+from verydeep.configurations import STRIDE, Architecture
 
 MOST_PIXELS = 2_000_000  # shown at once: at full width some 64 channels x 4 bytes x 2 maps of them, 1 GB
 

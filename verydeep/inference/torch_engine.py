@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
-from verydeep.inference.strips import score_map_in_strips
+from verydeep.images.color import Preprocessing
+from verydeep.inference.engine import Engine, Images, Outputs, check_images
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
+from verydeep.plan import check_size, nodes_to
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
 
 
-class TorchScorer:
-    """Scores pictures with a network, in evaluation mode and without gradients.
+class TorchEngine(Engine):
+    """A network on torch, in evaluation mode and without gradients.
 
     Args:
         network: is moved to the device.
@@ -32,53 +33,49 @@ class TorchScorer:
 
     def __init__(self, network: VGG, config: ModelConfig, device: torch.device, precision: str = "auto") -> None:
         self.config = config
+        self.nodes = config.architecture.nodes
         self.device = device
         self.bfloat16 = precision == "bfloat16"
         self.network = network.to(device).channels_last()
-        preprocessing = config.preprocessing
-        self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
-            device
-        )
-
-    @staticmethod
-    def open(model: Path, device: torch.device, precision: str = "auto") -> TorchScorer:
-        """Read a model from disk, whoever made it.
-
-        Raises:
-            ModelError: there is no such model, or it cannot be used.
-
-        """
-        return TorchScorer.holding(*open_source(model), device, precision)
+        self.preprocess = Preprocess(config.preprocessing).to(device)
 
     @staticmethod
     def holding(
         config: ModelConfig,
         tensors: Mapping[str, NDArray[Any]],
-        device: str | torch.device,
+        layers: Sequence[str] | None = None,
+        *,
+        pooling: str = "max",
         precision: str = "auto",
-    ) -> TorchScorer:
-        """Take weights that are in memory, by their names in the state dict; they are not copied."""
-        return TorchScorer(network_of(config.architecture, tensors), config, torch.device(device), precision)
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> TorchEngine:
+        """Take weights that are in memory, by their names in the state dict; they are not copied.
 
-    def score_maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Class score maps, as `Scorer` says."""
-        self.network.eval()
-        return score_map_in_strips(self._score, self.config.architecture, pixels)
+        Raises:
+            UsageError: torch has no such device, or the network no such layer.
+
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        network = VGG.holding(config.architecture, tensors)
+        network.pooling = pooling  # type: ignore[assignment]
+        engine = TorchEngine(network, config, choose_device(device), precision)
+        if layers is not None:
+            engine.nodes = nodes_to(config.architecture, layers)
+        return engine
 
     @torch.inference_mode()
-    def _score(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device, non_blocking=True)
+    def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
+        """Compute outputs of layers, as `Engine` says."""
+        check_images(images)
+        nodes = nodes_to(self.config.architecture, outputs)
+        check_size(self.config.architecture, nodes, *images.shape[1:3])
+        self.network.eval()
+        batch = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            maps = self.network.score_map(self.preprocess(batch))
-        result: NDArray[np.float32] = maps.float().cpu().numpy()
-        return result
-
-
-def network_of(architecture: Architecture, tensors: Mapping[str, NDArray[Any]]) -> VGG:
-    """The network of weights that are in memory, which are not copied; in evaluation mode."""
-    network = VGG(architecture)
-    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
-    return network.eval()
+            found = self.network.run(nodes, self.preprocess(batch), outputs)
+        return {name: maps.float().cpu().contiguous().numpy() for name, maps in found.items()}
 
 
 def choose_device(name: str) -> torch.device:
@@ -96,3 +93,25 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
     return device
+
+
+def open_network(
+    model: VGG | str | PathLike[str], preprocessing: Preprocessing | None = None
+) -> tuple[VGG, Preprocessing | None]:
+    """Open a model on disk, with its preprocessing, or take a network as it is, with the preprocessing given.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be used.
+        UsageError: it is no model at all, or has a preprocessing of its own.
+
+    """
+    if isinstance(model, VGG):
+        return model, preprocessing
+    if not isinstance(model, (str, PathLike)):
+        raise UsageError(
+            f"model is a {type(model).__name__}; give a run folder's path, or a verydeep.VGG with weights in it"
+        )
+    if preprocessing is not None:
+        raise UsageError("a model on disk has its own preprocessing; leave the argument out")
+    config, tensors = open_source(model)
+    return VGG.holding(config.architecture, tensors), config.preprocessing

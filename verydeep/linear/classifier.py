@@ -24,7 +24,7 @@ Combination = Literal["stack", "average"]
 
 
 @dataclass(frozen=True)
-class Described:
+class FeatureSpec:
     """What features are made of: Appendix B's, by default.
 
     Attributes:
@@ -56,7 +56,7 @@ class Classifier:
 
     """
 
-    described: Described
+    described: FeatureSpec
     class_names: tuple[str, ...]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -147,7 +147,7 @@ def read_classifier(model: Path) -> Classifier | None:
             weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
         described = facts["described"]
         classifier = Classifier(
-            Described(**{**described, "scales": tuple(described["scales"])}),
+            FeatureSpec(**{**described, "scales": tuple(described["scales"])}),
             tuple(facts["class_names"]),
             weights,
             bias,

@@ -1,44 +1,49 @@
-"""Pixels as the decoder gives them -> what a network takes, on the device, so that only bytes travel to it."""
+"""Images -> what a network takes, on the device: the one place on torch where the mean is subtracted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num
 from torch import Tensor, nn
+
+from verydeep.images.color import Preprocessing
+from verydeep.network.ranges import LEVELS, Range, check_range
 
 
 class Preprocess(nn.Module):
-    """`(pixel - mean) / deviation`, channel by channel, and channels first.
+    """`(level - mean) / deviation`, channel by channel, where levels are 0 to 255.
 
     Args:
-        mean: for R, G, B, in levels of 0 to 255.
-        deviation: likewise.
-        channels: the order in which the network takes them, `RGB` or `BGR`.
+        preprocessing: of the model.
+        range: least and greatest value of the images: (0, 255), (0, 1) or (-1, 1).
 
     """
 
-    def __init__(self, mean: Sequence[float], deviation: Sequence[float], channels: str) -> None:
+    def __init__(self, preprocessing: Preprocessing, range: Range = LEVELS) -> None:
         super().__init__()
-        self.flip = channels == "BGR"
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float32))
+        self.range = check_range(range)
+        self.flip = preprocessing.channels == "BGR"
+        low, high = self.range
+        self.factor = 255 / (high - low)
+        # Of values in their range: for levels the factor is 1 and these are the model's own.
+        mean, deviation = (torch.tensor(numbers) for numbers in (preprocessing.mean, preprocessing.deviation))
+        self.register_buffer("mean", mean / self.factor + low, persistent=False)
+        self.register_buffer("deviation", deviation / self.factor, persistent=False)
         self.mean: Tensor
         self.deviation: Tensor
 
     def forward(
-        self, pixels: UInt8[Tensor, "batch height width 3"], color_shifts: Float[Tensor, "batch 3"] | None = None
+        self, images: Num[Tensor, "batch height width 3"], color_shifts: Float[Tensor, "batch 3"] | None = None
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Preprocess a batch. The result lies in memory channels last, as the pixels do.
+        """Preprocess a batch. The result lies in memory as the images do; bytes become float32.
 
         Args:
-            pixels: R, G and B.
-            color_shifts: to be added to R, G and B of all pixels of a picture, in levels of 0 to 255.
+            images: R, G and B, in the range.
+            color_shifts: to be added to R, G and B of all pixels of an image, in levels of 0 to 255.
 
         """
         mean = self.mean if color_shifts is None else self.mean - color_shifts[:, None, None, :]
-        x = (pixels.float() - mean) / self.deviation
+        x = ((images if images.is_floating_point() else images.float()) - mean) / self.deviation
         if self.flip:
             x = x.flip(-1)
         return x.permute(0, 3, 1, 2)

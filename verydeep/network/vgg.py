@@ -1,19 +1,24 @@
-"""The network is its class score map: fully convolutional, and `forward` is the map's mean over space.
+"""The plan of a network on torch: one forward for training, testing, taps and losses.
 
-Sections 2.1 (the layers) and 3.2 (the FC layers as convolutions). Modules bear the literature's names, so that
+Sections 2.1 (the layers) and 3.2 (the FC layers as convolutions). Modules have the names of their nodes, so that
 the state dict reads `conv1_1.weight` ... `fc8.bias`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from verydeep.configurations import Architecture, Convolution, FullyConnected, Pooling
+from verydeep.configurations import Architecture, Convolution, FullyConnected, Node
 from verydeep.network.normalize import local_response_norm
 from verydeep.network.together import BatchNorm, Dropout
+from verydeep.plan import SCORES, PoolingKind, nodes_to
 
 
 class Conv2d(nn.Conv2d):
@@ -23,8 +28,62 @@ class Conv2d(nn.Conv2d):
         """Leave them."""
 
 
-class VGG(nn.Module):
-    """One of the six networks, for pictures of any size of at least one window.
+class Network(nn.Module):
+    """Nodes on torch. Each that has weights is a submodule of its name. Nothing is computed in place."""
+
+    pooling: PoolingKind = "max"
+
+    def run(self, nodes: Sequence[Node], x: Tensor, outputs: Collection[str]) -> dict[str, Tensor]:
+        """Compute nodes, in order.
+
+        Args:
+            nodes: of the plan, from the first on.
+            x: preprocessed images of shape (batch, 3, height, width).
+            outputs: names of some of the nodes.
+
+        Returns:
+            Their outputs by name, in the order of `outputs`, of shape (batch, channels, rows, columns) each.
+
+        """
+        found: dict[str, Tensor] = {}
+        for node in nodes:
+            x = self.apply_node(node, x)
+            if node.name in outputs:
+                found[node.name] = x
+        return {name: found[name] for name in outputs}
+
+    def apply_node(self, node: Node, x: Tensor) -> Tensor:
+        """Compute one node."""
+        if node.kind == "relu":
+            return F.relu(x)
+        if node.kind == "pooling":
+            return self.pool(x)
+        if isinstance(node.layer, Convolution) and node.kind == "local_response_norm":
+            assert node.layer.local_response_norm
+            return local_response_norm(x, node.layer.local_response_norm)
+        module = self.get_submodule(node.name)
+        if isinstance(module, nn.BatchNorm2d):
+            return self.batch_norm(module, x)
+        if isinstance(module, nn.Conv2d) and node.kind == "fully_connected" and _covers(module, x):
+            # As the matrix product that it is: much faster at 7x7.
+            return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
+        result: Tensor = module(x)
+        return result
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The mean or the maximum of 2x2 places."""
+        return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
+
+    def batch_norm(self, module: nn.BatchNorm2d, x: Tensor) -> Tensor:
+        """Normalise as the module does: by the batch in training, else by the running statistics."""
+        result: Tensor = module(x)
+        return result
+
+
+class VGG(Network):
+    """One of the paper's networks, for images of any size of at least one window.
+
+    The network is its class score map: `forward` is the map's mean over space.
 
     Args:
         architecture: the configuration with its classes, width, window and normalisation.
@@ -35,15 +94,21 @@ class VGG(nn.Module):
     def __init__(self, architecture: Architecture, *, dropout: float = 0.5) -> None:
         super().__init__()
         self.architecture = architecture
-        for layer in architecture.layers:
-            if isinstance(layer, Pooling):
-                continue
-            padding = layer.kernel // 2 if isinstance(layer, Convolution) else 0
-            module = Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=padding)
-            self.add_module(layer.name, module)
-            if isinstance(layer, Convolution) and layer.batch_norm:
-                self.add_module(f"bn{layer.place}", BatchNorm(layer.out_channels))
+        for node in architecture.nodes:
+            if node.kind == "batch_norm":
+                self.add_module(node.name, BatchNorm(node.channels))
+            elif isinstance(node.layer, Convolution | FullyConnected) and node.tensors:
+                padding = node.layer.kernel // 2 if node.kind == "convolution" else 0
+                module = Conv2d(node.layer.in_channels, node.channels, node.layer.kernel, padding=padding)
+                self.add_module(node.name, module)
         self.dropout = Dropout(dropout)
+
+    @staticmethod
+    def holding(architecture: Architecture, tensors: Mapping[str, NDArray[Any]]) -> VGG:
+        """The network with weights that are in memory, which are not copied; in evaluation mode."""
+        network = VGG(architecture)
+        network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
+        return network.eval()
 
     def channels_last(self) -> VGG:
         """Lay out the convolutions' weights as they are fastest; the FC layers' stay, rows of a matrix.
@@ -53,6 +118,10 @@ class VGG(nn.Module):
         for layer in self.architecture.convolutions:
             self.get_submodule(layer.name).to(memory_format=torch.channels_last)
         return self
+
+    def activations(self, images: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
+        """Outputs of the named layers, of images that are preprocessed; what lies behind the last is not run."""
+        return self.run(nodes_to(self.architecture, outputs), images, outputs)
 
     def score_map(
         self, pictures: Float[Tensor, "batch 3 height width"]
@@ -67,36 +136,18 @@ class VGG(nn.Module):
 
         """
         self.architecture.score_map_size(*pictures.shape[2:])
-        x = pictures
-        for layer in self.architecture.layers:
-            if isinstance(layer, Convolution):
-                x = self._convolution(x, layer)
-            elif isinstance(layer, Pooling):
-                x = F.max_pool2d(x, 2)
-            else:
-                x = self._fully_connected(x, layer)
-        return x
+        return self.run(self.architecture.nodes, pictures, (SCORES,))[SCORES]
 
     def forward(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
         """Class scores of each picture: the mean of its score map over space (Section 3.2)."""
         return self.score_map(pictures).mean((2, 3))
 
-    def _convolution(self, x: Tensor, layer: Convolution) -> Tensor:
-        x = self.get_submodule(layer.name)(x)
-        if layer.batch_norm:
-            x = self.get_submodule(f"bn{layer.place}")(x)
-        x = F.relu(x)  # not in place: whoever taps the convolution finds what it gave
-        if layer.local_response_norm:
-            x = local_response_norm(x, layer.local_response_norm)
-        return x
-
-    def _fully_connected(self, x: Tensor, layer: FullyConnected) -> Tensor:
-        module = self.get_submodule(layer.name)
-        assert isinstance(module, nn.Conv2d)
-        x = _matrix_product(x, module) if x.shape[2:] == module.weight.shape[2:] else module(x)
-        return x if layer.last else self.dropout(F.relu(x))
+    def apply_node(self, node: Node, x: Tensor) -> Tensor:
+        """Compute one node, and drop units of fc6 and fc7 in training."""
+        x = super().apply_node(node, x)
+        return self.dropout(x) if node.kind == "relu" and isinstance(node.layer, FullyConnected) else x
 
 
-def _matrix_product(x: Tensor, module: nn.Conv2d) -> Tensor:
-    """Apply a convolution whose kernel covers the whole map as the product that it is: much faster at 7x7."""
-    return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
+def _covers(module: nn.Conv2d, x: Tensor) -> bool:
+    """Whether the kernel covers the whole map."""
+    return x.shape[2:] == module.weight.shape[2:]

@@ -7,7 +7,7 @@ Pictures are RGB of shape (batch, 3, height, width); their range is said and che
 done to them is the model's. They are never changed. docs/features.md has the recipes.
 """
 
-from verydeep.layers.pictures import RangeWarning as RangeWarning
+from verydeep.network.ranges import RangeWarning as RangeWarning
 from verydeep.perceptual.content import ContentLoss as ContentLoss
 from verydeep.perceptual.dists import DISTS as DISTS
 from verydeep.perceptual.learned import write_learned_weights as write_learned_weights

@@ -8,8 +8,7 @@ from typing import Unpack
 from torch import Tensor
 
 from verydeep.errors import check_choice
-from verydeep.layers.names import PoolingKind
-from verydeep.layers.pictures import Range
+from verydeep.network.ranges import Range
 from verydeep.perceptual.pair import (
     Distance,
     Engine,
@@ -21,6 +20,7 @@ from verydeep.perceptual.pair import (
     mean_difference,
     weighted_sum,
 )
+from verydeep.plan import PoolingKind
 
 
 class ContentLoss(PairLoss):

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from verydeep.errors import UsageError
-from verydeep.layers.network import Features
-from verydeep.layers.pictures import Range
+from verydeep.network.features import Features
+from verydeep.network.ranges import Range
 from verydeep.perceptual.learned import dists_weights
 from verydeep.perceptual.lpips import check_vgg16, last_relus
 from verydeep.perceptual.pair import ModelLike, Options, PairLoss, Taps, wide
@@ -27,7 +27,7 @@ HANN = (0.25, 0.5, 0.25)  # a window of five, whose ends are 0
 class _HannFeatures(Features):
     """A network whose poolings are the root of a Hann window over squares, which loses no high frequencies."""
 
-    def _pool(self, x: Tensor) -> Tensor:
+    def pool(self, x: Tensor) -> Tensor:
         maps = wide(x)  # in float16 squares overflow, and 1e-12 is 0, where a root has no slope
         window = torch.tensor(HANN, device=maps.device, dtype=maps.dtype)
         kernel = (window[:, None] * window).expand(maps.shape[1], 1, 3, 3)
@@ -83,8 +83,8 @@ class DISTS(PairLoss):
         self.register_buffer("beta", beta / total, persistent=False)
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
-        assert self.features.pictures is not None
-        low, high = self.features.pictures.range
+        assert self.features.preprocess
+        low, high = self.features.preprocess.range
         firsts = [(wide(pictures) - low) / (high - low), *taps.values()]
         seconds = [(wide(target) - low) / (high - low), *target_taps.values()]
         distance = torch.zeros((), device=pictures.device)

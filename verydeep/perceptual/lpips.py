@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.errors import UsageError
-from verydeep.layers.pictures import Range
+from verydeep.network.ranges import Range
 from verydeep.perceptual.learned import lpips_weights
 from verydeep.perceptual.pair import PAIR_PIXELS, Engine, ModelLike, Options, PairLoss, Taps, wide
 

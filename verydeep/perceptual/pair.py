@@ -16,14 +16,14 @@ from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.inference.processor import native_module
-from verydeep.layers import open_network
-from verydeep.layers.names import PoolingKind
-from verydeep.layers.network import Features
-from verydeep.layers.pictures import Range, check_pictures
+from verydeep.inference.torch_engine import open_network
+from verydeep.network.features import Features
+from verydeep.network.ranges import Range, check_pictures
 from verydeep.network.vgg import VGG
+from verydeep.plan import PoolingKind
 
 if TYPE_CHECKING:
-    from verydeep.layers.native import NativeFeatures
+    from verydeep.inference.native import NativeEngine
 
 Reduction = Literal["mean", "sum", "none"]
 Engine = Literal["auto", "torch"]
@@ -84,10 +84,7 @@ class PairLoss(nn.Module):
         super().__init__()
         self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
         self.engine: Engine = check_choice("engine", engine, Engine)
-        network, own = open_network(model)
-        if own is not None and preprocessing is not None:
-            raise UsageError("a model on disk has its own preprocessing; leave the argument out")
-        known = own or preprocessing
+        network, known = open_network(model, preprocessing)
         if known is None:
             raise UsageError(
                 "a network alone does not know how its pictures are preprocessed; give preprocessing, or a model "
@@ -101,7 +98,7 @@ class PairLoss(nn.Module):
             pooling=pooling,
             check=check,
         )
-        if own is None:  # the caller may go on to train it
+        if network is model:  # the caller may go on to train it
             for parameter in self.features.parameters():
                 parameter.data = parameter.data.clone()
         self._native = Native(self.features, known)
@@ -133,8 +130,7 @@ class PairLoss(nn.Module):
 
     def _checked(self, distances: Tensor) -> Tensor:
         """Make sure that distances are finite, where pictures are looked at, which are finite themselves."""
-        shown = self.features.pictures
-        looked_at = shown is not None and shown.check and not torch.compiler.is_compiling()
+        looked_at = self.features.check and not torch.compiler.is_compiling()
         if looked_at and not distances.detach().isfinite().all():
             raise ModelError(
                 "a distance is NaN or infinite though the pictures are finite: the network's features overflow; "
@@ -184,7 +180,7 @@ class Native:
         # A list, as a module would become a part of whoever holds it.
         self._of = [features]
         self._preprocessing = preprocessing
-        self._made: tuple[object, NativeFeatures] | None = None  # of what, and the engine
+        self._made: tuple[object, NativeEngine] | None = None  # of what, and the engine
 
     def suits(self, pictures: Tensor) -> bool:
         """Whether these pictures can be shown to it: on the processor, in float32."""
@@ -196,19 +192,20 @@ class Native:
 
     def taps(self, pictures: Tensor) -> Taps:
         """What the layers give, as `Features` does."""
-        engine, numbers = self._shown(pictures)
-        return {name: torch.from_numpy(maps) for name, maps in engine.of_numbers(numbers).items()}
+        engine, images = self._shown(pictures)
+        found = engine.run_preprocessed(images, self._of[0].layers)
+        return {name: torch.from_numpy(maps) for name, maps in found.items()}
 
     def distances(self, pictures: Tensor, target: Tensor, weights: Taps, *, epsilon: float) -> Taps:
-        """How far unit vectors are apart at each place of each layer, as `NativeFeatures.distances` says."""
-        engine, numbers = self._shown(torch.stack([pictures, target], 1).flatten(0, 1))
+        """How far unit vectors are apart at each place of each layer, as `NativeEngine.distances` says."""
+        engine, images = self._shown(torch.stack([pictures, target], 1).flatten(0, 1))
         by_layer = {layer: tensor.detach().float().contiguous().numpy() for layer, tensor in weights.items()}
-        found = engine.distances(numbers, by_layer, epsilon=epsilon)
+        found = engine.distances(images, by_layer, epsilon=epsilon)
         return {layer: torch.from_numpy(maps) for layer, maps in found.items()}
 
-    def _shown(self, pictures: Tensor) -> tuple[NativeFeatures, NDArray[np.float32]]:
+    def _shown(self, pictures: Tensor) -> tuple[NativeEngine, NDArray[np.float32]]:
         """The engine, and pictures as it takes them."""
-        from verydeep.layers.native import NativeFeatures
+        from verydeep.inference.native import NativeEngine
         from verydeep.run_folder import ModelConfig, TrainedOn
 
         features = self._of[0]
@@ -220,7 +217,7 @@ class Native:
             self._made = made = None  # two would take twice the memory
             architecture = features.architecture
             names = tuple(map(str, np.arange(architecture.num_classes)))
-            engine = NativeFeatures(
+            engine = NativeEngine(
                 ModelConfig(architecture, self._preprocessing, names, TrainedOn((1, 1))),
                 {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items()},
                 features.layers,
@@ -229,9 +226,8 @@ class Native:
                 on_demand=True,
             )
             self._made = made = state, engine
-        assert features.pictures is not None
         check_pictures(pictures)
-        return made[1], features.pictures(pictures).permute(0, 2, 3, 1).numpy()
+        return made[1], features.preprocessed(pictures).permute(0, 2, 3, 1).numpy()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Native:
         """A copy of a loss has an engine of its own."""

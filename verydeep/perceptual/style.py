@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from verydeep.errors import UsageError, check_choice
-from verydeep.layers.names import PoolingKind
-from verydeep.layers.pictures import Range
+from verydeep.network.ranges import Range
 from verydeep.perceptual.pair import (
     Distance,
     Engine,
@@ -23,6 +22,7 @@ from verydeep.perceptual.pair import (
     weighted_sum,
     wide,
 )
+from verydeep.plan import PoolingKind
 
 Normalization = Literal["elements", "places", "none"]
 GATYS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # the style layers of arXiv 1508.06576

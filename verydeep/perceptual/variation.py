@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from verydeep.errors import check_choice
-from verydeep.layers.pictures import Range, check_pictures, check_range, check_values
+from verydeep.network.ranges import Range, check_pictures, check_range, check_values
 from verydeep.perceptual.pair import Reduction, reduce, wide
 
 Norm = Literal["l1", "l2", "l2_squared"]

@@ -18,7 +18,7 @@ from verydeep.evaluation.results import Evaluation
 from verydeep.evaluation.score_map import ScoreMap, score_map
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
-from verydeep.inference import Scorer
+from verydeep.inference import Engine
 from verydeep.reports.embedded import Embedded, class_rows, embed, overlay, shown_pixels, thumbnail
 
 MOST_MISTAKES = 24
@@ -132,7 +132,7 @@ def mistakes(result: Evaluation, album: Album | None) -> list[Example]:
     return [_example(result, int(number), album.find(result.names[number]) if album else None) for number in order]
 
 
-def score_maps(result: Evaluation, album: Album, scorer: Scorer) -> list[Example]:
+def score_maps(result: Evaluation, album: Album, engine: Engine) -> list[Example]:
     """Lay score maps over the surest right answers, one for each of a few classes.
 
     Raises:
@@ -141,19 +141,19 @@ def score_maps(result: Evaluation, album: Album, scorer: Scorer) -> list[Example
     """
     examples = []
     for number, image in _right_of_each_class(result, album, NUM_MAPS, surest=True):
-        mapped = _mapped(scorer, image, max(result.facts.first.scales))
+        mapped = _mapped(engine, image, max(result.facts.first.scales))
         laid = thumbnail(overlay(mapped, int(result.labels[number])))
         examples.append(_example(result, number, shown_pixels(mapped), laid))
     return examples
 
 
-def _mapped(scorer: Scorer, picture: Image.Image, scale: int) -> ScoreMap:
+def _mapped(engine: Engine, picture: Image.Image, scale: int) -> ScoreMap:
     """Map a picture a little larger than it is tested; where windows are small, with a margin around it."""
-    window = scorer.config.architecture.window
+    window = engine.config.architecture.window
     if window > SMALL_WINDOW:
-        return score_map(scorer, picture, max(round(MAP_SCALE * scale), window))
+        return score_map(engine, picture, max(round(MAP_SCALE * scale), window))
     framed = _with_margin(rescale(picture, scale), window // 2)
-    return score_map(scorer, framed, min(framed.size))
+    return score_map(engine, framed, min(framed.size))
 
 
 def _with_margin(picture: Image.Image, margin: int) -> Image.Image:
@@ -163,7 +163,7 @@ def _with_margin(picture: Image.Image, margin: int) -> Image.Image:
     return ImageOps.expand(picture, margin, tuple(int(level) for level in np.median(border, axis=0)))
 
 
-def image_row(result: Evaluation, album: Album, scorer: Scorer) -> ImageRow | None:
+def image_row(result: Evaluation, album: Album, engine: Engine) -> ImageRow | None:
     """Set right pictures of several classes side by side and run the network over them once.
 
     Returns:
@@ -173,12 +173,12 @@ def image_row(result: Evaluation, album: Album, scorer: Scorer) -> ImageRow | No
         DataError: none of these pictures is there any more.
 
     """
-    if scorer.config.architecture.window > SMALL_WINDOW:
+    if engine.config.architecture.window > SMALL_WINDOW:
         return None
     scale = min(result.facts.first.scales)
     found = _right_of_each_class(result, album, NUM_IN_ROW)
     row = np.concatenate([_square(picture, scale) for _, picture in found], axis=1)
-    mapped = score_map(scorer, Image.fromarray(row), scale)
+    mapped = score_map(engine, Image.fromarray(row), scale)
     labels = [int(result.labels[number]) for number, _ in found]
     return _image_row(mapped, labels)
 

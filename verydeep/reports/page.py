@@ -18,7 +18,7 @@ from verydeep import __version__
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
-from verydeep.inference import open_scorer
+from verydeep.inference import open_engine
 from verydeep.reports import sentences
 from verydeep.reports.embedded import confusion_picture, filter_sheet
 from verydeep.reports.examples import SMALL_WINDOW, Album, image_row, mistakes, score_maps
@@ -168,16 +168,16 @@ def class_errors(result: Evaluation) -> list[ClassError]:
 def _pictures(best: Evaluation) -> dict[str, Any]:
     """Show the best network's examples, as far as its data and its weights are there."""
     album, album_lost = _attempt(lambda: Album(best.facts.data))
-    scorer, scorer_lost = _attempt(lambda: open_scorer(Path(best.facts.first.model)))
-    maps, row, maps_lost = None, None, album_lost or scorer_lost
-    if album and scorer:
-        maps, maps_lost = _attempt(lambda: score_maps(best, album, scorer))
-        row, _ = _attempt(lambda: image_row(best, album, scorer))
+    engine, engine_lost = _attempt(lambda: open_engine(Path(best.facts.first.model)))
+    maps, row, maps_lost = None, None, album_lost or engine_lost
+    if album and engine:
+        maps, maps_lost = _attempt(lambda: score_maps(best, album, engine))
+        row, _ = _attempt(lambda: image_row(best, album, engine))
     return {
         "maps": maps,
         "maps_lost": maps_lost,
         "row": row,
-        "window": scorer.config.architecture.window if scorer else 0,
+        "window": engine.config.architecture.window if engine else 0,
         "small_window": SMALL_WINDOW,
         "mistakes": mistakes(best, album),
         "num_mistakes": int((best.posteriors.argmax(1) != best.labels).sum()),

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.text_table import NOTHING, TextTable
 
 SOURCE = "Simonyan and Zisserman, arXiv 1409.1556v6"
 JITTERED = (256, 512)
-PAPERS_PROTOCOLS = {"dense": "dense", "crops": "multi-crop", "both": "multi-crop & dense"}
-"""Views by which the paper tested, and what it calls them."""
+PAPERS_PROTOCOLS = ("dense", "crops", "both")
+"""Names of the protocols by which the paper tested."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Published:
         network: column of Table 1, or the columns of several networks, sorted, with ` + ` between them.
         trained_scale: least and greatest S; of several networks the jittered one's.
         scales: Q, where all networks are tested at the same.
-        protocol: one of the values of `PAPERS_PROTOCOLS`.
+        protocol: as tables have it: `dense`, `multi-crop`, or `multi-crop & dense`.
         top1_error: in %.
         top5_error: in %.
         top5_test_error: in %, on the test set; None where the paper has none.
@@ -172,7 +173,7 @@ def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, v
         trained_scale: S. A fixed S finds the paper's row of that S, or else its smallest; any range finds the
             paper's [256;512].
         num_scales: number of Q: one, or several.
-        views: one of `PAPERS_PROTOCOLS`, or another by which the paper did not test.
+        views: a name of `verydeep.evaluation.protocols.PROTOCOLS`.
 
     Returns:
         None where the paper has no such row.
@@ -183,7 +184,7 @@ def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, v
         row
         for row in TABLE_3 + TABLE_4 + TABLE_5 + TABLE_6
         if row.network == network
-        and row.protocol == PAPERS_PROTOCOLS.get(views)
+        and row.protocol == PROTOCOLS[views].words
         and (len(row.scales) > 1) == (num_scales > 1)
         and (row.trained_scale == JITTERED) == jittered
     ]

@@ -10,13 +10,12 @@ from typing import Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
 from verydeep.errors import ModelError
+from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
 from verydeep.reports.text_table import NOTHING, TextTable, in_markdown
 
 NUMBERS = range(4, 7)  # columns of numbers
-PROTOCOLS = {**PAPERS_PROTOCOLS, "centre": "centre crop", "ten": "ten crops"}
-"""Views as tables call them, in the order of tables; those without a name here are called as they are."""
 PARTS = {  # names of results -> for people
     "test": "test images",
     "val": "validation images",
@@ -86,7 +85,7 @@ class Row:
     @property
     def protocol(self) -> str:
         """How it was tested."""
-        return joined(protocol_name(member.views) + " + mirror" * member.mirror for member in self.facts.members)
+        return joined(PROTOCOLS[member.views].words + " + mirror" * member.mirror for member in self.facts.members)
 
     @property
     def model(self) -> str:
@@ -153,17 +152,12 @@ def _published(facts: Facts) -> Published | None:
     """The paper's row of the same networks tested in the same way, fused protocols among them."""
     views = {member.views for member in facts.members}
     num_scales = {min(len(member.scales), 2) for member in facts.members}
-    if not views <= PAPERS_PROTOCOLS.keys() or len(num_scales) > 1:
+    if not views <= set(PAPERS_PROTOCOLS) or len(num_scales) > 1:
         return None
     jittered = [member.trained_scale for member in facts.networks if len(set(member.trained_scale)) > 1]
     scale = jittered[0] if jittered else facts.first.trained_scale
     network = " + ".join(sorted(member.configuration for member in facts.networks))
     return counterpart(network, scale, num_scales.pop(), views.pop() if len(views) == 1 else "both")
-
-
-def protocol_name(views: str) -> str:
-    """What tables call a protocol."""
-    return PROTOCOLS.get(views, views)
 
 
 def network_name(member: MemberFacts) -> str:

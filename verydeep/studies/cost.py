@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from verydeep.configurations import multiply_adds, num_parameters
-from verydeep.evaluation.protocols import named
+from verydeep.accounting import multiply_adds, num_parameters
+from verydeep.evaluation.protocols import protocols_of
 from verydeep.studies.description import Size, Training
 from verydeep.studies.workflow import Step
 
@@ -70,12 +70,12 @@ def _views(training: Training, views: str, scales: tuple[int, ...], classes: int
     """Multiply-adds of one image's test, and the number of its views."""
     architecture, window = training.architecture(classes), training.recipe.window
     forward, count = 0.0, 0
-    for protocol in named(views, scales, training.recipe.mirror):
+    for protocol in protocols_of(views, scales, training.recipe.mirror):
         for scale in scales:
             height, width = _whole(training, scale)
-            crops = protocol.offsets(width, height, window)
-            shown = (1 if crops is None else len(crops)) * (1 + protocol.mirror)
-            sides = (height, width) if crops is None else (window, window)
+            crops = 1 if protocol.whole else len(protocol.offsets(width, height, window))
+            shown = crops * (1 + protocol.mirror)
+            sides = (height, width) if protocol.whole else (window, window)
             count += shown
             forward += shown * multiply_adds(architecture, *sides)
     return forward, count

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 
 from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, configuration
 from verydeep.errors import UsageError, did_you_mean, printable
-from verydeep.evaluation.protocols import VIEWS
+from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.tables import trained_scale
 from verydeep.studies.toml_table import NAMES, Table, is_of, one_of, wrong
 from verydeep.training.recipe import Recipe, named, renamed
@@ -413,7 +413,7 @@ def _matching(patterns: Sequence[str], trainings: Mapping[str, Training]) -> tup
 def _protocols(
     table: Table, trainings: Sequence[Training], reach: int
 ) -> tuple[tuple[str, ...], tuple[Scales, ...]]:
-    views = tuple(one_of(view, VIEWS, "views") for view in table.words("views", ("dense",)))
+    views = tuple(one_of(view, tuple(PROTOCOLS), "views") for view in table.words("views", ("dense",)))
     scales = _test_scales(table)
     for training in trainings:
         for choice in scales:

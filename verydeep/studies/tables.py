@@ -8,8 +8,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
+from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.published import PAPERS_PROTOCOLS, percent, table_7
-from verydeep.reports.tables import PROTOCOLS, joined, protocol_name, test_scales, trained_scale
+from verydeep.reports.tables import joined, test_scales, trained_scale
 from verydeep.reports.text_table import TextTable
 from verydeep.studies.evidence import Evidence, Measurement
 
@@ -71,11 +72,10 @@ def make_tables(evidence: Evidence) -> list[Table]:
 
 
 def _place(one: Measurement) -> tuple[Any, ...]:
-    training, views = one.training, list(PROTOCOLS)
+    training = one.training
     where = list(ALL_CONFIGURATIONS).index(training.configuration)
     scale = (training.jittered, *training.scale) if one.single else ()
-    protocol = views.index(one.setup.views) if one.setup.views in views else len(views)
-    return where, scale, one.setup.several, one.setup.scales, protocol
+    return where, scale, one.setup.several, one.setup.scales, list(PROTOCOLS).index(one.setup.views)
 
 
 def cells(one: Measurement) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def cells(one: Measurement) -> tuple[str, ...]:
         one.setup.name,
         joined(trained_scale(training.scale) for training in one.trainings),
         joined(map(test_scales, one.setup.scales)),
-        protocol_name(one.setup.views),
+        PROTOCOLS[one.setup.views].words,
         spread(one.top1),
         spread(one.top5),
         str(len(one.seeds)),

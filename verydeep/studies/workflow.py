@@ -34,7 +34,7 @@ class Setup:
     Attributes:
         name: of the training, or of the fusion.
         networks: names of the trainings; several are a fusion's.
-        views: one of `verydeep.evaluation.protocols.VIEWS`.
+        views: a name of `verydeep.evaluation.protocols.PROTOCOLS`.
         scales: Q of each network.
         rule: `one`, `three` or Q, as the description says.
 

@@ -90,9 +90,7 @@ class Trainer:
     def __post_init__(self) -> None:
         preprocessing = self.config.preprocessing
         self.network.to(self.device).channels_last()
-        self.preprocess = Preprocess(preprocessing.mean, preprocessing.deviation, preprocessing.channels).to(
-            self.device
-        )
+        self.preprocess = Preprocess(preprocessing).to(self.device)
         self.frozen = freeze(self.network, self.recipe.freeze) if self.recipe.freeze != "none" else ()
         self.optimizer = make_optimizer(self.network, self.recipe, self.new_layers)
         # A set smaller than a batch gives smaller batches, whose gradients are noisier: the rate falls with them,

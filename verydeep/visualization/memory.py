@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from math import sqrt
+from math import prod, sqrt
 
+from verydeep.configurations import Node
 from verydeep.errors import UsageError
-from verydeep.layers.names import Node, num_channels
+from verydeep.plan import output_shapes
 
 COPIES = 2  # of each layer's output: itself, which its gradient wants, and about as much of what is on the way
 
 
 def bytes_of(path: Sequence[Node], height: int, width: int) -> int:
-    """Bytes of what all layers of a path give for one picture in float32, with gradients."""
-    channels, numbers = 3, 0
-    for node in path:
-        channels = num_channels(node, channels)
-        if node.kind == "pooling":
-            height, width = height // 2, width // 2
-        numbers += channels * height * width
-    return 4 * COPIES * numbers
+    """Bytes of the outputs of all nodes for one picture in float32, with gradients."""
+    return 4 * COPIES * sum(map(prod, output_shapes(path, height, width).values()))
 
 
 def check_memory(path: Sequence[Node], height: int, width: int, available: int | None = None) -> None:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
-from verydeep.layers.names import PoolingKind
-from verydeep.layers.network import Features
+from verydeep.network.features import Features
 from verydeep.network.vgg import VGG
 from verydeep.perceptual import TotalVariation, gram_matrix
 from verydeep.perceptual.pair import layer_weights, mean_difference, weighted_sum
+from verydeep.plan import PoolingKind
 
 Taps = dict[str, Tensor]
 

@@ -6,7 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.configurations import Architecture, num_parameters
+from verydeep.accounting import num_parameters
+from verydeep.configurations import Architecture
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import all_finite, check_shapes, read_config, weights_file
 from verydeep.safetensors_file import read_header, read_tensors, type_name

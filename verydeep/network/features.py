@@ -1,4 +1,4 @@
-"""Taps of a network on torch: with gradients to the picture, on any device."""
+"""Taps of a network on torch: with gradients to the image, on any device."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from verydeep.configurations import Convolution, FullyConnected
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
-from verydeep.layers.names import Node, PoolingKind, check_size, nodes_to
-from verydeep.layers.pictures import Pictures, Range, check_pictures
-from verydeep.network.normalize import local_response_norm
-from verydeep.network.vgg import VGG
+from verydeep.network.preprocess import Preprocess
+from verydeep.network.ranges import Range, check_pictures, check_values
+from verydeep.network.vgg import VGG, Network
+from verydeep.plan import PoolingKind, check_size, nodes_to
 
 
-class Features(nn.Module):
+class Features(Network):
     """What the named layers of a network give for pictures. The network ends at the deepest of them.
 
     The weights are shared with `network`, not copied, and frozen: gradients go to the pictures, not to them, and
@@ -56,7 +55,7 @@ class Features(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture = network.architecture
-        self.path = nodes_to(network.architecture, layers)
+        self.nodes = nodes_to(network.architecture, layers)
         self.layers = tuple(layers)
         self.pooling: PoolingKind = check_choice("pooling", pooling, PoolingKind)
         if range is not None and preprocessing is None:
@@ -64,15 +63,14 @@ class Features(nn.Module):
                 "a network alone does not know how its pictures are preprocessed; give preprocessing, or a model "
                 "from disk, or leave range out and give pictures as the network takes them"
             )
-        self.pictures = Pictures(preprocessing, range, check=check) if preprocessing and range else None
-        for node in self.path:
-            name = _module_name(node)
-            if name is not None:
-                module = network.get_submodule(name)
-                self.add_module(name, module if trainable else _frozen(module))
-        if not trainable:
-            for layer in {node.layer.name for node in self.path if node.kind == "convolution"}:
-                self.get_submodule(layer).to(memory_format=torch.channels_last)
+        self.preprocess = Preprocess(preprocessing, range) if preprocessing and range else None
+        self.check = check
+        for node in self.nodes:
+            if node.tensors:
+                module = network.get_submodule(node.name)
+                self.add_module(node.name, module if trainable else _frozen(module))
+                if node.kind == "convolution" and not trainable:
+                    self.get_submodule(node.name).to(memory_format=torch.channels_last)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """What each layer gives, by its name, in the order that they were asked for.
@@ -88,38 +86,23 @@ class Features(nn.Module):
 
         """
         check_pictures(pictures)
-        check_size(self.architecture, self.path, *pictures.shape[2:])
+        check_size(self.architecture, self.nodes, *pictures.shape[2:])
         dtype = self._follow(pictures)
         # Preprocessed before they are rounded to what the weights have.
-        x = (pictures if self.pictures is None else self.pictures(pictures)).to(dtype)
-        taps: dict[str, Tensor] = {}
-        for node in self.path:
-            x = self._apply_node(node, x)
-            if node.name in self.layers:
-                taps[node.name] = x
-        return {name: taps[name] for name in self.layers}
+        return self.run(self.nodes, self.preprocessed(pictures).to(dtype), self.layers)
 
-    def _apply_node(self, node: Node, x: Tensor) -> Tensor:
-        if node.kind == "relu":
-            return F.relu(x)
-        if node.kind == "pooling":
-            return self._pool(x)
-        if isinstance(node.layer, Convolution) and node.layer.local_response_norm and node.kind == "norm":
-            return local_response_norm(x, node.layer.local_response_norm)
-        module = self.get_submodule(node.name)
-        if isinstance(module, nn.BatchNorm2d):
-            return F.batch_norm(
-                x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps
-            )
-        assert isinstance(module, nn.Conv2d)
-        if isinstance(node.layer, FullyConnected) and x.shape[2:] == module.weight.shape[2:]:
-            # As in VGG: where the kernel covers the whole map, the product that it is.
-            return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
-        result: Tensor = module(x)
-        return result
+    def preprocessed(self, pictures: Tensor) -> Tensor:
+        """Images as the network takes them, of images in the range that was said, which is checked."""
+        if self.preprocess is None:
+            return pictures
+        if self.check:
+            check_values(pictures, self.preprocess.range)
+        x: Tensor = self.preprocess(pictures.permute(0, 2, 3, 1))
+        return x
 
-    def _pool(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
+    def batch_norm(self, module: nn.BatchNorm2d, x: Tensor) -> Tensor:
+        """Normalise by the model's statistics, in training too."""
+        return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
 
     def _follow(self, pictures: Tensor) -> torch.dtype:
         """Bring weights to the pictures' device, and give the precision of both, in which none loses any."""
@@ -130,10 +113,6 @@ class Features(nn.Module):
         if (weight.device, weight.dtype) != (pictures.device, dtype):
             self.to(device=pictures.device, dtype=dtype)
         return dtype
-
-
-def _module_name(node: Node) -> str | None:
-    return node.name if node.kind in ("convolution", "batch_norm", "fully_connected") else None
 
 
 def _frozen(module: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Pictures as people have them -> what a network takes, with a look at them first.
+"""Ranges of float images, and checks of images against them.
 
 A picture's range is never guessed. It is said, and values outside it are refused, with what they look like.
 """
@@ -9,68 +9,19 @@ import sys
 import warnings
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from verydeep.errors import UsageError
-from verydeep.images.color import Preprocessing
 
 Range = tuple[float, float]
 
-RANGES: tuple[Range, ...] = ((0, 1), (-1, 1), (0, 255))
+LEVELS: Range = (0, 255)
+RANGES: tuple[Range, ...] = ((0, 1), (-1, 1), LEVELS)
 TOLERANCE = 1 / 510  # of the range's width, beyond either end: half a level, as rounding may leave it
 
 
 class RangeWarning(UserWarning):
     """Pictures are within the range that was said, but look as if they were of another."""
-
-
-class Pictures(nn.Module):
-    """RGB pictures of a range, turned into what a network takes. They are never changed themselves.
-
-    The network takes `(level - mean) / deviation`, where a level is 0 to 255; mean, deviation and the order of the
-    channels are the model's.
-
-    Args:
-        preprocessing: of the model.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255). There is no default, as a
-            wrong guess is not seen in the results.
-        check: whether values are looked at, which takes a pass over them, and on a GPU a wait. Under
-            `torch.compile` they are not.
-
-    Raises:
-        UsageError: the range is none of the three.
-
-    """
-
-    def __init__(self, preprocessing: Preprocessing, range: Range, *, check: bool = True) -> None:
-        super().__init__()
-        self.range = check_range(range)
-        self.check = check
-        self.flip = preprocessing.channels == "BGR"
-        low, high = self.range
-        levels = 255 / (high - low)
-        self.scale: Tensor
-        self.shift: Tensor
-        deviation = torch.tensor(preprocessing.deviation, dtype=torch.float64)
-        mean = torch.tensor(preprocessing.mean, dtype=torch.float64)
-        self._constant("scale", levels / deviation)
-        self._constant("shift", (-low * levels - mean) / deviation)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Preprocess pictures of shape (batch, 3, height, width), in the range that was said.
-
-        Raises:
-            UsageError: they are of another shape or type, have NaN, or are outside the range.
-
-        """
-        check_pictures(pictures)
-        if self.check:
-            check_values(pictures, self.range)
-        x = torch.addcmul(self.shift, pictures, self.scale)
-        return x.flip(1) if self.flip else x
-
-    def _constant(self, name: str, values: Tensor) -> None:
-        self.register_buffer(name, values.float()[None, :, None, None], persistent=False)
 
 
 def check_range(range: Range) -> Range:

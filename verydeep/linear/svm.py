@@ -21,7 +21,7 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Machine:
+class SVM:
     """A trained SVM.
 
     Attributes:
@@ -38,7 +38,7 @@ class Machine:
     sharpness: float
 
 
-def train_machine(features: Features, labels: Labels, num_classes: int, seed: int = 0) -> Machine:
+def train_svm(features: Features, labels: Labels, num_classes: int, seed: int = 0) -> SVM:
     """Train on four fifths of each class with each C, choose by the mean class recall on the fifth, train on all.
 
     Args:
@@ -63,7 +63,7 @@ def train_machine(features: Features, labels: Labels, num_classes: int, seed: in
             best = recall, strength, _sharpness(scores, labels[held_out])
     assert best
     weights, bias = _fit(features, labels, num_classes, best[1])
-    return Machine(weights.astype(np.float32), bias.astype(np.float32), best[1], best[2])
+    return SVM(weights.astype(np.float32), bias.astype(np.float32), best[1], best[2])
 
 
 def mean_class_recall(answers: NDArray[np.int64], labels: Labels) -> float:
@@ -72,7 +72,7 @@ def mean_class_recall(answers: NDArray[np.int64], labels: Labels) -> float:
     return 100 * float(np.mean(recalls))
 
 
-def splits(
+def random_splits(
     labels: Labels, num_classes: int, count: int, per_class: int, test_per_class: int, seed: int = 0
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Random splits as of Caltech-101: so many training pictures of each class, and some of the rest to test on.
@@ -90,7 +90,7 @@ def splits(
             members = random.permutation(np.flatnonzero(labels == label))
             if len(members) <= per_class:
                 raise DataError(
-                    f"a class has {len(members)} pictures; --per-class {per_class} leaves none of them to test on"
+                    f"a class has {len(members)} pictures; `per_class={per_class}` leaves none of them to test on"
                 )
             train += members[:per_class].tolist()
             test += members[per_class : per_class + test_per_class].tolist()
@@ -105,11 +105,11 @@ def over_splits(
     several: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
     seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
-) -> tuple[list[float], list[Machine]]:
+) -> tuple[list[float], list[SVM]]:
     """Train on each split: mean class recall on its test part, in %, and the machine."""
     recalls, machines = [], []
     for train, test in several:
-        machine = train_machine(features[train], labels[train], num_classes, seed)
+        machine = train_svm(features[train], labels[train], num_classes, seed)
         scores = features[test].astype(np.float64) @ machine.weights.T + machine.bias
         recalls.append(mean_class_recall(scores.argmax(1), labels[test]))
         machines.append(machine)

@@ -1,0 +1,123 @@
+"""What a network costs: parameters, multiply-adds, receptive fields and memory, from its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from math import prod
+
+from verydeep.configurations import Architecture, Convolution, Layer, Pooling, configuration
+
+
+@dataclass(frozen=True)
+class LayerAccount:
+    """What one layer costs for one image: a row of `verydeep describe`."""
+
+    name: str
+    kind: str
+    shape: tuple[int, int, int]  # channels, height, width of its output
+    parameters: int
+    multiply_adds: int
+    receptive_field: int  # side of the square of pixels that one output sees
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of its parameters in float32."""
+        return 4 * self.parameters
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of its output for one image in float32."""
+        return 4 * prod(self.shape)
+
+
+def account(architecture: Architecture, size: tuple[int, int] | None = None) -> tuple[LayerAccount, ...]:
+    """Count each layer's parameters, multiply-adds, receptive field and output.
+
+    Multiply-adds are those of convolutions and FC layers, one for each weight and place, as the literature
+    counts them (twice as many operations). A convolution's ReLU, LRN and normalisation are part of its row.
+
+    Args:
+        architecture: of the network.
+        size: height and width of the image; None for one window.
+
+    """
+    rows = []
+    height, width = size or 2 * (architecture.window,)
+    field, jump = 1, 1
+    for layer, nodes in groupby(architecture.nodes, lambda node: node.layer):
+        parameters = weights = 0
+        for node in nodes:
+            height, width = node.output_size(height, width)
+            shapes = {name.rpartition(".")[2]: prod(shape) for name, shape in node.tensors.items()}
+            parameters += shapes.get("weight", 0) + shapes.get("bias", 0)
+            weights += shapes.get("weight", 0) * (node.kind != "batch_norm")
+        if isinstance(layer, Pooling):
+            field, jump = field + jump, 2 * jump
+        else:
+            field += (layer.kernel - 1) * jump
+        shape = layer.out_channels, height, width
+        rows.append(LayerAccount(layer.name, _kind(layer), shape, parameters, weights * height * width, field))
+    return tuple(rows)
+
+
+def _kind(layer: Layer) -> str:
+    if isinstance(layer, Pooling):
+        return "max-pooling 2x2"
+    if not isinstance(layer, Convolution):
+        return "fully connected"
+    lrn, batch_norm = " + LRN" * bool(layer.local_response_norm), " + BN" * layer.batch_norm
+    return f"convolution {layer.kernel}x{layer.kernel}{lrn}{batch_norm}"
+
+
+def multiply_adds(architecture: Architecture, height: int, width: int) -> int:
+    """Count the multiply-adds of an image of any size.
+
+    Raises:
+        UsageError: the image is smaller than one window.
+
+    """
+    architecture.score_map_size(height, width)
+    return sum(row.multiply_adds for row in account(architecture, (height, width)))
+
+
+def num_parameters(architecture: Architecture) -> int:
+    """Count the weights and biases of all layers."""
+    return sum(row.parameters for row in account(architecture))
+
+
+@dataclass(frozen=True)
+class StageArgument:
+    """Section 2.3 for one stage: its stack of small filters beside the one filter that sees as much.
+
+    Weights are counted without biases, between layers of C channels each, as the paper does: three 3x3 layers
+    have 27 C^2 weights and see 7x7, where one 7x7 layer has 49 C^2.
+    """
+
+    stage: int
+    channels: int
+    kernels: tuple[int, ...]
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the square that the stack sees of its input."""
+        return 1 + sum(kernel - 1 for kernel in self.kernels)
+
+    @property
+    def stack_factor(self) -> int:
+        """Weights of the stack, in units of C^2."""
+        return sum(kernel**2 for kernel in self.kernels)
+
+    @property
+    def single_factor(self) -> int:
+        """Weights of one filter with the same receptive field, in units of C^2."""
+        return self.receptive_field**2
+
+
+def stage_arguments(architecture: Architecture) -> tuple[StageArgument, ...]:
+    """Section 2.3's argument in numbers, a row a stage."""
+    stages = configuration(architecture.configuration).stages
+    return tuple(
+        StageArgument(number, architecture.channels(stage[-1].channels), tuple(layer.kernel for layer in stage))
+        for number, stage in enumerate(stages, 1)
+    )

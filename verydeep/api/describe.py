@@ -1,0 +1,192 @@
+"""`verydeep.describe`: a network layer by layer, and Section 2.3's argument in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments
+from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, Architecture, configuration
+from verydeep.results import Result, in_letters
+
+
+@dataclass(frozen=True, repr=False)
+class Description(Result):
+    """What a network costs.
+
+    Attributes:
+        architecture: of the network.
+        size: side of the image that the figures are for.
+        layers: a row for each layer.
+        stages: Section 2.3's argument, a row a stage.
+
+    """
+
+    architecture: Architecture
+    size: int
+    layers: tuple[LayerAccount, ...]
+    stages: tuple[StageArgument, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of all layers."""
+        return sum(row.parameters for row in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one image."""
+        return sum(row.multiply_adds for row in self.layers)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the parameters in float32."""
+        return sum(row.weight_bytes for row in self.layers)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of all layers' outputs for one image in float32."""
+        return sum(row.activation_bytes for row in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything there is to say, as plain data."""
+        architecture = self.architecture
+        return {
+            "configuration": architecture.configuration,
+            "weight_layers": configuration(architecture.configuration).weight_layers,
+            "num_classes": architecture.num_classes,
+            "width": architecture.width,
+            "window": architecture.window,
+            "batch_norm": architecture.batch_norm,
+            "size": self.size,
+            "parameters": self.parameters,
+            "convolution_parameters": sum(row.parameters for row in self.layers if row.name.startswith("conv")),
+            "multiply_adds": self.multiply_adds,
+            "weight_bytes": self.weight_bytes,
+            "activation_bytes": self.activation_bytes,
+            "layers": [
+                {
+                    **asdict(row),
+                    "shape": list(row.shape),
+                    "weight_bytes": row.weight_bytes,
+                    "activation_bytes": row.activation_bytes,
+                }
+                for row in self.layers
+            ],
+            "stages": [
+                {
+                    **asdict(stage),
+                    "kernels": list(stage.kernels),
+                    "receptive_field": stage.receptive_field,
+                    "stack_weights": stage.stack_factor * stage.channels**2,
+                    "single_filter_weights": stage.single_factor * stage.channels**2,
+                }
+                for stage in self.stages
+            ],
+        }
+
+    def __str__(self) -> str:
+        name, side = self.architecture.configuration, self.size
+        beside = " (not of Table 1: Section 4.1 compares B to it)" if name in BESIDE_TABLE_1 else ""
+        return in_letters(
+            f"Configuration {name}{beside}: {configuration(name).weight_layers} weight layers, "
+            f"{self.architecture.num_classes} classes, width {self.architecture.width:g}, "
+            f"pictures of {side}x{side}",
+            self._table(),
+            f"In all {self.parameters:,} parameters ({in_bytes(self.weight_bytes)}), "
+            f"{self.multiply_adds / 1e9:.2f} G multiply-adds, {in_bytes(self.activation_bytes)} of activations\n",
+            "Section 2.3: each stage's stack of small filters beside the one large filter that sees as much",
+            self._argument(),
+        )
+
+    def _table(self) -> Any:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("layer")
+        table.add_column("kind")
+        for title in ("output", "parameters", "multiply-adds", "sees", "weights", "activations"):
+            table.add_column(title, justify="right")
+        for row in self.layers:
+            table.add_row(
+                row.name,
+                row.kind,
+                " x ".join(map(str, row.shape)),
+                f"{row.parameters:,}" if row.parameters else "",
+                f"{row.multiply_adds:,}" if row.multiply_adds else "",
+                f"{row.receptive_field}",
+                in_bytes(row.weight_bytes) if row.weight_bytes else "",
+                in_bytes(row.activation_bytes),
+                end_section=row.name.startswith("pool"),
+            )
+        return table
+
+    def _argument(self) -> Any:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD)
+        for title in ("stage", "stack", "sees", "its weights", "one filter", "its weights", "saved"):
+            table.add_column(title, justify="right")
+        for stage in self.stages:
+            field, channels = stage.receptive_field, stage.channels
+            table.add_row(
+                str(stage.stage),
+                " ".join(f"{kernel}x{kernel}" for kernel in stage.kernels),
+                f"{field}x{field}",
+                f"{stage.stack_factor} C² = {stage.stack_factor * channels**2:,}",
+                f"{field}x{field}",
+                f"{stage.single_factor} C² = {stage.single_factor * channels**2:,}",
+                f"{1 - stage.stack_factor / stage.single_factor:.0%}",
+            )
+        return table
+
+
+def describe(
+    network: str | PathLike[str] | Architecture,
+    *,
+    num_classes: int = 1000,
+    width: float = 1.0,
+    window: int = 224,
+    batch_norm: bool = False,
+    size: int | None = None,
+) -> Description:
+    """Count a network's parameters, multiply-adds, receptive fields and memory, layer by layer.
+
+    Args:
+        network: a column of Table 1, or `B-5x5`; or a model on disk, or an `Architecture`, which have all that
+            follows but the size.
+        num_classes: number of classes.
+        width: factor on the number of channels of every layer.
+        window: side of the network's input in training, in pixels; a multiple of 32.
+        batch_norm: batch normalization after each convolution.
+        size: side of the image that the figures are for, in pixels; None for the window.
+
+    Raises:
+        UsageError: there is no such configuration, or a number is out of its range.
+        ModelError: the model cannot be read.
+
+    """
+    if isinstance(network, Architecture):
+        architecture = network
+    elif fspath(network) not in ALL_CONFIGURATIONS and Path(network).exists():
+        from verydeep.weights.opening import open_config  # not above: most are a column of Table 1
+
+        architecture = open_config(network).architecture
+    else:
+        architecture = Architecture(fspath(network), num_classes, width, window, batch_norm)
+    side = architecture.window if size is None else size
+    if architecture.num_classes:
+        architecture.score_map_size(side, side)
+    return Description(architecture, side, account(architecture, (side, side)), stage_arguments(architecture))
+
+
+def in_bytes(count: int) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000  # type: ignore[assignment]
+    raise AssertionError

@@ -1,0 +1,215 @@
+"""`verydeep.extract`: model + images -> outputs of layers, in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal
+
+from verydeep.chunks.plan import Chunk
+from verydeep.chunks.run import Rescaled, run_chunks
+from verydeep.distributed import World, world
+from verydeep.errors import DataError, UsageError
+from verydeep.extraction.archive import check_features_out, write_features
+from verydeep.extraction.extract import Extraction, FeatureParts, Rows, Shapes
+from verydeep.extraction.extract import extract as rows_of
+from verydeep.extraction.summaries import Summary
+from verydeep.images.find import Words, find_images
+from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.inference import EngineName, PrecisionName, open_engine
+from verydeep.notes import progress, say
+from verydeep.processes import start_processes
+from verydeep.results import Result
+from verydeep.run_folder import ModelConfig
+from verydeep.weights.source import locate, weights_path, with_network
+
+
+@dataclass(frozen=True, repr=False)
+class Extracted(Result):
+    """A file of features.
+
+    Attributes:
+        path: of the file.
+        num_images: rows of each layer's array.
+        shapes: of what is kept of an image, by layer.
+
+    """
+
+    path: str
+    num_images: int
+    shapes: Shapes
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by their names."""
+        shapes = {name: list(shape) for name, shape in self.shapes.items()}
+        return {"path": self.path, "num_images": self.num_images, "shapes": shapes}
+
+    def __str__(self) -> str:
+        kept = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.shapes.items())
+        return f"{self.path}: {self.num_images:,} pictures, {kept}"
+
+
+def extract(
+    model: str | PathLike[str],
+    images: Words,
+    *,
+    layers: Sequence[str],
+    out: str | PathLike[str],
+    pool: Summary = "mean",
+    scales: tuple[int, ...] = (),
+    crop: bool = False,
+    pooling: Literal["max", "average"] = "max",
+    tensors: str | None = None,
+    processes: int = 1,
+    max_unreadable: int = 0,
+    engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Extracted | None:
+    """Keep the outputs of a network's layers for images, for retrieval, clustering or another classifier.
+
+    Images are rescaled so that the smaller side is Q, and shown whole. Any number of them takes the same memory.
+    An extraction that was interrupted resumes when it is started again, and comes to the same file.
+
+    Args:
+        model: a run folder, or weights of one; `cifar10`, which is bundled; or another library's.
+        images: images, folders of images, patterns such as `holiday/*.jpg`, or shards.
+        layers: names such as `conv4_3` (before its ReLU), `relu4_3` (after it), `pool5`, `fc7`.
+        out: file to write: `.npz`, or `.parquet`.
+        pool: what is kept of a layer's output: its `mean` or `max` over space, its `gram` matrix, or all: `none`.
+        scales: Q, one; by default S, or the middle of its range.
+        crop: show the middle window of the network alone, so that all images have one shape.
+        pooling: of the network itself: `average` replaces every max-pooling.
+        tensors: which network to take from a checkpoint that holds several.
+        processes: of this machine, which share the images.
+        max_unreadable: images that may be left out because they cannot be read.
+        engine: as for `verydeep.load`.
+        precision: likewise.
+        device: likewise.
+        threads: likewise, in each process.
+
+    Returns:
+        What was written; None on all processes but the first, under torchrun.
+
+    Raises:
+        UsageError: an argument does not fit, or there is no such layer.
+        DataError: more images cannot be read than may be left out.
+        ModelError: the model cannot be used, or gives features that are not finite.
+        DiskError: the file cannot be written.
+
+    """
+    path = Path(out)
+    check_features_out(path)
+    if max_unreadable < 0:
+        raise UsageError(f"`max_unreadable` is {max_unreadable}; it has to be 0 or more")
+    if len(scales) > 1:
+        raise UsageError(f"`scales` is {' '.join(map(str, scales))}; features are of one scale")
+    options = {"engine": engine, "precision": precision, "device": device}
+    job = _Job(
+        Path(with_network(model, tensors)),
+        images,
+        tuple(layers),
+        path,
+        pool,
+        scales,
+        crop,
+        pooling,
+        options,
+        threads,
+    )
+    run = partial(job.run, max_unreadable=max_unreadable)
+    with start_processes(processes, run) if processes != 1 else world() as here:
+        parts, plan, found, shapes, facts = run(here)
+        if not here.first:
+            return None
+        count = write_features(path, parts, plan, found, shapes, facts)
+        parts.remove()
+    return Extracted(fspath(out), count, shapes)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The arguments of an extraction, for every process."""
+
+    model: Path
+    images: Words
+    layers: tuple[str, ...]
+    out: Path
+    pool: Summary
+    scales: tuple[int, ...]
+    crop: bool
+    pooling: Literal["max", "average"]
+    options: dict[str, Any]
+    threads: int | None
+
+    def run(
+        self, here: World, max_unreadable: int
+    ) -> tuple[FeatureParts, list[Chunk], Pictures, Shapes, dict[str, Any]]:
+        """Extract this process's share."""
+        engine = open_engine(self.model, self.layers, pooling=self.pooling, threads=self.threads, **self.options)
+        config = engine.config
+        wanted = Extraction(
+            self.layers,
+            self.scales[0] if self.scales else config.trained_on.test_scale,
+            config.architecture.window if self.crop else None,
+            self.pool,
+        )
+        wanted.check(config.architecture)
+        images = find_images(self.images)
+        plan, shapes = wanted.plan(images, config.architecture)
+        facts = self._facts(config, wanted)
+        parts = FeatureParts(self.out, self._key(facts, wanted, images))
+
+        def work(rescaled: list[Rescaled]) -> Rows:
+            shown = [wanted.cut(image[wanted.scale]) for image in rescaled]
+            return rows_of(engine, shown, self.layers, self.pool)
+
+        lost: list[Unreadable] = []
+        with progress("extracting", here.num_counted(len(images))) as advance:
+            run_chunks(
+                images,
+                plan,
+                [wanted.scale],
+                work,
+                world=here,
+                parts=parts,
+                gather=False,
+                max_unreadable=max_unreadable,
+                unreadable=lost.append,
+                advance=advance,
+            )
+        for image in lost:
+            say(f"left out: {image.reason}")
+        if here.first and len(lost) == len(images):
+            raise DataError(f"not one of the {len(images)} pictures can be read")
+        return parts, plan, images, shapes, facts
+
+    def _facts(self, config: ModelConfig, wanted: Extraction) -> dict[str, Any]:
+        """What the file says of how it came about."""
+        precision = self.options["precision"]
+        return {
+            "model": str(self.model),
+            "configuration": config.architecture.configuration,
+            "layers": list(self.layers),
+            "pool": self.pool,
+            "scale": wanted.scale,
+            "crop": self.crop,
+            "pooling": self.pooling,
+            "precision": "float32" if precision == "auto" else precision,
+        }
+
+    def _key(self, facts: dict[str, Any], wanted: Extraction, images: Pictures) -> dict[str, Any]:
+        """What decides the file, so that another's finished chunks are not taken."""
+        stat = weights_path(locate(self.model).path).stat()
+        return {
+            **facts,
+            "weights": [stat.st_size, stat.st_mtime_ns],
+            "pictures": images.fingerprint,
+            "window": wanted.window,
+            "device": self.options["device"],
+            "engine": self.options["engine"],
+        }

@@ -1,0 +1,200 @@
+"""`verydeep.transfer`: model + labelled images -> a classifier on the model's features (Appendix B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.errors import DataError, UsageError, require
+from verydeep.images.data import Split, join, train_and_test
+from verydeep.images.pictures import Unreadable, readable
+from verydeep.images.sources import open_data
+from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
+from verydeep.linear.classifier import Classifier, Features, FeatureSpec, digest, write_classifier
+from verydeep.notes import progress, say, say_skipped
+from verydeep.results import Result
+from verydeep.run_folder import read_split
+from verydeep.weights.opening import is_ours, open_source
+from verydeep.weights.source import locate, with_network
+
+if TYPE_CHECKING:
+    from verydeep.linear.svm import SVM, Labels
+
+
+@dataclass(frozen=True, repr=False)
+class Transferred(Result):
+    """How well a classifier on a model's features does.
+
+    Attributes:
+        facts: of its training and test, by name.
+
+    """
+
+    facts: dict[str, Any]
+
+    @property
+    def mean_class_recall(self) -> list[float]:
+        """In %, for each split."""
+        recalls: list[float] = self.facts["mean_class_recall"]
+        return recalls
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts."""
+        return self.facts
+
+    def __str__(self) -> str:
+        facts, recalls = self.facts, self.mean_class_recall
+        spread = f" ± {np.std(recalls, ddof=1):.1f}" if len(recalls) > 1 else ""
+        return (
+            f"{facts['num_pictures']:,} pictures of {facts['num_classes']} classes, {facts['layer']}, "
+            f"Q = {', '.join(map(str, facts['scales']))}; {facts['split']}\n"
+            f"mean class recall {np.mean(recalls):.1f}{spread} %, C = {facts['C']:g}"
+        )
+
+
+def transfer(
+    model: str | PathLike[str],
+    data: str | PathLike[str],
+    *,
+    scales: tuple[int, ...] = (),
+    combine: Literal["stack", "average"] = "stack",
+    layer: str = "relu7",
+    splits: int = 0,
+    per_class: int = 30,
+    test_per_class: int = 50,
+    seed: int = 0,
+    save: bool = True,
+    tensors: str | None = None,
+    max_unreadable: int = 0,
+    engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Transferred:
+    """Train a linear SVM on a model's features, as Appendix B does, and test it.
+
+    fc8 is dropped; fc7 (after its ReLU) runs densely over the whole image, and its mean over space and mirror
+    image is divided by its length, at each scale. C is chosen on a held-out fifth of the training images.
+    Without `splits` the data's own parts are trained and tested on. With 3 splits of 30 images a class it is
+    Caltech-101's protocol: mean class recall over random splits.
+
+    Args:
+        model: a run folder, or one of its weights; without `save` another library's weights, too.
+        data: labelled images, as for `verydeep.train`.
+        scales: Q, one or several; by default S, or the middle of its range. The paper's are 256, 384 and 512.
+        combine: whether the features of several scales are stacked or averaged.
+        layer: that the features are of; `pool5` of a network that is features only.
+        splits: random splits to test on; 0 takes the data's own parts.
+        per_class: training images of each class, of a random split.
+        test_per_class: test images of each class, at most, of a random split.
+        seed: of the random splits and of the held-out fifth.
+        save: leave the classifier beside the model, where `verydeep.predict` uses it.
+        tensors: which network to take from a checkpoint that holds several.
+        max_unreadable: images that may be left out because they cannot be read.
+        engine: as for `verydeep.load`.
+        precision: likewise.
+        device: likewise.
+        threads: likewise.
+
+    Raises:
+        UsageError: an argument does not fit.
+        DataError: the data cannot be used.
+        ModelError: the model cannot be used.
+
+    """
+    require("sklearn", "train", "transfer")
+    limits = {"splits": 0, "per_class": 2, "test_per_class": 1, "max_unreadable": 0}
+    given = {"splits": splits, "per_class": per_class, "test_per_class": test_per_class}
+    for name, value in {**given, "max_unreadable": max_unreadable}.items():
+        if value < limits[name]:
+            raise UsageError(f"`{name}` is {value}; it has to be at least {limits[name]}")
+    path = Path(with_network(model, tensors))
+    source = locate(path)
+    if save and (source.embedded or not is_ours(source.path)):
+        raise UsageError(
+            f"{path} is no run folder, beside whose weights a classifier could lie; make it one by "
+            f"`verydeep convert {path} RUN`, or leave no classifier by `save=False`"
+        )
+    config, weights = open_source(path)
+    opened = engine_of(
+        config, weights, [layer], engine=engine, precision=precision, device=device, threads=threads
+    )
+    spec = FeatureSpec(layer, scales or (config.trained_on.test_scale,), True, combine)
+    # Not tested on images that the network was trained on, if this is its folder, grown since.
+    opened_data = open_data(fspath(data)).split_as(read_split(source.path))
+    say_skipped(fspath(data), opened_data.skipped)
+    split = train_and_test(opened_data)
+    features, labels, is_train = _features(opened, spec, split, max_unreadable)
+    num_classes = len(opened_data.class_names)
+    recalls, svm = _test(features, labels, is_train, num_classes, seed=seed, **given)
+    facts = {
+        "model": str(path),
+        "data": fspath(data),
+        "num_pictures": len(labels),
+        "num_classes": num_classes,
+        "layer": layer,
+        "scales": list(spec.scales),
+        "combine": combine,
+        "split": f"{splits} random, {per_class} a class to train on" if splits else split.origin,
+        "mean_class_recall": recalls,
+        "C": svm.strength,
+    }
+    if save:
+        classifier = Classifier(
+            spec, opened_data.class_names, svm.weights, svm.bias, svm.sharpness, facts, digest(weights)
+        )
+        say(f"{write_classifier(path, classifier)} written; `verydeep predict {path}` uses it")
+    return Transferred(facts)
+
+
+def _features(
+    engine: Engine, spec: FeatureSpec, split: Split, max_unreadable: int
+) -> tuple[Features, Labels, NDArray[np.bool_]]:
+    """Features and labels of the images that can be read, and which of them are to train on."""
+    from verydeep.linear.features import features_of
+
+    images = join(split.train, split.other)
+    lost: list[Unreadable] = []
+    with progress("describing", len(images)) as advance:
+        features = features_of(
+            engine, images, spec, max_unreadable=max_unreadable, unreadable=lost.append, advance=advance
+        )
+    for image in lost:
+        say(f"left out: {image.reason}")
+    if len(lost) == len(images):
+        raise DataError(f"not one of the {len(images)} pictures can be read")
+    is_train = np.arange(len(images)) < len(split.train)
+    read = readable(len(images), lost)
+    return features[read], images.labels[read], is_train[read]
+
+
+def _test(
+    features: Features,
+    labels: Labels,
+    is_train: NDArray[np.bool_],
+    num_classes: int,
+    *,
+    splits: int,
+    per_class: int,
+    test_per_class: int,
+    seed: int,
+) -> tuple[list[float], SVM]:
+    """Recall on each split; and the SVM to keep, which is trained on the training part."""
+    from verydeep.linear.svm import over_splits, random_splits, train_svm
+
+    if splits:
+        several = random_splits(labels, num_classes, splits, per_class, test_per_class, seed)
+    else:
+        several = [(np.flatnonzero(is_train), np.flatnonzero(~is_train))]
+    with progress("training", len(several) + bool(splits), "SVMs") as advance:
+        recalls, svms = over_splits(features, labels, num_classes, several, seed, advance)
+        if not splits:
+            return recalls, svms[0]
+        svm = train_svm(features[is_train], labels[is_train], num_classes, seed)
+        advance(1)
+    return recalls, svm

@@ -1,0 +1,171 @@
+"""Outputs of layers for a long list of images, summarized and kept chunk by chunk."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.chunks.parts import Parts
+from verydeep.chunks.plan import Chunk, in_order, size_of
+from verydeep.configurations import Architecture
+from verydeep.errors import UsageError
+from verydeep.evaluation.posterior import check_finite
+from verydeep.extraction.summaries import Summary, summarize, summary_shape
+from verydeep.files import write_whole
+from verydeep.images.geometry import centre_offset, rescaled_size
+from verydeep.images.pictures import Pictures
+from verydeep.images.views import Pixels
+from verydeep.inference.engine import Engine
+from verydeep.plan import check_size, nodes_to, output_shapes
+
+BATCH_BYTES = 64 << 20  # of the outputs for images that are shown at once
+BATCH_IMAGES = 64
+
+Rows = dict[str, NDArray[np.float32]]  # of each layer, a row an image
+Shapes = dict[str, tuple[int, ...]]  # of each layer's row
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What is extracted of each image.
+
+    Attributes:
+        layers: whose outputs are kept.
+        scale: smaller side that images are rescaled to.
+        window: side of the middle part that is shown alone; None for the whole image.
+        summary: what is kept of each output.
+
+    """
+
+    layers: tuple[str, ...]
+    scale: int
+    window: int | None = None
+    summary: Summary = "mean"
+
+    def check(self, architecture: Architecture) -> None:
+        """Make sure that every image is large enough for the deepest layer.
+
+        Raises:
+            UsageError: the scale is too small, or does not hold the window.
+
+        """
+        if self.window and self.scale < self.window:
+            raise UsageError(
+                f"scale {self.scale} is smaller than the network's window of {self.window} pixels, which `crop` "
+                f"shows; use `scales={self.window}` or more"
+            )
+        check_size(architecture, nodes_to(architecture, self.layers), self.scale, self.scale)
+
+    def plan(self, images: Pictures, architecture: Architecture) -> tuple[list[Chunk], Shapes]:
+        """Cut a list of images into chunks, and tell the shape of what is kept of each, by layer.
+
+        Raises:
+            UsageError: whole outputs of images of different shapes are asked for, which no array holds.
+
+        """
+        nodes = nodes_to(architecture, self.layers)
+        kept: Shapes = {}
+
+        @cache  # images of one size are many
+        def shapes_at(height: int, width: int) -> Shapes:
+            outputs = output_shapes(nodes, height, width)
+            return {name: summary_shape(outputs[name], self.summary) for name in self.layers}
+
+        def bytes_of(number: int) -> int:
+            nonlocal kept
+            size = size_of(images, number)
+            if size is None:
+                return 4 * sum(map(prod, kept.values()))
+            width, height = (self.window, self.window) if self.window else rescaled_size(*size, self.scale)
+            shapes = shapes_at(height, width)
+            if kept and shapes != kept:
+                raise UsageError(
+                    f"{images.names[number]} is shown as {width}x{height} pixels, others as others: whole "
+                    "maps of different shapes are no array; show all alike by `crop`, or summarize by `pool=mean`"
+                )
+            kept = shapes
+            return 3 * width * height + 4 * sum(map(prod, kept.values()))
+
+        return in_order(images, bytes_of), kept
+
+    def cut(self, image: Pixels) -> Pixels:
+        """The part of a rescaled image that is shown."""
+        if self.window is None:
+            return image
+        top, left = (centre_offset(side, self.window) for side in image.shape[:2])
+        return image[top : top + self.window, left : left + self.window]
+
+
+def extract(engine: Engine, images: Sequence[Pixels], layers: Sequence[str], summary: Summary) -> Rows:
+    """What is kept of images, layer by layer, a row an image; those of one shape are shown together.
+
+    Args:
+        engine: with a model.
+        images: of shape (height, width, 3) each.
+        layers: whose outputs are summarized.
+        summary: what is kept; whole outputs want images of one shape.
+
+    Raises:
+        ModelError: what is kept of a layer is not finite.
+
+    """
+    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, image in enumerate(images):
+        by_shape[image.shape].append(number)
+    rows: dict[str, dict[int, NDArray[np.float32]]] = {name: {} for name in layers}
+    for (height, width, _), numbers in by_shape.items():
+        size = _batch_size(engine, layers, height, width)
+        for first in range(0, len(numbers), size):
+            batch = numbers[first : first + size]
+            outputs = engine.run(np.stack([images[number] for number in batch]), layers)
+            for name, maps in outputs.items():
+                with np.errstate(over="ignore", invalid="ignore"):  # of which the check tells
+                    kept = summarize(maps, summary)
+                check_finite(kept, f"the network's features of {name}")
+                rows[name] |= dict(zip(batch, kept, strict=True))
+    return {name: np.stack([of[number] for number in range(len(images))]) for name, of in rows.items()}
+
+
+def _batch_size(engine: Engine, layers: Sequence[str], height: int, width: int) -> int:
+    shapes = output_shapes(nodes_to(engine.config.architecture, layers), height, width)
+    return max(1, min(BATCH_IMAGES, BATCH_BYTES // (4 * sum(prod(shapes[name]) for name in layers))))
+
+
+class FeatureParts(Parts[Rows]):
+    """Finished chunks of an extraction: each an archive of what is kept of its images, layer by layer."""
+
+    noun = "extraction"
+    suffix = ".npz"
+
+    def read(self, chunk: Chunk) -> Rows | None:
+        """Whether a chunk is there with all of its images; its rows stay on disk."""
+        return {} if len(self.kept(chunk)) == len(chunk.pictures) else None
+
+    def kept(self, chunk: Chunk) -> NDArray[np.int64]:
+        """Numbers of the images of a chunk that could be read."""
+        try:
+            return self.rows(chunk, "kept").astype(np.int64)
+        except (OSError, ValueError, EOFError, KeyError):
+            return np.empty(0, np.int64)
+
+    def rows(self, chunk: Chunk, layer: str) -> NDArray[np.float32]:
+        """What is kept of a layer, a row an image."""
+        with np.load(self.file(chunk), allow_pickle=False) as archive:
+            rows: NDArray[np.float32] = archive[layer]
+        return rows
+
+    def write(self, chunk: Chunk, numbers: Sequence[int], rows: Rows) -> None:
+        """Keep a chunk; it appears whole."""
+
+        def save(aside: Path) -> None:
+            with aside.open("wb") as file:
+                np.savez(file, kept=np.array(numbers, np.int64), **rows)  # type: ignore[arg-type]
+
+        write_whole(self.file(chunk), save)

@@ -1,0 +1,84 @@
+"""What computes a network: images in, outputs of layers out, both NumPy. There are two, native and torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.configurations import Node
+from verydeep.errors import UsageError
+from verydeep.inference.strips import MOST_PIXELS, score_map_in_strips
+from verydeep.plan import SCORES
+from verydeep.run_folder import ModelConfig
+
+Images = NDArray[np.uint8]
+Outputs = dict[str, NDArray[np.float32]]
+
+
+class Engine(ABC):
+    """A network that is ready to run.
+
+    Attributes:
+        config: its architecture, preprocessing and class names.
+        nodes: the part of its plan that can be run: the outputs that there are, in order of computation.
+
+    """
+
+    config: ModelConfig
+    nodes: tuple[Node, ...]
+
+    @abstractmethod
+    def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
+        """Compute outputs of layers. Nodes behind the last of them are not computed.
+
+        Args:
+            images: of shape (batch, height, width, 3), levels of 0 to 255, RGB.
+            outputs: names of nodes: `relu4_3`, say; `fc8` is the class score map.
+
+        Returns:
+            By name, in the order of `outputs`, of shape (batch, channels, rows, columns) each; FC layers have a
+            place for each window.
+
+        Raises:
+            UsageError: these are no images, they are too small, or there is no such output.
+
+        """
+
+    def score_maps(self, images: Images) -> NDArray[np.float32]:
+        """Class score maps before the soft-max, in bounded memory.
+
+        Args:
+            images: as for `run`.
+
+        Returns:
+            Of shape (batch, classes, rows, columns).
+
+        Raises:
+            UsageError: the images are smaller than one window.
+
+        """
+        check_images(images)
+        architecture = self.config.architecture
+        rows, columns = architecture.score_map_size(*images.shape[1:3])
+        if len(images) == 0:
+            return np.empty((0, architecture.num_classes, rows, columns), np.float32)
+        return score_map_in_strips(
+            lambda part: self.run(part, (SCORES,))[SCORES], architecture, images, MOST_PIXELS
+        )
+
+
+def check_images(images: Images) -> None:
+    """Make sure that these are images.
+
+    Raises:
+        UsageError: their shape or type is another.
+
+    """
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+        raise UsageError(
+            f"array of shape {images.shape} and type {images.dtype} holds no pictures; "
+            "it has to be (batch, height, width, 3) of uint8, levels of 0 to 255"
+        )

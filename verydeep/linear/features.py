@@ -1,0 +1,112 @@
+"""Images -> Appendix B's features: a layer run densely, its mean over space and mirror image, of unit length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.chunks.plan import by_shape
+from verydeep.chunks.run import Rescaled, run_chunks
+from verydeep.errors import UsageError
+from verydeep.evaluation.posterior import Posteriors
+from verydeep.extraction.extract import extract
+from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.views import Pixels
+from verydeep.inference.engine import Engine
+from verydeep.linear.classifier import Classifier, Features, FeatureSpec
+
+CHUNK_IMAGES = 64
+
+
+def features_of(
+    engine: Engine,
+    images: Pictures,
+    described: FeatureSpec,
+    *,
+    max_unreadable: int | None = None,
+    unreadable: Callable[[Unreadable], None] | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Features:
+    """Features of each image.
+
+    At each scale the layer's output is averaged over space, and with that of the mirror image; this is divided by
+    its length. Scales are stacked and divided by their length again, or averaged and divided.
+
+    Args:
+        engine: with the model.
+        images: any number of them; a few are in memory at a time.
+        described: what the features are.
+        max_unreadable: images that may be left out because they cannot be read; None for any number.
+        unreadable: called with each of them, whose row is NaN then; None raises instead.
+        advance: called with the number of images that have been finished.
+
+    Returns:
+        Of shape (images, features); of no columns where not one can be read.
+
+    Raises:
+        UsageError: a scale is smaller than the network's window.
+        ModelError: a feature is not finite.
+        PictureError: an image cannot be read, and `unreadable` is None.
+        DataError: more images cannot be read than may be left out.
+
+    """
+    window = engine.config.architecture.window
+    if min(described.scales) < window:
+        raise UsageError(
+            f"scale {min(described.scales)} is smaller than the network's window of {window} pixels; use "
+            f"`scales={window}` or more"
+        )
+    scales = sorted(described.scales)
+
+    def work(rescaled: list[Rescaled]) -> Features:
+        several = [_at_scale(engine, [image[scale] for image in rescaled], described) for scale in scales]
+        return _unit(np.hstack(several) if described.combine == "stack" else np.mean(several, axis=0))
+
+    done = run_chunks(
+        images,
+        by_shape(images, scales, CHUNK_IMAGES, whole=True),
+        scales,
+        work,
+        max_unreadable=max_unreadable,
+        unreadable=unreadable,
+        advance=advance,
+    )
+    features = np.full((len(images), done[0][1].shape[1] if done else 0), np.nan, np.float32)
+    for numbers, rows in done:
+        features[numbers] = rows
+    return features
+
+
+def posteriors_of(
+    engine: Engine,
+    classifier: Classifier,
+    images: Pictures,
+    *,
+    unreadable: Callable[[Unreadable], None] | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Posteriors:
+    """Posteriors of a classifier's classes, of shape (images, classes); arguments as of `features_of`."""
+    features = features_of(engine, images, classifier.described, unreadable=unreadable, advance=advance)
+    posteriors = np.full((len(images), len(classifier.class_names)), np.nan)
+    if features.shape[1]:
+        known = ~np.isnan(features[:, 0])
+        posteriors[known] = classifier.posteriors(features[known])
+    return posteriors
+
+
+def _at_scale(engine: Engine, images: Sequence[Pixels], described: FeatureSpec) -> NDArray[np.float32]:
+    (rows,) = extract(engine, images, [described.layer], "mean").values()
+    if described.mirror:
+        (mirrored,) = extract(engine, [image[:, ::-1] for image in images], [described.layer], "mean").values()
+        rows = (rows / 2 + mirrored / 2).astype(np.float32)
+    return _unit(rows)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of unit length; a row of zeros stays one."""
+    wide = rows.astype(np.float64)  # in float32 the squares of large features are infinite, and the row would be 0
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (wide / np.maximum(length, np.finfo(np.float64).tiny)).astype(np.float32)
+    return unit
