@@ -121,8 +121,9 @@ def _parse(name: str, arguments: list[str]) -> Any:
     command = _class_of(name)
     for word in arguments:
         option = word.partition("=")[0]
-        if option in getattr(command, "renamed", {}):
-            raise UsageError(f"{option} is called {command.renamed[option]} now")
+        now = getattr(command, "renamed", {}).get(option)
+        if now is not None:
+            raise UsageError(f"{option} is called {now} now" if now.startswith("--") else f"{option}: {now}")
     options: dict[str, Any] = {}
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(arguments)

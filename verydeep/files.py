@@ -52,22 +52,16 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
-def check_out(path: Path, *, overwrite: bool = True) -> None:
+def check_out(path: Path) -> None:
     """Make sure, before the work, that a file can be written there; its folder is made.
 
-    Args:
-        path: of the file.
-        overwrite: whether a file that is there may be replaced.
-
     Raises:
-        UsageError: it is a folder, or there is a file already.
+        UsageError: it is a folder.
         DiskError: its folder cannot be made or written to.
 
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already; name another file, or add --overwrite")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

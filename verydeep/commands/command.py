@@ -36,7 +36,7 @@ class Command:
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Options as they were called before, and what they are called now."""
+    """Options as they were called before, and what they are called now; or a sentence on what to write instead."""
 
     def execute(self) -> None:
         """Call the function and print what it answers."""
