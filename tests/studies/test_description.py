@@ -137,7 +137,7 @@ def test_a_wrong_request(words, said, tmp_path, monkeypatch, capsys):
 def test_what_is_shipped_is_right(name):
     description = parse(read_text(name), name)
     assert len(make_workflow(description).steps) > 10
-    configurations = {training.configuration for training in description.trainings.values()}
+    configurations = {training.recipe.config for training in description.trainings.values()}
     if name != "photos":
         assert configurations == {"A", "A-LRN", "B", "C", "D", "E", "B-5x5"}
 

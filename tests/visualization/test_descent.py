@@ -12,8 +12,7 @@ from verydeep.errors import UsageError, VerydeepError
 from verydeep.inference.torch_engine import open_network
 from verydeep.perceptual import ContentLoss, StyleLoss, TotalVariation
 from verydeep.plan import nodes_to
-from verydeep.visualization.descent import descend
-from verydeep.visualization.inversion import invert
+from verydeep.visualization.descent import descend, invert
 from verydeep.visualization.memory import bytes_of, check_memory
 from verydeep.visualization.objective import Objective, Terms
 from verydeep.visualization.pixels import noise_like, to_pixels, to_tensor

@@ -138,7 +138,7 @@ def _inversions(
 ) -> dict[str, Inversion]:
     from verydeep.inference.torch_engine import choose_device
     from verydeep.network.vgg import VGG
-    from verydeep.visualization.inversion import invert
+    from verydeep.visualization.descent import invert
     from verydeep.visualization.pixels import to_pixels, to_tensor
 
     network = VGG.holding(config.architecture, weights)

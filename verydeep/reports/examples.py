@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,11 @@ from PIL import Image, ImageOps
 
 from verydeep.errors import DataError, PictureError
 from verydeep.evaluation.results import Evaluation
-from verydeep.evaluation.score_map import ScoreMap, score_map
+from verydeep.evaluation.score_map import ScoreMap, heat_colors, score_map
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
 from verydeep.inference import Engine
-from verydeep.reports.embedded import Embedded, class_rows, embed, overlay, shown_pixels, thumbnail
+from verydeep.reports.embedded import Embedded, embed, overlay, shown_image, thumbnail
 
 MOST_MISTAKES = 24
 NUM_MAPS = 6
@@ -52,52 +53,6 @@ class Example:
     right_probability: float
     picture: Embedded | None
     overlay: Embedded | None = None
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Neighbouring windows of a row of pictures in which the same class is the most probable.
-
-    Attributes:
-        class_name: of that class.
-        left: where it begins, in % of the row's windows.
-        width: likewise.
-        sure: whether its posterior reaches one half somewhere.
-
-    """
-
-    class_name: str
-    left: float
-    width: float
-    sure: bool
-
-
-@dataclass(frozen=True)
-class ImageRow:
-    """One pass over a row of pictures.
-
-    Attributes:
-        picture: the row.
-        truth: the class of each picture.
-        heat: posteriors, a row for each class and a column for each window.
-        class_names: of the rows.
-        left: the first column's left edge, in % of the row's width: windows answer for their centres.
-        width: of all columns, likewise.
-        segments: what is most probable where.
-        num_windows: number of columns.
-        stride: distance between windows in pixels.
-
-    """
-
-    picture: Embedded
-    truth: tuple[str, ...]
-    heat: Embedded
-    class_names: tuple[str, ...]
-    left: float
-    width: float
-    segments: tuple[Segment, ...]
-    num_windows: int
-    stride: int
 
 
 class Album:
@@ -143,7 +98,7 @@ def score_maps(result: Evaluation, album: Album, engine: Engine) -> list[Example
     for number, image in _right_of_each_class(result, album, NUM_MAPS, surest=True):
         mapped = _mapped(engine, image, max(result.facts.first.scales))
         laid = thumbnail(overlay(mapped, int(result.labels[number])))
-        examples.append(_example(result, number, shown_pixels(mapped), laid))
+        examples.append(_example(result, number, shown_image(mapped), laid))
     return examples
 
 
@@ -163,51 +118,54 @@ def _with_margin(picture: Image.Image, margin: int) -> Image.Image:
     return ImageOps.expand(picture, margin, tuple(int(level) for level in np.median(border, axis=0)))
 
 
-def image_row(result: Evaluation, album: Album, engine: Engine) -> ImageRow | None:
-    """Set right pictures of several classes side by side and run the network over them once.
+def image_row(result: Evaluation, album: Album, engine: Engine) -> dict[str, Any] | None:
+    """Set right images of several classes side by side and run the network over them once, for the page.
 
     Returns:
         None where the network's window is too large for that.
 
     Raises:
-        DataError: none of these pictures is there any more.
+        DataError: none of these images is there any more.
 
     """
     if engine.config.architecture.window > SMALL_WINDOW:
         return None
     scale = min(result.facts.first.scales)
     found = _right_of_each_class(result, album, NUM_IN_ROW)
-    row = np.concatenate([_square(picture, scale) for _, picture in found], axis=1)
+    row = np.concatenate([_square(image, scale) for _, image in found], axis=1)
     mapped = score_map(engine, Image.fromarray(row), scale)
-    labels = [int(result.labels[number]) for number, _ in found]
-    return _image_row(mapped, labels)
-
-
-def _image_row(mapped: ScoreMap, labels: Sequence[int]) -> ImageRow:
-    names = mapped.class_names
+    names, labels = mapped.class_names, [int(result.labels[number]) for number, _ in found]
     posteriors = mapped.posteriors.mean(1)
     shown = list(range(len(names))) if len(names) <= MOST_ROW_CLASSES else list(dict.fromkeys(labels))
     num_windows, width = posteriors.shape[1], mapped.pixels.shape[1]
-    return ImageRow(
-        embed(mapped.pixels),
-        tuple(names[label] for label in labels),
-        class_rows(posteriors[shown]),
-        tuple(names[label] for label in shown),
-        100 * (mapped.window - mapped.stride) / 2 / width,
-        100 * num_windows * mapped.stride / width,
-        _segments(posteriors, names),
-        num_windows,
-        mapped.stride,
-    )
+    return {
+        "image": embed(mapped.pixels),
+        "truth": [names[label] for label in labels],
+        "heat": embed(heat_colors(posteriors[shown])),
+        "class_names": [names[label] for label in shown],
+        "left": 100
+        * (mapped.window - mapped.stride)
+        / 2
+        / width,  # in % of the row: windows answer for their centres
+        "width": 100 * num_windows * mapped.stride / width,
+        "segments": _segments(posteriors, names),
+        "num_windows": num_windows,
+        "stride": mapped.stride,
+    }
 
 
-def _segments(posteriors: NDArray[np.float64], names: Sequence[str]) -> tuple[Segment, ...]:
+def _segments(posteriors: NDArray[np.float64], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Neighbouring windows in which the same class is the most probable; places are in % of all windows.
+
+    A class is sure where its posterior reaches one half somewhere.
+    """
     windows = list(enumerate(zip(posteriors.argmax(0).tolist(), posteriors.max(0).tolist(), strict=True)))
     segments, each = [], 100 / len(windows)
     for label, members in groupby(windows, key=lambda window: window[1][0]):
         places, surest = zip(*((place, probability) for place, (_, probability) in members), strict=True)
-        segments.append(Segment(names[label], places[0] * each, len(places) * each, max(surest) >= SURE))
-    return tuple(segments)
+        sides = {"left": places[0] * each, "width": len(places) * each}
+        segments.append({"class_name": names[label], "sure": max(surest) >= SURE, **sides})
+    return segments
 
 
 def _square(picture: Image.Image, side: int) -> NDArray[np.uint8]:

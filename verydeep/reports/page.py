@@ -24,7 +24,7 @@ from verydeep.reports.embedded import confusion_picture, filter_sheet
 from verydeep.reports.examples import SMALL_WINDOW, Album, image_row, mistakes, score_maps
 from verydeep.reports.figures import calibration_curve, learning_curves
 from verydeep.reports.published import SOURCE, table_7
-from verydeep.reports.runs import Run, networks, read_runs, short_path, trainings
+from verydeep.reports.runs import Run, in_columns, network_facts, read_runs, short_path, training_facts
 from verydeep.reports.tables import Row, data_names, headings, make_rows, title
 from verydeep.reports.templates import render_page
 from verydeep.run_folder import weights_file
@@ -99,8 +99,8 @@ def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Evaluation) -> dic
         "runs": runs,
         "best_run": run,
         "best_name": run.name if len(best.facts.networks) == 1 else row.network,
-        "networks": networks(runs),
-        "trainings": trainings(runs),
+        "networks": in_columns([network_facts(run) for run in runs]),
+        "trainings": in_columns([training_facts(run) for run in runs]),
         "drawings": learning_curves(runs),
         "precision": sentences.precision(row),
         "facts": best.facts,

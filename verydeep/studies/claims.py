@@ -151,7 +151,7 @@ class Findings:
         """The fixed S that most configurations were trained at, the smallest of those."""
         configurations: dict[tuple[int, int], set[str]] = {}
         for one in self.fixed:
-            configurations.setdefault(one.training.scale, set()).add(one.training.configuration)
+            configurations.setdefault(one.training.recipe.train_scale, set()).add(one.training.recipe.config)
         return min(configurations, key=lambda scale: (-len(configurations[scale]), scale), default=(0, 0))
 
     def of(self, configuration: str) -> list[Measurement]:
@@ -159,7 +159,7 @@ class Findings:
         return [
             one
             for one in self.fixed
-            if one.training.configuration == configuration and one.training.scale == self.scale
+            if one.training.recipe.config == configuration and one.training.recipe.train_scale == self.scale
         ]
 
     def networks(self, *configurations: str) -> list[Measurement]:
@@ -344,8 +344,8 @@ def jitter(found: Findings) -> Iterable[Statement]:
     """Claim 4."""
     pairs: dict[str, Pair] = {}
     for jittered in found.at_one:
-        name = jittered.training.configuration
-        fixed = [one for one in found.fixed if one.training.configuration == name]
+        name = jittered.training.recipe.config
+        fixed = [one for one in found.fixed if one.training.recipe.config == name]
         if jittered.training.jittered and fixed:
             pairs.setdefault(name, (jittered, min(fixed, key=lambda one: one.error)))
     if pairs:
@@ -418,7 +418,7 @@ def growing(found: Findings) -> Iterable[Statement]:
     pairs = []
     for alone in found.fixed:
         training = alone.training
-        if training.parent or not training.recipe.init.startswith("normal") or training.configuration == "A":
+        if training.parent or not training.recipe.init.startswith("normal") or training.recipe.config == "A":
             continue
         grown = [one for one in found.fixed if one.training.grow_from and _same_network(one.training, training)]
         if grown:

@@ -68,23 +68,14 @@ class Training:
         return self.grow_from or self.start_from
 
     @property
-    def configuration(self) -> str:
-        """Column of Table 1, or B-5x5."""
-        return self.recipe.config
-
-    @property
-    def scale(self) -> tuple[int, int]:
-        """The least and the greatest S."""
-        return self.recipe.train_scale
-
-    @property
     def jittered(self) -> bool:
-        """Whether S is drawn for each picture."""
-        return self.scale[0] != self.scale[1]
+        """Whether S is drawn for each image."""
+        least, greatest = self.recipe.train_scale
+        return least != greatest
 
     def test_scales(self, scales: Scales, reach: int) -> tuple[int, ...]:
         """Q, by the paper's rule where it is not given (Section 4)."""
-        least, greatest = self.scale
+        least, greatest = self.recipe.train_scale
         middle = (least + greatest) // 2
         if not isinstance(scales, str):
             return scales
@@ -368,9 +359,9 @@ def _check_parent(training: Training, parent: Training) -> None:
             f"{training.name} with seed {missing[0]} starts from {parent.name} with that seed, which "
             f"{parent.name} lacks; give {parent.name} the seed too"
         )
-    if training.grow_from and parent.configuration not in ("A", "A-LRN"):
+    if training.grow_from and parent.recipe.config not in ("A", "A-LRN"):
         raise UsageError(
-            f"{training.name} grows from {parent.name}, which is of configuration {parent.configuration}; "
+            f"{training.name} grows from {parent.name}, which is of configuration {parent.recipe.config}; "
             "a network is grown from net A"
         )
     for name in ("width", "batch_norm", "window" if training.grow_from else "config"):
@@ -438,7 +429,7 @@ def _check_scales(training: Training, choice: Scales, reach: int) -> None:
         return
     around, advice = "", f"scales of {window} or more"
     if choice == "three":
-        around = f", {reach} pixels around its S of {training.scale[0]}"
+        around = f", {reach} pixels around its S of {training.recipe.train_scale[0]}"
         advice = "a smaller reach, or other scales"
     raise UsageError(
         f"Q of {training.name} is {', '.join(map(str, chosen))}{around}; {min(chosen)} is smaller than its window "

@@ -139,13 +139,16 @@ def beside_the_paper(measurements: Sequence[Measurement]) -> tuple[Measurement, 
     standing: dict[tuple[str, tuple[int, int]], str] = {}
     for one in measurements:
         if one.single:
-            standing.setdefault((one.training.configuration, one.training.scale), one.setup.name)
+            standing.setdefault(_papers(one.training), one.setup.name)
 
     def stands(one: Measurement) -> bool:
-        pair = len(one.trainings) == 2  # the paper's two networks are both jittered
-        return all(
-            standing.get((each.configuration, each.scale), each.name) == each.name and (each.jittered or not pair)
-            for each in one.trainings
-        )
+        if len(one.trainings) == 2 and not all(each.jittered for each in one.trainings):
+            return False  # the paper's two networks are both jittered
+        return all(standing.get(_papers(each), each.name) == each.name for each in one.trainings)
 
     return tuple(one if stands(one) else replace(one, published=None) for one in measurements)
+
+
+def _papers(training: Training) -> tuple[str, tuple[int, int]]:
+    """By what the paper tells its networks apart."""
+    return training.recipe.config, training.recipe.train_scale

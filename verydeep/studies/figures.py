@@ -26,7 +26,7 @@ def depth(evidence: Evidence) -> Drawing | None:
 
     """
     ours = [one for one in evidence.measurements if one.dense and not one.setup.several]
-    names = [name for name in CONFIGURATIONS if any(one.training.configuration == name for one in ours)]
+    names = [name for name in CONFIGURATIONS if any(one.training.recipe.config == name for one in ours)]
     if len(names) < 2:
         return None
     with drawing("a study"):
@@ -54,18 +54,18 @@ def _bare(axes: Axes, names: Sequence[str], title: str) -> None:
 
 
 def _ours(axes: Axes, measurements: Sequence[Measurement], names: Sequence[str]) -> None:
-    scales = list(dict.fromkeys(one.training.scale for one in measurements))
+    scales = list(dict.fromkeys(one.training.recipe.train_scale for one in measurements))
     for number, scale in enumerate(scales):
         color = SERIES[number % len(SERIES)]
         standing: dict[str, Measurement] = {}
         for one in measurements:
-            if one.training.scale == scale and one.training.configuration in names:
-                standing.setdefault(one.training.configuration, one)
+            if one.training.recipe.train_scale == scale and one.training.recipe.config in names:
+                standing.setdefault(one.training.recipe.config, one)
         places = [names.index(name) for name in names if name in standing]
         means = [standing[name].error for name in names if name in standing]
         axes.plot(places, means, color=color, label=_label(scale), marker="_", markersize=12)
         for one in standing.values():
-            place = names.index(one.training.configuration)
+            place = names.index(one.training.recipe.config)
             axes.plot([place] * len(one.top1), one.top1, "o", color=color, markersize=4, alpha=0.7)
     axes.legend(frameon=False, labelcolor=MUTED)
 

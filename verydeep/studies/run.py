@@ -1,4 +1,4 @@
-"""A plan -> its results: each step is a process of its own, one after the other.
+"""A workflow -> its results: each step is a process of its own, one after the other.
 
 A step that fails ends neither the study nor the steps that do not need it. A study that is ended goes on by the
 same command: trainings from their last saved state, tests from their last finished pictures.
@@ -114,13 +114,10 @@ class StudyRun:
         """Seconds until all is done; of the step that is running, so many are left."""
         if not self.costs:
             return None
-        total = 0.0
-        for step in self.workflow.steps.values():
-            if step is running and remaining is not None:
-                total += remaining
-            elif self.states[step.name] != "done":
-                total += self.rates.seconds(step, self.costs[step.name])
-        return total
+        to_do = [step for step in self.workflow.steps.values() if self.states[step.name] != "done"]
+        if remaining is not None:
+            to_do = [step for step in to_do if step is not running]
+        return sum(self.rates.seconds(step, self.costs[step.name]) for step in to_do) + (remaining or 0.0)
 
     def __str__(self) -> str:
         """How much there is to do, in a sentence."""
@@ -168,8 +165,13 @@ class StudyRun:
         start = time.monotonic()
         with log.open("ab") as output:
             code = self._wait(step, self.launch.command(step, words), output.fileno(), progress, held)
-        seconds = time.monotonic() - start
-        facts = {"command": shown, "seconds": round(seconds, 3), "made": _now(), "commit": provenance()["commit"]}
+        seconds, made = time.monotonic() - start, datetime.now(UTC).isoformat(timespec="seconds")
+        facts = {
+            "command": shown,
+            "seconds": round(seconds, 3),
+            "made": made,
+            "commit": provenance()["commit"],
+        }
         if code and self._interrupted.is_set():
             raise KeyboardInterrupt
         if code:
@@ -198,16 +200,13 @@ class StudyRun:
 
     def _look(self, step: Step, progress: Progress) -> None:
         """Tell how far all has come, by the journal of the training that is running."""
-        remaining = None
-        if step.kind == "train":
-            remaining = self._seconds_left(self.out / step.name)
-        left = self.left(step, remaining)
+        left = self.left(step, self._seconds_left(self.out / step.name) if step.kind == "train" else None)
         if left is None:
-            done = sum(state == "done" for state in self.states.values())
-            progress.update(done / len(self.states), None)
-            return
-        whole = sum(self.rates.seconds(one, self.costs[one.name]) for one in self.workflow.steps.values())
-        progress.update(max(0.0, 1 - left / whole), left)
+            share = sum(state == "done" for state in self.states.values()) / len(self.states)
+        else:
+            steps = self.workflow.steps.values()
+            share = max(0.0, 1 - left / sum(self.rates.seconds(one, self.costs[one.name]) for one in steps))
+        progress.show(share, left)
 
     def _seconds_left(self, run: Path) -> float | None:
         """What is left of a training, where its journal tells."""
@@ -220,16 +219,11 @@ class StudyRun:
             return None
 
     def _learn(self, step: Step) -> None:
-        if not self.costs:
-            return
-        seconds = self.ledger.seconds(step, self.prints[step.name])
-        if seconds and not self._was_killed(step):
-            self.rates.learn(step, self.costs[step.name], seconds)
-
-    def _was_killed(self, step: Step) -> bool:
-        """Whether a part of a step's time is not known: it began more often than it ended."""
+        """Learn from the time that a step took, unless a part of it is not known: it was killed."""
         events = [record["event"] for record in self.ledger.records if record.get("step") == step.name]
-        return 2 * events.count("begun") != len(events)
+        seconds = self.ledger.seconds(step, self.prints[step.name])
+        if self.costs and seconds and 2 * events.count("begun") == len(events):
+            self.rates.learn(step, self.costs[step.name], seconds)
 
 
 @contextmanager
@@ -259,12 +253,6 @@ def _passing_on(process: subprocess.Popen[bytes], interrupted: threading.Event) 
 
 def _last_line(log: Path, code: int) -> str:
     """What a step said last, which tells why it failed."""
-    lines = [
-        line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-    ]
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it printed nothing"]
     ended = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return f"ended with {ended}: {lines[-1].removeprefix('verydeep: ') if lines else 'it printed nothing'}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return f"ended with {ended}: {lines[-1].strip().removeprefix('verydeep: ')}"

@@ -77,10 +77,8 @@ class Ledger:
 
     def last(self, step: Step, *events: str) -> Record | None:
         """The last of a step's records of these kinds."""
-        for record in reversed(self.records):
-            if record.get("step") == step.name and record.get("event") in events:
-                return record
-        return None
+        of_step = (record for record in reversed(self.records) if record.get("step") == step.name)
+        return next((record for record in of_step if record.get("event") in events), None)
 
     def seconds(self, step: Step, fingerprint: str) -> float:
         """Time that a step has taken, in all sittings."""
@@ -104,16 +102,9 @@ def _state(step: Step, out: Path, fingerprint: str, ledger: Ledger) -> State:
     last = ledger.last(step, "finished", "begun", "failed")
     if last is None or last.get("fingerprint") != fingerprint:
         return "to do"
-    if last["event"] == "finished":
-        return "done" if _is_whole(step, out) else "to do"
-    return "begun"
-
-
-def _is_whole(step: Step, out: Path) -> bool:
-    path = out / step.name
-    if step.kind == "train":
-        return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
-    return path.is_file()
+    files = (CONFIG, WEIGHTS) if step.kind == "train" else ("",)
+    whole = all((out / step.name / file).is_file() for file in files)
+    return "begun" if last["event"] != "finished" else "done" if whole else "to do"
 
 
 def refuse_others(workflow: Workflow, out: Path, prints: Mapping[str, str], ledger: Ledger) -> None:

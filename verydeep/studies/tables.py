@@ -73,8 +73,8 @@ def make_tables(evidence: Evidence) -> list[Table]:
 
 def _place(one: Measurement) -> tuple[Any, ...]:
     training = one.training
-    where = list(ALL_CONFIGURATIONS).index(training.configuration)
-    scale = (training.jittered, *training.scale) if one.single else ()
+    where = list(ALL_CONFIGURATIONS).index(training.recipe.config)
+    scale = (training.jittered, *training.recipe.train_scale) if one.single else ()
     return where, scale, one.setup.several, one.setup.scales, list(PROTOCOLS).index(one.setup.views)
 
 
@@ -85,7 +85,7 @@ def cells(one: Measurement) -> tuple[str, ...]:
     return (
         one.network,
         one.setup.name,
-        joined(trained_scale(training.scale) for training in one.trainings),
+        joined(trained_scale(training.recipe.train_scale) for training in one.trainings),
         joined(map(test_scales, one.setup.scales)),
         PROTOCOLS[one.setup.views].words,
         spread(one.top1),
@@ -126,7 +126,7 @@ def _row(one: Measurement) -> dict[str, Any]:
         "network": one.network,
         "run": one.setup.name,
         "networks": list(one.setup.networks),
-        "trained_scales": [list(training.scale) for training in one.trainings],
+        "trained_scales": [list(training.recipe.train_scale) for training in one.trainings],
         "test_scales": [list(scales) for scales in one.setup.scales],
         "views": one.setup.views,
         "seeds": list(one.seeds),

@@ -146,7 +146,7 @@ def _train(training: Training, seed: int) -> Step:
 def _recipe_words(training: Training) -> list[str]:
     """Words of `verydeep train` that make the named recipe this training's, but for its seed."""
     base = asdict(named(training.recipe_name))
-    words = ["--recipe", training.recipe_name, "--config", training.configuration]
+    words = ["--recipe", training.recipe_name, "--config", training.recipe.config]
     for name, value in asdict(training.recipe).items():
         if name not in ("config", "seed") and value != base[name]:
             words += _option(name, value)

@@ -1,4 +1,9 @@
-"""An image is changed, step by step, until it is as near to its targets as it comes, or somebody says stop."""
+"""An image is changed, step by step, until it is as near to its targets as it comes, or somebody says stop.
+
+An inversion starts from noise and comes near to what one layer gives for an image. Gatys, Ecker and Bethge (arXiv
+1508.06576, Figure 1) so show what is left of an image at a layer: low layers keep its pixels, high ones what is
+there and roughly where, and not how it looks exactly.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,15 @@ import torch
 from torch import Tensor
 
 from verydeep.errors import UsageError, VerydeepError
-from verydeep.visualization.objective import Losses, Objective
+from verydeep.images.color import Preprocessing
+from verydeep.network.vgg import VGG
+from verydeep.visualization.objective import Losses, Objective, Terms
+from verydeep.visualization.pixels import noise_like
 
 HISTORY = 20  # steps whose gradients L-BFGS remembers: each takes twice an image's memory
 EXPLODED = 4.0  # times the best: beyond it L-BFGS has lost the way and begins anew from the best
 STEPS_AT_MOST = 100_000
+VARIATION_WEIGHT = 10.0  # of an inversion: keeps down the speckles that a layer does not see
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,38 @@ class Descent:
 
     def _image(self) -> Tensor:
         return self._levels.permute(0, 3, 1, 2)
+
+
+def invert(
+    network: VGG,
+    preprocessing: Preprocessing,
+    layer: str,
+    image: Tensor,
+    *,
+    num_steps: int,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda count: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> OptimizedImage:
+    """Find an image that a layer takes for the given one.
+
+    Args:
+        network: whose layer it is; it is left as it is.
+        preprocessing: of the network.
+        layer: its name.
+        image: of shape (1, 3, height, width), range (0, 1).
+        num_steps: at most.
+        seed: of the noise that it starts from.
+        advance: called with 1 after each step.
+        stopped: asked after each step whether to end.
+
+    Raises:
+        UsageError: there is no such layer, or the image is too small for it.
+
+    """
+    terms = Terms(content_layers=(layer,), variation_weight=VARIATION_WEIGHT)
+    objective = Objective(network, preprocessing, terms, content=image)
+    return descend(objective, noise_like(image, seed), num_steps, advance=advance, stopped=stopped)
 
 
 def check_steps(num_steps: int, least: int = 1) -> None:
