@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.benchmark.chart import check_chart, write_chart
-from verydeep.benchmark.engines import NAMES, Engine, choose
+from verydeep.benchmark.engines import ENGINES, Engine, choose
 from verydeep.benchmark.measure import Measurements, Processes
 from verydeep.benchmark.table import make_rows, text_table
 from verydeep.benchmark.task import Task, batch_cases, dense_cases, find_images, random_model
@@ -200,7 +200,7 @@ def _check_base(base: str | None, chosen: Sequence[Engine], installed: Sequence[
     """Make sure that the engine that ratios are to can be measured, and some engine at all."""
     there = [engine.name for engine in installed]
     if base is not None and base not in there:
-        reason = "is not among the engines to measure" if base in NAMES else "is no engine"
+        reason = "is not among the engines to measure" if base in ENGINES else "is no engine"
         raise UsageError(f"`base` {base} {reason}; there are {', '.join(there)}")
     if not installed:
         raise UsageError(f"none of the engines is there; {chosen[0].name}: {chosen[0].absence}")

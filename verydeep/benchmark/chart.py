@@ -8,7 +8,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verydeep.benchmark.table import engine, three_digits
+from verydeep.benchmark.engines import ENGINES
+from verydeep.benchmark.table import three_digits
 from verydeep.errors import UsageError, require
 from verydeep.files import MARK, write_whole
 from verydeep.reports.figures import LIGHT, LIGHT_MUTED, LIGHT_STYLE, drawing
@@ -61,7 +62,7 @@ def write_chart(path: Path, rows: Sequence[dict[str, Any]], title: str, base: st
 
 def _draw(axes: Axes, rows: Sequence[dict[str, Any]], base: str) -> None:
     speeds = [row["pictures_per_second"] for row in rows]
-    colors = [OURS if engine(row["engine"]).ours else OTHERS for row in rows]
+    colors = [OURS if ENGINES[row["engine"]].ours else OTHERS for row in rows]
     places = range(len(rows))
     axes.barh(places, speeds, 0.68, color=colors)
     for place, row in zip(places, rows, strict=True):
@@ -69,7 +70,7 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], base: str) -> None:
         axes.text(row["pictures_per_second"], place, text, va="center", fontsize=9, color=LIGHT_MUTED)
     axes.set_yticks(places, [row["engine"] for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_fontweight("bold" if engine(row["engine"]).ours else "normal")
+        label.set_fontweight("bold" if ENGINES[row["engine"]].ours else "normal")
     axes.invert_yaxis()
     axes.set_xlim(0, 1.85 * max(speeds))
     axes.set_xlabel("images a second")

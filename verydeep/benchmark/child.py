@@ -45,7 +45,7 @@ def main(task_file: str, name: str) -> None:
         if work is not None:
             _answer(answers, done=work(task))
         else:
-            serve(task, next(engine for engine in ENGINES if engine.name == name), answers)
+            serve(task, ENGINES[name], answers)
     except Exception as error:
         _answer(answers, failed=" ".join(f"{type(error).__name__}: {error}".split())[:300])
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from verydeep.benchmark.engines import ENGINES, Engine
+from verydeep.benchmark.engines import ENGINES
 from verydeep.benchmark.measure import Measurements
 from verydeep.benchmark.task import Case, Task
 from verydeep.reports.text_table import TextTable
 
 NUMBERS = range(2, 8)  # columns of numbers
-
-
-def engine(name: str) -> Engine:
-    """The engine of a name."""
-    return next(engine for engine in ENGINES if engine.name == name)
 
 
 def make_rows(measured: Measurements, task: Task, base: str) -> list[dict[str, Any]]:
@@ -32,7 +27,7 @@ def make_rows(measured: Measurements, task: Task, base: str) -> list[dict[str, A
 
 
 def _row(measured: Measurements, number: int, case: Case, name: str, base: str) -> dict[str, Any]:
-    timing, chosen = measured.timings[name][number], engine(name)
+    timing, chosen = measured.timings[name][number], ENGINES[name]
     peak = measured.peak.get(chosen.precision)
     return {
         "case": case.name,
