@@ -37,7 +37,7 @@ class Command:
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Options as they were called before, and what they are called now."""
+    """Options as they were called before, and what they are called now; or a sentence on what to write instead."""
 
     @classmethod
     def check(cls, arguments: Sequence[str]) -> None:
@@ -49,8 +49,9 @@ class Command:
         """
         for word in arguments:
             option = word.partition("=")[0]
-            if option in cls.renamed:
-                raise UsageError(f"{option} is called {cls.renamed[option]} now")
+            now = cls.renamed.get(option)
+            if now is not None:
+                raise UsageError(f"{option} is called {now} now" if now.startswith("--") else f"{option}: {now}")
 
     def execute(self) -> None:
         """Call the function and print what it answers."""
