@@ -116,7 +116,7 @@ def test_features_have_the_names(data, run, tmp_path, capfd):
 
 def test_shards_have_the_names(data, run, tmp_path, capfd):
     shards = tmp_path / os.fsdecode(b"sh\xe4rds")
-    lines_of(capfd, "shard", data, shards)
+    lines_of(capfd, "shard", data, "--out", shards)
     found = open_data(str(shards))
     assert set(found.all.names) == wanted_names(data)
     assert set(found.class_names) == set(NAMES.values())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import shlex
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -96,7 +97,10 @@ def _run(name: str, arguments: list[str]) -> None:
         print(f"verydeep {__version__}")
     elif name in COMMANDS:
         command = _parse(name, arguments)
-        (command.execute if hasattr(command, "execute") else command.run)()
+        from verydeep.run_folder.origin import carrying_out  # not above: it takes NumPy
+
+        with carrying_out(shlex.join(["verydeep", name, *arguments])):
+            (getattr(command, "execute", None) or command.run)()
     elif name in RENAMED:
         raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:

@@ -29,7 +29,7 @@ def test_auto_takes_torch(model):
 
 
 def test_native_refuses_in_one_sentence(model):
-    with pytest.raises(UsageError, match="B-5x5 has 5x5; use --engine torch"):
+    with pytest.raises(UsageError, match="B-5x5 has 5x5; use `engine=torch`"):
         open_engine(model, engine="native")
 
 

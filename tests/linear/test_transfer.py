@@ -24,7 +24,7 @@ from verydeep.images.views import rescale
 from verydeep.inference import open_engine
 from verydeep.linear.classifier import CLASSIFIER, FeatureSpec, read_classifier
 from verydeep.linear.features import features_of
-from verydeep.linear.svm import mean_class_recall, splits, train_svm
+from verydeep.linear.svm import mean_class_recall, random_splits, train_svm
 
 pytest.importorskip("verydeep.plan.native")
 
@@ -142,14 +142,14 @@ def test_recall_is_the_mean_over_classes():
 
 def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
     labels = np.repeat(np.arange(3), [10, 12, 30])
-    several = splits(labels, 3, 2, 8, 5)
+    several = random_splits(labels, 3, 2, 8, 5)
     for train, test in several:
         assert not set(train) & set(test)
         assert np.bincount(labels[train]).tolist() == [8, 8, 8]
         assert np.bincount(labels[test]).tolist() == [2, 4, 5]
     assert not np.array_equal(several[0][0], several[1][0])
     with pytest.raises(DataError, match="--per-class 10 leaves none"):
-        splits(labels, 3, 1, 10, 5)
+        random_splits(labels, 3, 1, 10, 5)
 
 
 def test_what_cannot_be_used_is_one_sentence(run, tmp_path, capsys):

@@ -11,6 +11,7 @@ from conftest import close
 from formats import ALEXNETS, caffe_message, write_caffe, write_matconvnet
 from torch import nn
 
+import verydeep
 from verydeep.api.features import features
 from verydeep.api.inspect import inspect
 from verydeep.benchmark.reference import class_scores
@@ -195,10 +196,8 @@ def test_training_does_not_go_on_with_another(tmp_path):
     other = config(k=1)
     tensors = {name: np.ones(shape, np.float32) for name, shape in other.architecture.tensors.items()}
     write_model(tmp_path / "run", other, tensors)
-    from verydeep.commands.train import Train
-
-    with pytest.raises(UsageError, match=r"--from .* has LRN over 5 channels with alpha"):
-        Train("digits", tmp_path / "new", start_from=tmp_path / "run").run()
+    with pytest.raises(UsageError, match=r"`start_from` .* has LRN over 5 channels with alpha"):
+        verydeep.train("digits", tmp_path / "new", start_from=tmp_path / "run")
     assert not (tmp_path / "new").exists()
 
 

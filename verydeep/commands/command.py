@@ -131,10 +131,10 @@ def in_options(message: str, kind: type) -> str:
 
 def _word_of(name: str, hint: Any) -> str:
     marks = getattr(hint, "__metadata__", ())
-    told = [mark for mark in marks if hasattr(mark, "metavar")]
+    told = [mark for mark in marks if getattr(mark, "metavar", None) or getattr(mark, "name", None)]
     if any(mark in getattr(Positional[int], "__metadata__", ()) for mark in marks):
-        return next((mark.metavar for mark in told if mark.metavar), name.upper())
-    called = next((mark.name for mark in told if mark.name), name)
+        return next((mark.metavar for mark in told if getattr(mark, "metavar", None)), name.upper())
+    called = next((mark.name for mark in told if getattr(mark, "name", None)), name)
     return "--" + called.replace("_", "-")
 
 

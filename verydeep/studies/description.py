@@ -17,7 +17,8 @@ from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, 
 from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.studies.toml_table import Table, one_of, shown
-from verydeep.training.recipe import Recipe, named, renamed
+from verydeep.training.recipe import Recipe, find_recipe, renamed
+from verydeep.training.schedules import SCHEDULES
 
 Scales = str | tuple[int, ...]  # `one`, `three`, or Q itself
 
@@ -267,7 +268,7 @@ def _training(top: Table, table: Table, network: str) -> Training:
     try:
         configuration(network)
         recipe_name = table.word("recipe", top.word("recipe", "paper"))
-        recipe = named(recipe_name)
+        recipe = find_recipe(recipe_name)
         settings = {**_settings(top.table("settings")), **_settings(table.table("settings"))}
         recipe = replace(
             recipe,
@@ -318,7 +319,8 @@ def _settings(table: Table) -> dict[str, Any]:
             raise UsageError(f"{name} is not one of the settings; say it by {OWN_KEYS[name]} in [[train]]")
         if name not in known:
             raise UsageError(f"no setting is called {printable(name, 60)!r}{did_you_mean(name, known)}")
-        choices = STARTS if name == "init" else get_args(hints[name]) if isinstance(known[name], str) else ()
+        words = {"init": STARTS, "schedule": tuple(SCHEDULES)}
+        choices = words.get(name) or (get_args(hints[name]) if isinstance(known[name], str) else ())
         found[name] = _setting(name, value, known[name], choices)
     return found
 
@@ -516,7 +518,7 @@ def _range(scale: tuple[int, int]) -> str:
 
 def recipe_words(training: Training, seed: int) -> list[str]:
     """Words of `verydeep train` that make the named recipe this training's."""
-    base = asdict(named(training.recipe_name))
+    base = asdict(find_recipe(training.recipe_name))
     words = ["--recipe", training.recipe_name, "--config", training.configuration]
     for name, value in asdict(training.recipe).items():
         if name in ("config", "seed") or value == base[name]:

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.reports.runs import duration
-from verydeep.reports.watched import WatchedRun, watch
+from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import provenance
 from verydeep.studies.cost import Cost, Rates, cost
 from verydeep.studies.description import Size
@@ -220,7 +220,7 @@ class Work:
         """What is left of a training, where its journal tells."""
         try:
             if self._watched is None or self._watched.run != str(run):
-                self._watched = watch(run)
+                self._watched = open_run(run)
             self._watched.numbers.read()
             return self._watched.headline().seconds_left
         except (VerydeepError, OSError):
