@@ -158,7 +158,7 @@ def study(
     if report:
         if file or dry_run or data or launch or processes != 1:
             raise UsageError(
-                f"a report runs nothing; `verydeep study --out {folder} --report` takes --json beside it"
+                f"a report runs nothing; `verydeep study --out {folder} --report` takes nothing but `json` beside it"
             )
         return make_report(folder)
     if file is None:

@@ -115,8 +115,8 @@ class ReadingMany(Computing):
 def in_options(message: str, kind: type) -> str:
     """Write the arguments that stand in backticks in a message as the command line has them.
 
-    `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, a position its word in the usage.
-    What a command does not have stays as it is.
+    `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, `save=False` becomes `--no-save`,
+    and a position its word in the usage. What a command does not have stays as it is.
     """
     hints = get_type_hints(kind, include_extras=True)
 
@@ -125,7 +125,9 @@ def in_options(message: str, kind: type) -> str:
         if name not in hints:
             return match[0]
         word = _word_of(name, hints[name])
-        return f"{word} {value}" if value is not None and word.startswith("-") else word
+        if value is None or value == "True" or not word.startswith("-"):
+            return word
+        return word.replace("--", "--no-", 1) if value == "False" else f"{word} {value}"
 
     return _ARGUMENT.sub(option, message)
 
