@@ -43,7 +43,7 @@ PROTOCOLS = {
 }
 
 
-def scorer(configuration: str) -> TorchEngine:
+def engine_with(configuration: str) -> TorchEngine:
     architecture = Architecture(configuration)
     network = VGG(architecture).eval()
     initialize(network, "he", 0)
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PROTOCOLS, help="test one picture so, and print the peak memory in MB")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    engine = scorer(arguments.configuration)
+    engine = engine_with(arguments.configuration)
     pictures = chosen(Path(arguments.folder), 1 if arguments.only else arguments.pictures)
     tests = {name: protocols_of(views, scales, mirror=True) for name, (views, scales) in PROTOCOLS.items()}
     if arguments.only:

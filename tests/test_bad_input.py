@@ -285,7 +285,7 @@ def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch
     shutil.rmtree(data.parent / "run")
     outcome = run(*words, "--max-unreadable", "1")
     assert outcome.code == 0
-    assert outcome.err.splitlines()[-1].startswith("left out, because it cannot be read: 1 picture")
+    assert outcome.err.splitlines()[-1].startswith("left out 1 image that cannot be read; see ")
     [left_out] = [json.loads(line) for line in (data.parent / "run" / "skipped.jsonl").read_text().splitlines()]
     assert left_out["reason"].startswith(f"{damaged}: damaged")
 
@@ -350,12 +350,12 @@ def test_a_picture_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
 
 
 def test_a_tensor_smaller_than_the_window_is_refused(trained):
-    scorer = verydeep.load(trained[0]).engine
-    assert scorer.score_maps(np.zeros((1, 32, 40, 3), np.uint8)).shape == (1, 3, 1, 1)
+    engine = verydeep.load(trained[0]).engine
+    assert engine.score_maps(np.zeros((1, 32, 40, 3), np.uint8)).shape == (1, 3, 1, 1)
     with pytest.raises(
         UsageError, match="picture is 40x31 pixels; this network needs both sides to be at least 32"
     ):
-        scorer.score_maps(np.zeros((1, 31, 40, 3), np.uint8))
+        engine.score_maps(np.zeros((1, 31, 40, 3), np.uint8))
 
 
 @pytest.mark.parametrize("option", ["--scales", "--map-scale"])
@@ -531,7 +531,7 @@ def test_testing_a_damaged_model(run, model, data):
 def test_a_damaged_list_of_what_was_held_out(run, trained, tmp_path):
     model = shutil.copytree(trained[0], tmp_path / "run")
     cut(model / "split.json")
-    assert_refused(run("evaluate", model, trained[1]), FAILURE, "split.json does not list the pictures")
+    assert_refused(run("evaluate", model, trained[1]), FAILURE, "split.json does not list the images")
 
 
 def test_a_damaged_state(run, trained, tmp_path):

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import class_folders, cut, save, smooth
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import DataError, PictureError, VerydeepError, as_text
 from verydeep.evaluation.results import read_result
 from verydeep.files import json_text
@@ -151,7 +151,7 @@ def test_an_unreadable_one_is_named_in_the_run(data, tmp_path, capfd):
 def test_output_of_another_encoding(encoding, tmp_path):
     picture = save(tmp_path / "ж.png", smooth(40, 36))
     model = tmp_path / "m"
-    New("A", model, width=0.06, num_classes=2, window=32).run()
+    new("A", model, width=0.06, num_classes=2, window=32)
     config = json.loads((model / "config.json").read_text())
     names = ["Straße", "猫"]
     (model / "config.json").write_text(json.dumps({**config, "class_names": names}))
