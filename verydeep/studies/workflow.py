@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.studies.description import Description, Fusion, Scales, Training
-from verydeep.training.recipe import SCALE_ARGUMENT, named
+from verydeep.training.recipe import SCALE_ARGUMENT, find_recipe
 
 Kind = Literal["train", "test", "fuse"]
 DATA, OUT = "{data}", "{out}/"
