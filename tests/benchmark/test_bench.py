@@ -21,7 +21,7 @@ from verydeep.accounting import account, multiply_adds
 from verydeep.benchmark.engines import ENGINES, choose
 from verydeep.benchmark.measure import Measurements, Process, Processes, Timing
 from verydeep.benchmark.reference import class_scores
-from verydeep.benchmark.runners import plain_network, preprocessed
+from verydeep.benchmark.runners import plain_network
 from verydeep.benchmark.table import three_digits
 from verydeep.benchmark.task import Task, batch_cases, cut, dense_cases, random_model
 from verydeep.cli import main
@@ -76,13 +76,13 @@ def test_the_plain_network_is_the_network(name, photographs):
     tensors = trained_like(architecture)
     preprocessing = Preprocessing(deviation=(58.0,) * 3, channels="BGR")
     pixels = photographs[0][None, :64, :64]
-    pictures = torch.from_numpy(preprocessed(preprocessing, pixels))
+    pictures = torch.from_numpy(preprocessing.apply(pixels))
     ours = Preprocess(preprocessing)(torch.from_numpy(pixels))
     torch.testing.assert_close(pictures, ours)
     network = in_torch(architecture, tensors)
     linear = plain_network(architecture, tensors, dense=False)
     torch.testing.assert_close(linear(pictures), network(pictures))
-    larger = torch.from_numpy(preprocessed(preprocessing, photographs[0][None, :100, :130]))
+    larger = torch.from_numpy(preprocessing.apply(photographs[0][None, :100, :130]))
     dense = plain_network(architecture, tensors, dense=True)
     torch.testing.assert_close(dense(larger), network.score_map(larger))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from verydeep.benchmark.engines import Engine
 from verydeep.benchmark.task import Task
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.errors import UsageError
-from verydeep.images.color import Preprocessing
 from verydeep.run_folder import read_config, read_model
 
 if TYPE_CHECKING:
@@ -48,12 +46,6 @@ def open_runner(engine: Engine, task: Task) -> Runner:
         return _ours(engine, task)
     kind = engine.name.partition("-")[0]
     return {"torch": _torch, "onnxruntime": _onnxruntime, "openvino": _openvino}[kind](engine, task)
-
-
-def preprocessed(preprocessing: Preprocessing, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Subtract the mean, divide, and put channels first."""
-    x = (pixels - np.array(preprocessing.mean, np.float32)) / np.array(preprocessing.deviation, np.float32)
-    return np.ascontiguousarray(np.moveaxis(x[..., ::-1] if preprocessing.channels == "BGR" else x, -1, 1))
 
 
 def class_scores(scores: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -148,7 +140,7 @@ def _torch(engine: Engine, task: Task) -> Runner:
         network = torch.compile(network, dynamic=task.dynamic)
 
     def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(preprocessed(config.preprocessing, pixels)).to(memory_format=form)
+        return torch.from_numpy(config.preprocessing.apply(pixels)).to(memory_format=form)
 
     def run(pictures: torch.Tensor) -> NDArray[np.float32]:
         with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
@@ -171,7 +163,7 @@ def _onnxruntime(engine: Engine, task: Task) -> Runner:
         scores: NDArray[np.float32] = session.run(None, {"pictures": pictures})[0]
         return scores
 
-    return Runner(partial(preprocessed, preprocessing), run)
+    return Runner(preprocessing.apply, run)
 
 
 def _openvino(engine: Engine, task: Task) -> Runner:
@@ -201,7 +193,7 @@ def _openvino(engine: Engine, task: Task) -> Runner:
         scores: NDArray[np.float32] = outputs[0]
         return scores
 
-    return Runner(partial(preprocessed, preprocessing), run)
+    return Runner(preprocessing.apply, run)
 
 
 def export(task: Task) -> None:
@@ -241,7 +233,7 @@ def quantize(task: Task) -> None:
 
     preprocessing = read_config(task.run).preprocessing
     batches = [pixels for case in range(len(task.cases)) for pixels in task.pixels(case)]
-    images = [preprocessed(preprocessing, image[None]) for batch in batches for image in batch]
+    images = [preprocessing.apply(image[None]) for batch in batches for image in batch]
     model = openvino.Core().read_model(task.folder / ONNX)
     quantized = nncf.quantize(model, nncf.Dataset(images))
     openvino.save_model(quantized, task.folder / QUANTIZED, compress_to_fp16=False)

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep import __version__
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
@@ -28,6 +27,7 @@ from verydeep.reports.runs import Run, in_columns, network_facts, read_runs, sho
 from verydeep.reports.tables import Row, data_names, headings, make_rows, title
 from verydeep.reports.templates import render_page
 from verydeep.run_folder import weights_file
+from verydeep.version import __version__
 
 MOST_NUMBERED = 25  # classes of a confusion matrix with numbers
 MOST_LISTED = 20  # classes of which the error is listed

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from verydeep import __version__
 from verydeep.reports.published import SOURCE
 from verydeep.reports.templates import render_page
 from verydeep.studies import figures, verdicts
@@ -13,6 +12,7 @@ from verydeep.studies.claims import Claim
 from verydeep.studies.evidence import Evidence
 from verydeep.studies.tables import Table, text_tables
 from verydeep.studies.workflow import Workflow
+from verydeep.version import __version__
 
 
 def render(

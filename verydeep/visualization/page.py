@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep import __version__
 from verydeep.evaluation.score_map import heat_colors
 from verydeep.images.views import Pixels
 from verydeep.reports.embedded import Embedded, embed, filter_sheet
 from verydeep.reports.templates import render_page
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig
+from verydeep.version import __version__
 from verydeep.visualization.maps import Channel, LayerMaps
 
 SHOWN_SIDE = 320  # longer side of an image on the page: smaller ones are enlarged, so that pixels are seen
