@@ -53,7 +53,7 @@ def test_a_reader_that_is_killed_is_named(number, said):
     with pytest.raises(DataError) as caught:
         list(fed)
     told = re.fullmatch(
-        rf"process {second}, which reads the pictures of step (\d+), has {said} resume by `resume=True`",
+        rf"process {second}, which reads the pictures of step (\d+), has {said} go on with `resume=True`",
         str(caught.value),
     )
     assert told
@@ -144,7 +144,7 @@ def test_a_run_that_loses_a_reader_saves_and_goes_on_to_the_same_bits(data, tmp_
     assert re.match(
         r"verydeep: process \d+, which reads the pictures of step [4-7]\d, has ended with signal 9", said
     )
-    assert said.endswith("resume by --resume")
+    assert said.endswith("go on with --resume")
     steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
     assert 41 in steps
     before = (run / JOURNAL).read_text().splitlines()

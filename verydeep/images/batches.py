@@ -200,7 +200,7 @@ class _Reader:
         why = ", most often for want of memory: use fewer `workers`, and" if code == -signal.SIGKILL else ":"
         return (
             f"process {self._process.pid}, which reads the pictures of step {step}, has ended with {how}{why} "
-            "resume by `resume=True`"
+            "go on with `resume=True`"
         )
 
     def end(self) -> None:
