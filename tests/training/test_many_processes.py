@@ -117,7 +117,7 @@ def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path, capsys):
 
 
 def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_named_once(tmp_path):
-    """Were each half normalised by itself, the first loss would already differ by a tenth."""
+    """Were each half normalised by itself, the first loss would already differ by more than a hundredth."""
     data = class_folders(tmp_path / "data", {"cat": 40, "dog": 40})
     for number in (3, 5):
         cut(data / "dog" / f"{number}.jpg", 0.6)
@@ -138,7 +138,7 @@ def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_n
 
 def test_too_many_processes_for_a_batch_are_refused():
     pictures = open_data("digits").train
-    with pytest.raises(UsageError, match="a batch of 1 (picture|image)s cannot be shared by 2 processes"):
+    with pytest.raises(UsageError, match=r"a batch of 1 (picture|image)s cannot be shared by 2 processes"):
         TrainingBatches(pictures, TrainingView((36, 36), 32), 1, 0, (1, 2))
 
 
