@@ -18,7 +18,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-CHECKED = ["network.vgg", "network.normalize", "network.together", "inference"]
+CHECKED = ["network.vgg", "network.normalize", "network.together", "inference.native", "inference.strips"]
 _hook = install_import_hook([f"verydeep.{name}" for name in CHECKED], "beartype.beartype")
 
 

@@ -115,7 +115,7 @@ def _parse(name: str, arguments: list[str]) -> Any:
     """A command with its arguments in it.
 
     Raises:
-        UsageError: one is an option as it was called before.
+        UsageError: one is as it was written before.
 
     """
     if name == "predict":
@@ -123,10 +123,8 @@ def _parse(name: str, arguments: list[str]) -> Any:
     import tyro
 
     command = _class_of(name)
-    for word in arguments:
-        option = word.partition("=")[0]
-        if option in getattr(command, "renamed", {}):
-            raise UsageError(f"{option} is called {command.renamed[option]} now")
+    if hasattr(command, "check"):
+        command.check(arguments)
     options: dict[str, Any] = {}
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(arguments)

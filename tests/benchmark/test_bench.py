@@ -77,7 +77,7 @@ def test_the_plain_network_is_the_network(name, photographs):
     preprocessing = Preprocessing(deviation=(58.0,) * 3, channels="BGR")
     pixels = photographs[0][None, :64, :64]
     pictures = torch.from_numpy(preprocessed(preprocessing, pixels))
-    ours = Preprocess(preprocessing.mean, preprocessing.deviation, "BGR")(torch.from_numpy(pixels))
+    ours = Preprocess(preprocessing)(torch.from_numpy(pixels))
     torch.testing.assert_close(pictures, ours)
     network = in_torch(architecture, tensors)
     linear = plain_network(architecture, tensors, dense=False)

@@ -13,8 +13,8 @@ from pictures import class_folders, cut
 from safetensors.numpy import load_file, save_file
 
 import verydeep
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import ModelError, TrainingError
 from verydeep.evaluation.posterior import softmax
 from verydeep.evaluation.results import read_result
@@ -37,7 +37,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "A"
-    New("A", path, width=0.06, num_classes=2, window=32).run()
+    new("A", path, width=0.06, num_classes=2, window=32)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "class_names": CLASSES}))
     return path

@@ -12,7 +12,7 @@ from damage import KINDS, write_damaged
 from PIL import Image
 
 from verydeep.cli import main
-from verydeep.images import pictures as pictures_room
+from verydeep.images import in_memory
 from verydeep.run_folder import LAST_WEIGHTS, SKIPPED
 
 BATCH = 6
@@ -56,7 +56,7 @@ def damaged(tmp_path_factory, photographs) -> Damaged:
 @pytest.fixture
 def from_disk(monkeypatch) -> None:
     """Pictures are read when their turn comes, as they are where they would not fit in memory."""
-    monkeypatch.setattr(pictures_room, "KEEP_BYTES", 0)
+    monkeypatch.setattr(in_memory, "KEEP_BYTES", 0)
 
 
 def left_out(run: Path) -> dict[str, str]:

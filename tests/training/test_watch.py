@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.reports import watched
 from verydeep.reports.panels import Curve, Panel, even_ticks, make_panels
 from verydeep.reports.terminal import Canvas
@@ -51,7 +51,7 @@ def lines(epochs: int, errors: tuple[float, ...] = (40.0, 30.0, 20.0, 25.0)) -> 
 @pytest.fixture(scope="module")
 def config_text(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("config") / "model"
-    New("A", path, num_classes=3, width=0.03, window=32).run()
+    new("A", path, num_classes=3, width=0.03, window=32)
     facts = {"recipe": asdict(RECIPE), "recipe_name": "digits", "data": {"num_images": 205}}
     return json.dumps(replace(read_config(path), provenance=facts).to_json())
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from inspect import get_annotations
 from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_type_hints
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
 import verydeep
+from verydeep.errors import UsageError
 from verydeep.files import json_text
 from verydeep.inference import EngineName, PrecisionName
 from verydeep.results import Result
@@ -37,6 +38,19 @@ class Command:
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Options as they were called before, and what they are called now."""
+
+    @classmethod
+    def check(cls, arguments: Sequence[str]) -> None:
+        """Refuse arguments as they were written before.
+
+        Raises:
+            UsageError: one is; the message has the new form.
+
+        """
+        for word in arguments:
+            option = word.partition("=")[0]
+            if option in cls.renamed:
+                raise UsageError(f"{option} is called {cls.renamed[option]} now")
 
     def execute(self) -> None:
         """Call the function and print what it answers."""
@@ -100,30 +114,26 @@ class ReadingMany(Computing):
 def in_options(message: str, kind: type) -> str:
     """Write the arguments that stand in backticks in a message as the command line has them.
 
-    `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, `resume=True` becomes `--resume`,
-    a position its word in the usage.
+    `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, a position its word in the usage.
     What a command does not have stays as it is.
     """
     hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
-        if is_dataclass(field.default_factory):  # whose fields are options too
-            hints |= get_type_hints(field.default_factory, include_extras=True)
 
     def option(match: re.Match[str]) -> str:
         name, value = match.groups()
         if name not in hints:
             return match[0]
         word = _word_of(name, hints[name])
-        return f"{word} {value}" if value not in (None, "True") and word.startswith("-") else word
+        return f"{word} {value}" if value is not None and word.startswith("-") else word
 
     return _ARGUMENT.sub(option, message)
 
 
 def _word_of(name: str, hint: Any) -> str:
     marks = getattr(hint, "__metadata__", ())
-    told = [mark for mark in marks if hasattr(mark, "metavar")]
+    told = [mark for mark in marks if getattr(mark, "metavar", None) or getattr(mark, "name", None)]
     if any(mark in getattr(Positional[int], "__metadata__", ()) for mark in marks):
-        return next((mark.metavar for mark in told if mark.metavar), name.upper())
+        return next((mark.metavar for mark in told if getattr(mark, "metavar", None)), name.upper())
     called = next((mark.name for mark in told if getattr(mark, "name", None)), name)
     return "--" + called.replace("_", "-")
 
