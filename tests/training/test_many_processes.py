@@ -117,7 +117,7 @@ def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path, capsys):
 
 
 def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_named_once(tmp_path):
-    """Were each half normalised by itself, the first loss would already differ by a tenth."""
+    """Were each half normalised by itself, the first loss would already differ by more than a hundredth."""
     data = class_folders(tmp_path / "data", {"cat": 40, "dog": 40})
     for number in (3, 5):
         cut(data / "dog" / f"{number}.jpg", 0.6)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from verydeep.api.new import new
 from verydeep.cli import main
+from verydeep.reports import watched
 from verydeep.reports.panels import Curve, Panel, even_ticks, make_panels
 from verydeep.reports.terminal import Canvas
 from verydeep.reports.watched import WatchedRun, open_run
@@ -281,10 +282,11 @@ def test_ctrl_c_ends_following_with_a_last_drawing(make, monkeypatch, capsys):
     assert "epoch 1/4 · running" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.slow
-def test_a_million_lines_are_read_quickly(tmp_path):
-    """All epochs, the last steps in full, and of the others evenly spaced ones, so that memory stays small."""
-    number, per_epoch = 1_000_000, 20_000
+def test_of_a_long_journal_a_part_is_read(tmp_path, monkeypatch):
+    """All epochs, the last steps in full, and of the others evenly spaced ones, so that it takes little."""
+    monkeypatch.setattr(watched, "MOST_BYTES", watched.MOST_BYTES // 20)
+    monkeypatch.setattr(watched, "WHOLE_TAIL", watched.WHOLE_TAIL // 20)
+    number, per_epoch = 50_000, 1_000
     line = step_line(17, epoch=1, loss=0.1717, wait=7.2417e-05, seconds=0.0764830529)
     line = line.replace("17,", "%d,", 1).replace("0.1717", "%.12f")
     with (tmp_path / JOURNAL).open("w") as file:
@@ -292,16 +294,14 @@ def test_a_million_lines_are_read_quickly(tmp_path):
             file.write(line % (step, 5 - 4 * step / number))
             if (step + 1) % per_epoch == 0:
                 file.write(epoch_line(0, 30.0).replace('"step": 10,', f'"step": {step + 1},'))
-    start = time.process_time()
     run = open_run(tmp_path)
-    assert time.process_time() - start < 5
     assert len(run.column("validation_error")) == number // per_epoch
-    assert run.column("step")[-2000:].tolist() == list(range(number - 2000, number))
+    assert run.column("step")[-100:].tolist() == list(range(number - 100, number))
     loss, *_ = make_panels([run])
     x, y = loss.curves[0].x, loss.curves[0].y
     length = run.steps_per_epoch
     np.testing.assert_allclose(y, 5 - 4 * (x * length - 1) / number, atol=1e-3)
-    assert len(run.column("step")) < 250_000
+    assert len(run.column("step")) < 12_500
 
 
 @given(st.floats(1e-9, 1e12), st.integers(2, 30))

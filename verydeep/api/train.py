@@ -45,10 +45,13 @@ from verydeep.weights.opening import open_source
 from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
+    import torch
+
     from verydeep.evaluation.posterior import Posteriors
     from verydeep.images.data import Data
     from verydeep.inference.engine import Engine
     from verydeep.network.vgg import VGG
+    from verydeep.training.loop import Trainer
 
 DEFAULT_RECIPE = "photos"
 
@@ -142,8 +145,7 @@ def train(
             raise UsageError(f"`{name}` is {number}; it has to be {least} or more")
     if save_seconds <= 0:
         raise UsageError(f"`save_seconds` is {save_seconds}; it has to be more than 0")
-    from verydeep.inference.torch_engine import TorchEngine, choose_device
-    from verydeep.training.loop import Trainer, uses_bfloat16
+    from verydeep.inference.torch_engine import choose_device
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
     chosen = (find_recipe(recipe) if isinstance(recipe, str) else recipe).with_settings(settings)
@@ -155,45 +157,18 @@ def train(
             start.check_recipe(begin.recipe)
             where = choose_device(device)
             opened = _open(fspath(data), begin)
-            pictures, held_out, lost = _read(opened, begin.recipe, max_unreadable, here)
-            network = start.make_network(begin.recipe, len(opened.class_names), begin.hidden)
-            hashes = _hashes(folder, begin, opened, pictures, here)
-            config = here.from_first(lambda: _config(folder, begin, network, opened, pictures, hashes, asked))
-            log = UnreadableLog(folder / SKIPPED, max_unreadable)
-            if here.first:
-                log.read()
-                for image in lost:
-                    log.add(image)
-            precision = "bfloat16" if uses_bfloat16(begin.recipe.precision, where) else "float32"
-            say(
-                f"configuration {begin.recipe.config}, {num_parameters(config.architecture):,} parameters, "
-                f"on {f'{here.size} x ' if here.size > 1 else ''}{where} in {precision}"
-            )
-            trainer = Trainer(
-                network,
-                begin.recipe,
-                start.make_batches(begin.recipe, config, pictures, here),
-                _validator(TorchEngine(network, config, where, precision), held_out, log, here),
-                config,
-                folder,
-                where,
-                log,
-                here,
-                config.provenance.get("new_layers") or None,
-                workers,
-                save_seconds,
-                save_steps,
-            )
+            trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
+            trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()
         except DiskError as error:
             advice = "nothing has been trained yet: make room, remove the folder, and start again"
             if (folder / CONFIG).is_file():
                 advice = "what was saved before is whole: make room, and go on with: `resume=True`"
             raise TrainingError(f"the run cannot be saved: {error}; {advice}") from None
-    if len(log):
-        say(f"left out {len(log)} image{'s' * (len(log) > 1)} that cannot be read; see {log.path}")
-    scale = config.trained_on.test_scale
-    return Trained(folder, best_error, scale, trainer.epochs, len(log), time.monotonic() - begun)
+    lost, scale = len(trainer.unreadable), trainer.config.trained_on.test_scale
+    if lost:
+        say(f"left out {lost} image{'s' * (lost > 1)} that cannot be read; see {trainer.unreadable.path}")
+    return Trained(folder, best_error, scale, trainer.epochs, lost, time.monotonic() - begun)
 
 
 def _begin(
@@ -221,6 +196,40 @@ def _open(name: str, begin: start.Beginning) -> Data:
         )
     say_skipped(name, data.skipped)
     return data
+
+
+def _trainer(
+    run: Path,
+    begin: start.Beginning,
+    data: Data,
+    device: torch.device,
+    max_unreadable: int,
+    asked: dict[str, Any],
+    here: World,
+) -> Trainer:
+    """Read the images, make the network, and write what the run folder begins with."""
+    from verydeep.inference.torch_engine import TorchEngine
+    from verydeep.training.loop import Trainer, uses_bfloat16
+
+    recipe = begin.recipe
+    pictures, held_out, lost = _read(data, recipe, max_unreadable, here)
+    network = start.make_network(recipe, len(data.class_names), begin.hidden)
+    hashes = _hashes(run, begin, data, pictures, here)
+    config = here.from_first(lambda: _config(run, begin, network, data, pictures, hashes, asked))
+    log = UnreadableLog(run / SKIPPED, max_unreadable)
+    if here.first:
+        log.read()
+        for image in lost:
+            log.add(image)
+    precision = "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32"
+    say(
+        f"configuration {recipe.config}, {num_parameters(config.architecture):,} parameters, "
+        f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
+    )
+    validate = _validator(TorchEngine(network, config, device, precision), held_out, log, here)
+    batches = start.make_batches(recipe, config, pictures, here)
+    new_layers = config.provenance.get("new_layers") or None
+    return Trainer(network, recipe, batches, validate, config, run, device, log, here, new_layers)
 
 
 def _read(

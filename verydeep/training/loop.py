@@ -123,7 +123,9 @@ class Trainer:
         scaled = replace(self.recipe, learning_rate=self.recipe.learning_rate * share)
         self.schedule = Schedule(scaled, self.batches.steps_per_epoch)
         self.bfloat16 = uses_bfloat16(self.recipe.precision, self.device)
-        self.facts = {"recipe": _plain(asdict(self.recipe)), "data": self.batches.pictures.fingerprint}
+        settings = asdict(self.recipe).items()
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in settings}
+        self.facts = {"recipe": plain, "data": self.batches.pictures.fingerprint}
         self.machine = {"processes": self.world.size, "threads": torch.get_num_threads()}
         self.model: nn.Module = self.network
         self.writer = Writer()
@@ -150,6 +152,7 @@ class Trainer:
                     break
                 self._epoch(self.epochs, max(first, self.epochs * per_epoch), listeners, interrupted)
                 self.epochs += 1
+            self.writer.wait()
         return self.schedule.best_error
 
     @contextmanager
@@ -372,7 +375,3 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def _plain(fields: dict[str, object]) -> dict[str, object]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,25 +109,15 @@ def copied(value: Any) -> Any:
     return value
 
 
-class Writer:
+class Writer(ThreadPoolExecutor):
     """Writes files in a thread of its own, one job after another, so that no step waits for the disk.
 
     A context manager: leaving it waits for what is under way. A job that fails ends the run with the next call.
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        super().__init__(max_workers=1, thread_name_prefix="writer")
         self._job: Future[None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._thread.shutdown()
-        if kind is None:
-            self.wait()
 
     @property
     def busy(self) -> bool:
@@ -143,7 +132,7 @@ class Writer:
 
         """
         self.wait()
-        self._job = self._thread.submit(job)
+        self._job = self.submit(job)
 
     def wait(self) -> None:
         """Wait for the job that is under way.

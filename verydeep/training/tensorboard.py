@@ -69,9 +69,7 @@ class Scalars:
     """
 
     def __init__(self, open_writer: Callable[[], Any]) -> None:
-        self.writer: Any = None
         self._steps: list[StepRecord] = []
-        self._seconds = 0.0
         self._failed = False
         self.writer = self._try(open_writer)
 
@@ -83,8 +81,7 @@ class Scalars:
             self._try(lambda: self._write_epoch(record))
             return
         self._steps.append(record)
-        self._seconds += record.seconds
-        if self._seconds >= SECONDS_PER_POINT:
+        if _seconds(self._steps) >= SECONDS_PER_POINT:
             self._try(self._write_steps)
 
     def close(self) -> None:
@@ -98,16 +95,16 @@ class Scalars:
 
     def _write_steps(self) -> None:
         steps, self._steps = self._steps, []
-        seconds, self._seconds = self._seconds, 0.0
         if not steps:
             return
         points = {
             "step/loss": sum(record.loss for record in steps) / len(steps),
             "step/error": sum(record.error for record in steps) / len(steps),
             "step/rate": steps[-1].rate,
-            "step/waiting": sum(record.wait for record in steps) / max(seconds, 1e-9),
+            "step/waiting": sum(record.wait for record in steps) / max(_seconds(steps), 1e-9),
         }
-        self._write(points, steps[-1].step)
+        for name, value in points.items():
+            self.writer.add_scalar(name, value, steps[-1].step)
 
     def _write_epoch(self, record: EpochRecord) -> None:
         self._write_steps()
@@ -117,12 +114,9 @@ class Scalars:
             "epoch/validation_error": record.validation_error,
             "epoch/pictures_per_second": record.pictures_per_second,
         }
-        # At its last step, not at the next, which a resumed run takes back with all that follows.
-        self._write(points, record.step - 1)
-
-    def _write(self, points: dict[str, float], step: int) -> None:
         for name, value in points.items():
-            self.writer.add_scalar(name, value, step)
+            # At its last step, not at the next, which a resumed run takes back with all that follows.
+            self.writer.add_scalar(name, value, record.step - 1)
 
     def _try(self, work: Callable[[], Any]) -> Any:
         try:
@@ -135,3 +129,7 @@ class Scalars:
 
 def _is_tensorboards(thread: threading.Thread | None) -> bool:
     return type(thread).__module__.startswith("tensorboard.")
+
+
+def _seconds(steps: list[StepRecord]) -> float:
+    return sum(record.seconds for record in steps)
