@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from damage import write_damaged
 
 FROM_DISK = (  # as where the pictures do not fit in memory
-    "import sys; from verydeep.images import pictures; pictures.KEEP_BYTES = 0; "
+    "import sys; from verydeep.images import in_memory; in_memory.KEEP_BYTES = 0; "
     "from verydeep.cli import main; main(sys.argv[1:])"
 )
 LARGE = (12_000, 12_000)

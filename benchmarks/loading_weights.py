@@ -29,7 +29,7 @@ import numpy as np
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import ModelConfig, TrainedOn, write_model
-from verydeep.weights.layouts import LAYOUTS
+from verydeep.weights.layouts import torchvision
 
 ARCHITECTURE = Architecture("D")
 MODEL_BYTES = sum(4 * int(np.prod(shape)) for shape in ARCHITECTURE.tensors.values())
@@ -47,9 +47,10 @@ FILES = {
 CHILD = """
 import resource, sys, time
 from pathlib import Path
-from verydeep.weights.foreign import examine
+from verydeep.weights.importing import import_weights
 from verydeep.weights.opening import open_source
-from verydeep.weights.source import Known, locate
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import locate
 path = Path(sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
 start = time.perf_counter()
@@ -58,7 +59,7 @@ if sys.argv[1] == "bytes":
 elif sys.argv[1] == "verydeep":
     config, tensors = open_source(path)
 else:
-    found = examine(locate(path))
+    found = import_weights(locate(path))
 print(time.perf_counter() - start)
 """
 LOOK_SECONDS = 0.002
@@ -91,7 +92,7 @@ def make(layout: str, path: Path) -> None:
     elif layout == "old torchvision":
         import torch
 
-        theirs = LAYOUTS["torchvision"].outgoing(ARCHITECTURE, ours)
+        theirs = torchvision.tensors_for(ARCHITECTURE, ours)
         state = {name: torch.from_numpy(np.array(tensor)) for name, tensor in theirs.items()}
         torch.save(state, path, _use_new_zipfile_serialization=False)
     else:

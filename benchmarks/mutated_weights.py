@@ -32,18 +32,19 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 from mutations import ENDINGS, mutants, write
 
+from verydeep.api.inspect import inspect
 from verydeep.errors import VerydeepError
-from verydeep.weights.files import apart, child
-from verydeep.weights.inspection import inspect
+from verydeep.weights.files import sandbox, sandbox_process
+from verydeep.weights.formats import FORMATS
 
 MOST_SECONDS, MOST_KILOBYTES, MOST_LETTERS = 60, 2_000_000, 1500
 
 
 class Forked:
-    """The process apart as `subprocess.Popen` would give it, forked."""
+    """The sandbox's process as `subprocess.Popen` would give it, forked."""
 
     def __init__(self, command: list[str], **others: object) -> None:
-        kind, path, most_bytes, most_seconds = command[-4:]
+        module, path, most_bytes, most_seconds, facts = command[-5:]
         read, write_end = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -52,7 +53,7 @@ class Forked:
             os.close(read)
             os.close(write_end)
             try:
-                child.main(kind, Path(path), int(most_bytes), int(most_seconds))
+                sandbox_process.main(module, Path(path), int(most_bytes), int(most_seconds), json.loads(facts))
             finally:
                 os._exit(0)
         os.close(write_end)
@@ -82,7 +83,7 @@ def outcome(path: Path) -> str:
     """What becomes of one file."""
     start = time.perf_counter()
     try:
-        inspect(path)
+        inspect(path).to_dict()
         result = "read"
     except VerydeepError as error:
         sentence = str(error)
@@ -131,9 +132,9 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true")
     arguments = parser.parse_args()
     if not arguments.whole:
-        for reader in child.READERS.values():
-            import_module(f"verydeep.weights.files.{reader}")
-        apart.subprocess = SimpleNamespace(Popen=Forked, DEVNULL=None, PIPE=None)  # type: ignore[assignment]
+        for form in FORMATS.values():
+            import_module(form.reader)
+        sandbox.subprocess = SimpleNamespace(Popen=Forked, DEVNULL=None, PIPE=None)  # type: ignore[assignment]
     results = []
     for kind in arguments.kinds:
         results.append(test(kind, arguments.count, arguments.seed))

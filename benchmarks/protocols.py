@@ -24,9 +24,9 @@ from verydeep.configurations import STRIDE, Architecture
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.protocols import Dense, Protocol, protocols_of
 from verydeep.images.color import Preprocessing
+from verydeep.images.find import unlabelled
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.pictures import Pictures
-from verydeep.images.unlabelled import unlabelled
 from verydeep.inference.torch_engine import TorchEngine
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
@@ -43,7 +43,7 @@ PROTOCOLS = {
 }
 
 
-def scorer(configuration: str) -> TorchEngine:
+def engine_with(configuration: str) -> TorchEngine:
     architecture = Architecture(configuration)
     network = VGG(architecture).eval()
     initialize(network, "he", 0)
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PROTOCOLS, help="test one picture so, and print the peak memory in MB")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    engine = scorer(arguments.configuration)
+    engine = engine_with(arguments.configuration)
     pictures = chosen(Path(arguments.folder), 1 if arguments.only else arguments.pictures)
     tests = {name: protocols_of(views, scales, mirror=True) for name, (views, scales) in PROTOCOLS.items()}
     if arguments.only:

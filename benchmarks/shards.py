@@ -28,11 +28,14 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.images.batches import TrainingBatches
-from verydeep.images.pictures import Data, Files, Pictures
-from verydeep.images.sharding import Packing, finish, pack, write_index, write_manifest
-from verydeep.images.shards import BLOCK, RECORD, Shards
+from verydeep.images.data import Data
+from verydeep.images.find import unlabelled
+from verydeep.images.pictures import Files, Pictures
+from verydeep.images.shard_index import BLOCK, RECORD
+from verydeep.images.shard_writing import write_index, write_manifest
+from verydeep.images.sharding import Packing, finish, pack
+from verydeep.images.shards import Shards
 from verydeep.images.sources import open_data
-from verydeep.images.unlabelled import unlabelled
 from verydeep.images.views import TrainingView
 
 BYTES, PER_SHARD, CLASSES, HELD_OUT = 110_000, 10_000, 1000, 0.04
@@ -140,7 +143,7 @@ def measure_reading(folder: Path, rounds: int) -> None:
     found = unlabelled([folder])
     labels = np.zeros(len(found), np.int64)
     pictures = Pictures(found.names, labels, ("a",), found.source)
-    data = Data(pictures, pictures.select([0]), "made up")
+    data = Data({"train": pictures, "val": pictures.select([0])}, "made up")
     with tempfile.TemporaryDirectory() as out:
         finish(data, Path(out), pack(data, Path(out), Packing()), Packing(), str(folder))
         shards = open_data(out).train.source

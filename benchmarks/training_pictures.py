@@ -26,8 +26,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from verydeep.images.batches import TrainingBatches
-from verydeep.images.color import ColorShift, PrincipalColors
-from verydeep.images.unlabelled import unlabelled
+from verydeep.images.color import ColorShift, Preprocessing, PrincipalColors
+from verydeep.images.find import unlabelled
 from verydeep.images.views import TrainingView
 from verydeep.network.preprocess import Preprocess
 
@@ -66,7 +66,7 @@ def ours(folder: Path, scale: tuple[int, int], count: int) -> Callable[[], int]:
     pictures = unlabelled(sorted(folder.glob("*/*.*"))).select(range(count))
     view = TrainingView(scale, WINDOW, color_shift=ColorShift(COLORS, 0.1))
     batches = TrainingBatches(pictures, view, BATCH, 0)
-    preprocess = Preprocess(MEAN, DEVIATION, "RGB")
+    preprocess = Preprocess(Preprocessing(MEAN, DEVIATION))
 
     def epoch() -> int:
         shown = 0

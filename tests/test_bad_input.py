@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 import verydeep
 from verydeep.cli import main
 from verydeep.errors import UsageError
-from verydeep.images import pictures as pictures_room
+from verydeep.images import in_memory
 from verydeep.images.sources import open_data
 
 TINY = [
@@ -122,9 +122,11 @@ WRONG_REQUESTS = {
     "new A RUN --width 0.05 --window 32 --init hee": "no start is called 'hee'",
     "describe vgg16": "no configuration is called 'vgg16'",
     "describe D --num-classes -1": "number of classes is -1",
-    "shard digits OUT --rescale 0": "--rescale is 0; it has to be at least 1 pixel",
-    "shard digits OUT --pictures-per-shard 0": "--pictures-per-shard is 0; it has to be at least 1",
-    "shard digits OUT --max-unreadable -1": "--max-unreadable is -1; it has to be 0 or more",
+    "shard digits --out OUT --rescale 0": "--rescale is 0; it has to be at least 1 pixel",
+    "shard digits --out OUT --images-per-shard 0": "--images-per-shard is 0; it has to be at least 1",
+    "shard digits --out OUT --max-unreadable -1": "--max-unreadable is -1; it has to be 0 or more",
+    "shard digits OUT": "the folder to make is an option now: --out OUT",
+    "shard digits --out OUT --smaller-side 64": "--smaller-side is called --rescale now",
     "predict MODEL nothing*.jpg": "no file matches nothing*.jpg",
     "predict MODEL a.jpg --top 0": "--top is 0; name at least 1 class",
     "predict MODEL": "no picture is given",
@@ -154,7 +156,7 @@ NOT_UNDERSTOOD = {
     "train digits RUN --schedule linear": "linear",
     "train digits RUN --recipe": "recipe",
     "evaluate MODEL digits --part rest": "rest",
-    "shard digits": "OUT",
+    "shard digits": "--out",
     "describe": "CONFIGURATION",
     "describe D E": "E",
 }
@@ -257,7 +259,7 @@ def test_a_truncated_picture_among_good_ones(run, data):
     refuse_data(
         run,
         data,
-        "1 picture cannot be read",
+        "1 image cannot be read",
         f"{damaged}: damaged",
         "--max-unreadable 1",
         after=("left out: ",),
@@ -275,7 +277,7 @@ def test_a_truncated_picture_that_may_be_left_out(run, data):
 
 def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch):
     """Pictures that take too much memory to be kept are read when their turn comes."""
-    monkeypatch.setattr(pictures_room, "KEEP_BYTES", 0)
+    monkeypatch.setattr(in_memory, "KEEP_BYTES", 0)
     damaged = cut(data / open_data(str(data)).train.names[0])
     words = ["train", data, data.parent / "run", *TINY, "--workers", "0"]
     after = ("8 images", "configuration A")
@@ -283,7 +285,7 @@ def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch
     shutil.rmtree(data.parent / "run")
     outcome = run(*words, "--max-unreadable", "1")
     assert outcome.code == 0
-    assert outcome.err.splitlines()[-1].startswith("left out, because it cannot be read: 1 picture")
+    assert outcome.err.splitlines()[-1].startswith("left out 1 image that cannot be read; see ")
     [left_out] = [json.loads(line) for line in (data.parent / "run" / "skipped.jsonl").read_text().splitlines()]
     assert left_out["reason"].startswith(f"{damaged}: damaged")
 
@@ -348,12 +350,12 @@ def test_a_picture_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
 
 
 def test_a_tensor_smaller_than_the_window_is_refused(trained):
-    scorer = verydeep.load(trained[0]).engine
-    assert scorer.score_maps(np.zeros((1, 32, 40, 3), np.uint8)).shape == (1, 3, 1, 1)
+    engine = verydeep.load(trained[0]).engine
+    assert engine.score_maps(np.zeros((1, 32, 40, 3), np.uint8)).shape == (1, 3, 1, 1)
     with pytest.raises(
         UsageError, match="picture is 40x31 pixels; this network needs both sides to be at least 32"
     ):
-        scorer.score_maps(np.zeros((1, 31, 40, 3), np.uint8))
+        engine.score_maps(np.zeros((1, 31, 40, 3), np.uint8))
 
 
 @pytest.mark.parametrize("option", ["--scales", "--map-scale"])
@@ -529,7 +531,7 @@ def test_testing_a_damaged_model(run, model, data):
 def test_a_damaged_list_of_what_was_held_out(run, trained, tmp_path):
     model = shutil.copytree(trained[0], tmp_path / "run")
     cut(model / "split.json")
-    assert_refused(run("evaluate", model, trained[1]), FAILURE, "split.json does not list the pictures")
+    assert_refused(run("evaluate", model, trained[1]), FAILURE, "split.json does not list the images")
 
 
 def test_a_damaged_state(run, trained, tmp_path):

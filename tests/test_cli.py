@@ -14,8 +14,8 @@ from PIL import Image
 from without_torch import WITHOUT_TORCH
 
 import verydeep
+from verydeep.api.new import new
 from verydeep.cli import COMMANDS, main
-from verydeep.commands.new import New
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +75,7 @@ def test_describe_for_people(capsys):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "small model ✓"
-    New("A", path, width=0.05, num_classes=3, window=32).run()
+    new("A", path, width=0.05, num_classes=3, window=32)
     return path
 
 

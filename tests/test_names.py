@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import class_folders, cut, save, smooth
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import DataError, PictureError, VerydeepError, as_text
 from verydeep.evaluation.results import read_result
 from verydeep.files import json_text
@@ -116,7 +116,7 @@ def test_features_have_the_names(data, run, tmp_path, capfd):
 
 def test_shards_have_the_names(data, run, tmp_path, capfd):
     shards = tmp_path / os.fsdecode(b"sh\xe4rds")
-    lines_of(capfd, "shard", data, shards)
+    lines_of(capfd, "shard", data, "--out", shards)
     found = open_data(str(shards))
     assert set(found.all.names) == wanted_names(data)
     assert set(found.class_names) == set(NAMES.values())
@@ -151,7 +151,7 @@ def test_an_unreadable_one_is_named_in_the_run(data, tmp_path, capfd):
 def test_output_of_another_encoding(encoding, tmp_path):
     picture = save(tmp_path / "ж.png", smooth(40, 36))
     model = tmp_path / "m"
-    New("A", model, width=0.06, num_classes=2, window=32).run()
+    new("A", model, width=0.06, num_classes=2, window=32)
     config = json.loads((model / "config.json").read_text())
     names = ["Straße", "猫"]
     (model / "config.json").write_text(json.dumps({**config, "class_names": names}))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.configurations import Architecture
 from verydeep.perceptual.lpips import last_relus
 
@@ -66,7 +66,7 @@ def test_ones_own_photographs_and_python(desk, monkeypatch):
 def test_the_recipes_of_docs_features_run(tmp_path, monkeypatch):
     """On a narrow network, and so with linear weights for fewer channels."""
     monkeypatch.chdir(tmp_path)
-    New("D", Path("runs/vgg16"), width=0.06, num_classes=3, window=32).run()
+    new("D", Path("runs/vgg16"), width=0.06, num_classes=3, window=32)
     network = Architecture("D", 3, 0.06, 32)
     counts = [one.out_channels for one in network.convolutions if f"relu{one.place}" in last_relus(network)]
     monkeypatch.setattr("verydeep.perceptual.lpips.lpips_weights", lambda _: [torch.ones(n) for n in counts])

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from pictures import class_folders
 
-from verydeep.commands.new import New
+from verydeep.api.new import new
 from verydeep.evaluation.results import read_result
 from verydeep.inference.processor import native_module
 
@@ -37,7 +37,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "D"
-    New("D", path, width=0.1, num_classes=3, window=32).run()
+    new("D", path, width=0.1, num_classes=3, window=32)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "class_names": CLASSES}))
     return path
@@ -86,7 +86,7 @@ def test_torch_is_not_imported_where_it_is_installed(command, model, data, tmp_p
 def test_what_takes_long_to_import_is_not_imported_for_the_first_answer(model, data):
     script = (
         "import os, sys; from verydeep.cli import main; main(sys.argv[1:])\n"
-        "print(*({'typeguard', 'verydeep.weights.foreign'} & sys.modules.keys()))\n"
+        "print(*({'typeguard', 'verydeep.weights.importing'} & sys.modules.keys()))\n"
         "print('OPENBLAS_NUM_THREADS' in os.environ)"
     )
     outcome = run(sys.executable, "-c", script, "predict", model, data / "red" / "0.jpg", cwd=ROOT)

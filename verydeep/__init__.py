@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from verydeep.api.features import layer_names as layer_names
     from verydeep.api.fuse import fuse as fuse
     from verydeep.api.predict import predict as predict
+    from verydeep.api.shard import shard as shard
     from verydeep.api.transfer import transfer as transfer
     from verydeep.configurations import CONFIGURATIONS as CONFIGURATIONS
     from verydeep.configurations import Architecture as Architecture

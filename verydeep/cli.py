@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import shlex
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -96,7 +97,10 @@ def _run(name: str, arguments: list[str]) -> None:
         print(f"verydeep {__version__}")
     elif name in COMMANDS:
         command = _parse(name, arguments)
-        (command.execute if hasattr(command, "execute") else command.run)()
+        from verydeep.run_folder.origin import carrying_out  # not above: it takes NumPy
+
+        with carrying_out(shlex.join(["verydeep", name, *arguments])):
+            (getattr(command, "execute", None) or command.run)()
     elif name in RENAMED:
         raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:
@@ -111,7 +115,7 @@ def _parse(name: str, arguments: list[str]) -> Any:
     """A command with its arguments in it.
 
     Raises:
-        UsageError: one is an option as it was called before.
+        UsageError: one is as it was written before.
 
     """
     if name == "predict":
@@ -119,11 +123,8 @@ def _parse(name: str, arguments: list[str]) -> Any:
     import tyro
 
     command = _class_of(name)
-    for word in arguments:
-        option = word.partition("=")[0]
-        now = getattr(command, "renamed", {}).get(option)
-        if now is not None:
-            raise UsageError(f"{option} is called {now} now" if now.startswith("--") else f"{option}: {now}")
+    if hasattr(command, "check"):
+        command.check(arguments)
     options: dict[str, Any] = {}
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(arguments)

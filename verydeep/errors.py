@@ -76,14 +76,17 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 def check_choice(what: str, value: str, choices: Any) -> Any:
-    """Make sure that a value is among the words of a `Literal`.
+    """Make sure that a value is among the words of a `Literal`, or among other names.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is not; the message names the near one.
 
     """
-    if value not in get_args(choices):
-        raise UsageError(f"no {what} is called {value!r}; there are {', '.join(get_args(choices))}")
+    names = get_args(choices) or tuple(choices)
+    if value not in names:
+        raise UsageError(
+            f"no {what} is called {value!r}; there are {', '.join(names)}{did_you_mean(value, names)}"
+        )
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -10,12 +11,12 @@ from typing import Any
 class Result:
     """An answer that shows itself in a terminal (`print`), in a notebook, and as JSON.
 
-    A subclass defines `__str__` and `to_dict`.
+    A subclass is a dataclass that defines `__str__`, and `to_dict` where its attributes are not plain data.
     """
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data that `json.dumps` takes."""
-        raise NotImplementedError
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The objects that `--json` prints, a line each; one where an answer does not say otherwise."""

@@ -24,12 +24,14 @@ from verydeep.exports.graph import graph
 from verydeep.images.color import Preprocessing
 from verydeep.network.features import Features
 from verydeep.network.vgg import VGG
+from verydeep.weights.importing import config_of, import_weights
 from verydeep.weights.opening import open_source
-from verydeep.weights.source import Known
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import locate
 
 CLASSES = 7
 MOST_APART = 1e-4  # of scores of about 1
-TOLD = Known(Preprocessing((0.0, 0.0, 0.0)), tuple(f"class {number}" for number in range(CLASSES)))
+TOLD = Metadata(Preprocessing((0.0, 0.0, 0.0)), tuple(f"class {number}" for number in range(CLASSES)))
 WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "backbone.", "network.")
 PLACES = ("state_dict", "model", "model_state_dict", "weights", "vgg", "G")
 
@@ -101,10 +103,13 @@ def images(random: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(random.normal(0, 1, (2, 3, 224, 224))).float()
 
 
-def compare(path: Path, pixels: torch.Tensor, expected: np.ndarray, told: Known = TOLD, what: str = "") -> Outcome:
+def compare(
+    path: Path, pixels: torch.Tensor, expected: np.ndarray, told: Metadata = TOLD, what: str = ""
+) -> Outcome:
     """Open a file; are the scores of these images the expected ones?"""
     try:
-        config, tensors = open_source(path, told)
+        found = import_weights(locate(path), told)
+        config, tensors = config_of(found), found.tensors
     except VerydeepError as error:
         return Outcome(REFUSED, str(error))
     ours = VGG(config.architecture).eval()
@@ -135,7 +140,7 @@ def checkpoint_case(random: np.random.Generator, folder: Path) -> Outcome:
     saved = checkpoint(random, theirs.state_dict(), network(batch_norm, 7).state_dict())
     told = TOLD
     if not is_vgg and random.random() < 0.5:
-        told = Known(TOLD.preprocessing, features_only=True)
+        told = Metadata(TOLD.preprocessing, features_only=True)
         expected = scores(theirs.features, pixels)
     else:
         expected = scores(theirs, pixels)
@@ -202,6 +207,6 @@ def onnx_case(random: np.random.Generator, folder: Path) -> Outcome:
         return compare(path, pixels, scores(network(batch_norm, seed), pixels), what="PyTorch's ONNX")
     source = folder / "saved.pth"
     torch.save(network(batch_norm, seed).state_dict(), source)
-    path.write_bytes(graph(*open_source(source, TOLD)).SerializeToString())
+    path.write_bytes(graph(*open_source(source, TOLD.preprocessing, TOLD.class_names)).SerializeToString())
     (score_map,) = InferenceSession(path).run(["score_map"], {"pictures": pixels.numpy()})
     return compare(path, pixels, score_map.mean(axis=(2, 3)), what="our ONNX")

@@ -16,18 +16,19 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor
 
-from verydeep.chunks.plan import make_plan
+from verydeep.api.new import new
+from verydeep.chunks.plan import by_shape
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.error_rates import error_rates
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import softmax
-from verydeep.evaluation.protocols import VIEWS, Dense, MultiCrop, protocols_of
+from verydeep.evaluation.protocols import PROTOCOLS, Dense, MultiCrop, protocols_of
 from verydeep.evaluation.results import read_result, write_result
 from verydeep.evaluation.score_map import score_map
 from verydeep.images.geometry import centre_offset, grid_offsets, rescaled_size
 from verydeep.images.pictures import Arrays, Pictures
+from verydeep.inference import open_engine
 from verydeep.inference.torch_engine import TorchEngine
 from verydeep.model import load
 
@@ -38,13 +39,13 @@ CLASSES = 7
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "D"
-    New("D", path, width=0.1, num_classes=CLASSES, window=WINDOW).run()
+    new("D", path, width=0.1, num_classes=CLASSES, window=WINDOW)
     return path
 
 
 @pytest.fixture(scope="module")
-def scorer(run) -> TorchEngine:
-    return TorchEngine.open(run, torch.device("cpu"))
+def engine(run) -> TorchEngine:
+    return open_engine(run, device="cpu", engine="torch")
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,9 @@ def pictures(photographs) -> Pictures:
     return Pictures(names, labels, tuple(map(str, range(CLASSES))), Arrays(arrays))
 
 
-def peer_posteriors(scorer: TorchEngine, pictures: Pictures, scales, mirror: bool) -> np.ndarray:
+def peer_posteriors(engine: TorchEngine, pictures: Pictures, scales, mirror: bool) -> np.ndarray:
     """Section 3.2 with torchvision's transforms and a sequential network, one picture at a time, in float64."""
-    model = scorer.network
+    model = engine.network
     layers: list[nn.Module] = []
     for layer in model.architecture.layers:
         if layer.name.startswith("pool"):
@@ -70,7 +71,7 @@ def peer_posteriors(scorer: TorchEngine, pictures: Pictures, scales, mirror: boo
         else:
             layers += [model.get_submodule(layer.name), nn.ReLU()]
     peer = nn.Sequential(*layers[:-1])
-    preprocessing = scorer.config.preprocessing
+    preprocessing = engine.config.preprocessing
     normalize = v2.Normalize(list(preprocessing.mean), list(preprocessing.deviation))
     posteriors = []
     for number in range(len(pictures)):
@@ -87,17 +88,17 @@ def peer_posteriors(scorer: TorchEngine, pictures: Pictures, scales, mirror: boo
 
 @pytest.mark.parametrize("mirror", [True, False])
 @pytest.mark.parametrize("scales", [(WINDOW,), (70, 96, 130)])
-def test_dense_posteriors_are_the_peers(scorer, pictures, scales, mirror):
-    ours = evaluate([Member(scorer, (Dense(scales, mirror),))], pictures)
-    np.testing.assert_allclose(ours, peer_posteriors(scorer, pictures, scales, mirror), atol=2e-6)
+def test_dense_posteriors_are_the_peers(engine, pictures, scales, mirror):
+    ours = evaluate([Member(engine, (Dense(scales, mirror),))], pictures)
+    np.testing.assert_allclose(ours, peer_posteriors(engine, pictures, scales, mirror), atol=2e-6)
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-@pytest.mark.parametrize("views", VIEWS)
-def test_posteriors_do_not_depend_on_batches_or_order(scorer, pictures, views, batch_size):
+@pytest.mark.parametrize("views", PROTOCOLS)
+def test_posteriors_do_not_depend_on_batches_or_order(engine, pictures, views, batch_size):
     """To float32 rounding: a product of another size is summed in another order."""
-    tests = [Member(scorer, protocols_of(views, (70, 96), mirror=True, grid=2))]
+    tests = [Member(engine, protocols_of(views, (70, 96), mirror=True, grid=2))]
     all_at_once = evaluate(tests, pictures)
     np.testing.assert_allclose(all_at_once.sum(1), 1, atol=1e-12)
     np.testing.assert_allclose(evaluate(tests, pictures, batch_size=batch_size), all_at_once, atol=1e-6)
@@ -106,37 +107,37 @@ def test_posteriors_do_not_depend_on_batches_or_order(scorer, pictures, views, b
     np.testing.assert_allclose(shuffled, all_at_once[order], atol=1e-6)
 
 
-def test_progress_counts_every_picture(scorer, pictures):
+def test_progress_counts_every_picture(engine, pictures):
     counts: list[int] = []
-    evaluate([Member(scorer, (Dense((70, 96)),))], pictures, batch_size=2, advance=counts.append)
+    evaluate([Member(engine, (Dense((70, 96)),))], pictures, batch_size=2, advance=counts.append)
     assert sum(counts) == len(pictures)
 
 
-def test_a_scale_below_the_window_says_what_to_use(scorer, pictures):
+def test_a_scale_below_the_window_says_what_to_use(engine, pictures):
     with pytest.raises(UsageError, match="use --scales 64 or more"):
-        evaluate([Member(scorer, (Dense((96, 32)),))], pictures)
+        evaluate([Member(engine, (Dense((96, 32)),))], pictures)
 
 
-def crop_posteriors(scorer: TorchEngine, pictures: Pictures, scale: int, crop) -> np.ndarray:
+def crop_posteriors(engine: TorchEngine, pictures: Pictures, scale: int, crop) -> np.ndarray:
     """Posteriors by torchvision's crop transform, which gives one or several crops of the resized picture."""
     posteriors = []
     for number in range(len(pictures)):
         image = v2.functional.resize(Image.fromarray(pictures.source.read(number)), scale, antialias=True)
         crops = crop(image)
         crops = crops if isinstance(crops, (tuple, list)) else [crops]
-        maps = scorer.score_maps(np.stack([np.asarray(one) for one in crops]))
+        maps = engine.score_maps(np.stack([np.asarray(one) for one in crops]))
         posteriors.append(softmax(maps[:, :, 0, 0]).mean(0))
     return np.stack(posteriors)
 
 
 @pytest.mark.parametrize("scale", [WINDOW, 71, 100])
-def test_centre_and_ten_crops_are_torchvisions(scorer, pictures, scale):
+def test_centre_and_ten_crops_are_torchvisions(engine, pictures, scale):
     for views, crop in (("centre", v2.CenterCrop(WINDOW)), ("ten", v2.TenCrop(WINDOW))):
-        ours = evaluate([Member(scorer, protocols_of(views, (scale,), mirror=True))], pictures)
-        np.testing.assert_allclose(ours, crop_posteriors(scorer, pictures, scale, crop), atol=1e-6)
+        ours = evaluate([Member(engine, protocols_of(views, (scale,), mirror=True))], pictures)
+        np.testing.assert_allclose(ours, crop_posteriors(engine, pictures, scale, crop), atol=1e-6)
 
 
-def test_fifty_crops_are_the_grids(scorer, pictures):
+def test_fifty_crops_are_the_grids(engine, pictures):
     """By slices written out, one picture at a time."""
 
     def crops(image: Image.Image) -> list[np.ndarray]:
@@ -150,14 +151,14 @@ def test_fifty_crops_are_the_grids(scorer, pictures):
             for left in lefts
         ]
 
-    ours = evaluate([Member(scorer, (MultiCrop((90,)),))], pictures)
-    np.testing.assert_allclose(ours, crop_posteriors(scorer, pictures, 90, crops), atol=1e-6)
+    ours = evaluate([Member(engine, (MultiCrop((90,)),))], pictures)
+    np.testing.assert_allclose(ours, crop_posteriors(engine, pictures, 90, crops), atol=1e-6)
 
 
-def test_means_are_taken_within_a_protocol_first(scorer, pictures):
-    both = evaluate([Member(scorer, protocols_of("both", (70, 96), mirror=True))], pictures)
-    dense = evaluate([Member(scorer, (Dense((70, 96)),))], pictures)
-    crops = evaluate([Member(scorer, (MultiCrop((70, 96)),))], pictures)
+def test_means_are_taken_within_a_protocol_first(engine, pictures):
+    both = evaluate([Member(engine, protocols_of("both", (70, 96), mirror=True))], pictures)
+    dense = evaluate([Member(engine, (Dense((70, 96)),))], pictures)
+    crops = evaluate([Member(engine, (MultiCrop((70, 96)),))], pictures)
     np.testing.assert_allclose(both, (dense + crops) / 2, atol=1e-6)
 
 
@@ -181,7 +182,7 @@ def test_a_plan_has_every_picture_once_and_whole_pictures_of_one_shape(sizes, ba
     names = tuple(map(str, range(len(sizes))))
     pictures = Pictures(names, np.zeros(len(sizes), np.int64), ("a",), Arrays(arrays))
     protocol = Dense((32, 48)) if dense else MultiCrop((32, 48))
-    plan = make_plan(pictures, [protocol], batch_size)
+    plan = by_shape(pictures, protocol.scales, batch_size, whole=protocol.whole)
     assert sorted(number for chunk in plan for number in chunk.pictures) == list(range(len(sizes)))
     assert [chunk.number for chunk in plan] == list(range(len(plan)))
     assert all(len(chunk.pictures) <= batch_size for chunk in plan)
@@ -212,35 +213,35 @@ def test_ties_count_the_first_class_as_better():
     assert rates.top5_error == pytest.approx(100 / 6)
 
 
-def test_score_map_of_one_window_is_its_posterior(scorer, photographs):
+def test_score_map_of_one_window_is_its_posterior(engine, photographs):
     window = Image.fromarray(photographs[0]).crop((100, 100, 100 + WINDOW, 100 + WINDOW))
-    seen = score_map(scorer, window, WINDOW)
+    seen = score_map(engine, window, WINDOW)
     assert seen.posteriors.shape == (CLASSES, 1, 1)
-    expected = softmax(scorer.score_maps(np.asarray(window)[None])[:, :, 0, 0])
+    expected = softmax(engine.score_maps(np.asarray(window)[None])[:, :, 0, 0])
     np.testing.assert_allclose(seen.posteriors[:, 0, 0], expected[0])
 
 
 @pytest.mark.parametrize("stride", [4, 8, 16, 32])
-def test_fine_score_map_is_the_dense_map_of_the_shifted_picture(scorer, photographs, stride):
+def test_fine_score_map_is_the_dense_map_of_the_shifted_picture(engine, photographs, stride):
     picture = Image.fromarray(photographs[0]).crop((0, 0, 170, 133))
-    fine = score_map(scorer, picture, 133, stride)
+    fine = score_map(engine, picture, 133, stride)
     assert fine.posteriors.shape[1:] == ((133 - WINDOW) // stride + 1, (170 - WINDOW) // stride + 1)
     np.testing.assert_allclose(fine.posteriors.sum(0), 1, atol=1e-6)
     steps = 32 // stride
     for down, across in ((0, 0), (1 % steps, 0), (steps - 1, steps - 1)):
         shifted = np.asarray(picture)[None, down * stride :, across * stride :]
-        expected = softmax(np.moveaxis(scorer.score_maps(shifted)[0], 0, -1))
+        expected = softmax(np.moveaxis(engine.score_maps(shifted)[0], 0, -1))
         np.testing.assert_allclose(
             np.moveaxis(fine.posteriors[:, down::steps, across::steps], 0, -1), expected, atol=1e-9
         )
 
 
-def test_score_map_shows_a_class_where_it_is(scorer):
+def test_score_map_shows_a_class_where_it_is(engine):
     """A map whose only window that says so lies at the lower right is brightest there."""
     posteriors = np.zeros((CLASSES, 3, 3))
     posteriors[0] = 1
     posteriors[:, 2, 2] = np.eye(CLASSES)[3]
-    blank = score_map(scorer, Image.new("RGB", (128, 128)), 128, 32)
+    blank = score_map(engine, Image.new("RGB", (128, 128)), 128, 32)
     sheet = np.asarray(replace(blank, posteriors=posteriors).draw(3)).astype(int).sum(-1)
     panel = sheet[16 : 16 + 448, 2 * 16 + 448 : 2 * 16 + 2 * 448]
     assert panel[300:, 300:].mean() > panel[:150, :150].mean() + 100
@@ -249,7 +250,7 @@ def test_score_map_shows_a_class_where_it_is(scorer):
 def test_results_come_back_as_they_were(run, tmp_path, capsys):
     file = tmp_path / "result.npz"
     run_digits = tmp_path / "model"
-    New("A", run_digits, width=0.05, num_classes=10, window=32).run()
+    new("A", run_digits, width=0.05, num_classes=10, window=32)
     capsys.readouterr()
     main(
         [
@@ -282,9 +283,9 @@ def test_results_come_back_as_they_were(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("keep", [0, 10, 400, -1])
-def test_a_result_cut_short_is_refused(tmp_path, keep, scorer, pictures):
+def test_a_result_cut_short_is_refused(tmp_path, keep, engine, pictures):
     file = tmp_path / "result.npz"
-    New("A", tmp_path / "model", width=0.05, num_classes=10, window=32).run()
+    new("A", tmp_path / "model", width=0.05, num_classes=10, window=32)
     main(["evaluate", str(tmp_path / "model"), "digits", "--out", str(file)])
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ModelError, match="is not a result"):

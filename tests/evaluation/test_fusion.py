@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from verydeep.api.new import new
+from verydeep.chunks import run as chunk_loop
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import UsageError
-from verydeep.evaluation import shared
 from verydeep.evaluation.fusion import fuse
 from verydeep.evaluation.results import read_result
 from verydeep.run_folder import read_model, write_model
@@ -27,7 +27,7 @@ from verydeep.run_folder import read_model, write_model
 def models(tmp_path_factory) -> list[str]:
     paths = [tmp_path_factory.mktemp("models") / name for name in ("A", "C")]
     for seed, path in enumerate(paths):
-        New(path.name, path, width=0.05, num_classes=10, window=32, seed=seed).run()
+        new(path.name, path, width=0.05, num_classes=10, window=32, seed=seed)
     return list(map(str, paths))
 
 
@@ -111,15 +111,15 @@ def test_networks_of_other_classes_are_no_ensemble(models, tmp_path, capsys):
 def test_an_interrupted_test_goes_on(models, tmp_path, monkeypatch):
     words = (models[0], "digits", "--batch-size", "50", "--out")
     evaluate(*words, str(tmp_path / "whole.npz"))
-    score, scored = shared.score_chunks, []
+    decode, scored = chunk_loop._decoded, []
 
     def stop_after_three(*arguments):
-        for number, chunk in enumerate(score(*arguments)):
+        for number, chunk in enumerate(decode(*arguments)):
             if number == 3:
                 raise KeyboardInterrupt
             yield chunk
 
-    monkeypatch.setattr(shared, "score_chunks", stop_after_three)
+    monkeypatch.setattr(chunk_loop, "_decoded", stop_after_three)
     with pytest.raises(SystemExit):
         evaluate(*words, str(tmp_path / "broken.npz"))
     assert not (tmp_path / "broken.npz").exists()
@@ -127,11 +127,11 @@ def test_an_interrupted_test_goes_on(models, tmp_path, monkeypatch):
     next((tmp_path / "broken.npz.parts").glob("000001-*.npy")).write_bytes(b"cut")
 
     def count(*arguments):
-        for chunk in score(*arguments):
-            scored.append(chunk[0].number)
-            yield chunk
+        for chunk, outcomes in decode(*arguments):
+            scored.append(chunk.number)
+            yield chunk, outcomes
 
-    monkeypatch.setattr(shared, "score_chunks", count)
+    monkeypatch.setattr(chunk_loop, "_decoded", count)
     evaluate(*words, str(tmp_path / "broken.npz"))
     assert scored == [1, 3, 4, 5, 6, 7]
     whole, again = read_result(tmp_path / "whole.npz"), read_result(tmp_path / "broken.npz")

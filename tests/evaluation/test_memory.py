@@ -10,23 +10,24 @@ import pytest
 
 from verydeep.configurations import Architecture
 from verydeep.evaluation.evaluate import Member, evaluate
-from verydeep.evaluation.protocols import VIEWS, protocols_of
+from verydeep.evaluation.protocols import PROTOCOLS, protocols_of
 from verydeep.images.color import Preprocessing
 from verydeep.images.pictures import Pictures
+from verydeep.inference import Engine
 from verydeep.run_folder import ModelConfig, TrainedOn
 
 CLASSES = 5
 
 
 @dataclass
-class BlankScorer:
+class BlankEngine(Engine):
     """A network that answers at once: what is left is what the test itself needs."""
 
     config: ModelConfig
 
-    def score_maps(self, pixels: np.ndarray) -> np.ndarray:
-        rows, columns = self.config.architecture.score_map_size(*pixels.shape[1:3])
-        return np.zeros((len(pixels), CLASSES, rows, columns), np.float32)
+    def run(self, images: np.ndarray, outputs) -> dict[str, np.ndarray]:
+        rows, columns = self.config.architecture.score_map_size(*images.shape[1:3])
+        return {"fc8": np.zeros((len(images), CLASSES, rows, columns), np.float32)}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def peak(count: int, views: str, num_networks: int) -> int:
     )
     names = tuple(map(str, range(count)))
     pictures = Pictures(names, np.zeros(count, np.int64), config.class_names, Drawn())
-    members = [Member(BlankScorer(config), protocols_of(views, (80, 96), mirror=True))] * num_networks
+    members = [Member(BlankEngine(config), protocols_of(views, (80, 96), mirror=True))] * num_networks
     tracemalloc.start()
     posteriors = evaluate(members, pictures, batch_size=16)
     _, most = tracemalloc.get_traced_memory()
@@ -63,7 +64,7 @@ def peak(count: int, views: str, num_networks: int) -> int:
     return most - posteriors.nbytes
 
 
-@pytest.mark.parametrize("views", VIEWS)
+@pytest.mark.parametrize("views", PROTOCOLS)
 def test_a_thousand_pictures_take_no_more_than_a_hundred(views):
     peak(8, views, 1)  # what is imported and cached at first use
     assert peak(1000, views, 1) < 1.25 * peak(100, views, 1) + 500_000  # half a kilobyte a picture: the plan

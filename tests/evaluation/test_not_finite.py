@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import tyro
 from pictures import class_folders, cut
 from safetensors.numpy import load_file, save_file
 
 import verydeep
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
-from verydeep.commands.train import Train
 from verydeep.errors import ModelError, TrainingError
 from verydeep.evaluation.posterior import softmax
 from verydeep.evaluation.results import read_result
@@ -39,7 +37,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "A"
-    New("A", path, width=0.06, num_classes=2, window=32).run()
+    new("A", path, width=0.06, num_classes=2, window=32)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "class_names": CLASSES}))
     return path
@@ -233,11 +231,10 @@ def test_weights_that_are_not_finite_are_never_saved(data, tmp_path, monkeypatch
         return outcome
 
     monkeypatch.setattr(Trainer, "_step", spoiling)
-    words = [*TINY.split(), "--save-steps", "1"]
     run = tmp_path / "run"
-    train = tyro.cli(Train, args=[str(data), str(run), *words], default=Train.defaults(words))
+    tiny = {"config": "A", "width": 0.06, "window": 32, "train_scale": (36, 36), "epochs": 2, "batch_size": 4}
     with pytest.raises(TrainingError, match="weights have become NaN or infinite at step 0"):
-        train.run()
+        verydeep.train(data, run, save_steps=1, **tiny)
     assert not (run / STATE).exists()
 
 

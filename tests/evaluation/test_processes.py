@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from pictures import class_folders, cut
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, VerydeepError
 from verydeep.evaluation.results import read_result
@@ -36,7 +36,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "A"
-    New("A", path, width=0.06, num_classes=3, window=32).run()
+    new("A", path, width=0.06, num_classes=3, window=32)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "class_names": ["blue", "green", "red"]}))
     return path

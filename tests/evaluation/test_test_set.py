@@ -194,7 +194,7 @@ def test_what_an_earlier_run_was_trained_on_counts_too(run, fresh, photos, tmp_p
 
 
 def test_shards_keep_the_hashes_of_the_files_that_they_were_made_of(run, photos, tmp_path, capsys):
-    main(["shard", str(photos), str(tmp_path / "shards"), "--rescale", "33"])
+    main(["shard", str(photos), "--out", str(tmp_path / "shards"), "--rescale", "33"])
     shards, folder = open_data(str(tmp_path / "shards")), open_data(str(photos))
     for part in ("train", "held_out", "all"):
         of_shards, of_folder = getattr(shards, part), getattr(folder, part)
@@ -208,7 +208,7 @@ def test_shards_keep_the_hashes_of_the_files_that_they_were_made_of(run, photos,
 
 
 def test_shards_made_before_are_split_as_they_were(run, photos, tmp_path, capsys):
-    main(["shard", str(photos), str(tmp_path / "shards")])
+    main(["shard", str(photos), "--out", str(tmp_path / "shards")])
     manifest = tmp_path / "shards" / "shards.json"
     fields = json.loads(manifest.read_text())
     del fields["index"]["index/hashes.npy"]

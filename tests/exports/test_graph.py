@@ -15,7 +15,7 @@ from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.exports import graph
 from verydeep.exports.check import blocks, preprocessed
-from verydeep.exports.onnx_file import onnxruntime_with, write_onnx
+from verydeep.exports.runtimes import onnxruntime_with, write_onnx
 from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
 from verydeep.network.initialize import initialize
@@ -93,7 +93,7 @@ def test_onnx_own_reference_agrees(batch_norm):
 
 def test_openvino_agrees(run_folder, tmp_path, capsys):
     openvino = pytest.importorskip("openvino")
-    main(["export", str(run_folder), str(tmp_path / "net.xml"), "--to", "openvino", "--pixels"])
+    main(["export", str(run_folder), "--out", str(tmp_path / "net.xml"), "--to", "openvino", "--pixels"])
     assert capsys.readouterr().out.count("OpenVINO's score map differs by ") == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.bin", "net.xml"]
     config, tensors = read_model(run_folder)
@@ -110,7 +110,7 @@ def test_openvino_agrees(run_folder, tmp_path, capsys):
 
 
 def test_names_and_metadata(tmp_path, run_folder):
-    main(["export", str(run_folder), str(tmp_path / "a.onnx")])
+    main(["export", str(run_folder), "--out", str(tmp_path / "a.onnx")])
     exported = onnx.load(tmp_path / "a.onnx")
     config, tensors = read_model(run_folder)
     assert {weight.name for weight in exported.graph.initializer} == set(config.architecture.tensors)
@@ -133,7 +133,7 @@ def test_names_and_metadata(tmp_path, run_folder):
 
 @pytest.mark.parametrize("pixels", [False, True])
 def test_inspect_tells_what_export_wrote(pixels, tmp_path, run_folder, capsys):
-    main(["export", str(run_folder), str(tmp_path / "a.onnx"), *["--pixels"] * pixels])
+    main(["export", str(run_folder), "--out", str(tmp_path / "a.onnx"), *["--pixels"] * pixels])
     capsys.readouterr()
     main(["inspect", str(tmp_path / "a.onnx"), "--json"])
     facts = json.loads(capsys.readouterr().out)
@@ -149,7 +149,7 @@ def test_a_file_that_is_there_is_kept(name, to, tmp_path, run_folder, capsys):
     present = tmp_path / ("a.bin" if to == "openvino" else name)
     present.write_text("mine")
     with pytest.raises(SystemExit) as ended:
-        main(["export", str(run_folder), str(tmp_path / name), "--to", to])
+        main(["export", str(run_folder), "--out", str(tmp_path / name), "--to", to])
     assert ended.value.code == 2
     assert f"{present} exists; choose another name" in capsys.readouterr().err
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
@@ -157,13 +157,13 @@ def test_a_file_that_is_there_is_kept(name, to, tmp_path, run_folder, capsys):
 
 def test_a_graph_that_answers_otherwise_is_not_written(tmp_path):
     config, tensors, _ = model("A")
-    scorer = engine_of(config, tensors)
+    engine = engine_of(config, tensors)
     wrong = {**tensors, "conv3_1.bias": tensors["conv3_1.bias"] + 1}
     with pytest.raises(VerydeepError, match=r"in onnxruntime for a picture of 64x64 differ .* nothing was"):
-        write_onnx(tmp_path / "a.onnx", scorer, wrong)
+        write_onnx(tmp_path / "a.onnx", engine, wrong)
     spoilt = {**tensors, "fc8.bias": tensors["fc8.bias"] * np.float32("nan")}
     with pytest.raises(VerydeepError, match="nothing was written"):
-        write_onnx(tmp_path / "a.onnx", scorer, spoilt)
+        write_onnx(tmp_path / "a.onnx", engine, spoilt)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,10 +189,19 @@ def test_what_onnx_cannot_hold():
 def test_what_does_not_go_together(run_folder, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["export", str(run_folder), *arguments])
+        main(["export", str(run_folder), "--out", *arguments])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_former_words_of_export_get_one_sentence(run_folder, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(run_folder), "net.onnx", "--pixels"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"verydeep: `verydeep export {run_folder} net.onnx` is `verydeep export {run_folder} --out net.onnx` now\n"
+    )
 
 
 def test_without_onnxruntime_it_says_what_to_install(run_folder, tmp_path, monkeypatch, capsys):
@@ -203,7 +212,7 @@ def test_without_onnxruntime_it_says_what_to_install(run_folder, tmp_path, monke
         importlib.util, "find_spec", lambda name, *rest: None if name == "onnxruntime" else found(name, *rest)
     )
     with pytest.raises(SystemExit) as ended:
-        main(["export", str(run_folder), str(tmp_path / "a.onnx")])
+        main(["export", str(run_folder), "--out", str(tmp_path / "a.onnx")])
     assert ended.value.code == 1
     told = capsys.readouterr().err
     assert "needs onnxruntime, which is not installed; run: pip install 'verydeep[export]'" in told

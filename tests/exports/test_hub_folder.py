@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts, write_result
 from verydeep.exports.card import last_part
 from verydeep.exports.hub_folder import without_paths
@@ -24,7 +24,7 @@ EPOCH = {"train_loss": 1.0, "train_error": 50.0, "best": True, "pictures_per_sec
 def run(tmp_path):
     """A run of the kind that training leaves, on a data set whose path nobody else is to know."""
     path = tmp_path / "secret place" / "run"
-    New("A", path, width=0.05, num_classes=3, window=32, batch_norm=True).run()
+    new("A", path, width=0.05, num_classes=3, window=32, batch_norm=True)
     config, tensors = read_model(path)
     config.provenance.update(
         command="verydeep train '/home/me/secret place/flowers' /home/me/run",
@@ -57,7 +57,7 @@ def result(path, configuration="A", classes=("0", "1", "2")):
 
 
 def export(run, folder, *more):
-    main(["export", str(run), str(folder), "--to", "hub", *map(str, more)])
+    main(["export", str(run), "--out", str(folder), "--to", "hub", *map(str, more)])
     return folder
 
 
@@ -113,7 +113,7 @@ def test_a_licence_of_ones_own_and_none(run, tmp_path):
 
 
 def test_without_journal_and_results_no_figure_is_told(tmp_path):
-    New("A", tmp_path / "run", width=0.05, num_classes=3, window=32).run()
+    new("A", tmp_path / "run", width=0.05, num_classes=3, window=32)
     text = (export(tmp_path / "run", tmp_path / "folder") / "README.md").read_text()
     assert "No test of these weights is known." in text
     assert "error" not in text

@@ -16,8 +16,8 @@ from pictures import class_folders, cut
 from PIL import Image
 
 import verydeep
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import UsageError
 from verydeep.extraction.archive import read_features
 from verydeep.images.views import rescale
@@ -37,7 +37,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "B"
-    New("B", path, width=0.06, num_classes=3, window=32).run()
+    new("B", path, width=0.06, num_classes=3, window=32)
     return path
 
 

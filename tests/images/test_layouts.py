@@ -14,9 +14,9 @@ from pictures import class_folders, save
 from verydeep import run_folder
 from verydeep.cli import main
 from verydeep.errors import DataError, UsageError
-from verydeep.images.layouts import SPELLINGS
+from verydeep.images.class_folders import SPELLINGS
 from verydeep.images.listing import MADE_HERE
-from verydeep.images.shards import MANIFEST
+from verydeep.images.shard_index import MANIFEST
 from verydeep.images.sources import open_data
 from verydeep.studies import state
 
@@ -362,7 +362,7 @@ def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsy
     save(root / "run" / "drawing.jpg")
     main(["predict", "cifar10", str(root / "bird"), "--maps", str(root / "maps")])
     main(["predict", "cifar10", str(root / "cat"), "--maps", str(root / "cat")])  # beside the images themselves
-    main(["shard", str(root), str(tmp_path / "shards")])
+    main(["shard", str(root), "--out", str(tmp_path / "shards")])
     shutil.move(tmp_path / "shards", root / "shards")
     save(root / "shards" / "0.jpg")
     save(root / "result.npz.parts" / "0.jpg")

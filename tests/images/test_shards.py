@@ -27,12 +27,14 @@ from PIL import Image
 
 from verydeep.cli import main
 from verydeep.errors import DataError, PictureError, VerydeepError
-from verydeep.images import decode, folders, sharding
+from verydeep.images import decode, shard_writing, storage
 from verydeep.images.batches import TrainingBatches, feed
 from verydeep.images.data import Data
-from verydeep.images.pictures import Pictures, keep_in_memory
-from verydeep.images.sharding import write_index, write_manifest
-from verydeep.images.shards import FORMAT, LABELS, MANIFEST, NAMES, PICTURES, RECORD, Shards, open_index
+from verydeep.images.in_memory import keep_in_memory
+from verydeep.images.pictures import Pictures
+from verydeep.images.shard_index import FORMAT, LABELS, MANIFEST, NAMES, PICTURES, RECORD, open_index
+from verydeep.images.shard_writing import write_index, write_manifest
+from verydeep.images.shards import Shards
 from verydeep.images.sources import open_data
 from verydeep.images.views import TrainingView, rescale
 
@@ -53,7 +55,7 @@ def varied(root: Path) -> Path:
 
 
 def shard(folder: Path | str, out: Path, *options: object) -> Path:
-    main(["shard", str(folder), str(out), *map(str, options)])
+    main(["shard", str(folder), "--out", str(out), *map(str, options)])
     return out
 
 
@@ -65,7 +67,7 @@ def folder(tmp_path) -> Path:
 @pytest.fixture
 def shards(tmp_path, folder) -> Path:
     """The folder's pictures, four in a tar."""
-    return shard(folder, tmp_path / "shards", "--pictures-per-shard", 4)
+    return shard(folder, tmp_path / "shards", "--images-per-shard", 4)
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +120,7 @@ def test_shards_of_parts_are_the_folder(tmp_path):
     root = tmp_path / "data"
     class_folders(root / "train", {"cat": 3, "dog": 2})
     class_folders(root / "val", {"dog": 2})
-    out = shard(root, tmp_path / "out", "--pictures-per-shard", 2)
+    out = shard(root, tmp_path / "out", "--images-per-shard", 2)
     assert_same(open_data(str(root)), open_data(str(out)))
     assert sorted(path.name for path in out.glob("*.tar")) == [
         *("train-000000.tar", "train-000001.tar", "train-000002.tar", "val-000000.tar")
@@ -141,7 +143,7 @@ def test_the_digits_come_back(tmp_path):
 
 
 def test_shards_of_shards_are_the_folder(tmp_path, folder, shards):
-    again = shard(shards, tmp_path / "again", "--pictures-per-shard", 5)
+    again = shard(shards, tmp_path / "again", "--images-per-shard", 5)
     assert_same(open_data(str(folder)), open_data(str(again)))
 
 
@@ -297,7 +299,7 @@ class StopError(Exception):
 
 def interrupt(monkeypatch, after: int) -> None:
     """Let encoding end like Ctrl-C after some pictures."""
-    encode, lock, count = sharding._encode, threading.Lock(), [0]
+    encode, lock, count = shard_writing._encode, threading.Lock(), [0]
 
     def encode_some(*arguments):
         with lock:
@@ -306,18 +308,18 @@ def interrupt(monkeypatch, after: int) -> None:
                 raise KeyboardInterrupt
         return encode(*arguments)
 
-    monkeypatch.setattr(sharding, "_encode", encode_some)
+    monkeypatch.setattr(shard_writing, "_encode", encode_some)
 
 
 def test_an_interrupted_packing_goes_on(tmp_path, folder, shards, monkeypatch, capsys):
     out = tmp_path / "out"
-    monkeypatch.setattr(sharding, "AHEAD", 1)
+    monkeypatch.setattr(shard_writing, "AHEAD", 1)
     with monkeypatch.context() as patch:
         interrupt(patch, 10)
         with pytest.raises(SystemExit) as ended:
-            shard(folder, out, "--pictures-per-shard", 4)
+            shard(folder, out, "--images-per-shard", 4)
     assert ended.value.code == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same again to resume" in capsys.readouterr().err
     assert not (out / MANIFEST).exists()
     with pytest.raises(
         DataError, match=r"interrupted `verydeep shard` has left; go on with it by the same command"
@@ -326,7 +328,7 @@ def test_an_interrupted_packing_goes_on(tmp_path, folder, shards, monkeypatch, c
     done = {path.name: path.stat() for path in out.glob("*.tar")}
     assert len(done) == 2
     (out / ".train-000002.tar.abc.part").write_bytes(b"cut off")  # as SIGKILL leaves it
-    shard(folder, out, "--pictures-per-shard", 4)
+    shard(folder, out, "--images-per-shard", 4)
     for name, stat in done.items():
         assert (out / name).stat().st_ino == stat.st_ino
         assert (out / name).stat().st_mtime_ns == stat.st_mtime_ns
@@ -346,26 +348,26 @@ def test_an_interruption_while_the_index_is_written(tmp_path, folder, shards, mo
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(sharding, "write_whole", until(sharding.write_whole))
-        patch.setattr(sharding, "write_json", until(sharding.write_json))
+        patch.setattr(shard_writing, "write_whole", until(shard_writing.write_whole))
+        patch.setattr(shard_writing, "write_json", until(shard_writing.write_json))
         with pytest.raises(StopError):
-            shard(folder, out, "--pictures-per-shard", 4)
+            shard(folder, out, "--images-per-shard", 4)
     with pytest.raises(DataError, match="interrupted"):
         open_data(str(out))
-    shard(folder, out, "--pictures-per-shard", 4)
+    shard(folder, out, "--images-per-shard", 4)
     assert contents(out) == contents(shards)
 
 
 def test_a_finished_tar_that_was_cut_is_written_again(tmp_path, folder, shards, monkeypatch):
     out = tmp_path / "out"
-    monkeypatch.setattr(sharding, "AHEAD", 1)
+    monkeypatch.setattr(shard_writing, "AHEAD", 1)
     with monkeypatch.context() as patch:
         interrupt(patch, 10)
         with pytest.raises(SystemExit):
-            shard(folder, out, "--pictures-per-shard", 4)
+            shard(folder, out, "--images-per-shard", 4)
     cut(out / "train-000000.tar")
     cut(out / ".unfinished" / "train-000001.tar.npy")
-    shard(folder, out, "--pictures-per-shard", 4)
+    shard(folder, out, "--images-per-shard", 4)
     assert contents(out) == contents(shards)
 
 
@@ -386,13 +388,13 @@ def test_going_on_in_another_way_is_refused(tmp_path, folder, monkeypatch, capsy
         with pytest.raises(SystemExit):
             shard(folder, out)
     before = contents(out)
-    assert "begun with other smaller side;" in refused(["shard", folder, out, "--rescale", 40], capsys)
-    assert "other pictures per shard;" in refused(["shard", folder, out, "--pictures-per-shard", 3], capsys)
+    assert "begun with other --rescale;" in refused(["shard", folder, "--out", out, "--rescale", 40], capsys)
+    assert "other --images-per-shard;" in refused(["shard", folder, "--out", out, "--images-per-shard", 3], capsys)
     save(folder / "grüner Apfel" / "new.jpg")
-    assert "begun with other pictures; go on as it was begun" in refused(["shard", folder, out], capsys)
+    assert "begun with other images; go on as it was begun" in refused(["shard", folder, "--out", out], capsys)
     assert contents(out) == before
     cut(out / ".unfinished" / "plan.json")
-    assert "plan.json is damaged; remove" in refused(["shard", folder, out], capsys)
+    assert "plan.json is damaged; remove" in refused(["shard", folder, "--out", out], capsys)
 
 
 def test_a_folder_that_is_something_else_is_refused(tmp_path, folder, shards, capsys):
@@ -400,11 +402,13 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path, folder, shards, ca
     (tmp_path / "thesis" / "chapter.tex").write_text("x")
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
-    assert "is not empty, and not an interrupted" in refused(["shard", folder, tmp_path / "thesis"], capsys)
-    assert "file is a file; choose another name" in refused(["shard", folder, tmp_path / "file"], capsys)
-    assert "has whole shards already" in refused(["shard", folder, shards], capsys)
-    assert "lies in" in refused(["shard", folder, folder / "shards"], capsys)
-    assert "lies in" in refused(["shard", folder, folder], capsys)
+    assert "is not empty, and not an interrupted" in refused(
+        ["shard", folder, "--out", tmp_path / "thesis"], capsys
+    )
+    assert "file is a file; choose another name" in refused(["shard", folder, "--out", tmp_path / "file"], capsys)
+    assert "has whole shards already" in refused(["shard", folder, "--out", shards], capsys)
+    assert "lies in" in refused(["shard", folder, "--out", folder / "shards"], capsys)
+    assert "lies in" in refused(["shard", folder, "--out", folder], capsys)
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
     assert not (folder / "shards").exists()
     assert_same(open_data(str(folder)), open_data(str(shard(folder, tmp_path / "empty"))))
@@ -418,14 +422,14 @@ def test_an_unreadable_picture_is_named_and_then_left_out(tmp_path, folder, shar
     damaged, out = folder / train.names[4], tmp_path / "out"
     whole = damaged.read_bytes()
     cut(damaged)
-    said = refused(["shard", folder, out, "--pictures-per-shard", 4], capsys, code=1)
-    assert f"1 picture cannot be read, the first is {damaged}: damaged" in said
+    said = refused(["shard", folder, "--out", out, "--images-per-shard", 4], capsys, code=1)
+    assert f"1 image cannot be read, the first is {damaged}: damaged" in said
     assert "--max-unreadable 1" in said
     assert not (out / MANIFEST).exists()
     inodes = {path.name: path.stat().st_ino for path in out.glob("*.tar")}
     again = tmp_path / "again"
     shutil.copytree(out, again)
-    shard(folder, out, "--pictures-per-shard", 4, "--max-unreadable", 1)
+    shard(folder, out, "--images-per-shard", 4, "--max-unreadable", 1)
     changed = [name for name, inode in inodes.items() if (out / name).stat().st_ino != inode]
     assert len(changed) == 1
     left = open_data(str(out))
@@ -436,7 +440,7 @@ def test_an_unreadable_picture_is_named_and_then_left_out(tmp_path, folder, shar
     assert "damaged" in listed["reason"]
     # Repaired instead, it is there again.
     damaged.write_bytes(whole)
-    shard(folder, again, "--pictures-per-shard", 4)
+    shard(folder, again, "--images-per-shard", 4)
     assert contents(again) == contents(shards)
 
 
@@ -445,8 +449,8 @@ def test_a_part_without_a_readable_picture_is_refused(tmp_path, folder, capsys):
     for name in held_out:
         (folder / name).write_bytes(b"")
     options = ["--max-unreadable", len(held_out)]
-    said = refused(["shard", folder, tmp_path / "out", *options], capsys, code=1)
-    assert f"not one of the {len(held_out)} pictures of val can be read" in said
+    said = refused(["shard", folder, "--out", tmp_path / "out", *options], capsys, code=1)
+    assert f"not one of the {len(held_out)} images of val can be read" in said
 
 
 # Other processes, threads, places
@@ -455,7 +459,7 @@ def test_a_part_without_a_readable_picture_is_refused(tmp_path, folder, capsys):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("most_open", [256, 1, 0])
 def test_worker_processes_and_threads_feed_the_folders_batches(folder, shards, monkeypatch, most_open):
-    monkeypatch.setattr(folders, "MOST_OPEN", most_open)
+    monkeypatch.setattr(storage, "MOST_OPEN", most_open)
     wanted = TrainingBatches(open_data(str(folder)).train, JITTERED, 4, seed=5)
     batches = TrainingBatches(open_data(str(shards)).train, JITTERED, 4, seed=5)
     assert batches[0].labels.tolist() == wanted[0].labels.tolist()  # a descriptor is open before the fork
@@ -468,7 +472,7 @@ def test_worker_processes_and_threads_feed_the_folders_batches(folder, shards, m
 
 
 def test_descriptors_are_few_and_closed(shards, monkeypatch):
-    monkeypatch.setattr(folders, "MOST_OPEN", 2)
+    monkeypatch.setattr(storage, "MOST_OPEN", 2)
 
     def tars_open() -> int:
         links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
@@ -594,7 +598,7 @@ def test_behind_a_web_server_they_are_the_folder(folder, shards, serve):
 
 
 def test_a_web_server_without_ranges_is_one_sentence(shards, serve, monkeypatch):
-    monkeypatch.setattr(folders, "WAITS", ())
+    monkeypatch.setattr(storage, "WAITS", ())
     data = open_data(serve(shards, ranges=False))
     with pytest.raises(VerydeepError, match="gives whole files where a range of bytes is asked for"):
         data.train.source.read(0)
@@ -606,7 +610,7 @@ def test_a_file_url_is_the_folder(folder, shards):
 
 
 def test_urls_that_cannot_be_opened(memory, monkeypatch):
-    monkeypatch.setattr(folders, "WAITS", (0.0,))
+    monkeypatch.setattr(storage, "WAITS", (0.0,))
     with pytest.raises(DataError, match=r"memory://bucket/set has no shards\.json"):
         open_data(memory)
     with pytest.raises(DataError, match=r"nonsense://x cannot be opened: .*nonsense"):
@@ -637,7 +641,7 @@ def test_without_fsspec_it_says_what_to_install(monkeypatch):
 
 def test_a_network_that_fails_now_and_then(folder, shards, memory, monkeypatch):
     fsspec = pytest.importorskip("fsspec")
-    monkeypatch.setattr(folders, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(storage, "WAITS", (0.0, 0.0))
     upload(shards, memory)
     filesystem, failures = fsspec.filesystem("memory"), [0]
     cat_file = filesystem.cat_file
@@ -651,7 +655,7 @@ def test_a_network_that_fails_now_and_then(folder, shards, memory, monkeypatch):
     monkeypatch.setattr(filesystem, "cat_file", sometimes)
     assert_same(open_data(str(folder)), open_data(memory))
     data = open_data(memory)
-    monkeypatch.setattr(folders, "WAITS", (0.0,))
+    monkeypatch.setattr(storage, "WAITS", (0.0,))
     with pytest.raises(DataError, match=r"\.tar cannot be read, after 2 attempts: connection reset"):
         data.train.source.read(0)
 

@@ -14,11 +14,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from verydeep.errors import DataError, PictureError
-from verydeep.images import sources
+from verydeep.images import digits
 from verydeep.images.decode import read
-from verydeep.images.pictures import Arrays, Files, Pictures, keep_in_memory
+from verydeep.images.find import unlabelled
+from verydeep.images.in_memory import keep_in_memory
+from verydeep.images.pictures import Arrays, Files, Pictures
 from verydeep.images.sources import open_data
-from verydeep.images.unlabelled import unlabelled
 from verydeep.images.views import rescale
 
 
@@ -211,9 +212,9 @@ def test_digits_are_scikit_learns():
 
 
 def test_digits_are_the_same_where_their_file_is_not_found(monkeypatch):
-    rows = sources._rows_of_digits()
-    monkeypatch.setattr(sources, "find_spec", lambda name: None)
-    np.testing.assert_array_equal(sources._rows_of_digits(), rows)
+    rows = digits._rows()
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    np.testing.assert_array_equal(digits._rows(), rows)
 
 
 def test_all_of_the_digits_keeps_labels_with_pixels():

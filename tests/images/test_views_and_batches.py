@@ -16,7 +16,8 @@ from PIL import Image
 from verydeep.errors import DataError, PictureError, UsageError
 from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.images.geometry import rescaled_size
-from verydeep.images.pictures import Arrays, Files, Pictures, keep_in_memory
+from verydeep.images.in_memory import keep_in_memory
+from verydeep.images.pictures import Arrays, Files, Pictures
 from verydeep.images.sources import open_data
 from verydeep.images.views import TrainingView, ViewDraws, rescale
 
@@ -122,11 +123,6 @@ def test_nothing_is_mirrored_unless_wanted():
 def test_a_scale_that_holds_no_window_is_refused(scale):
     with pytest.raises(UsageError, match=rf"scale is {scale[0]}:{scale[1]}; it has to be at least .* 32 pixels"):
         TrainingView(scale, 32)
-
-
-def test_the_fixed_scale():
-    assert TrainingView((36, 36), 32).fixed_scale == 36
-    assert TrainingView((36, 40), 32).fixed_scale is None
 
 
 # Batches

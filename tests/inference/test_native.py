@@ -96,8 +96,10 @@ def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, pho
     pixels = pictures_of(photographs, 131, 97, 3)
     wanted = exact(network, config, pixels)
     for instructions, precision in PRECISIONS:
-        scorer = native.NativeEngine(config, tensors_of(network), precision, instructions, threads=2)
-        assert error(scorer.score_maps(pixels), wanted) <= MOST_ERROR[precision], instructions
+        engine = native.NativeEngine(
+            config, tensors_of(network), precision=precision, instructions=instructions, threads=2
+        )
+        assert error(engine.score_maps(pixels), wanted) <= MOST_ERROR[precision], instructions
 
 
 @pytest.mark.slow
@@ -111,7 +113,9 @@ def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(conf
     pixels = pictures_of(photographs, 160, 128, 2)
     wanted = exact(network, config, pixels)
     errors = {
-        precision: error(native.NativeEngine(config, tensors_of(network), precision).score_maps(pixels), wanted)
+        precision: error(
+            native.NativeEngine(config, tensors_of(network), precision=precision).score_maps(pixels), wanted
+        )
         for precision in PRECISIONS_HERE
     }
     assert errors["float32"] <= 4e-6  # 2.7e-6 with weights of 24 bits in the FC layers, 3.2e-6 with 20
@@ -126,21 +130,21 @@ def test_narrow_networks_of_channels_that_fill_no_vector(width, photographs):
     pixels = pictures_of(photographs, 70, 45, 2)
     wanted = exact(network, config, pixels)
     for instructions in INSTRUCTIONS:
-        scorer = native.NativeEngine(config, tensors_of(network), "float32", instructions, threads=3)
-        assert error(scorer.score_maps(pixels), wanted) <= 1e-5
+        engine = native.NativeEngine(config, tensors_of(network), instructions=instructions, threads=3)
+        assert error(engine.score_maps(pixels), wanted) <= 1e-5
 
 
 @pytest.mark.parametrize("batch", [1, 5, 70])
 def test_any_batch_gives_the_maps_of_its_pictures(batch, photographs):
     network, config = network_of(Architecture("B", num_classes=4, width=0.1, window=32))
-    scorer = native.NativeEngine(config, tensors_of(network), threads=2)
+    engine = native.NativeEngine(config, tensors_of(network), threads=2)
     pixels = pictures_of(photographs, 64, 40, batch)
-    maps = scorer.score_maps(pixels)
+    maps = engine.score_maps(pixels)
     assert maps.shape == (batch, 4, 2, 1)
     assert maps.dtype == np.float32
     for number in {0, batch // 2, batch - 1}:
-        assert np.array_equal(maps[number], scorer.score_maps(pixels[number : number + 1])[0])
-    assert scorer.score_maps(pixels[:0]).shape == (0, 4, 2, 1)
+        assert np.array_equal(maps[number], engine.score_maps(pixels[number : number + 1])[0])
+    assert engine.score_maps(pixels[:0]).shape == (0, 4, 2, 1)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS_HERE)
@@ -149,7 +153,7 @@ def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
     network, config = network_of(Architecture("A", num_classes=4, window=32))
     pixels = pictures_of(photographs, 96, 64, 2)
     maps = [
-        native.NativeEngine(config, tensors_of(network), precision, threads=threads).score_maps(pixels)
+        native.NativeEngine(config, tensors_of(network), precision=precision, threads=threads).score_maps(pixels)
         for threads in (1, 2, 3, 64)
     ]
     assert all(np.array_equal(one, maps[0]) for one in maps[1:])
@@ -157,25 +161,25 @@ def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
 
 def test_a_mirror_image_need_not_lie_in_order(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
-    scorer = native.NativeEngine(config, tensors_of(network))
+    engine = native.NativeEngine(config, tensors_of(network))
     mirrored = pictures_of(photographs, 64, 40, 2)[:, :, ::-1]
-    assert np.array_equal(scorer.score_maps(mirrored), scorer.score_maps(mirrored.copy()))
+    assert np.array_equal(engine.score_maps(mirrored), engine.score_maps(mirrored.copy()))
 
 
 def test_a_large_picture_is_shown_in_strips(photographs, monkeypatch):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
-    scorer = native.NativeEngine(config, tensors_of(network))
+    engine = native.NativeEngine(config, tensors_of(network))
     pixels = photographs[0][None]
-    whole = scorer.score_maps(pixels)
-    monkeypatch.setattr(native, "MOST_PIXELS", 100_000)
-    assert error(scorer.score_maps(pixels), whole) < 1e-6
+    whole = engine.score_maps(pixels)
+    monkeypatch.setattr("verydeep.inference.engine.MOST_PIXELS", 100_000)
+    assert error(engine.score_maps(pixels), whole) < 1e-6
 
 
 @pytest.mark.parametrize("configuration", ["A-LRN", "C", "D"])
 @torch.inference_mode()
 def test_every_layer_can_be_had(configuration, photographs):
     network, config = network_of(Architecture(configuration, num_classes=4, width=0.1, window=32))
-    scorer = native.NativeEngine(config, tensors_of(network))
+    engine = native.NativeEngine(config, tensors_of(network))
     pixels = pictures_of(photographs, 64, 51, 2)
     seen: dict[str, torch.Tensor] = {}
     for layer in network.architecture.layers:
@@ -184,23 +188,20 @@ def test_every_layer_can_be_had(configuration, photographs):
             network.get_submodule(layer.name).register_forward_hook(
                 lambda module, inputs, output, name=name: seen.update({f"conv{name}": output})
             )
-    pictures = Preprocess(
-        config.preprocessing.mean, config.preprocessing.deviation, config.preprocessing.channels
-    )(torch.from_numpy(pixels))
+    pictures = Preprocess(config.preprocessing)(torch.from_numpy(pixels))
     fc8 = network.score_map(pictures)
     wanted = seen | {f"relu{name.removeprefix('conv')}": sums.relu() for name, sums in seen.items()} | {"fc8": fc8}
     for name, tensor in wanted.items():
-        assert error(scorer.activations(pixels, [name])[0], tensor.numpy()) < 1e-5, name
-    together = scorer.activations(pixels, scorer.layers)
-    for name, activation in zip(scorer.layers, together, strict=True):
-        if name in wanted:
-            assert error(activation, wanted[name].numpy()) < 1e-5, name
-    last = max(number for number in range(1, 5) if f"relu5_{number}" in scorer.layers)
+        assert error(engine.run(pixels, [name])[name], tensor.numpy()) < 1e-5, name
+    layers = [node.name for node in engine.nodes]
+    together = engine.run(pixels, layers)
+    assert list(together) == layers
+    for name in wanted:
+        assert error(together[name], wanted[name].numpy()) < 1e-5, name
+    last = max(number for number in range(1, 5) if f"relu5_{number}" in layers)
     pooled = torch.nn.functional.max_pool2d(wanted[f"relu5_{last}"], 2)
-    assert error(together[scorer.layers.index("pool5")], pooled.numpy()) < 1e-5
-    assert np.array_equal(
-        np.maximum(together[scorer.layers.index("fc6")], 0), together[scorer.layers.index("relu6")]
-    )
+    assert error(together["pool5"], pooled.numpy()) < 1e-5
+    assert np.array_equal(np.maximum(together["fc6"], 0), together["relu6"])
 
 
 def test_weights_that_are_not_numbers_give_scores_that_are_none(photographs):
@@ -208,37 +209,37 @@ def test_weights_that_are_not_numbers_give_scores_that_are_none(photographs):
     tensors = tensors_of(network)
     tensors["conv3_1.bias"][0] = np.nan
     for instructions, precision in PRECISIONS:
-        scorer = native.NativeEngine(config, tensors, precision, instructions)
-        assert np.isnan(scorer.score_maps(pictures_of(photographs, 64, 64, 1))).all()
+        engine = native.NativeEngine(config, tensors, precision=precision, instructions=instructions)
+        assert np.isnan(engine.score_maps(pictures_of(photographs, 64, 64, 1))).all()
 
 
 def test_wrong_input_is_told_in_a_sentence(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=64))
-    scorer = native.NativeEngine(config, tensors_of(network))
+    engine = native.NativeEngine(config, tensors_of(network))
     with pytest.raises(UsageError, match="picture is 64x63 pixels; this network needs both sides to"):
-        scorer.score_maps(np.zeros((1, 63, 64, 3), np.uint8))
+        engine.score_maps(np.zeros((1, 63, 64, 3), np.uint8))
     with pytest.raises(UsageError, match=r"shape \(64, 64, 3\) and type uint8 holds no pictures"):
-        scorer.score_maps(np.zeros((64, 64, 3), np.uint8))
+        engine.score_maps(np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(UsageError, match="no layer 'conv9_9'"):
-        scorer.activations(np.zeros((1, 64, 64, 3), np.uint8), ["conv9_9"])
-    with pytest.raises(UsageError, match="needs a larger one"):
-        scorer.activations(np.zeros((1, 9, 9, 3), np.uint8), ["pool5"])
+        engine.run(np.zeros((1, 64, 64, 3), np.uint8), ["conv9_9"])
+    with pytest.raises(UsageError, match="needs both sides to be at least 32"):
+        engine.run(np.zeros((1, 9, 9, 3), np.uint8), ["pool5"])
     with pytest.raises(UsageError, match="this processor has no mmx"):
         native.NativeEngine(config, tensors_of(network), instructions="mmx")
 
 
 def test_threads_may_call_at_once(photographs):
     network, config = network_of(Architecture("D", num_classes=4, width=0.2, window=32))
-    scorers = [native.NativeEngine(config, tensors_of(network), threads=2) for _ in range(2)]
+    engines = [native.NativeEngine(config, tensors_of(network), threads=2) for _ in range(2)]
     sizes = [(64, 64), (96, 40), (33, 120), (70, 70)]
     pixels = [pictures_of(photographs, *size, 2) for size in sizes]
-    wanted = [scorers[0].score_maps(one) for one in pixels]
+    wanted = [engines[0].score_maps(one) for one in pixels]
     wrong = []
 
     def call(number: int) -> None:
         for turn in range(5):
             which = (number + turn) % len(sizes)
-            if not np.array_equal(scorers[number % 2].score_maps(pixels[which]), wanted[which]):
+            if not np.array_equal(engines[number % 2].score_maps(pixels[which]), wanted[which]):
                 wrong.append((number, turn))
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(6)]
@@ -250,25 +251,25 @@ def test_threads_may_call_at_once(photographs):
     assert not wrong
 
 
-def score_in_child(scorer, pixels, answers) -> None:
-    answers.put(scorer.score_maps(pixels))
+def score_in_child(engine, pixels, answers) -> None:
+    answers.put(engine.score_maps(pixels))
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_with_torch_in_the_process_goes_on(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.2, window=32))
-    scorer = native.NativeEngine(config, tensors_of(network), threads=2)
+    engine = native.NativeEngine(config, tensors_of(network), threads=2)
     pixels = pictures_of(photographs, 96, 96, 2)
-    wanted = scorer.score_maps(pixels)
+    wanted = engine.score_maps(pixels)
     (torch.randn(500, 500) @ torch.randn(500, 500)).sum()
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
-    child = context.Process(target=score_in_child, args=(scorer, pixels, answers))
+    child = context.Process(target=score_in_child, args=(engine, pixels, answers))
     child.start()
     assert np.array_equal(answers.get(timeout=60), wanted)
     child.join(60)
     assert child.exitcode == 0
-    assert np.array_equal(scorer.score_maps(pixels), wanted)
+    assert np.array_equal(engine.score_maps(pixels), wanted)
 
 
 @pytest.fixture(scope="module")
@@ -301,10 +302,10 @@ assert np.array_equal(model.engine.score_maps(pixels), first)
 
 def test_the_engine_that_is_asked_for_is_taken(run, monkeypatch):
     assert isinstance(open_engine(run), native.NativeEngine)
-    assert isinstance(open_engine(run, "cpu"), native.NativeEngine)
+    assert isinstance(open_engine(run, device="cpu"), native.NativeEngine)
     assert isinstance(open_engine(run, engine="torch"), TorchEngine)
-    with pytest.raises(UsageError, match="use --engine torch"):
-        open_engine(run, "cuda", engine="native")
+    with pytest.raises(UsageError, match="use `engine=torch`"):
+        open_engine(run, device="cuda", engine="native")
     for room in ("verydeep.inference", "verydeep.inference.processor"):
         monkeypatch.setattr(f"{room}.native_module", lambda: None)
     assert isinstance(open_engine(run), TorchEngine)
@@ -321,9 +322,9 @@ def test_a_driver_without_a_gpu_leaves_the_processor(run, monkeypatch):
 def test_the_environment_overrules(run, monkeypatch):
     monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", "portable")
     monkeypatch.setenv("VERYDEEP_THREADS", "3")
-    scorer = open_engine(run)
-    assert scorer._network.instructions == "portable"
-    assert scorer._network.threads == 3
+    engine = open_engine(run)
+    assert engine._network.instructions == "portable"
+    assert engine._network.threads == 3
     monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", "mmx")
     with pytest.raises(UsageError, match="'mmx', which this processor lacks"):
         open_engine(run)
@@ -345,7 +346,7 @@ def test_processes_of_torchrun_share_the_processors(monkeypatch):
 
 def test_a_call_takes_no_more_scratch_than_is_said_and_a_batch_is_bounded():
     network, config = network_of(Architecture("D", num_classes=4, width=0.5, window=32))
-    scorer = native.NativeEngine(config, tensors_of(network))
-    one, many = scorer.scratch_bytes(1, 224, 224), scorer.scratch_bytes(1000, 224, 224)
+    engine = native.NativeEngine(config, tensors_of(network))
+    one, many = engine.scratch_bytes(1, 224, 224), engine.scratch_bytes(1000, 224, 224)
     assert one < many < 600_000_000
-    assert scorer.scratch_bytes(10_000, 224, 224) == many
+    assert engine.scratch_bytes(10_000, 224, 224) == many

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import UsageError
 from verydeep.inference import open_engine
 from verydeep.inference.torch_engine import TorchEngine
@@ -20,7 +20,7 @@ from verydeep.weights.writing import write_for
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "shallow"
-    New("B-5x5", path, width=0.05, num_classes=3, window=32).run()
+    new("B-5x5", path, width=0.05, num_classes=3, window=32)
     return path
 
 
@@ -29,7 +29,7 @@ def test_auto_takes_torch(model):
 
 
 def test_native_refuses_in_one_sentence(model):
-    with pytest.raises(UsageError, match="B-5x5 has 5x5; use --engine torch"):
+    with pytest.raises(UsageError, match="B-5x5 has 5x5; use `engine=torch`"):
         open_engine(model, engine="native")
 
 

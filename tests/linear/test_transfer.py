@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 from sklearn.svm import LinearSVC
 
 import verydeep
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import DataError, ModelError, UsageError
 from verydeep.evaluation.protocols import Dense
 from verydeep.images.sources import open_data
@@ -24,7 +24,7 @@ from verydeep.images.views import rescale
 from verydeep.inference import open_engine
 from verydeep.linear.classifier import CLASSIFIER, FeatureSpec, read_classifier
 from verydeep.linear.features import features_of
-from verydeep.linear.svm import mean_class_recall, splits, train_svm
+from verydeep.linear.svm import mean_class_recall, random_splits, train_svm
 
 pytest.importorskip("verydeep.plan.native")
 
@@ -40,7 +40,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(tmp_path) -> Path:
     path = tmp_path / "A"
-    New("A", path, width=0.06, num_classes=3, window=32).run()
+    new("A", path, width=0.06, num_classes=3, window=32)
     return path
 
 
@@ -98,7 +98,7 @@ def test_what_is_told_is_of_the_machine_that_is_kept(run, data, capsys):
 
 def test_a_classifier_is_of_the_weights_that_it_was_trained_on(run, data, tmp_path, capsys):
     main(["transfer", str(run), str(data), "--scales", "32"])
-    New("A", tmp_path / "other", width=0.06, num_classes=3, window=32, seed=1).run()
+    new("A", tmp_path / "other", width=0.06, num_classes=3, window=32, seed=1)
     tensors = load_file(tmp_path / "other" / "model.safetensors")
     tensors["conv2_1.bias"] += 1  # as training would; at the start all biases are 0
     save_file(tensors, run / "model.safetensors")
@@ -142,14 +142,14 @@ def test_recall_is_the_mean_over_classes():
 
 def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
     labels = np.repeat(np.arange(3), [10, 12, 30])
-    several = splits(labels, 3, 2, 8, 5)
+    several = random_splits(labels, 3, 2, 8, 5)
     for train, test in several:
         assert not set(train) & set(test)
         assert np.bincount(labels[train]).tolist() == [8, 8, 8]
         assert np.bincount(labels[test]).tolist() == [2, 4, 5]
     assert not np.array_equal(several[0][0], several[1][0])
     with pytest.raises(DataError, match="--per-class 10 leaves none"):
-        splits(labels, 3, 1, 10, 5)
+        random_splits(labels, 3, 1, 10, 5)
 
 
 def test_what_cannot_be_used_is_one_sentence(run, tmp_path, capsys):
@@ -259,7 +259,7 @@ def test_other_commands_say_that_the_classifier_is_left_out(transferred, data, t
         shutil.copytree(data / name, numbered / str(number))
     for words, what in (
         (["evaluate", transferred, numbered, "--part", "all"], "tested"),
-        (["export", transferred, tmp_path / "hub", "--to", "hub"], "exported"),
+        (["export", transferred, "--out", tmp_path / "hub", "--to", "hub"], "exported"),
     ):
         capsys.readouterr()
         main(list(map(str, words)))

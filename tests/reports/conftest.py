@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from verydeep.accounting import num_parameters
-from verydeep.commands.new import New
+from verydeep.api.new import new
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.images.sources import open_data
 from verydeep.run_folder import JOURNAL, read_model, write_model
@@ -46,7 +46,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     path = tmp_path / "runs" / "A"
-    New("A", path, num_classes=3, width=0.03, window=32).run()
+    new("A", path, num_classes=3, width=0.03, window=32)
     config, tensors = read_model(path)
     write_model(path, replace(config, class_names=tuple(sorted(CLASSES))), tensors)
     records = [

@@ -137,11 +137,11 @@ def test_nothing_right(make_result: MakeResult):
 
 
 def test_window_too_large_for_a_row(make_result: MakeResult, run: Path):
-    from verydeep.commands.new import New
+    from verydeep.api.new import new
 
     class_names = read_config(run).class_names
     shutil.rmtree(run)
-    New("A", run, num_classes=3, width=0.01, window=96).run()
+    new("A", run, num_classes=3, width=0.01, window=96)
     from verydeep.run_folder import read_model
 
     config, tensors = read_model(run)

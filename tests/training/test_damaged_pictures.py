@@ -12,7 +12,7 @@ from damage import KINDS, write_damaged
 from PIL import Image
 
 from verydeep.cli import main
-from verydeep.images import pictures as pictures_room
+from verydeep.images import in_memory
 from verydeep.run_folder import LAST_WEIGHTS, SKIPPED
 
 BATCH = 6
@@ -56,7 +56,7 @@ def damaged(tmp_path_factory, photographs) -> Damaged:
 @pytest.fixture
 def from_disk(monkeypatch) -> None:
     """Pictures are read when their turn comes, as they are where they would not fit in memory."""
-    monkeypatch.setattr(pictures_room, "KEEP_BYTES", 0)
+    monkeypatch.setattr(in_memory, "KEEP_BYTES", 0)
 
 
 def left_out(run: Path) -> dict[str, str]:
@@ -106,7 +106,7 @@ def test_the_run_is_the_same_whoever_reads(damaged, tmp_path):
 
 def test_none_is_left_out_unasked(damaged, tmp_path, capfd):
     said = refused(capfd, "train", damaged.folder, tmp_path / "run", *TINY)
-    assert said.startswith(f"verydeep: {len(damaged.lost)} pictures cannot be read, the first is {damaged.folder}")
+    assert said.startswith(f"verydeep: {len(damaged.lost)} images cannot be read, the first is {damaged.folder}")
     assert said.endswith(f"leave them out by --max-unreadable {len(damaged.lost)}")
     assert not (tmp_path / "run").exists()
 
@@ -116,7 +116,7 @@ def test_none_is_left_out_unasked(damaged, tmp_path, capfd):
 def test_no_more_are_left_out_than_asked(damaged, tmp_path, capfd, most):
     words = ["train", damaged.folder, tmp_path / "run", *TINY, "--max-unreadable", most]
     said = refused(capfd, *words)
-    assert said.startswith(f"verydeep: {most + 1} picture{'s' * (most > 0)} cannot be read, the last is ")
+    assert said.startswith(f"verydeep: {most + 1} image{'s' * (most > 0)} cannot be read, the last is ")
     assert len(left_out(tmp_path / "run")) == most + 1
 
 
@@ -125,14 +125,14 @@ def test_held_out_pictures_count_too(damaged, tmp_path, capfd):
     """As many as training leaves out are allowed, and one more is held out."""
     most = len(damaged.lost) - 1
     said = refused(capfd, "train", damaged.folder, tmp_path / "run", *TINY, "--max-unreadable", most)
-    assert said.startswith(f"verydeep: {most + 1} pictures cannot be read, the last is {damaged.folder}/val/")
+    assert said.startswith(f"verydeep: {most + 1} images cannot be read, the last is {damaged.folder}/val/")
 
 
 def test_testing_leaves_out_what_it_may(damaged, trained, tmp_path, capfd):
     count = len(damaged.lost_held_out)
     words = ["evaluate", trained, damaged.folder, "--out", tmp_path / "a.npz", "--json"]
     assert "cannot be read, the last is" in refused(capfd, *words)
-    assert f"{count} pictures cannot be read" in refused(capfd, *words, "--max-unreadable", count - 1)
+    assert f"{count} images cannot be read" in refused(capfd, *words, "--max-unreadable", count - 1)
     capfd.readouterr()
     main([*map(str, words), "--max-unreadable", str(count)])
     said = capfd.readouterr()

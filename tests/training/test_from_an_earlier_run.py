@@ -11,18 +11,18 @@ import pytest
 from pictures import class_folders
 from safetensors.numpy import load_file
 
+import verydeep
 from verydeep.cli import main
-from verydeep.commands.train import Train
 from verydeep.errors import UsageError
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, STATE, WEIGHTS, read_config
-from verydeep.training.recipe import Recipe, named
+from verydeep.training.recipe import Recipe, find_recipe
 
-SMALL = replace(named("digits"), width=0.03, epochs=1, batch_size=64, warmup_epochs=0)
+SMALL = replace(find_recipe("digits"), width=0.03, epochs=1, batch_size=64, warmup_epochs=0)
 STANDING = replace(SMALL, learning_rate=1e-10, weight_decay=0, batch_norm=True)  # weights stay where they start
 
 
 def train(data: str | Path, run: Path, settings: Recipe = SMALL, **options) -> dict[str, np.ndarray]:
-    Train(str(data), run, recipe="digits", settings=settings, **options).run()
+    verydeep.train(data, run, recipe=settings, **options)
     return load_file(run / LAST_WEIGHTS)
 
 
@@ -62,7 +62,7 @@ def test_other_classes_have_a_new_fc8(earlier, animals, tmp_path, capsys):
 
 
 def test_another_window_has_new_fc_layers(earlier, animals, tmp_path):
-    settings = replace(STANDING, window=64, scale=(64, 64))
+    settings = replace(STANDING, window=64, train_scale=(64, 64))
     tensors = train(animals, tmp_path / "run", settings, start_from=earlier)
     before = load_file(earlier / WEIGHTS)
     assert tensors["fc6.weight"].shape[2:] == (2, 2)
@@ -96,7 +96,7 @@ def test_a_run_that_started_from_another_goes_on_as_it_began(earlier, animals, t
     for name in (STATE, "state.previous.pt"):
         (run / name).unlink()  # as if it had been killed before it saved anything
     before = (run / CONFIG).read_bytes()
-    Train(str(animals), run, recipe="digits", settings=settings, resume=True).run()
+    verydeep.train(animals, run, recipe=settings, resume=True)
     assert (run / CONFIG).read_bytes() == before
     again = load_file(run / LAST_WEIGHTS)
     for name in whole:
@@ -115,8 +115,8 @@ def test_a_shift_of_colors_is_kept_with_the_model(animals, tmp_path):
     ("options", "settings", "said"),
     [
         ({"start_from": True, "grow_from": True}, {}, "exclude each other"),
-        ({}, {"freeze": "conv1_1"}, "takes --from or --grow-from"),
-        ({"start_from": True}, {"configuration": "D"}, "has configuration A; it cannot become D"),
+        ({}, {"freeze": "conv1_1"}, "takes `start_from` or `grow_from`"),
+        ({"start_from": True}, {"config": "D"}, "has config A; it cannot become D"),
         ({"start_from": True}, {"freeze": "conv9"}, "no layer to freeze up to is called 'conv9'"),
     ],
 )

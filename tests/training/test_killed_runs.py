@@ -22,8 +22,8 @@ from verydeep.training.journal import read_journal
 
 pytestmark = pytest.mark.slow
 
-RECIPE = ["--recipe", "digits", "--width", "0.06", "--epochs", "3", "--batch-size", "64", "--save-steps", "1"]
-STEPS = 3 * (1438 // 64)
+RECIPE = ["--recipe", "digits", "--width", "0.06", "--epochs", "2", "--batch-size", "64", "--save-steps", "1"]
+STEPS = 2 * (1438 // 64)
 
 
 @pytest.fixture

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import asdict
+from importlib import import_module
 
 import pytest
 import torch
 
+import verydeep
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.network.initialize import freeze, initialize
 from verydeep.network.vgg import VGG
+from verydeep.run_folder import JOURNAL
 from verydeep.training.optimizer import Schedule, make_optimizer
 from verydeep.training.recipe import Recipe
+from verydeep.training.schedules import SCHEDULES
 
 TINY = Architecture("A", 5, 1 / 32, 32, True)
 
@@ -86,6 +92,34 @@ def test_steps_divide_by_ten_after_the_milestones():
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
+HALVING = """
+from verydeep.training.schedules import SCHEDULES
+
+def halving(highest, at):
+    return highest / 2 ** at.step
+
+SCHEDULES["halving"] = halving
+"""
+
+
+def test_a_new_schedule_is_a_function_and_an_entry_of_the_table(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="no schedule is called 'halving'; there are plateau, steps, cosine"):
+        Recipe(schedule="halving")
+    (tmp_path / "a_schedule_of_mine.py").write_text(HALVING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    try:
+        import_module("a_schedule_of_mine")
+        run = tmp_path / "run"
+        short = {"width": 0.03, "epochs": 2, "batch_size": 1438, "warmup_epochs": 0, "learning_rate": 0.05}
+        trained = verydeep.train("digits", run, recipe="digits", schedule="halving", **short)
+    finally:
+        del SCHEDULES["halving"], sys.modules["a_schedule_of_mine"]
+    records = map(json.loads, (run / JOURNAL).read_text().splitlines())
+    assert [record["rate"] for record in records if "rate" in record] == [0.05, 0.025]
+    assert trained.epochs == 2
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -95,11 +129,11 @@ def test_steps_divide_by_ten_after_the_milestones():
     ],
 )
 def test_milestones_belong_to_steps(fields):
-    with pytest.raises(UsageError, match=r"milestones .* rising"):
+    with pytest.raises(UsageError, match=r"`milestones`, rising"):
         Recipe(**fields)
 
 
 def test_a_recipe_survives_json():
-    recipe = Recipe(schedule="steps", milestones=(3, 5), scale=(256, 512))
+    recipe = Recipe(schedule="steps", milestones=(3, 5), train_scale=(256, 512))
     fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
     assert Recipe.from_json(fields) == recipe

@@ -10,23 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from verydeep.run_folder import JOURNAL, TENSORBOARD
+from verydeep.run_folder import TENSORBOARD
 from verydeep.training import tensorboard
-from verydeep.training.journal import EpochRecord, Journal, StepRecord
+from verydeep.training.journal import EpochRecord, Listener, StepRecord
+from verydeep.training.tensorboard import Scalars, curves
 
 PER_EPOCH = 4
 
 
-def journal(run: Path, first: int = 0) -> Journal:
-    return Journal(run / JOURNAL, first, epochs=3, steps_per_epoch=PER_EPOCH, batch_size=8)
-
-
-def tell(book: Journal, steps: range, seconds: float = 2.0) -> None:
+def tell(listener: Listener, steps: range, seconds: float = 2.0) -> None:
     """Steps whose loss is their number, and an epoch's end after each fourth."""
     for step in steps:
-        book.step(StepRecord(step, step // PER_EPOCH, float(step), 50.0, 0.1, seconds, seconds / 4))
+        listener(StepRecord(step, step // PER_EPOCH, float(step), 50.0, 0.1, seconds, seconds / 4))
         if (step + 1) % PER_EPOCH == 0:
-            book.epoch(EpochRecord(step + 1, step // PER_EPOCH, 1.0, 40.0, 30.0 - step, True, 4.0))
+            listener(EpochRecord(step + 1, step // PER_EPOCH, 1.0, 40.0, 30.0 - step, True, 4.0))
 
 
 def points(run: Path, name: str) -> list[tuple[int, float]]:
@@ -38,8 +35,8 @@ def points(run: Path, name: str) -> list[tuple[int, float]]:
 
 def test_steps_and_epochs_are_written(tmp_path):
     pytest.importorskip("tensorboard")
-    with journal(tmp_path) as book:
-        tell(book, range(2 * PER_EPOCH))
+    with curves(tmp_path / TENSORBOARD, 0) as listener:
+        tell(listener, range(2 * PER_EPOCH))
     assert points(tmp_path, "step/loss") == [(step, float(step)) for step in range(8)]
     assert points(tmp_path, "step/error") == [(step, 50.0) for step in range(8)]
     assert points(tmp_path, "step/rate") == [(step, 0.1) for step in range(8)]
@@ -52,9 +49,9 @@ def test_steps_and_epochs_are_written(tmp_path):
 
 def test_short_steps_share_a_point(tmp_path):
     pytest.importorskip("tensorboard")
-    with journal(tmp_path) as book:
+    with curves(tmp_path / TENSORBOARD, 0) as listener:
         for step in range(1000):
-            book.step(StepRecord(step, 0, float(step), 50.0, 0.1, 2.0**-8, 0.0))
+            listener(StepRecord(step, 0, float(step), 50.0, 0.1, 2.0**-8, 0.0))
     written = points(tmp_path, "step/loss")
     assert [step for step, _ in written] == [255, 511, 767, 999]
     assert written[0][1] == sum(range(256)) / 256
@@ -64,14 +61,14 @@ def test_short_steps_share_a_point(tmp_path):
 def test_a_resumed_run_takes_back_what_it_will_do_again(tmp_path, first):
     """At an epoch's end and within an epoch: each step is there once, and no epoch is lost."""
     pytest.importorskip("tensorboard")
-    with journal(tmp_path) as book:
-        tell(book, range(first + 1))
+    with curves(tmp_path / TENSORBOARD, 0) as listener:
+        tell(listener, range(first + 1))
     # TensorBoard reads files in the order of their names, which begin with the second.
     second = int(time.time())
     while int(time.time()) == second:
         time.sleep(0.02)
-    with journal(tmp_path, first) as book:
-        tell(book, range(first, 12))
+    with curves(tmp_path / TENSORBOARD, first) as listener:
+        tell(listener, range(first, 12))
     assert points(tmp_path, "step/loss") == [(step, float(step)) for step in range(12)]
     assert [step for step, _ in points(tmp_path, "epoch/validation_error")] == [3, 7, 11]
 
@@ -79,16 +76,16 @@ def test_a_resumed_run_takes_back_what_it_will_do_again(tmp_path, first):
 def test_without_the_package_there_is_no_folder_and_no_word(tmp_path, monkeypatch, capfd):
     find = importlib.util.find_spec
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: None if name == "tensorboard" else find(name))
-    with journal(tmp_path) as book:
-        tell(book, range(1))
-    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]
+    with curves(tmp_path / TENSORBOARD, 0) as listener:
+        tell(listener, range(1))
+    assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
 
 
 def test_with_it_there_is_no_word_either(tmp_path, capfd):
     pytest.importorskip("tensorboard")
-    with journal(tmp_path) as book:
-        tell(book, range(1))
+    with curves(tmp_path / TENSORBOARD, 0) as listener:
+        tell(listener, range(1))
     assert (tmp_path / TENSORBOARD).is_dir()
     assert capfd.readouterr() == ("", "")
 
@@ -103,25 +100,20 @@ def test_a_broken_package_is_told_in_a_line(tmp_path, monkeypatch, capfd):
 
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: object())
     monkeypatch.setattr(builtins, "__import__", broken)
-    with journal(tmp_path) as book:
-        tell(book, range(2))
+    with curves(tmp_path / TENSORBOARD, 0) as listener:
+        tell(listener, range(2))
     assert capfd.readouterr().err == "no curves for TensorBoard: Descriptors cannot be created directly\n"
-    assert len((tmp_path / JOURNAL).read_text().splitlines()) == 2
 
 
-def test_a_failing_disk_is_told_once(tmp_path, capfd):
+def test_a_failing_disk_is_told_once(capfd):
     class Full:
         def add_scalar(self, *arguments: object) -> None:
             raise OSError(28, "No space left on device")
 
-    with journal(tmp_path) as book:
-        book._scalars._writer = Full()
-        tell(book, range(8))
-    lines = capfd.readouterr().err.splitlines()
-    assert [line for line in lines if "TensorBoard" in line] == [
-        "no curves for TensorBoard: [Errno 28] No space left on device"
-    ]
-    assert len((tmp_path / JOURNAL).read_text().splitlines()) == 10
+    scalars = Scalars(Full)
+    tell(scalars.add, range(8))
+    scalars.close()
+    assert capfd.readouterr().err == "no curves for TensorBoard: [Errno 28] No space left on device\n"
 
 
 def test_a_full_disk_under_tensorboards_own_thread(tmp_path, capfd, monkeypatch):
@@ -140,11 +132,11 @@ def test_a_full_disk_under_tensorboards_own_thread(tmp_path, capfd, monkeypatch)
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     hook = threading.excepthook
-    with journal(tmp_path) as book:
+    with curves(tmp_path / TENSORBOARD, 0) as listener:
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (2500, before[1]))
-            while book._scalars._writer is not None:  # the journal, which grows too, might be full before
-                book._scalars.step(StepRecord(0, 0, 1.0, 50.0, 0.1, 2.0, 0.5))
+            while listener.__self__.writer is not None:
+                listener(StepRecord(0, 0, 1.0, 50.0, 0.1, 2.0, 0.5))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     said = capfd.readouterr().err

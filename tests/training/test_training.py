@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 import torch
 
+import verydeep
+from verydeep.api.train import Trained
 from verydeep.cli import main
-from verydeep.commands.train import Train
-from verydeep.errors import TrainingError
+from verydeep.errors import TrainingError, UsageError
 from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, STATE, WEIGHTS, read_config
 from verydeep.training.journal import read_journal
 from verydeep.training.loop import InterruptedRunError, Trainer
-from verydeep.training.recipe import RECIPES, Recipe, named
+from verydeep.training.recipe import RECIPES, Recipe, find_recipe
 
-SMALL = replace(named("digits"), width=0.03, epochs=2, batch_size=64, warmup_epochs=0)
+SMALL = replace(find_recipe("digits"), width=0.03, epochs=2, batch_size=64, warmup_epochs=0)
 
 
-def train(run: Path, settings: Recipe = SMALL, **options) -> None:
-    Train("digits", run, recipe="digits", settings=settings, **options).run()
+def train(run: Path, recipe: Recipe = SMALL, **options) -> Trained:
+    return verydeep.train("digits", run, recipe=recipe, **options)
 
 
 def weights(run: Path) -> bytes:
@@ -51,6 +52,51 @@ def test_a_run_folder_has_everything(unbroken):
     assert len(held_out) == 359
 
 
+def test_the_answer_and_the_command_say_the_same(unbroken, capsys):
+    """A run that has ended is resumed: nothing is left to do, and it is told again."""
+    best = min(record["validation_error"] for record in read_journal(unbroken / JOURNAL) if "best" in record)
+    trained = train(unbroken, resume=True)
+    assert (trained.run, trained.best_error, trained.test_scale, trained.epochs) == (unbroken, best, 36, 2)
+    assert trained.num_unreadable == 0
+    words = ["train", "digits", str(unbroken), "--recipe", "digits", "--resume"]
+    capsys.readouterr()
+    main(words)
+    out = capsys.readouterr().out
+    assert out == f"{trained}\n"
+    assert out == f"{unbroken}: least validation error {best:.2f} % (top-1, Q = 36)\n"
+    main([*words, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop("seconds") > 0
+    assert told == {name: value for name, value in trained.to_dict().items() if name != "seconds"}
+
+
+def test_provenance_says_what_was_called(unbroken, tmp_path):
+    short = ["--recipe", "digits", "--width", "0.03", "--epochs", "1", "--batch-size", "1438"]
+    called = read_config(unbroken).provenance["command"]
+    assert called == f"verydeep.train('digits', '{unbroken}', recipe={SMALL!r})"
+    main(["train", "digits", str(tmp_path / "a run"), *short])
+    told = read_config(tmp_path / "a run").provenance["command"]
+    assert told == f"verydeep train digits '{tmp_path}/a run' {' '.join(short)}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epoch": 3}, "no setting of a recipe is called 'epoch'; did you mean epochs?"),
+        ({"image_size": 32}, "no setting of a recipe is called 'image_size'; it is called `window` now"),
+        ({"recipe": "digit"}, "no recipe is called 'digit'; .* did you mean digits?"),
+        ({"tensors": "ema"}, "`tensors` chooses a network of `start_from` or `grow_from`"),
+        ({"workers": -1}, "`workers` is -1; it has to be 0 or more"),
+        ({"save_steps": 0}, "`save_steps` is 0; it has to be 1 or more"),
+        ({"init": "hee"}, "no start is called 'hee'; there are he, glorot, .* did you mean he?"),
+    ],
+)
+def test_a_wrong_argument_is_said_in_pythons_words(tmp_path, settings, said):
+    with pytest.raises(UsageError, match=said):
+        verydeep.train("digits", tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_journal_has_a_line_a_step_and_a_line_an_epoch(unbroken):
     records = read_journal(unbroken / JOURNAL)
     steps = [record for record in records if "rate" in record]
@@ -73,13 +119,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(unbroken, tmp_path, stop_af
     run = tmp_path / "run"
     step = Trainer._step
 
-    def interrupt(self, batch, number, interrupted):
+    def interrupt(self, batch, number, interrupted=False):
         if number + 1 == stop_after:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, number, interrupted)
 
     monkeypatch.setattr(Trainer, "_step", interrupt)
-    with pytest.raises(InterruptedRunError, match=r"verydeep train digits .* --resume"):
+    with pytest.raises(
+        InterruptedRunError, match=r"stopped after step \d+ of 44 and saved; go on with: `resume=True`"
+    ):
         train(run)
     monkeypatch.setattr(Trainer, "_step", step)
     train(run, resume=True)
@@ -112,7 +160,7 @@ def test_both_precisions_learn(tmp_path, precision):
 
 
 def test_growing_starts_from_net_a(unbroken, tmp_path, capsys):
-    settings = replace(SMALL, configuration="D", epochs=1)
+    settings = replace(SMALL, config="D", epochs=1)
     train(tmp_path / "deep", settings, grow_from=unbroken)
     assert "conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8 come from" in capsys.readouterr().err
     deep, shallow = read_config(tmp_path / "deep"), read_config(unbroken)
@@ -133,7 +181,7 @@ def test_a_set_smaller_than_a_batch_lowers_the_rate_with_it(tmp_path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_tells_its_command_and_what_to_expect(name):
-    recipe = named(name)
+    recipe = find_recipe(name)
     assert recipe.train_scale[0] >= recipe.window
     told = RECIPES[name].__doc__
     assert "verydeep train" in told

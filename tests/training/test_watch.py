@@ -17,17 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands import watch as command
-from verydeep.commands.new import New
 from verydeep.reports.panels import Curve, Panel, even_ticks, make_panels
 from verydeep.reports.terminal import Canvas
-from verydeep.reports.watched import WatchedRun, watch
+from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import CONFIG, JOURNAL, read_config
-from verydeep.training.recipe import named
+from verydeep.training.recipe import find_recipe
 
 PER_EPOCH = 10
-RECIPE = replace(named("digits"), epochs=4, batch_size=20)
+RECIPE = replace(find_recipe("digits"), epochs=4, batch_size=20)
 
 
 def step_line(step: int, **changed: object) -> str:
@@ -51,7 +50,7 @@ def lines(epochs: int, errors: tuple[float, ...] = (40.0, 30.0, 20.0, 25.0)) -> 
 @pytest.fixture(scope="module")
 def config_text(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("config") / "model"
-    New("A", path, num_classes=3, width=0.03, window=32).run()
+    new("A", path, num_classes=3, width=0.03, window=32)
     facts = {"recipe": asdict(RECIPE), "recipe_name": "digits", "data": {"num_images": 205}}
     return json.dumps(replace(read_config(path), provenance=facts).to_json())
 
@@ -192,9 +191,9 @@ def test_no_journal_makes_it_fail(make, capsys, journal, config):
     assert "learning rate" in capsys.readouterr().out
 
 
-def test_a_picture(make, tmp_path, capsys):
+def test_an_image(make, tmp_path, capsys):
     runs = [make("$x^$ 日本", lines(2)), make("empty", "")]
-    main(["watch", *map(str, runs), "--png", str(tmp_path / "curves.png")])
+    main(["watch", *map(str, runs), "--out", str(tmp_path / "curves.png")])
     with Image.open(tmp_path / "curves.png") as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert image.width == 1320
@@ -210,8 +209,9 @@ def test_a_picture(make, tmp_path, capsys):
         ([], 2, "no run is given; `verydeep train DATA RUN` makes one"),
         (["nowhere"], 1, "nowhere does not exist; give a run folder"),
         (["."], 1, "has no journal.jsonl: it was not made by `verydeep train`"),
-        (["run", "--png", "curves.jpg"], 2, "has to end with .png"),
-        (["run", "--png", "curves.png", "--json"], 2, "exclude each other"),
+        (["run", "--out", "curves.jpg"], 2, "--out curves.jpg has to end with .png"),
+        (["run", "--png", "curves.png"], 2, "--png is called --out now"),
+        (["run", "--out", "curves.png", "--json"], 2, "--follow, --out and --json exclude each other"),
         (["run", "--follow"], 2, "--follow draws in a terminal"),
         (["run"] * 7, 2, "7 runs are too many to tell apart; give at most 6"),
     ],
@@ -229,7 +229,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(make, tmp_path, monkeypatch, 
 
 def test_reading_goes_on_where_it_stopped_and_starts_anew_for_a_resumed_run(make):
     run = make("run", lines(1) + step_line(10)[:20])
-    watched = watch(run)
+    watched = open_run(run)
     assert len(watched.column("loss")) == 10
     with (run / JOURNAL).open("a") as file:
         file.write(step_line(10)[20:] + step_line(11))
@@ -275,8 +275,9 @@ def test_ctrl_c_ends_following_with_a_last_drawing(make, monkeypatch, capsys):
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command.time, "sleep", interrupt)
-    command.show([watch(make("run", lines(1)))], follow=True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(time, "sleep", interrupt)
+    main(["watch", str(make("run", lines(1))), "--follow"])
     assert "epoch 1/4 · running" in " ".join(capsys.readouterr().out.split())
 
 
@@ -292,7 +293,7 @@ def test_a_million_lines_are_read_quickly(tmp_path):
             if (step + 1) % per_epoch == 0:
                 file.write(epoch_line(0, 30.0).replace('"step": 10,', f'"step": {step + 1},'))
     start = time.process_time()
-    run = watch(tmp_path)
+    run = open_run(tmp_path)
     assert time.process_time() - start < 5
     assert len(run.column("validation_error")) == number // per_epoch
     assert run.column("step")[-2000:].tolist() == list(range(number - 2000, number))
@@ -314,7 +315,9 @@ def test_ticks_are_few_and_within(right, most):
 
 @pytest.mark.parametrize(("steps", "parts"), [(1, 1), (15, 15), (160, 20), (400, 50), (5000, 100)])
 def test_a_curve_of_steps_has_means_of_parts(make, steps, parts):
-    loss, *_ = make_panels([watch(make("run", "".join(step_line(step, loss=step + 1) for step in range(steps))))])
+    loss, *_ = make_panels(
+        [open_run(make("run", "".join(step_line(step, loss=step + 1) for step in range(steps))))]
+    )
     [curve] = loss.curves
     assert len(curve.x) == parts
     np.testing.assert_allclose(curve.x * PER_EPOCH, curve.y)  # both are the part's mean step
@@ -322,7 +325,7 @@ def test_a_curve_of_steps_has_means_of_parts(make, steps, parts):
 
 
 def test_axes_hold_what_is_drawn(make):
-    panels = make_panels([watch(make("run", lines(4, (95.0, 60.0, 30.0, 22.0))))])
+    panels = make_panels([open_run(make("run", lines(4, (95.0, 60.0, 30.0, 22.0))))])
     assert [panel.ticks for panel in panels[1:3]] == [[50.0, 100.0], [20.0, 50.0, 100.0]]
     assert panels[0].ticks == [2.0, 5.0]
     assert panels[2].right == 4
@@ -351,6 +354,6 @@ def test_without_a_recipe_of_this_version_epochs_are_unknown(make, capsys, recip
 def test_runs_of_one_name_are_told_apart(make, tmp_path):
     from verydeep.reports.headlines import names
 
-    numbers = watch(make("x", "")).numbers
+    numbers = open_run(make("x", "")).numbers
     runs = [WatchedRun(path, numbers) for path in ("/a/b/c", "/d/b/c", "/e/f")]
     assert names(runs) == ["/a/b/c", "/d/b/c", "e/f"]

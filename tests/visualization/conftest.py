@@ -11,7 +11,7 @@ import torch
 from pictures import save, smooth
 from PIL import Image
 
-from verydeep.commands.new import New
+from verydeep.api.new import new
 from verydeep.run_folder import read_model, write_model
 
 
@@ -28,7 +28,7 @@ def one_thread():
 def small(tmp_path_factory) -> Path:
     """Net A, narrow, of windows of 32 pixels."""
     path = tmp_path_factory.mktemp("models") / "A"
-    New("A", path, width=0.1, num_classes=3, window=32).run()
+    new("A", path, width=0.1, num_classes=3, window=32)
     return path
 
 

@@ -1,37 +1,33 @@
-"""Files are read in this process, but for the tests that are about the process apart: loading torch takes 2 s."""
+"""Files are read in this process, but for the tests that are about the sandbox: loading torch takes 2 s."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.errors import ModelError
 from verydeep.inference import open_engine
-from verydeep.weights.files import apart
-from verydeep.weights.files.child import READERS
-from verydeep.weights.raw import NotWeightsError, Raw
+from verydeep.weights.checkpoint import Reader, Tensor
+from verydeep.weights.files import sandbox
 
 
 @pytest.fixture
 def read_here(monkeypatch):
-    """Run the process's reader in this process."""
+    """Run the sandbox's reader in this process."""
 
-    def read(path: Path, kind: str, network: str | None = None) -> Raw:
-        raw = Raw(kind, {}, {}, {} if network is None else {"wanted": network})
-        try:
-            for name, tensor, stored in import_module(f"verydeep.weights.files.{READERS[kind]}").read(
-                path, raw.facts
-            ):
-                raw.tensors[name], raw.dtypes[name] = np.array(tensor), stored
-        except NotWeightsError as error:
-            raise ModelError(f"{path} {error}") from None
-        return raw
+    def reader(module: str) -> Reader:
+        def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
+            for name, tensor, dtype in import_module(module).read(path, facts):
+                yield name, np.array(tensor), dtype
 
-    monkeypatch.setattr(apart, "read_apart", read)
+        return read
+
+    monkeypatch.setattr(sandbox, "reader", reader)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +43,7 @@ def pictures(photographs) -> list[Image.Image]:
 
 def scores(model: Path, pixels: np.ndarray, engine: str) -> np.ndarray:
     """Scores of 224 x 224 pixels by a model on disk."""
-    maps = open_engine(model, "cpu", engine=engine).score_maps(pixels)
+    maps = open_engine(model, device="cpu", engine=engine).score_maps(pixels)
     assert maps.shape[2:] == (1, 1)
     return maps[:, :, 0, 0]
 

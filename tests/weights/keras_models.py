@@ -11,8 +11,9 @@ import torch
 from verydeep.evaluation.posterior import posterior_of_maps
 from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
-from verydeep.weights.foreign import config_of, examine
-from verydeep.weights.source import Known, locate
+from verydeep.weights.importing import config_of, import_weights
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import locate
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of Keras and its dependencies, about themselves
@@ -97,7 +98,7 @@ def theirs(model: keras.Model, shown: np.ndarray) -> np.ndarray:
 
 
 def ours(path: Path, shown: np.ndarray, preprocessing: Preprocessing | None = RAW, **told) -> np.ndarray:
-    found = examine(locate(path), Known(preprocessing, NAMES, **told))
+    found = import_weights(locate(path), Metadata(preprocessing, NAMES, **told))
     return posterior_of_maps(engine_of(config_of(found), found.tensors).score_maps(shown))
 
 

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
-from verydeep.weights.foreign import config_of, examine
-from verydeep.weights.source import Known, locate
+from verydeep.weights.importing import config_of, import_weights
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import locate
 
 RAW = Preprocessing((0.0, 0.0, 0.0))
 
@@ -55,7 +56,7 @@ def theirs(path: Path, shown: np.ndarray, output: int = 0) -> np.ndarray:
 
 
 def ours(path: Path, shown: np.ndarray, preprocessing: Preprocessing | None = RAW) -> np.ndarray:
-    found = examine(locate(path), Known(preprocessing, NAMES))
+    found = import_weights(locate(path), Metadata(preprocessing, NAMES))
     return engine_of(config_of(found), found.tensors).score_maps(shown)[:, :, 0, 0]
 
 

@@ -18,16 +18,17 @@ from http_servers import FileServer, Hub, serving
 from torchvision.models import VGG11_Weights, VGG16_BN_Weights, VGG16_Weights
 from torchvision.models.vgg import VGG, make_layers
 
+import verydeep
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import ModelError, UsageError, VerydeepError
-from verydeep.exports.hub_folder import push
+from verydeep.exports.hub_folder import upload
 from verydeep.model import load
 from verydeep.run_folder import read_model, write_model
 from verydeep.weights import by_name, download
 from verydeep.weights.by_name import as_repository, find
 from verydeep.weights.hub import Repository, from_hub
-from verydeep.weights.published import PUBLISHED
+from verydeep.weights.published import PUBLISHED, Checksum
 from verydeep.weights.source import locate
 from verydeep.weights.writing import timm_card
 
@@ -55,7 +56,7 @@ def caches_of_their_own(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "small"
-    New("A", path, width=0.05, num_classes=3, window=32).run()
+    new("A", path, width=0.05, num_classes=3, window=32)
     return path
 
 
@@ -100,12 +101,12 @@ def test_torchvision_finds_what_we_fetched_and_we_what_it_did(tmp_path, monkeypa
     torch.save({"features.0.bias": torch.arange(3.0)}, file)
     with serving(FileServer(file.read_bytes())) as server:
         name = serve_torchvision(server, VGG16_Weights.IMAGENET1K_V1, monkeypatch)
-        source = find("torchvision:vgg16")
+        source = locate("torchvision:vgg16")
     assert source.path == tmp_path / "torch" / "hub" / "checkpoints" / name
     assert source.name == "torchvision:vgg16"
     state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)  # the server is gone
     assert state["features.0.bias"].tolist() == [0, 1, 2]
-    assert find("torchvision:vgg16-IMAGENET1K_V1").path == source.path
+    assert find("torchvision:vgg16-IMAGENET1K_V1")[0] == source.path
 
 
 def test_what_torchvision_knows_of_its_weights_comes_along(tmp_path, monkeypatch):
@@ -113,7 +114,7 @@ def test_what_torchvision_knows_of_its_weights_comes_along(tmp_path, monkeypatch
         file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-        known = find(f"torchvision:{name}").known
+        known = find(f"torchvision:{name}")[1]
         view = weights.transforms()
         assert known.preprocessing.mean == pytest.approx([255 * level for level in view.mean], abs=1e-6)
         assert known.preprocessing.deviation == pytest.approx([255 * level for level in view.std], abs=1e-6)
@@ -126,7 +127,7 @@ def test_features_alone_have_no_classes(monkeypatch):
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     file.parent.mkdir(parents=True)
     file.touch()
-    known = find("torchvision:vgg16-IMAGENET1K_FEATURES").known
+    known = find("torchvision:vgg16-IMAGENET1K_FEATURES")[1]
     assert known.class_names is None
     assert known.preprocessing.deviation == (1, 1, 1)
 
@@ -170,19 +171,19 @@ def test_keras_finds_what_we_fetched(tmp_path, monkeypatch):
     with serving(FileServer(b"of Keras" * 1000)) as server:
         published = next(one for one in PUBLISHED if one.name == "keras:VGG19-notop")
         md5 = hashlib.md5(server.content).hexdigest()
-        monkeypatch.setattr(
-            by_name, "PUBLISHED", (replace(published, url=f"{server.url}/{published.file}", checksum=md5),)
-        )
-        source = find("keras:vgg19-notop")
-    assert source.path == tmp_path / "keras" / "models" / published.file
-    assert source.known == published.known
+        name = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+        served = replace(published, url=f"{server.url}/{name}", checksum=Checksum("md5", md5))
+        monkeypatch.setattr(by_name, "PUBLISHED", (served,))
+        path, metadata = find("keras:vgg19-notop")
+    assert path == tmp_path / "keras" / "models" / name
+    assert metadata == published.metadata
 
     from keras.src.utils import file_utils
 
     theirs = file_utils.get_file(
-        published.file, f"{server.url}/gone", cache_subdir="models", file_hash=md5, cache_dir=tmp_path / "keras"
+        name, f"{server.url}/gone", cache_subdir="models", file_hash=md5, cache_dir=tmp_path / "keras"
     )
-    assert Path(theirs) == source.path
+    assert Path(theirs) == path
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
@@ -193,7 +194,7 @@ def test_the_table_of_keras_is_what_keras_has(network):
     joined = source.replace('"\n    "', "")
     for one in ours:
         assert f'"{one.url}"' in joined
-        assert f'file_hash="{one.checksum}"' in source
+        assert f'file_hash="{one.checksum.prefix}"' in source
 
 
 def test_nothing_is_fetched_offline(monkeypatch, hub):
@@ -243,8 +244,8 @@ def test_a_repository_comes_once(model, hub, tmp_path, capsys):
 
 def test_a_repository_of_older_weights_and_of_one_file(hub):
     hub.repositories["someone/old"] = {"pytorch_model.bin": b"weights", "deep/other.h5": b"others"}
-    assert find("hf:someone/old").path.read_bytes() == b"weights"
-    assert find("hf:someone/old/deep/other.h5").path.read_bytes() == b"others"
+    assert find("hf:someone/old")[0].read_bytes() == b"weights"
+    assert find("hf:someone/old/deep/other.h5")[0].read_bytes() == b"others"
     with pytest.raises(VerydeepError, match=r"hf:someone/old/none.h5 has no none\.h5"):
         find("hf:someone/old/none.h5")
     hub.repositories["someone/empty"] = {"README.md": b""}
@@ -263,7 +264,7 @@ def test_a_repository_whose_weights_were_changed_on_the_way(hub, tmp_path):
         find("hf:someone/small")
     assert not list((tmp_path / "hub").rglob("model.safetensors"))
     hub.changed = False
-    assert find("hf:someone/small").path.is_file()
+    assert find("hf:someone/small")[0].is_file()
 
 
 def test_a_repository_of_timms_is_a_model(model, hub, tmp_path, photographs):
@@ -272,7 +273,7 @@ def test_a_repository_of_timms_is_a_model(model, hub, tmp_path, photographs):
     fc6 = np.random.default_rng(0).normal(0, 0.01, wide.architecture.tensors["fc6.weight"]).astype(np.float32)
     write_model(tmp_path / "wide", wide, {**tensors, "fc6.weight": fc6})
     folder = tmp_path / "theirs"
-    main(["export", str(tmp_path / "wide"), str(folder / "model.safetensors"), "--to", "timm"])
+    main(["export", str(tmp_path / "wide"), "--out", str(folder / "model.safetensors"), "--to", "timm"])
     as_wide_as_timms = replace(wide, architecture=replace(wide.architecture, width=1))
     card = timm_card(as_wide_as_timms)
     (folder / "config.json").write_text(json.dumps(card))
@@ -314,11 +315,22 @@ def test_torchvisions_weights_are_a_model(tmp_path, monkeypatch, photographs):
 
 def test_push_and_fetch(model, hub, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    main(["push", str(model), "someone/pushed", "--licence", "CC-BY-4.0"])
-    assert capsys.readouterr().out == f"{hub.url}/someone/pushed: verydeep predict hf:someone/pushed PICTURE\n"
+    main(["push", str(model), "someone/pushed", "--yes", "--licence", "CC-BY-4.0"])
+    assert capsys.readouterr().out == f"{hub.url}/someone/pushed: verydeep predict hf:someone/pushed IMAGE\n"
     assert sorted(hub.repositories["someone/pushed"]) == ["README.md", "config.json", "model.safetensors"]
     assert 'license: "cc-by-4.0"' in hub.repositories["someone/pushed"]["README.md"].decode()
-    main(["export", "hf:someone/pushed", str(tmp_path / "again"), "--to", "hub", "--name", "someone/pushed"])
+    main(
+        [
+            "export",
+            "hf:someone/pushed",
+            "--out",
+            str(tmp_path / "again"),
+            "--to",
+            "hub",
+            "--name",
+            "someone/pushed",
+        ]
+    )
     for name in ("README.md", "config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == hub.repositories["someone/pushed"][name], name
 
@@ -326,21 +338,40 @@ def test_push_and_fetch(model, hub, tmp_path, monkeypatch, capsys):
 def test_a_folder_with_a_card_is_pushed_as_it_is(model, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", hub.token)
     folder = tmp_path / "folder"
-    main(["export", str(model), str(folder), "--to", "hub"])
+    main(["export", str(model), "--out", str(folder), "--to", "hub"])
     (folder / "README.md").write_text("# my own words\n")
     (folder / "state.pt").write_bytes(b"not for others")
-    main(["push", str(folder), "someone/own"])
+    main(["push", str(folder), "someone/own", "--yes"])
     assert hub.repositories["someone/own"]["README.md"] == b"# my own words\n"
     assert sorted(hub.repositories["someone/own"]) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_nothing_is_pushed_unconfirmed(model, hub, monkeypatch, capsys):
+    """Where nobody can be asked it is refused; on a terminal it is asked, and anything but yes means no."""
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    for answer, sent in ((None, False), ("", False), ("no", False), ("y", True)):
+        monkeypatch.setattr("sys.stdin.isatty", lambda answer=answer: answer is not None, raising=False)
+        monkeypatch.setattr("builtins.input", lambda question, answer=answer: answer)
+        if sent:
+            main(["push", str(model), "someone/asked"])
+        else:
+            with pytest.raises(SystemExit) as ended:
+                main(["push", str(model), "someone/asked"])
+            assert ended.value.code == 2
+            assert f"confirm by --yes that {model} goes to hf:someone/asked" in capsys.readouterr().err
+        assert ("someone/asked" in hub.repositories) == sent
+    with pytest.raises(UsageError, match="confirm by `yes`"):
+        verydeep.push(model, "someone/other")
+    assert "someone/other" not in hub.repositories
 
 
 @pytest.mark.parametrize("token", ["hf_wrong", ""])
 def test_who_may_not_write_is_told(model, hub, token, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(VerydeepError, match=r"run `hf auth login`, or set HF_TOKEN"):
-        push(model, "someone/else")
+        upload(model, "someone/else")
     with pytest.raises(UsageError, match="is no name of a repository"):
-        push(model, "nothing")
+        upload(model, "nothing")
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -360,7 +391,9 @@ def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
     with serving(hub):
         environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
         results = [
-            subprocess.run([*command, str(tmp_path / name), *more], capture_output=True, text=True, env=env)
+            subprocess.run(
+                [*command, "--out", str(tmp_path / name), *more], capture_output=True, text=True, env=env
+            )
             for name, more, env in (
                 ("early", ["--offline"], _with(environment)),
                 ("one", [], _with(environment)),
@@ -369,8 +402,8 @@ def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
         ]
     assert [result.returncode for result in results] == [1, 0, 0], results
     assert results[0].stderr == (
-        "verydeep: hf:someone/small is not in the cache, and nothing is fetched offline; leave --offline and "
-        "HF_HUB_OFFLINE out\n"
+        "verydeep: hf:someone/small is not in the cache, and nothing is fetched offline, which "
+        "HF_HUB_OFFLINE asks for\n"
     )
     assert (tmp_path / "two" / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
 

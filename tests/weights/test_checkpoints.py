@@ -34,9 +34,9 @@ from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.run_folder import read_config, read_model
 from verydeep.weights.choice import WRAPPERS, choose
-from verydeep.weights.foreign import examine
-from verydeep.weights.published import PREPROCESSING
-from verydeep.weights.source import Known, locate
+from verydeep.weights.importing import import_weights
+from verydeep.weights.published import PREPROCESSING, Metadata
+from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")
 TOLD = ("--preprocessing", "torchvision", "--class-names", "numbers")
@@ -96,7 +96,7 @@ PREFIXES = (
 def test_prefixes_are_taken_off(prefix, ending, network, tmp_path):
     state = prefixed(prefix, network.state_dict())
     (torch.save if ending == ".pth" else save_file)(state, tmp_path / f"a{ending}")
-    found = examine(locate(tmp_path / f"a{ending}"))
+    found = import_weights(locate(tmp_path / f"a{ending}"))
     assert found.architecture == Architecture("A", 5, 1 / NARROWER)
     assert np.array_equal(found.tensors["fc8.bias"], network.classifier[6].bias.detach().numpy())
     assert not found.notes
@@ -150,7 +150,7 @@ CHECKPOINTS = {
 def test_the_network_is_found_in_a_checkpoint(name, old, network, tmp_path, crops):
     make, beside = CHECKPOINTS[name]
     torch.save(make(network), tmp_path / "a.pth", _use_new_zipfile_serialization=not old)
-    notes = " ".join(examine(locate(tmp_path / "a.pth")).notes)
+    notes = " ".join(import_weights(locate(tmp_path / "a.pth")).notes)
     assert all(word in notes for word in beside)
     assert bool(notes) == bool(beside)
     assert gives_its_scores(tmp_path / "a.pth", network, crops)
@@ -167,7 +167,7 @@ def test_any_protocol_of_pickle(protocol, old, network, tmp_path):
     row = torch.cat([torch.zeros(3), state["features.3.bias"], torch.ones(2)])
     state["features.3.bias"] = row[3:-2]
     torch.save({"a": state}, tmp_path / "a.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=not old)
-    found = examine(locate(tmp_path / "a.pth"))
+    found = import_weights(locate(tmp_path / "a.pth"))
     ours = {"conv1_1.weight": "features.0.weight", "conv2_1.weight": "features.3.weight"}
     ours |= {"conv2_1.bias": "features.3.bias", "fc7.weight": "classifier.3.weight"}
     for name, name_there in ours.items():
@@ -208,7 +208,7 @@ def test_of_two_networks_the_average_is_taken_and_the_choice_is_told(make, names
     assert gives_its_scores(tmp_path / "b" / "a.pth", other, crops, "--tensors", names)
     assert "running average" not in capsys.readouterr().err
     assert (
-        examine(locate(f"{path}::{names}")).tensors["fc8.bias"].tolist()
+        import_weights(locate(f"{path}::{names}")).tensors["fc8.bias"].tolist()
         == saved[names]["classifier.6.bias"].tolist()
     )
 
@@ -216,8 +216,8 @@ def test_of_two_networks_the_average_is_taken_and_the_choice_is_told(make, names
 def test_other_averages_in_safetensors(network, tmp_path):
     state = prefixed("net.", torchvision_network("A", num_classes=5).state_dict())
     save_file(state | prefixed("ema_net.module.", fill(network, seed=3).state_dict()), tmp_path / "a.safetensors")
-    found = examine(locate(tmp_path / "a.safetensors"))
-    assert found.chosen.startswith("ema_net is used")
+    found = import_weights(locate(tmp_path / "a.safetensors"))
+    assert found.warnings[0].startswith("ema_net is used")
     assert np.array_equal(found.tensors["fc8.bias"], network.classifier[6].bias.detach())
 
 
@@ -225,10 +225,10 @@ def test_two_networks_without_an_average_are_asked_for(network, tmp_path, capsys
     path = tmp_path / "a.pth"
     torch.save({"teacher": network.state_dict(), "student": torchvision_network("B").state_dict()}, path)
     with pytest.raises(ModelError, match=r"holds 2 VGG networks: teacher, student; .*FILE::teacher"):
-        examine(locate(path))
-    assert examine(locate(f"{path}::student")).architecture.configuration == "B"
+        import_weights(locate(path))
+    assert import_weights(locate(f"{path}::student")).architecture.configuration == "B"
     with pytest.raises(ModelError, match="has no VGG network called pupil; it has teacher, student"):
-        examine(locate(f"{path}::pupil"))
+        import_weights(locate(f"{path}::pupil"))
 
 
 def test_files_of_one_network_have_no_names(tmp_path, capsys):
@@ -238,7 +238,7 @@ def test_files_of_one_network_have_no_names(tmp_path, capsys):
         open_source("cifar10::model")
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(UsageError, match="holds one network"):
-        examine(locate(tmp_path / "a.h5::model"))
+        import_weights(locate(tmp_path / "a.h5::model"))
 
 
 COMMANDS = (
@@ -271,8 +271,8 @@ def test_every_command_that_takes_weights_chooses_among_them(command, network, t
         "extract": [path, picture, "--layers", "pool5", "--out", f"{run}.npz"],
         "transfer": [path, "digits", "--no-save"],
         "train": ["digits", run, "--from", path],
-        "export": [path, f"{run}.onnx"],
-        "push": [path, "owner/name"],
+        "export": [path, "--out", f"{run}.onnx"],
+        "push": [path, "owner/name", "--yes"],
         "visualize": [path, picture, "--page", f"{run}.html"],
         "style": [path, picture, picture, "--out", f"{run}.png"],
         "bench": [path, "--engines", "verydeep"],
@@ -355,8 +355,8 @@ def test_fc_layers_may_have_channels_of_their_own(hidden, tmp_path, crops, capsy
     assert [config.architecture.tensors[f"fc{n}.bias"] for n in (6, 7, 8)] == [(hidden[0],), (hidden[1],), (5,)]
     main(["inspect", str(path)])
     assert f"its FC layers have {hidden[0]} and {hidden[1]} channels" in capsys.readouterr().out
-    main(["export", str(run), str(tmp_path / "a.onnx")])  # compared with the network by onnxruntime
-    again = examine(locate(tmp_path / "a.onnx"))
+    main(["export", str(run), "--out", str(tmp_path / "a.onnx")])  # compared with the network by onnxruntime
+    again = import_weights(locate(tmp_path / "a.onnx"))
     assert again.architecture == config.architecture
 
 
@@ -428,7 +428,7 @@ def test_of_another_head_the_convolutions_alone_are_taken_where_that_is_told(hea
         main(["convert", str(path), str(tmp_path / "run"), *TOLD])
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert f"to take its convolutions alone: verydeep convert {path} RUN --features-only" in said
+    assert f"to take its convolutions alone: `verydeep convert {path} RUN --features-only`" in said
     assert said.count("\n") == 1
     features_are_theirs(path, tmp_path / "run", network, crops, "--features-only")
 
@@ -437,7 +437,7 @@ def features_are_theirs(path, run, network, crops, *options):
     from verydeep.inference import open_engine
 
     main(["convert", str(path), str(run), "--preprocessing", "torchvision", *options])
-    (ours,) = open_engine(run, engine="native").activations(crops, ["pool5"])
+    ours = open_engine(run, engine="native").run(crops, ["pool5"])["pool5"]
     assert close(ours, theirs(network.features, crops))
 
 
@@ -470,7 +470,7 @@ class Parts(nn.Module):
 def test_fc_layers_elsewhere_are_told(make, head, network, tmp_path):
     torch.save(make(network), tmp_path / "a.pth")
     said = f"it has FC layers beside its convolutions ({head}), which are not used"
-    assert any(said in note for note in examine(locate(tmp_path / "a.pth")).notes)
+    assert any(said in note for note in import_weights(locate(tmp_path / "a.pth")).notes)
 
 
 ONE = torch.ones(1, 1)
@@ -479,7 +479,7 @@ ONE = torch.ones(1, 1)
 def test_no_head_is_missed_where_there_is_none(network, tmp_path):
     saved = {"net": network.features.state_dict(), "optimizer": {"exp_avg": torch.ones(3, 3), "weight": ONE}}
     torch.save(saved, tmp_path / "a.pth")
-    assert not any("FC layers" in note for note in examine(locate(tmp_path / "a.pth")).notes)
+    assert not any("FC layers" in note for note in import_weights(locate(tmp_path / "a.pth")).notes)
 
 
 @pytest.mark.parametrize("configuration", ["A", "B", "D", "E"])
@@ -488,12 +488,12 @@ def test_parameters_without_running_statistics_say_what_is_missing(configuration
     for saved in (dict(network.named_parameters()), dict(network.features.named_parameters())):
         torch.save(saved, tmp_path / "a.pth")
         with pytest.raises(ModelError, match=r"without running means and variances.*net\.state_dict\(\), not"):
-            examine(locate(tmp_path / "a.pth"))
+            import_weights(locate(tmp_path / "a.pth"))
 
 
 def test_features_of_any_layout_can_be_had_alone(tmp_path):
     save_file(timm_network("A").state_dict(), tmp_path / "a.safetensors")
-    found = examine(locate(tmp_path / "a.safetensors"), Known(features_only=True))
+    found = import_weights(locate(tmp_path / "a.safetensors"), Metadata(features_only=True))
     assert found.architecture == Architecture("A", 0, 1 / NARROWER)
 
 
@@ -505,13 +505,13 @@ def test_layers_that_vgg_does_not_have_are_not_passed_by(make, network, tmp_path
     state = torchvision_network("A").state_dict() | prefixed("features.19.", make().state_dict())
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(ModelError, match=r"has features\.19\.weight among its convolutions"):
-        examine(locate(tmp_path / "a.pth"))
+        import_weights(locate(tmp_path / "a.pth"))
 
 
 OTHER_FILES = {
     "a.pdparams": (lambda n: pickle.dumps({"features.0.weight": np.zeros(3)}), "file of PaddlePaddle"),
     "a.npz": (None, "an archive of NumPy's"),
-    "a.zip": (None, "a zip archive of weights/a.pth, not a model; unpack it"),
+    "a.zip": (None, "not a model: it is a zip archive of weights/a.pth; unpack it"),
     "a.pth.gz": (lambda n: b"\x1f\x8b\x08" + b"x" * 99, "compressed by gzip; unpack it"),
     "lfs.pth": (
         lambda n: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n",
@@ -550,7 +550,7 @@ def test_what_is_no_file_of_weights_is_told_what_it_is(name, network, tmp_path):
         saved = {"quantised.pth": {"features.0.weight": quantised}, "none.pth": {"epoch": 3}}
         torch.save(saved.get(name, nn.Linear(2, 2).state_dict()), path)
     with pytest.raises(ModelError, match=said) as refused:
-        examine(locate(path))
+        import_weights(locate(path))
     assert str(path) in str(refused.value)
 
 
@@ -558,7 +558,7 @@ def test_what_is_no_file_of_weights_is_told_what_it_is(name, network, tmp_path):
 def test_torchscript_is_told_what_it_is(network, tmp_path):
     torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "a.pt"))
     with pytest.raises(ModelError, match=r"a TorchScript archive.*torch\.jit\.load\(FILE\)\.state_dict"):
-        examine(locate(tmp_path / "a.pt"))
+        import_weights(locate(tmp_path / "a.pt"))
 
 
 PART = st.text("abcdefgh_0123456789", min_size=1, max_size=8)
@@ -583,7 +583,7 @@ def test_a_network_is_found_behind_any_names(parts, layout, others):
     if behind:  # what lies elsewhere is neither taken nor passed over in silence
         elsewhere = {name for name in beside if not name.startswith(f"{behind}.")}
         assert not elsewhere & choice.names.keys()
-        assert {name.partition(".")[0] for name in elsewhere} <= {name.partition(".")[0] for name in choice.beside}
+        assert {name.partition(".")[0] for name in elsewhere} <= {name.partition(".")[0] for name in choice.unused}
 
 
 @given(
@@ -607,11 +607,11 @@ def test_convolutions_beside_an_average_do_not_get_its_fc_layers(network, tmp_pa
     other = torchvision_network("A", num_classes=5).state_dict()
     bare = {name: tensor.clone() for name, tensor in network.state_dict().items() if name.startswith("features.")}
     save_file(bare | prefixed("ema.", other), tmp_path / "a.safetensors")
-    found = examine(locate(f"{tmp_path / 'a.safetensors'}::."))
+    found = import_weights(locate(f"{tmp_path / 'a.safetensors'}::."))
     assert found.architecture.num_classes == 0
     assert np.array_equal(found.tensors["conv1_1.weight"], bare["features.0.weight"].numpy())
     assert any("not used" in note and "ema" in note for note in found.notes)
-    average = examine(locate(tmp_path / "a.safetensors"))
+    average = import_weights(locate(tmp_path / "a.safetensors"))
     assert np.array_equal(average.tensors["fc8.weight"][:, :, 0, 0], other["classifier.6.weight"].numpy())
 
 
@@ -651,7 +651,7 @@ def test_a_program_in_a_pickle_is_refused_and_not_run(name, old, network, tmp_pa
     saved = {"state_dict": network.state_dict(), "x": EVIL[name](made)}
     torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=not old)
     with pytest.raises(ModelError, match=r"asks for .*which could run any program"):
-        examine(locate(tmp_path / "a.pth"))
+        import_weights(locate(tmp_path / "a.pth"))
     assert not made.exists()
 
 
@@ -664,7 +664,7 @@ def test_what_other_modules_would_run_is_not_run(network, tmp_path):
     }
     saved |= {"y": Reduced(timeit.timeit, (code,))}
     torch.save(saved, tmp_path / "a.pth")
-    assert examine(locate(tmp_path / "a.pth")).architecture == Architecture("A", 5, 1 / NARROWER)
+    assert import_weights(locate(tmp_path / "a.pth")).architecture == Architecture("A", 5, 1 / NARROWER)
     assert not (tmp_path / "made").exists()
 
 
@@ -679,7 +679,7 @@ def test_tensors_stay_within_their_numbers(shape, offset, network, tmp_path):
     lying = Reduced(torch._utils._rebuild_tensor_v2, (storage, offset, shape, (27, 9, 3, 1), False, {}))
     torch.save(network.state_dict() | {"features.0.weight": lying}, tmp_path / "a.pth")
     with pytest.raises(ModelError, match=r"damaged|not the names of a VGG network"):
-        examine(locate(tmp_path / "a.pth"))
+        import_weights(locate(tmp_path / "a.pth"))
 
 
 def test_things_within_themselves_end(network, tmp_path):
@@ -691,19 +691,19 @@ def test_things_within_themselves_end(network, tmp_path):
     for number, saved in enumerate((endless, wide)):
         torch.save(saved, tmp_path / f"{number}.pth")
         with pytest.raises(ModelError, match="too many things within each other"):
-            examine(locate(tmp_path / f"{number}.pth"))
+            import_weights(locate(tmp_path / f"{number}.pth"))
 
 
 def test_the_choice_is_told_wherever_a_model_is_opened(tmp_path, capsys):
     from verydeep.weights.opening import open_source
 
     torch.save(ema(torchvision_network("A", num_classes=5)), tmp_path / "a.pth")
-    told = Known(PREPROCESSING["torchvision"], tuple("abcde"))
-    config, _ = open_source(tmp_path / "a.pth", told)
+    told = (PREPROCESSING["torchvision"], tuple("abcde"))
+    config, _ = open_source(tmp_path / "a.pth", *told)
     said = capsys.readouterr().err
     assert said == f"note: {tmp_path / 'a.pth'}: {config.provenance['notes'][0]}\n"
     assert "state_dict_ema is used" in said
-    config, _ = open_source(f"{tmp_path / 'a.pth'}::state_dict", told)
+    config, _ = open_source(f"{tmp_path / 'a.pth'}::state_dict", *told)
     assert capsys.readouterr().err == ""
     assert config.provenance["source"].endswith("a.pth::state_dict")
 
@@ -740,4 +740,4 @@ def test_layers_of_other_networks_are_seen_in_every_layout(name, tmp_path):
     make, said = STRANGE[name]
     torch.save(make(), tmp_path / "a.pth")
     with pytest.raises(ModelError, match=said):
-        examine(locate(tmp_path / "a.pth"))
+        import_weights(locate(tmp_path / "a.pth"))

@@ -14,8 +14,7 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from verydeep.errors import UsageError
 from verydeep.images import imagenet
-from verydeep.weights.class_list import names_in
-from verydeep.weights.class_names import class_names
+from verydeep.weights.class_names import class_names, names_in
 
 THREE = ("airplane", "cat", "Tinca tinca, a fish")
 WORDNET = imagenet.wordnet_numbers()
@@ -267,5 +266,5 @@ def test_a_list_of_another_length_is_refused(tmp_path: Path):
         with pytest.raises(UsageError, match="the weights have 3; give a line for each class"):
             class_names(str(file), 3)
     file.write_bytes(b"caf\xe9")
-    with pytest.raises(UsageError, match=r"names\.txt cannot be read: line 1 has the byte 0xe9"):
+    with pytest.raises(UsageError, match=r"names\.txt` cannot be read: line 1 has the byte 0xe9"):
         class_names(str(file), 1)

@@ -15,16 +15,16 @@ from pictures import save
 from safetensors.torch import save_file
 from torchvision import models
 
+from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.commands.new import New
 from verydeep.errors import DataError, ModelError
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.images.sources import open_data
 from verydeep.run_folder import TrainedOn, read_config, read_model, write_model
-from verydeep.weights import foreign, opening, published
-from verydeep.weights.published import PUBLISHED
-from verydeep.weights.source import Known, locate
+from verydeep.weights import importing, opening, published
+from verydeep.weights.published import PUBLISHED, Checksum, Metadata, digest
+from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")
 
@@ -51,11 +51,11 @@ def refused(capsys, *words: object) -> tuple[int, str]:
         (
             [],
             1,
-            "nobody says how pictures are to be preprocessed for these weights and what its 5 classes are called",
+            "does not say how images are preprocessed and what its 5 classes are called",
         ),
-        (["--preprocessing", "torchvision"], 1, "nobody says what its 5 classes are called"),
+        (["--preprocessing", "torchvision"], 1, "does not say what its 5 classes are called"),
         (["--preprocessing", "torchvision"], 1, "RUN --class-names imagenet | numbers | FILE"),
-        (["--class-names", "numbers"], 1, "RUN --preprocessing torchvision | oxford | matconvnet | amdegroot (or"),
+        (["--class-names", "numbers"], 1, "RUN --preprocessing torchvision | oxford | matconvnet | amdegroot`"),
         (["--mean", "1", "2", "3"], 2, "both --mean and --channels"),
         (["--mean", "0.485", "0.456", "0.406", "--channels", "RGB"], 2, "multiply them by 255"),
         (
@@ -70,8 +70,8 @@ def refused(capsys, *words: object) -> tuple[int, str]:
         (["--preprocessing", "oxford", "--channels", "BGR"], 2, "give one or the other"),
         (["--preprocessing", "oxford", "--class-names", "imagenet"], 2, "names 1000 classes, the weights have 5"),
         (["--preprocessing", "oxford", "--class-names", "none.txt"], 2, "there is no such file"),
-        (["--configuration", "D"], 2, "is configuration A, not D"),
-        (["--configuration", "F"], 2, "no configuration is called 'F'"),
+        (["--config", "D"], 2, "is configuration A, not D"),
+        (["--config", "F"], 2, "no configuration is called 'F'"),
     ],
 )
 def test_what_is_not_known_is_asked_for(options, code, said, theirs, tmp_path, capsys):
@@ -97,8 +97,8 @@ def test_features_have_no_classes_to_name(tmp_path, capsys):
 
 
 def test_weights_that_nobody_knows_are_not_exported(theirs, tmp_path, capsys):
-    code, said = refused(capsys, "export", theirs, tmp_path / "out.weights.h5", "--to", "keras")
-    assert (code, "nobody says how pictures are" in said) == (1, True)
+    code, said = refused(capsys, "export", theirs, "--out", tmp_path / "out.weights.h5", "--to", "keras")
+    assert (code, "does not say how images are" in said) == (1, True)
     assert not (tmp_path / "out.weights.h5").exists()
 
 
@@ -119,7 +119,7 @@ def test_what_is_told_is_kept(theirs, tmp_path, crops, capsys):
         "256",
         "384",
     ]
-    names = ["--class-names", str(tmp_path / "names.json"), "--licence", "CC0-1.0", "--configuration", "A-LRN"]
+    names = ["--class-names", str(tmp_path / "names.json"), "--licence", "CC0-1.0", "--config", "A-LRN"]
     main(["convert", str(theirs), str(tmp_path / "run"), *words, *names])
     config = read_config(tmp_path / "run")
     assert config.preprocessing == Preprocessing((10, 20, 30), (2, 3, 4), "BGR")
@@ -151,18 +151,17 @@ def test_bgr_is_the_reverse_of_rgb(theirs, tmp_path, crops):
 
 def test_a_published_file_is_known_by_its_checksum(theirs, tmp_path, monkeypatch, capsys):
     """As if torchvision had published the file."""
-    digest = published.checksum(theirs)
-    known = dataclasses.replace(PUBLISHED[0], checksum=digest[:8])
+    known = dataclasses.replace(PUBLISHED[0], checksum=Checksum("sha256", digest(theirs)[:8]))
     monkeypatch.setattr(published, "PUBLISHED", (known,))
     state = torchvision_network("A", num_classes=1000).state_dict()
     save_file(state, tmp_path / "a.safetensors")
-    monkeypatch.setattr(foreign, "checksum", lambda path, algorithm="sha256": digest)
+    monkeypatch.setattr(importing, "digest", lambda path, algorithm="sha256": digest(theirs))
     main(["inspect", str(tmp_path / "a.safetensors")])
     out = capsys.readouterr().out
     assert "torchvision:vgg11-IMAGENET1K_V1: top-1 error 30.98 %, top-5 11.372 %" in out
     assert "BSD-3-Clause" in out
     config, _ = opening.open_source(tmp_path / "a.safetensors")
-    assert config.preprocessing == known.known.preprocessing
+    assert config.preprocessing == known.metadata.preprocessing
     assert config.class_names == imagenet.class_names()
 
 
@@ -172,12 +171,12 @@ def test_published_files_are_the_libraries():
     for name in ("VGG11", "VGG11_BN", "VGG13", "VGG13_BN", "VGG16", "VGG16_BN", "VGG19", "VGG19_BN"):
         for weights in getattr(models, f"{name}_Weights"):
             (mine,) = (one for one in PUBLISHED if one.url == weights.url)
-            assert mine.checksum in weights.url
-            assert f"{name}_Weights.{weights.name}" in mine.known.origin
+            assert mine.checksum.prefix in weights.url
+            assert f"{name}_Weights.{weights.name}" in mine.metadata.origin
             transform = weights.transforms()
-            np.testing.assert_allclose(mine.known.preprocessing.mean, 255 * np.array(transform.mean), rtol=1e-6)
+            np.testing.assert_allclose(mine.metadata.preprocessing.mean, 255 * np.array(transform.mean), rtol=1e-6)
             np.testing.assert_allclose(
-                mine.known.preprocessing.deviation, 255 * np.array(transform.std), rtol=1e-6
+                mine.metadata.preprocessing.deviation, 255 * np.array(transform.std), rtol=1e-6
             )
             metrics = weights.meta["_metrics"]["ImageNet-1K"]
             if mine.top1_error is not None:
@@ -191,7 +190,7 @@ def test_published_files_are_the_libraries():
         source = Path(home.__file__).read_text(encoding="utf-8")
         for path in (home.WEIGHTS_PATH, home.WEIGHTS_PATH_NO_TOP):
             (mine,) = (one for one in PUBLISHED if one.url == path)
-            assert f'file_hash="{mine.checksum}"' in source
+            assert f'file_hash="{mine.checksum.prefix}"' in source
 
 
 def test_imagenets_classes_are_everybodys():
@@ -238,7 +237,7 @@ def test_evaluating_and_training_take_another_librarys_file(tmp_path, capsys):
 
 
 def test_inspect_of_a_model_of_ours(tmp_path, capsys):
-    New("C", tmp_path / "run", width=0.05, num_classes=3, window=64).run()
+    new("C", tmp_path / "run", width=0.05, num_classes=3, window=64)
     capsys.readouterr()
     main(["inspect", str(tmp_path / "run")])
     out = capsys.readouterr().out
@@ -253,12 +252,12 @@ def test_inspect_of_a_model_of_ours(tmp_path, capsys):
     assert (code, "model of ours" in said) == (2, True)
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "other", "--class-names", "numbers")
     assert (code, "model of ours" in said) == (2, True)
-    code, said = refused(capsys, "export", tmp_path / "run", tmp_path / "out.onnx", "--to", "torchvision")
+    code, said = refused(capsys, "export", tmp_path / "run", "--out", tmp_path / "out.onnx", "--to", "torchvision")
     assert (code, "has to end with .pth" in said) == (2, True)
 
 
 def test_inspect_names_what_is_not_finite(tmp_path, capsys):
-    New("A", tmp_path / "run", width=0.05, num_classes=3, window=32).run()
+    new("A", tmp_path / "run", width=0.05, num_classes=3, window=32)
     config, tensors = read_model(tmp_path / "run")
     tensors["fc7.bias"][1] = np.nan
     write_model(tmp_path / "run", config, tensors)
@@ -268,9 +267,9 @@ def test_inspect_names_what_is_not_finite(tmp_path, capsys):
 
 
 def test_what_is_told_goes_before_what_is_known():
-    known = Known(Preprocessing(), ("a",), licence="MIT")
-    told = Known(class_names=("b",))
-    assert told.completed_by(known) == Known(Preprocessing(), ("b",), licence="MIT")
+    known = Metadata(Preprocessing(), ("a",), licence="MIT")
+    told = Metadata(class_names=("b",))
+    assert told.completed_by(known) == Metadata(Preprocessing(), ("b",), licence="MIT")
 
 
 def test_a_name_that_nobody_knows():

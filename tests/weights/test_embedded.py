@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 import verydeep
+from verydeep.api.inspect import inspect
 from verydeep.cli import main
 from verydeep.evaluation.protocols import Dense
 from verydeep.inference.processor import native_module
 from verydeep.run_folder import CONFIG, WEIGHTS
-from verydeep.weights.inspection import inspect
 from verydeep.weights.source import EMBEDDED, locate
 
 RECORDED = Path(__file__).with_name("cifar10_posteriors.json")
@@ -65,7 +65,7 @@ def test_it_is_small_and_its_card_tells_what_it_is():
     for section in ("## Figures", "## How to use", "## Training", "## Limits", "## Licence"):
         assert section in card
     assert "10,000" in card and "top-1 error" in card
-    facts = inspect("cifar10")
+    facts = inspect("cifar10").to_dict()
     assert facts["configuration"] == "D" and facts["licence"] == "MIT" and "float16" in facts["dtypes"]
     assert facts["origin"] == "this package, which it comes with"
     assert len(verydeep.load("cifar10").class_names) == 10
@@ -115,7 +115,7 @@ def test_half_is_of_a_folder_for_the_hub_and_of_numbers_that_fit(tmp_path, capsy
     from verydeep.exports.hub_folder import halved
 
     with pytest.raises(SystemExit) as caught:
-        main(["export", "cifar10", str(tmp_path / "model.onnx"), "--half"])
+        main(["export", "cifar10", "--out", str(tmp_path / "model.onnx"), "--half"])
     assert caught.value.code == 2 and "--to hub" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"conv1_1.weight has numbers above 65504"):
         halved({"conv1_1.weight": np.full((2, 3), 7e4, np.float32)})

@@ -34,8 +34,9 @@ from verydeep.cli import main
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import read_model
-from verydeep.weights.foreign import examine
-from verydeep.weights.source import Known, locate
+from verydeep.weights.importing import import_weights
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import locate
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of Keras and its dependencies, about themselves
@@ -78,7 +79,7 @@ def test_a_vgg_in_any_form_gives_kerass_answers(made, ending, tmp_path):
     model = filled(made())
     if ending == ".weights.h5" and made is augmented:  # the noise is a layer that weights alone do not explain
         with pytest.raises(ModelError, match="save the whole model"):
-            examine(locate(save(model, tmp_path / f"a{ending}")))
+            import_weights(locate(save(model, tmp_path / f"a{ending}")))
         return
     side = model.input_shape[1]
     assert agree(model, save(model, tmp_path / f"a{ending}"), side)
@@ -105,7 +106,7 @@ def test_weights_alone_of_keras_2_whose_order_is_lost_are_refused(tmp_path):
             save_weights_to_hdf5_group(file, model)
         if frozen:
             with pytest.raises(ModelError, match="order of their names; save the whole model"):
-                examine(locate(tmp_path / "a.h5"))
+                import_weights(locate(tmp_path / "a.h5"))
         else:
             shown = pixels()
             np.testing.assert_allclose(ours(tmp_path / "a.h5", shown, window=32), theirs(model, shown), atol=2e-5)
@@ -132,7 +133,7 @@ def test_batch_norms_epsilon_is_kerass(ending, tmp_path):
     entry = keras.Input((32, 32, 3))
     model = filled(keras.Model(entry, head(stages(entry, norm=True), WIDE, WIDE)))
     assert agree(model, save(model, tmp_path / f"a{ending}"))
-    found = examine(locate(tmp_path / f"a{ending}"))
+    found = import_weights(locate(tmp_path / f"a{ending}"))
     assert found.architecture.batch_norm
     stored = next(weight for weight in model.weights if weight.name == "moving_variance")
     np.testing.assert_allclose(found.tensors["bn1_1.running_var"] + 1e-5, np.asarray(stored) + 1e-3, rtol=1e-5)
@@ -145,7 +146,7 @@ def test_zero_padding_before_a_valid_convolution_is_the_same_padding(tmp_path):
     expected = torch.from_numpy(theirs(model, pixels(64))).softmax(1)
     np.testing.assert_allclose(scores, expected, atol=2e-5)
     with pytest.raises(ModelError, match="padding 2"):
-        examine(locate(save(changed(4, kl.ZeroPadding2D, lambda: convolution(16)), tmp_path / "b.keras")))
+        import_weights(locate(save(changed(4, kl.ZeroPadding2D, lambda: convolution(16)), tmp_path / "b.keras")))
 
 
 FIRST = {
@@ -174,10 +175,10 @@ def test_preprocessing_within_the_model_is_read(what, ending, tmp_path):
     model = preprocessing(*layers())
     path = save(model, tmp_path / f"a{ending}")
     assert agree(model, path, preprocessing=None)
-    found = examine(locate(path))
-    assert wanted is None or found.known.preprocessing == wanted
+    found = import_weights(locate(path))
+    assert wanted is None or found.metadata.preprocessing == wanted
     with pytest.raises(UsageError, match="preprocesses images itself"):
-        examine(locate(path), Known(RAW))
+        import_weights(locate(path), Metadata(RAW))
 
 
 @pytest.mark.parametrize("flattened", ["channels_last", "channels_first"])

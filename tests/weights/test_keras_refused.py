@@ -30,12 +30,12 @@ from keras_models import (
 from verydeep.errors import ModelError
 from verydeep.inference import engine_of
 from verydeep.run_folder import TrainedOn
-from verydeep.weights import layouts
 from verydeep.weights.files import read
-from verydeep.weights.foreign import config_of, examine
+from verydeep.weights.importing import config_of, import_weights
+from verydeep.weights.layouts import keras as keras_layout
 from verydeep.weights.opening import open_source
-from verydeep.weights.published import PUBLISHED
-from verydeep.weights.source import Known, locate
+from verydeep.weights.published import PUBLISHED, Metadata
+from verydeep.weights.source import locate
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of Keras and its dependencies, about themselves
@@ -54,7 +54,7 @@ def test_batch_norm_in_weights_alone_is_refused(tmp_path):
     entry = keras.Input((32, 32, 3))
     model = filled(keras.Model(entry, head(stages(entry, norm=True), WIDE, WIDE)))
     with pytest.raises(ModelError, match="batch_normalization does; save the whole model"):
-        examine(locate(save(model, tmp_path / "a.weights.h5")))
+        import_weights(locate(save(model, tmp_path / "a.weights.h5")))
 
 
 HEADS = {
@@ -75,10 +75,10 @@ def test_another_head_is_named_and_the_convolutions_can_be_had(seen, ending, tmp
     path = save(model, tmp_path / f"a{ending}")
     words = "global_" if ending == ".weights.h5" and "Global" in seen else seen
     with pytest.raises(ModelError, match=rf"(?i)head of its own \(.*{words}.*--features-only"):
-        examine(locate(path))
-    found = examine(locate(path), Known(RAW, features_only=True))
+        import_weights(locate(path))
+    found = import_weights(locate(path), Metadata(RAW, features_only=True))
     assert found.architecture.num_classes == 0
-    (maps,) = engine_of(config_of(found), found.tensors).activations(pixels(64), ["pool5"])
+    maps = engine_of(config_of(found), found.tensors).run(pixels(64), ["pool5"])["pool5"]
     np.testing.assert_allclose(maps, theirs(inner, pixels(64)).transpose(0, 3, 1, 2), rtol=1e-4, atol=1e-3)
 
 
@@ -88,7 +88,7 @@ def test_scores_that_go_through_something_else_are_no_scores(last, ending, tmp_p
     inner = base()
     model = keras.Model(inner.input, head(inner.output, WIDE, WIDE, last=last))
     with pytest.raises(ModelError, match="Dense.*, ReLU\\)" if last == "relu" else f"{last} of Dense"):
-        examine(locate(save(model, tmp_path / f"a{ending}")))
+        import_weights(locate(save(model, tmp_path / f"a{ending}")))
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "elu"])
@@ -97,27 +97,33 @@ def test_weights_alone_do_not_tell_activations_and_say_so(activation, features_o
     inner = base(activation=activation)
     model = filled(keras.Model(inner.input, head(inner.output, WIDE, WIDE)))
     said = "it has weights alone, which do not tell activations"
-    path, told = save(model, tmp_path / "a.weights.h5"), Known(RAW, ("a", "b", "c"), features_only=features_only)
-    assert any(note.startswith(said) for note in examine(locate(path), told if features_only else Known()).notes)
-    open_source(path, told)
+    path, given = (
+        save(model, tmp_path / "a.weights.h5"),
+        Metadata(RAW, ("a", "b", "c"), features_only=features_only),
+    )
+    assert any(
+        note.startswith(said)
+        for note in import_weights(locate(path), given if features_only else Metadata()).notes
+    )
+    open_source(path, RAW, ("a", "b", "c"))
     assert f"note: {path}: {said}" in capsys.readouterr().err
     whole = save(model, tmp_path / "a.keras")
     if activation == "relu":
-        assert examine(locate(whole)).notes == []
+        assert import_weights(locate(whole)).notes == []
     else:
         with pytest.raises(ModelError, match=f"{activation} of Conv2D"):
-            examine(locate(whole))
+            import_weights(locate(whole))
 
 
 def test_of_published_weights_activations_are_known(tmp_path, monkeypatch):
-    from verydeep.weights import foreign
+    from verydeep.weights import importing
 
     published = next(one for one in PUBLISHED if one.name == "keras:VGG19-notop")
-    published = replace(published, known=replace(published.known, configuration="A"))
-    monkeypatch.setattr(foreign, "by_checksum", lambda *_: published)
+    published = replace(published, metadata=replace(published.metadata, configuration="A"))
+    monkeypatch.setattr(importing, "published_with", lambda *_: published)
     inner = base()
     path = save(filled(keras.Model(inner.input, head(inner.output, WIDE, WIDE))), tmp_path / "a.weights.h5")
-    assert examine(locate(path)).notes == []
+    assert import_weights(locate(path)).notes == []
 
 
 @pytest.mark.parametrize("padding", [1, 32])
@@ -125,7 +131,7 @@ def test_a_first_convolution_that_differs_is_said_in_one_sentence(padding, tmp_p
     entry = keras.Input((64, 64, 3))
     model = keras.Model(entry, head(stages(kl.ZeroPadding2D(padding)(entry)), WIDE, WIDE))
     with pytest.raises(ModelError, match="Conv2D") as refused:
-        examine(locate(save(model, tmp_path / "a.keras")))
+        import_weights(locate(save(model, tmp_path / "a.keras")))
     assert f", a 3x3 convolution with padding {padding + 1}, where" in str(refused.value)
 
 
@@ -156,7 +162,7 @@ def test_what_no_vgg_network_computes_is_refused(what, ending, tmp_path):
     place, layers, said = OTHERS[what]
     path = save(changed(place, *layers), tmp_path / f"a{ending}")
     with pytest.raises(ModelError, match=said):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 NOT_FIRST = {
@@ -172,14 +178,14 @@ NOT_FIRST = {
 def test_preprocessing_that_cannot_be_read_is_refused(what, tmp_path):
     path = save(preprocessing(NOT_FIRST[what]()), tmp_path / "a.keras")
     with pytest.raises(ModelError, match=what):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 @pytest.mark.parametrize("first", [kl.Rescaling, kl.Resizing])
 def test_preprocessing_in_weights_alone_is_refused(first, tmp_path):
     model = preprocessing(kl.Rescaling(1 / 255) if first is kl.Rescaling else kl.Resizing(32, 32))
     with pytest.raises(ModelError, match=r"has weights alone.*save the whole model"):
-        examine(locate(save(model, tmp_path / "a.weights.h5")))
+        import_weights(locate(save(model, tmp_path / "a.weights.h5")))
 
 
 def test_the_window_is_the_inputs(tmp_path):
@@ -187,16 +193,16 @@ def test_the_window_is_the_inputs(tmp_path):
     entry = keras.Input((32, 128, 3))
     path = save(keras.Model(entry, head(base(None)(entry), WIDE, WIDE)), tmp_path / "a.keras")
     with pytest.raises(ModelError, match="128x32 pixels"):
-        examine(locate(path))
+        import_weights(locate(path))
     top = [kl.Flatten(), kl.Dense(WIDE, "relu"), kl.Dense(WIDE, "relu"), kl.Dense(3)]
     unnamed = keras.Sequential([*base(None).layers[1:], *top])  # its input is said by what it was built for
     unnamed.build((None, 32, 128, 3))
     with pytest.raises(ModelError, match="128x32 pixels"):
-        examine(locate(save(unnamed, tmp_path / "c.keras")))
+        import_weights(locate(save(unnamed, tmp_path / "c.keras")))
     inner = base(48)
     path = save(keras.Model(inner.input, head(inner.output, WIDE, WIDE)), tmp_path / "b.keras")
-    found = examine(locate(path))
-    assert (found.architecture.window, found.known.trained_on) == (32, TrainedOn((48, 48)))
+    found = import_weights(locate(path))
+    assert (found.architecture.window, found.metadata.trained_on) == (32, TrainedOn((48, 48)))
 
 
 def test_networks_that_are_no_chain_are_refused(tmp_path):
@@ -211,7 +217,7 @@ def test_networks_that_are_no_chain_are_refused(tmp_path):
     for number, (said, model) in enumerate(models.items()):
         for ending in WHOLE:
             with pytest.raises(ModelError, match=said):
-                examine(locate(save(model, tmp_path / f"{number}{ending}")))
+                import_weights(locate(save(model, tmp_path / f"{number}{ending}")))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +229,7 @@ def test_a_configuration_that_is_none_is_refused(config, tmp_path):
         new.writestr("model.weights.h5", old.read("model.weights.h5"))
         new.writestr("config.json", config)
     with pytest.raises(ModelError, match="configuration that is not"):
-        examine(locate(tmp_path / "b.keras"))
+        import_weights(locate(tmp_path / "b.keras"))
 
 
 def test_a_class_of_somebodys_own_is_not_kerass(tmp_path):
@@ -234,7 +240,7 @@ def test_a_class_of_somebodys_own_is_not_kerass(tmp_path):
         new.writestr("model.weights.h5", old.read("model.weights.h5"))
         new.writestr("config.json", json.dumps(config))
     with pytest.raises(ModelError, match=r"mine\.Conv2D"):
-        examine(locate(tmp_path / "b.keras"))
+        import_weights(locate(tmp_path / "b.keras"))
 
 
 def changed_at_random(part, random: np.random.Generator):
@@ -258,7 +264,7 @@ def test_configurations_from_strangers(tmp_path):
     for _ in range(600):
         facts = raw.facts | {"config": json.dumps(changed_at_random(config, random))}
         try:
-            layouts.keras.incoming(replace(raw, tensors=dict(raw.tensors), facts=facts))
+            keras_layout.read_layers(replace(raw, tensors=dict(raw.tensors), facts=facts))
         except ModelError:
             refused += 1
     assert 100 < refused < 600

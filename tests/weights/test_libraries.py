@@ -16,17 +16,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.models import VGG16_Weights
 
+from verydeep.api.features import features, layer_names
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.protocols import CentreCrop
 from verydeep.inference import open_engine
 from verydeep.model import load
-from verydeep.plan import features, layer_names
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
-from verydeep.weights.foreign import examine
-from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
-from verydeep.weights.source import Known, locate
+from verydeep.weights.importing import import_weights
+from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING, Metadata
+from verydeep.weights.source import locate
 from verydeep.weights.writing import write_for
 
 pytestmark = [
@@ -41,7 +41,7 @@ def convert(*words: object) -> None:
 
 
 def export(model: Path, out: Path, library: str) -> None:
-    main(["export", str(model), str(out), "--to", library])
+    main(["export", str(model), "--out", str(out), "--to", library])
 
 
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "bn"])
@@ -67,7 +67,7 @@ def test_torchvision(configuration, batch_norm, tmp_path, pictures):
     original = network.state_dict()
     assert back.keys() == original.keys()
     assert all(torch.equal(back[name], original[name]) for name in original)
-    again = examine(locate(tmp_path / "back.pth")).tensors
+    again = import_weights(locate(tmp_path / "back.pth")).tensors
     assert all(np.array_equal(again[name], tensors[name]) for name in tensors)
     network.load_state_dict(back)
 
@@ -94,8 +94,8 @@ def test_timm(configuration, batch_norm, tmp_path, pictures):
     network = timm_network(configuration, batch_norm)
     save_file(network.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(timm_card(network)))
-    found = examine(locate(tmp_path / "model.safetensors"))
-    assert (found.layout, found.known.preprocessing) == ("timm", PREPROCESSING["torchvision"])
+    found = import_weights(locate(tmp_path / "model.safetensors"))
+    assert (found.layout, found.metadata.preprocessing) == ("timm", PREPROCESSING["torchvision"])
     assert found.architecture == Architecture(configuration, 7, 1 / 16, 224, batch_norm)
     with pytest.raises(ModelError, match="classes are called"):
         open_engine(tmp_path)
@@ -136,7 +136,7 @@ def test_a_folder_for_timm_has_the_preprocessing(tmp_path):
     )
     network = timm_network("A")
     save_file(network.state_dict(), tmp_path / "a.safetensors")
-    write_for("timm", tmp_path / "folder", config, examine(locate(tmp_path / "a.safetensors")).tensors)
+    write_for("timm", tmp_path / "folder", config, import_weights(locate(tmp_path / "a.safetensors")).tensors)
     card = json.loads((tmp_path / "folder" / "config.json").read_text())
     settings = resolve_data_config({}, pretrained_cfg=card["pretrained_cfg"])
     np.testing.assert_allclose(255 * np.array(settings["mean"]), OXFORD_MEAN)
@@ -174,7 +174,7 @@ def test_keras(configuration, ending, tmp_path, crops):
     after = [weight for layer in network.layers for weight in layer.get_weights()]
     assert len(after) == len(before)
     assert all(np.array_equal(a, b) for a, b in zip(after, before, strict=True))
-    again = examine(locate(tmp_path / "back.weights.h5")).tensors
+    again = import_weights(locate(tmp_path / "back.weights.h5")).tensors
     assert all(np.array_equal(again[name], tensors[name]) for name in tensors)
 
 
@@ -211,7 +211,7 @@ def test_without_a_top_it_is_features(library, tmp_path, crops):
     config, tensors = read_model(tmp_path / "run")
     assert config.architecture == Architecture("D", 0, 1 / 16)
     assert set(tensors) == {name for name in Architecture("D").tensors if name.startswith("conv")}
-    (ours,) = open_engine(tmp_path / "run", engine="native").activations(crops, ["pool5"])
+    ours = open_engine(tmp_path / "run", engine="native").run(crops, ["pool5"])["pool5"]
     assert close(ours, theirs)
     with pytest.raises(UsageError, match="features only"):
         load(tmp_path / "run").predict(Image.new("RGB", (256, 256)))
@@ -229,7 +229,7 @@ def test_features_go_back_and_are_theirs(tmp_path, pictures):
     theirs = network.features(torch.stack([transform(picture) for picture in pictures])).numpy()
     crop = VGG16_Weights.IMAGENET1K_V1.transforms(mean=(0, 0, 0), std=(1 / 255,) * 3, antialias=True)
     pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
-    (ours,) = open_engine(tmp_path / "run", engine="native").activations(pixels, ["pool5"])
+    ours = open_engine(tmp_path / "run", engine="native").run(pixels, ["pool5"])["pool5"]
     assert close(ours, theirs)
     export(tmp_path / "run", tmp_path / "back.pth", "torchvision")
     assert list(torch.load(tmp_path / "back.pth", weights_only=True)) == [
@@ -263,7 +263,7 @@ def test_nan_elsewhere_is_damage(tmp_path):
     state["features.2.weight"][0, 0, 0, 0] = float("inf")
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(ModelError, match=r"conv1_2\.weight has NaN or infinite"):
-        examine(locate(tmp_path / "a.safetensors"))
+        import_weights(locate(tmp_path / "a.safetensors"))
 
 
 @pytest.mark.parametrize("wrapped", ["state_dict", "module.", "_orig_mod."])
@@ -273,7 +273,7 @@ def test_checkpoints_and_wrapped_networks(wrapped, tmp_path):
         torch.save({"epoch": 3, "state_dict": state, "best": 0.5}, tmp_path / "a.pth")
     else:
         torch.save({wrapped + name: tensor for name, tensor in state.items()}, tmp_path / "a.pth")
-    assert examine(locate(tmp_path / "a.pth")).architecture == Architecture("A", 7, 1 / 16)
+    assert import_weights(locate(tmp_path / "a.pth")).architecture == Architecture("A", 7, 1 / 16)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -281,7 +281,7 @@ def test_checkpoints_and_wrapped_networks(wrapped, tmp_path):
 def test_other_types_become_float32(dtype, ending, tmp_path):
     state = {name: tensor.to(dtype) for name, tensor in torchvision_network("A").state_dict().items()}
     torch.save(state, tmp_path / f"a{ending}") if ending == ".pth" else save_file(state, tmp_path / f"a{ending}")
-    found = examine(locate(tmp_path / f"a{ending}"))
+    found = import_weights(locate(tmp_path / f"a{ending}"))
     assert torch.equal(torch.from_numpy(found.tensors["conv1_1.weight"]), state["features.0.weight"].float())
     assert any("rounded" in note for note in found.notes) == (dtype == torch.float64)
 
@@ -295,12 +295,12 @@ def test_our_own_names_without_a_run_folder(configuration, tmp_path):
     for tensor in network.state_dict().values():
         tensor.uniform_(0, 1) if tensor.is_floating_point() else tensor.fill_(9)
     torch.save(network.state_dict(), tmp_path / "a.pth")
-    told = Known(configuration="A-LRN") if configuration == "A-LRN" else Known()
-    found = examine(locate(tmp_path / "a.pth"), told)
+    told = Metadata(configuration="A-LRN") if configuration == "A-LRN" else Metadata()
+    found = import_weights(locate(tmp_path / "a.pth"), told)
     assert found.architecture == architecture
     assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in network.state_dict().items())
     if configuration == "A-LRN":
-        assert any("A-LRN" in note for note in examine(locate(tmp_path / "a.pth")).notes)
+        assert any("A-LRN" in note for note in import_weights(locate(tmp_path / "a.pth")).notes)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_a_strange_card_beside_weights_is_an_error_that_names_it(what, timm_weig
     (tmp_path / "config.json").write_text(json.dumps(card))
     (tmp_path / "model.safetensors").symlink_to(timm_weights)
     with pytest.raises(ModelError, match=rf"config\.json is not timm's: .*{reason}"):
-        examine(locate(tmp_path))
+        import_weights(locate(tmp_path))
 
 
 def test_a_strangers_words_do_not_steer_the_terminal(timm_weights, tmp_path, pictures, capsys):
@@ -380,7 +380,9 @@ def test_a_strangers_words_do_not_steer_the_terminal(timm_weights, tmp_path, pic
     pictures[0].save(tmp_path / "a.png")
     config = load(tmp_path).config
     assert config.class_names == ("a?[2J", "b licence MIT", "c")
-    write_model(tmp_path / "run", replace(config, class_names=("\x1b[2J",) * 3), examine(locate(tmp_path)).tensors)
+    write_model(
+        tmp_path / "run", replace(config, class_names=("\x1b[2J",) * 3), import_weights(locate(tmp_path)).tensors
+    )
     for words in (
         ["inspect", tmp_path],
         ["inspect", tmp_path / "run"],

@@ -13,9 +13,9 @@ from torch import nn
 from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError
-from verydeep.weights.foreign import examine
-from verydeep.weights.published import PREPROCESSING
-from verydeep.weights.source import Known, locate
+from verydeep.weights.importing import import_weights
+from verydeep.weights.published import PREPROCESSING, Metadata
+from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")
 ONE = Architecture("A", 1, 1 / 64, 32)
@@ -48,8 +48,8 @@ WRITTEN = {
 def test_it_is_refused_in_every_layout(name, tmp_path):
     WRITTEN[name](tmp_path / name)
     with pytest.raises(ModelError, match=r"has one output, .*softmax is 1 for every image.*--features-only"):
-        examine(locate(tmp_path / name))
-    assert examine(locate(tmp_path / name), Known(features_only=True)).architecture.num_classes == 0
+        import_weights(locate(tmp_path / name))
+    assert import_weights(locate(tmp_path / name), Metadata(features_only=True)).architecture.num_classes == 0
 
 
 @torch.inference_mode()
@@ -66,4 +66,4 @@ def test_with_two_outputs_as_the_message_says_it_is_the_sigmoid(tmp_path, crops)
     )
     ours = torch.from_numpy(scores(tmp_path / "run", crops, "native")).softmax(1)[:, 1]
     torch.testing.assert_close(ours, network(images).sigmoid()[:, 0], atol=1e-5, rtol=1e-4)
-    assert Architecture("A", 2, 1 / NARROWER) == examine(locate(tmp_path / "a.pth")).architecture
+    assert Architecture("A", 2, 1 / NARROWER) == import_weights(locate(tmp_path / "a.pth")).architecture

@@ -15,12 +15,13 @@ from mutations import mutants
 from onnx import helper
 from onnx_graphs import RAW, SMALL, agrees, like_tf2onnx, saved, weights
 
+from verydeep.api.inspect import inspect
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError, VerydeepError
 from verydeep.images.color import Preprocessing
-from verydeep.weights.foreign import config_of, examine
-from verydeep.weights.inspection import inspect
-from verydeep.weights.source import Known, locate
+from verydeep.weights.importing import config_of, import_weights
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import locate
 
 
 def with_first(*first: tuple[str, dict[str, Any], Any]) -> onnx.ModelProto:
@@ -60,10 +61,10 @@ def test_preprocessing_within_the_graph_is_read(what, tmp_path):
     first, wanted = BEFORE[what]
     path = saved(with_first(*first), tmp_path / "a.onnx")
     assert agrees(path, None)
-    assert examine(locate(path)).known.preprocessing == wanted
-    assert "-0.0" not in str(examine(locate(path)).known.preprocessing)
+    assert import_weights(locate(path)).metadata.preprocessing == wanted
+    assert "-0.0" not in str(import_weights(locate(path)).metadata.preprocessing)
     with pytest.raises(UsageError, match="preprocesses images itself"):
-        examine(locate(path), Known(RAW))
+        import_weights(locate(path), Metadata(RAW))
 
 
 CAST = onnx.TensorProto
@@ -94,7 +95,7 @@ def test_integers_are_not_subtracted_as_floats_are(kind, dtype, tmp_path):
         nodes[:0] = [first, helper.make_node("Cast", ["whole"], ["images"], name="cast", to=CAST.FLOAT)]
 
     with pytest.raises(ModelError, match=rf"{kind} \(first\)"):
-        examine(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
+        import_weights(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
 
 
 @pytest.mark.parametrize("to", [CAST.FLOAT, CAST.DOUBLE])
@@ -102,7 +103,7 @@ def test_a_cast_to_floats_does_nothing(to, tmp_path):
     model = with_first(("Cast", {"to": to}, None), ("Cast", {"to": CAST.FLOAT}, None), ("Div", {}, 255.0))
     path = saved(model, tmp_path / "a.onnx")
     assert agrees(path, None)
-    assert examine(locate(path)).known.preprocessing == Preprocessing((0, 0, 0), (255, 255, 255))
+    assert import_weights(locate(path)).metadata.preprocessing == Preprocessing((0, 0, 0), (255, 255, 255))
 
 
 def test_a_constant_that_is_rounded_is_no_constant(tmp_path):
@@ -115,13 +116,13 @@ def test_a_constant_that_is_rounded_is_no_constant(tmp_path):
         ]
 
     with pytest.raises(ModelError, match="Mul"):
-        examine(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
+        import_weights(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
 
 
 @pytest.mark.parametrize("what", NOT_BEFORE)
 def test_what_cannot_be_preprocessing_is_refused(what, tmp_path):
     with pytest.raises(ModelError, match=what):
-        examine(locate(saved(with_first(*NOT_BEFORE[what]), tmp_path / "a.onnx")))
+        import_weights(locate(saved(with_first(*NOT_BEFORE[what]), tmp_path / "a.onnx")))
 
 
 def node_of(nodes: list[onnx.NodeProto], name: str) -> onnx.NodeProto:
@@ -226,9 +227,9 @@ def test_what_no_vgg_network_computes_is_refused(what, tmp_path):
         assert agrees(path)
         return
     with pytest.raises(ModelError, match=said) as refused:
-        config_of(examine(locate(path)))
+        config_of(import_weights(locate(path)))
     if change is one_number:
-        assert inspect(path)["shapes"][-1] == [SMALL.num_classes, len(weights(SMALL)["fc7.weight"])]
+        assert inspect(path).to_dict()["shapes"][-1] == [SMALL.num_classes, len(weights(SMALL)["fc7.weight"])]
         return
     with pytest.raises(VerydeepError) as inspected:
         inspect(path)
@@ -241,7 +242,7 @@ def test_rows_that_are_kept_are_refused_where_there_are_any(tmp_path):
     sizes = model.graph.input[0].type.tensor_type.shape.dim
     sizes[1].dim_value = sizes[2].dim_value = 66
     with pytest.raises(ModelError, match="last odd row"):
-        examine(locate(saved(model, tmp_path / "a.onnx")))
+        import_weights(locate(saved(model, tmp_path / "a.onnx")))
 
 
 def test_rows_and_images_that_are_mixed_are_refused(tmp_path):
@@ -252,14 +253,14 @@ def test_rows_and_images_that_are_mixed_are_refused(tmp_path):
     for size in sizes[1:3]:
         size.dim_param = "side"
     with pytest.raises(ModelError, match="Reshape"):
-        examine(locate(saved(model, tmp_path / "a.onnx")))
+        import_weights(locate(saved(model, tmp_path / "a.onnx")))
     for size in sizes[1:3]:
         size.dim_value = 64
     with pytest.raises(ModelError, match="64x64 pixels"):
-        examine(locate(saved(model, tmp_path / "a.onnx")))
+        import_weights(locate(saved(model, tmp_path / "a.onnx")))
     sizes[1].dim_value, sizes[2].dim_value = 32, 128
     with pytest.raises(ModelError, match="128x32 pixels"):
-        examine(locate(saved(model, tmp_path / "a.onnx")))
+        import_weights(locate(saved(model, tmp_path / "a.onnx")))
 
 
 @cache
@@ -271,7 +272,7 @@ def whole() -> bytes:
 def survives(content: bytes, path: Path) -> None:
     path.write_bytes(content)
     try:
-        examine(locate(path))
+        import_weights(locate(path))
     except VerydeepError as error:
         assert str(path) in str(error)
         assert "\n" not in str(error)
@@ -325,11 +326,11 @@ def test_constants_that_would_fill_the_memory_are_none(tmp_path):
             nodes.insert(0, helper.make_node("ConstantOfShape", [f"shape of {name}"], [name], name=name))
 
     with pytest.raises(ModelError, match="computed values"):
-        examine(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
+        import_weights(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
 
 
 def test_a_window_that_is_told_has_to_be_the_graphs(tmp_path):
     path = saved(like_tf2onnx(weights(SMALL)), tmp_path / "a.onnx")
-    assert examine(locate(path), Known(RAW, window=64)).architecture == SMALL
+    assert import_weights(locate(path), Metadata(RAW, window=64)).architecture == SMALL
     with pytest.raises(UsageError, match="window is 64"):
-        examine(locate(path), Known(RAW, window=224))
+        import_weights(locate(path), Metadata(RAW, window=224))

@@ -27,9 +27,10 @@ from verydeep.exports.graph import graph
 from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
 from verydeep.run_folder import ModelConfig, TrainedOn, read_config, write_model
-from verydeep.weights.foreign import config_of, examine
+from verydeep.weights.importing import config_of, import_weights
 from verydeep.weights.opening import open_source
-from verydeep.weights.source import Known, locate
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import locate
 
 # PyTorch's exporter.
 
@@ -59,7 +60,7 @@ def test_pytorchs_exports(configuration, batch_norm, opset, tmp_path):
     network = torchvision_network(configuration, batch_norm)
     path = from_torch(network, tmp_path / "a.onnx", opset_version=opset)
     assert agrees(path, side=224)
-    found = examine(locate(path))
+    found = import_weights(locate(path))
     assert found.architecture == Architecture(configuration, 7, 1 / 16)  # the norm is part of the weights
 
 
@@ -76,13 +77,13 @@ def test_average_pooling_that_does_something_is_refused(tmp_path):
     network.avgpool = nn.AdaptiveAvgPool2d(1)
     network.classifier[0] = nn.Linear(32, 256)
     with pytest.raises(ModelError, match=r"GlobalAveragePool .*--features-only"):
-        examine(locate(from_torch(network, tmp_path / "a.onnx")))
+        import_weights(locate(from_torch(network, tmp_path / "a.onnx")))
     network = torchvision_network("A")
     path = from_torch(network, tmp_path / "b.onnx", 448)  # pools 14x14 to 7x7
     with pytest.raises(ModelError, match="AveragePool"):
-        examine(locate(path))
-    found = examine(locate(path), Known(RAW, features_only=True))
-    (maps,) = engine_of(config_of(found), found.tensors).activations(pixels(64), ["pool5"])
+        import_weights(locate(path))
+    found = import_weights(locate(path), Metadata(RAW, features_only=True))
+    maps = engine_of(config_of(found), found.tensors).run(pixels(64), ["pool5"])["pool5"]
     expected = network.features(torch.from_numpy(pixels(64)).permute(0, 3, 1, 2).float()).detach().numpy()
     assert close(maps, expected)
 
@@ -97,7 +98,7 @@ def test_graphs_of_tf2onnx(same, bias_apart, flat, tmp_path):
     tensors = weights(SMALL)
     path = saved(like_tf2onnx(tensors, same=same, bias_apart=bias_apart, flat=flat), tmp_path / "a.onnx")
     assert agrees(path)
-    found = examine(locate(path))
+    found = import_weights(locate(path))
     assert found.architecture == SMALL
     assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in tensors.items())
 
@@ -116,7 +117,7 @@ def test_the_data_flow_counts_and_not_the_order_in_the_file(tmp_path):
         node.input[:] = [names.get(name, name) for name in node.input]
     path = saved(model, tmp_path / "a.onnx")
     assert agrees(path)
-    assert np.array_equal(examine(locate(path)).tensors["conv5_1.weight"], tensors["conv5_1.weight"])
+    assert np.array_equal(import_weights(locate(path)).tensors["conv5_1.weight"], tensors["conv5_1.weight"])
 
 
 # What `verydeep export` writes.
@@ -229,7 +230,7 @@ def test_numbers_of_every_type(form, tmp_path):
             made = NUMBERS[form](numpy_helper.to_array(tensor), tensor.name)
             model.graph.initializer[number].CopyFrom(made)
             wanted[tensor.name] = np.asarray(numpy_helper.to_array(made), np.float32)
-    found = examine(locate(saved(model, tmp_path / "a.onnx")))
+    found = import_weights(locate(saved(model, tmp_path / "a.onnx")))
     assert found.dtypes == (form.split()[0],)
     assert np.array_equal(found.tensors["conv3_1.weight"], wanted["conv3_1.w"])
     assert np.array_equal(found.tensors["fc8.bias"], wanted["fc8.b"])
@@ -247,14 +248,14 @@ def test_weights_in_a_file_beside_the_graph(tmp_path):
     assert agrees(path)
     (tmp_path / "a.data").rename(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"are in a\.data, which is not beside it"):
-        examine(locate(path))
+        import_weights(locate(path))
     (tmp_path / "a.data").write_bytes((tmp_path / "elsewhere").read_bytes()[:-100])
     with pytest.raises(ModelError, match=r"a\.data ends before"):
-        examine(locate(path))
+        import_weights(locate(path))
     (tmp_path / "a.data").unlink()
     os.mkfifo(tmp_path / "a.data")
     with pytest.raises(ModelError, match="not beside it"):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 @pytest.mark.parametrize("location", ["../a.data", "/etc/passwd", "sub/a.data", "..", "", ".", "sub\\a.data"])
@@ -268,7 +269,7 @@ def test_weights_elsewhere_are_not_read(location, tmp_path):
             if entry.key == "location":
                 entry.value = location
     with pytest.raises(ModelError, match=r"only a file in the same folder|not beside it"):
-        examine(locate(saved(model, path)))
+        import_weights(locate(saved(model, path)))
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_places_that_are_not_in_the_file_beside_are_refused(key, value, tmp_path
     for name, told in ({"location": "a.data", "offset": "0", "length": "432"} | {key: value}).items():
         tensor.external_data.add(key=name, value=told)
     with pytest.raises(ModelError, match=r"bytes of a\.data|ends before"):
-        examine(locate(saved(model, path)))
+        import_weights(locate(saved(model, path)))
 
 
 def test_batch_norms_epsilon_is_the_nodes(tmp_path):
@@ -300,4 +301,4 @@ def test_batch_norms_epsilon_is_the_nodes(tmp_path):
         if node.op_type == "BatchNormalization":
             node.attribute.append(helper.make_attribute("training_mode", 1))
     with pytest.raises(ModelError, match="training form"):
-        examine(locate(saved(model, path)))
+        import_weights(locate(saved(model, path)))

@@ -11,15 +11,16 @@ from conftest import close
 from formats import ALEXNETS, caffe_message, write_caffe, write_matconvnet
 from torch import nn
 
+import verydeep
+from verydeep.api.features import features
+from verydeep.api.inspect import inspect
 from verydeep.benchmark.reference import class_scores
 from verydeep.cli import main
 from verydeep.configurations import Architecture, LocalResponseNorm
 from verydeep.errors import ModelError, UsageError
 from verydeep.inference import open_engine
-from verydeep.plan import features
 from verydeep.run_folder import ModelConfig, TrainedOn, read_config, write_model
-from verydeep.weights.foreign import examine
-from verydeep.weights.inspection import inspect
+from verydeep.weights.importing import import_weights
 from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.source import locate
 
@@ -91,11 +92,11 @@ def test_caffes_parameters_are_computed_by_every_engine(name, old, tmp_path, cro
     alexnets = in_float64(tensors, pixels, caffes(5, 5e-4, 0.75, 2.0))
     assert (np.abs(wanted - alexnets).max() > 1e-3 * np.abs(wanted).max()) == (fields is not ALEXNETS)
     for engine in ("torch", "native"):
-        assert close(open_engine(run, "cpu", engine=engine).score_maps(pixels)[:, :, 0, 0], wanted), engine
+        assert close(open_engine(run, device="cpu", engine=engine).score_maps(pixels)[:, :, 0, 0], wanted), engine
     config = read_config(run)
     reference = class_scores(config.architecture, tensors, config.preprocessing, pixels)
     np.testing.assert_allclose(reference, wanted, rtol=1e-5, atol=1e-9)
-    main(["export", str(run), str(tmp_path / "a.onnx")])
+    main(["export", str(run), "--out", str(tmp_path / "a.onnx")])
     assert close(of_onnx(tmp_path / "a.onnx", pixels), wanted)
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
@@ -120,13 +121,14 @@ def test_matconvnets_parameters(param, tmp_path, crops):
     main(["convert", str(path), str(run), *TOLD])
     size, k, alpha, beta = param
     wanted = in_float64(tensors, pixels, caffes(size, alpha * size, beta, k))
-    assert close(open_engine(run, "cpu", engine="native").score_maps(pixels)[:, :, 0, 0], wanted)
+    assert close(open_engine(run, device="cpu", engine="native").score_maps(pixels)[:, :, 0, 0], wanted)
 
 
 def test_what_is_not_alexnets_is_told(tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", lrn={})
     assert any(
-        "it has LRN over 5 channels with alpha 0.2, beta 0.75, k 1, not" in note for note in inspect(path)["notes"]
+        "it has LRN over 5 channels with alpha 0.2, beta 0.75, k 1, not" in note
+        for note in inspect(path).to_dict()["notes"]
     )
 
 
@@ -165,7 +167,7 @@ REFUSED = {
 def test_caffes_that_cannot_be_computed_are_refused(name, tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", **REFUSED[name])
     with pytest.raises(ModelError, match=r"a\.caffemodel has (the )?LRN") as refused:
-        examine(locate(path))
+        import_weights(locate(path))
     assert "LocalResponseNorm(" not in str(refused.value)
 
 
@@ -184,20 +186,18 @@ def test_elsewhere_it_is_another_network(at, old, tmp_path):
     (rebuilt.layers if old else rebuilt.layer).extend(order)
     path.write_bytes(rebuilt.SerializeToString())
     if [layer.name for layer in order[:3]] == ["conv1_1", "ReLU conv1_1", "LRN conv1_1"]:
-        assert examine(locate(path)).architecture == SMALL
+        assert import_weights(locate(path)).architecture == SMALL
         return
     with pytest.raises(ModelError, match=r"\(LRN conv1_1\)"):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 def test_training_does_not_go_on_with_another(tmp_path):
     other = config(k=1)
     tensors = {name: np.ones(shape, np.float32) for name, shape in other.architecture.tensors.items()}
     write_model(tmp_path / "run", other, tensors)
-    from verydeep.commands.train import Train
-
-    with pytest.raises(UsageError, match=r"--from .* has LRN over 5 channels with alpha"):
-        Train("digits", tmp_path / "new", start_from=tmp_path / "run").run()
+    with pytest.raises(UsageError, match=r"`start_from` .* has LRN over 5 channels with alpha"):
+        verydeep.train("digits", tmp_path / "new", start_from=tmp_path / "run")
     assert not (tmp_path / "new").exists()
 
 
@@ -234,7 +234,7 @@ def test_layers_with_other_settings_than_vggs_are_refused(name, library, tmp_pat
         path = write_matconvnet(tmp_path / "a.mat", SMALL, weights(), settings=settings)
     (layer,) = settings
     with pytest.raises(ModelError, match=rf"has .*\({layer}\)"):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 NO_RELU = "where (the networks of Table 1 have a ReLU|a VGG network has three FC)"
@@ -247,7 +247,7 @@ def test_another_activation_in_caffes_new_form_is_another_network(kind, at, tmp_
     settings = {f"ReLU {at}": {"type": kind}}
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=False, settings=settings)
     with pytest.raises(ModelError, match=NO_RELU):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 @pytest.mark.parametrize("kind", ["", "softmax", "dropout", "loss", "normalize", "pool", "tanh", "ReLU"])
@@ -257,14 +257,14 @@ def test_another_activation_of_matconvnets_is_another_network(kind, at, tmp_path
     settings = {at: {"type": kind, "param": [5.0, 2.0, 1e-4, 0.75], "pool": 2.0, "stride": 2.0}}
     path = write_matconvnet(tmp_path / "a.mat", SMALL, weights(), settings=settings)
     with pytest.raises(ModelError, match=NO_RELU):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 @pytest.mark.parametrize("old", [True, False])
 def test_a_caffe_network_without_activations_is_another_one(old, tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", old=old, without=["ReLU", "LRN"])
     with pytest.raises(ModelError, match=r"behind Convolution \(conv1_1\), where .* have a ReLU"):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -276,11 +276,11 @@ def test_a_caffe_layer_on_another_than_the_one_before_is_another_network(old, tm
     network.ParseFromString(path.read_bytes())
     (pooling,) = (layer for layer in (network.layers if old else network.layer) if layer.name == "pool2")
     assert list(pooling.bottom) == ["unused"]
-    assert examine(locate(path)).architecture == SMALL
+    assert import_weights(locate(path)).architecture == SMALL
     pooling.bottom[:] = ["conv2_1"]
     path.write_bytes(network.SerializeToString())
     with pytest.raises(ModelError, match=r"has Pooling \(pool2\) on another layer than the one before it"):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 def test_two_caffe_layers_of_one_name_are_told(tmp_path):
@@ -291,18 +291,18 @@ def test_two_caffe_layers_of_one_name_are_told(tmp_path):
         if layer.name.startswith("ReLU"):
             layer.name = "relu"
     path.write_bytes(network.SerializeToString())
-    assert examine(locate(path)).architecture == SMALL
+    assert import_weights(locate(path)).architecture == SMALL
     for layer in network.layers:
         layer.name = layer.name.replace("conv5_2", "conv5_1")
     path.write_bytes(network.SerializeToString())
     with pytest.raises(ModelError, match="two layers with weights are called conv5_1"):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 def test_two_matconvnet_layers_of_one_name_keep_their_weights(tmp_path):
     """Names mean nothing there."""
     tensors, settings = weights(), {name: {"name": "conv"} for name in ("conv5_1", "conv5_2", "conv4_2")}
-    found = examine(locate(write_matconvnet(tmp_path / "a.mat", SMALL, tensors, settings=settings)))
+    found = import_weights(locate(write_matconvnet(tmp_path / "a.mat", SMALL, tensors, settings=settings)))
     assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in tensors.items())
 
 
@@ -319,7 +319,7 @@ STRANGE_NUMBERS = {
 @pytest.mark.parametrize("what", STRANGE_NUMBERS)
 def test_strange_numbers_of_matconvnets_are_refused(what, tmp_path):
     with pytest.raises(ModelError, match=r"a\.mat has "):
-        examine(locate(write_matconvnet(tmp_path / "a.mat", SMALL, weights(), **STRANGE_NUMBERS[what])))
+        import_weights(locate(write_matconvnet(tmp_path / "a.mat", SMALL, weights(), **STRANGE_NUMBERS[what])))
 
 
 def test_what_caffe_trains_with_is_no_part_of_the_network(tmp_path):
@@ -336,19 +336,19 @@ def test_what_caffe_trains_with_is_no_part_of_the_network(tmp_path):
     whole.layer.add(name="loss", type="SoftmaxWithLoss", bottom=["fc8_0", "label"], top=["loss"])
     whole.layer.add(name="right", type="Accuracy", bottom=["fc8_1", "label"], top=["right"])
     path.write_bytes(whole.SerializeToString())
-    assert examine(locate(path)).architecture == SMALL
+    assert import_weights(locate(path)).architecture == SMALL
 
 
 def test_matconvnets_padding_for_caffes_rounding_is_nothing_to_even_maps(tmp_path):
     settings = {f"pool{stage}": {"pad": [0.0, 1.0, 0.0, 1.0]} for stage in range(1, 6)}
     path = write_matconvnet(tmp_path / "a.mat", SMALL, weights(), settings=settings)
-    assert examine(locate(path)).architecture == SMALL
+    assert import_weights(locate(path)).architecture == SMALL
 
 
 def test_another_pooling_of_caffes_is_named(tmp_path):
     path = write_caffe(tmp_path / "a.caffemodel", SMALL, weights(), "net", settings={"pool2": {"pool": 1}})
     with pytest.raises(ModelError, match=r"has Pooling \(pool2\) with method of AVE, where VGG's is MAX"):
-        examine(locate(path))
+        import_weights(locate(path))
 
 
 def test_poolings_elsewhere_are_another_network(tmp_path):
@@ -364,4 +364,4 @@ def test_poolings_elsewhere_are_another_network(tmp_path):
     with pytest.raises(
         ModelError, match=r"has Convolution \(conv4_1\).* where the networks of Table 1 have a 2x2 max pooling"
     ):
-        examine(locate(path))
+        import_weights(locate(path))

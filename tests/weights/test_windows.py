@@ -19,11 +19,18 @@ from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.inference import open_engine
-from verydeep.weights.foreign import examine
-from verydeep.weights.published import PREPROCESSING
-from verydeep.weights.recognize import BATCH_NORM_EPSILON, Layer, Layers, named, norm_with_epsilon
-from verydeep.weights.source import Known, locate
-from verydeep.weights.windows import include_pooling, window_of
+from verydeep.weights.importing import import_weights
+from verydeep.weights.published import PREPROCESSING, Metadata
+from verydeep.weights.recognize import (
+    BATCH_NORM_EPSILON,
+    Layer,
+    Layers,
+    include_pooling,
+    norm_with_epsilon,
+    window_of,
+    with_our_names,
+)
+from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")
 
@@ -69,9 +76,9 @@ def test_with_its_window_the_scores_are_the_same(side, window, tmp_path, crops):
     torch.save(network.state_dict(), tmp_path / "a.pth")
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD, "--window", str(window)])
     for engine in ("torch", "native"):
-        scorer = open_engine(tmp_path / "run", "cpu", engine=engine)
-        assert scorer.config.architecture == Architecture("A", 5, 1 / NARROWER, window)
-        assert close(scorer.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
+        engine = open_engine(tmp_path / "run", device="cpu", engine=engine)
+        assert engine.config.architecture == Architecture("A", 5, 1 / NARROWER, window)
+        assert close(engine.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
 
 
 @pytest.mark.parametrize("window", [32, 64, 192])
@@ -79,8 +86,8 @@ def test_timm_averages_smaller_maps_too(window, tmp_path, crops):
     network, pixels = timm_network("A"), crops[:, :window, :window]
     torch.save(network.state_dict(), tmp_path / "a.pth")
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD, "--window", str(window)])
-    scorer = open_engine(tmp_path / "run", "cpu", engine="native")
-    assert close(scorer.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
+    engine = open_engine(tmp_path / "run", device="cpu", engine="native")
+    assert close(engine.score_maps(pixels)[:, :, 0, 0], theirs(network, pixels))
 
 
 @pytest.mark.parametrize("side", [224, 256, 288])
@@ -93,7 +100,7 @@ def test_timms_fc6_slides_over_larger_images(side, tmp_path, photographs, capsys
         assert ended.value.code == 2
         assert f"the network's window is 224 pixels, not {side}" in capsys.readouterr().err
     main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "run"), *TOLD])
-    maps = open_engine(tmp_path / "run", "cpu", engine="native").score_maps(pixels)
+    maps = open_engine(tmp_path / "run", device="cpu", engine="native").score_maps(pixels)
     assert close(maps.mean((2, 3)), theirs(network, pixels))
 
 
@@ -109,7 +116,7 @@ def test_a_sliding_fc6_of_another_size(side):
 
 def test_the_published_size_is_taken(tmp_path):
     torch.save(averaged(7).state_dict(), tmp_path / "a.pth")
-    assert examine(locate(tmp_path / "a.pth")).architecture.window == 224
+    assert import_weights(locate(tmp_path / "a.pth")).architecture.window == 224
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**31))
@@ -119,7 +126,7 @@ def test_any_average_becomes_part_of_fc6(side, map_side, seed):
     wanted = F.adaptive_avg_pool2d(torch.from_numpy(maps), side).flatten(1).numpy() @ weight.T
     layers = narrow(Architecture("A", 3, 1 / 512, 32 * side), weight[:8])
     include_pooling(layers, 32 * map_side)
-    _, tensors = named(layers)
+    _, tensors = with_our_names(layers)
     kernels = tensors["fc6.weight"]
     assert kernels.shape == (8, 1, map_side, map_side)
     found = maps.reshape(2, -1) @ kernels.reshape(8, -1).T.astype(float)
@@ -148,9 +155,9 @@ def test_what_a_file_says_decides(flattened, told, known):
 def test_what_a_file_says_is_not_overruled(tmp_path):
     architecture = Architecture("A", 3, 0.05, 64)
     path = write_caffe(tmp_path / "a.caffemodel", architecture, zeros(architecture), "net")
-    assert examine(locate(path)).architecture == architecture
+    assert import_weights(locate(path)).architecture == architecture
     with pytest.raises(UsageError, match="window is 64 pixels, not 224"):
-        examine(locate(path), Known(window=224))
+        import_weights(locate(path), Metadata(window=224))
 
 
 def test_a_window_is_a_multiple_of_32(tmp_path, capsys):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import DataError, UsageError, require
-from verydeep.images.data import Split, join, train_and_test
+from verydeep.images.data import Split, train_and_test
 from verydeep.images.pictures import Unreadable, readable
 from verydeep.images.sources import open_data
 from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
@@ -158,7 +158,7 @@ def _features(
     """Features and labels of the images that can be read, and which of them are to train on."""
     from verydeep.linear.features import features_of
 
-    images = join(split.train, split.other)
+    images = split.train.join(split.other)
     lost: list[Unreadable] = []
     with progress("describing", len(images)) as advance:
         features = features_of(

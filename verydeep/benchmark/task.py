@@ -18,8 +18,8 @@ from verydeep.accounting import multiply_adds
 from verydeep.configurations import Architecture, FullyConnected, Pooling
 from verydeep.errors import PictureError
 from verydeep.images.color import Preprocessing
+from verydeep.images.find import unlabelled
 from verydeep.images.geometry import random_offset
-from verydeep.images.unlabelled import unlabelled
 from verydeep.images.views import rescale
 from verydeep.run_folder import ModelConfig, TrainedOn, provenance
 

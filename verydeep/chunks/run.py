@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from PIL import Image
 
 from verydeep.chunks.parts import Parts, Rows
 from verydeep.chunks.plan import Chunk
@@ -102,8 +101,7 @@ def _decoded(
     def read(number: int) -> Rescaled | PictureError:
         try:
             picture = images.source.read(number)
-            image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-            return {scale: np.asarray(rescale(image, scale)) for scale in scales}
+            return {scale: np.asarray(rescale(picture, scale)) for scale in scales}
         except PictureError as error:
             name = images.names[number]
             return error if name in str(error) else PictureError(f"{name}: {error}")

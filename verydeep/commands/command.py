@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import get_annotations
 from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_type_hints
@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_ty
 from tyro.conf import FlagCreatePairsOff, Positional
 
 import verydeep
+from verydeep.errors import UsageError
 from verydeep.files import json_text
 from verydeep.inference import EngineName, PrecisionName
 from verydeep.results import Result
@@ -37,6 +38,20 @@ class Command:
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Options as they were called before, and what they are called now; or a sentence on what to write instead."""
+
+    @classmethod
+    def check(cls, arguments: Sequence[str]) -> None:
+        """Refuse arguments as they were written before.
+
+        Raises:
+            UsageError: one is; the message has the new form.
+
+        """
+        for word in arguments:
+            option = word.partition("=")[0]
+            now = cls.renamed.get(option)
+            if now is not None:
+                raise UsageError(f"{option} is called {now} now" if now.startswith("--") else f"{option}: {now}")
 
     def execute(self) -> None:
         """Call the function and print what it answers."""
@@ -117,10 +132,10 @@ def in_options(message: str, kind: type) -> str:
 
 def _word_of(name: str, hint: Any) -> str:
     marks = getattr(hint, "__metadata__", ())
-    told = [mark for mark in marks if hasattr(mark, "metavar")]
+    told = [mark for mark in marks if getattr(mark, "metavar", None) or getattr(mark, "name", None)]
     if any(mark in getattr(Positional[int], "__metadata__", ()) for mark in marks):
-        return next((mark.metavar for mark in told if mark.metavar), name.upper())
-    called = next((mark.name for mark in told if mark.name), name)
+        return next((mark.metavar for mark in told if getattr(mark, "metavar", None)), name.upper())
+    called = next((mark.name for mark in told if getattr(mark, "name", None)), name)
     return "--" + called.replace("_", "-")
 
 

@@ -25,7 +25,7 @@ MOST_CLASSES = 20  # that the card names one by one
 
 
 @dataclass(frozen=True)
-class Story:
+class CardFacts:
     """What a card tells beside the model's own facts.
 
     Attributes:
@@ -61,16 +61,16 @@ def check_results(config: ModelConfig, results: Sequence[Evaluation]) -> None:
             )
 
 
-def card(config: ModelConfig, story: Story) -> str:
+def card(config: ModelConfig, facts: CardFacts) -> str:
     """Write the card: a head for the Hub's index, and a page for people."""
     parts = [
-        _head(config, story),
-        f"# {story.name}",
+        _head(config, facts),
+        f"# {facts.name}",
         _what(config),
         "## Figures",
-        _figures(story),
+        _figures(facts),
         "## How to use",
-        _use(story),
+        _use(facts),
         "## What it takes",
         _preprocessing(config),
         "## Training",
@@ -78,12 +78,12 @@ def card(config: ModelConfig, story: Story) -> str:
         "## Limits",
         _limits(config),
         "## Licence",
-        _licence(story),
+        _licence(facts),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _head(config: ModelConfig, story: Story) -> str:
+def _head(config: ModelConfig, facts: CardFacts) -> str:
     """The head in YAML, of which JSON is a part."""
     architecture = config.architecture
     head: dict[str, Any] = {
@@ -91,12 +91,12 @@ def _head(config: ModelConfig, story: Story) -> str:
         "pipeline_tag": "image-classification",
         "tags": ["vgg", "image-classification", f"vgg-{architecture.configuration.lower()}", "arxiv:1409.1556"],
     }
-    if story.licence:
-        known = story.licence.lower() in KNOWN_LICENCES
-        head |= {"license": story.licence.lower() if known else "other"}
-        head |= {} if known else {"license_name": story.licence}
-    if story.results:
-        head["model-index"] = [{"name": story.name, "results": [_indexed(result) for result in story.results]}]
+    if facts.licence:
+        known = facts.licence.lower() in KNOWN_LICENCES
+        head |= {"license": facts.licence.lower() if known else "other"}
+        head |= {} if known else {"license_name": facts.licence}
+    if facts.results:
+        head["model-index"] = [{"name": facts.name, "results": [_indexed(result) for result in facts.results]}]
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
     return "\n".join(["---", *lines, "---"])
 
@@ -141,23 +141,22 @@ def _classes(names: tuple[str, ...]) -> str:
     return f"{len(names)} classes, from *{names[0]}* to *{names[-1]}*; `config.json` has them all"
 
 
-def _figures(story: Story) -> str:
+def _figures(facts: CardFacts) -> str:
     parts = []
-    if story.results:
+    if facts.results:
         rows = ["| data | pictures | views | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
-        for result in story.results:
-            rates, facts = result.error_rates, result.facts
-            data = f"{last_part(facts.data)}, {facts.part}"
+        for result in facts.results:
+            rates, data = result.error_rates, f"{last_part(result.facts.data)}, {result.facts.part}"
             top5 = f"{rates.top5_error:.2f} %" if rates.top_k == 5 else ""
             rows.append(
                 f"| {data} | {rates.num_images:,} | {_views(result)} | {rates.top1_error:.2f} % | {top5} |"
             )
         parts.append("\n".join(rows))
-    if story.epochs:
-        best = min(story.epochs, key=lambda record: float(record["validation_error"]))
+    if facts.epochs:
+        best = min(facts.epochs, key=lambda record: float(record["validation_error"]))
         parts.append(
             f"While it was trained, its least top-1 error on the pictures that were held out was "
-            f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(story.epochs)}), and the "
+            f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(facts.epochs)}), and the "
             "weights are of that epoch: chosen by these pictures, the figure is a little too good."
         )
     return "\n\n".join(parts) or "No test of these weights is known."
@@ -171,9 +170,9 @@ def _views(result: Evaluation) -> str:
     return f"{views}, Q = {scales}" + ", mirror images" * first.mirror
 
 
-def _use(story: Story) -> str:
-    on_hub = "/" in story.name
-    word, package = (f"hf:{story.name}", "'verydeep[hub]'") if on_hub else (story.name, "verydeep")
+def _use(facts: CardFacts) -> str:
+    on_hub = "/" in facts.name
+    word, package = (f"hf:{facts.name}", "'verydeep[hub]'") if on_hub else (facts.name, "verydeep")
     return (
         f"```bash\npip install {package}\nverydeep predict {word} picture.jpg\n```\n\n"
         f'```python\nimport verydeep\n\nmodel = verydeep.load("{word}")\n'
@@ -239,9 +238,9 @@ def _limits(config: ModelConfig) -> str:
     )
 
 
-def _licence(story: Story) -> str:
-    if story.licence:
-        return f"The weights: {story.licence}."
+def _licence(facts: CardFacts) -> str:
+    if facts.licence:
+        return f"The weights: {facts.licence}."
     return "The licence of these weights has not been stated; ask whoever gave them before passing them on."
 
 

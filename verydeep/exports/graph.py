@@ -1,6 +1,6 @@
-"""Table 1's layers and their weights -> an ONNX graph with the literature's names, for pictures of any size.
+"""The plan of a network and its weights -> an ONNX graph with the literature's names, for images of any size.
 
-The graph is written layer by layer from `Architecture.layers`, not traced: so it needs no torch, and batch, height
+The graph is written node by node from `Architecture.nodes`, not traced. So it needs no torch, and batch, height
 and width are free.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from verydeep import __version__
 from verydeep.accounting import num_parameters
-from verydeep.configurations import BATCH_NORM_EPSILON, Convolution, Pooling
+from verydeep.configurations import BATCH_NORM_EPSILON, Architecture, Convolution, Node, Pooling
 from verydeep.errors import UsageError
 from verydeep.run_folder import ModelConfig
 
@@ -46,29 +46,29 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
     from onnx import TensorProto, helper
 
     if 4 * num_parameters(config.architecture) > LARGEST:
-        raise UsageError("an ONNX file holds at most 2 GB, and these weights are more; use a smaller --width")
-    draft = _Draft(tensors)
+        raise UsageError("an ONNX file holds at most 2 GB, and these weights are more; use a smaller width")
+    builder = _GraphBuilder(tensors)
     if pixels:
         shape: list[Any] = ["batch", "height", "width", 3]
         entry = helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)
-        draft.preprocess("pixels", "pictures", config)
+        builder.preprocess("pixels", "pictures", config)
     else:
         shape = ["batch", 3, "height", "width"]
         entry = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, shape)
-    draft.network("pictures", "score_map", config)
-    draft.add("GlobalAveragePool", ["score_map"], "scores_over_space")
-    draft.add("Flatten", ["scores_over_space"], "scores", axis=1)
-    draft.add("Softmax", ["scores"], "posterior", axis=1)
+    builder.network("pictures", "score_map", config.architecture)
+    builder.add("GlobalAveragePool", ["score_map"], "scores_over_space")
+    builder.add("Flatten", ["scores_over_space"], "scores", axis=1)
+    builder.add("Softmax", ["scores"], "posterior", axis=1)
     classes = config.architecture.num_classes
     made = helper.make_graph(
-        draft.nodes,
+        builder.nodes,
         f"VGG {config.architecture.configuration}",
         [entry],
         [
             helper.make_tensor_value_info("score_map", TensorProto.FLOAT, ["batch", classes, "rows", "columns"]),
             helper.make_tensor_value_info("posterior", TensorProto.FLOAT, ["batch", classes]),
         ],
-        draft.weights,
+        builder.weights,
     )
     model: onnx.ModelProto = helper.make_model(
         made,
@@ -120,7 +120,7 @@ def metadata(config: ModelConfig, *, pixels: bool = False) -> dict[str, str]:
     }
 
 
-class _Draft:
+class _GraphBuilder:
     """Nodes and weights of a graph that is being written; each node bears the name of what it gives."""
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -143,9 +143,6 @@ class _Draft:
         self.weights.append(numpy_helper.from_array(array, name))
         return name
 
-    def weight(self, name: str) -> str:
-        return self.constant(name, self._tensors[name])
-
     def preprocess(self, entry: str, output: str, config: ModelConfig) -> None:
         """`(pixel - mean) / deviation`, the network's order of channels, and channels first."""
         from onnx import TensorProto
@@ -158,32 +155,31 @@ class _Draft:
             x = self.add("Gather", [x, self.constant("order", [2, 1, 0], np.int64)], "turned", axis=3)
         self.add("Transpose", [x], output, perm=[0, 3, 1, 2])
 
-    def network(self, entry: str, output: str, config: ModelConfig) -> None:
-        """All layers, fully convolutional (Section 3.2)."""
+    def network(self, entry: str, output: str, architecture: Architecture) -> None:
+        """All nodes of the plan, fully convolutional (Section 3.2); the last one gives `output`."""
         x = entry
-        for layer in config.architecture.layers:
-            if isinstance(layer, Pooling):
-                x = self.add("MaxPool", [x], layer.name, kernel_shape=[2, 2], strides=[2, 2])
-            elif isinstance(layer, Convolution):
-                x = self._convolution(x, layer)
-            else:
-                inputs = [x, self.weight(f"{layer.name}.weight"), self.weight(f"{layer.name}.bias")]
-                kernel = [layer.kernel, layer.kernel]
-                x = self.add("Conv", inputs, output if layer.last else layer.name, kernel_shape=kernel)
-                if not layer.last:
-                    x = self.add("Relu", [x], layer.name.replace("fc", "relu"))
+        for node in architecture.nodes:
+            kind, attributes = _operator(node)
+            tensors = [name for name in node.tensors if not name.endswith("num_batches_tracked")]
+            inputs = [x, *(self.constant(name, self._tensors[name]) for name in tensors)]
+            x = self.add(kind, inputs, output if node is architecture.nodes[-1] else node.name, **attributes)
 
-    def _convolution(self, x: str, layer: Convolution) -> str:
-        inputs = [x, self.weight(f"{layer.name}.weight"), self.weight(f"{layer.name}.bias")]
-        kernel, padding = [layer.kernel, layer.kernel], [layer.kernel // 2] * 4
-        x = self.add("Conv", inputs, layer.name, kernel_shape=kernel, pads=padding)
-        if layer.batch_norm:
-            norm = f"bn{layer.place}"
-            parts = [self.weight(f"{norm}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
-            x = self.add("BatchNormalization", [x, *parts], norm, epsilon=BATCH_NORM_EPSILON)
-        x = self.add("Relu", [x], f"relu{layer.place}")
-        if lrn := layer.local_response_norm:
-            # ONNX divides the sum by its size, AlexNet's formula does not.
-            factors = {"alpha": lrn.alpha * lrn.size, "beta": lrn.beta, "bias": lrn.k}
-            x = self.add("LRN", [x], f"norm{layer.place}", size=lrn.size, **factors)
-        return x
+
+def _operator(node: Node) -> tuple[str, dict[str, Any]]:
+    """ONNX's operator that computes a node, and its attributes."""
+    layer = node.layer
+    if isinstance(layer, Pooling):
+        return "MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}
+    kernel = {"kernel_shape": [layer.kernel, layer.kernel]}
+    if node.kind == "fully_connected":
+        return "Conv", kernel
+    if node.kind == "convolution":
+        return "Conv", {**kernel, "pads": [layer.kernel // 2] * 4}
+    if node.kind == "batch_norm":
+        return "BatchNormalization", {"epsilon": BATCH_NORM_EPSILON}
+    if node.kind == "relu":
+        return "Relu", {}
+    assert isinstance(layer, Convolution) and layer.local_response_norm  # the one kind that is left
+    lrn = layer.local_response_norm
+    # ONNX divides the sum by its size, AlexNet's formula does not.
+    return "LRN", {"size": lrn.size, "alpha": lrn.alpha * lrn.size, "beta": lrn.beta, "bias": lrn.k}

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import UsageError, VerydeepError, require
-from verydeep.exports.card import Story, card, check_results, last_part
+from verydeep.exports.card import CardFacts, card, check_results, last_part
 from verydeep.files import write_whole
 from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, refuse_existing, write_model
 
@@ -28,7 +28,7 @@ NOT_FOR_OTHERS = ("command", "processor", "python", "threads")
 
 
 def write_hub_folder(
-    folder: Path, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], story: Story, half: bool = False
+    folder: Path, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], facts: CardFacts, half: bool = False
 ) -> ModelConfig:
     """Write a model with its card.
 
@@ -38,7 +38,7 @@ def write_hub_folder(
         folder: to be made.
         config: of the model.
         tensors: its weights.
-        story: what its card tells beside.
+        facts: what its card tells beside.
         half: write the weights in float16.
 
     Returns:
@@ -51,12 +51,13 @@ def write_hub_folder(
     if half:
         tensors = halved(tensors)
     refuse_existing(folder)
-    check_results(config, story.results)
-    facts = {name: without_paths(value) for name, value in config.provenance.items() if name not in NOT_FOR_OTHERS}
-    if story.licence:
-        facts["licence"] = story.licence
-    public = replace(config, provenance=facts)
-    text = card(public, story)
+    check_results(config, facts.results)
+    provenance = config.provenance.items()
+    shared = {name: without_paths(value) for name, value in provenance if name not in NOT_FOR_OTHERS}
+    if facts.licence:
+        shared["licence"] = facts.licence
+    public = replace(config, provenance=shared)
+    text = card(public, facts)
     write_whole(folder / CARD, lambda aside: aside.write_text(text, encoding="utf-8"))
     write_model(folder, public, tensors)
     return public
@@ -72,7 +73,7 @@ def halved(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     most = np.finfo(np.float16).max
     for name, tensor in tensors.items():
         if tensor.dtype.kind == "f" and tensor.size and np.abs(tensor).max() > most:
-            raise UsageError(f"{name} has numbers above {most}, which float16 cannot hold; leave out --half")
+            raise UsageError(f"{name} has numbers above {most}, which float16 cannot hold; leave out `half`")
     return {
         name: tensor.astype(np.float16) if tensor.dtype.kind == "f" else tensor for name, tensor in tensors.items()
     }
@@ -100,7 +101,7 @@ def check_repository(name: str) -> None:
         raise UsageError(f"{name!r} is no name of a repository; it has to be OWNER/NAME")
 
 
-def push(folder: Path, repository: str, *, private: bool = False, revision: str | None = None) -> str:
+def upload(folder: Path, repository: str, *, private: bool = False, revision: str | None = None) -> str:
     """Send a folder for the Hub; the repository is made if it is not there yet.
 
     Args:

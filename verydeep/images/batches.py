@@ -11,9 +11,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -23,9 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep.errors import DataError, PictureError, UsageError, VerydeepError
-from verydeep.images.pictures import Arrays, Pictures, Unreadable
+from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.views import Pixels, TrainingView
 from verydeep.interrupts import held
+from verydeep.prefetch import prefetch
 
 _SHUFFLE, _VIEWS = 0, 1  # two streams of random numbers from one seed
 
@@ -140,9 +139,9 @@ def feed(
 
     """
     if num_workers is None:
-        num_workers = 0 if isinstance(batches.pictures.source, Arrays) else min(8, os.cpu_count() or 1)
+        num_workers = 0 if batches.pictures.source.in_memory else min(8, os.cpu_count() or 1)
     if num_workers == 0:
-        return _from_thread(batches, range(first, last))
+        return prefetch(batches.__getitem__, range(first, last), ahead=2, threads=1)
     return _from_processes(batches, first, last, num_workers, tell)
 
 
@@ -218,7 +217,7 @@ def _make(batches: TrainingBatches, steps: range, theirs: Connection, connection
     for number in _NOT_FOR_READERS:  # not every way of starting a process keeps them held
         signal.signal(number, signal.SIG_IGN)
     try:
-        for batch in _from_thread(batches, steps, AHEAD):
+        for batch in prefetch(batches.__getitem__, steps, ahead=AHEAD, threads=1):
             connection.send(batch)
     except ConnectionError:  # whoever trains is gone
         pass
@@ -227,17 +226,3 @@ def _make(batches: TrainingBatches, steps: range, theirs: Connection, connection
     except Exception as error:
         error.add_note("".join(traceback.format_exception(error)))  # the lines that it comes from do not cross
         connection.send(error)
-
-
-def _from_thread(batches: TrainingBatches, steps: range, ahead: int = 2) -> Iterator[Batch]:
-    waiting: deque[Future[Batch]] = deque()
-    pool = ThreadPoolExecutor(max_workers=1)
-    try:
-        for step in steps:
-            waiting.append(pool.submit(batches.__getitem__, step))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import cached_property, reduce
+from typing import Literal, get_args
 
 import numpy as np
 
 from verydeep.errors import DataError, UsageError
 from verydeep.images.names import nfc
 from verydeep.images.pictures import Pictures
-
-if TYPE_CHECKING:
-    from verydeep.images.pictures import Names
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -74,10 +71,8 @@ class Data:
     @cached_property
     def all(self) -> Pictures:
         """Every labelled image."""
-        first, *others = self.parts.values()
-        for other in others:
-            first = join(first, other)
-        return first.select(_as_in_folders(first)) if self.drawn else first
+        whole = reduce(Pictures.join, self.parts.values())
+        return whole.select(_as_in_folders(whole)) if self.drawn else whole
 
     @property
     def train(self) -> Pictures:
@@ -160,22 +155,6 @@ def train_and_test(data: Data) -> Split:
     if "test" not in data.parts or "train" not in data.parts:
         return Split(data.train, data.held_out, data.split)
     return Split(data.parts["train"], data.parts["test"], data.layout)
-
-
-def join(first: Pictures, second: Pictures) -> Pictures:
-    """Two parts of one data set as one."""
-    return Pictures(
-        _joined(first.names, second.names),
-        np.concatenate([first.labels, second.labels]),
-        first.class_names,
-        first.source.join(second.source),
-    )
-
-
-def _joined(first: Names, second: Names) -> Names:
-    if isinstance(first, tuple) or isinstance(second, tuple):
-        return (*first, *second)
-    return first.join(second)
 
 
 def _hold_out(pictures: Pictures) -> Split:

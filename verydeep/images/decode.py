@@ -39,6 +39,13 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (FileNotFoundError, "no such file"),
+    (IsADirectoryError, "a folder, where an image is wanted"),
+    (PermissionError, "may not be read; change its permissions"),
+    (Image.DecompressionBombError, f"more than {MAX_PIXELS:,} pixels; make it smaller first"),
+    (MemoryError, "does not fit in memory"),
+)
 _JPEG_LS = 0xF7  # marker
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ORIENTATION = 0x0112  # EXIF tag
@@ -181,21 +188,18 @@ def _explained(path: Path | Encoded | str) -> Iterator[None]:
     """Turn whatever goes wrong with an image into a `PictureError` that names it."""
     try:
         yield
-    except PictureError as error:
-        raise PictureError(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise PictureError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise PictureError(f"{path}: a folder, where a picture is wanted") from None
-    except PermissionError:
-        raise PictureError(f"{path}: may not be read; change its permissions") from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller first") from None
-    except MemoryError:
-        raise PictureError(f"{path}: does not fit in memory") from None
-    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(f"{path}: damaged ({reason})") from None
+    except Exception as error:
+        raise PictureError(f"{path}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, PictureError):
+        return str(error)
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    # A damaged file makes Pillow's decoders raise nearly anything.
+    return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"
 
 
 @contextmanager

@@ -1,19 +1,19 @@
-"""Words of a user -> images whose classes are not known: files, folders and patterns, or shards."""
+"""Words of a user -> images whose classes are not asked: files, folders and patterns, or any labelled data."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
-from verydeep.errors import UsageError
-from verydeep.images.folders import is_local
-from verydeep.images.listing import Skipped
-from verydeep.images.pictures import Pictures
-from verydeep.images.shards import MANIFEST
-from verydeep.images.sources import EMBEDDED, open_data
-from verydeep.images.unlabelled import unlabelled
+import numpy as np
+
+from verydeep.errors import PictureError, UsageError, as_text
+from verydeep.images import class_folders
+from verydeep.images.listing import Skipped, list_images
+from verydeep.images.pictures import Files, Pictures
+from verydeep.images.sources import find_source, open_data
 from verydeep.notes import say_skipped
 
 Words = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -31,14 +31,41 @@ def find_images(words: Words) -> Pictures:
 
     """
     named = [fspath(word) for word in ([words] if isinstance(words, (str, PathLike)) else words)]
-    if len(named) == 1:
-        (word,) = named
-        if word in EMBEDDED or not is_local(word) or (Path(word) / MANIFEST).is_file():
-            return open_data(word).all
+    if len(named) == 1 and find_source(named[0]) not in (None, class_folders):
+        return open_data(named[0]).all
     skipped = Skipped()
     found = unlabelled(_paths(named), skipped)
     say_skipped(", ".join(named), str(skipped))
     return found
+
+
+def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> Pictures:
+    """Images of paths: each is an image, or a folder that is searched at any depth.
+
+    Args:
+        paths: of files and folders.
+        skipped: gets what lies in the folders and is no image.
+
+    Raises:
+        PictureError: there is no such file, or a folder without images.
+        DataError: a folder may not be read.
+
+    """
+    skipped = Skipped() if skipped is None else skipped
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = list_images(path, skipped).every_image
+            if not inside:
+                beside = f", but {skipped}" if skipped.counts else ""
+                raise PictureError(f"{path}: no images in this folder{beside}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise PictureError(f"{path}: no such file")
+    names = tuple(map(as_text, found))
+    return Pictures(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
 
 
 def _paths(words: Sequence[str]) -> list[Path]:

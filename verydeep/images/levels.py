@@ -125,7 +125,7 @@ def _from_integers(image: Image.Image, name: str, file: BinaryIO | None) -> Imag
     white = jpeg2000.white(file) if file and image.format == "JPEG2000" else _white(image)
     _check_range(levels, white)
     if white == 65535:
-        _DARK_IMAGES.check(levels, name)
+        _note_if_dark(levels, name)
     if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
         levels = white - levels
     scaled = _scaled(levels, white)
@@ -242,7 +242,7 @@ def _from_sixteen_bits(image: Image.Image, levels: NDArray[np.uint16], name: str
     white = _declared(image) or 65535
     _check_range(colors, white)
     if white == 65535:
-        _DARK_IMAGES.check(colors, name)
+        _note_if_dark(colors, name)
     scaled = _scaled(colors, white)
     if has_alpha:
         alpha, opaque = levels[..., -1:], _declared(image, -1) or white
@@ -309,37 +309,32 @@ def _tag(image: Image.Image, number: int, sample: int = 0) -> Any:
     return (value[sample] if value else None) if isinstance(value, tuple) else value
 
 
-class _DarkImages:
-    """Says once, and counts, which images of 16 bits may be of fewer: all their levels are in the lowest quarter.
+_dark_names: set[str] = set()
+_DARK_LOCK = Lock()
+
+
+def _note_if_dark(levels: NDArray[Any], name: str) -> None:
+    """Say once, and count, which images of 16 bits may be of fewer: all their levels are in the lowest quarter.
 
     Cameras and microscopes store 10, 12 or 14 bits in 16 and seldom say so; a dark photograph looks the same.
     """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._names: set[str] = set()
-
-    def check(self, levels: NDArray[Any], name: str) -> None:
-        """Note an image with a white of 65535."""
-        greatest = int(levels.max())
-        if not 0 < greatest <= DARK:
-            return
-        with self._lock:
-            is_first = not self._names
-            if len(self._names) < _MOST_NAMES:
-                self._names.add(name)
-        if is_first:
-            note(
-                f"{name}: no 16-bit sample exceeds {greatest}; with 65535 as white it is a dark image. If "
-                "white is lower, rescale it or declare white in TIFF's tag MaxSampleValue (4095 for 12 bits)"
-            )
-            if multiprocessing.parent_process() is None:
-                atexit.register(self._count)
-
-    def _count(self) -> None:
-        if (count := len(self._names)) > 1:
-            number = f"{count} or more" if count == _MOST_NAMES else str(count)
-            note(f"{number} images of 16 bits have no sample above {DARK} and were read as dark images")
+    greatest = int(levels.max())
+    if not 0 < greatest <= DARK:
+        return
+    with _DARK_LOCK:
+        is_first = not _dark_names
+        if len(_dark_names) < _MOST_NAMES:
+            _dark_names.add(name)
+    if is_first:
+        note(
+            f"{name}: no 16-bit sample exceeds {greatest}; with 65535 as white it is a dark image. If "
+            "white is lower, rescale it or declare white in TIFF's tag MaxSampleValue (4095 for 12 bits)"
+        )
+        if multiprocessing.parent_process() is None:
+            atexit.register(_count_dark)
 
 
-_DARK_IMAGES = _DarkImages()
+def _count_dark() -> None:
+    if (count := len(_dark_names)) > 1:
+        number = f"{count} or more" if count == _MOST_NAMES else str(count)
+        note(f"{number} images of 16 bits have no sample above {DARK} and were read as dark images")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,15 +54,14 @@ EXAMPLES = 3  # of each kind that are named
 class Skipped:
     """What is in a folder and was not taken: how many of each kind, and the first few by name."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, kind: str, path: Path) -> None:
         """Count a file or a folder."""
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        examples = self.examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES:
-            examples.append(as_text(path.name))
+        self.counts[kind] += 1
+        if self.counts[kind] <= EXAMPLES:
+            self.examples[kind].append(as_text(path.name))
 
     def __str__(self) -> str:
         """One line: `2 hidden files (.DS_Store, ...), 1 video (clip.mp4)`; empty if nothing was skipped."""
@@ -140,16 +140,6 @@ def list_images(folder: Path, skipped: Skipped) -> Listing:
         kept = [inside for inside in listing.folders if inside.every_image or not inside.has_drawn]
         listing.folders = sorted(kept, key=lambda inside: inside.path)
     return top
-
-
-def images_in(folder: Path, skipped: Skipped) -> list[Path]:
-    """Images of a folder at any depth, sorted.
-
-    Raises:
-        DataError: a folder may not be read.
-
-    """
-    return list_images(folder, skipped).every_image
 
 
 def _plural(noun: str) -> str:

@@ -1,76 +1,137 @@
-"""Labelled pictures in memory or on disk: what the other rooms hand around."""
+"""Labelled images in memory or on disk: what the other rooms hand around."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import DataError, PictureError
-from verydeep.errors import few as few
+from verydeep.errors import DataError, PictureError, few
 from verydeep.images import decode, imagenet
 from verydeep.images.formats import HEAD, TAIL, kind_of
-from verydeep.images.geometry import rescaled_size
 from verydeep.images.names import case_hint, numbers_of
-from verydeep.images.views import Pixels, rescale
+from verydeep.images.views import Pixels
+from verydeep.notes import say
+from verydeep.prefetch import prefetch
 
-Item = TypeVar("Item")
-
-if TYPE_CHECKING:
-    from verydeep.images.shards import StoredNames
-
-    Names = tuple[str, ...] | StoredNames
-
-KEEP_BYTES = 2 << 30  # pictures that take less than this are kept in memory
+HASHES_AHEAD = 32  # images that are hashed before their turn
+MOST_NAMED = 20  # unreadable images that are named
 
 
-class PictureSource(Protocol):
-    """Pictures by number: where they lie, what they look like."""
+class ImageSource(ABC):
+    """Images by number, wherever they are.
+
+    A source says how many there are and gives the bytes of each; what else is asked follows from these. It
+    overrides what it knows faster.
+    """
+
+    in_memory = False
+    """Whether the images are decoded already, so that reading them ahead gains nothing."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def encoded(self, number: int) -> decode.Encoded:
+        """The bytes of image `number` as a file of a format that is read, and what messages call it.
+
+        Raises:
+            PictureError: they cannot be read.
+
+        """
+
+    @abstractmethod
+    def select(self, numbers: Sequence[int]) -> Self:
+        """The same source with these images alone, in this order."""
+
+    @abstractmethod
+    def join(self, other: Self) -> Self:
+        """These images, and then those of another source of the same class."""
+
+    def name(self, number: int) -> str:
+        """What image `number` is called."""
+        return self.encoded(number).name
 
     def read(self, number: int, smallest_side: int | None = None) -> Image.Image | Pixels:
-        """Picture `number`, upright RGB; `smallest_side` as in `decode.read`."""
-        ...
+        """Image `number`, upright RGB; `smallest_side` as in `decode.read`.
+
+        Raises:
+            PictureError: it cannot be read.
+
+        """
+        return decode.read(self.encoded(number), smallest_side=smallest_side)
 
     def size(self, number: int) -> tuple[int, int]:
-        """Width and height of picture `number`."""
-        ...
+        """Width and height of image `number`, upright.
 
-    def stamp(self, number: int) -> str:
-        """What changes when picture `number` is changed, without a look at its content."""
-        ...
+        Raises:
+            PictureError: they cannot be read.
+
+        """
+        return decode.size(self.encoded(number))
+
+    def hash(self, number: int) -> int:
+        """A hash of the file of image `number`, as it was before anything was done to it.
+
+        It is the first 64 bits of SHA-256; 0 stands for a file that is no image.
+        """
+        try:
+            file = self.encoded(number)
+        except PictureError:  # whoever decodes it will say why
+            return 0
+        # Many files may hold the same error page of a server, and none of them is an image.
+        is_image = kind_of(file.content[:HEAD], file.name, lambda: file.content[-TAIL:]).is_image
+        return content_hash(file.content) if is_image else 0
 
     def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64] | None:
-        """A hash of each picture's content: of the file as it was before anything was done to it.
+        """The hash of each image, of shape (images,); None where they are not known.
 
-        It is the first 64 bits of SHA-256; 0 stands for a file that is no image. None: they are not known.
-        `advance` is called with a number of pictures that are done.
+        `advance` is called with a number of images that are done.
         """
-        ...
+        found = np.empty(len(self), np.uint64)
+        for number, one in enumerate(prefetch(self.hash, range(len(self)), ahead=HASHES_AHEAD)):
+            found[number] = one
+            advance(1)
+        return found
 
-    def select(self, numbers: Sequence[int]) -> PictureSource:
-        """The same source with these pictures alone, in this order."""
-        ...
-
-    def join(self, other: Self) -> PictureSource:
-        """These pictures, and then those of another source of the same kind."""
-        ...
+    def stamp(self, number: int) -> str:
+        """What changes when image `number` is changed; empty where that cannot be told."""
+        return str(self.hash(number))
 
 
 @dataclass(frozen=True)
-class Files:
-    """Pictures on disk."""
+class Files(ImageSource):
+    """Images on disk."""
 
     paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def encoded(self, number: int) -> decode.Encoded:
+        """Read the file."""
+        path = self.paths[number]
+        try:
+            return decode.Encoded(str(path), path.read_bytes())
+        except OSError as error:
+            raise PictureError(f"{path}: {error.strerror}") from None
+
+    def select(self, numbers: Sequence[int]) -> Self:
+        """Keep these paths."""
+        return type(self)(tuple(self.paths[number] for number in numbers))
+
+    def join(self, other: Self) -> Self:
+        """These paths, and then the others."""
+        return type(self)(self.paths + other.paths)
 
     def read(self, number: int, smallest_side: int | None = None) -> Image.Image:
         """Decode the file."""
@@ -88,35 +149,28 @@ class Files:
             return ""
         return f"{facts.st_size} {facts.st_mtime_ns}"
 
-    def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64]:
-        """Read the files and hash their bytes."""
-
-        def read(number: int) -> int:
-            path = self.paths[number]
-            try:
-                content = path.read_bytes()
-            except OSError:  # whoever decodes it will say why
-                return 0
-            # Many files may hold the same error page of a server, and none of them is an image.
-            is_image = kind_of(content[:HEAD], path.name, lambda: content[-TAIL:]).is_image
-            return content_hash(content) if is_image else 0
-
-        return _counted(_in_threads(read, len(self.paths)), len(self.paths), advance)
-
-    def select(self, numbers: Sequence[int]) -> Files:
-        """Keep these paths."""
-        return Files(tuple(self.paths[number] for number in numbers))
-
-    def join(self, other: Files) -> Files:
-        """These paths, and then the others."""
-        return Files(self.paths + other.paths)
-
 
 @dataclass(frozen=True)
-class Arrays:
-    """Pictures in memory, each of shape (height, width, 3)."""
+class Arrays(ImageSource):
+    """Images in memory, each of shape (height, width, 3)."""
 
     arrays: tuple[Pixels, ...]
+    in_memory = True
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def encoded(self, number: int) -> decode.Encoded:
+        """Encode the array as PNG."""
+        return decode.Encoded(f"picture {number}", png(Image.fromarray(self.arrays[number])))
+
+    def select(self, numbers: Sequence[int]) -> Self:
+        """Keep these arrays."""
+        return type(self)(tuple(self.arrays[number] for number in numbers))
+
+    def join(self, other: Self) -> Self:
+        """These arrays, and then the others."""
+        return type(self)(self.arrays + other.arrays)
 
     def read(self, number: int, smallest_side: int | None = None) -> Pixels:
         """Give the array itself."""
@@ -127,54 +181,64 @@ class Arrays:
         height, width, _ = self.arrays[number].shape
         return width, height
 
+    def hash(self, number: int) -> int:
+        """Hash the array's shape and numbers."""
+        array = self.arrays[number]
+        return content_hash(f"{array.shape}".encode() + array.tobytes())
+
     def stamp(self, number: int) -> str:
         """Nothing: arrays do not change."""
         return ""
 
-    def hashes(self, advance: Callable[[int], None]) -> NDArray[np.uint64]:
-        """Hash the arrays' shapes and numbers."""
-        contents = (f"{array.shape}".encode() + array.tobytes() for array in self.arrays)
-        return _counted(map(content_hash, contents), len(self.arrays), advance)
 
-    def select(self, numbers: Sequence[int]) -> Arrays:
-        """Keep these arrays."""
-        return Arrays(tuple(self.arrays[number] for number in numbers))
+@dataclass(frozen=True, eq=False)
+class SourceNames(Sequence[str]):
+    """Names of a source's images, looked up when they are asked for: of millions they would fill the memory."""
 
-    def join(self, other: Arrays) -> Arrays:
-        """These arrays, and then the others."""
-        return Arrays(self.arrays + other.arrays)
+    source: ImageSource
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, place: Any) -> Any:
+        numbers = range(len(self))[place]
+        return tuple(map(self.source.name, numbers)) if isinstance(numbers, range) else self.source.name(numbers)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Some pictures with their names, labels and the names of their classes.
+    """Some images with their names, labels and the names of their classes.
 
     Attributes:
-        names: of each picture: its path from the data folder, with `/`.
-        labels: the number of each picture's class in `class_names`; -1 where it is not known.
+        names: of each image: its path from the data folder, with `/`.
+        labels: the number of each image's class in `class_names`; -1 where it is not known.
         class_names: in the order of the labels.
         source: of the pixels.
         known_fingerprint: where it need not be computed.
 
     """
 
-    names: Names
+    names: Sequence[str]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
-    source: PictureSource
+    source: ImageSource
     known_fingerprint: str | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def select(self, numbers: Sequence[int]) -> Pictures:
-        """Keep the pictures of these numbers, in this order."""
-        return Pictures(
-            _selected(self.names, numbers),
-            self.labels[np.asarray(numbers, dtype=np.int64)],
-            self.class_names,
-            self.source.select(numbers),
-        )
+        """Keep the images of these numbers, in this order."""
+        labels, source = self.labels[np.asarray(numbers, dtype=np.int64)], self.source.select(numbers)
+        if isinstance(self.names, SourceNames):
+            return Pictures(SourceNames(source), labels, self.class_names, source)
+        return Pictures(tuple(self.names[number] for number in numbers), labels, self.class_names, source)
+
+    def join(self, other: Pictures) -> Pictures:
+        """These images, and then those of another part of the same data set."""
+        labels, source = np.concatenate([self.labels, other.labels]), self.source.join(other.source)
+        names = SourceNames(source) if isinstance(self.names, SourceNames) else (*self.names, *other.names)
+        return Pictures(names, labels, self.class_names, source)
 
     def relabel(self, class_names: tuple[str, ...]) -> Pictures:
         """Number the classes as a model does, by their names; ImageNet's folders are known by their numbers too.
@@ -200,11 +264,9 @@ class Pictures:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the names and labels: the same for the same pictures under the same names."""
+        """A digest of the names and labels: the same for the same images under the same names."""
         if self.known_fingerprint is not None:
             return self.known_fingerprint
-        from hashlib import sha256  # not above: the first answer wants none of it
-
         digest = sha256("\n".join(self.class_names).encode())
         for name, label in zip(self.names, self.labels, strict=True):
             digest.update(f"\n{name}\t{label}".encode())
@@ -213,31 +275,24 @@ class Pictures:
 
 def content_hash(content: bytes) -> int:
     """The first 64 bits of SHA-256."""
-    from hashlib import sha256  # not above: the first answer wants none of it
-
     return int.from_bytes(sha256(content).digest()[:8], "little")
 
 
-def _counted(hashes: Iterator[int], count: int, advance: Callable[[int], None]) -> NDArray[np.uint64]:
-    found = np.empty(count, np.uint64)
-    for number, one in enumerate(hashes):
-        found[number] = one
-        advance(1)
-    return found
-
-
-def _selected(names: Names, numbers: Sequence[int]) -> Names:
-    return tuple(names[number] for number in numbers) if isinstance(names, tuple) else names.select(numbers)
+def png(image: Image.Image) -> bytes:
+    """An image as the bytes of a PNG file."""
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that was left out, and why.
+    """An image that was left out, and why.
 
     Attributes:
-        name: of the picture.
+        name: of the image.
         reason: why it cannot be read.
-        number: its place among the pictures that were asked for; None where that is not known.
+        number: its place among the images that were asked for; None where that is not known.
 
     """
 
@@ -247,95 +302,27 @@ class Unreadable:
 
 
 def readable(count: int, lost: Iterable[Unreadable]) -> NDArray[np.int64]:
-    """Numbers of those of `count` pictures that are not lost."""
-    return np.setdiff1d(np.arange(count), [picture.number for picture in lost if picture.number is not None])
+    """Numbers of those of `count` images that are not lost."""
+    return np.setdiff1d(np.arange(count), [image.number for image in lost if image.number is not None])
 
 
-def too_many(lost: Sequence[Unreadable]) -> DataError:
-    """Say that more pictures cannot be read than may be left out."""
-    count = len(lost)
+def too_many(lost: Sequence[Unreadable], which: Literal["first", "last"] = "last") -> DataError:
+    """Say that more images cannot be read than may be left out."""
+    images, them = ("image", "it") if len(lost) == 1 else ("images", "them")
     return DataError(
-        f"{count} picture{'s' * (count > 1)} cannot be read, the last is {lost[-1].reason}; "
-        f"remove {'them' if count > 1 else 'it'}, or leave as many out by --max-unreadable"
+        f"{len(lost)} {images} cannot be read, the {which} is {lost[0 if which == 'first' else -1].reason}; "
+        f"remove {them}, or leave {them} out by `max_unreadable={len(lost)}`"
     )
 
 
-def keep_in_memory(
-    pictures: Pictures,
-    smaller_side: int | None = None,
-    limit: int = KEEP_BYTES,
-    advance: Callable[[int], None] = lambda count: None,
-) -> tuple[Pictures, list[Unreadable]]:
-    """Decode all the pictures once, if they take at most `limit` bytes; else hand them back as they are.
+def tell_unreadable(lost: Sequence[Unreadable], allowed: int) -> None:
+    """Name the images that cannot be read.
 
-    Some sizes tell beforehand whether they will; where they were mistaken, no more than `limit` bytes are read.
-
-    They are decoded whole, as in testing: it is done once, and exact.
-
-    Args:
-        pictures: from anywhere.
-        smaller_side: rescale them so first, where every use of them would.
-        limit: in bytes of RGB pixels.
-        advance: called with 1 after each picture.
-
-    Returns:
-        The pictures, and those that could not be read and are no longer among them.
+    Raises:
+        DataError: they are more than `allowed`.
 
     """
-    if isinstance(pictures.source, Arrays) and smaller_side is None:
-        return pictures, []
-    if not isinstance(pictures.source, Arrays) and _estimated_bytes(pictures, smaller_side) > limit:
-        return pictures, []
-
-    def read(number: int) -> Pixels | Unreadable:
-        name = pictures.names[number]
-        try:
-            picture = pictures.source.read(number)
-        except PictureError as error:
-            return Unreadable(name, str(error))
-        if smaller_side is not None:
-            image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-            try:
-                picture = rescale(image, smaller_side)
-            except PictureError as error:
-                return Unreadable(name, f"{name}: {error}")
-        return np.asarray(picture)
-
-    results: list[Pixels | Unreadable] = []
-    num_bytes = 0
-    for result in _in_threads(read, len(pictures)):
-        results.append(result)
-        advance(1)
-        num_bytes += result.nbytes if isinstance(result, np.ndarray) else 0
-        if num_bytes > limit and not isinstance(pictures.source, Arrays):
-            return pictures, []
-    good = [number for number, result in enumerate(results) if isinstance(result, np.ndarray)]
-    arrays = tuple(result for result in results if isinstance(result, np.ndarray))
-    lost = [result for result in results if isinstance(result, Unreadable)]
-    return replace(pictures.select(good), source=Arrays(arrays)), lost
-
-
-def _in_threads(read: Callable[[int], Item], count: int) -> Iterator[Item]:
-    """Call it for each number below `count`, in order, a few ahead of whoever takes what comes of it."""
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        numbers = iter(range(count))
-        waiting = deque(pool.submit(read, number) for number in islice(numbers, 2 * (os.cpu_count() or 1)))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting += (pool.submit(read, number) for number in islice(numbers, 1))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _estimated_bytes(pictures: Pictures, smaller_side: int | None, sample: int = 64) -> float:
-    sizes = []
-    for number in np.linspace(0, len(pictures) - 1, min(sample, len(pictures))).astype(int):
-        try:
-            width, height = pictures.source.size(int(number))
-        except PictureError:
-            continue
-        if smaller_side is not None:
-            width, height = rescaled_size(width, height, smaller_side)
-        sizes.append(3 * width * height)
-    return len(pictures) * float(np.mean(sizes)) if sizes else 0.0
+    for image in lost[:MOST_NAMED]:
+        say(f"left out: {image.reason}")
+    if len(lost) > allowed:
+        raise too_many(lost, "first")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from verydeep.errors import PictureError
 from verydeep.files import write_json
 from verydeep.images.color import Statistics, measure
-from verydeep.images.folders import cache_folder
-from verydeep.images.pictures import Files, Pictures
+from verydeep.images.pictures import Pictures
+from verydeep.images.storage import cache_folder
 
 MEASURED_SIDE = 256  # JPEGs are decoded no larger than that
 MOST_PICTURES = 20_000  # beyond as many the mean no longer moves
@@ -26,8 +26,8 @@ def measure_pictures(
 ) -> Statistics:
     """Measure the pixels of a training set; of more than `most` pictures as many, evenly spaced.
 
-    What was measured of files is kept in the user's cache folder, under a digest of the pictures' names, labels,
-    sizes and times, so that a second run on the same files need not read them first.
+    What was measured is kept in the user's cache folder, under a digest of the images' names, labels and stamps
+    (of files, sizes and times), so that a second run on the same images need not read them first.
 
     Args:
         pictures: the training set. Those that cannot be read are passed by: training names them in their turn.
@@ -60,16 +60,13 @@ def _readable(pictures: Pictures, numbers: range, advance: Callable[[int], None]
 
 
 def _cache_file(pictures: Pictures, numbers: range) -> Path | None:
-    """Where the statistics of these files are kept; None for pictures that are in memory, or in shards."""
-    if not isinstance(pictures.source, Files):
-        return None
+    """Where the statistics of these images are kept; None where it cannot be told whether one is changed."""
     digest = hashlib.sha256(f"1 {pictures.fingerprint}".encode())
     for number in numbers:
-        try:
-            facts = pictures.source.paths[number].stat()
-        except OSError:
+        stamp = pictures.source.stamp(number)
+        if not stamp:
             return None
-        digest.update(f"{facts.st_size} {facts.st_mtime_ns}\n".encode())
+        digest.update(f"{stamp}\n".encode())
     return cache_folder() / "colors" / f"{digest.hexdigest()[:32]}.json"
 
 

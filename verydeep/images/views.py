@@ -19,20 +19,26 @@ from verydeep.images.geometry import box_in_original, random_offset, rescaled_si
 Pixels = NDArray[np.uint8]  # (height, width, 3)
 
 
-def rescale(picture: Image.Image, smaller_side: int) -> Image.Image:
+def as_image(picture: Image.Image | Pixels) -> Image.Image:
+    """The same picture as Pillow has it."""
+    return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+
+
+def rescale(picture: Image.Image | Pixels, smaller_side: int) -> Image.Image:
     """Rescale isotropically so that the smaller side is `smaller_side` pixels (bilinear, antialiased).
 
     Raises:
         PictureError: it is so long and narrow that it would not fit in memory.
 
     """
-    size = rescaled_size(*picture.size, smaller_side)
+    image = as_image(picture)
+    size = rescaled_size(*image.size, smaller_side)
     if size[0] * size[1] > MAX_PIXELS:
         raise PictureError(
-            f"{picture.width}x{picture.height} pixels would be {size[0]}x{size[1]} at the scale {smaller_side}, "
+            f"{image.width}x{image.height} pixels would be {size[0]}x{size[1]} at the scale {smaller_side}, "
             f"more than {MAX_PIXELS:,}; cut it first"
         )
-    return picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,6 @@ class TrainingView:
                 f"{self.window} pixels, and its lower end no more than its upper end"
             )
 
-    @property
-    def fixed_scale(self) -> int | None:
-        """S, if it is the same for every picture."""
-        return self.scale[0] if self.scale[0] == self.scale[1] else None
-
     def draw(self, random: np.random.Generator, count: int) -> ViewDraws:
         """Draw the random numbers of `count` views."""
         least, greatest = self.scale
@@ -103,9 +104,8 @@ class TrainingView:
         if rescaled == original:
             crop = np.asarray(picture)[top : top + self.window, left : left + self.window]
         else:
-            image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
             box = box_in_original(left, top, self.window, rescaled, original)
-            crop = np.asarray(image.resize((self.window, self.window), Image.Resampling.BILINEAR, box))
+            crop = np.asarray(as_image(picture).resize((self.window, self.window), Image.Resampling.BILINEAR, box))
         return crop[:, ::-1] if draws.mirrored[number] else crop
 
 

@@ -24,5 +24,5 @@ def check_kernels(architecture: Architecture) -> None:
         side = next(layer.kernel for layer in architecture.convolutions if layer.kernel not in SIDES)
         raise UsageError(
             f"the native engine computes convolutions of 3x3 and 1x1, and {architecture.configuration} has "
-            f"{side}x{side}; use --engine torch"
+            f"{side}x{side}; use `engine=torch`"
         )

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
+from verydeep.network.forward import Network
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.ranges import Range, check_pictures, check_values
-from verydeep.network.vgg import VGG, Network
+from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind, check_size, nodes_to
 
 
@@ -92,7 +93,13 @@ class Features(Network):
         return self.run(self.nodes, self.preprocessed(pictures).to(dtype), self.layers)
 
     def preprocessed(self, pictures: Tensor) -> Tensor:
-        """Images as the network takes them, of images in the range that was said, which is checked."""
+        """Images as the network takes them, of images in the range that was said, which is checked.
+
+        Raises:
+            UsageError: they are of another shape or type, have NaN, or are outside the range.
+
+        """
+        check_pictures(pictures)
         if self.preprocess is None:
             return pictures
         if self.check:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from verydeep.errors import UsageError
 
-Range = tuple[float, float]
+Range = tuple[int | float, int | float]
 
 LEVELS: Range = (0, 255)
 RANGES: tuple[Range, ...] = ((0, 1), (-1, 1), LEVELS)

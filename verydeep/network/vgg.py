@@ -1,4 +1,4 @@
-"""The plan of a network on torch: one forward for training, testing, taps and losses.
+"""The network of the paper, to be trained and tested: it is its class score map.
 
 Sections 2.1 (the layers) and 3.2 (the FC layers as convolutions). Modules have the names of their nodes, so that
 the state dict reads `conv1_1.weight` ... `fc8.bias`.
@@ -6,19 +6,18 @@ the state dict reads `conv1_1.weight` ... `fc8.bias`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, FullyConnected, Node
-from verydeep.network.normalize import local_response_norm
+from verydeep.network.forward import Network
 from verydeep.network.together import BatchNorm, Dropout
-from verydeep.plan import SCORES, PoolingKind, nodes_to
+from verydeep.plan import SCORES, nodes_to
 
 
 class Conv2d(nn.Conv2d):
@@ -26,58 +25,6 @@ class Conv2d(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         """Leave them."""
-
-
-class Network(nn.Module):
-    """Nodes on torch. Each that has weights is a submodule of its name. Nothing is computed in place."""
-
-    pooling: PoolingKind = "max"
-
-    def run(self, nodes: Sequence[Node], x: Tensor, outputs: Collection[str]) -> dict[str, Tensor]:
-        """Compute nodes, in order.
-
-        Args:
-            nodes: of the plan, from the first on.
-            x: preprocessed images of shape (batch, 3, height, width).
-            outputs: names of some of the nodes.
-
-        Returns:
-            Their outputs by name, in the order of `outputs`, of shape (batch, channels, rows, columns) each.
-
-        """
-        found: dict[str, Tensor] = {}
-        for node in nodes:
-            x = self.apply_node(node, x)
-            if node.name in outputs:
-                found[node.name] = x
-        return {name: found[name] for name in outputs}
-
-    def apply_node(self, node: Node, x: Tensor) -> Tensor:
-        """Compute one node."""
-        if node.kind == "relu":
-            return F.relu(x)
-        if node.kind == "pooling":
-            return self.pool(x)
-        if isinstance(node.layer, Convolution) and node.kind == "local_response_norm":
-            assert node.layer.local_response_norm
-            return local_response_norm(x, node.layer.local_response_norm)
-        module = self.get_submodule(node.name)
-        if isinstance(module, nn.BatchNorm2d):
-            return self.batch_norm(module, x)
-        if isinstance(module, nn.Conv2d) and node.kind == "fully_connected" and _covers(module, x):
-            # As the matrix product that it is: much faster at 7x7.
-            return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
-        result: Tensor = module(x)
-        return result
-
-    def pool(self, x: Tensor) -> Tensor:
-        """The mean or the maximum of 2x2 places."""
-        return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
-
-    def batch_norm(self, module: nn.BatchNorm2d, x: Tensor) -> Tensor:
-        """Normalise as the module does: by the batch in training, else by the running statistics."""
-        result: Tensor = module(x)
-        return result
 
 
 class VGG(Network):
@@ -146,8 +93,3 @@ class VGG(Network):
         """Compute one node, and drop units of fc6 and fc7 in training."""
         x = super().apply_node(node, x)
         return self.dropout(x) if node.kind == "relu" and isinstance(node.layer, FullyConnected) else x
-
-
-def _covers(module: nn.Conv2d, x: Tensor) -> bool:
-    """Whether the kernel covers the whole map."""
-    return x.shape[2:] == module.weight.shape[2:]

@@ -226,7 +226,6 @@ class Native:
                 on_demand=True,
             )
             self._made = made = state, engine
-        check_pictures(pictures)
         return made[1], features.preprocessed(pictures).permute(0, 2, 3, 1).numpy()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Native:

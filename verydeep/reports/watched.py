@@ -7,6 +7,7 @@ import math
 import os
 import time
 from array import array
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, VerydeepError
-from verydeep.reports.runs import run_folder
-from verydeep.run_folder import JOURNAL, read_config
+from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config
 from verydeep.training.optimizer import Schedule
 from verydeep.training.recipe import Recipe
 
@@ -33,7 +33,7 @@ PATIENCE_STEPS = 20  # likewise, as a number of steps
 
 
 class JournalNumbers:
-    """The numbers of a journal, one column a field; `read` goes on where it stopped.
+    """The numbers of a journal, one column a field; `read` continues where it stopped.
 
     A number that is missing, not finite or no number at all is NaN; lines that are not JSON are passed over.
 
@@ -51,8 +51,7 @@ class JournalNumbers:
     def _start(self, size: int) -> None:
         self.steps = {name: array("d") for name in STEP_FIELDS}
         self.epochs = {name: array("d") for name in EPOCH_FIELDS}
-        self._place = 0
-        self._lines = 0
+        self._place = self._lines = 0
         self._stride = max(1, math.ceil(size / MOST_BYTES))
 
     def read(self) -> None:
@@ -82,13 +81,9 @@ class JournalNumbers:
             record = json.loads(line)
         except (ValueError, RecursionError):
             return
-        if not isinstance(record, dict) or not 0 <= _number(record.get("step")) < 1e12:
-            return
-        if "validation_error" in record:
-            for name, column in self.epochs.items():
-                column.append(_number(record.get(name)))
-        elif "loss" in record:
-            for name, column in self.steps.items():
+        if isinstance(record, dict) and 0 <= _number(record.get("step")) < 1e12:
+            columns = self.epochs if "validation_error" in record else self.steps if "loss" in record else {}
+            for name, column in columns.items():
                 column.append(_number(record.get(name)))
 
 
@@ -151,111 +146,112 @@ class WatchedRun:
     Attributes:
         run: its folder.
         numbers: what its journal has said so far.
-        configuration: column of Table 1, if known.
-        recipe_name: likewise.
-        recipe: likewise.
-        num_images: training pictures, likewise.
+        config: its config.json; None where there is none that can be read.
+        recipe: None where it is not known.
+        num_images: training images, likewise.
 
     """
 
     run: str
     numbers: JournalNumbers
-    configuration: str | None = None
-    recipe_name: str | None = None
-    recipe: Recipe | None = None
-    num_images: int | None = None
+    config: ModelConfig | None = None
+
+    def __post_init__(self) -> None:
+        facts = self.config.provenance if self.config else {}
+        data = facts.get("data")
+        number = data.get("num_images") if isinstance(data, dict) else None
+        self.num_images = number if isinstance(number, int) and number > 0 else None
+        self.recipe_name = str(facts["recipe_name"]) if facts.get("recipe_name") else None
+        self.recipe: Recipe | None = None
+        with suppress(VerydeepError, LookupError, AttributeError, TypeError, ValueError):  # of another version
+            self.recipe = Recipe.from_json(facts["recipe"])
 
     @property
     def batch_size(self) -> int | None:
-        """Pictures in a step: a training set that is smaller than a batch is one."""
-        if self.recipe is None:
-            return None
-        return min(self.recipe.batch_size, self.num_images or self.recipe.batch_size)
+        """Images in a step: a training set that is smaller than a batch is one."""
+        return min(self.recipe.batch_size, self.num_images or self.recipe.batch_size) if self.recipe else None
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """As the first epoch took; before its end, as the pictures and the batch give."""
+        """As the first epoch took; before its end, as the images and the batch give."""
         epoch, step = self.column("epoch"), self.column("step", of_epochs=True)
         whole = np.flatnonzero((epoch >= 0) & (step > epoch))
         if len(whole):
             return round(float(step[whole[0]] / (epoch[whole[0]] + 1)))
-        if self.num_images and self.batch_size:
-            return self.num_images // self.batch_size
-        return None
+        return self.num_images // self.batch_size if self.num_images and self.batch_size else None
 
     def column(self, name: str, *, of_epochs: bool = False) -> NDArray[np.float64]:
         """A field of the steps, or of the epochs."""
-        epochs = self.numbers.epochs
-        column = epochs[name] if of_epochs or name not in self.numbers.steps else self.numbers.steps[name]
-        return np.array(column, np.float64)
+        columns = self.numbers.epochs if of_epochs or name not in self.numbers.steps else self.numbers.steps
+        return np.array(columns[name], np.float64)
 
     def headline(self) -> Headline:
         """Say how it is getting on, by what has been read."""
         step, validation = self.column("step"), self.column("validation_error")
-        done = int(max([-1, *step[-1:]])) + 1
-        done = int(max([done, *self.column("step", of_epochs=True)[-1:]]))
+        ended = int(max([0, *self.column("step", of_epochs=True)[-1:]]))
+        done = int(max([ended, *(step[-1:] + 1)]))
         per_epoch = self.steps_per_epoch
         recent = slice(-min(RECENT_STEPS, per_epoch or RECENT_STEPS), None)
         seconds, wait = self.column("seconds")[recent], self.column("wait")[recent]
         second = _mean(seconds)
-        state = self._state(done, second or 0.0)
-        finished = state == "finished"
+        state = self._state(done - ended, second or 0.0)
         epochs = self.recipe.epochs if self.recipe else None
         steps = epochs * per_epoch if epochs and per_epoch else None
         best = int(np.nanargmin(validation)) if np.isfinite(validation).any() else None
         return Headline(
             run=self.run,
             state=state,
-            quiet=self._quiet(),
-            configuration=self.configuration,
+            quiet=self._quiet,
+            configuration=self.config.architecture.configuration if self.config else None,
             recipe=self.recipe_name,
-            epoch=self._epoch(done, finished),
+            epoch=self._epoch(0 if state == "finished" else done),
             epochs=epochs,
             step=done,
             steps=steps,
             loss=_mean(self.column("loss")[recent]),
             training_error=_mean(self.column("error")[recent]),
-            validation_error=_known(validation[-1]) if len(validation) else None,
+            validation_error=_last(validation),
             best_error=None if best is None else float(validation[best]),
             best_epoch=None if best is None else self._number_of(best),
             pictures_per_second=self._speed(second),
             waiting=_share(wait, seconds),
-            seconds_left=None if finished or not steps or not second else max(0, steps - done) * second,
+            seconds_left=max(0, steps - done) * second if steps and second and state != "finished" else None,
         )
 
+    @property
     def _quiet(self) -> float:
         return max(0.0, time.time() - self.numbers.changed)
 
     def _number_of(self, place: int) -> int:
-        epoch = self.column("epoch")[place]
-        return int(epoch) + 1 if 0 <= epoch < 1e12 else place + 1
+        """The number, from 1, of the epoch that ended as the one at a place; 0 where none has ended."""
+        epochs = self.column("epoch")
+        if not len(epochs):
+            return 0
+        return int(epochs[place]) + 1 if 0 <= epochs[place] < 1e12 else place % len(epochs) + 1
 
-    def _epoch(self, done: int, finished: bool) -> int:
-        ended = len(self.numbers.epochs["epoch"])
-        last = self._number_of(ended - 1) if ended else 0
-        if finished or not done:
+    def _epoch(self, done: int) -> int:
+        """The epoch that is going on after so many steps; the last that ended where that is none."""
+        last, per_epoch = self._number_of(-1), self.steps_per_epoch
+        if not done:
             return last
-        per_epoch = self.steps_per_epoch
         return max(last, (done - 1) // per_epoch + 1) if per_epoch else last + 1
 
     def _speed(self, second: float | None) -> float | None:
-        """Pictures a second, by the last steps, or as the last epoch's record says."""
+        """Images a second, by the last steps, or as the last epoch's record says."""
         if second and second > 0 and self.batch_size:
-            return _known(self.batch_size / second)
-        said = self.column("pictures_per_second")
-        return _known(said[-1]) if len(said) else None
+            return _last(np.array([self.batch_size / second]))
+        return _last(self.column("pictures_per_second"))
 
-    def _state(self, done: int, second: float) -> State:
+    def _state(self, since_epoch: int, second: float) -> State:
+        """By the steps since an epoch ended, and the seconds that one takes."""
         if self._finished():
             return "finished"
-        quiet, patience = self._quiet(), PATIENCE + PATIENCE_STEPS * second
-        per_epoch = self.steps_per_epoch
-        ended = max([0.0, *self.column("step", of_epochs=True)[-1:]])
-        if per_epoch and done - ended >= per_epoch:
-            # Nothing is written during validation. It shows each picture once, forward only: were they as many as
+        patience, per_epoch = PATIENCE + PATIENCE_STEPS * second, self.steps_per_epoch
+        if per_epoch and since_epoch >= per_epoch:
+            # Nothing is written during validation. It shows each image once, forward only: were they as many as
             # are trained on, it would still take less than an epoch.
-            return "validating" if quiet < patience + per_epoch * second else "stalled"
-        return "running" if quiet < patience else "stalled"
+            return "validating" if self._quiet < patience + per_epoch * second else "stalled"
+        return "running" if self._quiet < patience else "stalled"
 
     def _finished(self) -> bool:
         """Whether all epochs are done, or the last plateau has been reached."""
@@ -267,14 +263,14 @@ class WatchedRun:
         return schedule.finished or self._number_of(-1) >= self.recipe.epochs
 
 
-def watch(run: Path) -> WatchedRun:
+def open_run(run: Path) -> WatchedRun:
     """Find a run, and read its journal for the first time.
 
     Raises:
         ModelError: there is no such folder, or it has no journal.
 
     """
-    folder = run_folder(str(run))
+    folder = folder_of(run)
     if not folder.is_dir():
         raise ModelError(f"{run} does not exist; give a run folder, as `verydeep train` makes")
     numbers = JournalNumbers(folder / JOURNAL)
@@ -284,35 +280,14 @@ def watch(run: Path) -> WatchedRun:
         raise ModelError(
             f"{run} has no {JOURNAL}: it was not made by `verydeep train`, or has not begun its first step"
         ) from None
-    return WatchedRun(str(run), numbers, **_particulars(folder))
-
-
-def _particulars(folder: Path) -> dict[str, Any]:
-    """What config.json says of the run; curves can be drawn without."""
     try:
-        config = read_config(folder)
-    except (VerydeepError, OSError):
-        return {}
-    facts = config.provenance
-    data = facts.get("data")
-    num_images = data.get("num_images") if isinstance(data, dict) else None
-    return {
-        "configuration": config.architecture.configuration,
-        "recipe_name": str(facts["recipe_name"]) if facts.get("recipe_name") else None,
-        "recipe": _recipe(facts.get("recipe")),
-        "num_images": num_images if isinstance(num_images, int) and num_images > 0 else None,
-    }
+        return WatchedRun(str(run), numbers, read_config(folder))
+    except (VerydeepError, OSError):  # curves can be drawn without
+        return WatchedRun(str(run), numbers)
 
 
-def _recipe(fields: Any) -> Recipe | None:
-    try:
-        return Recipe.from_json(fields)
-    except (VerydeepError, AttributeError, TypeError, ValueError):
-        return None  # of another version
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _last(values: NDArray[np.float64]) -> float | None:
+    return float(values[-1]) if len(values) and math.isfinite(values[-1]) else None
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
@@ -323,4 +298,4 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> float | None:
     known = np.isfinite(part) & np.isfinite(whole)
     total = whole[known].sum()
-    return _known(part[known].sum() / total) if total > 1e-9 else None
+    return _last(part[known].sum(keepdims=True) / total) if total > 1e-9 else None

@@ -19,7 +19,8 @@ from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.tables import trained_scale
 from verydeep.studies.toml_table import NAMES, Table, is_of, one_of, wrong
-from verydeep.training.recipe import Recipe, named, renamed
+from verydeep.training.recipe import Recipe, find_recipe, renamed
+from verydeep.training.schedules import SCHEDULES
 
 Scales = str | tuple[int, ...]  # `one`, `three`, or Q itself
 
@@ -258,7 +259,7 @@ def _trainings(top: Table) -> dict[str, Training]:
 def _training(top: Table, table: Table, network: str) -> Training:
     configuration(network)
     recipe_name = table.value("recipe", top.value("recipe", "paper"))
-    recipe = named(recipe_name)
+    recipe = find_recipe(recipe_name)
     settings = {**_settings(top.table("settings")), **_settings(table.table("settings"))}
     settings |= {"config": network, "train_scale": table.scale("train_scale", recipe.train_scale)}
     recipe = replace(recipe, **settings, seed=0)
@@ -293,7 +294,7 @@ def _settings(table: Table) -> dict[str, Any]:
             raise UsageError(f"{name} is not one of the settings; say it by {OWN_KEYS[name]} in [[train]]")
         if name not in known:
             raise UsageError(f"no setting is called {printable(name, 60)!r}{did_you_mean(name, known)}")
-        choices = STARTS if name == "init" else get_args(hints[name])
+        choices = {"init": STARTS, "schedule": tuple(SCHEDULES)}.get(name) or get_args(hints[name])
         found[name] = _setting(name, value, type(known[name]), choices)
     return found
 

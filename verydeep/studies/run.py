@@ -21,7 +21,7 @@ from types import FrameType
 
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.reports.runs import duration
-from verydeep.reports.watched import WatchedRun, watch
+from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import provenance
 from verydeep.studies.cost import Cost, Rates, cost
 from verydeep.studies.description import Size
@@ -212,7 +212,7 @@ class StudyRun:
         """What is left of a training, where its journal tells."""
         try:
             if self._watched is None or self._watched.run != str(run):
-                self._watched = watch(run)
+                self._watched = open_run(run)
             self._watched.numbers.read()
             return self._watched.headline().seconds_left
         except (VerydeepError, OSError):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.studies.description import Description, Fusion, Scales, Training
-from verydeep.training.recipe import SCALE_ARGUMENT, named
+from verydeep.training.recipe import SCALE_ARGUMENT, find_recipe
 
 Kind = Literal["train", "test", "fuse"]
 DATA, OUT = "{data}", "{out}/"
@@ -145,7 +145,7 @@ def _train(training: Training, seed: int) -> Step:
 
 def _recipe_words(training: Training) -> list[str]:
     """Words of `verydeep train` that make the named recipe this training's, but for its seed."""
-    base = asdict(named(training.recipe_name))
+    base = asdict(find_recipe(training.recipe_name))
     words = ["--recipe", training.recipe_name, "--config", training.recipe.config]
     for name, value in asdict(training.recipe).items():
         if name not in ("config", "seed") and value != base[name]:

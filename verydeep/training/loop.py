@@ -5,18 +5,19 @@ The loop is handed a function that validates; it knows nothing of how testing is
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -29,25 +30,47 @@ from verydeep.network.initialize import freeze
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.together import work_together
 from verydeep.network.vgg import VGG
+from verydeep.notes import say
 from verydeep.run_folder import (
     JOURNAL,
     LAST_WEIGHTS,
+    TENSORBOARD,
     ModelConfig,
     has_state,
     write_model,
     write_weights,
 )
-from verydeep.training.journal import EpochRecord, Journal, StepRecord
+from verydeep.training.display import display
+from verydeep.training.journal import EpochRecord, Listener, StepRecord, journal
 from verydeep.training.optimizer import Schedule, make_optimizer
 from verydeep.training.recipe import Recipe
-from verydeep.training.skipped import Skipped
-from verydeep.training.state import TrainingState, Writer, copied, read_state, restore, write_state
+from verydeep.training.state import TrainingState, Writer, copied, read_state, write_state
+from verydeep.training.tensorboard import curves
+from verydeep.training.unreadable import UnreadableLog
 
-DROPOUT = 2  # stream of random numbers; the pictures' order and views are 0 and 1
+DROPOUT = 2  # stream of random numbers; the images' order and views are 0 and 1
 
 
 class InterruptedRunError(TrainingError):
     """Ctrl-C, or a request to end: everything is saved."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What comes of a step, the same on every process.
+
+    Attributes:
+        loss: mean cross-entropy of the batch.
+        error: top-1 error of the batch, in %.
+        interrupted: whether any process has been asked to end.
+        num_unreadable: images that others stood in for.
+
+    """
+
+    loss: float
+    error: float
+    interrupted: bool
+    num_unreadable: int
 
 
 @dataclass
@@ -64,12 +87,13 @@ class Trainer:
         config: written beside the weights.
         run: the run folder; the first process alone writes to it.
         device: where to train.
+        unreadable: the images that cannot be read.
         world: the processes that train together.
         new_layers: in fine-tuning, the layers that start anew; None for all.
         num_workers: processes that make batches; None chooses.
-        skipped: the pictures that cannot be read.
         save_seconds: a state is saved at the end of each epoch and at least so often within it,
         save_steps: and after as many steps, if it is given.
+        epochs: how many have been trained.
 
     """
 
@@ -80,7 +104,7 @@ class Trainer:
     config: ModelConfig
     run: Path
     device: torch.device
-    skipped: Skipped
+    unreadable: UnreadableLog
     world: World = field(default_factory=World)
     new_layers: Collection[str] | None = None
     num_workers: int | None = None
@@ -103,46 +127,46 @@ class Trainer:
         self.machine = {"processes": self.world.size, "threads": torch.get_num_threads()}
         self.model: nn.Module = self.network
         self.writer = Writer()
+        self.epochs = 0
 
     def train(self) -> float:
         """Train from the start, or from the saved state where there is one; give the least validation error in %.
 
         Raises:
             TrainingError: the loss, a weight or a score in validation is not finite.
-            DataError: more pictures than allowed cannot be read, or a process that reads them has been lost.
+            DataError: more images than allowed cannot be read, or a process that reads them has been lost.
             DiskError: the run cannot be saved; what was saved before is whole.
             InterruptedRunError: Ctrl-C or SIGTERM; the run can be resumed.
 
         """
         first = self._resume() if self.world.from_first(lambda: has_state(self.run)) else 0
         self._join()
-        if self.world.first:
-            for aside in self.run.glob(".*.part"):  # what a killed run was writing
-                aside.unlink(missing_ok=True)
         per_epoch = self.batches.steps_per_epoch
-        with ExitStack() as stack:
-            interrupted = stack.enter_context(interrupts())
-            journal = self._journal(first)
-            if journal:
-                stack.enter_context(journal)
-            stack.enter_context(self.writer)
-            for epoch in range(first // per_epoch, self.recipe.epochs):
+        self.epochs = first // per_epoch
+        with interrupts() as interrupted, self._listeners(first) as listeners, self.writer:
+            while self.epochs < self.recipe.epochs:
                 if self.schedule.finished:
-                    say(journal, "the validation error has stopped improving at the lowest rate: done")
+                    say("the validation error has stopped improving at the lowest rate: done")
                     break
-                self._epoch(epoch, max(first, epoch * per_epoch), journal, interrupted)
+                self._epoch(self.epochs, max(first, self.epochs * per_epoch), listeners, interrupted)
+                self.epochs += 1
         return self.schedule.best_error
 
-    @property
-    def _last_step(self) -> int:
-        return self.recipe.epochs * self.batches.steps_per_epoch
-
-    def _journal(self, first: int) -> Journal | None:
-        """The first process's; the others have none."""
-        if not self.world.first:
-            return None
-        per_epoch = self.batches.steps_per_epoch
-        return Journal(self.run / JOURNAL, first, self.recipe.epochs, per_epoch, self.batches.batch_size)
+    @contextmanager
+    def _listeners(self, first: int) -> Iterator[Sequence[Listener]]:
+        """What hears of each step, on the first process."""
+        with ExitStack() as stack:
+            heard: list[Listener] = []
+            if self.world.first:
+                for aside in self.run.glob(".*.part"):  # what a killed run was writing
+                    aside.unlink(missing_ok=True)
+                per_epoch, batch_size = self.batches.steps_per_epoch, self.batches.batch_size
+                heard = [
+                    stack.enter_context(journal(self.run / JOURNAL, first)),
+                    stack.enter_context(display(first, self.recipe.epochs, per_epoch, batch_size)),
+                    stack.enter_context(curves(self.run / TENSORBOARD, first)),
+                ]
+            yield heard
 
     def _join(self) -> None:
         """Make the processes' steps one: gradients, dropout and normalisation are those of the whole batch."""
@@ -158,106 +182,102 @@ class Trainer:
         if self.recipe.gradients == "bfloat16":
             self.model.register_comm_hook(None, bf16_compress_hook)
 
-    def _epoch(self, epoch: int, first: int, journal: Journal | None, interrupted: Callable[[], bool]) -> None:
+    def _epoch(
+        self, epoch: int, first: int, listeners: Sequence[Listener], interrupted: Callable[[], bool]
+    ) -> None:
         last = (epoch + 1) * self.batches.steps_per_epoch
-        batches = feed(self.batches, first, last, self.num_workers, partial(say, journal))
         records: list[StepRecord] = []
-        self._learn()
+        self._set_training_mode()
         saved = clock = time.perf_counter()
         try:
-            for step, batch in enumerate(batches, first):
+            for step, batch in enumerate(feed(self.batches, first, last, self.num_workers, say), first):
                 wait = time.perf_counter() - clock
-                outcome = self._step(batch, step, interrupted())
+                result = self._step(batch, step, interrupted())
                 now = time.perf_counter()
-                records.append(
-                    StepRecord(step, epoch, outcome.loss, outcome.error, outcome.rate, now - clock, wait)
-                )
-                if journal:
-                    journal.step(records[-1])
-                if outcome.num_unreadable:
-                    self._skip(batch, step, journal)
-                if step + 1 < last and (outcome.interrupted or self._save_is_due(step + 1, now - saved)):
+                rate = self.schedule.rate(step)
+                records.append(StepRecord(step, epoch, result.loss, result.error, rate, now - clock, wait))
+                for listener in listeners:
+                    listener(records[-1])
+                if result.num_unreadable:
+                    self._log_unreadable(batch, step)
+                if step + 1 < last and (result.interrupted or self._save_is_due(step + 1, now - saved)):
                     self._save(step + 1)
                     saved = time.perf_counter()
-                    self._end_if(outcome.interrupted, step + 1)
+                    self._end_if(result.interrupted, step + 1)
                 clock = time.perf_counter()
-        except DataError:  # the pictures are at an end, not what has been learnt from them
+        except DataError:  # the images are at an end, not what has been learnt from them
             if 0 < len(records) < last - first:
                 self._save(first + len(records))
             raise
-        self._finish_epoch(epoch, last, records, journal)
-        if last < self._last_step:
-            self._end_if(self._any(interrupted()), last)
+        record = self._validate(epoch, last, records)
+        for listener in listeners:
+            listener(record)
+        self._save(last, best=record.best, epoch_ends=True)
+        if epoch + 1 < self.recipe.epochs:
+            self._end_if(self.world.sum(torch.tensor([float(interrupted())])).item() > 0, last)
 
-    def _learn(self) -> None:
-        """Turn to training; what is frozen stays in evaluation mode."""
+    def _set_training_mode(self) -> None:
+        """What is frozen stays in evaluation mode."""
         self.network.train()
         for name in self.frozen:
             self.network.get_submodule(name).eval()
 
-    def _step(self, batch: Batch, step: int, interrupted: bool = False) -> Outcome:
+    def _step(self, batch: Batch, step: int, interrupted: bool = False) -> StepResult:
         """One step of stochastic gradient descent."""
         rate = self.schedule.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         torch.manual_seed(_seed_of(self.recipe.seed, step))  # of dropout
-        pixels = torch.from_numpy(batch.pixels).to(self.device, non_blocking=True)
-        labels = torch.from_numpy(batch.labels).to(self.device, non_blocking=True)
-        shifts = batch.color_shifts
-        colors = None if shifts is None else torch.from_numpy(shifts).to(self.device, non_blocking=True)
+        pixels, labels = self._on_device(batch.pixels), self._on_device(batch.labels)
+        shifts = None if batch.color_shifts is None else self._on_device(batch.color_shifts)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            scores = self.model(self.preprocess(pixels, colors))
+            scores = self.model(self.preprocess(pixels, shifts))
             losses = F.cross_entropy(scores.float(), labels, reduction="sum")
         self.optimizer.zero_grad(set_to_none=True)
         # The mean over the batch: processes' gradients are averaged, so that each counts its part `size` times.
-        (losses * (self.world.size / self.batches.batch_size)).backward()  # type: ignore[no-untyped-call]
+        batch_size = self.batches.batch_size
+        (losses * (self.world.size / batch_size)).backward()  # type: ignore[no-untyped-call]
         here = losses.new_tensor([interrupted, len(batch.unreadable)])
         wrong = (scores.argmax(1) != labels).sum()
         facts = torch.cat([losses.detach()[None], wrong[None], here])
-        total_loss, num_wrong, num_interrupted, num_unreadable = self.world.sum(facts).tolist()
-        batch_size = self.batches.batch_size
-        outcome = Outcome(
-            total_loss / batch_size, 100 * num_wrong / batch_size, rate, num_interrupted > 0, int(num_unreadable)
+        loss, num_wrong, num_interrupted, num_unreadable = self.world.sum(facts).tolist()
+        result = StepResult(
+            loss / batch_size, 100 * num_wrong / batch_size, num_interrupted > 0, int(num_unreadable)
         )
-        if not isfinite(outcome.loss):
+        if not isfinite(result.loss):
             # The weights are still those of the step before.
-            raise self._diverged(f"the loss is {outcome.loss}", step)
+            raise self._diverged(f"the loss is {result.loss}", step)
         self.optimizer.step()
-        return outcome
+        return result
+
+    def _on_device(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
 
     def _diverged(self, what: str, step: int) -> TrainingError:
         """Say what is not finite, at or after which step, and what to do."""
         return TrainingError(
             f"{what} at step {step} (epoch {step // self.batches.steps_per_epoch + 1}, learning rate "
             f"{self.schedule.rate(step):g}, batch of {self.batches.batch_size}), as the training has diverged: "
-            "try a lower --learning-rate, --init he, or growing from net A"
+            "try a lower `learning_rate`, `init=he`, or growing from net A"
         )
 
-    def _finish_epoch(
-        self, epoch: int, next_step: int, records: list[StepRecord], journal: Journal | None
-    ) -> None:
-        """Validate, keep the weights, save the state."""
+    def _validate(self, epoch: int, next_step: int, records: Sequence[StepRecord]) -> EpochRecord:
+        """Test the network on the validation set, and sum the epoch up."""
         self.network.eval()
         try:
             error = self.validate()
         except ModelError:  # the scores of a network whose last steps have spoilt it; no image is at fault
             raise self._diverged("the network's scores in validation are NaN or infinite", next_step - 1) from None
-        better = self.schedule.after_epoch(error)
-        seconds = sum(record.seconds for record in records)
         count = len(records)
-        if journal:
-            journal.epoch(
-                EpochRecord(
-                    next_step,
-                    epoch,
-                    sum(record.loss for record in records) / count,
-                    sum(record.error for record in records) / count,
-                    error,
-                    better,
-                    count * self.batches.batch_size / seconds,
-                )
-            )
-        self._save(next_step, best=better, epoch_ends=True)
+        return EpochRecord(
+            next_step,
+            epoch,
+            sum(record.loss for record in records) / count,
+            sum(record.error for record in records) / count,
+            error,
+            self.schedule.after_epoch(error),
+            count * self.batches.batch_size / sum(record.seconds for record in records),
+        )
 
     def _save_is_due(self, next_step: int, seconds: float) -> bool:
         """Whether to save within an epoch; not while the save before is still being written."""
@@ -292,14 +312,15 @@ class Trainer:
         write_state(self.run, state)
 
     def _resume(self) -> int:
-        """Go on from the first process's state; give the next step."""
-        state = read_state(self.run, self.facts, _to_standard_error) if self.world.first else None
+        """Continue from the first process's state; give the next step."""
+        state = read_state(self.run, self.facts) if self.world.first else None
         if state:
-            restore(self.network, self.optimizer, state)
+            self.network.load_state_dict(state.network)
+            self.optimizer.load_state_dict(state.optimizer)
             if state.machine != self.machine:
-                _to_standard_error(
-                    f"going on with {_told(self.machine)} what was begun with {_told(state.machine)}: the same "
-                    "steps, but no longer to the last bit"
+                say(
+                    f"going on with {_threads(self.machine)} what was begun with {_threads(state.machine)}: "
+                    "the same steps, but no longer to the last bit"
                 )
         facts = (state.step, state.schedule) if state else None
         step, schedule = self.world.from_first(lambda: facts)  # type: ignore[misc]
@@ -318,54 +339,21 @@ class Trainer:
                     state["momentum_buffer"] = torch.empty_like(parameter)
                 torch.distributed.broadcast(state["momentum_buffer"], 0)
 
-    def _skip(self, batch: Batch, step: int, journal: Journal | None) -> None:
-        """Note the pictures that others stood in for, on the first process."""
+    def _log_unreadable(self, batch: Batch, step: int) -> None:
+        """Note the images that others stood in for, on the first process."""
         for unreadable in self.world.gather(batch.unreadable):
-            for picture in unreadable:
-                if self.skipped.add(picture, step):
-                    say(journal, f"left out: {picture.reason}")
-
-    def _any(self, here: bool) -> bool:
-        """Whether it is so on any process."""
-        return self.world.sum(torch.tensor([float(here)])).item() > 0
+            for image in unreadable:
+                if self.unreadable.add(image, step):
+                    say(f"left out: {image.reason}")
 
     def _end_if(self, interrupted: bool, step: int) -> None:
         if interrupted:
             self.writer.wait()
-            raise InterruptedRunError(f"stopped after step {step} of {self._last_step} and saved")
+            total = self.recipe.epochs * self.batches.steps_per_epoch
+            raise InterruptedRunError(f"stopped after step {step} of {total} and saved; go on with: `resume=True`")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What comes of a step, the same on every process.
-
-    Attributes:
-        loss: mean cross-entropy of the batch.
-        error: top-1 error of the batch, in %.
-        rate: learning rate.
-        interrupted: whether any process has been asked to end.
-        num_unreadable: pictures that others stood in for.
-
-    """
-
-    loss: float
-    error: float
-    rate: float
-    interrupted: bool
-    num_unreadable: int
-
-
-def say(journal: Journal | None, line: str) -> None:
-    """Say it above the progress bar, where there is one."""
-    if journal:
-        journal.say(line)
-
-
-def _to_standard_error(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _told(machine: dict[str, int]) -> str:
+def _threads(machine: dict[str, int]) -> str:
     return f"{machine['processes']} x {machine['threads']} threads"
 
 

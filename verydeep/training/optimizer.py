@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from math import cos, pi
 from typing import TYPE_CHECKING
 
 from verydeep.training.recipe import Recipe
+from verydeep.training.schedules import SCHEDULES, Position
 
 if TYPE_CHECKING:
     import torch
@@ -72,15 +72,11 @@ class Schedule:
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
         warmup = self.recipe.warmup_epochs * self.steps_per_epoch
-        rate = self.recipe.learning_rate
         if step < warmup:
-            return rate * (step + 1) / warmup
-        if self.recipe.schedule == "plateau":
-            return rate / 10.0**self.divisions
-        if self.recipe.schedule == "steps":
-            return rate / 10.0 ** sum(step >= epoch * self.steps_per_epoch for epoch in self.recipe.milestones)
-        share = (step - warmup) / max(1, self.recipe.epochs * self.steps_per_epoch - warmup)
-        return rate * (1 + cos(pi * share)) / 2
+            return self.recipe.learning_rate * (step + 1) / warmup
+        total = self.recipe.epochs * self.steps_per_epoch
+        at = Position(step, warmup, total, self.steps_per_epoch, self.recipe.milestones, self.divisions)
+        return SCHEDULES[self.recipe.schedule](self.recipe.learning_rate, at)
 
     def after_epoch(self, error: float) -> bool:
         """Take note of an epoch's validation error in %; tell whether it is the best so far."""

@@ -6,16 +6,16 @@ changes fields. No torch here: naming and showing a recipe costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from verydeep.errors import UsageError, did_you_mean
+from verydeep.errors import UsageError, check_choice, did_you_mean
+from verydeep.training.schedules import SCHEDULES
 
 Precision = Literal["auto", "float32", "bfloat16"]
-ScheduleName = Literal["plateau", "steps", "cosine"]
 ShiftForm = Literal["eigenvalue", "root"]
 
 
@@ -64,9 +64,9 @@ class Recipe:
     init: str = "normal"
     """How weights are drawn: he, glorot, normal or normal-literal."""
     train_scale: Annotated[tuple[int, int], SCALE_ARGUMENT] = (256, 256)
-    """S, the smaller side of the rescaled training picture: 256, or 256:512 to draw it for each picture."""
+    """S, the smaller side of the rescaled training image: 256, or 256:512 to draw it for each image."""
     mirror: bool = True
-    """Show half of the pictures mirrored."""
+    """Show half of the images mirrored."""
     color_shift: float = 0.1
     """Standard deviation of the random shift along each principal color of the training set; 0 for no shift."""
     color_shift_form: ShiftForm = "eigenvalue"
@@ -74,7 +74,7 @@ class Recipe:
     epochs: int = 74
     """The most passes over the training set."""
     batch_size: int = 256
-    """Pictures in a step."""
+    """Images in a step."""
     learning_rate: float = 1e-2
     """The rate at its highest."""
     momentum: float = 0.9
@@ -83,7 +83,7 @@ class Recipe:
     """On the weights of convolutions and FC layers."""
     decay_all: bool = False
     """Weight decay on biases and normalisation too."""
-    schedule: ScheduleName = "plateau"
+    schedule: str = "plateau"
     """plateau: divide the rate by ten when validation error stops improving, three times; steps: divide it by ten
     after each of the milestones; cosine: lower it to zero along half a cosine."""
     patience: int = 5
@@ -93,17 +93,18 @@ class Recipe:
     warmup_epochs: float = 0.0
     """Epochs over which the rate rises from zero."""
     rate_below: float = 1.0
-    """With --from and other classes: factor on the rate of the layers that are not new."""
+    """After starting from other weights with other classes: factor on the rate of the layers that are not new."""
     freeze: str = "none"
-    """With --from: the last layer that is not trained, conv3_3 say; all below it stay as they came, too."""
+    """After starting from other weights: the last layer that is not trained, such as conv3_3, nor any below it."""
     precision: Precision = "auto"
-    """Of the products: bfloat16 where the processor multiplies it, else float32, is auto."""
+    """Of matrix products; auto is bfloat16 where the processor multiplies it, else float32."""
     gradients: Literal["float32", "bfloat16"] = "float32"
     """In which several processes exchange their gradients: bfloat16 halves what crosses the network."""
     seed: int = 0
-    """Of the weights, the order of the pictures, their views and dropout."""
+    """Of the weights, the order of the images, their views and dropout."""
 
     def __post_init__(self) -> None:
+        check_choice("schedule", self.schedule, SCHEDULES)
         limits: dict[str, tuple[float, float]] = {
             "dropout": (0, 0.999),
             "color_shift": (0, 100),
@@ -124,15 +125,30 @@ class Recipe:
                 )
         if (self.schedule == "steps") != bool(self.milestones) or list(self.milestones) != sorted(self.milestones):
             raise UsageError(
-                f"schedule {self.schedule} and milestones {list(self.milestones)} do not go together: --schedule "
-                "steps takes --milestones, rising epochs after which the rate is divided by ten, and no other does"
+                f"schedule {self.schedule} and milestones {list(self.milestones)} do not go together: "
+                "`schedule=steps` takes `milestones`, rising epochs after which the rate is divided by ten; no "
+                "other does"
             )
 
+    def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
+        """The same recipe with some settings changed, by their names.
+
+        Raises:
+            UsageError: no setting has such a name, or a value is out of its range.
+
+        """
+        known = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in known:
+                now = f"; it is called `{RENAMED[name]}` now" if name in RENAMED else did_you_mean(name, known)
+                raise UsageError(f"no setting of a recipe is called {name!r}{now}")
+        return replace(self, **settings)
+
     @staticmethod
-    def from_json(fields: dict[str, Any]) -> Recipe:
+    def from_json(settings: dict[str, Any]) -> Recipe:
         """Read back what `dataclasses.asdict` and JSON have made of a recipe."""
         plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in renamed(fields).items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in renamed(settings).items()
         }
         return Recipe(**plain)
 
@@ -194,11 +210,11 @@ def digits() -> Recipe:
 
 
 def cifar10() -> Recipe:
-    """Train on CIFAR-10, as a folder of pictures of 32x32 pixels.
+    """Train on CIFAR-10, as a folder of images of 32x32 pixels.
 
     Command: verydeep train cifar10 RUN --recipe cifar10
     Time: 23 minutes (2 cores of an AMD EPYC of the Zen 4 kind, bfloat16).
-    Result: 14.2 % top-1 error on the 10,000 test pictures, dense at Q = 36 with mirror images; 13.8 % at
+    Result: 14.2 % top-1 error on the 10,000 test images, dense at Q = 36 with mirror images; 13.8 % at
     Q = 36, 38 and 40 (n = 1, seed 0).
     """
     return Recipe(
@@ -247,13 +263,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-def named(name: str) -> Recipe:
+def find_recipe(name: str) -> Recipe:
     """Find a recipe by its name.
 
     Raises:
         UsageError: there is none; the message names the near ones.
 
     """
-    if name in RECIPES:
-        return RECIPES[name]()
-    raise UsageError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}{did_you_mean(name, RECIPES)}")
+    return RECIPES[check_choice("recipe", name, RECIPES)]()

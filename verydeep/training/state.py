@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from verydeep.errors import TrainingError
 from verydeep.files import write_whole
+from verydeep.notes import say
 from verydeep.run_folder import PREVIOUS_STATE, STATE
 from verydeep.training.recipe import renamed
 
@@ -61,13 +62,12 @@ def write_state(run: Path, state: TrainingState) -> None:
     write_whole(run / STATE, write, keep=run / PREVIOUS_STATE)
 
 
-def read_state(run: Path, facts: dict[str, Any], tell: Callable[[str], None] = lambda line: None) -> TrainingState:
+def read_state(run: Path, facts: dict[str, Any]) -> TrainingState:
     """Read the last state, or where that is damaged the one before, without running anything that it might bring.
 
     Args:
         run: its folder.
-        facts: what the run is asked to go on with.
-        tell: is called with a sentence if the last state cannot be used.
+        facts: what the run is asked to resume with.
 
     Raises:
         TrainingError: there is none, both are damaged, or it is of another recipe or data.
@@ -84,7 +84,7 @@ def read_state(run: Path, facts: dict[str, Any], tell: Callable[[str], None] = l
             continue
         _check(state, facts)
         if damage:
-            tell(f"{damage[0]}: going on from {file}, the state before it")
+            say(f"{damage[0]}: going on from {file}, the state before it")
         return state
     raise TrainingError("; ".join(damage) or f"{run} has no state to go on from")
 
@@ -97,12 +97,6 @@ def _check(state: TrainingState, facts: dict[str, Any]) -> None:
                 f"this run was started with {name} {begun.get(name)!r}, not {value!r}; "
                 "go on with the same, or start a new run"
             )
-
-
-def restore(network: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
-    """Put weights and momentum back."""
-    network.load_state_dict(state.network)
-    optimizer.load_state_dict(state.optimizer)
 
 
 def copied(value: Any) -> Any:

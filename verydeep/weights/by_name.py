@@ -5,7 +5,7 @@
     keras:VGG16, keras:VGG19-notop           the files that Keras publishes
     timm/vgg16.tv_in1k, hf:owner/name        a repository of the Hub; hf:owner/name@revision, hf:owner/name/file
 
-A path of this machine is never a name. Nothing is fetched where HF_HUB_OFFLINE is set, as `--offline` does.
+A path of this machine is never a name. Nothing is fetched where HF_HUB_OFFLINE is set.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from verydeep.errors import ModelError, UsageError, VerydeepError, require
 from verydeep.images.color import Preprocessing
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG, WEIGHTS
-from verydeep.weights.download import Checksum, Watch, fetch
+from verydeep.weights.download import Watch, fetch
+from verydeep.weights.formats import FORMATS
 from verydeep.weights.hub import Repository, from_hub
-from verydeep.weights.published import PUBLISHED, by_checksum
-from verydeep.weights.source import Known, Source
+from verydeep.weights.published import PUBLISHED, UNKNOWN, Checksum, Metadata, published_with
 
 
 class Remote(NamedTuple):
@@ -36,14 +36,17 @@ class Remote(NamedTuple):
     url: str
     path: Path
     checksum: Checksum
-    known: Known
+    metadata: Metadata
 
 
-def find(name: str) -> Source:
+def find(name: str) -> tuple[Path, Metadata]:
     """Find weights by their name, and fetch them if they are not here yet.
 
     Args:
         name: as this module's docstring has them; it is no path.
+
+    Returns:
+        The file here, and what is known about it because of its name.
 
     Raises:
         UsageError: the library that it names has no such weights.
@@ -54,11 +57,11 @@ def find(name: str) -> Source:
     library, _, rest = name.partition(":")
     if library in _LIBRARIES:
         remote = _LIBRARIES[library](rest)
-        return Source(_fetched(name, remote), name, remote.known)
+        return _fetched(name, remote), remote.metadata
     repository = as_repository(name)
     # A word that may as well be a path is none of the Hub's where nobody can ask it.
     if repository and (name.startswith(("hf:", "timm/")) or find_spec("huggingface_hub")):
-        return Source(from_hub(repository, offline=is_offline()), name)
+        return from_hub(repository, offline=is_offline()), UNKNOWN
     raise ModelError(
         f"{name} does not exist; give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and "
         "`verydeep new` make, a file of weights, or a name such as cifar10, torchvision:vgg16 or hf:OWNER/NAME"
@@ -92,7 +95,7 @@ def as_repository(name: str) -> Repository | None:
 _REPOSITORY = re.compile(
     r"(?P<scheme>hf:/{0,2})?(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<rest>(@(?P<revision>[\w.-]+))?(/(?P<file>[^@]+))?)"
 )
-_FILE_ENDINGS = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".keras", ".caffemodel", ".mat", ".onnx", ".npz"}
+_FILE_ENDINGS = {".npz", *(ending for form in FORMATS.values() for ending in form.endings)}
 
 
 def _torchvision(name: str) -> Remote:
@@ -114,14 +117,15 @@ def _torchvision(name: str) -> Remote:
     digits = re.search(r"-([0-9a-f]{8,})\.", file)
     if digits is None:
         raise VerydeepError(f"torchvision publishes {file} without a checksum in its name; it is not fetched")
-    published = by_checksum("sha256", digits[1])
-    known = Known(origin=f"torchvision's {chosen}") if published is None else published.known
+    checksum = Checksum("sha256", digits[1])
+    published = published_with(checksum)
+    known = Metadata(origin=f"torchvision's {chosen}") if published is None else published.metadata
     view = chosen.transforms()
-    told = Known(
+    of_library = Metadata(
         Preprocessing(_levels(view.mean), _levels(view.std)), tuple(chosen.meta["categories"] or ()) or None
     )
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
-    return Remote(chosen.url, path, Checksum("sha256", digits[1]), known.completed_by(told))
+    return Remote(chosen.url, path, checksum, known.completed_by(of_library))
 
 
 def _levels(shares: list[float]) -> tuple[float, float, float]:
@@ -139,8 +143,8 @@ def _keras(name: str) -> Remote:
         raise UsageError(f"Keras publishes no VGG called {name!r}; there are {', '.join(files)}")
     require("h5py", "weights", f"keras:{name}")  # before half a gigabyte is fetched that nothing here reads
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    checksum = Checksum(published.algorithm, published.checksum)
-    return Remote(published.url, home / "models" / published.file, checksum, published.known)
+    path = home / "models" / published.url.rpartition("/")[2]
+    return Remote(published.url, path, published.checksum, published.metadata)
 
 
 _LIBRARIES: dict[str, Callable[[str], Remote]] = {"torchvision": _torchvision, "keras": _keras}
@@ -151,8 +155,8 @@ def _fetched(name: str, remote: Remote) -> Path:
         return remote.path
     if is_offline():
         raise VerydeepError(
-            f"{name} is not on this machine, and nothing is fetched offline; put {remote.path.name} into "
-            f"{remote.path.parent}, or leave --offline and HF_HUB_OFFLINE out"
+            f"{name} is not on this machine, and nothing is fetched offline, which HF_HUB_OFFLINE asks for; put "
+            f"{remote.path.name} into {remote.path.parent}"
         )
     with _bar(remote.path.name) as watch:
         return fetch(remote.url, remote.path, remote.checksum, watch)

@@ -1,4 +1,4 @@
-"""Names and shapes in a checkpoint -> the VGG network among them.
+"""Names and shapes in a checkpoint -> the VGG network among them, and what may be left out beside its layers.
 
 Nested dictionaries and the prefixes that wrappers put before names are the same here: `model.features.0.weight` is
 a tensor of the network called `model`, however it came to that name.
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verydeep.errors import few
-from verydeep.weights.raw import NotWeightsError
-from verydeep.weights.recognize import Shape, is_network
+from verydeep.weights.checkpoint import NotWeightsError
+from verydeep.weights.recognize import Layers, Shape, Tensors, is_network
 
 WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What DataParallel, torch.compile, Lightning, FSDP and activation checkpointing put into names, at any place."""
@@ -29,14 +29,14 @@ class Choice:
     Attributes:
         names: what each tensor of the file is called in the network, by its name in the file.
         chosen: which of two networks it is and why, where there were two.
-        beside: where the tensors lie that are not taken.
+        unused: where the tensors lie that are not taken.
         heads: where FC layers lie that are not taken, of a network that has none.
 
     """
 
     names: dict[str, str]
     chosen: str = ""
-    beside: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
 
     @property
@@ -46,7 +46,7 @@ class Choice:
             f"it has FC layers beside its convolutions ({few(self.heads, quoted=False)}), which are not used: "
             "they are found if its parts are called features and classifier"
         )
-        return {"chosen": self.chosen, "beside": self.beside, "notes": [heads] * bool(self.heads)}
+        return {"chosen": self.chosen, "unused": self.unused, "notes": [heads] * bool(self.heads)}
 
 
 def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
@@ -81,17 +81,17 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
         networks = {name: networks[name]}
     (prefix,) = networks.values()
     members = _members(plain, prefix, prefixes)
-    beside = [name for name in shapes if name not in members]
+    unused = [name for name in shapes if name not in members]
     has_head = not all(name.startswith("features.") for name in members.values())
-    heads = [] if has_head else [name for name in beside if _is_linear(name, shapes)]
-    return Choice(members, chosen, groups(beside), groups(heads))
+    heads = [] if has_head else [name for name in unused if is_linear(name, shapes)]
+    return Choice(members, chosen, groups(unused), groups(heads))
 
 
-def _is_linear(name: str, shapes: Mapping[str, Shape]) -> bool:
-    """Whether a tensor is the matrix or the bias of a Linear module."""
-    module = name.rpartition(".")[0]
-    weight = shapes.get(f"{module}.weight", ())
-    return len(weight) == 2 and shapes.get(f"{module}.bias") == weight[:1]
+def is_linear(name: str, shapes: Mapping[str, Shape]) -> bool:
+    """Whether a tensor is the matrix or the bias of a Linear module that has both."""
+    module, dot, part = name.rpartition(".")
+    weight = shapes.get(f"{module}{dot}weight", ())
+    return part in ("weight", "bias") and len(weight) == 2 and shapes.get(f"{module}{dot}bias") == weight[:1]
 
 
 def no_network(names: Sequence[str]) -> str:
@@ -163,7 +163,7 @@ def _average(names: list[str]) -> str:
     if len(names) != 2 or len(averages) != 1:
         raise NotWeightsError(
             f"holds {len(names)} VGG networks: {few(names, quoted=False)}; name one of them behind the file's "
-            f"name, as in FILE::{names[0]}, or by --tensors {names[0]}"
+            f"name, as in FILE::{names[0]}, or by `tensors={names[0]}`"
         )
     return averages[0]
 
@@ -178,3 +178,46 @@ def groups(names: Iterable[str]) -> list[str]:
     for name in names:
         found.setdefault(name.partition(".")[0], []).append(name)
     return [members[0] if len(members) == 1 else group for group, members in found.items()]
+
+
+_OF_IMAGES = re.compile(r"(?:.*\.)?(?:pixel_|image_|img_|input_)?(?:mean|std)")
+_COLORS = 3
+_OF_TRAINING = re.compile(
+    r"(?:.*[._])?(?:loss|criterion|epoch|best_\w+|acc\d*|accuracy|n_averaged|class_?weights?)(?:[._].*)?"
+)
+
+
+def leave_out(names: list[str], tensors: Tensors, layers: Layers, *, has_head: bool) -> None:
+    """Leave tensors out of a network, if its scores can be right without them.
+
+    Counters, the mean of images and the weights of a loss are left out. Matrices with a bias may be of a second
+    head, which is left out with a note. Any other parameter is of a layer that VGG does not have.
+
+    Args:
+        names: of the tensors that belong to none of VGG's layers.
+        tensors: of the network.
+        layers: get the names, and a note or the reason why the FC layers cannot be used.
+        has_head: whether there are FC layers; without them there are no scores.
+
+    """
+    layers.unused = names
+    unknown = [name for name in names if has_head and not _is_harmless(name, tensors)]
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    linear = [name for name in unknown if is_linear(name, shapes)]
+    strange = [name for name in unknown if name not in linear]
+    if strange:
+        layers.problem = layers.problem or (
+            f"has {strange[0]} beside its FC layers, which VGG does not have: without it the scores would be "
+            "wrong. If images do not pass through it, remove it from the file"
+        )
+    elif linear:
+        layers.notes.append(
+            f"it has more FC layers ({few(groups(linear), quoted=False)}), which are not used: if its "
+            "images pass through them, the scores are wrong"
+        )
+
+
+def _is_harmless(name: str, tensors: Tensors) -> bool:
+    """Whether a tensor is a count, of the images, or of the training alone."""
+    of_images = _OF_IMAGES.fullmatch(name) and tensors[name].size in (1, _COLORS)
+    return tensors[name].dtype.kind not in "fc" or bool(of_images or _OF_TRAINING.fullmatch(name.lower()))

@@ -13,13 +13,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 from verydeep.errors import VerydeepError
-from verydeep.weights.published import checksum
+from verydeep.weights.published import Checksum
 
 Watch = Callable[[int, int | None], object]
 """Is told the bytes that are there, and how many there will be where the server says it."""
@@ -29,28 +28,6 @@ TIMEOUT = 30.0  # seconds without a single byte
 WAITS = (0.5, 2.0, 8.0)  # seconds before another attempt, where the last brought less than a block
 COMPLETE = http.client.REQUESTED_RANGE_NOT_SATISFIABLE  # there is nothing after the bytes that we have
 MAY_PASS = {408, 425, 429, 500, 502, 503, 504}  # answers of a server that has the file, but not now
-
-
-@dataclass(frozen=True)
-class Checksum:
-    """What the digest of a file begins with.
-
-    Attributes:
-        algorithm: `sha256` or `md5`.
-        prefix: hexadecimal digits, as many as were published.
-
-    """
-
-    algorithm: str
-    prefix: str
-
-    def of(self, path: Path) -> str:
-        """The digest of a file."""
-        return checksum(path, self.algorithm)
-
-    def fits(self, path: Path) -> bool:
-        """Whether the file is the one that it is the checksum of."""
-        return self.of(path).startswith(self.prefix)
 
 
 class _BrokenError(Exception):

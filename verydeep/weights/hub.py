@@ -14,15 +14,9 @@ from pathlib import Path
 
 from verydeep.errors import VerydeepError, require
 from verydeep.notes import say
-from verydeep.weights.published import checksum
-
-CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-NEEDS = {
-    **dict.fromkeys((".h5", ".keras"), ("h5py", "weights")),
-    ".mat": ("scipy", "weights"),
-}
-"""What reads a file, and the extra that has it, by the ending of the file's name."""
+from verydeep.run_folder import CONFIG
+from verydeep.weights.formats import FORMATS, MODEL_FILES
+from verydeep.weights.published import digest
 
 
 @dataclass(frozen=True)
@@ -62,37 +56,26 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
     """
     require("huggingface_hub", "hub", str(repository))
     if repository.file:
-        if need := NEEDS.get(Path(repository.file).suffix):  # before it is fetched
-            require(*need, str(repository))
-        return _wanted(repository, repository.revision, (repository.file,), offline)
-    config = _file(repository, repository.revision, CONFIG, offline)
+        for form in FORMATS.values():
+            if form.requires and Path(repository.file).suffix in form.endings:  # before it is fetched
+                require(*form.requires, str(repository))
+    config = None if repository.file else _file(repository, repository.revision, CONFIG, offline)
     # The commit that the configuration is of, so that the weights are of the same.
     revision = config.parent.name if config else repository.revision
-    return _wanted(repository, revision, WEIGHTS, offline)
-
-
-def _wanted(repository: Repository, revision: str | None, names: tuple[str, ...], offline: bool) -> Path:
+    names = (repository.file,) if repository.file else MODEL_FILES
     for name in names:
         if path := _file(repository, revision, name, offline):
             return path
     if offline:
         raise VerydeepError(
-            f"{repository} is not in the cache, and nothing is fetched offline; leave --offline and "
-            "HF_HUB_OFFLINE out"
+            f"{repository} is not in the cache, and nothing is fetched offline, which HF_HUB_OFFLINE asks for"
         )
     raise VerydeepError(f"{repository} has no {' and no '.join(names)}; name one of its files: hf:OWNER/NAME/FILE")
 
 
 def _file(repository: Repository, revision: str | None, name: str, offline: bool) -> Path | None:
     """Find one file, or None if the repository has none of this name."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
     known = try_to_load_from_cache(repository.name, name, revision=revision)
     if offline:
@@ -102,22 +85,22 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
     try:
         with _quiet():
             path = Path(hf_hub_download(repository.name, name, revision=revision, library_name="verydeep"))
-    except LocalEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError as error:
         raise VerydeepError(
             f"{repository} is no path here, is not in the cache, and the Hub cannot be reached: {_reason(error)}"
         ) from None
-    except EntryNotFoundError:
+    except errors.EntryNotFoundError:
         return None
-    except GatedRepoError:
+    except errors.GatedRepoError:
         raise VerydeepError(
             f"{repository} asks its users to accept its terms first; do so on its page, then set HF_TOKEN"
         ) from None
-    except RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         raise VerydeepError(
             f"{repository} is no path here, and the Hub has no such repository, or not for you; "
             "for a private one set HF_TOKEN"
         ) from None
-    except RevisionNotFoundError:
+    except errors.RevisionNotFoundError:
         raise VerydeepError(f"{repository.name} has no revision {repository.revision!r} on the Hub") from None
     except Exception as error:  # of huggingface_hub, or of the library it speaks to the network by
         raise VerydeepError(
@@ -133,12 +116,12 @@ def _verify(path: Path, repository: Repository) -> None:
     blob = path.resolve()
     if not re.fullmatch("[0-9a-f]{64}", blob.name):
         return
-    digest = checksum(blob)
-    if digest != blob.name:
+    found = digest(blob)
+    if found != blob.name:
         path.unlink()
         blob.unlink(missing_ok=True)
         raise VerydeepError(
-            f"{repository}: {path.name} is not the file that was published: its sha256 begins with {digest[:8]}, "
+            f"{repository}: {path.name} is not the file that was published: its sha256 begins with {found[:8]}, "
             f"not with {blob.name[:8]}; it was deleted; a proxy or a mirror may have changed it"
         )
 

@@ -1,4 +1,4 @@
-"""A path or a name -> a model. Ours is read as it is; another library's goes through `weights.foreign`."""
+"""A path or a name -> a model. Ours is read as it is; another library's goes through `weights.importing`."""
 
 from __future__ import annotations
 
@@ -9,38 +9,52 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verydeep.errors import UsageError
+from verydeep.images.color import Preprocessing
 from verydeep.notes import note
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, read_config, read_model
-from verydeep.weights.source import FOLDER_FILES, UNKNOWN, Known, Source, locate, read_card
+from verydeep.weights.class_names import ClassNames
+from verydeep.weights.formats import MODEL_FILES
+from verydeep.weights.published import Metadata
+from verydeep.weights.source import Source, locate, read_card, with_network
 
 Tensors = dict[str, NDArray[Any]]
 
 
-def open_source(source: str | PathLike[str], told: Known = UNKNOWN) -> tuple[ModelConfig, Tensors]:
+def open_source(
+    source: str | PathLike[str],
+    preprocessing: Preprocessing | str | None = None,
+    class_names: ClassNames | None = None,
+    tensors: str | None = None,
+) -> tuple[ModelConfig, Tensors]:
     """Open a model, whoever made it.
 
     Args:
         source: a run folder, a file of weights of any library, a folder of the Hub, or a name.
-        told: what the user says about it; it goes before anything that is known otherwise.
+        preprocessing: of the weights, where they do not come with it: a `Preprocessing`, or `torchvision`,
+            `oxford`, `matconvnet` or `amdegroot`.
+        class_names: likewise: the names in the order of the scores, `imagenet`, `numbers`, or a file.
+        tensors: which network to take from a checkpoint that holds several.
 
     Returns:
         As `read_model`: its configuration, and its weights by our names.
 
     Raises:
         ModelError: there is no such file, it is damaged, or no VGG network's; or what belongs to it is not known.
+        UsageError: what is given belongs to weights that come with it, or does not fit them.
         VerydeepError: a library that reads it is not installed.
 
     """
-    where = locate(source)
+    where = locate(with_network(source, tensors))
     if is_ours(where.path):
-        check_alone(where)
+        check_ours(where, preprocessing, class_names)
         return read_model(where.path)
-    from verydeep.weights import foreign  # not above: a model of ours is sooner opened without it
+    from verydeep.weights import importing, published  # not above: a model of ours is sooner opened without them
 
-    found = foreign.examine(where, told)
-    for said in filter(None, [found.chosen, *found.doubts]):
-        note(f"{where.name}: {said}")
-    return foreign.config_of(found), found.tensors
+    given = Metadata(published.preprocessing_of(preprocessing))
+    found = importing.import_weights(where, given, class_names)
+    for warning in found.warnings:
+        note(f"{where.name}: {warning}")
+    return importing.config_of(found), found.tensors
 
 
 def open_config(source: str | PathLike[str]) -> ModelConfig:
@@ -53,28 +67,32 @@ def open_config(source: str | PathLike[str]) -> ModelConfig:
     where = locate(source)
     if is_ours(where.path):
         return read_config(where.path)
-    from verydeep.weights import foreign  # as above
-
-    return foreign.config_of(foreign.examine(where))
+    return open_source(source)[0]
 
 
-def check_alone(source: Source) -> None:
-    """Make sure that no network is chosen in a model of ours, which holds one.
+def check_ours(source: Source, *given: object) -> None:
+    """Make sure that nothing is said about a model of ours, which holds one network and what belongs to it.
+
+    Args:
+        source: the model.
+        given: what a user may have said about it; None where nothing.
 
     Raises:
-        UsageError: one is.
+        UsageError: something is.
 
     """
     if source.network is not None:
         raise UsageError(
             f"{source.path} is a model of ours and holds one network; leave out the name {source.network}"
         )
+    if any(one is not None for one in given):
+        raise UsageError(f"{source.name} is a model of ours, which has all that belongs to it; leave it out")
 
 
 def is_ours(path: Path) -> bool:
     """Whether a path is a run folder, or weights in one."""
     if path.is_dir():
-        other = (path / FOLDER_FILES[1]).is_file() and not (path / CONFIG).is_file()
+        other = (path / MODEL_FILES[1]).is_file() and not (path / CONFIG).is_file()
         return not other and "pretrained_cfg" not in (read_card(path) or {})
     if path.suffix != ".safetensors" or not (path.parent / CONFIG).is_file():
         return False

@@ -1,17 +1,80 @@
-"""The weight files that libraries publish: what belongs to each, known by its checksum.
+"""What is known about weights beyond their tensors, and the weight files that libraries publish, by checksum.
 
-Figures are the publishers' own, on ImageNet's 50,000 validation pictures, under the protocol that is named.
+Figures are the publishers' own, on ImageNet's 50,000 validation images, under the protocol that is named.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
-from verydeep.weights.source import Known
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is known about weights. None is what nobody has said.
+
+    Attributes:
+        preprocessing: what the first layer expects.
+        class_names: in the order of the scores.
+        trained_on: S and mirror images, which decide how the model is tested.
+        licence: of the weights, as an SPDX name where there is one.
+        origin: who published them, for people.
+        configuration: a name of Table 1, for what shapes do not tell: A from A-LRN.
+        window: side of the images in training, in pixels, for what fc6's shape does not tell.
+        features_only: whether the convolutions alone are to be taken.
+
+    """
+
+    preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] | None = None
+    trained_on: TrainedOn | None = None
+    licence: str | None = None
+    origin: str | None = None
+    configuration: str | None = None
+    window: int | None = None
+    features_only: bool | None = None
+
+    def completed_by(self, other: Metadata) -> Metadata:
+        """The same, with what `other` knows where this knows nothing."""
+        names = [field.name for field in fields(self)]
+        return Metadata(**{name: getattr(other if getattr(self, name) is None else self, name) for name in names})
+
+
+UNKNOWN = Metadata()
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Hexadecimal digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What the digest of a published file begins with.
+
+    Attributes:
+        algorithm: `sha256` or `md5`.
+        prefix: hexadecimal digits, as many as were published.
+
+    """
+
+    algorithm: str
+    prefix: str
+
+    def of(self, path: Path) -> str:
+        """The digest of a file, by this algorithm."""
+        return digest(path, self.algorithm)
+
+    def fits(self, path: Path) -> bool:
+        """Whether the file is the one that it is the checksum of."""
+        return self.of(path).startswith(self.prefix)
+
 
 OXFORD_MEAN = (123.68, 116.779, 103.939)
 
@@ -25,12 +88,11 @@ PREPROCESSING = {
     # Oxford's without its classifier, as torchvision publishes it for SSD.
     "amdegroot": Preprocessing((122.99925, 116.9991, 103.9992), (1.0, 1.0, 1.0), "RGB"),
 }
-"""Preprocessings by name, as `--preprocessing` takes them."""
+"""Preprocessings by name, as `verydeep.convert` and `verydeep.load` take them."""
 
 TORCHVISION_TRAINED_ON = TrainedOn((256, 256))  # tested on the 224 x 224 centre at Q = 256
 OXFORD_TRAINED_ON = TrainedOn((256, 512))  # both releases are the nets trained with scale jitter
-
-CHUNK = 1 << 22
+OXFORD_LICENCE = "CC-BY-4.0"
 
 
 @dataclass(frozen=True)
@@ -39,14 +101,9 @@ class Published:
 
     Attributes:
         name: by which its library knows it.
-        file: its usual name.
         url: where it is published.
-        algorithm: of the checksum: `sha256`, of which torch.hub takes the first eight digits, or `md5`.
-        checksum: hexadecimal; the beginning alone where the library has no more.
-        configuration: a name of Table 1.
-        known: what belongs to it.
-        batch_norm: whether it has batch normalisation.
-        classifier: whether it has FC layers that can be used.
+        checksum: SHA-256, of which torch.hub takes the first eight digits, or MD5.
+        metadata: what belongs to it.
         top1_error: in percent, under `protocol`; None where nobody tells.
         top5_error: likewise.
         protocol: how it was tested.
@@ -54,14 +111,9 @@ class Published:
     """
 
     name: str
-    file: str
     url: str
-    algorithm: str
-    checksum: str
-    configuration: str
-    known: Known
-    batch_norm: bool = False
-    classifier: bool = True
+    checksum: Checksum
+    metadata: Metadata
     top1_error: float | None = None
     top5_error: float | None = None
     protocol: str = "224 x 224 centre crop, Q = 256"
@@ -70,16 +122,11 @@ class Published:
 def _torchvision(
     model: str, digits: str, configuration: str, top1: float, top5: float, enumeration: str
 ) -> Published:
-    batch_norm = model.endswith("_bn")
-    file = f"{model}-{digits}.pth"
     return Published(
         f"torchvision:{model}-IMAGENET1K_V1",
-        file,
-        f"https://download.pytorch.org/models/{file}",
-        "sha256",
-        digits,
-        configuration,
-        Known(
+        f"https://download.pytorch.org/models/{model}-{digits}.pth",
+        Checksum("sha256", digits),
+        Metadata(
             PREPROCESSING["torchvision"],
             None,
             TORCHVISION_TRAINED_ON,
@@ -87,35 +134,30 @@ def _torchvision(
             f"torchvision's {enumeration}.IMAGENET1K_V1",
             configuration,
         ),
-        batch_norm,
-        top1_error=round(100 - top1, 3),
-        top5_error=round(100 - top5, 3),
+        round(100 - top1, 3),
+        round(100 - top5, 3),
     )
 
 
 def _keras(
-    model: str, configuration: str, md5: str, classifier: bool, top1: float | None, top5: float | None
+    model: str, configuration: str, md5: str, notop: str, top1: float | None = None, top5: float | None = None
 ) -> Published:
-    file = f"{model}_weights_tf_dim_ordering_tf_kernels{'' if classifier else '_notop'}.h5"
+    file = f"{model}_weights_tf_dim_ordering_tf_kernels{notop.replace('-', '_')}.h5"
     return Published(
-        f"keras:{model.upper()}" + ("" if classifier else "-notop"),
-        file,
+        f"keras:{model.upper()}{notop}",
         f"https://storage.googleapis.com/tensorflow/keras-applications/{model}/{file}",
-        "md5",
-        md5,
-        configuration,
-        Known(
+        Checksum("md5", md5),
+        Metadata(
             PREPROCESSING["oxford"],
             None,
             OXFORD_TRAINED_ON,
-            "CC-BY-4.0",
+            OXFORD_LICENCE,
             f"Keras's {model.upper()}, which is Oxford's network {configuration}",
             configuration,
         ),
-        classifier=classifier,
-        top1_error=top1,
-        top5_error=top5,
-        protocol="224 x 224 centre crop",
+        top1,
+        top5,
+        "224 x 224 centre crop",
     )
 
 
@@ -130,41 +172,43 @@ PUBLISHED: tuple[Published, ...] = (
     _torchvision("vgg19_bn", "c79401a0", "E", 74.218, 91.842, "VGG19_BN_Weights"),
     Published(
         "torchvision:vgg16-IMAGENET1K_FEATURES",
-        "vgg16_features-amdegroot-88682ab5.pth",
         "https://download.pytorch.org/models/vgg16_features-amdegroot-88682ab5.pth",
-        "sha256",
-        "88682ab5",
-        "D",
-        Known(
+        Checksum("sha256", "88682ab5"),
+        Metadata(
             PREPROCESSING["amdegroot"],
             None,
             OXFORD_TRAINED_ON,
-            "CC-BY-4.0",
+            OXFORD_LICENCE,
             "torchvision's VGG16_Weights.IMAGENET1K_FEATURES: Oxford's network D without a classifier",
             "D",
         ),
-        classifier=False,
     ),
-    _keras("vgg16", "D", "64373286793e3c8b2b4e3219cbf3544b", True, 28.732, 9.95),
-    _keras("vgg16", "D", "6d6bbae143d832006294945121d1f1fc", False, None, None),
-    _keras("vgg19", "E", "cbe5617147190e668d6c5d5026f83318", True, 28.744, 10.012),
-    _keras("vgg19", "E", "253f8cb515780f3b799900260a226db6", False, None, None),
+    _keras("vgg16", "D", "64373286793e3c8b2b4e3219cbf3544b", "", 28.732, 9.95),
+    _keras("vgg16", "D", "6d6bbae143d832006294945121d1f1fc", "-notop"),
+    _keras("vgg19", "E", "cbe5617147190e668d6c5d5026f83318", "", 28.744, 10.012),
+    _keras("vgg19", "E", "253f8cb515780f3b799900260a226db6", "-notop"),
 )
 """Every file that is known by its checksum."""
 
 
-def checksum(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def by_checksum(algorithm: str, digest: str) -> Published | None:
+def published_with(checksum: Checksum) -> Published | None:
     """The published file that has this digest, if any."""
     for published in PUBLISHED:
-        if published.algorithm == algorithm and digest.startswith(published.checksum):
+        known = published.checksum
+        if known.algorithm == checksum.algorithm and checksum.prefix.startswith(known.prefix):
             return published
     return None
+
+
+def preprocessing_of(given: Preprocessing | str | None) -> Preprocessing | None:
+    """A preprocessing, or the one that a name of `PREPROCESSING` means.
+
+    Raises:
+        UsageError: nothing is called so.
+
+    """
+    if not isinstance(given, str):
+        return given
+    if given not in PREPROCESSING:
+        raise UsageError(f"no preprocessing is called {given!r}; there are {', '.join(PREPROCESSING)}")
+    return PREPROCESSING[given]

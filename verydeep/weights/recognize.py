@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isqrt
+from math import isqrt, prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from verydeep.configurations import (
     LocalResponseNorm,
 )
 from verydeep.errors import ModelError, UsageError
+from verydeep.weights.published import UNKNOWN, Metadata
 
 Shape = tuple[int, ...]
 Tensors = dict[str, NDArray[Any]]
@@ -64,8 +65,10 @@ class Layers:
             AdaptiveAvgPool2d).
         slides: whether fc6 is a convolution that slides over maps larger than its kernel, as timm's is.
         problem: why the FC layers cannot be used, where they cannot; the sentence goes on after the file's name.
-        beside: names of tensors that are not the network's.
+        unused: names of tensors that are not the network's.
         notes: what people should know, a sentence each.
+        metadata: what the file says beside its layers.
+        preprocesses: whether the network of the file preprocesses images itself.
 
     """
 
@@ -76,8 +79,15 @@ class Layers:
     flattened: bool = False
     slides: bool = False
     problem: str | None = None
-    beside: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    metadata: Metadata = UNKNOWN
+    preprocesses: bool = False
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 without FC layers."""
+        return len(self.fully_connected[-1].weight) if self.fully_connected else 0
 
 
 def architecture_of(
@@ -125,13 +135,12 @@ def architecture_of(
         )
     except UsageError as error:
         raise ModelError(f"does not have the shapes of a VGG network: {error}") from None
-    seen = [*convolutions, *fully_connected]
-    wanted = [architecture.tensors[f"{layer.name}.weight"] for layer in _layers(architecture)]
-    for layer, shape, shape_wanted in zip(_layers(architecture), seen, wanted, strict=True):
-        if shape not in (shape_wanted, _flat(shape_wanted)):
+    for layer, shape in zip(_layers(architecture), [*convolutions, *fully_connected], strict=True):
+        wanted = architecture.tensors[f"{layer.name}.weight"]
+        if shape not in (wanted, (wanted[0], prod(wanted[1:]))):
             raise ModelError(
                 f"has {layer.name} of shape {shape}, where configuration {column.name} at width "
-                f"{architecture.width:g} has {shape_wanted}: these are another network's weights"
+                f"{architecture.width:g} has {wanted}: these are another network's weights"
             )
     return architecture
 
@@ -166,7 +175,7 @@ def architecture_of_layers(layers: Layers) -> Architecture:
     )
 
 
-def named(layers: Layers) -> tuple[Architecture, Tensors]:
+def with_our_names(layers: Layers) -> tuple[Architecture, Tensors]:
     """Bring layers to our names, as float32; they are emptied on the way, so that memory holds no two copies.
 
     Raises:
@@ -175,12 +184,12 @@ def named(layers: Layers) -> tuple[Architecture, Tensors]:
     """
     architecture = architecture_of_layers(layers)
     tensors: Tensors = {}
-    theirs = layers.convolutions + layers.fully_connected
+    theirs = (layers.convolutions + layers.fully_connected)[::-1]
     layers.convolutions, layers.fully_connected = [], []
-    theirs.reverse()
     for layer in _layers(architecture):
         their = theirs.pop()
-        tensors[f"{layer.name}.weight"] = as_float32(their.weight.reshape(weight_shape(layer)))
+        weight = f"{layer.name}.weight"
+        tensors[weight] = as_float32(their.weight.reshape(architecture.tensors[weight]))
         tensors[f"{layer.name}.bias"] = as_float32(their.bias.reshape(-1))
         if isinstance(layer, Convolution) and layer.batch_norm:
             *floats, count = their.norm
@@ -224,33 +233,35 @@ def local_response_norm(size: int, alpha: float, beta: float, k: float) -> Local
         raise ModelError(f"has LRN that is not computed here: {error}") from None
 
 
-def norm_of(tensors: Tensors, name: str) -> tuple[NDArray[Any], ...]:
-    """The parts of a batch normalisation in a state dict of PyTorch's; old ones do not count batches.
+def layer_of(tensors: Tensors, name: str, norm: str | None = None) -> Layer:
+    """A layer of a state dict of PyTorch's.
+
+    Args:
+        tensors: the state dict.
+        name: of the layer.
+        norm: of the batch normalisation behind it, if there is one; old ones do not count batches.
 
     Raises:
-        KeyError: one is missing.
+        ModelError: a tensor is missing.
 
     """
-    count = tensors.get(f"{name}.num_batches_tracked", np.array(0, np.int64))
-    return (*(tensors[f"{name}.{part}"] for part in NORM_PARTS[:-1]), count)
+    count = tensors.get(f"{norm}.num_batches_tracked", np.array(0, np.int64))
+    try:
+        parts = (*(tensors[f"{norm}.{part}"] for part in NORM_PARTS[:-1]), count) if norm else ()
+        return Layer(tensors[f"{name}.weight"], tensors[f"{name}.bias"], parts)
+    except KeyError as missing:
+        raise ModelError(f"lacks {missing}") from None
 
 
 def layers_of(architecture: Architecture, tensors: Tensors) -> Layers:
     """The way back: tensors with our names -> layers in their order."""
-    layers = Layers()
-    for layer in _layers(architecture):
-        weight, bias = tensors[f"{layer.name}.weight"], tensors[f"{layer.name}.bias"]
-        if isinstance(layer, FullyConnected):
-            layers.fully_connected.append(Layer(weight, bias))
-        else:
-            norm = norm_of(tensors, f"bn{layer.place}") if layer.batch_norm else ()
-            layers.convolutions.append(Layer(weight, bias, norm))
-    return layers
-
-
-def weight_shape(layer: Convolution | FullyConnected) -> Shape:
-    """Shape that a layer's weight has here."""
-    return layer.out_channels, layer.in_channels, layer.kernel, layer.kernel
+    return Layers(
+        [
+            layer_of(tensors, layer.name, f"bn{layer.place}" if layer.batch_norm else None)
+            for layer in architecture.convolutions
+        ],
+        [layer_of(tensors, layer.name) for layer in _layers(architecture) if isinstance(layer, FullyConnected)],
+    )
 
 
 def as_float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
@@ -282,13 +293,12 @@ def _width_and_hidden(
     convolutions: list[tuple[int, int]], hidden: list[int]
 ) -> tuple[float, tuple[int, int] | None]:
     """The width of all layers; or that of the convolutions, and the channels of FC layers of another one."""
+    if not hidden:
+        return _width(convolutions), None
     try:
         return _width(convolutions + [(channels, FC_CHANNELS) for channels in hidden]), None
     except ModelError:
-        width = _width(convolutions)
-        if not hidden:
-            raise
-        return width, (hidden[0], hidden[1])
+        return _width(convolutions), (hidden[0], hidden[1])
 
 
 def _width(channels: list[tuple[int, int]]) -> float:
@@ -322,5 +332,57 @@ def fc6_side(fc6: Shape, channels: int) -> int:
     return side
 
 
-def _flat(shape: Shape) -> Shape:
-    return shape[0], shape[1] * shape[2] * shape[3]
+PUBLISHED_WINDOW = 224  # pixels
+
+
+def window_of(layers: Layers, given: int | None = None) -> int | None:
+    """Side of the images that give one class score, in pixels.
+
+    Only a map of 7x7, the published size, is taken for what it seems to be.
+
+    Args:
+        layers: of the network.
+        given: what the user says.
+
+    Returns:
+        None if it is not known.
+
+    Raises:
+        ModelError: these are no VGG network's.
+        UsageError: the user says another than the file, or a larger one than that of an fc6 that slides.
+
+    """
+    seems = STRIDE * fc6_side(layers.fully_connected[0].weight.shape, len(layers.convolutions[-1].weight))
+    if layers.flattened and given not in (None, seems):
+        raise UsageError(f"the network's window is {seems} pixels, not {given}; leave it out")
+    if layers.slides and given and given > seems:
+        raise UsageError(
+            f"the network's window is {seems} pixels, not {given}: over larger images its first FC layer slides, "
+            "and so it does here; leave the window out"
+        )
+    return seems if layers.flattened or (given is None and seems == PUBLISHED_WINDOW) else given
+
+
+def include_pooling(layers: Layers, window: int) -> None:
+    """Make average pooling from the window's map to fc6's a part of fc6's weights, which is exact.
+
+    Args:
+        layers: of the network.
+        window: as `window_of` gives it.
+
+    """
+    fc6, channels = layers.fully_connected[0], len(layers.convolutions[-1].weight)
+    side, map_side = fc6_side(fc6.weight.shape, channels), window // STRIDE
+    if side != map_side:
+        shares = _shares(side, map_side)
+        kernels = as_float32(fc6.weight).reshape(-1, channels, side, side)
+        fc6.weight = shares.T @ kernels @ shares
+
+
+def _shares(side: int, map_side: int) -> NDArray[np.float32]:
+    """What each of `map_side` places counts for each of `side` means, as PyTorch's AdaptiveAvgPool2d has it."""
+    shares = np.zeros((side, map_side), np.float32)
+    for number in range(side):
+        start, end = number * map_side // side, -(-(number + 1) * map_side // side)
+        shares[number, start:end] = 1 / (end - start)
+    return shares

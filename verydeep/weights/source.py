@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from verydeep.errors import ModelError
-from verydeep.images.color import Preprocessing
-from verydeep.run_folder import CONFIG, WEIGHTS, TrainedOn
+from verydeep.run_folder import CONFIG
+from verydeep.weights.formats import MODEL_FILES
+from verydeep.weights.published import UNKNOWN, Metadata
 
 EMBEDDED = {"cifar10": Path(__file__).parent / "cifar10"}
 """Models that come with the package, by their names."""
 
 SEPARATOR = "::"  # between a file and the network in it
-FOLDER_FILES = (WEIGHTS, "pytorch_model.bin")  # what a Hub folder has
-
-
-@dataclass(frozen=True)
-class Known:
-    """What belongs to weights but does not stand in their tensors. None is what nobody has told yet.
-
-    Attributes:
-        preprocessing: what the first layer expects.
-        class_names: in the order of the scores.
-        trained_on: S and mirror images, which decide how the model is tested.
-        licence: of the weights, as an SPDX name where there is one.
-        origin: who published them, for people.
-        configuration: a name of Table 1, for what shapes do not tell: A from A-LRN.
-        window: side of the images in training, in pixels, for what fc6's shape does not tell.
-        features_only: whether the convolutions alone are to be taken.
-
-    """
-
-    preprocessing: Preprocessing | None = None
-    class_names: tuple[str, ...] | None = None
-    trained_on: TrainedOn | None = None
-    licence: str | None = None
-    origin: str | None = None
-    configuration: str | None = None
-    window: int | None = None
-    features_only: bool | None = None
-
-    def completed_by(self, other: Known) -> Known:
-        """The same, with what `other` knows where this knows nothing."""
-        mine = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Known(**{name: getattr(other, name) if value is None else value for name, value in mine.items()})
-
-
-UNKNOWN = Known()
 
 
 @dataclass(frozen=True)
@@ -60,14 +26,14 @@ class Source:
     Attributes:
         path: a file, or a folder with one.
         name: what the user called them; messages and provenance say it.
-        known: what is known because of where they come from (a Hub's card, an enumeration of a library's).
+        metadata: what is known because of where they come from, an enumeration of a library's.
         network: which of the networks in a checkpoint is meant, by the name that it has there.
 
     """
 
     path: Path
     name: str
-    known: Known = UNKNOWN
+    metadata: Metadata = UNKNOWN
     network: str | None = None
 
     @property
@@ -96,9 +62,10 @@ def locate(source: str | PathLike[str]) -> Source:
         return Source(embedded, fspath(source))
     if path.exists():
         return Source(path, fspath(source))
-    from verydeep.weights.by_name import find
+    from verydeep.weights.by_name import find  # not above: most models are here
 
-    return find(fspath(source))
+    found, metadata = find(fspath(source))
+    return Source(found, fspath(source), metadata)
 
 
 def with_network(source: str | PathLike[str], network: str | None) -> str:
@@ -115,10 +82,10 @@ def weights_path(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    for name in FOLDER_FILES:
+    for name in MODEL_FILES:
         if (path / name).is_file():
             return path / name
-    raise ModelError(f"{path} has no {' and no '.join(FOLDER_FILES)}; give the file of weights itself")
+    raise ModelError(f"{path} has no {' and no '.join(MODEL_FILES)}; give the file of weights itself")
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:

@@ -7,11 +7,11 @@ they are compared with what the networks of Table 1 compute. A file that compute
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,11 @@ from verydeep.configurations import ALL_CONFIGURATIONS, STRIDE, LocalResponseNor
 from verydeep.errors import ModelError, few
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
+from verydeep.weights.published import Metadata
 from verydeep.weights.recognize import Layer, Layers, fc6_side
 
 Array = NDArray[Any]
+Size = tuple[int | None, int | None]
 CONVOLUTION, NORM, RELU, LRN, POOLING = "convolution", "batch norm", "ReLU", "LRN", "2x2 max pooling"
 FLATTEN, DENSE, MEAN, SOFTMAX = "flatten", "FC layer", "mean over space", "softmax"
 STAGES = 5
@@ -71,22 +73,22 @@ class Pixels:
     Attributes:
         scale: of the channels, in the order that they have by then.
         offset: likewise.
-        turned: whether that order is BGR.
+        reversed: whether that order is BGR.
 
     """
 
     scale: NDArray[np.float64] = field(default_factory=lambda: np.ones(3))
     offset: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
-    turned: bool = False
+    reversed: bool = False
 
     def affine(self, scale: Any = 1.0, offset: Any = 0.0) -> None:
         """Multiply, then add; numbers, or three of them."""
         self.scale = self.scale * scale
         self.offset = self.offset * scale + offset
 
-    def turn(self) -> None:
+    def reverse(self) -> None:
         """Reverse the channels."""
-        self.scale, self.offset, self.turned = self.scale[::-1], self.offset[::-1], not self.turned
+        self.scale, self.offset, self.reversed = self.scale[::-1], self.offset[::-1], not self.reversed
 
     def preprocessing(self) -> Preprocessing | None:
         """The same as preprocessing of ours, to float32's precision; None where nothing is done.
@@ -95,15 +97,15 @@ class Pixels:
             ModelError: it is none that has an inverse.
 
         """
-        if not self.turned and (self.scale == 1).all() and (self.offset == 0).all():
+        if not self.reversed and (self.scale == 1).all() and (self.offset == 0).all():
             return None
         if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise ModelError("multiplies pixels by a number that is not above 0; it cannot be read")
         mean, deviation = (_three(part) for part in (-self.offset / self.scale, 1 / self.scale))
         mean = (mean[0] + 0.0, mean[1] + 0.0, mean[2] + 0.0)  # not -0.0
-        if self.turned:
+        if self.reversed:
             mean, deviation = mean[::-1], deviation[::-1]
-        return Preprocessing(mean, deviation, "BGR" if self.turned else "RGB")
+        return Preprocessing(mean, deviation, "BGR" if self.reversed else "RGB")
 
 
 def channels_first(weight: Array, channels: int) -> Array:
@@ -117,7 +119,7 @@ def channels_first(weight: Array, channels: int) -> Array:
     return np.moveaxis(weight.reshape(-1, side, side, channels), 3, 1)
 
 
-def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] = (None, None)) -> Layers:
+def layers_of_steps(steps: Sequence[Step], size: Size = (None, None)) -> Layers:
     """Find the layers of a VGG network among the steps of a file.
 
     Args:
@@ -155,12 +157,19 @@ def layers_of_steps(steps: Sequence[Step], size: tuple[int | None, int | None] =
 
 
 def differing(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """The first setting that is not as wanted, to be said behind a step's name; nothing where all are."""
+    """The last setting that is not as wanted, to be said behind a step's name; nothing where all are.
+
+    Args:
+        settings: by name; one that is a list has a number for each direction.
+        wanted: what VGG's are, for each direction.
+
+    """
+    fault = ""
     for name, value in wanted.items():
         seen = settings[name]
-        if seen != value:
-            return f" with {name} of {f'{seen:g}' if isinstance(seen, float) else seen}, where VGG's is {value}"
-    return ""
+        if set(np.ravel(seen).tolist()) != {value}:
+            fault = f" with {name} of {f'{seen:g}' if isinstance(seen, float) else seen}, where VGG's is {value}"
+    return fault
 
 
 def head_problem(seen: Sequence[str]) -> str:
@@ -172,10 +181,79 @@ def head_problem(seen: Sequence[str]) -> str:
     )
 
 
-def trained_on_of(size: tuple[int | None, int | None]) -> TrainedOn | None:
-    """S of a network whose input has this height and width; None where the window says it, or nobody."""
-    height, width = size
-    return TrainedOn((height, height)) if height and height == width and height % STRIDE else None
+class Walk:
+    """The nodes of a graph, one after the other, as steps of a network.
+
+    Args:
+        size: height and width of the image in pixels, where the file says them.
+
+    Attributes:
+        size: the same.
+        steps: what it computes.
+        pixels: what it does before the first layer.
+
+    """
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self.steps: list[Step] = []
+        self.pixels = Pixels()
+        self._padding = 0  # zeros around the map, which the convolution behind them takes for its own
+        self._rows_first = False  # of a flattened map: rows, columns, channels
+
+    def layers(self) -> Layers:
+        """The layers of the network that it is, and what the graph does to pixels.
+
+        Raises:
+            ModelError: it is no VGG network.
+
+        """
+        layers = layers_of_steps(self.steps, self.size)
+        preprocessing = self.pixels.preprocessing()
+        height, width = self.size
+        # S is the image's side where that is no window.
+        trained_on = TrainedOn((height, height)) if height and height == width and height % STRIDE else None
+        layers.metadata = Metadata(preprocessing, trained_on=trained_on)
+        layers.preprocesses = preprocessing is not None
+        return layers
+
+    _READERS: ClassVar[Mapping[str, Callable[[Any, Any], None]]] = {}
+    """What reads a node, by its kind."""
+
+    def _read(self, nodes: Sequence[Any]) -> None:
+        for node in nodes:
+            reader: Callable[[Any, Any], None] = self._READERS.get(node.kind, Walk._other)
+            reader(self, node)
+
+    def _add(self, node: Any, kind: str, **parts: Any) -> None:
+        if self._padding and kind != CONVOLUTION:
+            parts["fault"] = f" behind padding{NOT_VGG}"
+        self._padding = 0
+        self.steps.append(Step(kind, str(node), **parts))
+
+    def _add_pooling(self, node: Any, fault: str, *, keeps_odd: bool) -> None:
+        """Add a max pooling.
+
+        Args:
+            node: of the graph.
+            fault: how it differs from VGG's.
+            keeps_odd: whether it keeps an odd last row or column.
+
+        """
+        even = None not in self.size and not any(int(side or 0) % STRIDE for side in self.size)
+        self._add(node, POOLING, fault=f" that keeps a last odd row{NOT_VGG}" if keeps_odd and not even else fault)
+
+    def _add_dense(self, node: Any, weight: Array, bias: Array, fault: str = "") -> None:
+        """Add an FC layer with a weight of shape (out, in)."""
+        if self._rows_first:
+            convolutions = [step.layer for step in self.steps if step.kind == CONVOLUTION and step.layer]
+            channels = len(convolutions[-1].weight) if convolutions else 3
+            weight, self._rows_first = channels_first(weight, channels), False
+        self._add(node, DENSE, layer=Layer(weight, bias), fault=fault)
+
+    def _other(self, node: Any) -> None:
+        """Add what no VGG network has."""
+        self._add(node, node.kind)
 
 
 def _check_stages(steps: Sequence[Step]) -> None:
@@ -222,7 +300,7 @@ def _is_recast(step: Step) -> bool:
     return step.kind == CONVOLUTION and not step.padding
 
 
-def _check_window(layers: Layers, size: tuple[int | None, int | None]) -> None:
+def _check_window(layers: Layers, size: Size) -> None:
     """Make sure that fc6's inputs are the square map that the input gives."""
     inputs, channels = prod(layers.fully_connected[0].weight.shape[1:]), len(layers.convolutions[-1].weight)
     if None not in size:

@@ -14,11 +14,11 @@ from verydeep.errors import UsageError, require
 from verydeep.files import write_json, write_whole
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig
-from verydeep.weights.layouts import LAYOUTS, OUTGOING
-from verydeep.weights.layouts.keras import group_names
-from verydeep.weights.layouts.torchvision import CONFIGURATIONS_THERE
+from verydeep.weights.layouts import keras, timm, torchvision
+from verydeep.weights.recognize import Tensors
 
-Tensors = dict[str, NDArray[Any]]
+LAYOUTS = {"torchvision": torchvision, "timm": timm, "keras": keras}
+"""Libraries that weights can be written for."""
 
 ENDINGS = {
     "torchvision": (".pth", ".pt", ".safetensors"),
@@ -32,7 +32,7 @@ def write_for(library: str, out: Path, config: ModelConfig, tensors: Tensors) ->
     """Write weights as a library loads them.
 
     Args:
-        library: one of `OUTGOING`.
+        library: one of `LAYOUTS`.
         out: the file, whose ending decides its kind; for timm a folder too.
         config: of the model.
         tensors: its weights, by our names.
@@ -42,8 +42,8 @@ def write_for(library: str, out: Path, config: ModelConfig, tensors: Tensors) ->
         VerydeepError: what writes the file is not installed.
 
     """
-    if library not in OUTGOING:
-        raise UsageError(f"weights cannot be written for {library!r}; there are {', '.join(OUTGOING)}")
+    if library not in LAYOUTS:
+        raise UsageError(f"weights cannot be written for {library!r}; there are {', '.join(LAYOUTS)}")
     if not any(out.name.endswith(ending) if ending else not out.suffix for ending in ENDINGS[library]):
         wanted = ", ".join(ending or "a folder" for ending in ENDINGS[library])
         raise UsageError(f"{out} is not what {library} loads; its name has to end with {wanted}")
@@ -52,7 +52,7 @@ def write_for(library: str, out: Path, config: ModelConfig, tensors: Tensors) ->
             f"{library} builds VGG networks with 4096 channels in fc6 and fc7, this one has {hidden[0]} and "
             f"{hidden[1]}; export it as ONNX"
         )
-    theirs = LAYOUTS[library].outgoing(config.architecture, tensors)
+    theirs = LAYOUTS[library].tensors_for(config.architecture, tensors)
     if library == "keras":
         _write_keras(out, config.architecture, theirs)
     elif out.suffix in (".safetensors", ""):
@@ -68,7 +68,7 @@ def feeding(library: str, preprocessing: Preprocessing) -> str:
     """How the library has to be fed so that it gives our answers, in its own words.
 
     Args:
-        library: one of `OUTGOING`.
+        library: one of `LAYOUTS`.
         preprocessing: of the model.
 
     """
@@ -105,7 +105,7 @@ def timm_card(config: ModelConfig) -> dict[str, Any]:
             "OUT.safetensors, and load it into a network that is as narrow"
         )
     side = architecture.window
-    name = CONFIGURATIONS_THERE[architecture.configuration] + "_bn" * architecture.batch_norm
+    name = torchvision.CONFIGURATIONS_THERE[architecture.configuration] + "_bn" * architecture.batch_norm
     return {
         "architecture": name,
         "num_classes": architecture.num_classes,
@@ -153,7 +153,7 @@ def _write_keras(out: Path, architecture: Architecture, theirs: Tensors) -> None
 
     def write(aside: Path) -> None:
         with h5py.File(aside, "w") as file:
-            for group, name in group_names(architecture).items():
+            for group, name in keras.group_names(architecture).items():
                 file.create_group(f"{group}/vars").attrs["name"] = name
             file.create_group("vars")
             for name, tensor in theirs.items():

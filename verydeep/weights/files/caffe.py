@@ -11,15 +11,16 @@ The messages and numbers of caffe.proto that weights need:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, printable
+from verydeep.errors import printable
+from verydeep.weights.checkpoint import NotWeightsError, Tensor
 from verydeep.weights.files.protobuf import Message, WireError
-from verydeep.weights.raw import Raw
 
 V1_TYPES = """
     None Accuracy BNLL Concat Convolution Data Dropout EuclideanLoss Flatten HDF5Data HDF5Output Im2col ImageData
@@ -64,43 +65,43 @@ SETTINGS: dict[str, tuple[int, int, dict[str, tuple[tuple[int, ...], float]]]] =
 MOST_AXES = 8
 
 
-def read_caffe(path: Path) -> Raw:
-    """Read every layer: `facts["layers"]` in the file's order; tensors are called `layer/number`.
-
-    Raises:
-        ModelError: the file is no network of Caffe's, or damaged.
-
-    """
-    raw = Raw("caffe", {}, {}, {"layers": []})
+def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
+    """Give the blobs of every layer, `layer/number`; `facts["layers"]` has all layers in the file's order."""
+    names = set()
     try:
         # Not mapped into memory: a file that somebody cuts meanwhile would end this process.
         network = Message(memoryview(path.read_bytes()))
-        raw.facts["name"] = network.text(1)
         old, new = network.contents(2), network.contents(100)
-        for layer in old or new:
-            _read_layer(Message(layer), raw, old=bool(old))
+        facts |= {"name": network.text(1), "layers": []}
+        for content in old or new:
+            layer = Message(content)
+            facts["layers"].append(_described(layer, old=bool(old)))
+            for place, blob in enumerate(layer.messages(6 if old else 7)):
+                name = f"{facts['layers'][-1]['name']}/{place}"
+                if name in names:
+                    raise WireError(f"two layers with weights are called {name.rpartition('/')[0]}")
+                names.add(name)
+                tensor = _blob(blob, name)
+                yield name, tensor, str(tensor.dtype)
     except (WireError, ValueError) as error:
-        raise ModelError(f"{path} is not a whole .caffemodel: {printable(error)}") from None
-    if not raw.tensors:
-        raise ModelError(f"{path} is a .caffemodel without weights; the layers' blobs are needed")
-    return raw
+        raise NotWeightsError(f"is not a whole .caffemodel: {printable(error)}") from None
+    if not names:
+        raise NotWeightsError("is a .caffemodel without weights; the layers' blobs are needed")
 
 
-def _read_layer(layer: Message, raw: Raw, *, old: bool) -> None:
-    name = layer.text(4 if old else 1)
+def _described(layer: Message, *, old: bool) -> dict[str, Any]:
+    """A layer without its blobs."""
     number = layer.integer(5) if old else 0
     kind = V1_NAMES.get(number, f"number {number}") if old else layer.text(2)
     bottoms, tops = ([bytes(value) for value in layer.contents(at)] for at in ((2, 3) if old else (3, 4)))
     settings = _settings(layer, kind, old=old)
-    raw.facts["layers"].append(
-        {"name": name, "type": kind, "settings": settings, "bottoms": bottoms, "tops": tops}
-    )
-    for place, blob in enumerate(layer.messages(6 if old else 7)):
-        key = f"{name}/{place}"
-        if key in raw.tensors:
-            raise WireError(f"two layers with weights are called {name}")
-        raw.tensors[key] = _blob(blob, key)
-        raw.dtypes[key] = str(raw.tensors[key].dtype)
+    return {
+        "name": layer.text(4 if old else 1),
+        "type": kind,
+        "settings": settings,
+        "bottoms": bottoms,
+        "tops": tops,
+    }
 
 
 def _settings(layer: Message, kind: str, *, old: bool) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Keras's files: HDF5 of Keras 2 and 3, and `.keras`, a zip with such a file in it. Runs in the process apart.
+"""Keras's files: HDF5 of Keras 2 and 3, and `.keras`, a zip with such a file in it. Runs in the sandbox.
 
 Tensors are called `place/part`, layers in the file's order. A place is where a layer lies. In Keras 2's form it is
 the name of the outermost layer and the layer's own name. In Keras 3's it is the classes of the models that the
@@ -17,7 +17,7 @@ from typing import Any
 
 import h5py
 
-from verydeep.weights.raw import NotWeightsError, Tensor
+from verydeep.weights.checkpoint import NotWeightsError, Tensor
 
 MOST_DEPTH, MOST_LAYERS = 10, 1000
 WEIGHTS_MEMBER, CONFIG_MEMBER = "model.weights.h5", "config.json"

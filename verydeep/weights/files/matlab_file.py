@@ -1,4 +1,4 @@
-"""MatConvNet's networks, as MATLAB files of version 5 to 7. Runs in the process apart.
+"""MatConvNet's networks, as MATLAB files of version 5 to 7. Runs in the sandbox.
 
 Tensors are called `0/0`, filters of the first layer, and `0/1`, its biases: names of layers may occur twice. The
 file's facts are kept: names of the classes and the mean that is subtracted from images.
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from verydeep.errors import printable
-from verydeep.weights.raw import NotWeightsError, Tensor
+from verydeep.weights.checkpoint import NotWeightsError, Tensor
 
 SETTINGS = ("type", "stride", "pad", "pool", "method", "dilate", "leak", "param")
 MOST_NUMBERS = 8  # of a setting

@@ -16,6 +16,7 @@ The messages and numbers of onnx.proto that this takes:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -25,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
+from verydeep.weights.checkpoint import NotWeightsError, Tensor
 from verydeep.weights.files.protobuf import Message, WireError
-from verydeep.weights.raw import Raw
 
 FLOAT_TYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 OTHER_TYPES = {2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
@@ -90,54 +91,49 @@ class Graph:
     """What an ONNX file holds.
 
     Attributes:
+        producer: name and version of the program that wrote it.
+        opset: version of ONNX's operators; None where the file does not tell.
+        metadata: texts by their keys.
         nodes: in the file's order.
         constants: stored arrays by name; bfloat16 as float32.
         inputs: shape of each input, by name; None where a side is free.
         outputs: names.
-        facts: producer, version, opset, and the metadata, texts by their keys.
 
     """
 
-    nodes: list[Node]
-    constants: dict[str, NDArray[Any]]
-    inputs: dict[str, tuple[int | None, ...]]
-    outputs: list[str]
-    facts: dict[str, Any]
+    producer: str
+    opset: int | None
+    metadata: dict[str, str]
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    inputs: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
 
 
-def read_onnx(path: Path) -> Raw:
-    """Read an ONNX file; `facts["graph"]` of the answer is its `Graph`.
-
-    Raises:
-        ModelError: it is no ONNX file, or damaged, or its weights are in a file that is not beside it.
-
-    """
+def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
+    """Give the stored arrays of floats; `facts["graph"]` is the file's `Graph`, with all stored arrays."""
     try:
         model = Message(memoryview(path.read_bytes()))
         graphs = list(model.messages(7))
         if not graphs:
             raise WireError("it has no graph")
-        raw = Raw("onnx", {}, {})
-        graph = _read(graphs[-1], path, raw)
         opsets = {opset.text(1): opset.integer(2) for opset in model.messages(8)}
-        graph.facts = {
-            "producer": f"{model.text(2)} {model.text(3)}".strip(),
-            "opset": opsets.get("", opsets.get("ai.onnx")),
-            "metadata": {entry.text(1): entry.text(2) for entry in model.messages(14)},
-        }
+        graph = facts["graph"] = Graph(
+            producer=f"{model.text(2)} {model.text(3)}".strip(),
+            opset=opsets.get("", opsets.get("ai.onnx")),
+            metadata={entry.text(1): entry.text(2) for entry in model.messages(14)},
+        )
+        for tensor in graphs[-1].messages(5):
+            name = tensor.text(8)
+            graph.constants[name] = _array(tensor, path)
+            if tensor.integer(2) in FLOAT_TYPES:
+                yield name, graph.constants[name], FLOAT_TYPES[tensor.integer(2)]
+        _read_nodes(graphs[-1], graph, path)
     except (WireError, ValueError) as error:
-        raise ModelError(f"{path} is not a whole ONNX file: {printable(error)}") from None
-    raw.facts["graph"] = graph
-    return raw
+        raise NotWeightsError(f"is not a whole ONNX file: {printable(error)}") from None
 
 
-def _read(content: Message, path: Path, raw: Raw) -> Graph:
-    graph = Graph([], {}, {}, [value.text(1) for value in content.messages(12)], {})
-    for tensor in content.messages(5):
-        name = tensor.text(8)
-        graph.constants[name] = _array(tensor, path)
-        if tensor.integer(2) in FLOAT_TYPES:
-            raw.tensors[name], raw.dtypes[name] = graph.constants[name], FLOAT_TYPES[tensor.integer(2)]
+def _read_nodes(content: Message, graph: Graph, path: Path) -> None:
     given = set(graph.constants)
     for message in content.messages(1):
         node = _node(message, path)
@@ -145,10 +141,12 @@ def _read(content: Message, path: Path, raw: Raw) -> Graph:
         if given & set(node.outputs) - {""}:
             raise WireError(f"{node} gives what another node gives too")
         given |= set(node.outputs)
-    for value in content.messages(11):
-        if value.text(1) not in graph.constants:  # old files list stored arrays among the inputs
-            graph.inputs[value.text(1)] = _shape(value)
-    return graph
+    graph.inputs = {
+        value.text(1): _shape(value)
+        for value in content.messages(11)
+        if value.text(1) not in graph.constants  # old files list stored arrays among the inputs
+    }
+    graph.outputs = [value.text(1) for value in content.messages(12)]
 
 
 def _node(message: Message, path: Path) -> Node:
@@ -197,14 +195,14 @@ def _array(tensor: Message, path: Path) -> NDArray[Any]:
     dtype = np.dtype(STORED[kind]).newbyteorder("<")
     content: NDArray[Any]
     if tensor.integer(14) == 1:
-        content = np.frombuffer(_beside(tensor, path, prod(dims) * dtype.itemsize), dtype)
+        content = np.frombuffer(_stored_in_file(tensor, path, prod(dims) * dtype.itemsize), dtype)
     elif raw := tensor.contents(9):
         content = np.frombuffer(raw[-1], dtype) if len(raw[-1]) % dtype.itemsize == 0 else np.empty(0, dtype)
     elif kind in FIELDS:
         content = tensor.floats(*FIELDS[kind])
     else:
         numbers = tensor.integers(7) if STORED[kind] == "int64" else tensor.integers(5)
-        content = _whole(numbers, dtype)
+        content = _integers(numbers, dtype)
     if prod(dims) != content.size:
         raise WireError(f"{name} would have shape {dims}, but has {content.size:,} numbers")
     if FLOAT_TYPES.get(kind) == "bfloat16":
@@ -212,22 +210,22 @@ def _array(tensor: Message, path: Path) -> NDArray[Any]:
     return content.reshape(dims)
 
 
-def _whole(numbers: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _integers(numbers: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Whole numbers as their lowest bits say; 16-bit floats lie among them as bits, too."""
     bits = np.array([number & (1 << 64) - 1 for number in numbers], "<u8")
     return bits.astype(f"<u{dtype.itemsize}").view(dtype)
 
 
-def _beside(tensor: Message, path: Path, size: int) -> bytes:
+def _stored_in_file(tensor: Message, path: Path, size: int) -> bytes:
     """Bytes of a tensor in a file in the same folder."""
-    told = {entry.text(1): entry.text(2) for entry in tensor.messages(13)}
-    location = told.get("location", "")
+    place = {entry.text(1): entry.text(2) for entry in tensor.messages(13)}
+    location = place.get("location", "")
     if not location or Path(location).name != location or "\\" in location:
         raise WireError(f"its weights would be in {location!r}, and only a file in the same folder is read")
     other = path.parent / location
     if not other.is_file():
         raise WireError(f"its weights are in {location}, which is not beside it; put it there")
-    offset, length = told.get("offset", "0"), told.get("length", str(size))
+    offset, length = place.get("offset", "0"), place.get("length", str(size))
     if not (offset.isascii() and offset.isdigit() and length == str(size)) or len(offset) > 18:
         raise WireError(f"{tensor.text(8)} takes {size} bytes of {location}, not {length} from {offset} on")
     if int(offset) + size > other.stat().st_size:

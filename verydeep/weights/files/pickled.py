@@ -1,7 +1,7 @@
 """A pickle -> plain data, of which nothing is run.
 
 Every name that a pickle asks for is answered here: a few by functions of this module, which describe tensors, and
-all others by `Unknown`, a class that takes anything and does nothing. No module is imported and no function of
+all others by `Placeholder`, a class that takes anything and does nothing. No module is imported and no function of
 another library is called.
 """
 
@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import IO, Any
 
-from verydeep.weights.raw import NotWeightsError
+from verydeep.weights.checkpoint import NotWeightsError
 
 RUNS = ("builtins", "io", "_io", "os", "posix", "nt", "sys", "subprocess", "shutil", "importlib")
 """Modules that no data asks for, but a file that is made to run a program."""
@@ -48,7 +48,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """A tensor as a pickle describes it; its numbers lie elsewhere in the file."""
 
     storage: Storage
@@ -58,13 +58,13 @@ class Stored:
     strides: tuple[int, ...]
 
 
-class Unknown(dict[Any, Any]):
+class Placeholder(dict[Any, Any]):
     """An object of a class that is not loaded. It may hold items, as dictionaries and lists do."""
 
     name = "?"
     attributes: object = None
 
-    def __new__(cls, *_: object, **__: object) -> Unknown:
+    def __new__(cls, *_: object, **__: object) -> Placeholder:
         """Take anything."""
         return super().__new__(cls)
 
@@ -93,14 +93,14 @@ class Unpickler(pickle.Unpickler):
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")
-        self._unknown: dict[str, type[Unknown]] = {}
+        self._placeholders: dict[str, type[Placeholder]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a class or a function here."""
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
-        if full in KNOWN:
-            return KNOWN[full]
+        if full in STAND_INS:
+            return STAND_INS[full]
         top = module.partition(".")[0]
         if top in RUNS and name not in HARMLESS:
             raise NotWeightsError(
@@ -111,9 +111,9 @@ class Unpickler(pickle.Unpickler):
             return TYPES.get(name.removesuffix("Storage"), name)
         if module == "torch" and re.fullmatch(r"(bfloat|float|uint|int|complex)\d+\w*|bool", name):
             return name
-        if full not in self._unknown:
-            self._unknown[full] = type("Unknown", (Unknown,), {"name": full})
-        return self._unknown[full]
+        if full not in self._placeholders:
+            self._placeholders[full] = type("Placeholder", (Placeholder,), {"name": full})
+        return self._placeholders[full]
 
     def persistent_load(self, key: Any) -> Any:
         """What a reference to something outside of the pickle means: numbers, or (of old) a module's source."""
@@ -125,12 +125,9 @@ class Unpickler(pickle.Unpickler):
         raise NotWeightsError("has a reference that PyTorch does not write, so it is damaged")
 
 
-def _tensor(storage: Any, offset: int, shape: Any, strides: Any, *_: Any) -> Any:
-    return Stored(storage, storage.dtype, storage.skipped + offset, tuple(shape), tuple(strides))
-
-
-def _typed_tensor(storage: Any, offset: int, shape: Any, strides: Any, *others: Any) -> Any:
-    return Stored(storage, str(others[2]), storage.skipped + offset, tuple(shape), tuple(strides))
+def _tensor(storage: Any, offset: int, shape: Any, strides: Any, *others: Any) -> Any:
+    dtype = str(others[2]) if len(others) > 2 and isinstance(others[2], str) else storage.dtype
+    return StoredTensor(storage, dtype, storage.skipped + offset, tuple(shape), tuple(strides))
 
 
 def _first(data: Any, *_: Any) -> Any:
@@ -148,12 +145,12 @@ class _Parameter:
         return data
 
 
-KNOWN: dict[str, Any] = {
+STAND_INS: dict[str, Any] = {
     "collections.OrderedDict": OrderedDict,
     "torch.Size": tuple,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _typed_tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _of_type,

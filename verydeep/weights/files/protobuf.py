@@ -50,12 +50,12 @@ class Message:
         values = self.all(number)
         return bytes(_bytes(values[-1])).decode("utf-8", "replace") if values else ""
 
-    def integer(self, number: int, default: int = 0) -> int:
-        """A field that holds a whole number."""
+    def integer(self, number: int) -> int:
+        """A field that holds a whole number; 0 where it is not there."""
         values = self.all(number)
         if values and not isinstance(values[-1], int):
             raise WireError(f"field {number} is not a number")
-        return int(values[-1]) if values else default
+        return int(values[-1]) if values else 0
 
     def integers(self, number: int) -> list[int]:
         """A field that holds several whole numbers, packed or not."""

@@ -1,4 +1,4 @@
-"""PyTorch's files, of either form, by a reader of our own: nothing in them is run. Runs in the process apart.
+"""PyTorch's files, of either form, by a reader of our own: nothing in them is run. Runs in the sandbox.
 
 A file of today is a zip: `NAME/data.pkl` is a pickle that describes tensors, `NAME/data/KEY` their numbers. A file
 of before 1.6 is a row of pickles, with the numbers behind them.
@@ -16,9 +16,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.weights.checkpoint import NotWeightsError, Tensor
 from verydeep.weights.choice import choose
-from verydeep.weights.files.pickled import Storage, Stored, Unknown, Unpickler
-from verydeep.weights.raw import NotWeightsError, Tensor
+from verydeep.weights.files.pickled import Placeholder, Storage, StoredTensor, Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C
 MOST_DEPTH, MOST_ENTRIES = 20, 1_000_000
@@ -42,7 +42,7 @@ def _chosen(content: Any, numbers: Numbers, order: str, facts: dict[str, Any]) -
     tensors = dict(_tensors(content, "", MOST_DEPTH, [MOST_ENTRIES]))
     if not tensors:
         raise NotWeightsError(_without_tensors(content))
-    choice = choose({name: tensor.shape for name, tensor in tensors.items()}, facts.pop("wanted", None))
+    choice = choose({name: tensor.shape for name, tensor in tensors.items()}, facts.pop("network", None))
     facts.update(choice.facts)
     for stored, name in choice.names.items():
         tensor = tensors[stored]
@@ -61,21 +61,22 @@ def _in_zip(archive: zipfile.ZipFile) -> tuple[Any, Numbers, str]:
             "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
         )
     with archive.open(description) as file:
-        content = _unpickled(file)
+        content = Unpickler(file).load()
     big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
     return content, lambda storage: archive.read(f"{root}data/{storage.key}"), ">" if big else "<"
 
 
 def _in_row(file: IO[bytes], path: Path) -> tuple[Any, Numbers, str]:
-    if (first := _unpickled(file)) != MAGIC:
+    if (first := Unpickler(file).load()) != MAGIC:
         raise NotWeightsError(_other_pickle(path, first))
-    _, system, content = (_unpickled(file) for _ in range(3))
-    keys = _unpickled(file)
+    _, system, content = (Unpickler(file).load() for _ in range(3))
+    keys = Unpickler(file).load()
     size = path.stat().st_size
-    storages = _storages(content)
+    stored = [tensor.storage for _, tensor in _tensors(content, "", MOST_DEPTH, [MOST_ENTRIES])]
+    dtypes = {storage.key: storage.dtype for storage in stored}
     places = {}
     for key in keys:
-        count = int.from_bytes(file.read(8), "little") * _itemsize(storages.get(str(key), "uint8"))
+        count = int.from_bytes(file.read(8), "little") * _itemsize(dtypes.get(str(key), "uint8"))
         places[str(key)] = (file.tell(), count)
         if count > size - file.tell():
             raise NotWeightsError("ends within its numbers; it is damaged")
@@ -90,27 +91,23 @@ def _in_row(file: IO[bytes], path: Path) -> tuple[Any, Numbers, str]:
     return content, numbers, "<" if little else ">"
 
 
-def _unpickled(file: IO[bytes]) -> Any:
-    return Unpickler(file).load()
-
-
-def _tensors(value: Any, name: str, depth: int, left: list[int]) -> Iterator[tuple[str, Stored]]:
+def _tensors(value: Any, name: str, depth: int, left: list[int]) -> Iterator[tuple[str, StoredTensor]]:
     """Every tensor in nested dictionaries and lists, its name joined by points."""
     left[0] -= 1
     if not depth or left[0] < 0:
         raise NotWeightsError("has too many things within each other to be a checkpoint")
-    if isinstance(value, Stored):
+    if isinstance(value, StoredTensor):
         yield name, _checked(value, name)
         return
     items = value.items() if isinstance(value, Mapping) else ()
     if isinstance(value, list | tuple):
         items = enumerate(value)  # type: ignore[assignment]
     for key, item in items:
-        if isinstance(item, Stored | Mapping | list | tuple):
+        if isinstance(item, StoredTensor | Mapping | list | tuple):
             yield from _tensors(item, f"{name}.{key}" if name else str(key), depth - 1, left)
 
 
-def _checked(tensor: Stored, name: str) -> Stored:
+def _checked(tensor: StoredTensor, name: str) -> StoredTensor:
     """Make sure that a tensor is described by numbers; a pickle may have set anything in it."""
     shape, strides = tensor.shape, tensor.strides
     fits = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
@@ -119,13 +116,7 @@ def _checked(tensor: Stored, name: str) -> Stored:
     return tensor
 
 
-def _storages(content: Any) -> dict[str, str]:
-    """Types of the numbers under each key."""
-    found = _tensors(content, "", MOST_DEPTH, [MOST_ENTRIES])
-    return {tensor.storage.key: tensor.storage.dtype for _, tensor in found}
-
-
-def _array(tensor: Stored, numbers: bytes | memoryview, order: str, name: str) -> NDArray[Any]:
+def _array(tensor: StoredTensor, numbers: bytes | memoryview, order: str, name: str) -> NDArray[Any]:
     if tensor.dtype != "bfloat16" and tensor.dtype not in np.sctypeDict:
         raise NotWeightsError(f"has {name} in {tensor.dtype}; save the network in float32")
     dtype = np.dtype("u2" if tensor.dtype == "bfloat16" else tensor.dtype).newbyteorder(order)  # type: ignore[arg-type]
@@ -149,12 +140,12 @@ def _itemsize(dtype: str) -> int:
 def _without_tensors(content: Any) -> str:
     """What a file without a state dict is."""
     for value in (content, *(content.values() if isinstance(content, Mapping) else ())):
-        if isinstance(value, Unknown):
+        if isinstance(value, Placeholder):
             if "_rebuild" in value.name:
                 return "has sparse or quantised tensors alone; save the network in float32"
             if isinstance(value.attributes, Mapping) and "_modules" in value.attributes:
                 return WHOLE_NETWORK.format(name=value.name)
-    what = content.name if isinstance(content, Unknown) else type(content).__name__
+    what = content.name if isinstance(content, Placeholder) else type(content).__name__
     return f"holds no tensors by name (but a {what}), so it is no state dict"
 
 

@@ -7,7 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
-from verydeep.weights.raw import Raw
+from verydeep.images import imagenet
+from verydeep.weights.checkpoint import Checkpoint
+from verydeep.weights.published import OXFORD_LICENCE, OXFORD_TRAINED_ON, PREPROCESSING, Metadata
 from verydeep.weights.recognize import Layer, Layers, local_response_norm
 from verydeep.weights.steps import (
     CONVOLUTION,
@@ -52,17 +54,29 @@ WANTED: dict[str, dict[str, Any]] = {
 }
 """Settings of a VGG network's layers, by type."""
 METHODS = {0: "MAX", 1: "AVE", 2: "STOCHASTIC"}
+OXFORDS_CONVOLUTIONS = {"VGG_ILSVRC_16_layers": 13, "VGG_ILSVRC_19_layers": 16}
+"""Numbers of convolutions of Oxford's networks D and E, whose classes, preprocessing and licence are known."""
 
 
-def incoming(raw: Raw) -> Layers | None:
+def read_layers(checkpoint: Checkpoint) -> Layers:
     """The layers of a `.caffemodel`; names are not looked at, as fine-tuned networks have others.
 
     FC layers may be recast as convolutions already.
     """
-    if raw.kind != "caffe":
-        return None
-    blobs = raw.layers
-    return layers_of_steps([_step(layer, blobs.get(layer["name"], [])) for layer in _chain(raw.facts["layers"])])
+    parts, facts = checkpoint.parts, checkpoint.facts
+    steps = [_step(layer, list(parts.get(layer["name"], {}).values())) for layer in _chain(facts["layers"])]
+    layers = layers_of_steps(steps)
+    kernels = [layer.weight.shape[2] for layer in layers.convolutions]
+    if (
+        kernels == [3] * OXFORDS_CONVOLUTIONS.get(facts["name"], 0)
+        and layers.num_classes == imagenet.NUM_CLASSES
+        and any(layer["name"] == "fc8" for layer in facts["layers"])
+    ):
+        origin = f"Oxford's {facts['name']}, for Caffe"
+        layers.metadata = Metadata(
+            PREPROCESSING["oxford"], imagenet.class_names(), OXFORD_TRAINED_ON, OXFORD_LICENCE, origin
+        )
+    return layers
 
 
 def _chain(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import LocalResponseNorm
 from verydeep.errors import ModelError, printable
-from verydeep.weights.raw import Raw
+from verydeep.images import imagenet
+from verydeep.images.color import Preprocessing
+from verydeep.weights.checkpoint import Checkpoint
+from verydeep.weights.published import OXFORD_LICENCE, OXFORD_TRAINED_ON, PREPROCESSING, Metadata
 from verydeep.weights.recognize import Layer, Layers, local_response_norm
 from verydeep.weights.steps import (
     CONVOLUTION,
@@ -48,17 +51,31 @@ AT_THE_END = [0, 1, 0, 1]
 """Padding of a pooling behind the last row and column: nothing where sides are even, as VGG's window has them."""
 
 
-def incoming(raw: Raw) -> Layers | None:
+def read_layers(checkpoint: Checkpoint) -> Layers:
     """The layers of a MatConvNet network. MATLAB drops axes of one at the end, which come back here."""
-    if raw.kind != "matlab":
-        return None
-    parts = raw.layers
-    steps = [
-        _step(layer, parts.get(str(place), []))
-        for place, layer in enumerate(raw.facts["layers"])
-        if layer.get("type") not in NOTHING
-    ]
-    return layers_of_steps(steps)
+    parts = checkpoint.parts
+    layers = layers_of_steps(
+        [
+            _step(layer, list(parts.get(str(place), {}).values()))
+            for place, layer in enumerate(checkpoint.facts["layers"])
+            if layer.get("type") not in NOTHING
+        ]
+    )
+    layers.metadata = _metadata(checkpoint.facts, layers)
+    return layers
+
+
+def _metadata(facts: dict[str, Any], layers: Layers) -> Metadata:
+    names = imagenet.named(facts.get("wordnet_numbers") or [""]) or facts.get("class_names")
+    mean = facts.get("mean")
+    is_oxfords = mean is not None and bool(np.allclose(mean, PREPROCESSING["matconvnet"].mean, atol=0.01))
+    return Metadata(
+        Preprocessing((mean[0], mean[1], mean[2])) if mean else None,
+        tuple(names) if names else None,
+        OXFORD_TRAINED_ON if is_oxfords else None,
+        OXFORD_LICENCE if is_oxfords and layers.num_classes == imagenet.NUM_CLASSES else None,
+        "MatConvNet",
+    )
 
 
 def _step(layer: dict[str, Any], parts: list[NDArray[Any]]) -> Step:

@@ -3,51 +3,55 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise, permutations
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import ModelError, UsageError
-from verydeep.weights.beside import leave_out
-from verydeep.weights.raw import Raw
-from verydeep.weights.recognize import NORM_PARTS, Layer, Layers, layers_of, norm_of
+from verydeep.weights.checkpoint import Checkpoint
+from verydeep.weights.choice import leave_out
+from verydeep.weights.recognize import NORM_PARTS, Layer, Layers, Tensors, layer_of, layers_of
 
 CONFIGURATIONS_THERE = {"A": "vgg11", "B": "vgg13", "D": "vgg16", "E": "vgg19"}
 CLASSIFIER = ("classifier.0", "classifier.3", "classifier.6")
 
 
-def incoming(raw: Raw) -> Layers | None:
+def read_layers(checkpoint: Checkpoint) -> Layers | None:
     """The layers of torchvision's state dict, with or without its classifier."""
-    if "features.0.weight" not in raw.tensors or any(name.startswith("pre_logits") for name in raw.tensors):
+    tensors = checkpoint.tensors
+    if "features.0.weight" not in tensors or any(name.startswith("pre_logits") for name in tensors):
         return None
-    layers = Layers(convolutions(raw.tensors), has_lrn=False)
-    _take_classifier(raw.tensors, layers, in_order=raw.kind == "torch")
+    layers = Layers(convolutions(tensors), has_lrn=False)
+    _take_classifier(tensors, layers, in_order=checkpoint.format == "torch")
     return layers
 
 
-def outgoing(architecture: Architecture, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def tensors_for(architecture: Architecture, tensors: Tensors) -> Tensors:
     """What `torchvision.models.vgg16(...).load_state_dict` takes.
 
     Raises:
         UsageError: torchvision has no such network.
 
     """
-    layers = layers_of(architecture, tensors)
-    theirs = features(architecture, layers, "torchvision")
-    for name, layer in zip(CLASSIFIER, layers.fully_connected, strict=False):
-        theirs[f"{name}.weight"] = layer.weight.reshape(len(layer.weight), -1)
-        theirs[f"{name}.bias"] = layer.bias
-    return theirs
+    return named_tensors(architecture, tensors, "torchvision", CLASSIFIER, matrices=CLASSIFIER)
 
 
-def features(architecture: Architecture, layers: Layers, library: str) -> dict[str, NDArray[Any]]:
-    """The convolutions by the names that torchvision and timm share.
+def named_tensors(
+    architecture: Architecture, tensors: Tensors, library: str, head: Sequence[str], matrices: Sequence[str]
+) -> Tensors:
+    """Tensors by the names of torchvision or timm, which call convolutions alike.
+
+    Args:
+        architecture: of the network.
+        tensors: its weights, by our names.
+        library: for messages.
+        head: names of the FC layers.
+        matrices: those of them that are no convolutions there.
 
     Raises:
-        UsageError: they have no such network.
+        UsageError: the library has no such network.
 
     """
     if architecture.configuration not in CONFIGURATIONS_THERE:
@@ -58,16 +62,19 @@ def features(architecture: Architecture, layers: Layers, library: str) -> dict[s
         raise UsageError(
             f"this network's window is {architecture.window} pixels; {library}'s networks have one of 224"
         )
-    theirs: dict[str, NDArray[Any]] = {}
+    layers = layers_of(architecture, tensors)
     places = _places(architecture.configuration, architecture.batch_norm)
+    theirs: Tensors = {}
     for place, layer in zip(places, layers.convolutions, strict=True):
-        theirs[f"features.{place}.weight"], theirs[f"features.{place}.bias"] = layer.weight, layer.bias
-        for part, tensor in zip(NORM_PARTS, layer.norm, strict=False):
-            theirs[f"features.{place + 1}.{part}"] = tensor
+        theirs |= {f"features.{place}.weight": layer.weight, f"features.{place}.bias": layer.bias}
+        theirs |= {f"features.{place + 1}.{part}": t for part, t in zip(NORM_PARTS, layer.norm, strict=False)}
+    for name, layer in zip(head, layers.fully_connected, strict=False):
+        weight = layer.weight.reshape(len(layer.weight), -1) if name in matrices else layer.weight
+        theirs |= {f"{name}.weight": weight, f"{name}.bias": layer.bias}
     return theirs
 
 
-def convolutions(tensors: dict[str, NDArray[Any]]) -> list[Layer]:
+def convolutions(tensors: Tensors) -> list[Layer]:
     """The convolutions that `features.*` has.
 
     Raises:
@@ -101,18 +108,10 @@ def convolutions(tensors: dict[str, NDArray[Any]]) -> list[Layer]:
         raise ModelError(
             f"has {others[0]} among its convolutions, which VGG does not have: this is another network"
         )
-    return [_layer(tensors, f"features.{at}", f"features.{at + 1}" if batch_norm else None) for at in places]
+    return [layer_of(tensors, f"features.{at}", f"features.{at + 1}" if batch_norm else None) for at in places]
 
 
-def _layer(tensors: dict[str, NDArray[Any]], name: str, norm: str | None = None) -> Layer:
-    try:
-        parts = norm_of(tensors, norm) if norm else ()
-        return Layer(tensors[f"{name}.weight"], tensors[f"{name}.bias"], parts)
-    except KeyError as missing:
-        raise ModelError(f"lacks {missing}") from None
-
-
-def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_order: bool) -> None:
+def _take_classifier(tensors: Tensors, layers: Layers, *, in_order: bool) -> None:
     """Find the FC layers: the matrices of `classifier`, or all that there are where nothing is called so.
 
     Args:
@@ -133,7 +132,6 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
     known = [f"{name}.{part}" for name in matrices for part in ("weight", "bias")]
     strange = [name for name in named if name not in known]
     missing = [name for name in known if name not in tensors]
-    beside = [name for name in others if name not in known and name not in named]
     if strange or missing:
         layers.problem = (
             f"has {strange[0]} in its classifier, where VGG has three FC layers alone"
@@ -141,10 +139,8 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
             else f"lacks {missing[0]}"
         )
         return
-    if matrices:
-        leave_out(beside, tensors, layers)
-    else:
-        layers.beside = beside
+    unused = [name for name in others if name not in known and name not in named]
+    leave_out(unused, tensors, layers, has_head=bool(matrices))
     order = _order(matrices, tensors)
     if order is None and in_order:
         order = matrices
@@ -155,10 +151,10 @@ def _take_classifier(tensors: dict[str, NDArray[Any]], layers: Layers, *, in_ord
     if order is None:
         layers.problem = f"does not tell the order of its FC layers {', '.join(matrices)}"
         return
-    layers.fully_connected = [_layer(tensors, name) for name in order]
+    layers.fully_connected = [layer_of(tensors, name) for name in order]
 
 
-def _order(names: list[str], tensors: dict[str, NDArray[Any]]) -> list[str] | None:
+def _order(names: list[str], tensors: Tensors) -> list[str] | None:
     """The order in which matrices are multiplied, each taking what the one before gives; None if not clear."""
     if len(names) != 3:
         return names

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import ModelError, UsageError, printable
+from verydeep.weights.checkpoint import Checkpoint
 from verydeep.weights.layouts.keras.config import KerasLayer, layers_of_model
-from verydeep.weights.layouts.keras.steps import KerasSteps, Parts
-from verydeep.weights.raw import Raw
-from verydeep.weights.recognize import Layer, Layers, layers_of
+from verydeep.weights.layouts.keras.walk import Array, KerasWalk, Parts
+from verydeep.weights.recognize import Layer, Layers, Tensors, layers_of
 from verydeep.weights.steps import STAGES, channels_first, head_problem
 
 CONFIGURATIONS_THERE = {"D": "VGG16", "E": "VGG19"}
@@ -55,39 +53,30 @@ OTHERS = HEADS | {
 }
 """Keras's own names of layers that make another network; in Keras 2's form a layer may have any name."""
 
-
 OF_WEIGHTS_ALONE = (
     "it has weights alone, which do not tell activations: ReLU and a softmax are taken, and with others the "
     "scores are wrong; to be sure, give the whole model (model.save)"
 )
 
 
-def incoming(raw: Raw) -> Layers | None:
+def read_layers(checkpoint: Checkpoint) -> Layers:
     """The layers of a Keras file: by its configuration, or where it has none by the shapes of its weights."""
-    if raw.kind not in ("hdf5", "keras"):
-        return None
-    parts: dict[str, Parts] = {}
-    for name, tensor in raw.tensors.items():
-        place, _, part = name.rpartition("/")
-        parts.setdefault(place, []).append((part, tensor))
-    by_path = raw.facts["form"] == KERAS_3
-    if "config" not in raw.facts:
-        return _of_weights_alone(parts, raw.facts["layers"], by_path=by_path)
+    parts, facts = checkpoint.parts, checkpoint.facts
+    by_path = facts["form"] == KERAS_3
+    if "config" not in facts:
+        return _of_weights_alone(parts, facts["layers"], by_path=by_path)
 
     def weights(layer: KerasLayer) -> Parts:
         if by_path:
-            return parts.get(layer.path, [])
+            return parts.get(layer.path, {})
         alone = [found for place, found in parts.items() if place.partition("/")[0] == layer.top == layer.name]
-        return alone[0] if len(alone) == 1 else parts.get(f"{layer.top}/{layer.name}", [])
+        return alone[0] if len(alone) == 1 else parts.get(f"{layer.top}/{layer.name}", {})
 
-    chain = layers_of_model(raw.facts["config"])
     try:
-        steps = KerasSteps(chain, weights)
-    except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
+        walk = KerasWalk(layers_of_model(facts["config"]), weights)
+    except (TypeError, ValueError, AttributeError, IndexError, KeyError, RecursionError) as error:
         raise ModelError(f"has a configuration that is not Keras's: {printable(error)}") from None
-    raw.facts["known"] = steps.known()
-    raw.facts["preprocesses"] = steps.known().preprocessing is not None
-    return steps.layers()
+    return walk.layers()
 
 
 def _of_weights_alone(parts: dict[str, Parts], names: list[str], *, by_path: bool) -> Layers:
@@ -124,7 +113,7 @@ def _of_weights_alone(parts: dict[str, Parts], names: list[str], *, by_path: boo
     return layers
 
 
-def _with_homes(parts: dict[str, Parts], *, by_path: bool) -> dict[str, tuple[str, list[NDArray[Any]]]]:
+def _with_homes(parts: dict[str, Parts], *, by_path: bool) -> dict[str, tuple[str, list[Array]]]:
     """The model that each layer is in, and its tensors.
 
     Raises:
@@ -142,7 +131,7 @@ def _with_homes(parts: dict[str, Parts], *, by_path: bool) -> dict[str, tuple[st
                     "has weights alone, whose layers are not in the order of their names; save the whole model"
                 )
     return {
-        place: (home if by_path or len(places) > 1 else "", [tensor for _, tensor in parts[place]])
+        place: (home if by_path or len(places) > 1 else "", list(parts[place].values()))
         for home, places in inner.items()
         for place in places
     }
@@ -157,13 +146,13 @@ def _settle_head(layers: Layers, kinds: set[str]) -> None:
     """Bring fc6 to our axes, if the head is a VGG network's."""
     head = layers.fully_connected
     if head and (len(head) != 3 or kinds & HEADS):
-        told = [*sorted(kinds & HEADS), *(f"Dense of {len(layer.weight)}" for layer in head)]
-        layers.fully_connected, layers.problem = [], head_problem(told)
+        seen = [*sorted(kinds & HEADS), *(f"Dense of {len(layer.weight)}" for layer in head)]
+        layers.fully_connected, layers.problem = [], head_problem(seen)
     elif head and layers.convolutions:
         head[0].weight = channels_first(head[0].weight, len(layers.convolutions[-1].weight))
 
 
-def outgoing(architecture: Architecture, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def tensors_for(architecture: Architecture, tensors: Tensors) -> Tensors:
     """What `keras.applications.VGG16(...).load_weights` takes, as datasets of a `.weights.h5` file.
 
     Raises:
@@ -174,30 +163,30 @@ def outgoing(architecture: Architecture, tensors: dict[str, NDArray[Any]]) -> di
         what = architecture.configuration + " with batch normalisation" * architecture.batch_norm
         raise UsageError(f"Keras has no network {what}; it has {', '.join(CONFIGURATIONS_THERE)}, without it")
     layers = layers_of(architecture, tensors)
-    theirs: dict[str, NDArray[Any]] = {}
-    for number, layer in enumerate(layers.convolutions):
-        name = f"layers/conv2d_{number}" if number else "layers/conv2d"
-        theirs[f"{name}/vars/0"] = layer.weight.transpose(2, 3, 1, 0)
-        theirs[f"{name}/vars/1"] = layer.bias
-    for number, layer in enumerate(layers.fully_connected):
-        name = f"layers/dense_{number}" if number else "layers/dense"
-        out = len(layer.weight)
-        theirs[f"{name}/vars/0"] = layer.weight.transpose(2, 3, 1, 0).reshape(-1, out)
-        theirs[f"{name}/vars/1"] = layer.bias
+    theirs: Tensors = {}
+    for kind, members in (("conv2d", layers.convolutions), ("dense", layers.fully_connected)):
+        for number, layer in enumerate(members):
+            kernel = layer.weight.transpose(2, 3, 1, 0)
+            group = f"layers/{_numbered(kind, number)}/vars"
+            theirs[f"{group}/0"] = kernel if kind == "conv2d" else kernel.reshape(-1, len(layer.weight))
+            theirs[f"{group}/1"] = layer.bias
     return theirs
 
 
 def group_names(architecture: Architecture) -> dict[str, str]:
     """Keras's names of the layers, by the groups that a `.weights.h5` file has for all of them, poolings too."""
-    names: dict[str, str] = {"layers/input_layer": "input_layer"}
-    number = 0
-    for stage, convolutions in enumerate(CONFIGURATIONS[architecture.configuration].stages, 1):
-        for place in range(1, len(convolutions) + 1):
-            names["layers/conv2d" + (f"_{number}" if number else "")] = f"block{stage}_conv{place}"
-            number += 1
-        names["layers/max_pooling2d" + (f"_{stage - 1}" if stage > 1 else "")] = f"block{stage}_pool"
+    stages = CONFIGURATIONS[architecture.configuration].stages
+    names = {"input_layer": "input_layer"}
+    for stage, convolutions in enumerate(stages, 1):
+        before = sum(map(len, stages[: stage - 1]))
+        for place in range(len(convolutions)):
+            names[_numbered("conv2d", before + place)] = f"block{stage}_conv{place + 1}"
+        names[_numbered("max_pooling2d", stage - 1)] = f"block{stage}_pool"
     if architecture.num_classes:
-        names["layers/flatten"] = "flatten"
-        for place, name in enumerate(FC_NAMES):
-            names["layers/dense" + (f"_{place}" if place else "")] = name
-    return names
+        names |= {"flatten": "flatten"} | {_numbered("dense", place): name for place, name in enumerate(FC_NAMES)}
+    return {f"layers/{group}": name for group, name in names.items()}
+
+
+def _numbered(kind: str, number: int) -> str:
+    """The group of a layer among those of its kind: `conv2d`, `conv2d_1` and so on."""
+    return f"{kind}_{number}" if number else kind

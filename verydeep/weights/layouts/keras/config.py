@@ -15,7 +15,7 @@ from verydeep.errors import ModelError, printable
 
 MODELS = {"Functional", "Model", "Sequential"}
 MOST_DEPTH, MOST_NAME = 8, 60
-CHANNELS_TURNED = "channels in reverse order"
+CHANNELS_REVERSED = "channels in reverse order"
 
 
 @dataclass
@@ -55,13 +55,11 @@ def layers_of_model(config: str) -> list[KerasLayer]:
         config: JSON of Keras: the model's class and its configuration.
 
     Raises:
-        ModelError: it is no chain of layers, or not Keras's.
+        ModelError: it is no chain of layers.
+        KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError: it is not Keras's.
 
     """
-    try:
-        return list(_open(json.loads(config), "", "", 0))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-        raise ModelError(f"has a configuration that is not Keras's: {printable(error)}") from None
+    return list(_open(json.loads(config), "", "", 0))
 
 
 def _open(model: Any, top: str, path: str, depth: int) -> Iterator[KerasLayer]:
@@ -128,7 +126,7 @@ def _order(layers: dict[str, tuple[Any, str]], config: Any) -> list[str]:
             return order[::-1]
         if len(layer["inbound_nodes"]) != 1 and layer["class_name"] not in MODELS:
             raise ModelError(f"uses {printable(name)} more than once")
-        name = sources[0] if len(sources) == 1 else _turned(layers, layer, sources)
+        name = sources[0] if len(sources) == 1 else _reversed(layers, layer, sources)
     raise ModelError("has layers that follow each other in a circle")
 
 
@@ -147,7 +145,7 @@ def _sources(nodes: Any) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in _sources(part)))
 
 
-def _turned(layers: dict[str, tuple[Any, str]], layer: Any, sources: list[str]) -> str:
+def _reversed(layers: dict[str, tuple[Any, str]], layer: Any, sources: list[str]) -> str:
     """What is behind three channels that are put together in reverse, as `preprocess_input` does it."""
     parts = [layers[source][0] for source in sources]
     behind = {name for part in parts for name in _sources(part["inbound_nodes"])}
@@ -157,7 +155,7 @@ def _turned(layers: dict[str, tuple[Any, str]], layer: Any, sources: list[str]) 
             f"has {printable(layer['class_name'], MOST_NAME)} ({printable(_name(layer), MOST_NAME)}) on "
             f"{len(sources)} layers, where a VGG network is one chain"
         )
-    layer["class_name"], layer["module"] = CHANNELS_TURNED, None
+    layer["class_name"], layer["module"] = CHANNELS_REVERSED, None
     return behind.pop()
 
 

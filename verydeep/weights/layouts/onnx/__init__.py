@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from verydeep.weights.layouts.onnx.walk import Walk
-from verydeep.weights.raw import Raw
+import json
+from collections.abc import Mapping
+
+from verydeep.errors import ModelError, printable
+from verydeep.images.color import Preprocessing
+from verydeep.run_folder import TrainedOn
+from verydeep.weights.checkpoint import Checkpoint
+from verydeep.weights.layouts.onnx.walk import OnnxWalk
+from verydeep.weights.published import Metadata
 from verydeep.weights.recognize import Layers
 
 
-def incoming(raw: Raw) -> Layers | None:
+def read_layers(checkpoint: Checkpoint) -> Layers:
     """The layers of an ONNX graph.
 
-    What it says beside them is among the facts then, in place of the graph: `known`, `preprocesses`, `opset`,
-    `producer`, and `shapes` of the weights where it has no trained numbers.
+    What it says beside them is among the facts then, in place of the graph: `opset`, `producer`, and `shapes` of
+    the weights where it has no trained numbers.
     """
-    if raw.kind != "onnx":
-        return None
-    graph = raw.facts.pop("graph")
-    walk = Walk(graph)
+    graph = checkpoint.facts.pop("graph")
+    walk = OnnxWalk(graph)
     layers = walk.layers()
-    raw.facts |= {
-        "known": walk.known(),
-        "preprocesses": walk.pixels.preprocessing() is not None,
-        "opset": graph.facts["opset"],
-        "producer": graph.facts["producer"],
-    }
+    layers.metadata = _metadata(graph.metadata, layers.metadata)
+    checkpoint.facts |= {"opset": graph.opset, "producer": graph.producer}
     if walk.made_by_nodes:
-        raw.facts["shapes"] = [layer.weight.shape for layer in layers.convolutions + layers.fully_connected]
+        checkpoint.facts["shapes"] = [layer.weight.shape for layer in layers.convolutions + layers.fully_connected]
     return layers
+
+
+def _metadata(texts: Mapping[str, str], of_graph: Metadata) -> Metadata:
+    """What `verydeep export` writes into a file's metadata, read back; else what the graph tells.
+
+    Args:
+        texts: the file's metadata.
+        of_graph: what the graph itself tells; what it does to pixels goes before the texts.
+
+    """
+    try:
+        mean, deviation = (tuple(map(float, json.loads(texts[name]))) for name in ("mean", "deviation"))
+        scale = json.loads(texts["scale"]) if "scale" in texts else [texts["test_scale"]] * 2
+        return Metadata(
+            of_graph.preprocessing or Preprocessing(mean, deviation, texts["channels"]),  # type: ignore[arg-type]
+            tuple(map(printable, json.loads(texts["class_names"]))),
+            TrainedOn((int(scale[0]), int(scale[1])), texts.get("mirror", "true") == "true"),
+            texts.get("licence") and printable(texts["licence"]),
+        )
+    except (KeyError, TypeError, ValueError, RecursionError, IndexError, ModelError):
+        return of_graph

@@ -11,29 +11,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import STRIDE
 from verydeep.errors import ModelError
 from verydeep.weights.files.onnx import Graph, Node
 from verydeep.weights.layouts.onnx.chain import MOST_CHANNELS, Chain, rounds
-from verydeep.weights.layouts.onnx.metadata import known
-from verydeep.weights.recognize import Layer, Layers, local_response_norm, norm_with_epsilon
-from verydeep.weights.source import Known
+from verydeep.weights.recognize import Layer, local_response_norm, norm_with_epsilon
 from verydeep.weights.steps import (
     CONVOLUTION,
-    DENSE,
     FLATTEN,
     LRN,
     MEAN,
     NORM,
     NOT_VGG,
-    POOLING,
     RELU,
     SOFTMAX,
-    Pixels,
-    Step,
-    channels_first,
-    layers_of_steps,
-    trained_on_of,
+    Walk,
+    differing,
 )
 
 Array = NDArray[Any]
@@ -43,16 +35,11 @@ MOST_NUMBERS = 16  # of an option: twice the axes
 SOFTMAX_CHANGED = 13  # the opset since which its axis is the last one by default
 
 
-class Walk:
-    """A graph as steps of a network.
+class OnnxWalk(Walk):
+    """An ONNX graph as steps of a network.
 
     Args:
         graph: of the file.
-
-    Attributes:
-        steps: what it computes.
-        pixels: what it does before the first layer.
-        size: height and width of the image, where the graph says them.
 
     Raises:
         ModelError: it is no chain of layers.
@@ -61,30 +48,12 @@ class Walk:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.steps: list[Step] = []
-        self.pixels = Pixels()
         self._chain = Chain(graph)
-        self._padding = 0
-        self._rows_first = False  # of a flattened map: rows, columns, channels
         self._axes = self._entry_axes()
         shape = graph.inputs[self._chain.entry]
         height, width = (shape[self._axes.index(axis)] if len(shape) == len(NCHW) else None for axis in "HW")
-        self.size = (height, width)
-        for node in self._chain.nodes:
-            self._READERS.get(node.kind, Walk._other)(self, node)
-
-    def layers(self) -> Layers:
-        """The layers of the network that it is.
-
-        Raises:
-            ModelError: it is no VGG network.
-
-        """
-        return layers_of_steps(self.steps, self.size)
-
-    def known(self) -> Known:
-        """What the graph and its metadata say beside the layers."""
-        return known(self.graph.facts["metadata"], self.pixels.preprocessing(), trained_on_of(self.size))
+        super().__init__((height, width))
+        self._read(self._chain.nodes)
 
     @property
     def made_by_nodes(self) -> bool:
@@ -104,12 +73,6 @@ class Walk:
                 turned = [turned[axis] for axis in _permutation(node, len(NCHW))]
         raise ModelError("has no convolution: it is no VGG network")
 
-    def _add(self, node: Node, kind: str, **parts: Any) -> None:
-        if self._padding and kind != CONVOLUTION:
-            parts["fault"] = f" behind padding{NOT_VGG}"
-        self._padding = 0
-        self.steps.append(Step(kind, str(node), **parts))
-
     def _constant(self, node: Node, place: int) -> Array:
         value = self.graph.constants.get(node.inputs[place]) if place < len(node.inputs) else None
         if value is None or value.dtype.kind not in "fiub":
@@ -122,15 +85,11 @@ class Walk:
             return node.numbers(name, [])
         return list(self._constant(node, place).ravel()[:MOST_NUMBERS].tolist())
 
-    def _other(self, node: Node) -> None:
-        """Anything that no VGG network has."""
-        self._add(node, node.kind)
-
     def _nothing(self, node: Node) -> None:
         """What does nothing in a test. A Cast to integers rounds."""
         mode = node.inputs[2] if node.kind == "Dropout" and len(node.inputs) > 2 else ""
         if rounds(node) or (mode and self.graph.constants.get(mode, np.array(True)).any()):
-            self._add(node, node.kind)
+            self._other(node)
 
     def _convolution(self, node: Node) -> None:
         weight = self._constant(node, 1)
@@ -140,10 +99,8 @@ class Walk:
         pads = node.numbers("pads", [0] * 4)
         if node.text("auto_pad").startswith("SAME"):
             pads = [kernel // 2] * 4  # of an odd kernel with stride 1
-        fault = ""
-        for name in ("strides", "dilations", "group"):
-            if set(node.numbers(name, [1])) != {1}:
-                fault = f" with {name} of {node.attributes[name]}{NOT_VGG}"
+        wanted = dict.fromkeys(("strides", "dilations", "group"), 1)
+        fault = differing({name: node.numbers(name, [1]) for name in wanted}, wanted)
         if weight.shape[3] != kernel or set(pads) != {pads[0]}:
             fault = f" with a kernel of {kernel}x{weight.shape[3]} and pads of {pads}{NOT_VGG}"
         bias = self._constant(node, 2) if any(node.inputs[2:]) else np.zeros(len(weight), np.float32)
@@ -156,7 +113,7 @@ class Walk:
         value = any(self._option(node, "value", 2))
         wanted = [max(pads, default=0) * (axis in "HW") for axis in self._axes * 2]
         if pads != wanted or value or len(node.inputs) > 3 or node.text("mode") not in ("", "constant"):
-            self._add(node, node.kind)
+            self._other(node)
         else:
             self._padding += max(pads)
 
@@ -167,25 +124,16 @@ class Walk:
         self._add(node, NORM, parts=norm_with_epsilon(norm, epsilon), fault=fault)
 
     def _max_pooling(self, node: Node) -> None:
-        fault = ""
-        for name, wanted, usual in (
-            ("kernel_shape", 2, 0),
-            ("strides", 2, 1),
-            ("dilations", 1, 1),
-            ("pads", 0, 0),
-        ):
-            seen = node.numbers(name, [usual])
-            if set(seen) != {wanted}:
-                fault = f" with {name} of {seen}, where VGG's are {wanted}"
-        even = None not in self.size and not any(int(side or 0) % STRIDE for side in self.size)
-        if (node.number("ceil_mode", 0) or node.text("auto_pad").startswith("SAME")) and not even:
-            fault = f" that keeps a last odd row{NOT_VGG}"
-        self._add(node, POOLING, fault=fault)
+        usual = {"kernel_shape": 0, "strides": 1, "dilations": 1, "pads": 0}
+        settings = {name: node.numbers(name, [default]) for name, default in usual.items()}
+        fault = differing(settings, {"kernel_shape": 2, "strides": 2, "dilations": 1, "pads": 0})
+        keeps_odd = bool(node.number("ceil_mode", 0)) or node.text("auto_pad").startswith("SAME")
+        self._add_pooling(node, fault, keeps_odd=keeps_odd)
 
     def _average_pooling(self, node: Node) -> None:
         """What PyTorch exports adaptive pooling as, at a size where it does nothing."""
         if {*node.numbers("kernel_shape", [0]), *node.numbers("strides", [1])} != {1}:
-            self._add(node, node.kind)
+            self._other(node)
 
     def _lrn(self, node: Node) -> None:
         size = max(1, int(np.nan_to_num(node.number("size", 0))))  # the sum is divided by it
@@ -193,16 +141,17 @@ class Walk:
         self._add(node, LRN, lrn=local_response_norm(size, alpha / size, beta, k))
 
     def _flatten(self, node: Node) -> None:
-        if node.number("axis", 1) not in (1, 1 - len(self._axes)):
-            self._add(node, node.kind)
-        self._make_flat(node)
+        self._make_flat(node, usual=node.number("axis", 1) in (1, 1 - len(self._axes)))
 
     def _reshape(self, node: Node) -> None:
-        if not self._keeps_images_apart(node):
-            self._add(node, f"{node.kind} to another shape")
-        self._make_flat(node)
+        self._make_flat(node, usual=self._keeps_images_apart(node))
 
-    def _make_flat(self, node: Node) -> None:
+    def _squeeze(self, node: Node) -> None:
+        self._make_flat(node, usual=self._named(self._option(node, "axes", 1)) == {"H", "W"})
+
+    def _make_flat(self, node: Node, *, usual: bool = True) -> None:
+        if not usual:
+            self._other(node)
         if self._axes in (NCHW, NHWC):
             self._rows_first, self._axes = self._axes == NHWC, FLAT
             self._add(node, FLATTEN)
@@ -219,11 +168,6 @@ class Walk:
         rest = self.graph.constants.get(made.inputs[1])
         return rest is not None and rest.size == 1 and self._chain.gives_batch(made.inputs[0])
 
-    def _squeeze(self, node: Node) -> None:
-        if self._named(self._option(node, "axes", 1)) != {"H", "W"}:
-            self._add(node, node.kind)
-        self._make_flat(node)
-
     def _named(self, axes: list[Any]) -> set[str]:
         """What axes are; an empty word for what is none."""
         places = range(-len(self._axes), len(self._axes))
@@ -235,9 +179,9 @@ class Walk:
     def _gather(self, node: Node) -> None:
         """Channels in the reverse order, before the first layer."""
         if self.steps or self._named([node.number("axis", 0)]) != {"C"} or self._option(node, "", 1) != [2, 1, 0]:
-            self._add(node, node.kind)
+            self._other(node)
         else:
-            self.pixels.turn()
+            self.pixels.reverse()
 
     def _arithmetic(self, node: Node) -> None:
         """A constant that pixels are changed by; or the bias of the layer before."""
@@ -245,7 +189,7 @@ class Walk:
         value = self._along_channels(self._constant(node, place))
         layer = self.steps[-1].layer if self.steps else None
         if value is None or (self.steps and (layer is None or node.kind != "Add")):
-            self._add(node, node.kind)
+            self._other(node)
         elif layer is not None:
             layer.bias = layer.bias + value
         elif node.kind in ("Add", "Sub"):
@@ -280,12 +224,9 @@ class Walk:
 
     def _dense(self, node: Node, weight: Array, bias: Array, fault: str = "") -> None:
         if weight.ndim != 2 or bias.size not in (1, len(weight)) or self._axes != FLAT:
-            self._add(node, f"{node.kind} of a map")  # whatever it is, no FC layer
-            return
-        if self._rows_first:
-            convolutions = [step.layer for step in self.steps if step.kind == CONVOLUTION and step.layer]
-            weight, self._rows_first = channels_first(weight, len(convolutions[-1].weight)), False
-        self._add(node, DENSE, layer=Layer(weight, np.broadcast_to(bias.reshape(-1), len(weight))), fault=fault)
+            self._other(node)  # whatever it is, no FC layer
+        else:
+            self._add_dense(node, weight, np.broadcast_to(bias.reshape(-1), len(weight)), fault)
 
     def _reduce_mean(self, node: Node) -> None:
         over_space = self._named(self._option(node, "axes", 1)) == {"H", "W"}
@@ -294,11 +235,11 @@ class Walk:
             self._make_flat(node)
 
     def _softmax(self, node: Node) -> None:
-        usual = -1 if (self.graph.facts["opset"] or 0) >= SOFTMAX_CHANGED else 1
+        usual = -1 if (self.graph.opset or 0) >= SOFTMAX_CHANGED else 1
         over_classes = self._named([node.number("axis", usual)]) <= {"C", "F"}
         self._add(node, SOFTMAX if over_classes else node.kind)
 
-    _READERS: ClassVar[Mapping[str, Callable[[Any, Node], None]]] = {
+    _READERS: ClassVar[Mapping[str, Callable[[Any, Any], None]]] = {
         **dict.fromkeys(("Identity", "Dropout", "Cast"), _nothing),
         "Conv": _convolution,
         "Pad": _pad,

@@ -1,0 +1,137 @@
+"""`verydeep.export`: a model -> a file or a folder that others read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+from verydeep.errors import UsageError, check_choice
+from verydeep.evaluation.results import read_result
+from verydeep.exports.card import CardFacts
+from verydeep.exports.check import Difference
+from verydeep.exports.hub_folder import write_hub_folder
+from verydeep.exports.runtimes import write_onnx, write_openvino
+from verydeep.inference import engine_of
+from verydeep.linear.classifier import say_network_alone
+from verydeep.notes import say
+from verydeep.results import Result
+from verydeep.run_folder import JOURNAL, ModelConfig
+from verydeep.training.journal import read_journal
+from verydeep.weights.opening import open_source
+from verydeep.weights.recognize import Tensors
+from verydeep.weights.source import with_network
+from verydeep.weights.writing import feeding, write_for
+
+To = Literal["onnx", "openvino", "hub", "torchvision", "timm", "keras"]
+CHECKED = {"onnx": (".onnx", "onnxruntime", write_onnx), "openvino": (".xml", "OpenVINO", write_openvino)}
+"""Forms whose answers are compared: the ending of the file, the engine that computes, and what writes it."""
+
+
+@dataclass(frozen=True, repr=False)
+class Exported(Result):
+    """A model as others read it.
+
+    Attributes:
+        path: the file, or the folder.
+        to: the form.
+        bytes: of all files of a form that was compared; None for others.
+        differences: how far another engine's answers are from the network's, at three sizes.
+
+    """
+
+    path: str
+    to: str
+    bytes: int | None = None
+    differences: tuple[Difference, ...] = ()
+
+    def __str__(self) -> str:
+        if self.to == "hub":
+            return f"{self.path}: weights and card; `verydeep push {self.path} OWNER/NAME` sends them"
+        if self.bytes is None:
+            return f"{self.path}: weights for {self.to}"
+        lines = [
+            f"{one.width}x{one.height}: {CHECKED[self.to][1]}'s score map differs by {one.score_map:.1e} of the "
+            f"largest score, the posterior by {one.posterior:.1e}"
+            for one in self.differences
+        ]
+        return "\n".join([*lines, f"{self.path}: {self.bytes / 1e6:.1f} MB"])
+
+
+def export(
+    model: str | PathLike[str],
+    *,
+    to: To = "onnx",
+    out: str | PathLike[str],
+    pixels: bool = False,
+    results: Sequence[str | PathLike[str]] = (),
+    licence: str | None = None,
+    half: bool = False,
+    name: str | None = None,
+    tensors: str | None = None,
+) -> Exported:
+    """Write a model in a form that others read. Nothing is overwritten.
+
+    Args:
+        model: a run folder, one of its weights, another library's weights, or the name of published ones.
+        to: `onnx` or `openvino`, whose answers are compared with the network's first; `hub`, a folder with a model
+            card; `torchvision`, `timm` or `keras`, what the library loads.
+        out: file to write, or folder to make.
+        pixels: onnx, openvino: the file takes pixels of 0 to 255, R, G, B, and preprocesses them itself.
+        results: hub: tests of the model, whose figures the card tells.
+        licence: hub: licence of the weights; None for the one that came with them.
+        half: hub: write the weights in float16.
+        name: hub: `OWNER/NAME` that the folder will have on the Hub, for its card.
+        tensors: which network to take from a checkpoint that holds several.
+
+    Raises:
+        UsageError: arguments do not go together, `out` is there already, or the form cannot hold this network.
+        ModelError: the model cannot be read.
+        VerydeepError: a library is not installed, or another engine's answers are not the network's.
+
+    """
+    path, source = Path(out), with_network(model, tensors)
+    check_choice("form", to, To)
+    if to != "hub" and (results or licence or name or half):
+        raise UsageError("`results`, `licence`, `name` and `half` are of a folder for the Hub; use `to=hub`")
+    if pixels and to not in CHECKED:
+        raise UsageError(f"`pixels` is of {' and '.join(CHECKED)}; `to={to}` has weights alone")
+    if to in CHECKED and path.suffix != CHECKED[to][0]:
+        raise UsageError(f"{path} has to end with {CHECKED[to][0]} for `to={to}`")
+    files = [path, path.with_suffix(".bin")] if to == "openvino" else [path]
+    for file in files if to != "hub" else ():  # whose folder may be there, if it is empty
+        if file.exists():
+            raise UsageError(f"{file} exists; choose another name")
+    config, weights = open_source(source)
+    say_network_alone(Path(source), "exported")
+    if to == "hub":
+        write_for_hub(path, source, config, weights, results, licence, name, half)
+    elif to not in CHECKED:
+        write_for(to, path, config, weights)
+        if to != "timm" or path.suffix:  # timm's folder carries the preprocessing itself
+            say(f"for our answers, {feeding(to, config.preprocessing)}")
+    elif not config.architecture.num_classes:
+        raise UsageError(f"{model} has no FC layers and gives no scores; `to={to}` takes a classifier")
+    else:
+        differences = CHECKED[to][2](path, engine_of(config, weights, device="cpu"), weights, pixels=pixels)
+        return Exported(str(out), to, sum(file.stat().st_size for file in files), tuple(differences))
+    return Exported(str(out), to)
+
+
+def write_for_hub(
+    folder: Path,
+    model: str,
+    config: ModelConfig,
+    tensors: Tensors,
+    results: Sequence[str | PathLike[str]],
+    licence: str | None,
+    name: str | None,
+    half: bool = False,
+) -> None:
+    """Write a folder for the Hub, its card with what the results and the run's journal tell."""
+    epochs = [record for record in read_journal(Path(model) / JOURNAL) if "validation_error" in record]
+    licence = licence or config.provenance.get("licence")
+    facts = CardFacts(name or folder.name, tuple(read_result(Path(result)) for result in results), epochs, licence)
+    write_hub_folder(folder, config, tensors, facts, half)

@@ -1,0 +1,82 @@
+"""`verydeep.new`: an untrained model on disk, for benchmarks and tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from verydeep.accounting import num_parameters
+from verydeep.configurations import Architecture
+from verydeep.errors import require
+from verydeep.images.color import Preprocessing
+from verydeep.results import Result
+from verydeep.run_folder import ModelConfig, TrainedOn, provenance, refuse_existing, write_model
+
+IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, repr=False)
+class NewModel(Result):
+    """An untrained model.
+
+    Attributes:
+        run: its folder.
+        parameters: number of its weights and biases.
+
+    """
+
+    run: str
+    parameters: int
+
+    def __str__(self) -> str:
+        return f"{self.run}: {self.parameters:,} parameters"
+
+
+def new(
+    config: str,
+    run: str | PathLike[str],
+    *,
+    init: str = "he",
+    seed: int = 0,
+    num_classes: int = 1000,
+    width: float = 1.0,
+    window: int = 224,
+    batch_norm: bool = False,
+) -> NewModel:
+    """Make an untrained model: the weights that a training would start with.
+
+    Args:
+        config: column of Table 1, or `B-5x5`.
+        run: folder to make.
+        init: how weights are drawn: `he`, `glorot`, `normal` or `normal-literal`.
+        seed: of the random numbers.
+        num_classes: number of classes; they are called by their numbers.
+        width: factor on the number of channels of every layer.
+        window: side of the network's window, in pixels; a multiple of 32.
+        batch_norm: batch normalisation after each convolution.
+
+    Raises:
+        UsageError: a value is out of its range, or `run` is not empty.
+        VerydeepError: torch is not installed.
+
+    """
+    architecture = Architecture(config, num_classes, width, window, batch_norm)
+    require("torch", "train", "making a model")
+    refuse_existing(Path(run))
+    from verydeep.network.initialize import initialize
+    from verydeep.network.vgg import VGG
+
+    network = VGG(architecture)
+    initialize(network, init, seed)
+    side = round(window * 256 / 224)
+    model = ModelConfig(
+        architecture,
+        Preprocessing() if init.startswith("normal") else Preprocessing(deviation=IMAGENET_DEVIATION),
+        tuple(map(str, range(num_classes))),
+        TrainedOn((side, side)),
+        provenance(init=init, seed=seed),
+    )
+    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    write_model(Path(run), model, tensors)
+    return NewModel(str(run), num_parameters(architecture))

@@ -1,0 +1,80 @@
+"""`verydeep.push`: a model, with its card, -> the Hub."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from verydeep.api.export import write_for_hub
+from verydeep.errors import UsageError
+from verydeep.exports.hub_folder import CARD, check_repository, upload
+from verydeep.results import Result
+from verydeep.weights.by_name import is_offline
+from verydeep.weights.opening import open_source
+from verydeep.weights.source import locate, with_network
+
+
+@dataclass(frozen=True, repr=False)
+class Pushed(Result):
+    """A model on the Hub.
+
+    Attributes:
+        repository: `OWNER/NAME`.
+        url: where it can be seen.
+
+    """
+
+    repository: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.url}: verydeep predict hf:{self.repository} IMAGE"
+
+
+def push(
+    folder: str | PathLike[str],
+    repository: str,
+    *,
+    yes: bool = False,
+    results: Sequence[str | PathLike[str]] = (),
+    licence: str | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    tensors: str | None = None,
+) -> Pushed:
+    """Send a model to the Hub, with a model card.
+
+    Args:
+        folder: what `verydeep.export(to="hub")` has made; of any other model such a folder is made first.
+        repository: `OWNER/NAME`; it is made if it is not there yet.
+        yes: confirm that it is to be sent.
+        results: tests of the model, whose figures its card tells.
+        licence: of the weights; None for the one that came with them.
+        private: whether a new repository is seen by its owner alone.
+        revision: branch to send to.
+        tensors: which network to take from a checkpoint that holds several.
+
+    Raises:
+        UsageError: it is not confirmed, this process is offline, or the folder has its card already.
+        VerydeepError: huggingface_hub is not installed, nobody is logged in, or the Hub refuses it.
+
+    """
+    check_repository(repository)
+    if is_offline():
+        raise UsageError("nothing is sent offline, which HF_HUB_OFFLINE asks for")
+    if not yes:
+        raise UsageError(f"nothing was sent: confirm by `yes` that {folder} goes to hf:{repository}")
+    model = with_network(folder, tensors)
+    config, weights = open_source(model)
+    with tempfile.TemporaryDirectory() as aside:
+        sent = locate(model).path
+        if not (sent / CARD).is_file():
+            sent = Path(aside) / "model"
+            write_for_hub(sent, model, config, weights, results, licence, repository)
+        elif results or licence:
+            raise UsageError(f"{folder} has its card already; change {CARD} there, or export the run once more")
+        del weights
+        return Pushed(repository, upload(sent, repository, private=private, revision=revision))

@@ -1,0 +1,102 @@
+"""`verydeep.shard`: labelled images -> a few large files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from verydeep.errors import UsageError
+from verydeep.images.pictures import tell_unreadable
+from verydeep.images.sharding import Packing, finish, pack, refuse_other
+from verydeep.images.sources import open_data
+from verydeep.images.storage import is_local, local_path
+from verydeep.notes import progress, say, say_skipped
+from verydeep.results import Result
+
+
+@dataclass(frozen=True, repr=False)
+class PackedData(Result):
+    """What was packed.
+
+    Attributes:
+        out: folder of the shards, which is data for every other function.
+        images: in the shards.
+        unreadable: images that were left out.
+        shards: tars.
+        num_bytes: of the tars.
+        split: where the training and the validation part come from.
+
+    """
+
+    out: Path
+    images: int
+    unreadable: int
+    shards: int
+    num_bytes: int
+    split: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as plain data."""
+        return {**vars(self), "out": str(self.out)}
+
+    def __str__(self) -> str:
+        size = f"{self.num_bytes / 1e6:,.1f} MB"
+        return f"{self.out}: {self.images:,} images in {self.shards:,} shards, {size} ({self.split})"
+
+
+def shard(
+    data: str | PathLike[str],
+    *,
+    out: str | PathLike[str],
+    rescale: int | None = None,
+    images_per_shard: int = 10_000,
+    max_unreadable: int = 0,
+) -> PackedData:
+    """Pack labelled images into a few large files; after an interruption the same call resumes.
+
+    The files are tars in WebDataset's layout, with an index beside them. Their folder gives the same images,
+    labels, split and batches as the data that it was made from; only images that are rescaled differ.
+
+    Args:
+        data: as for `verydeep.train`. Without a validation part, the fifth that is held out becomes it.
+        out: folder to make.
+        rescale: rescale larger images so that their smaller side is this, in pixels, and keep them as upright
+            JPEGs of quality 95; smaller images keep their bytes. None keeps the bytes of all.
+        images_per_shard: the most images in a file.
+        max_unreadable: continue if up to so many images cannot be read.
+
+    Raises:
+        UsageError: an argument is out of its range, or `out` is something else already.
+        DataError: more images cannot be read than allowed, or all of a part; or the data cannot be opened.
+        DiskError: a file cannot be written.
+
+    """
+    name, folder, packing = str(data), Path(out), Packing(rescale, images_per_shard)
+    if max_unreadable < 0:
+        raise UsageError(f"`max_unreadable` is {max_unreadable}; it has to be 0 or more")
+    if is_local(name) and folder.resolve().is_relative_to(local_path(name).resolve()):
+        raise UsageError(f"{folder} lies in {name} itself, and would be taken for a class; put it elsewhere")
+    refuse_other(folder)
+    opened = open_data(name)
+    say_skipped(name, opened.skipped)
+    if "test" in opened.parts:
+        say("the test part is not packed; pack it by itself, by its own folder")
+    try:
+        with progress("packing", len(opened.train) + len(opened.held_out)) as advance:
+            tars = pack(opened, folder, packing, advance)
+    except KeyboardInterrupt:
+        say("interrupted; run the same again to resume")
+        raise
+    lost = [image for tar in tars for image in tar.unreadable]
+    tell_unreadable(lost, max_unreadable)
+    finish(opened, folder, tars, packing, name)
+    return PackedData(
+        folder,
+        sum(len(tar.records) for tar in tars),
+        len(lost),
+        len(tars),
+        sum(tar.num_bytes for tar in tars),
+        opened.split,
+    )

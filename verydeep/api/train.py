@@ -1,0 +1,330 @@
+"""`verydeep.train`: data + recipe -> a run folder with a trained model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verydeep.accounting import num_parameters
+from verydeep.distributed import World, num_restarts, world
+from verydeep.errors import DataError, DiskError, TrainingError, UsageError, few, require
+from verydeep.files import write_json
+from verydeep.images.color import Preprocessing
+from verydeep.images.in_memory import keep_in_memory
+from verydeep.images.pictures import Pictures, Unreadable, tell_unreadable
+from verydeep.images.sources import open_data
+from verydeep.images.statistics import MOST_PICTURES, measure_pictures
+from verydeep.notes import progress, say, say_skipped
+from verydeep.results import Result
+from verydeep.run_folder import (
+    CONFIG,
+    SKIPPED,
+    ModelConfig,
+    TrainedOn,
+    has_state,
+    provenance,
+    read_config,
+    read_split,
+    refuse_existing,
+    write_training_images,
+)
+from verydeep.run_folder.origin import recorded
+from verydeep.run_folder.split import write_split
+from verydeep.training import start
+from verydeep.training.recipe import Recipe, find_recipe
+from verydeep.training.start import Earlier
+from verydeep.training.training_images import Hashes, training_hashes
+from verydeep.training.unreadable import UnreadableLog
+from verydeep.weights.opening import open_source
+from verydeep.weights.source import locate, with_network
+
+if TYPE_CHECKING:
+    from verydeep.evaluation.posterior import Posteriors
+    from verydeep.images.data import Data
+    from verydeep.inference.engine import Engine
+    from verydeep.network.vgg import VGG
+
+DEFAULT_RECIPE = "photos"
+
+
+@dataclass(frozen=True, repr=False)
+class Trained(Result):
+    """A run that has come to its end.
+
+    Attributes:
+        run: its folder.
+        best_error: least validation error, top-1 in %, with whole images at one scale.
+        test_scale: that scale, Q.
+        epochs: how many it has in all.
+        num_unreadable: images that were left out.
+        seconds: that this call took.
+
+    """
+
+    run: Path
+    best_error: float
+    test_scale: int
+    epochs: int
+    num_unreadable: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by their names."""
+        return {**asdict(self), "run": str(self.run)}
+
+    def __str__(self) -> str:
+        return f"{self.run}: least validation error {self.best_error:.2f} % (top-1, Q = {self.test_scale})"
+
+
+@recorded
+def train(
+    data: str | PathLike[str],
+    run: str | PathLike[str],
+    *,
+    recipe: str | Recipe = DEFAULT_RECIPE,
+    grow_from: str | PathLike[str] | None = None,
+    start_from: str | PathLike[str] | None = None,
+    resume: bool = False,
+    max_unreadable: int = 0,
+    save_seconds: float = 120.0,
+    save_steps: int | None = None,
+    workers: int | None = None,
+    tensors: str | None = None,
+    device: str = "auto",
+    **settings: Any,
+) -> Trained:
+    """Train a network on labelled images.
+
+    Under torchrun all processes call it together, and train one network.
+
+    Args:
+        data: a folder with a folder of images for each class, or with train/ and val/ that hold these; or
+            ImageNet's; or `digits`; or the folder or URL of what `verydeep shard` has made.
+        run: folder to make for the model, its journal and its state.
+        recipe: name of a recipe, or a recipe, that gives every setting.
+        grow_from: a trained net A, whose first four convolutions and FC layers the network starts with.
+        start_from: an earlier run, or another library's weights, all of whose layers the network starts with; fc8
+            is new where the classes are others. Its configuration, width and preprocessing are kept.
+        resume: continue an interrupted run, with the settings it was started with.
+        max_unreadable: continue if up to as many images cannot be read; RUN/skipped.jsonl lists them.
+        save_seconds: the run's state is saved at the end of each epoch, and within it at least so often,
+        save_steps: and after as many steps.
+        workers: processes that read images; by default none where they fit in memory, else one for each processor.
+        tensors: which network to take from a checkpoint that holds several.
+        device: where to compute: auto, cpu, cuda, mps.
+        settings: fields of `Recipe` that are to be other than the recipe's.
+
+    Raises:
+        UsageError: the request cannot be carried out.
+        DataError: there is no such data, or more images than allowed cannot be read.
+        ModelError: an earlier network cannot be used.
+        TrainingError: the training has diverged, was interrupted (`InterruptedRunError`), or cannot be saved.
+
+    """
+    require("torch", "train", "training")
+    begun, folder, origin = time.monotonic(), Path(run), start_from or grow_from
+    if grow_from and start_from:
+        raise UsageError("`grow_from` and `start_from` exclude each other: a network has one start")
+    if tensors and not origin:
+        raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
+    for name, number, least in (
+        ("workers", workers, 0),
+        ("max_unreadable", max_unreadable, 0),
+        ("save_steps", save_steps, 1),
+    ):
+        if number is not None and number < least:
+            raise UsageError(f"`{name}` is {number}; it has to be {least} or more")
+    if save_seconds <= 0:
+        raise UsageError(f"`save_seconds` is {save_seconds}; it has to be more than 0")
+    from verydeep.inference.torch_engine import TorchEngine, choose_device
+    from verydeep.training.loop import Trainer, uses_bfloat16
+
+    earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
+    chosen = (find_recipe(recipe) if isinstance(recipe, str) else recipe).with_settings(settings)
+    given = settings if isinstance(recipe, str) else asdict(chosen)
+    asked = {"recipe_name": recipe if isinstance(recipe, str) else None, "data": {"name": fspath(data)}}
+    with world() as here:
+        try:
+            begin = here.from_first(lambda: _begin(folder, resume, chosen, given, earlier))
+            start.check_recipe(begin.recipe)
+            where = choose_device(device)
+            opened = _open(fspath(data), begin)
+            pictures, held_out, lost = _read(opened, begin.recipe, max_unreadable, here)
+            network = start.make_network(begin.recipe, len(opened.class_names), begin.hidden)
+            hashes = _hashes(folder, begin, opened, pictures, here)
+            config = here.from_first(lambda: _config(folder, begin, network, opened, pictures, hashes, asked))
+            log = UnreadableLog(folder / SKIPPED, max_unreadable)
+            if here.first:
+                log.read()
+                for image in lost:
+                    log.add(image)
+            precision = "bfloat16" if uses_bfloat16(begin.recipe.precision, where) else "float32"
+            say(
+                f"configuration {begin.recipe.config}, {num_parameters(config.architecture):,} parameters, "
+                f"on {f'{here.size} x ' if here.size > 1 else ''}{where} in {precision}"
+            )
+            trainer = Trainer(
+                network,
+                begin.recipe,
+                start.make_batches(begin.recipe, config, pictures, here),
+                _validator(TorchEngine(network, config, where, precision), held_out, log, here),
+                config,
+                folder,
+                where,
+                log,
+                here,
+                config.provenance.get("new_layers") or None,
+                workers,
+                save_seconds,
+                save_steps,
+            )
+            best_error = trainer.train()
+        except DiskError as error:
+            advice = "nothing has been trained yet: make room, remove the folder, and start again"
+            if (folder / CONFIG).is_file():
+                advice = "what was saved before is whole: make room, and go on with: `resume=True`"
+            raise TrainingError(f"the run cannot be saved: {error}; {advice}") from None
+    if len(log):
+        say(f"left out {len(log)} image{'s' * (len(log) > 1)} that cannot be read; see {log.path}")
+    scale = config.trained_on.test_scale
+    return Trained(folder, best_error, scale, trainer.epochs, len(log), time.monotonic() - begun)
+
+
+def _begin(
+    run: Path, resume: bool, recipe: Recipe, given: dict[str, Any], earlier: Earlier | None
+) -> start.Beginning:
+    """Find out, on the first process for all, with what a run begins, before the data is read."""
+    # torchrun starts all processes again when it has lost one, with the same arguments.
+    if resume or (num_restarts() > 0 and (run / CONFIG).is_file()):
+        return start.resumed(run, read_config(run), given)
+    if num_restarts() == 0:
+        refuse_existing(run)
+    if earlier is None:
+        return start.Beginning(None, recipe)
+    config = open_source(earlier.name)[0]
+    return start.beginning_with(earlier, config, read_split(locate(earlier.name).path), recipe, given)
+
+
+def _open(name: str, begin: start.Beginning) -> Data:
+    """The data, of which the run holds out again what it held out, or what the run that it starts with did."""
+    data = open_data(name, begin.held_out) if begin.config else open_data(name).split_as(begin.held_out)
+    if len(data.class_names) < 2:
+        raise DataError(
+            f"{name} has the one class {data.class_names[0]!r}; telling classes apart takes two or more: "
+            "give the folder that holds the class folders"
+        )
+    say_skipped(name, data.skipped)
+    return data
+
+
+def _read(
+    data: Data, recipe: Recipe, max_unreadable: int, here: World
+) -> tuple[Pictures, Pictures, list[Unreadable]]:
+    """Both parts, in memory where they fit, at the scale they are shown at; and what cannot be read."""
+    from verydeep.images.in_memory import KEEP_BYTES  # now: tests set it
+
+    least, greatest = recipe.train_scale
+    limit = KEEP_BYTES // here.local_size
+    with progress("reading", len(data.train) + len(data.held_out), "images") as advance:
+        pictures, lost = keep_in_memory(data.train, least if least == greatest else None, limit, advance)
+        test_scale = TrainedOn(recipe.train_scale).test_scale
+        held_out, lost_too = keep_in_memory(data.held_out, test_scale, limit, advance)
+    tell_unreadable(lost + lost_too, max_unreadable)
+    if not len(held_out):
+        raise DataError(f"not one of the {len(data.held_out)} held-out images can be read")
+    say(
+        f"{len(pictures):,} images of {len(data.class_names)} classes to train on, "
+        f"{len(held_out):,} to validate on ({data.split}); the classes are {few(data.class_names)}"
+    )
+    return pictures, held_out, lost + lost_too
+
+
+def _hashes(run: Path, begin: start.Beginning, data: Data, pictures: Pictures, here: World) -> Hashes:
+    """Of the images that are trained on, and of those that the network was trained on before."""
+    before = run if begin.config else locate(begin.earlier.name).path if begin.earlier else None
+    with progress("hashing", here.num_counted(len(data.train)), "images") as advance:
+        return training_hashes(data.train, pictures, before, here, advance)
+
+
+def _config(
+    run: Path,
+    begin: start.Beginning,
+    network: VGG,
+    data: Data,
+    pictures: Pictures,
+    hashes: Hashes,
+    asked: dict[str, Any],
+) -> ModelConfig:
+    """What stands beside the weights, on disk from now on; the network gets the layers that are not drawn."""
+    config = begin.config
+    if config:
+        start.check_same_data(run, config, data)
+    preprocessing: Preprocessing | None = None
+    facts: dict[str, Any] = {}
+    if begin.earlier and not (config and has_state(run)):  # without a state it begins as it began
+        source, tensors = open_source(begin.earlier.name)
+        preprocessing = source.preprocessing
+        facts = start.take_layers(network, begin.recipe, data.class_names, begin.earlier, source, tensors)
+    if config is None:
+        facts |= asked | {"data": asked["data"] | start.facts_of(data, pictures)}
+        config = _new_config(begin.recipe, network, data, pictures, preprocessing, facts)
+        write_split(run, data.split, data.held_out.names)
+    if hashes is not None:  # of a run that is resumed too: files may have been saved anew since
+        write_training_images(run, hashes)
+    if begin.config is None:  # last, as a folder with it is a run that has begun
+        write_json(run / CONFIG, config.to_json())
+    return config
+
+
+def _new_config(
+    recipe: Recipe,
+    network: VGG,
+    data: Data,
+    pictures: Pictures,
+    preprocessing: Preprocessing | None,
+    facts: dict[str, Any],
+) -> ModelConfig:
+    import torch
+
+    if preprocessing is None or recipe.color_shift:
+        with progress("measuring colors", min(len(pictures), MOST_PICTURES), "images") as advance:
+            statistics = measure_pictures(pictures, advance=advance)
+    return ModelConfig(
+        network.architecture,
+        preprocessing or start.preprocessing_for(recipe.init, statistics),
+        data.class_names,
+        TrainedOn(recipe.train_scale, recipe.mirror),
+        provenance(recipe=asdict(recipe), **facts, threads=torch.get_num_threads()),
+        statistics.principal_colors if recipe.color_shift else None,
+    )
+
+
+def _validator(engine: Engine, held_out: Pictures, log: UnreadableLog, here: World) -> Callable[[], float]:
+    """What tests the network as it is then: its top-1 error in %, dense at one scale, the same everywhere."""
+    from verydeep.evaluation.error_rates import error_rates
+    from verydeep.evaluation.evaluate import Member, evaluate
+    from verydeep.evaluation.protocols import Dense
+
+    members = [Member(engine, (Dense((engine.config.trained_on.test_scale,), mirror=False),))]
+
+    def leave_out(image: Unreadable) -> None:
+        if log.add(image):
+            say(f"left out: {image.reason}")
+
+    def validate() -> float:
+        posteriors = evaluate(members, held_out, world=here, max_unreadable=log.most, unreadable=leave_out)
+        return here.from_first(lambda: top1_error(posteriors))
+
+    def top1_error(posteriors: Posteriors) -> float:
+        tested = np.isfinite(posteriors).all(1)
+        if not tested.any():
+            raise DataError(f"not one of the {len(held_out)} held-out images can be read")
+        return error_rates(posteriors[tested], held_out.labels[tested]).top1_error
+
+    return validate

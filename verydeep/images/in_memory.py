@@ -1,0 +1,85 @@
+"""Images that are small enough are decoded once, and kept in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from verydeep.errors import PictureError
+from verydeep.images.geometry import rescaled_size
+from verydeep.images.pictures import Arrays, Pictures, Unreadable
+from verydeep.images.views import Pixels, rescale
+from verydeep.prefetch import prefetch
+
+KEEP_BYTES = 2 << 30  # images that take less than this are kept in memory
+SAMPLE = 64  # images whose sizes are looked at to estimate the memory of all
+
+
+def keep_in_memory(
+    pictures: Pictures,
+    smaller_side: int | None = None,
+    limit: int = KEEP_BYTES,
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[Pictures, list[Unreadable]]:
+    """Decode all the images once, if they take at most `limit` bytes; else hand them back as they are.
+
+    Some sizes tell beforehand whether they will; where they were mistaken, no more than `limit` bytes are read.
+    They are decoded whole, as in testing: it is done once, and exact.
+
+    Args:
+        pictures: from anywhere. Those in memory stay there, whatever the limit.
+        smaller_side: rescale them so first, where every use of them would.
+        limit: in bytes of RGB pixels.
+        advance: called with 1 after each image.
+
+    Returns:
+        The images, and those that could not be read and are no longer among them.
+
+    """
+    in_memory = pictures.source.in_memory
+    if in_memory and smaller_side is None:
+        return pictures, []
+    if not in_memory and _estimated_bytes(pictures, smaller_side) > limit:
+        return pictures, []
+
+    def read(number: int) -> Pixels | Unreadable:
+        name = pictures.names[number]
+        try:
+            picture = pictures.source.read(number)
+        except PictureError as error:
+            return Unreadable(name, str(error))
+        try:
+            return np.asarray(picture if smaller_side is None else rescale(picture, smaller_side))
+        except PictureError as error:
+            return Unreadable(name, f"{name}: {error}")
+
+    arrays: dict[int, Pixels] = {}
+    lost: list[Unreadable] = []
+    num_bytes = 0
+    threads = os.cpu_count() or 1
+    for number, result in enumerate(prefetch(read, range(len(pictures)), ahead=2 * threads, threads=threads)):
+        advance(1)
+        if isinstance(result, Unreadable):
+            lost.append(result)
+            continue
+        arrays[number] = result
+        num_bytes += result.nbytes
+        if num_bytes > limit and not in_memory:
+            return pictures, []
+    return replace(pictures.select(list(arrays)), source=Arrays(tuple(arrays.values()))), lost
+
+
+def _estimated_bytes(pictures: Pictures, smaller_side: int | None) -> float:
+    sizes = []
+    for number in np.linspace(0, len(pictures) - 1, min(SAMPLE, len(pictures))).astype(int):
+        try:
+            width, height = pictures.source.size(int(number))
+        except PictureError:
+            continue
+        if smaller_side is not None:
+            width, height = rescaled_size(width, height, smaller_side)
+        sizes.append(3 * width * height)
+    return len(pictures) * float(np.mean(sizes)) if sizes else 0.0

@@ -1,0 +1,204 @@
+"""The index of shards: where each image lies in the tars, and what the manifest says of all of them.
+
+SHARDS/
+  train-000000.tar ...   of each image key.jpg and key.cls; any tar reads them, and the webdataset library
+  val-000000.tar ...
+  index/pictures.npy     where each image lies, its size, and where its name ends
+  index/labels.npy       their labels
+  index/names.npy        their names in UTF-8, one after the other
+  index/hashes.npy       of the files that they were made of, as `ImageSource.hashes`; older shards have none
+  shards.json            classes, split, fingerprints, the length of every file; written last
+
+A training batch is a function of the seed and the step, so any image has to be at hand at any time: it is read
+by its number, as a range of bytes of a tar. The index is mapped into memory, where it takes what is looked at.
+`verydeep.images.sharding` writes all this.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.errors import DataError
+from verydeep.images.data import Part
+from verydeep.images.storage import Folder, open_folder
+
+MANIFEST = "shards.json"
+FORMAT = "verydeep shards 1"
+PICTURES, LABELS, NAMES = "index/pictures.npy", "index/labels.npy", "index/names.npy"
+HASHES = "index/hashes.npy"
+_INDEX = (PICTURES, LABELS, NAMES, HASHES)
+PARTS: tuple[Part, ...] = ("train", "val")
+BLOCK = 512  # bytes: of a tar, which has one of them before each file
+
+RECORD = np.dtype(
+    [
+        ("key", "<u4"),  # of the image in its tar
+        ("shard", "<u4"),
+        ("offset", "<u8"),  # of its first byte in the tar
+        ("length", "<u4"),
+        ("width", "<u4"),  # upright
+        ("height", "<u4"),
+        ("name_end", "<u8"),  # in the names; it starts where the one before ends
+    ]
+)
+
+ANEW = "copy the folder again, or make it anew by `verydeep shard`"
+DAMAGED = f"it is damaged: {ANEW}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `shards.json` says.
+
+    Attributes:
+        class_names: in the order of the labels.
+        split: a phrase on where the two parts come from.
+        parts: number of images, and fingerprint of their names and labels, of the training part, which comes first
+            in the index, and of the validation part.
+        shards: name and length in bytes of each tar.
+        index: length in bytes of each file of the index.
+
+    """
+
+    class_names: tuple[str, ...]
+    split: str
+    parts: tuple[tuple[int, str], ...]
+    shards: tuple[tuple[str, int], ...]
+    index: dict[str, int]
+
+    @staticmethod
+    def from_json(content: bytes, where: str) -> Manifest:
+        """Read it.
+
+        Raises:
+            DataError: it is not of this form.
+
+        """
+        try:
+            fields = json.loads(content)
+            if fields["format"] != FORMAT:
+                raise DataError(
+                    f"{where} has the format {fields['format']!r}, this version reads {FORMAT!r}; "
+                    "make the shards anew by `verydeep shard`"
+                )
+            return Manifest(
+                tuple(map(str, fields["class_names"])),
+                str(fields["split"]),
+                tuple(_part(fields[part]) for part in PARTS),
+                tuple((_tar_name(name), int(length)) for name, length in fields["shards"]),
+                {file: int(fields["index"][file]) for file in _INDEX if file in fields["index"] or file != HASHES},
+            )
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{where} is not what `verydeep shard` writes ({error!r}); {ANEW}") from None
+
+
+def _part(fields: dict[str, Any]) -> tuple[int, str]:
+    if int(fields["pictures"]) < 1:
+        raise ValueError("a part has no pictures")
+    return int(fields["pictures"]), str(fields["fingerprint"])
+
+
+def _tar_name(name: str) -> str:
+    if not re.fullmatch(rf"({'|'.join(PARTS)})-\d+\.tar", name):
+        raise ValueError(f"{name!r} is not the name of a shard")
+    return name
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Where all the images are. It takes a process no memory but for the pages that it looks at.
+
+    Attributes:
+        folder: with the tars.
+        manifest: what they are.
+        pictures: of shape (images,) and type `RECORD`.
+        labels: of shape (images,).
+        names: bytes of all names.
+        hashes: of shape (images,): of the files that the images were made of; None where they are not known.
+
+    """
+
+    folder: Folder
+    manifest: Manifest
+    pictures: NDArray[np.void]
+    labels: NDArray[np.int64]
+    names: NDArray[np.uint8]
+    hashes: NDArray[np.uint64] | None
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return open_index, (self.folder.location,)  # another process maps it itself
+
+
+def key_name(key: int) -> str:
+    """Name of an image in a tar, without its ending."""
+    return f"{key:09d}"
+
+
+def open_index(location: str) -> Index:
+    """Open the index of shards by the path or URL of their folder.
+
+    Raises:
+        DataError: something is missing, or not of the length that it should have.
+
+    """
+    folder = open_folder(location)
+    try:
+        content = folder.whole(MANIFEST)
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder.location} has no {MANIFEST}, which `verydeep shard` writes last; "
+            "give the folder of whole shards, or make them"
+        ) from None
+    manifest = Manifest.from_json(content, folder.path(MANIFEST))
+    count = sum(count for count, _ in manifest.parts)
+    version = sha256(content).hexdigest()
+
+    def array_of(file: str, dtype: str | np.dtype[Any], length: int | None = count) -> NDArray[Any]:
+        path = _on_disk(folder, file, manifest.index[file], version)
+        return _mapped(path, folder.path(file), np.dtype(dtype), length)
+
+    pictures, labels, names = array_of(PICTURES, RECORD), array_of(LABELS, "<i8"), array_of(NAMES, "u1", None)
+    hashes = array_of(HASHES, "<u8") if HASHES in manifest.index else None
+    if labels.min() < 0 or labels.max() >= len(manifest.class_names):
+        raise DataError(
+            f"{folder.path(LABELS)} has labels from {labels.min()} to {labels.max()} for "
+            f"{len(manifest.class_names)} classes; {DAMAGED}"
+        )
+    if folder.is_local:  # behind a URL, a thousand questions would take too long
+        for name, num_bytes in manifest.shards:
+            _on_disk(folder, name, num_bytes, version)
+    return Index(folder, manifest, pictures, labels, names, hashes)
+
+
+def _on_disk(folder: Folder, file: str, num_bytes: int, version: str) -> Path:
+    """Where a file lies on this machine, once it is sure that it is whole."""
+    try:
+        path = folder.on_disk(file, num_bytes, version)
+        length = path.stat().st_size
+    except FileNotFoundError:
+        raise DataError(f"{folder.path(file)} is missing; {ANEW}") from None
+    if length != num_bytes:
+        raise DataError(f"{folder.path(file)} has {length} bytes where {num_bytes} are wanted; {ANEW}")
+    return path
+
+
+def _mapped(path: Path, called: str, dtype: np.dtype[Any], count: int | None) -> NDArray[Any]:
+    """Map an array into memory, and make sure that it is of the wanted type and length."""
+    try:
+        array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError):
+        raise DataError(f"{called} is not an array; {ANEW}") from None
+    if array.dtype != dtype or array.ndim != 1 or count not in (None, len(array)):
+        raise DataError(
+            f"{called} has shape {array.shape} and type {array.dtype} where {count or 'any'} of type {dtype} "
+            f"are wanted; {ANEW}"
+        )
+    return array

@@ -1,0 +1,73 @@
+"""The images that a run has held out, and those that it was trained on: by them a test knows what it may test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.errors import ModelError
+from verydeep.files import write_json, write_whole
+from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, folder_of
+
+
+def read_split(model: Path) -> frozenset[str]:
+    """Names of the images that the model's training held out; empty where it recorded none.
+
+    Raises:
+        ModelError: the file is damaged.
+
+    """
+    path = folder_of(model) / SPLIT
+    if not path.is_file():
+        return frozenset()
+    try:
+        return frozenset(json.loads(path.read_text(encoding="utf-8"))["held_out"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path} does not list the images that were held out: {error}") from None
+
+
+def write_split(run: Path, origin: str, held_out: Iterable[str]) -> None:
+    """Keep the names of the images that a run holds out, and how they were chosen, a phrase."""
+    write_json(run / SPLIT, {"split": origin, "held_out": list(held_out)})
+
+
+def read_training_images(model: Path) -> NDArray[np.uint64] | None:
+    """Hashes of the images that a model was trained on; None where it did not keep them.
+
+    Raises:
+        ModelError: the file is damaged.
+
+    """
+    path = folder_of(model) / TRAINING_IMAGES
+    if not path.is_file():
+        return None
+    try:
+        hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+        if hashes.dtype != np.uint64 or hashes.ndim != 1:
+            raise ValueError(f"it has {hashes.dtype} numbers")
+    except (OSError, ValueError, EOFError) as error:
+        raise ModelError(f"{path} does not list the images that were trained on: {error}") from None
+    return hashes
+
+
+def write_training_images(run: Path, hashes: NDArray[np.uint64]) -> None:
+    """Keep the hashes of the images that a run trains on, and those of the run that it starts from."""
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            np.save(file, np.unique(hashes))
+
+    write_whole(run / TRAINING_IMAGES, write)
+
+
+def copy_training_images(model: Path, run: Path) -> None:
+    """Give a copy of a model what its training left behind about its images, as far as there is anything."""
+    held_out, hashes = read_split(model), read_training_images(model)
+    if held_out:
+        write_split(run, f"of {model}", sorted(held_out))
+    if hashes is not None:
+        write_training_images(run, hashes)

@@ -1,0 +1,237 @@
+"""How a run starts: its settings, what it takes from an earlier network, and what its config.json says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
+from verydeep.distributed import World
+from verydeep.errors import ModelError, TrainingError, UsageError, check_choice
+from verydeep.images.batches import TrainingBatches
+from verydeep.images.color import ColorShift, Preprocessing, Statistics
+from verydeep.images.data import Data
+from verydeep.images.pictures import Pictures
+from verydeep.images.views import TrainingView
+from verydeep.notes import say
+from verydeep.run_folder import ModelConfig, read_split
+from verydeep.run_folder.origin import provenance_of_earlier
+from verydeep.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from verydeep.network.vgg import VGG
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The network that a run starts with.
+
+    Attributes:
+        name: as the user called it.
+        grown: whether it is a net A, of which a deeper network takes some layers; otherwise all layers are taken.
+
+    """
+
+    name: str
+    grown: bool
+
+    @staticmethod
+    def of_run(config: ModelConfig) -> Earlier | None:
+        """What a run of which this is the config.json has started with."""
+        facts = config.provenance
+        name = facts.get("grown_from") or facts.get("started_from")
+        return Earlier(str(name), grown="grown_from" in facts) if name else None
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse, before the data is read, what cannot be trained.
+
+    Raises:
+        UsageError: there is no such network, or no such view of an image.
+
+    """
+    Architecture(recipe.config, 2, recipe.width, recipe.window, recipe.batch_norm)
+    TrainingView(recipe.train_scale, recipe.window)
+    check_choice("start", recipe.init, STARTS)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What is known of a run before the data is read.
+
+    Attributes:
+        config: of a run that is resumed; None for a new one.
+        recipe: its settings.
+        hidden: its hidden FC layers, as `Architecture.hidden`.
+        held_out: names of the images that it held out, or those that the run it starts with did.
+        earlier: the network that it starts with.
+
+    """
+
+    config: ModelConfig | None
+    recipe: Recipe
+    hidden: tuple[int, int] | None = None
+    held_out: frozenset[str] = frozenset()
+    earlier: Earlier | None = None
+
+    def __post_init__(self) -> None:
+        if self.recipe.freeze != "none" and not self.earlier:
+            raise UsageError("`freeze` keeps layers as they came: it takes `start_from` or `grow_from`")
+
+
+def beginning_with(
+    earlier: Earlier, config: ModelConfig, held_out: frozenset[str], recipe: Recipe, given: Mapping[str, Any]
+) -> Beginning:
+    """A new run that starts with an earlier network; one all of whose layers are taken decides the architecture.
+
+    Args:
+        earlier: that network.
+        config: what stands beside it.
+        held_out: names of the images that its training held out.
+        recipe: as it was asked for.
+        given: the settings in it that were asked for by themselves.
+
+    Raises:
+        UsageError: another architecture was asked for.
+
+    """
+    architecture = config.architecture
+    if earlier.grown:
+        return Beginning(None, recipe, None, held_out, earlier)
+    if architecture.local_response_norm != LocalResponseNorm():
+        raise UsageError(
+            f"`start_from` {earlier.name} has {architecture.local_response_norm}; networks are trained with "
+            f"{LocalResponseNorm()} alone"
+        )
+    kept = {
+        "config": architecture.configuration,
+        "width": architecture.width,
+        "batch_norm": architecture.batch_norm,
+    }
+    for name, value in kept.items():
+        if given.get(name, value) != value:
+            raise UsageError(f"`start_from` {earlier.name} has {name} {value}; it cannot become {given[name]}")
+    return Beginning(None, recipe.with_settings(kept), architecture.hidden, held_out, earlier)
+
+
+def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginning:
+    """A run that is resumed with its own settings.
+
+    Args:
+        run: its folder.
+        config: its config.json.
+        given: settings that are asked for.
+
+    Raises:
+        ModelError: it was not trained.
+        UsageError: settings are asked for that it does not have.
+
+    """
+    recorded = config.provenance.get("recipe")
+    if recorded is None:
+        raise ModelError(f"{run} was not trained, so there is nothing to go on with; start a new run")
+    recipe = Recipe.from_json(recorded)
+    changed = [name for name, value in given.items() if value != getattr(recipe, name)]
+    if changed:
+        raise UsageError(
+            f"`resume` goes on with the run's own settings; {', '.join(changed)} cannot be changed: start a new "
+            "run for that"
+        )
+    return Beginning(config, recipe, config.architecture.hidden, read_split(run), Earlier.of_run(config))
+
+
+def check_same_data(run: Path, config: ModelConfig, data: Data) -> None:
+    """Refuse to resume with other data: a run that has not saved a state yet would not notice.
+
+    Raises:
+        TrainingError: the classes or the training images are others.
+
+    """
+    begun_with = config.provenance.get("data", {}).get("fingerprint")
+    if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
+        raise TrainingError(
+            f"{run} was begun with other images or classes than the data has now; bring the data back to what it "
+            "was, or start a new run, with `start_from` if it is to begin with this one's weights"
+        )
+
+
+def facts_of(data: Data, pictures: Pictures) -> dict[str, Any]:
+    """What provenance says about the data; `pictures` are those training images that can be read."""
+    return {
+        "fingerprint": data.train.fingerprint,
+        "num_images": len(pictures),
+        "num_unreadable": len(data.train) - len(pictures),
+        "split": data.split,
+    }
+
+
+def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | None) -> VGG:
+    """The network with random weights, as the recipe draws them; `hidden` as `Architecture.hidden`."""
+    from verydeep.network.initialize import initialize
+    from verydeep.network.vgg import VGG
+
+    network = VGG(
+        Architecture(*(recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm), hidden=hidden),
+        dropout=recipe.dropout,
+    )
+    initialize(network, recipe.init, recipe.seed)
+    return network
+
+
+def make_batches(recipe: Recipe, config: ModelConfig, pictures: Pictures, here: World) -> TrainingBatches:
+    """What is shown in each step: of every batch the part of this process."""
+    colors = config.principal_colors
+    shift = ColorShift(colors, recipe.color_shift, recipe.color_shift_form) if colors else None
+    view = TrainingView(recipe.train_scale, recipe.window, recipe.mirror, shift)
+    return TrainingBatches(pictures, view, recipe.batch_size, recipe.seed, (here.rank, here.size))
+
+
+def take_layers(
+    network: VGG,
+    recipe: Recipe,
+    class_names: tuple[str, ...],
+    earlier: Earlier,
+    config: ModelConfig,
+    tensors: Mapping[str, NDArray[Any]],
+) -> dict[str, Any]:
+    """Copy the earlier network's layers, as far as they are taken; give what provenance says about it.
+
+    Raises:
+        UsageError, ModelError: the two networks do not go together.
+
+    """
+    import torch
+
+    from verydeep.network.initialize import grow, start_from
+
+    weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+    if earlier.grown:
+        layers = grow(network, config.architecture, weights)
+        say(f"{', '.join(layers)} come from {earlier.name}, the other layers from the start {recipe.init}")
+        return {"grown_from": earlier.name, "grown_layers": layers, **provenance_of_earlier(config)}
+    new = start_from(network, class_names, config.architecture, config.class_names, weights)
+    say(
+        f"all layers come from {earlier.name}"
+        + (f" but {', '.join(new)}, which have the start {recipe.init}" if new else "")
+        + (f"; up to {recipe.freeze} they stay as they are" if recipe.freeze != "none" else "")
+    )
+    return {"started_from": earlier.name, "new_layers": new, **provenance_of_earlier(config)}
+
+
+def preprocessing_for(init: str, statistics: Statistics) -> Preprocessing:
+    """Subtract the training set's mean, and divide by its deviation where the start wants inputs of unit variance.
+
+    Args:
+        init: `normal` starts want levels of 0 to 255 less the mean, as in the paper.
+        statistics: of the training set.
+
+    """
+    deviation = np.ones(3) if init.startswith("normal") else statistics.deviation
+    red, green, blue = (float(number) for number in statistics.mean.round(3))
+    across = tuple(float(number) for number in np.maximum(deviation, 1.0).round(3))
+    return Preprocessing((red, green, blue), (across[0], across[1], across[2]))

@@ -1,0 +1,51 @@
+"""The images that a run could not read: named, and left out up to a limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from verydeep.files import Lines, json_text
+from verydeep.images.pictures import Unreadable, too_many
+from verydeep.training.journal import read_journal
+
+
+@dataclass
+class UnreadableLog:
+    """`skipped.jsonl` of a run: a line for each image, with its name, why, and the step that wanted it.
+
+    Attributes:
+        path: of the file, which appears with the first image.
+        most: images that may be left out.
+
+    """
+
+    path: Path
+    most: int
+    _images: dict[str, Unreadable] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self) -> None:
+        """Take note of what an earlier part of the run left out."""
+        for record in read_journal(self.path):
+            if "name" in record:
+                name = str(record["name"])
+                self._images[name] = Unreadable(name, str(record.get("reason")))
+
+    def add(self, image: Unreadable, step: int | None = None) -> bool:
+        """Note an image; tell whether it is a new one.
+
+        Raises:
+            DataError: they are more than may be left out.
+
+        """
+        if image.name in self._images:
+            return False
+        self._images[image.name] = image
+        with Lines(self.path) as lines:
+            lines.add(json_text({"name": image.name, "reason": image.reason, "step": step}))
+        if len(self) > self.most:
+            raise too_many(tuple(self._images.values()))
+        return True
