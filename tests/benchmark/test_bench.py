@@ -99,7 +99,7 @@ def test_multiply_adds_are_those_that_torch_counts(name, height, width):
         pytest.MonkeyPatch.context() as patch,
         FlopCounterMode(display=False) as counter,
     ):
-        patch.setattr("verydeep.network.vgg.local_response_norm", lambda x, _: x)
+        patch.setattr("verydeep.network.forward.local_response_norm", lambda x, _: x)
         network.score_map(torch.empty(1, 3, height, width, device="meta"))
     assert 2 * multiply_adds(architecture, height, width) == counter.get_total_flops()
     assert multiply_adds(architecture, 32, 32) == sum(row.multiply_adds for row in account(architecture))

@@ -9,6 +9,7 @@ from io import StringIO
 
 import pytest
 
+from verydeep.evaluation.protocols import PROTOCOLS, TenCrop, Views
 from verydeep.evaluation.results import Evaluation
 from verydeep.reports.published import SEVEN_NETS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, counterpart
 from verydeep.reports.tables import make_rows, markdown, table, title
@@ -137,3 +138,11 @@ def test_table_7_agrees_with_the_tables_before_it():
         errors = (row.top1_error, row.top5_error, row.top5_test_error)
         assert errors == (other.top1_error, other.top5_error, other.top5_test_error)
     assert TABLE_7[-1].cells == ("AlexNet", "1", "40.7", "18.2", "–")
+
+
+def test_a_new_protocol_needs_no_other_change(make_result: MakeResult, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(PROTOCOLS, "corners", Views("four corners", lambda *_: (TenCrop((37,)),)))
+    [row] = make_rows([make_result(views="corners", configuration="D")])
+    assert row.cells[3] == "four corners + mirror"
+    assert row.published is None
+    assert "four corners" in table([row], papers_errors=True).csv()

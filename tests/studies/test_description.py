@@ -66,10 +66,8 @@ MISTAKES = {
     TOP + A + D + "grow_from = 'A'\nseeds = [0, 1]": "D with seed 1 starts from A with that seed, which A lacks",
     TOP + D + "[[train]]\nnetworks = 'E'\ngrow_from = 'D'": "E grows from D, which is of configuration D",
     TOP + A + "[[train]]\nnetworks = 'B-5x5'\ngrow_from = 'A'": "B-5x5 has no layers of net A's shapes",
-    TOP + A + "[[test]]\nnetworks = 'B'": "[[test]] 1: no [[train]] makes runs called 'B'; did you mean",
-    TOP
-    + A
-    + "[[test]]\nviews = 'dens'": "views has 'dens'; there are dense, crops, both, centre, ten; did you mean",
+    TOP + A + "[[test]]\nnetworks = 'B'": "[[test]] 1: no [[train]] makes runs called 'B'",
+    TOP + A + "[[test]]\nviews = 'dens'": "centre, ten; did you mean dense?",
     TOP + A + "[[test]]\nscales = 'two'": "scales has 'two'; there are one, three",
     TOP + A + "[[test]]\nscales = [31, 36]": "Q of A is 31, 36; 31 is smaller than its window of 32 pixels",
     TOP[:-2] + "5\n" + A + "[[test]]\nscales = 'three'": "5 pixels around its S of 36; 31 is smaller",
@@ -88,10 +86,7 @@ MISTAKES = {
 def test_a_mistake_is_one_sentence(text):
     with pytest.raises(UsageError) as error:
         read(text)
-    words = MISTAKES[text]
-    if words == "did you mean":
-        words = ""
-    assert words.removesuffix("; did you mean") in str(error.value)
+    assert MISTAKES[text] in str(error.value)
     assert str(error.value).startswith("study.toml")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 500

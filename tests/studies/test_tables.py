@@ -10,11 +10,15 @@ from io import StringIO
 import pytest
 from made import evidence, measurement, training
 
+from verydeep.evaluation.protocols import PROTOCOLS, TenCrop, Views
 from verydeep.reports.published import TABLE_7, counterpart
 from verydeep.studies import tables as in_tables
 from verydeep.studies import verdicts
 from verydeep.studies.claims import judge
+from verydeep.studies.cost import cost
+from verydeep.studies.description import Size, parse
 from verydeep.studies.evidence import beside_the_paper
+from verydeep.studies.workflow import make_workflow
 
 
 @pytest.fixture
@@ -105,3 +109,14 @@ def test_a_fused_pair_has_the_papers_error_on_the_test_set(found):
     assert papers.text.rows[0][-3:] == ("23.7", "6.8", "6.8")
     assert papers.to_json()["rows"][0]["paper_top5_test_error"] == 6.8
     assert fused.text.headings[-1] == "paper's top-5, test set"
+
+
+def test_a_new_protocol_needs_no_other_change(monkeypatch):
+    """It is described, planned, estimated and laid out by its entry alone."""
+    views = Views("four corners", lambda scales, mirror, grid: (TenCrop(scales, mirror),))
+    monkeypatch.setitem(PROTOCOLS, "corners", views)
+    text = 'recipe = "digits"\n[[train]]\nnetworks = "A"\n[[test]]\nviews = ["ten", "corners"]\n'
+    ten, corners = make_workflow(parse(text, "a study")).results
+    assert cost(corners, Size(10, 10, 10)) == cost(ten, Size(10, 10, 10))
+    (others,) = in_tables.make_tables(evidence(measurement(training("A"), 30, "corners")))
+    assert (others.name, others.text.rows[0][4]) == ("Other tests", "four corners")

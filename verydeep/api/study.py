@@ -116,8 +116,8 @@ class StudyReport(Result):
         }
 
     def __str__(self) -> str:
-        tables = [table.rich() for table in in_tables.text_tables(self.tables)]
-        return in_letters(*tables, verdicts.rich_table(self.claims))
+        tables = [*in_tables.text_tables(self.tables), verdicts.terminal_table(self.claims)]
+        return in_letters(*(table.rich() for table in tables))
 
 
 def study(
@@ -157,9 +157,7 @@ def study(
     folder = Path(out)
     if report:
         if file or dry_run or data or launch or processes != 1:
-            raise UsageError(
-                f"a report runs nothing; `verydeep study --out {folder} --report` takes nothing but `json` beside it"
-            )
+            raise UsageError(f"a report runs nothing: `verydeep study --out {folder} --report`")
         return make_report(folder)
     if file is None:
         raise UsageError("a study needs a description: give `file`, or `report` for the study that is in `out`")

@@ -153,7 +153,7 @@ def style(
         made = descend(objective, start, steps, advance=advance, stopped=stopped)
         write_image(target, to_pixels(made.image))
     if made.stopped:
-        say(f"stopped; give `init={target}` to resume from there")
+        say(f"stopped; `verydeep style MODEL CONTENT STYLE --out {target} --init {target}` resumes from there")
     height, width = made.image.shape[2:]
     seconds, before, after = time.monotonic() - began, made.before._asdict(), made.after._asdict()
     return Stylized(target, name, width, height, made.num_steps, steps, made.stopped, seconds, before, after)

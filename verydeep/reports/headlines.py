@@ -45,13 +45,8 @@ def _progress(facts: Headline) -> list[str]:
     recipe = [f"recipe {_printable(facts.recipe)}"] if facts.recipe else []
     of = f"/{facts.epochs}" if facts.epochs else ""
     epoch = f"epoch {facts.epoch}{of}" if facts.step else "before its first step"
-    return [*made, *recipe, epoch, _state(facts)]
-
-
-def _state(facts: Headline) -> str:
-    if facts.state == "stalled":
-        return f"stalled, nothing written for {duration(facts.quiet)}"
-    return facts.state
+    stalled = f"stalled, nothing written for {duration(facts.quiet)}"
+    return [*made, *recipe, epoch, stalled if facts.state == "stalled" else facts.state]
 
 
 def _results(facts: Headline) -> list[str]:

@@ -7,7 +7,6 @@ the page says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,22 +32,6 @@ MOST_NUMBERED = 25  # classes of a confusion matrix with numbers
 MOST_LISTED = 20  # classes of which the error is listed
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class ClassError:
-    """How often one class is named wrong.
-
-    Attributes:
-        name: of the class.
-        error: top-1, in %.
-        taken_for: the class that it is most often taken for; empty where it never is.
-
-    """
-
-    name: str
-    error: float
-    taken_for: str
 
 
 def render(results: Sequence[Evaluation], paths: Sequence[Path], page: Path) -> str:
@@ -138,7 +121,7 @@ def _confusion(best: Evaluation) -> dict[str, Any]:
         "confusion_picture": None if numbered else confusion_picture(confusion),
         "class_errors": errors[:MOST_LISTED],
         "num_class_errors": len(errors),
-        "greatest_class_error": max([error.error for error in errors], default=0.0),
+        "greatest_class_error": max([item["error"] for item in errors], default=0.0),
     }
 
 
@@ -153,16 +136,19 @@ def _calibration(best: Evaluation) -> dict[str, Any]:
     }
 
 
-def class_errors(result: Evaluation) -> list[ClassError]:
-    """List the classes that have pictures, the one most often wrong first."""
+def class_errors(result: Evaluation) -> list[dict[str, Any]]:
+    """List the classes that have images, the one most often wrong first.
+
+    Of each: its name; its top-1 error, in %; and the class that it is most often taken for, if there is one.
+    """
     rates, names = result.error_rates, result.facts.class_names
     listed = []
     for label, row in enumerate(rates.confusion):
         if row.sum():
             others = np.where(np.arange(len(row)) == label, 0, row)
             taken_for = names[int(others.argmax())] if others.any() else ""
-            listed.append(ClassError(names[label], float(rates.per_class[label]), taken_for))
-    return sorted(listed, key=lambda item: -item.error)
+            listed.append({"name": names[label], "error": float(rates.per_class[label]), "taken_for": taken_for})
+    return sorted(listed, key=lambda item: -item["error"])
 
 
 def _pictures(best: Evaluation) -> dict[str, Any]:

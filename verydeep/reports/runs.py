@@ -14,7 +14,7 @@ from verydeep.configurations import configuration
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
-from verydeep.run_folder import JOURNAL, ModelConfig, read_config
+from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config
 from verydeep.training.journal import read_journal
 from verydeep.training.recipe import renamed
 
@@ -87,16 +87,10 @@ def short_path(path: str) -> str:
     return "/".join(Path(path).parts[-2:])
 
 
-def run_folder(model: str) -> Path:
-    """Find the folder of a model that may be given as one of its weights."""
-    path = Path(model)
-    return path.parent if path.suffix == ".safetensors" else path
-
-
 def _read(facts: MemberFacts, number: int) -> Run:
     try:
         config = read_config(Path(facts.model))
-        return Run(facts, number, config, "", read_journal(run_folder(facts.model) / JOURNAL))
+        return Run(facts, number, config, "", read_journal(folder_of(Path(facts.model)) / JOURNAL))
     except (VerydeepError, OSError) as error:
         return Run(facts, number, None, str(error), [])
 

@@ -201,14 +201,6 @@ class Entry:
     takes: str
     statements: Callable[[Findings], Iterable[Statement]]
 
-    def judge(self, number: int, found: Findings) -> Claim:
-        """Put the claim to the test."""
-        try:
-            statements, missing = tuple(self.statements(found)), self.takes
-        except LookupError as error:
-            statements, missing = (), f"{self.takes}; {error}"
-        return Claim(number, self.says, self.where, statements, "" if statements else missing)
-
 
 CLAIMS: list[Entry] = []
 """All claims, in the order of their numbers."""
@@ -226,8 +218,15 @@ def claim(says: str, where: str, *, takes: str) -> Callable[[Callable[[Findings]
 
 def judge(evidence: Evidence) -> list[Claim]:
     """Put all claims to the test."""
-    found = Findings(evidence.measurements)
-    return [entry.judge(number, found) for number, entry in enumerate(CLAIMS, 1)]
+    claims, found = [], Findings(evidence.measurements)
+    for number, entry in enumerate(CLAIMS, 1):
+        missing = entry.takes
+        try:
+            statements = tuple(entry.statements(found))
+        except LookupError as error:
+            statements, missing = (), f"{entry.takes}; {error}"
+        claims.append(Claim(number, entry.says, entry.where, statements, "" if statements else missing))
+    return claims
 
 
 def compare(says: str, terms: Terms, threshold: float = 0.0, *, below: bool = True) -> Statement:

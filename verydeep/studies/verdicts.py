@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from verydeep.evaluation.paired import RESAMPLINGS
 from verydeep.reports.text_table import NOTHING, TextTable
 from verydeep.studies.claims import Claim, Statement, Verdict
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
 
 HEADINGS = (
     *("claim", "verdict", "what has to hold", "difference", "95 % interval", "has to be", "McNemar's p", "images"),
@@ -82,22 +79,12 @@ def markdown(claims: Sequence[Claim]) -> str:
     return f"**Claims of the paper, put to the test**\n\n{table.markdown()}\n\n{HOW}\n"
 
 
-def rich_table(claims: Sequence[Claim]) -> RichTable:
+def terminal_table(claims: Sequence[Claim]) -> TextTable:
     """Lay the claims out for a terminal: the numbers that matter most."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    table = RichTable(title="Claims of the paper", box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
-    for name in ("claim", "verdict"):
-        table.add_column(name)
-    for name in ("difference", "95 % interval", "has to be", "seeds"):
-        table.add_column(name, justify="right")
-    colors = {"agrees": "green", "does not agree": "red"}
+    found: list[tuple[str, ...]] = []
     for claim in claims:
-        verdict = Text(claim.verdict, style=colors.get(claim.verdict, ""))
-        table.add_row(Text(f"{claim.number}. {claim.says}"), verdict)
-        for one in claim.statements:
-            says, difference, interval, wanted, _, _, count, _ = cells(one)
-            table.add_row(Text(f"   {says}", style="dim"), "", difference, interval, wanted, count)
-    return table
+        found.append((f"{claim.number}. {claim.says}", claim.verdict, "", "", "", ""))
+        for says, difference, interval, wanted, _, _, count, _ in map(cells, claim.statements):
+            found.append((f"   {says}", "", difference, interval, wanted, count))
+    headings = ("claim", "verdict", "difference", "95 % interval", "has to be", "seeds")
+    return TextTable("Claims of the paper", headings, found, range(2, 6))

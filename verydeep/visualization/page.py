@@ -14,12 +14,12 @@ from PIL import Image
 
 from verydeep.evaluation.score_map import heat_colors
 from verydeep.images.views import Pixels
-from verydeep.reports.embedded import Embedded, embed, filter_sheet
+from verydeep.reports.embedded import embed, filter_sheet
 from verydeep.reports.templates import render_page
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig
 from verydeep.version import __version__
-from verydeep.visualization.maps import Channel, LayerMaps
+from verydeep.visualization.maps import LayerMaps
 
 SHOWN_SIDE = 320  # longer side of an image on the page: smaller ones are enlarged, so that pixels are seen
 MOST_NAMED = 5  # channels of a layer
@@ -118,8 +118,8 @@ def render(shown: Visualization, command: Sequence[str]) -> str:
         "original": embed(enlarged(shown.pixels)),
         "filters": filter_sheet(shown.filters, config.preprocessing.channels),
         "inversions": {layer: embed(enlarged(found.pixels)) for layer, found in shown.inversions.items()},
-        "drawn": draw_channel,
-        "label": lambda layer, channel: channel_name(config, layer, channel),
+        "drawn": lambda channel, much: embed(heat_colors(np.clip(channel.map / (much or 1.0), 0, 1))),
+        "class_names": config.class_names,
         "height": shown.pixels.shape[0],
         "width": shown.pixels.shape[1],
         "command": shlex.join(command),
@@ -132,13 +132,3 @@ def enlarged(pixels: Pixels) -> Image.Image:
     """Repeat the pixels of a small image, so that a page can show them as they are."""
     factor = max(1, SHOWN_SIDE // max(pixels.shape[:2]))
     return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
-
-
-def draw_channel(channel: Channel, much: float) -> Embedded:
-    """Draw a channel's map, a pixel a place: dark for nothing, pale for as much as its layer gives."""
-    return embed(heat_colors(np.clip(channel.map / (much or 1.0), 0, 1)))
-
-
-def channel_name(config: ModelConfig, layer: LayerMaps, channel: Channel) -> str:
-    """Call a channel by its number, and the class scores' by their classes."""
-    return config.class_names[channel.number] if layer.layer == "fc8" else f"channel {channel.number}"
