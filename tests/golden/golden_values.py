@@ -43,7 +43,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 # Ten steps: 24 images, 12 a step. Without batch norm, whose statistics of a dozen images enlarge differences.
 TRAIN = shlex.split(
-    "--recipe digits --config A --width 0.0625 --no-batch-norm --scale 34:40 --mirror --color-shift 0.1"
+    "--recipe digits --config A --width 0.0625 --no-batch-norm --train-scale 34:40 --mirror --color-shift 0.1"
     " --batch-size 12 --epochs 5 --learning-rate 0.01 --weight-decay 0.01 --precision float32 --device cpu"
 )
 
