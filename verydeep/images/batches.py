@@ -197,10 +197,10 @@ class _Reader:
         self._process.join()
         code = self._process.exitcode or 0
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-        why = ", most often for want of memory: use fewer --workers, and" if code == -signal.SIGKILL else ":"
+        why = ", most often for want of memory: use fewer `workers`, and" if code == -signal.SIGKILL else ":"
         return (
             f"process {self._process.pid}, which reads the pictures of step {step}, has ended with {how}{why} "
-            "go on with --resume"
+            "go on with `resume=True`"
         )
 
     def end(self) -> None:

@@ -76,7 +76,7 @@ def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> 
     if network.architecture.configuration not in GROWN_CONFIGURATIONS:
         raise UsageError(
             f"{network.architecture.configuration} has no layers of net A's shapes and cannot be grown from it; "
-            "train it from a random start, --init he, without --grow-from"
+            "train it from a random start, `init=he`, without `grow_from`"
         )
     if shallow.configuration not in ("A", "A-LRN"):
         raise UsageError(
