@@ -18,10 +18,10 @@ help:
 	@echo "make aarch64  the kernels built for aarch64 and run under qemu (g++-aarch64-linux-gnu, qemu-user-static)"
 	@echo "make format   bring the code into its form"
 
-# A photograph folder would do as well: verydeep study photos STUDY --data PHOTOS.
+# A photograph folder would do as well: verydeep study photos --out STUDY --data PHOTOS.
 demo: $(VENV)/.installed
 	rm -rf $(DEMO)
-	$(BIN)/verydeep study digits $(DEMO)/study
+	$(BIN)/verydeep study digits --out $(DEMO)/study
 	$(BIN)/verydeep report $(DEMO)/study/tests/A-seed0.dense.36.npz $(DEMO)/study/tests/D-seed0.dense.36.npz \
 		--page $(DEMO)/index.html
 	@echo

@@ -41,12 +41,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     network = ["--config", arguments.config]
-    network += ["--pictures", arguments.pictures] if arguments.pictures else []
+    network += ["--images", arguments.pictures] if arguments.pictures else []
     dense: list[float] = []
     crops: list[float] = []
     for _ in range(arguments.rounds):
         scales = [str(scale) for scale in SCALES]
-        rows = bench(*network, "--dense", *scales, "--num-pictures", "2", "--engines", arguments.ours)
+        rows = bench(*network, "--dense", *scales, "--num-images", "2", "--engines", arguments.ours)
         dense.append(sum(1 / row["pictures_per_second"] for row in rows))
         (row,) = bench(*network, "--batch-sizes", "16", "--engines", arguments.other)
         crops.append(CROPS / row["pictures_per_second"])

@@ -8,21 +8,33 @@ Importing the package imports nothing heavy: each name is fetched when it is fir
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from verydeep.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from verydeep import errors as errors
     from verydeep import perceptual as perceptual
+    from verydeep.api.bench import bench as bench
+    from verydeep.api.convert import convert as convert
     from verydeep.api.describe import describe as describe
     from verydeep.api.engines import engines as engines
     from verydeep.api.evaluate import evaluate as evaluate
+    from verydeep.api.export import export as export
     from verydeep.api.extract import extract as extract
     from verydeep.api.features import features as features
     from verydeep.api.features import layer_names as layer_names
     from verydeep.api.fuse import fuse as fuse
+    from verydeep.api.inspect import inspect as inspect
+    from verydeep.api.new import new as new
     from verydeep.api.predict import predict as predict
+    from verydeep.api.push import push as push
+    from verydeep.api.report import report as report
     from verydeep.api.shard import shard as shard
+    from verydeep.api.study import study as study
+    from verydeep.api.style import style as style
+    from verydeep.api.train import train as train
     from verydeep.api.transfer import transfer as transfer
+    from verydeep.api.visualize import visualize as visualize
+    from verydeep.api.watch import watch as watch
     from verydeep.configurations import CONFIGURATIONS as CONFIGURATIONS
     from verydeep.configurations import Architecture as Architecture
     from verydeep.evaluation.protocols import CentreCrop as CentreCrop

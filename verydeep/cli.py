@@ -13,8 +13,8 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
-from verydeep import __version__
 from verydeep.errors import UsageError, VerydeepError
+from verydeep.version import __version__
 
 COMMANDS = {
     "describe": "the Table 1 column, layer by layer, and what it costs",

@@ -47,22 +47,21 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
             aside.unlink(missing_ok=True)
 
 
-def check_out(path: Path, *, overwrite: bool = True) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole."""
+    write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def check_out(path: Path) -> None:
     """Make sure, before the work, that a file can be written there; its folder is made.
 
-    Args:
-        path: of the file.
-        overwrite: whether a file that is there may be replaced.
-
     Raises:
-        UsageError: it is a folder, or there is a file already.
+        UsageError: it is a folder.
         DiskError: its folder cannot be made or written to.
 
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already; name another file, or add --overwrite")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,8 +86,7 @@ def _as_text(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole; numbers that are not finite are refused."""
-    text = json_text(value, indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    write_text(path, json_text(value, indent=2, allow_nan=False) + "\n")
 
 
 class Lines:

@@ -133,9 +133,9 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
     from multiprocessing import resource_tracker
 
     if count < 1:
-        raise UsageError(f"--processes is {count}; it has to be at least 1")
+        raise UsageError(f"`processes` is {count}; it has to be at least 1")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("torchrun has started several processes already; leave --processes out")
+        raise UsageError("torchrun has started several processes already; leave `processes` out")
     # Started now, as it lets Ctrl-C through again when it starts, which the first of the others would then hear.
     resource_tracker.ensure_running()
     context = multiprocessing.get_context("spawn")

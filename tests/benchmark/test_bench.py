@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from verydeep.accounting import account, multiply_adds
-from verydeep.benchmark.engines import ENGINES, NAMES, choose
-from verydeep.benchmark.measure import Bench, Figures, Measured, Process
+from verydeep.benchmark.engines import ENGINES, choose
+from verydeep.benchmark.measure import Measurements, Process, Processes, Timing
 from verydeep.benchmark.reference import class_scores
-from verydeep.benchmark.runners import plain_network, preprocessed
+from verydeep.benchmark.runners import plain_network
 from verydeep.benchmark.table import three_digits
 from verydeep.benchmark.task import Task, batch_cases, cut, dense_cases, random_model
 from verydeep.cli import main
@@ -76,13 +76,13 @@ def test_the_plain_network_is_the_network(name, photographs):
     tensors = trained_like(architecture)
     preprocessing = Preprocessing(deviation=(58.0,) * 3, channels="BGR")
     pixels = photographs[0][None, :64, :64]
-    pictures = torch.from_numpy(preprocessed(preprocessing, pixels))
+    pictures = torch.from_numpy(preprocessing.apply(pixels))
     ours = Preprocess(preprocessing)(torch.from_numpy(pixels))
     torch.testing.assert_close(pictures, ours)
     network = in_torch(architecture, tensors)
     linear = plain_network(architecture, tensors, dense=False)
     torch.testing.assert_close(linear(pictures), network(pictures))
-    larger = torch.from_numpy(preprocessed(preprocessing, photographs[0][None, :100, :130]))
+    larger = torch.from_numpy(preprocessing.apply(photographs[0][None, :100, :130]))
     dense = plain_network(architecture, tensors, dense=True)
     torch.testing.assert_close(dense(larger), network.score_map(larger))
 
@@ -99,7 +99,7 @@ def test_multiply_adds_are_those_that_torch_counts(name, height, width):
         pytest.MonkeyPatch.context() as patch,
         FlopCounterMode(display=False) as counter,
     ):
-        patch.setattr("verydeep.network.vgg.local_response_norm", lambda x, _: x)
+        patch.setattr("verydeep.network.forward.local_response_norm", lambda x, _: x)
         network.score_map(torch.empty(1, 3, height, width, device="meta"))
     assert 2 * multiply_adds(architecture, height, width) == counter.get_total_flops()
     assert multiply_adds(architecture, 32, 32) == sum(row.multiply_adds for row in account(architecture))
@@ -120,7 +120,7 @@ def test_dense_cases_show_each_picture_with_its_mirror_image_in_its_own_shape(ph
     cases, pixels = dense_cases(architecture, pictures, (64, 96))
     assert [case.name for case in cases] == ["dense, Q = 64", "dense, Q = 96"]
     assert cases[0].batches == ((2, 64, 95, 3), (2, 91, 64, 3))
-    assert cases[0].num_pictures == 2
+    assert cases[0].num_images == 2
     assert cases[0].multiply_adds == 2 * (
         multiply_adds(architecture, 64, 95) + multiply_adds(architecture, 91, 64)
     )
@@ -133,9 +133,9 @@ def task(tmp_path_factory, photographs) -> Task:
     architecture = Architecture("A", 10, 0.1, 32)
     write_model(folder / "model", *random_model(architecture))
     cases, pixels = batch_cases(architecture, [Image.fromarray(photographs[0])], (1, 3), 32, 32)
-    for number, calls in enumerate(pixels):
-        np.save(folder / f"{number}-0.npy", calls[0])
-    return Task(folder, folder / "model", 1, False, cases)
+    task = Task(folder, folder / "model", 1, False, cases)
+    task.write_pixels(pixels)
+    return task
 
 
 def state(process: Process) -> str:
@@ -150,32 +150,32 @@ def state(process: Process) -> str:
 
 def test_engines_take_turns_and_those_that_fail_stop_no_other(task, monkeypatch):
     """Before each piece of work all are stopped. One is killed before its second turn, one has nothing to read."""
-    monkeypatch.setattr(Bench, "_prepare", lambda self: None)
+    monkeypatch.setattr(Processes, "_prepare", lambda self: None)
     seen: list[str] = []
     pids: list[int] = []
     engines = choose(MEASURED, ())
 
     def advance(count: int) -> None:
-        figures = bench.measured.figures.get("torch")
+        timings = bench.measured.timings.get("torch")
         if len(bench.measured.opening) < 3 or len(pids) == 3:
             return
-        seen.extend(state(process) for process in bench._processes.values())
-        if figures and len(figures[0].seconds) == 1:
-            pids.extend(process._process.pid for process in bench._processes.values())
-            os.kill(bench._processes["torch"]._process.pid, signal.SIGKILL)
+        seen.extend(state(process) for process in bench._running.values())
+        if timings and len(timings[0].seconds) == 1:
+            pids.extend(process._process.pid for process in bench._running.values())
+            os.kill(bench._running["torch"]._process.pid, signal.SIGKILL)
 
-    with Bench(task, engines, lambda count: advance(count)) as bench:
-        measured = bench.run(3, 0.01)
+    with Processes(task, engines, lambda count: advance(count)) as bench:
+        measured = bench.measure(3, 0.01)
     assert len(seen) >= 3 * 8  # two scores and two turns of each
     assert set(seen) == {"T"}
     assert measured.failed["torch"] == "ended by signal 9"
     assert re.match(r"NoSuchFile: .*network\.onnx", measured.failed["onnxruntime"])
     assert len(measured.failed) == 2
-    assert set(measured.figures) == {"verydeep", "verydeep-torch"}
-    for figures in measured.figures.values():
-        assert [len(case.seconds) for case in figures] == [3, 3]
-        assert all(0 < case.error < 1e-5 for case in figures)
-        assert all(20e6 < case.peak_memory < 4e9 for case in figures)
+    assert set(measured.timings) == {"verydeep", "verydeep-torch"}
+    for timings in measured.timings.values():
+        assert [len(case.seconds) for case in timings] == [3, 3]
+        assert all(0 < case.error < 1e-5 for case in timings)
+        assert all(20e6 < case.peak_memory < 4e9 for case in timings)
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -183,10 +183,10 @@ def test_engines_take_turns_and_those_that_fail_stop_no_other(task, monkeypatch)
 
 def test_ratios_are_taken_within_each_round():
     """The machine is three times as slow in the last round: the ratio of the medians would be 1."""
-    one, other = [Figures([1.0, 1.0, 4.0])], [Figures([2.0, 2.0, 2.0])]
-    assert Measured({"ours": one, "theirs": other}).ratio("ours", "theirs", 0) == 2
-    one, other = [Figures([1.0, 3.0, 3.0])], [Figures([2.0, 6.0, 1.5])]
-    assert Measured({"ours": one, "theirs": other}).ratio("ours", "theirs", 0) == 2
+    one, other = [Timing([1.0, 1.0, 4.0])], [Timing([2.0, 2.0, 2.0])]
+    assert Measurements({"ours": one, "theirs": other}).ratio("ours", "theirs", 0) == 2
+    one, other = [Timing([1.0, 3.0, 3.0])], [Timing([2.0, 6.0, 1.5])]
+    assert Measurements({"ours": one, "theirs": other}).ratio("ours", "theirs", 0) == 2
 
 
 @pytest.mark.parametrize(
@@ -227,12 +227,12 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
     monkeypatch.setattr(engines, "find_spec", lambda module: None if module == "openvino" else module)
     for number, size in enumerate([(60, 40), (44, 70)]):
         Image.effect_noise(size, 60).convert("RGB").save(tmp_path / f"{number}.png")
-    words = "--dense 32 40 --rounds 1 --seconds 0 --engines verydeep openvino --markdown"
-    main(["bench", str(task.run), *words.split(), "--pictures", str(tmp_path)])
-    out, err = capsys.readouterr()
-    lines = out.splitlines()
+    words = "--dense 32 40 --rounds 1 --seconds 0 --engines verydeep openvino"
+    main(["bench", str(task.run), *words.split(), "--images", str(tmp_path), "--out", str(tmp_path / "table.md")])
+    err = capsys.readouterr().err
+    lines = (tmp_path / "table.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["dense, Q = 32", "dense, Q = 40"]
-    assert f"weights: {task.run}; pictures: 2 pictures of {tmp_path}; peak: float32 " in err
+    assert f"weights: {task.run}; images: 2 images of {tmp_path}; peak: float32 " in err
     assert "openvino: not measured: openvino is not installed" in err
 
 
@@ -240,20 +240,22 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
     ("words", "message"),
     [
         ("--engines torhc", "no engine is called 'torhc'.*did you mean torch"),
-        (f"--exclude {' '.join(NAMES)}", "no engine is left"),
+        (f"--exclude {' '.join(ENGINES)}", "no engine is left"),
         (
             "--engines torch --base openvino",
             "--base openvino is not among the engines to measure; there are torch",
         ),
         ("--engines torch --base fast", "--base fast is no engine; there are torch"),
-        ("--rounds 0", "--rounds and --num-pictures have to be at least 1"),
+        ("--rounds 0", "--rounds and --num-images have to be at least 1"),
         ("--threads 0", "--threads is 0"),
         ("--batch-sizes 0", "--batch-sizes wants different numbers"),
         ("--batch-sizes 2 2", "--batch-sizes wants different numbers"),
-        ("--dense 256 --size 224 224", "--dense shows one picture at a time"),
-        ("--dense 256 --batch-sizes 1", "--dense shows one picture at a time"),
+        ("--dense 256 --size 224 224", "--dense shows one image at a time"),
+        ("--dense 256 --batch-sizes 1", "--dense shows one image at a time"),
         ("--size 100 224", "picture is 224x100 pixels"),
-        ("--json --markdown", "exclude each other"),
+        ("--out table.csv", "--out table.csv has to end with .md"),
+        ("--markdown", "--markdown is called --out TABLE.md now"),
+        ("--pictures photos", "--pictures is called --images now"),
         ("--chart chart.pdf", "has to end with .png or .svg"),
         ("--config F", "no configuration is called 'F'"),
         ("--window 100", "image size is 100"),
@@ -269,6 +271,6 @@ def test_a_wrong_request_is_one_sentence(words, message, capsys):
 
 
 def test_every_engine_is_described():
-    assert len(set(NAMES)) == len(ENGINES)
+    assert all(engine.name == name and engine.summary for name, engine in ENGINES.items())
     with pytest.raises(UsageError, match="no engine is called 'x'"):
         choose((), ("x",))

@@ -49,7 +49,7 @@ def test_fusing_two_results_is_the_ensemble(models, tmp_path, capsys):
     assert printed["top1_error"] == ensemble.error_rates.top1_error
     assert fused.facts.members == ensemble.facts.members
     assert fused.facts.fused == tuple(map(str, files))
-    main(["report", *map(str, files), str(tmp_path / "fused.npz"), "--markdown"])
+    main(["report", *map(str, files), str(tmp_path / "fused.npz"), "--out", "-"])
     table = capsys.readouterr().out
     assert "Table 6" in table
     assert "A ×0.05 + C ×0.05" in table

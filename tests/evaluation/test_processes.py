@@ -149,7 +149,7 @@ def test_a_wrong_number_of_processes_is_refused(run, data, capsys, count):
 
 def test_torchruns_processes_start_no_others(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="leave --processes out"), start_processes(2, print):
+    with pytest.raises(UsageError, match="leave `processes` out"), start_processes(2, print):
         pass
 
 

@@ -14,7 +14,7 @@ from verydeep.cli import main
 from verydeep.configurations import CONFIGURATIONS, Architecture
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.exports import graph
-from verydeep.exports.check import blocks, preprocessed
+from verydeep.exports.check import blocks
 from verydeep.exports.runtimes import onnxruntime_with, write_onnx
 from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
@@ -71,7 +71,7 @@ def test_every_configuration_answers_as_torch_does(configuration, batch_norm, ph
         run = onnxruntime_with(str(path))
         for height, width, count in ((64, 64, 3), (200, 101, 1), (97, 320, 2)):
             shown = np.stack([photographs[0][:height, :width], photographs[1][:height, :width]] * 2)[:count]
-            score_map, posterior = run(shown if pixels else preprocessed(shown, config))
+            score_map, posterior = run(shown if pixels else config.preprocessing.apply(shown))
             expected_map, expected = answers_of_torch(config, network, shown)
             np.testing.assert_allclose(score_map, expected_map, atol=1e-5 * np.abs(expected_map).max(), rtol=0)
             np.testing.assert_allclose(posterior, expected, atol=1e-5)

@@ -336,7 +336,7 @@ def test_the_plainest_of_large_pictures_is_believed(tmp_path, name, mode, option
 @pytest.mark.parametrize("function", [read, size])
 def test_a_pipe_is_not_waited_for(tmp_path, function):
     os.mkfifo(tmp_path / "a.jpg")
-    assert "a pipe, where a picture is wanted" in refusal(tmp_path / "a.jpg", function)
+    assert "a pipe, where an image is wanted" in refusal(tmp_path / "a.jpg", function)
 
 
 def test_damaged_exif_data_does_not_matter(tmp_path):

@@ -39,7 +39,7 @@ def readers() -> list[int]:
     [
         (
             signal.SIGKILL,
-            r"ended with signal 9 \(Killed\), most often for want of memory: use fewer --workers, and",
+            r"ended with signal 9 \(Killed\), most often for want of memory: use fewer `workers`, and",
         ),
         (signal.SIGQUIT, r"ended with signal 3 \(Quit\):"),
     ],
@@ -53,7 +53,7 @@ def test_a_reader_that_is_killed_is_named(number, said):
     with pytest.raises(DataError) as caught:
         list(fed)
     told = re.fullmatch(
-        rf"process {second}, which reads the pictures of step (\d+), has {said} go on with --resume",
+        rf"process {second}, which reads the pictures of step (\d+), has {said} go on with `resume=True`",
         str(caught.value),
     )
     assert told

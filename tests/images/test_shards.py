@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 from pictures import class_folders, cut, save, smooth
 from PIL import Image
 
+import verydeep
 from verydeep.cli import main
-from verydeep.errors import DataError, PictureError, VerydeepError
+from verydeep.errors import DataError, PictureError, UsageError, VerydeepError
 from verydeep.images import decode, shard_writing, storage
 from verydeep.images.batches import TrainingBatches, feed
 from verydeep.images.data import Data
@@ -36,6 +37,7 @@ from verydeep.images.shard_index import FORMAT, LABELS, MANIFEST, NAMES, PICTURE
 from verydeep.images.shard_writing import write_index, write_manifest
 from verydeep.images.shards import Shards
 from verydeep.images.sources import open_data
+from verydeep.images.statistics import measure_pictures
 from verydeep.images.views import TrainingView, rescale
 
 ORIENTATION = 0x0112
@@ -817,7 +819,44 @@ def test_an_index_of_nothing(tmp_path):
         open_index(str(tmp_path))
 
 
-# The command line
+# The function, and the command line
+
+
+def test_the_function_answers_what_was_packed(tmp_path, folder, shards):
+    out = tmp_path / "out"
+    packed = verydeep.shard(folder, out=out, images_per_shard=4)
+    assert contents(out) == contents(shards)
+    num_bytes = sum(path.stat().st_size for path in out.glob("*.tar"))
+    assert packed.to_dict() == {
+        "out": str(out),
+        "images": 17,
+        "unreadable": 0,
+        "shards": 5,
+        "num_bytes": num_bytes,
+        "split": open_data(str(folder)).split,
+    }
+    assert str(packed).startswith(f"{out}: 17 images in 5 shards, {num_bytes / 1e6:.1f} MB (a fifth of each class")
+
+
+def test_errors_of_the_function_name_its_arguments(tmp_path, folder):
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match=r"^`rescale` is 0; it has to be at least 1 pixel$"):
+        verydeep.shard(folder, out=out, rescale=0)
+    with pytest.raises(UsageError, match=r"^`max_unreadable` is -1; it has to be 0 or more$"):
+        verydeep.shard(folder, out=out, max_unreadable=-1)
+    cut(folder / open_data(str(folder)).train.names[0])
+    with pytest.raises(DataError, match=r"remove it, or leave it out by `max_unreadable=1`$"):
+        verydeep.shard(folder, out=out)
+    with pytest.raises(UsageError, match="was begun with other `rescale`;"):
+        verydeep.shard(folder, out=out, rescale=40)
+
+
+def test_colors_of_shards_are_measured_once(folder, shards, monkeypatch):
+    train = open_data(str(shards)).train
+    first = measure_pictures(train)
+    np.testing.assert_array_equal(first.mean, measure_pictures(open_data(str(folder)).train).mean)
+    monkeypatch.setattr(Shards, "read", lambda self, *rest: pytest.fail("read again"))
+    np.testing.assert_array_equal(measure_pictures(open_data(str(shards)).train).covariance, first.covariance)
 
 
 def test_train_and_evaluate_read_shards(tmp_path, folder, shards, capsys):

@@ -162,5 +162,5 @@ def test_numbers_in_the_confusion_matrix_up_to_25_classes(make_result: MakeResul
 
 def test_hardest_class_comes_first(make_result: MakeResult):
     errors = class_errors(make_result(wrong=2))
-    assert [item.error for item in errors] == [100.0, 0.0, 0.0]
-    assert errors[0].name == AWKWARD and errors[0].taken_for == "cat"
+    assert [item["error"] for item in errors] == [100.0, 0.0, 0.0]
+    assert errors[0]["name"] == AWKWARD and errors[0]["taken_for"] == "cat"

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from made import NUM_PICTURES, evidence, outcome, training
+from made import NUM_IMAGES, evidence, measurement, training
 
+import verydeep
 from verydeep.reports.published import counterpart
+from verydeep.studies import claims
 from verydeep.studies.claims import Claim, compare, judge
 
 JITTERED = (32, 40)
 
 
-def claim(number: int, *outcomes) -> Claim:
-    return judge(evidence(*outcomes))[number - 1]
+def claim(number: int, *measurements) -> Claim:
+    return judge(evidence(*measurements))[number - 1]
 
 
 def networks(**errors) -> list:
-    return [outcome(training(name.replace("_", "-")), error) for name, error in errors.items()]
+    return [measurement(training(name.replace("_", "-")), error) for name, error in errors.items()]
 
 
 def test_nothing_tested_is_nothing_claimed():
-    claims = judge(evidence())
-    assert [one.number for one in claims] == list(range(1, 10))
-    assert {one.verdict for one in claims} == {"not tested"}
-    assert all(one.missing for one in claims)
+    judged = judge(evidence())
+    assert [one.number for one in judged] == list(range(1, 10))
+    assert {one.verdict for one in judged} == {"not tested"}
+    assert all(one.missing for one in judged)
 
 
 @pytest.mark.parametrize(
@@ -69,17 +72,22 @@ def test_c_between_b_and_d(errors, verdict):
 def test_jittered_beats_the_best_fixed():
     d, d384 = training("D"), training("D-384", scale=(40, 40))
     jittered = training("D-jittered", scale=JITTERED)
-    worse, best = outcome(d, 30), outcome(d384, 27)
-    assert claim(4, worse, best, outcome(jittered, 25)).verdict == "agrees"
-    assert claim(4, worse, best, outcome(jittered, 28)).verdict == "does not agree"
-    found = claim(4, worse, best, outcome(jittered, 25)).statements[0]
+    worse, best = measurement(d, 30), measurement(d384, 27)
+    assert claim(4, worse, best, measurement(jittered, 25)).verdict == "agrees"
+    assert claim(4, worse, best, measurement(jittered, 28)).verdict == "does not agree"
+    found = claim(4, worse, best, measurement(jittered, 25)).statements[0]
     assert found.interval.mean == pytest.approx(-2)
     assert "D-jittered and D-384" in found.says
 
 
 def test_several_scales():
     a, d = training("A"), training("D")
-    tests = [outcome(a, 30), outcome(a, 28, scales="three"), outcome(d, 20), outcome(d, 20.5, scales="three")]
+    tests = [
+        measurement(a, 30),
+        measurement(a, 28, scales="three"),
+        measurement(d, 20),
+        measurement(d, 20.5, scales="three"),
+    ]
     found = claim(5, *tests)
     assert found.statements[0].interval.mean == pytest.approx((-2 + 0.5) / 2)
     assert found.statements[0].p is None  # of more than two runs
@@ -87,28 +95,28 @@ def test_several_scales():
 
 def test_complementary_is_better_than_each():
     d = training("D")
-    alone = [outcome(d, 20, "dense", "three"), outcome(d, 19, "crops", "three")]
-    assert claim(6, *alone, outcome(d, 18, "both", "three")).verdict == "agrees"
-    assert claim(6, *alone, outcome(d, 19.5, "both", "three")).verdict == "does not agree"
-    assert claim(6, outcome(d, 18, "both", "three")).verdict == "not tested"
+    alone = [measurement(d, 20, "dense", "three"), measurement(d, 19, "crops", "three")]
+    assert claim(6, *alone, measurement(d, 18, "both", "three")).verdict == "agrees"
+    assert claim(6, *alone, measurement(d, 19.5, "both", "three")).verdict == "does not agree"
+    assert claim(6, measurement(d, 18, "both", "three")).verdict == "not tested"
 
 
 def test_fusion_beats_the_best_of_its_networks():
     d, e = training("D"), training("E")
-    alone = [outcome(d, 20), outcome(e, 22)]
-    assert claim(7, *alone, outcome([d, e], 18)).verdict == "agrees"
-    assert claim(7, *alone, outcome([d, e], 21)).verdict == "does not agree"
-    assert claim(7, *alone, outcome([d, e], 20)).verdict == "not decided"
-    other_way = outcome([d, e], 18, "crops")
+    alone = [measurement(d, 20), measurement(e, 22)]
+    assert claim(7, *alone, measurement([d, e], 18)).verdict == "agrees"
+    assert claim(7, *alone, measurement([d, e], 21)).verdict == "does not agree"
+    assert claim(7, *alone, measurement([d, e], 20)).verdict == "not decided"
+    other_way = measurement([d, e], 18, "crops")
     assert claim(7, *alone, other_way).verdict == "not tested"
 
 
 def test_small_filters():
-    shallow = outcome(training("B-5x5", "B-5x5"), 32)
+    shallow = measurement(training("B-5x5", "B-5x5"), 32)
     grown, alone = training("B", grow_from="A"), training("B-alone")
-    assert claim(8, shallow, outcome(grown, 30)).verdict == "agrees"
-    assert "B-alone" in claim(8, shallow, outcome(grown, 30), outcome(alone, 33)).statements[0].says
-    assert claim(8, shallow, outcome(grown, 30), outcome(alone, 33)).verdict == "does not agree"
+    assert claim(8, shallow, measurement(grown, 30)).verdict == "agrees"
+    assert "B-alone" in claim(8, shallow, measurement(grown, 30), measurement(alone, 33)).statements[0].says
+    assert claim(8, shallow, measurement(grown, 30), measurement(alone, 33)).verdict == "does not agree"
 
 
 @pytest.mark.parametrize(
@@ -117,46 +125,46 @@ def test_small_filters():
 )
 def test_growing(grown, alone, verdict):
     tests = [
-        outcome(training("D", grow_from="A"), grown),
-        outcome(training("D-normal", start="normal"), alone),
+        measurement(training("D", grow_from="A"), grown),
+        measurement(training("D-normal", init="normal"), alone),
     ]
     assert claim(9, *tests).verdict == verdict
 
 
 def test_growing_is_compared_with_the_same_network_alone():
-    plain = training("D-normal", start="normal")
+    plain = training("D-normal", init="normal")
     plain = replace(plain, recipe=replace(plain.recipe, batch_norm=False))
-    assert claim(9, outcome(training("D", grow_from="A"), 30), outcome(plain, 90)).verdict == "not tested"
+    assert claim(9, measurement(training("D", grow_from="A"), 30), measurement(plain, 90)).verdict == "not tested"
 
 
 def test_the_first_of_a_configuration_stands_for_it_at_the_scale_that_most_have():
     tests = [
         *networks(A=30, B=28, C=27, D=26),
-        outcome(training("D-again", "D"), 50),
-        outcome(training("C-40", "C", scale=(40, 40)), 10),
-        outcome(training("D-40", "D", scale=(40, 40)), 10),
+        measurement(training("D-again", "D"), 50),
+        measurement(training("C-40", "C", scale=(40, 40)), 10),
+        measurement(training("D-40", "D", scale=(40, 40)), 10),
     ]
     assert claim(3, *tests).verdict == "agrees"
 
 
 def test_two_single_runs_have_mcnemars_p_and_several_seeds_are_averaged():
     b, c = training("B"), training("C")
-    single = compare("", ((1, outcome(c, 25)), (-1, outcome(b, 26))))
+    single = compare("", ((1, measurement(c, 25)), (-1, measurement(b, 26))))
     assert single.p == pytest.approx(2 * 0.5**20)  # 20 pictures, all of one kind
-    several = compare("", ((1, outcome(c, (25, 24, 29))), (-1, outcome(b, (26, 27, 28)))))
+    several = compare("", ((1, measurement(c, (25, 24, 29))), (-1, measurement(b, (26, 27, 28)))))
     assert several.p is None
     assert (several.seeds, several.seeds_alike) == (3, 2)
     assert several.interval.mean == pytest.approx(-1)
-    fewer = compare("", ((1, outcome(c, (25, 24, 29))), (-1, outcome(b, 28))))
+    fewer = compare("", ((1, measurement(c, (25, 24, 29))), (-1, measurement(b, 28))))
     assert fewer.seeds == 1  # that both have
     assert fewer.interval.mean == pytest.approx(-3)
 
 
 def test_the_interval_narrows_with_pictures_that_agree():
     """Pairing: two nets that are wrong on the same pictures are told apart where independent ones are not."""
-    b, c = outcome(training("B"), 30), outcome(training("C"), 29)
+    b, c = measurement(training("B"), 30), measurement(training("C"), 29)
     paired = compare("", ((1, c), (-1, b)))
-    apart = replace(c, wrong=c.wrong[:, np.random.default_rng(0).permutation(NUM_PICTURES)])
+    apart = replace(c, wrong=c.wrong[:, np.random.default_rng(0).permutation(NUM_IMAGES)])
     unpaired = compare("", ((1, apart), (-1, b)))
     assert paired.holds
     assert unpaired.holds is None
@@ -168,6 +176,32 @@ def test_the_papers_difference_stands_beside():
         replace(one, published=counterpart(one.network, (256, 256), 1, "dense")) for one in networks(B=30, C=28)
     )
     assert compare("", ((1, c), (-1, b))).published == pytest.approx(28.1 - 28.7)
+
+
+ANOTHER_CLAIM = """
+from verydeep.studies.claims import claim, compare, less
+
+
+@claim("a network is as good as itself", "nowhere", takes="a dense test of A")
+def itself(found):
+    a, = found.networks("A")
+    yield compare("A errs less than A and a point", less(a, a), 1.0)
+"""
+
+
+def test_a_claim_is_added_by_a_function(tmp_path, monkeypatch):
+    """Another module's claim has a number, a verdict and a place in every form of the report."""
+    monkeypatch.setattr(claims, "CLAIMS", list(claims.CLAIMS))
+    (tmp_path / "another_claim.py").write_text(ANOTHER_CLAIM)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("another_claim")
+    (tmp_path / "study.toml").write_text('recipe = "digits"\n[[train]]\nnetworks = "A"\n')
+    report = verydeep.study(out=tmp_path, report=True)
+    assert (report.claims[9].number, report.claims[9].says) == (10, "a network is as good as itself")
+    assert report.claims[9].missing == "a dense test of A; lacking A"
+    assert "a network is as good as itself" in (tmp_path / "tables.md").read_text()
+    assert "a network is as good as itself" in (tmp_path / "index.html").read_text()
+    assert claim(10, *networks(A=30)).verdict == "agrees"
 
 
 def test_claims_are_json():

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -53,18 +57,42 @@ def desk(tmp_path_factory) -> Path:
     return desk
 
 
-def command(desk: Path, out: str, *more: str) -> list[str]:
-    words = ["study", str(desk / "tiny.toml"), str(desk / out), "--data", str(desk / "data"), *more]
-    return [sys.executable, "-m", "verydeep", *words]
+def command(desk: Path, out: str) -> list[str]:
+    return [sys.executable, "-m", "verydeep", *words(desk, out)]
 
 
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def run(desk: Path, out: str, *more: str) -> subprocess.CompletedProcess[str]:
-    words = command(desk, out, *more)
-    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment())
+@dataclass
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(desk: Path, out: str, *more: str, file: str = "tiny.toml") -> Ended:
+    """The command, in this process; its steps have processes of their own."""
+    stdout, stderr, code = StringIO(), StringIO(), 0
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            main([*words(desk, out, file), *more])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return Ended(code, stdout.getvalue(), stderr.getvalue())
+
+
+def words(desk: Path, out: str, file: str = "tiny.toml") -> list[str]:
+    return ["study", str(desk / file), "--out", str(desk / out), "--data", str(desk / "data")]
+
+
+def without_b(unbroken: Path, name: str) -> Path:
+    """A copy of the study in which A is trained and tested, and B is not."""
+    out = unbroken.with_name(name)
+    shutil.copytree(unbroken, out)
+    shutil.rmtree(out / "runs" / "B-seed0")
+    return out
 
 
 def records(out: Path, event: str) -> list[str]:
@@ -91,7 +119,7 @@ def test_it_makes_every_file(unbroken):
 
 def test_the_report_says_the_same_again(unbroken, capsys):
     before = {name: (unbroken / name).read_text() for name in (*TABLES, "index.html")}
-    main(["study", "--report", str(unbroken), "--json"])
+    main(["study", "--report", "--out", str(unbroken), "--json"])
     report = json.loads(capsys.readouterr().out)
     assert {name: (unbroken / name).read_text() for name in before} == before
     assert report["claims"] == json.loads(before["claims.json"])
@@ -100,12 +128,15 @@ def test_the_report_says_the_same_again(unbroken, capsys):
     assert table_6["rows"][0]["top1_error"] == [fused.error_rates.top1_error]
 
 
-def test_each_step_shared_by_two_processes(desk):
+def test_each_step_shared_by_two_processes(desk, unbroken):
+    out = without_b(unbroken, "shared")
     outcome = run(desk, "shared", "--processes", "2")
     assert outcome.returncode == 0, outcome.stderr
-    config = json.loads((desk / "shared" / "runs" / "B-seed0" / "config.json").read_text())
+    config = json.loads((out / "runs" / "B-seed0" / "config.json").read_text())
     assert config["provenance"]["grown_from"].endswith("A-seed0")
-    assert len(records(desk / "shared", "finished")) == 7
+    again = records(out, "finished")[7:]
+    assert len(again) == len(set(again)) == 5  # B, its tests, and the fusions
+    assert {path.name for path in (out / "runs").iterdir()} == {"A-seed0", "B-seed0"}
 
 
 def test_killed_at_five_moments(desk, unbroken):
@@ -157,26 +188,24 @@ def test_only_one_at_once(desk, unbroken):
 def test_another_description_does_not_overwrite(desk, unbroken):
     other = desk / "other.toml"
     other.write_text(TEXT.replace("epochs = 2", "epochs = 3"))
-    words = [sys.executable, "-m", "verydeep", "study", str(other), str(unbroken), "--data", str(desk / "data")]
-    outcome = subprocess.run(words, capture_output=True, text=True, check=False, env=environment())
+    outcome = run(desk, "unbroken", file="other.toml")
     assert outcome.returncode == 2
     assert "was made by another command than this description gives" in outcome.stderr
     assert "epochs = 2" in (unbroken / "study.toml").read_text()
 
 
-def test_a_step_that_fails_is_named_and_the_others_go_on(desk):
+def test_a_step_that_fails_is_named_and_the_others_go_on(desk, unbroken):
     text = TEXT.replace(
         'networks = "B"\ngrow_from', 'networks = "B"\nsettings = { learning_rate = 1e6 }\ngrow_from'
     )
     (desk / "wild.toml").write_text(text + '[[test]]\nnetworks = "A"\nviews = "centre"\n')
-    words = ["study", str(desk / "wild.toml"), str(desk / "wild"), "--data", str(desk / "data")]
-    outcome = subprocess.run(
-        [sys.executable, "-m", "verydeep", *words], capture_output=True, text=True, check=False, env=environment()
-    )
+    without_b(unbroken, "wild")
+    begun = len(records(unbroken, "begun"))
+    outcome = run(desk, "wild", file="wild.toml")
     assert outcome.returncode == 1
     assert "the first is runs/B-seed0: ended with exit code 1: the loss is" in outcome.stderr
     assert "tests/A-seed0.centre.36.npz" in records(desk / "wild", "finished")
-    assert "fusions/A+B-seed0.dense.one.npz" not in records(desk / "wild", "begun")
+    assert "fusions/A+B-seed0.dense.one.npz" not in records(desk / "wild", "begun")[begun:]
     assert (desk / "wild" / "index.html").exists()
 
 
@@ -191,7 +220,7 @@ def test_terminated_it_says_how_to_go_on(desk):
     process.terminate()
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert "this goes on: verydeep study" in said
     assert "Traceback" not in said
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from verydeep.errors import UsageError
 from verydeep.studies.description import parse
-from verydeep.studies.plan import make_plan
 from verydeep.studies.state import Ledger, fingerprints, prepare, refuse_others, states
+from verydeep.studies.workflow import make_workflow
 
 TEXT = """
 recipe = "digits"
@@ -21,15 +21,15 @@ A, TEST = "runs/A-seed0", "tests/A-seed0.dense.36.npz"
 
 
 @pytest.fixture
-def plan():
-    return make_plan(parse(TEXT, "a study"))
+def workflow():
+    return make_workflow(parse(TEXT, "a study"))
 
 
-def finish(plan, out, *names: str) -> None:
-    ledger, prints = Ledger(out), fingerprints(plan, "digits")
+def finish(workflow, out, *names: str) -> None:
+    ledger, prints = Ledger(out), fingerprints(workflow, "digits")
     for name in names:
-        ledger.add("begun", plan.steps[name], prints[name], command="verydeep ...")
-        ledger.add("finished", plan.steps[name], prints[name], seconds=1.0)
+        ledger.add("begun", workflow.steps[name], prints[name], command="verydeep ...")
+        ledger.add("finished", workflow.steps[name], prints[name], seconds=1.0)
         path = out / name
         files = [path / "config.json", path / "model.safetensors"] if name.startswith("runs") else [path]
         for file in files:
@@ -37,33 +37,33 @@ def finish(plan, out, *names: str) -> None:
             file.write_text("{}")
 
 
-def found(plan, out) -> dict[str, str]:
-    return states(plan, out, fingerprints(plan, "digits"), Ledger(out))
+def found(workflow, out) -> dict[str, str]:
+    return states(workflow, out, fingerprints(workflow, "digits"), Ledger(out))
 
 
-def test_done_is_whole_and_by_this_command(plan, tmp_path):
-    assert set(found(plan, tmp_path).values()) == {"to do"}
-    finish(plan, tmp_path, A, TEST)
-    assert [name for name, state in found(plan, tmp_path).items() if state == "done"] == [A, TEST]
+def test_done_is_whole_and_by_this_command(workflow, tmp_path):
+    assert set(found(workflow, tmp_path).values()) == {"to do"}
+    finish(workflow, tmp_path, A, TEST)
+    assert [name for name, state in found(workflow, tmp_path).items() if state == "done"] == [A, TEST]
     (tmp_path / TEST).unlink()
-    assert found(plan, tmp_path)[TEST] == "to do"
-    finish(plan, tmp_path, TEST)
+    assert found(workflow, tmp_path)[TEST] == "to do"
+    finish(workflow, tmp_path, TEST)
     (tmp_path / A / "model.safetensors").unlink()
-    assert found(plan, tmp_path)[A] == found(plan, tmp_path)[TEST] == "to do"
+    assert found(workflow, tmp_path)[A] == found(workflow, tmp_path)[TEST] == "to do"
 
 
-def test_a_test_is_done_anew_where_its_command_has_changed(plan, tmp_path):
-    finish(plan, tmp_path, A, TEST)
-    other = make_plan(parse('test_precision = "bfloat16"' + TEXT, "a study"))
+def test_a_test_is_done_anew_where_its_command_has_changed(workflow, tmp_path):
+    finish(workflow, tmp_path, A, TEST)
+    other = make_workflow(parse('test_precision = "bfloat16"' + TEXT, "a study"))
     assert found(other, tmp_path)[A] == "done"
     assert found(other, tmp_path)[TEST] == "to do"
     prepare(other.steps[TEST], tmp_path, "to do")
     assert not (tmp_path / TEST).exists()
 
 
-def test_a_training_is_never_thrown_away(plan, tmp_path):
-    finish(plan, tmp_path, A)
-    other = make_plan(parse(TEXT.replace("epochs = 2", "epochs = 3"), "a study"))
+def test_a_training_is_never_thrown_away(workflow, tmp_path):
+    finish(workflow, tmp_path, A)
+    other = make_workflow(parse(TEXT.replace("epochs = 2", "epochs = 3"), "a study"))
     prints = fingerprints(other, "digits")
     with pytest.raises(UsageError, match="was made by another command"):
         refuse_others(other, tmp_path, prints, Ledger(tmp_path))
@@ -72,19 +72,58 @@ def test_a_training_is_never_thrown_away(plan, tmp_path):
         refuse_others(other, tmp_path, prints, Ledger(tmp_path))
 
 
-def test_a_line_that_was_cut_short_spoils_no_other(plan, tmp_path):
-    finish(plan, tmp_path, A)
+def test_a_line_that_was_cut_short_spoils_no_other(workflow, tmp_path):
+    finish(workflow, tmp_path, A)
     with (tmp_path / "study.jsonl").open("a") as file:
         file.write('{"event": "beg')
-    finish(plan, tmp_path, TEST)
-    assert found(plan, tmp_path)[TEST] == "done"
+    finish(workflow, tmp_path, TEST)
+    assert found(workflow, tmp_path)[TEST] == "done"
     assert len(Ledger(tmp_path).records) == 4
 
 
-def test_a_training_that_had_not_begun_to_learn_starts_anew(plan, tmp_path):
+def test_a_training_that_had_not_begun_to_learn_starts_anew(workflow, tmp_path):
     (tmp_path / A).mkdir(parents=True)
     (tmp_path / A / "split.json").write_text("{}")
-    assert not prepare(plan.steps[A], tmp_path, "begun")
+    assert not prepare(workflow.steps[A], tmp_path, "begun")
     assert not (tmp_path / A).exists()
-    finish(plan, tmp_path, A)
-    assert prepare(plan.steps[A], tmp_path, "begun")
+    finish(workflow, tmp_path, A)
+    assert prepare(workflow.steps[A], tmp_path, "begun")
+
+
+OLD = """
+recipe = "digits"
+reach = 2
+[settings]
+epochs = 1
+width = 0.02
+batch_size = 8
+batch_norm = false
+learning_rate = 0.02
+start = "glorot"
+[[train]]
+networks = "A"
+scale = 40
+[[train]]
+networks = "B"
+grow_from = "A"
+scale = [36, 40]
+[[test]]
+networks = "B"
+views = "both"
+[[fuse]]
+networks = ["A", "B"]
+"""
+
+
+@pytest.mark.parametrize("text", [OLD, OLD.replace("start =", "init =").replace("\nscale", "\ntrain_scale")])
+def test_fingerprints_are_those_of_earlier_studies(text):
+    """Of the release whose options were called --scale, --start and --posteriors: its studies go on."""
+    assert fingerprints(make_workflow(parse(text, "a study")), "digits") == {
+        "runs/A-seed0": "8b8d420ba0e9b676",
+        "runs/B-seed0": "425964e1a806f3b8",
+        "tests/B-seed0.dense.38.npz": "8644d7b014e978ab",
+        "tests/B-seed0.crops.38.npz": "72984925df336bb2",
+        "tests/B-seed0.both.38.npz": "1cac4e0cd47e6e85",
+        "tests/A-seed0.dense.40.npz": "f14d4753d2d10845",
+        "fusions/A+B-seed0.dense.one.npz": "35405145031fa641",
+    }

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from io import StringIO
 
 import pytest
-from made import evidence, outcome, training
+from made import evidence, measurement, training
 
+from verydeep.evaluation.protocols import PROTOCOLS, TenCrop, Views
 from verydeep.reports.published import TABLE_7, counterpart
 from verydeep.studies import tables as in_tables
 from verydeep.studies import verdicts
 from verydeep.studies.claims import judge
+from verydeep.studies.cost import cost
+from verydeep.studies.description import Size, parse
 from verydeep.studies.evidence import beside_the_paper
+from verydeep.studies.workflow import make_workflow
 
 
 @pytest.fixture
@@ -21,57 +26,56 @@ def found():
     a, d = training("A"), training("D", grow_from="A")
     jittered, again = training("D-jittered", scale=(32, 40)), training("D-again", "D")
     published = counterpart("D", (256, 256), 1, "dense")
-    outcomes = (
-        outcome(a, (30, 31)),
-        replace(outcome(d, (25, 26.5)), published=published),
-        replace(outcome(again, 27), published=published),
-        outcome(d, 24, scales="three"),
-        *(outcome(jittered, 22, views, "three") for views in ("dense", "crops", "both")),
-        outcome([d, jittered], 20, scales="three", name="two|three"),
-        outcome(a, 33, "centre"),
+    measurements = (
+        measurement(a, (30, 31)),
+        replace(measurement(d, (25, 26.5)), published=published),
+        replace(measurement(again, 27), published=published),
+        measurement(d, 24, scales="three"),
+        *(measurement(jittered, 22, views, "three") for views in ("dense", "crops", "both")),
+        measurement([d, jittered], 20, scales="three", name="two|three"),
+        measurement(a, 33, "centre"),
     )
-    return evidence(*beside_the_paper(outcomes))
+    return evidence(*beside_the_paper(measurements))
 
 
 def test_each_test_has_its_table(found):
     tables = in_tables.make_tables(found)
     assert [table.number for table in tables] == [3, 4, 5, 6, 0]
-    names = {table.number: [line.outcome.tested.name for line in table.lines] for table in tables}
+    names = {table.number: [one.setup.name for one in table.measurements] for table in tables}
     assert names[3] == ["A", "D", "D-again"]
     assert names[4] == ["D", "D-jittered"]
     assert names[5] == ["D-jittered"] * 3
-    assert [line.outcome.tested.views for line in tables[2].lines] == ["dense", "crops", "both"]
+    assert [one.setup.views for one in tables[2].measurements] == ["dense", "crops", "both"]
     assert names[6] == ["two|three"]
 
 
 def test_a_variant_has_no_published_row(found):
-    lines = in_tables.make_tables(found)[0].lines
-    assert [line.cells[8] for line in lines] == ["–", "27.0", "–"]
-    assert lines[0].cells[5] == "30.50 ± 0.71"
-    assert lines[2].cells[5] == "27.00"
+    rows = in_tables.make_tables(found)[0].text.rows
+    assert [row[8] for row in rows] == ["–", "27.0", "–"]
+    assert rows[0][5] == "30.50 ± 0.71"
+    assert rows[2][5] == "27.00"
 
 
 def test_two_fused_networks_are_the_papers_where_both_are_jittered():
     published = counterpart("D + E", (256, 512), 3, "dense")
     fixed, jittered = training("E"), [training(f"{name}-jittered", scale=(32, 40)) for name in "DE"]
     pairs = [[jittered[0], fixed], jittered]
-    fused = [replace(outcome(pair, 20, scales="three"), published=published) for pair in pairs]
+    fused = [replace(measurement(pair, 20, scales="three"), published=published) for pair in pairs]
     assert [one.published for one in beside_the_paper(fused)] == [None, published]
 
 
 def test_markdown_and_csv_say_the_same(found):
     tables = in_tables.make_tables(found)
     in_markdown = [
-        [cell.strip().replace("\\|", "|") for cell in line.strip("| ").replace("\\|", "\\!").split("|")]
+        [re.sub(r"\\(.)", r"\1", cell.strip()) for cell in re.split(r"(?<!\\)\|", line[1:-1])]
         for line in in_tables.markdown(tables).splitlines()
         if line.startswith("|") and not line.startswith(("| :--", "| network", "| method"))
     ]
-    in_markdown = [[cell.replace("\\!", "|") for cell in row] for row in in_markdown]
     rows = list(csv.reader(StringIO(in_tables.comma_separated(tables))))
     in_csv = [row[1:] for row in rows if row[0] != "table"]
     assert in_markdown == in_csv
     assert len([row for row in rows if row[0] != "Table 7"]) - len(tables) - 1 == 10
-    assert sum(len(table["rows"]) for table in in_tables.to_json(tables)) == 10
+    assert sum(len(table.to_json()["rows"]) for table in tables) == 10
 
 
 def test_every_claim_has_a_row(found):
@@ -93,15 +97,26 @@ def test_table_7_and_errors_on_the_test_set_are_in_every_form(found):
     ]
     rows = [row for row in csv.reader(StringIO(in_tables.comma_separated(tables))) if row[0] == "Table 7"]
     assert ["Table 7", "GoogLeNet", "7", "–", "–", "6.7"] in rows
-    assert len(rows) == len(TABLE_7) == in_tables.rich_tables(tables)[-1].row_count
+    assert len(rows) == len(TABLE_7) == in_tables.text_tables(tables)[-1].rich().row_count
     without = [table for table in tables if table.number != 6]
     assert "Table 7" not in in_tables.markdown(without) + in_tables.comma_separated(without)
 
 
 def test_a_fused_pair_has_the_papers_error_on_the_test_set(found):
     fused = next(table for table in in_tables.make_tables(found) if table.number == 6)
-    published = counterpart("D + E", (256, 512), 3, "multi-crop & dense")
-    line = in_tables.Line(replace(fused.lines[0].outcome, published=published))
-    assert line.cells[-3:] == ("23.7", "6.8", "6.8")
-    assert in_tables.to_json([replace(fused, lines=(line,))])[0]["rows"][0]["paper_top5_test_error"] == 6.8
-    assert fused.headings[-1] == "paper's top-5, test set"
+    published = counterpart("D + E", (256, 512), 3, "both")
+    papers = replace(fused, measurements=(replace(fused.measurements[0], published=published),))
+    assert papers.text.rows[0][-3:] == ("23.7", "6.8", "6.8")
+    assert papers.to_json()["rows"][0]["paper_top5_test_error"] == 6.8
+    assert fused.text.headings[-1] == "paper's top-5, test set"
+
+
+def test_a_new_protocol_needs_no_other_change(monkeypatch):
+    """It is described, planned, estimated and laid out by its entry alone."""
+    views = Views("four corners", lambda scales, mirror, grid: (TenCrop(scales, mirror),))
+    monkeypatch.setitem(PROTOCOLS, "corners", views)
+    text = 'recipe = "digits"\n[[train]]\nnetworks = "A"\n[[test]]\nviews = ["ten", "corners"]\n'
+    ten, corners = make_workflow(parse(text, "a study")).results
+    assert cost(corners, Size(10, 10, 10)) == cost(ten, Size(10, 10, 10))
+    (others,) = in_tables.make_tables(evidence(measurement(training("A"), 30, "corners")))
+    assert (others.name, others.text.rows[0][4]) == ("Other tests", "four corners")

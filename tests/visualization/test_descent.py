@@ -12,13 +12,12 @@ from verydeep.errors import UsageError, VerydeepError
 from verydeep.inference.torch_engine import open_network
 from verydeep.perceptual import ContentLoss, StyleLoss, TotalVariation
 from verydeep.plan import nodes_to
-from verydeep.visualization.descent import descend
-from verydeep.visualization.inversion import invert
+from verydeep.visualization.descent import descend, invert
 from verydeep.visualization.memory import bytes_of, check_memory
-from verydeep.visualization.objective import Objective, Wanted
+from verydeep.visualization.objective import Objective, Terms
 from verydeep.visualization.pixels import noise_like, to_pixels, to_tensor
 
-BOTH = Wanted(("relu2_1", "relu3_2"), ("relu1_1", "relu2_1"), (3, 1), None, 2.0, 5.0, 0.5)
+BOTH = Terms(("relu2_1", "relu3_2"), ("relu1_1", "relu2_1"), (3, 1), None, 2.0, 5.0, 0.5)
 
 
 @pytest.fixture
@@ -68,12 +67,12 @@ def test_it_goes_down_and_stays_within_its_range(opened, pair):
     content, style = pair
     objective = Objective(*opened, BOTH, content=content, style=style, pooling="average")
     before = content.clone()
-    outcomes = [descend(objective, content, steps) for steps in (2, 8, 25)]
+    outcomes = [descend(objective, content, steps) for steps in (2, 8, 40)]
     totals = [outcomes[0].before.total, *(outcome.after.total for outcome in outcomes)]
     assert totals == sorted(totals, reverse=True)
     assert totals[-1] < 0.3 * totals[0]
-    assert outcomes[-1].picture.min() >= 0 and outcomes[-1].picture.max() <= 1
-    assert objective(outcomes[-1].picture)[1].total == pytest.approx(outcomes[-1].after.total, rel=1e-4)
+    assert outcomes[-1].image.min() >= 0 and outcomes[-1].image.max() <= 1
+    assert objective(outcomes[-1].image)[1].total == pytest.approx(outcomes[-1].after.total, rel=1e-4)
     assert torch.equal(content, before)
 
 
@@ -81,7 +80,7 @@ def test_it_goes_down_and_stays_within_its_range(opened, pair):
 def test_low_layers_keep_the_picture(opened, pair, layer, least):
     content, _ = pair
     outcome = invert(*opened, layer, content, num_steps=60)
-    correlation = np.corrcoef(outcome.picture.flatten(), content.flatten())[0, 1]
+    correlation = np.corrcoef(outcome.image.flatten(), content.flatten())[0, 1]
     assert correlation > least
     assert outcome.after.content < 0.1 * outcome.before.content
 
@@ -89,7 +88,7 @@ def test_low_layers_keep_the_picture(opened, pair, layer, least):
 def test_the_same_seed_gives_the_same_bits(opened, pair):
     content, _ = pair
     first, second, other = (
-        invert(*opened, "relu2_1", content, num_steps=5, seed=seed).picture for seed in (3, 3, 4)
+        invert(*opened, "relu2_1", content, num_steps=5, seed=seed).image for seed in (3, 3, 4)
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
@@ -149,7 +148,7 @@ def test_a_network_of_nan_is_one_sentence(opened, pair):
 )
 def test_weights_that_cannot_be(arguments, said):
     with pytest.raises(UsageError, match=said):
-        Wanted(**arguments)
+        Terms(**arguments)
 
 
 def test_what_does_not_fit_in_memory_is_said_with_a_size_that_does(opened):
@@ -157,7 +156,7 @@ def test_what_does_not_fit_in_memory_is_said_with_a_size_that_does(opened):
     channels = opened[0].architecture.convolutions[0].out_channels
     assert bytes_of(path, 10, 20) == 4 * 2 * 2 * channels * 200
     check_memory(path, 10, 20, available=bytes_of(path, 10, 20))
-    with pytest.raises(UsageError, match="use --size 18 or less"):
+    with pytest.raises(UsageError, match="use a `size` of 18 or less"):
         check_memory(path, 20, 40, available=bytes_of(path, 10, 20))
     with pytest.raises(UsageError, match=r"takes .* GB up to relu1_1"):
         check_memory(path, 10**6, 10**6)

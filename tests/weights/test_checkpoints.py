@@ -274,7 +274,7 @@ def test_every_command_that_takes_weights_chooses_among_them(command, network, t
         "export": [path, "--out", f"{run}.onnx"],
         "push": [path, "owner/name", "--yes"],
         "visualize": [path, picture, "--page", f"{run}.html"],
-        "style": [picture, picture, f"{run}.png", "--model", path],
+        "style": [path, picture, picture, "--out", f"{run}.png"],
         "bench": [path, "--engines", "verydeep"],
     }[command]
     with pytest.raises(SystemExit) as ended:

@@ -127,7 +127,7 @@ def test_a_reader_that_crashes_is_an_error(tmp_path, monkeypatch):
 def test_a_reader_that_does_not_end_is_an_error(tmp_path, monkeypatch):
     path = write("keras 2", tmp_path / "a.h5")
     script = tmp_path / "python"
-    script.write_text(f"#!/bin/sh\necho $$ > {tmp_path / 'process'}\nexec sleep 1000\n")
+    script.write_text(f"#!/bin/sh\necho $$ > {tmp_path / 'process'}\nexec sleep 100\n")
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(script))
     monkeypatch.setattr(sandbox, "MOST_SECONDS", 1)

@@ -135,13 +135,13 @@ def _ours(source: Source) -> Imported:
 
 def _missing(weights: Imported) -> list[str]:
     """What has to be given before the weights can be used."""
-    convert = f"`verydeep convert {weights.source.name} RUN"
+    convert = f"verydeep convert {weights.source.name} RUN"
     window = window_question(weights.architecture.window)
     notes = {
-        f"the file does not say {window}: {convert} --window PIXELS` takes it": not weights.window_known,
-        f"preprocessing is not known: {convert} --preprocessing NAME` takes it": weights.metadata.preprocessing
+        f"the file does not say {window}: `{convert} --window PIXELS` takes it": not weights.window_known,
+        f"preprocessing is not known: `{convert} --preprocessing NAME` takes it": weights.metadata.preprocessing
         is None,
-        f"class names are not known: {convert} --class-names FILE` takes them": weights.metadata.class_names
+        f"class names are not known: `{convert} --class-names FILE` takes them": weights.metadata.class_names
         is None,
         "its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers": "shapes"
         in weights.facts,

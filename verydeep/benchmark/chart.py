@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verydeep.benchmark.table import engine, three_digits
+from verydeep.benchmark.engines import ENGINES
+from verydeep.benchmark.table import three_digits
 from verydeep.errors import UsageError, require
 from verydeep.files import MARK, write_whole
-from verydeep.reports.figures import LIGHT, LIGHT_MUTED, LIGHT_STYLE
+from verydeep.reports.figures import LIGHT, LIGHT_MUTED, LIGHT_STYLE, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +32,7 @@ def check_chart(path: Path | None) -> None:
     if path is None:
         return
     if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"--chart {path} has to end with {' or '.join(FORMATS)}")
+        raise UsageError(f"`chart` {path} has to end with {' or '.join(FORMATS)}")
     require("matplotlib", "report", "drawing a chart")
 
 
@@ -38,18 +41,16 @@ def write_chart(path: Path, rows: Sequence[dict[str, Any]], title: str, base: st
 
     Args:
         path: ends with one of `FORMATS`.
-        rows: as `table.rows` gives them.
+        rows: as `table.make_rows` gives them.
         title: printed above.
         base: the engine that ratios are to.
 
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(row["case"] for row in rows))
-    cases = [[row for row in rows if row["case"] == name] for name in names]
+    cases = [list(case) for _, case in groupby(rows, key=itemgetter("case"))]
     height = 1.1 + 0.34 * max(map(len, cases))
-    with matplotlib.rc_context({**LIGHT_STYLE, "axes.grid.axis": "x", "svg.hashsalt": "bench"}):
+    with drawing("a chart", LIGHT_STYLE | {"axes.grid.axis": "x", "svg.hashsalt": "bench"}):
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(5.6 * len(cases), height), layout="constrained", facecolor="white")
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         for axes, case in zip(figure.subplots(1, len(cases), squeeze=False).flat, cases, strict=True):
@@ -61,7 +62,7 @@ def write_chart(path: Path, rows: Sequence[dict[str, Any]], title: str, base: st
 
 def _draw(axes: Axes, rows: Sequence[dict[str, Any]], base: str) -> None:
     speeds = [row["pictures_per_second"] for row in rows]
-    colors = [OURS if engine(row["engine"]).ours else OTHERS for row in rows]
+    colors = [OURS if ENGINES[row["engine"]].ours else OTHERS for row in rows]
     places = range(len(rows))
     axes.barh(places, speeds, 0.68, color=colors)
     for place, row in zip(places, rows, strict=True):
@@ -69,10 +70,10 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], base: str) -> None:
         axes.text(row["pictures_per_second"], place, text, va="center", fontsize=9, color=LIGHT_MUTED)
     axes.set_yticks(places, [row["engine"] for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_fontweight("bold" if engine(row["engine"]).ours else "normal")
+        label.set_fontweight("bold" if ENGINES[row["engine"]].ours else "normal")
     axes.invert_yaxis()
     axes.set_xlim(0, 1.85 * max(speeds))
-    axes.set_xlabel("pictures a second")
+    axes.set_xlabel("images a second")
     axes.set_title(f"{rows[0]['case']} (× {base})", loc="left", color=LIGHT_MUTED, fontsize=11)
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_visible(False)

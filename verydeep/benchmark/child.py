@@ -26,7 +26,7 @@ from verydeep.benchmark.engines import ENGINES, Engine
 from verydeep.benchmark.runners import Runner, class_scores, export, open_runner, quantize
 from verydeep.benchmark.task import Task
 
-REFERENCE_PICTURES = 8  # of a call: float64 takes about a second for each
+REFERENCE_IMAGES = 8  # of a call: float64 takes about a second for each
 PEAK_SECONDS = 1.0
 LARGEST_SIDE = 2048  # of the matrices whose product is the peak
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -45,7 +45,7 @@ def main(task_file: str, name: str) -> None:
         if work is not None:
             _answer(answers, done=work(task))
         else:
-            serve(task, next(engine for engine in ENGINES if engine.name == name), answers)
+            serve(task, ENGINES[name], answers)
     except Exception as error:
         _answer(answers, failed=" ".join(f"{type(error).__name__}: {error}".split())[:300])
 
@@ -60,7 +60,7 @@ def serve(task: Task, engine: Engine, answers: TextIO) -> None:
         request = json.loads(line)
         calls = prepared[request["case"]]
         if "scores" in request:
-            scores = [class_scores(runner.run(call))[:REFERENCE_PICTURES] for call in calls]
+            scores = [class_scores(runner.run(call))[:REFERENCE_IMAGES] for call in calls]
             np.save(request["scores"], np.concatenate(scores))
             _answer(answers, peak_memory=peak_memory())
         else:
@@ -79,23 +79,20 @@ def timed(runner: Runner, calls: list[Any], seconds: float) -> float:
     return float(np.median(times[1:]))
 
 
-def reference(task: Task) -> float:
+def reference(task: Task) -> None:
     """Write `reference-<case>.npy`, class scores in float64."""
     from verydeep.benchmark.reference import class_scores
     from verydeep.run_folder import read_model
 
     config, tensors = read_model(task.run)
-    known: dict[bytes, Any] = {}  # a batch holds the smaller one's pictures
+    known: dict[tuple[int, bytes], Any] = {}  # a batch holds the smaller one's images
     for case in range(len(task.cases)):
-        rows = []
-        for pixels in task.pixels(case):
-            for picture in pixels[:REFERENCE_PICTURES]:
-                key = picture.shape[0].to_bytes(4, "little") + picture.tobytes()
-                if key not in known:
-                    known[key] = class_scores(config.architecture, tensors, config.preprocessing, picture[None])
-                rows.append(known[key])
-        np.save(task.folder / f"reference-{case}.npy", np.concatenate(rows))
-    return 0.0
+        images = [image for pixels in task.pixels(case) for image in pixels[:REFERENCE_IMAGES]]
+        keys = [(len(image), image.tobytes()) for image in images]
+        for key, image in zip(keys, images, strict=True):
+            if key not in known:
+                known[key] = class_scores(config.architecture, tensors, config.preprocessing, image[None])
+        np.save(task.folder / f"reference-{case}.npy", np.concatenate([known[key] for key in keys]))
 
 
 def peak(task: Task) -> dict[str, float]:

@@ -53,7 +53,7 @@ class Engine:
         return "quantized" if self.precision == "int8" else "onnx"
 
 
-ENGINES = (
+_ALL = (
     Engine("verydeep", "our kernels, float32", "float32", (OUR_MODULE,), ours=True),
     Engine("verydeep-bfloat16", "our kernels, bfloat16", "bfloat16", (OUR_MODULE,), ours=True),
     Engine("verydeep-int16", "our kernels, 16-bit integers", "int16", (OUR_MODULE,), ours=True),
@@ -64,9 +64,9 @@ ENGINES = (
     Engine("onnxruntime", "float32", "float32", ("onnxruntime", *EXPORTING)),
     Engine("openvino", "float32", "float32", ("openvino", *EXPORTING)),
     Engine("openvino-bfloat16", "bfloat16", "bfloat16", ("openvino", *EXPORTING)),
-    Engine("openvino-int8", "quantized by NNCF on the pictures shown", "int8", ("openvino", "nncf", *EXPORTING)),
+    Engine("openvino-int8", "quantized by NNCF on the images shown", "int8", ("openvino", "nncf", *EXPORTING)),
 )
-NAMES = tuple(engine.name for engine in ENGINES)
+ENGINES = {engine.name: engine for engine in _ALL}
 
 
 def choose(include: Sequence[str], exclude: Sequence[str]) -> list[Engine]:
@@ -77,10 +77,11 @@ def choose(include: Sequence[str], exclude: Sequence[str]) -> list[Engine]:
 
     """
     for name in (*include, *exclude):
-        if name not in NAMES:
-            hint = did_you_mean(name, NAMES)
-            raise UsageError(f"no engine is called {name!r}; there are {', '.join(NAMES)}{hint}")
-    chosen = [engine for engine in ENGINES if engine.name in (include or NAMES) and engine.name not in exclude]
+        if name not in ENGINES:
+            raise UsageError(
+                f"no engine is called {name!r}; there are {', '.join(ENGINES)}{did_you_mean(name, ENGINES)}"
+            )
+    chosen = [engine for name, engine in ENGINES.items() if name in (include or ENGINES) and name not in exclude]
     if not chosen:
-        raise UsageError("no engine is left to measure; name some by --engines, or exclude fewer")
+        raise UsageError("no engine is left to measure; name some by `engines`, or exclude fewer")
     return chosen

@@ -15,8 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -89,7 +88,7 @@ class Process:
 
 
 @dataclass
-class Figures:
+class Timing:
     """What was measured of an engine in one case.
 
     Attributes:
@@ -110,30 +109,30 @@ class Figures:
 
 
 @dataclass
-class Measured:
+class Measurements:
     """Everything that was measured.
 
     Attributes:
-        figures: of each engine by name, a case each.
+        timings: of each engine by name, a case each.
         opening: seconds that each engine took to load the model, and to compile what it compiles.
         failed: engines that could not be measured, and why.
         peak: operations a second of the machine's best matrix product, by precision.
 
     """
 
-    figures: dict[str, list[Figures]] = field(default_factory=dict)
+    timings: dict[str, list[Timing]] = field(default_factory=dict)
     opening: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     peak: dict[str, float] = field(default_factory=dict)
 
     def ratio(self, name: str, base: str, case: int) -> float:
         """How many times as fast as the base an engine is: the median of the ratios within each round."""
-        one, other = self.figures[name][case].seconds, self.figures[base][case].seconds
+        one, other = self.timings[name][case].seconds, self.timings[base][case].seconds
         return statistics.median(theirs / ours for ours, theirs in zip(one, other, strict=True))
 
 
-class Bench:
-    """Processes of all engines of a task.
+class Processes:
+    """Processes of all engines of a task; a context manager that ends them.
 
     Args:
         task: what they are given.
@@ -146,25 +145,23 @@ class Bench:
         self._task, self._engines, self._advance = task, engines, advance
         self._file = task.write()
         self._errors = (task.folder / "errors.txt").open("wb")
-        self._processes: dict[str, Process] = {}
-        self.measured = Measured()
+        self._running: dict[str, Process] = {}
+        self.measured = Measurements()
 
     @staticmethod
     def num_pieces(engines: Sequence[Engine], num_cases: int, rounds: int) -> int:
         """How many pieces of work there are: what is made beforehand, opening, scoring, and each turn."""
         return 4 + len(engines) * (1 + num_cases + num_cases * rounds)
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for process in self._processes.values():
+    def __exit__(self, *error: object) -> None:
+        for process in self._running.values():
             process.end()
         self._errors.close()
 
-    def run(self, rounds: int, seconds: float) -> Measured:
+    def measure(self, rounds: int, seconds: float) -> Measurements:
         """Measure.
 
         Args:
@@ -183,35 +180,40 @@ class Bench:
         self._prepare()
         for engine in self._engines:
             self._open(engine)
-        for case in range(len(self._task.cases)):
+        cases = range(len(self._task.cases))
+        for case in cases:
             for engine in self._engines:
                 self._score(engine, case)
-        for case in range(len(self._task.cases)):
+        for case in cases:
             for number in range(rounds):
                 # There and back, so that none always follows the same other.
                 for engine in self._engines[:: 1 if number % 2 == 0 else -1]:
                     self._turn(engine, case, seconds)
-        if not self._processes:
+        if not self._running:
             name, reason = next(iter(self.measured.failed.items()))
             raise VerydeepError(f"no engine could be measured; {name}: {reason}")
-        self.measured.figures = {name: self.measured.figures[name] for name in self._processes}
+        self.measured.timings = {name: self.measured.timings[name] for name in self._running}
         return self.measured
 
     def _prepare(self) -> None:
         """Export the network for the engines that read it from a file; those fail where that fails."""
         for work, forms in (("export", ("onnx", "quantized")), ("quantize", ("quantized",))):
-            waiting = [engine for engine in self._engines if engine.reads in forms]
-            waiting = [engine for engine in waiting if engine.name not in self.measured.failed]
-            if waiting:
-                try:
-                    self._once(work)
-                except EngineError as error:
-                    for engine in waiting:
-                        self.measured.failed[engine.name] = f"the network could not be made ready: {error}"
-            else:
+            waiting = [
+                engine.name
+                for engine in self._engines
+                if engine.reads in forms and engine.name not in self.measured.failed
+            ]
+            if not waiting:
                 self._advance(1)
+                continue
+            try:
+                self._once(work)
+            except EngineError as error:
+                failed = dict.fromkeys(waiting, f"the network could not be made ready: {error}")
+                self.measured.failed.update(failed)
 
     def _once(self, work: str) -> Any:
+        """Do a piece of work in a process of its own."""
         process = Process(self._file, work, self._task.threads, self._errors)
         try:
             return process.hear()["done"]
@@ -224,39 +226,39 @@ class Bench:
         if engine.name in self.measured.failed:
             return
         process = Process(self._file, engine.name, self._task.threads, self._errors)
-        self._processes[engine.name] = process
+        self._running[engine.name] = process
+        self.measured.timings[engine.name] = [Timing() for _ in self._task.cases]
         try:
             self.measured.opening[engine.name] = process.hear()["seconds"]
         except EngineError as error:
             self._give_up(engine, error)
-        self.measured.figures[engine.name] = [Figures() for _ in self._task.cases]
 
     def _score(self, engine: Engine, case: int) -> None:
         """Compare what it answers with float64; its first call of a shape also makes it ready for that shape."""
         file = self._task.folder / "scores.npy"
-        answer = self._ask(engine, case=case, scores=str(file))
-        if answer:
+        if self._ask(engine, case=case, scores=str(file)):
             exact = np.load(self._task.folder / f"reference-{case}.npy")
             difference = np.linalg.norm(np.load(file) - exact) / np.linalg.norm(exact)
-            self.measured.figures[engine.name][case].error = float(difference)
+            self.measured.timings[engine.name][case].error = float(difference)
 
     def _turn(self, engine: Engine, case: int, seconds: float) -> None:
         answer = self._ask(engine, case=case, seconds=seconds)
         if answer:
-            figures = self.measured.figures[engine.name][case]
-            figures.seconds.append(answer["seconds"])
-            figures.peak_memory = answer["peak_memory"]
+            timing = self.measured.timings[engine.name][case]
+            timing.seconds.append(answer["seconds"])
+            timing.peak_memory = answer["peak_memory"]
 
     def _ask(self, engine: Engine, **request: Any) -> dict[str, Any] | None:
+        """What an engine's process answers; None where it has failed, now or before."""
         self._advance(1)
-        if engine.name not in self._processes:
+        if engine.name not in self._running:
             return None
         try:
-            return self._processes[engine.name].ask(**request)
+            return self._running[engine.name].ask(**request)
         except EngineError as error:
             self._give_up(engine, error)
             return None
 
     def _give_up(self, engine: Engine, error: EngineError) -> None:
-        self._processes.pop(engine.name).end()
+        self._running.pop(engine.name).end()
         self.measured.failed[engine.name] = str(error)

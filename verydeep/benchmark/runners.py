@@ -6,7 +6,7 @@ is not timed. Ours get the bytes, and preprocess them within the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from verydeep.benchmark.engines import Engine
 from verydeep.benchmark.task import Task
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.errors import UsageError
-from verydeep.images.color import Preprocessing
 from verydeep.run_folder import read_config, read_model
 
 if TYPE_CHECKING:
@@ -47,17 +46,6 @@ def open_runner(engine: Engine, task: Task) -> Runner:
         return _ours(engine, task)
     kind = engine.name.partition("-")[0]
     return {"torch": _torch, "onnxruntime": _onnxruntime, "openvino": _openvino}[kind](engine, task)
-
-
-def preprocessed(preprocessing: Preprocessing, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Subtract the mean, divide, and put channels first."""
-    if preprocessing.channels == "BGR":
-        pixels = pixels[..., ::-1]
-        mean, deviation = preprocessing.mean[::-1], preprocessing.deviation[::-1]
-    else:
-        mean, deviation = preprocessing.mean, preprocessing.deviation
-    x = (pixels - np.array(mean, np.float32)) / np.array(deviation, np.float32)
-    return np.ascontiguousarray(np.moveaxis(x, -1, 1))
 
 
 def class_scores(scores: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -101,12 +89,9 @@ def plain_network(
     modules: list[nn.Module] = []
 
     def fill(module: nn.Module, name: str) -> nn.Module:
-        state = {
-            key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")
-        }
         shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
-        weights = {key: torch.from_numpy(np.asarray(value)).reshape(shapes[key]) for key, value in state.items()}
-        module.load_state_dict(weights, assign=True)
+        state = {key: np.reshape(tensors[f"{name}.{key}"], shape) for key, shape in shapes.items()}
+        module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, assign=True)
         return module
 
     with torch.device("meta"):
@@ -155,7 +140,7 @@ def _torch(engine: Engine, task: Task) -> Runner:
         network = torch.compile(network, dynamic=task.dynamic)
 
     def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(preprocessed(config.preprocessing, pixels)).to(memory_format=form)
+        return torch.from_numpy(config.preprocessing.apply(pixels)).to(memory_format=form)
 
     def run(pictures: torch.Tensor) -> NDArray[np.float32]:
         with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
@@ -178,7 +163,7 @@ def _onnxruntime(engine: Engine, task: Task) -> Runner:
         scores: NDArray[np.float32] = session.run(None, {"pictures": pictures})[0]
         return scores
 
-    return Runner(lambda pixels: preprocessed(preprocessing, pixels), run)
+    return Runner(preprocessing.apply, run)
 
 
 def _openvino(engine: Engine, task: Task) -> Runner:
@@ -208,7 +193,7 @@ def _openvino(engine: Engine, task: Task) -> Runner:
         scores: NDArray[np.float32] = outputs[0]
         return scores
 
-    return Runner(lambda pixels: preprocessed(preprocessing, pixels), run)
+    return Runner(preprocessing.apply, run)
 
 
 def export(task: Task) -> None:
@@ -223,11 +208,10 @@ def export(task: Task) -> None:
     config, tensors = read_model(task.run)
     dense = is_dense(task, config.architecture)
     network = plain_network(config.architecture, tensors, dense=dense)
-    dimension = torch.export.Dim
-    shapes: dict[int, Any] = {0: dimension("batch")}
     _, height, width, _ = task.cases[0].batches[0]
+    shapes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if task.dynamic:
-        shapes |= {2: dimension.DYNAMIC, 3: dimension.DYNAMIC}
+        shapes |= dict.fromkeys((2, 3), torch.export.Dim.DYNAMIC)
     torch.onnx.export(
         network,
         (torch.zeros(2, 3, height, width),),
@@ -247,14 +231,9 @@ def quantize(task: Task) -> None:
     import nncf
     import openvino
 
-    config = read_config(task.run)
-
-    def pictures() -> Iterator[NDArray[np.float32]]:
-        for case in range(len(task.cases)):
-            for pixels in task.pixels(case):
-                for picture in pixels:
-                    yield preprocessed(config.preprocessing, picture[None])
-
+    preprocessing = read_config(task.run).preprocessing
+    batches = [pixels for case in range(len(task.cases)) for pixels in task.pixels(case)]
+    images = [preprocessing.apply(image[None]) for batch in batches for image in batch]
     model = openvino.Core().read_model(task.folder / ONNX)
-    quantized = nncf.quantize(model, nncf.Dataset(list(pictures())))
+    quantized = nncf.quantize(model, nncf.Dataset(images))
     openvino.save_model(quantized, task.folder / QUANTIZED, compress_to_fp16=False)

@@ -1,81 +1,54 @@
-"""What was measured -> plain data, and a table for the terminal."""
+"""What was measured -> plain data, and a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from verydeep.benchmark.engines import ENGINES, Engine
-from verydeep.benchmark.measure import Measured
+from verydeep.benchmark.engines import ENGINES
+from verydeep.benchmark.measure import Measurements
 from verydeep.benchmark.task import Case, Task
+from verydeep.reports.text_table import TextTable
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-
-def engine(name: str) -> Engine:
-    """The engine of a name."""
-    return next(engine for engine in ENGINES if engine.name == name)
+NUMBERS = range(2, 8)  # columns of numbers
 
 
-def rows(measured: Measured, task: Task, base: str) -> list[dict[str, Any]]:
+def make_rows(measured: Measurements, task: Task, base: str) -> list[dict[str, Any]]:
     """A row for each case and engine, as plain data; the fastest engine of a case first.
 
     `ratio` is to the base; `share_of_peak` counts a direct convolution's operations and may so exceed 1 where an
     engine needs fewer; it is None for a precision whose peak is not known.
     """
-    return [
-        row
-        for number, case in enumerate(task.cases)
-        for row in sorted(
-            (_row(measured, number, case, name, base) for name in measured.figures),
-            key=lambda row: -row["pictures_per_second"],
-        )
-    ]
+    rows: list[dict[str, Any]] = []
+    for number, case in enumerate(task.cases):
+        of_case = [_row(measured, number, case, name, base) for name in measured.timings]
+        rows += sorted(of_case, key=lambda row: -row["pictures_per_second"])
+    return rows
 
 
-def _row(measured: Measured, number: int, case: Case, name: str, base: str) -> dict[str, Any]:
-    figures = measured.figures[name][number]
-    precision = engine(name).precision
-    operations = 2 * case.multiply_adds / figures.median
-    peak = measured.peak.get(precision)
+def _row(measured: Measurements, number: int, case: Case, name: str, base: str) -> dict[str, Any]:
+    timing, chosen = measured.timings[name][number], ENGINES[name]
+    peak = measured.peak.get(chosen.precision)
     return {
         "case": case.name,
         "engine": name,
-        "summary": engine(name).summary,
-        "precision": precision,
-        "pictures_per_second": case.num_pictures / figures.median,
-        "milliseconds_per_picture": 1e3 * figures.median / case.num_pictures,
+        "summary": chosen.summary,
+        "precision": chosen.precision,
+        "pictures_per_second": case.num_images / timing.median,
+        "milliseconds_per_picture": 1e3 * timing.median / case.num_images,
         "ratio": measured.ratio(name, base, number),
-        "error": figures.error,
-        "peak_memory": figures.peak_memory,
-        "share_of_peak": operations / peak if peak else None,
+        "error": timing.error,
+        "peak_memory": timing.peak_memory,
+        "share_of_peak": 2 * case.multiply_adds / timing.median / peak if peak else None,
         "opening_seconds": measured.opening[name],
-        "seconds": figures.seconds,
+        "seconds": timing.seconds,
     }
 
 
-def rich_table(rows: Sequence[dict[str, Any]], title: str, base: str) -> Table:
-    """Lay the rows out for a terminal, case by case."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("case")
-    table.add_column("engine")
-    for heading in ("pictures/s", "ms/picture", f"× {base}", "error", "peak memory", "share of peak"):
-        table.add_column(heading, justify="right")
-    for number, row in enumerate(rows):
-        first = number == 0 or rows[number - 1]["case"] != row["case"]
-        last = number + 1 == len(rows) or rows[number + 1]["case"] != row["case"]
-        table.add_row(
-            Text(row["case"] if first else ""),
-            Text(row["engine"], "bold" if engine(row["engine"]).ours else ""),
-            *map(Text, cells(row)),
-            end_section=last,
-        )
-    return table
+def text_table(rows: Sequence[dict[str, Any]], title: str, base: str) -> TextTable:
+    """The rows as text, case by case."""
+    names = ("case", "engine", "images/s", "ms/image", f"× {base}", "error", "peak memory", "share of peak")
+    return TextTable(title, names, [(row["case"], row["engine"], *cells(row)) for row in rows], NUMBERS)
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -93,20 +66,3 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
 def three_digits(number: float) -> str:
     """Write a positive number with three digits, or all those before its point."""
     return f"{number:,.0f}" if number >= 999.5 else f"{number:#.3g}".rstrip(".")
-
-
-def markdown(rows: Sequence[dict[str, Any]], base: str) -> str:
-    """Write the rows as a Markdown table, as the documentation has it."""
-    headings = (
-        "case",
-        "engine",
-        "pictures/s",
-        "ms a picture",
-        f"× {base}",
-        "error",
-        "peak memory",
-        "share of peak",
-    )
-    rules = (":--", ":--", *("--:",) * 6)
-    lines = [headings, rules, *((row["case"], row["engine"], *cells(row)) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

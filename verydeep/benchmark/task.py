@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from pathlib import Path
@@ -18,7 +20,7 @@ from verydeep.errors import PictureError
 from verydeep.images.color import Preprocessing
 from verydeep.images.find import unlabelled
 from verydeep.images.geometry import random_offset
-from verydeep.images.views import Pixels, rescale
+from verydeep.images.views import rescale
 from verydeep.run_folder import ModelConfig, TrainedOn, provenance
 
 SEED = 0
@@ -32,14 +34,14 @@ class Case:
     Attributes:
         name: as it is shown: `batch 16`.
         batches: shape of the pixels of each call, (batch, height, width, 3).
-        num_pictures: that are answered by all the calls together; a mirror image is none of its own.
+        num_images: that are answered by all the calls together; a mirror image is none of its own.
         multiply_adds: of direct convolution and the FC layers, of all the calls together.
 
     """
 
     name: str
     batches: tuple[tuple[int, int, int, int], ...]
-    num_pictures: int
+    num_images: int
     multiply_adds: int
 
 
@@ -80,6 +82,12 @@ class Task:
         folder, run = Path(fields.pop("folder")), Path(fields.pop("run"))
         return Task(folder, run, cases=cases, **fields)
 
+    def write_pixels(self, cases: Sequence[Sequence[NDArray[np.uint8]]]) -> None:
+        """Write the pixels of each call of each case into the folder."""
+        for number, calls in enumerate(cases):
+            for call, pixels in enumerate(calls):
+                np.save(self.folder / f"{number}-{call}.npy", pixels)
+
     def pixels(self, case: int) -> list[NDArray[np.uint8]]:
         """The pixels of each call of a case."""
         return [np.load(self.folder / f"{case}-{call}.npy") for call in range(len(self.cases[case].batches))]
@@ -88,14 +96,11 @@ class Task:
 def random_model(architecture: Architecture) -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
     """Draw a network's weights as He et al. do, with variance 2 / fan-in, so that its layers keep their scale."""
     random = np.random.default_rng(SEED)
-    tensors: dict[str, NDArray[Any]] = {}
-    for name, shape in architecture.tensors.items():
-        if name.endswith("num_batches_tracked"):
-            tensors[name] = np.array(0)
-        elif name.startswith("bn"):
-            tensors[name] = np.full(shape, name.endswith(("weight", "running_var")), np.float32)
-        else:
-            tensors[name] = np.zeros(shape, np.float32)
+    tensors: dict[str, NDArray[Any]] = {
+        name: np.full(shape, name.startswith("bn") and name.endswith(("weight", "running_var")), np.float32)
+        for name, shape in architecture.tensors.items()
+    }
+    tensors |= {name: np.array(0) for name in tensors if name.endswith("num_batches_tracked")}
     for layer in architecture.layers:
         if isinstance(layer, Pooling):
             continue
@@ -110,24 +115,22 @@ def random_model(architecture: Architecture) -> tuple[ModelConfig, dict[str, NDA
     return ModelConfig(architecture, preprocessing, names, TrainedOn((side, side)), facts), tensors
 
 
-def find_pictures(folder: Path | None, count: int) -> tuple[list[Image.Image], str]:
+def find_images(folder: Path | None, count: int) -> tuple[list[Image.Image], str]:
     """Photographs of a folder, of scikit-learn, or else noise; and a word of where they come from.
 
     Raises:
-        PictureError: the folder has no pictures, or one cannot be read.
+        PictureError: the folder has no images, or one cannot be read.
 
     """
     if folder is not None:
         if not folder.is_dir():
-            raise PictureError(f"--pictures {folder} is not a folder; give one with photographs")
+            raise PictureError(f"`images` {folder} is not a folder; give one with photographs")
         found = unlabelled([folder])
         # Spread over the folder, which may be sorted by class.
         numbers = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int).tolist()
-        pictures = [_image(found.source.read(number)) for number in numbers]
-        return pictures, f"{len(pictures)} pictures of {folder}"
+        images = [Image.fromarray(np.asarray(found.source.read(number))) for number in numbers]
+        return images, f"{len(images)} images of {folder}"
     try:
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from sklearn.datasets import load_sample_images
@@ -135,13 +138,9 @@ def find_pictures(folder: Path | None, count: int) -> tuple[list[Image.Image], s
             arrays = load_sample_images().images
     except ModuleNotFoundError:
         noise = np.random.default_rng(SEED).integers(0, 256, (count, 48, 64, 3), np.uint8)
-        pictures = [Image.fromarray(array).resize((640, 480), Image.Resampling.BICUBIC) for array in noise]
-        return pictures, "seeded noise, as neither --pictures is given nor scikit-learn installed"
+        images = [Image.fromarray(array).resize((640, 480), Image.Resampling.BICUBIC) for array in noise]
+        return images, "seeded noise, as no images are given and scikit-learn is not installed"
     return [Image.fromarray(array) for array in arrays], "two photographs that come with scikit-learn"
-
-
-def _image(picture: Image.Image | Pixels) -> Image.Image:
-    return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
 
 
 def cut(pictures: list[Image.Image], count: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -182,8 +181,8 @@ def dense_cases(
     for scale in scales:
         shown = [np.asarray(rescale(picture, scale)) for picture in pictures]
         batches = [np.stack([picture, picture[:, ::-1]]) for picture in shown]
-        total = sum(2 * multiply_adds(architecture, *batch.shape[1:3]) for batch in batches)
         shapes = tuple((2, *batch.shape[1:3], 3) for batch in batches)
+        total = sum(2 * multiply_adds(architecture, *shape[1:3]) for shape in shapes)
         cases.append(Case(f"dense, Q = {scale}", shapes, len(batches), total))
         pixels.append(batches)
     return tuple(cases), pixels

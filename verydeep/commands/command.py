@@ -37,7 +37,7 @@ class Command:
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Options as they were called before, and what they are called now."""
+    """Options as they were called before, and what they are called now; or a sentence on what to write instead."""
 
     @classmethod
     def check(cls, arguments: Sequence[str]) -> None:
@@ -49,8 +49,9 @@ class Command:
         """
         for word in arguments:
             option = word.partition("=")[0]
-            if option in cls.renamed:
-                raise UsageError(f"{option} is called {cls.renamed[option]} now")
+            now = cls.renamed.get(option)
+            if now is not None:
+                raise UsageError(f"{option} is called {now} now" if now.startswith("--") else f"{option}: {now}")
 
     def execute(self) -> None:
         """Call the function and print what it answers."""
@@ -114,8 +115,8 @@ class ReadingMany(Computing):
 def in_options(message: str, kind: type) -> str:
     """Write the arguments that stand in backticks in a message as the command line has them.
 
-    `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, a position its word in the usage.
-    What a command does not have stays as it is.
+    `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, `save=False` becomes `--no-save`,
+    and a position its word in the usage. What a command does not have stays as it is.
     """
     hints = get_type_hints(kind, include_extras=True)
 
@@ -124,7 +125,9 @@ def in_options(message: str, kind: type) -> str:
         if name not in hints:
             return match[0]
         word = _word_of(name, hints[name])
-        return f"{word} {value}" if value is not None and word.startswith("-") else word
+        if value is None or value == "True" or not word.startswith("-"):
+            return word
+        return word.replace("--", "--no-", 1) if value == "False" else f"{word} {value}"
 
     return _ARGUMENT.sub(option, message)
 

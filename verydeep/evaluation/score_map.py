@@ -55,19 +55,26 @@ class ScoreMap:
         factor = max(1.0, SHOWN_SIDE / min(self.pixels.shape[:2]))
         height, width = (round(side * factor) for side in self.pixels.shape[:2])
         picture = Image.fromarray(self.pixels).resize((width, height), Image.Resampling.BICUBIC)
-        heat = self._spread(self.posteriors[label], (width, height), factor)
+        heat = self.spread(self.posteriors[label], (width, height), factor)
         text = caption or f"{self.class_names[label]}: where a window of {self.window} pixels shows it"
         font = ImageFont.load_default(20)
         sheet = Image.new("RGB", (2 * width + 3 * MARGIN, height + 3 * MARGIN + 48), PAPER)
         sheet.paste(picture, (MARGIN, MARGIN))
-        sheet.paste(_colored(np.asarray(picture), heat), (2 * MARGIN + width, MARGIN))
+        sheet.paste(colored(np.asarray(picture), heat), (2 * MARGIN + width, MARGIN))
         draw = ImageDraw.Draw(sheet)
         draw.text((MARGIN, height + 2 * MARGIN), _fit(text, font, width), INK, font)
         _draw_scale(sheet, draw, 2 * MARGIN + width, height + 2 * MARGIN, width)
         return sheet
 
-    def _spread(self, values: NDArray[np.float64], size: tuple[int, int], factor: float) -> NDArray[np.float32]:
-        """Interpolate the map between the centres of its windows; beyond the outermost it stays the same."""
+    def spread(self, values: NDArray[np.float64], size: tuple[int, int], factor: float) -> NDArray[np.float32]:
+        """Interpolate a map between the centres of its windows; beyond the outermost it stays the same.
+
+        Args:
+            values: of shape (rows, columns).
+            size: width and height of the image over which it is laid.
+            factor: by which that image is larger than `pixels`.
+
+        """
         rows, columns = values.shape
         first, step = self.window / 2 * factor, self.stride * factor
         across = np.clip((np.arange(size[0]) + 0.5 - first) / step, 0, columns - 1)
@@ -119,7 +126,7 @@ def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
-def _colored(picture: Pixels, heat: NDArray[np.float32]) -> Image.Image:
+def colored(picture: Pixels, heat: NDArray[np.float32]) -> Image.Image:
     """Lay colour over a greyed picture, the thicker the greater the posterior."""
     grey = picture.mean(-1, keepdims=True) * 0.75 + 48
     strength = (0.25 + 0.55 * heat)[..., None]

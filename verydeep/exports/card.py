@@ -22,6 +22,7 @@ KNOWN_LICENCES = {
     "cc0-1.0", "gpl-3.0", "mit",
 }  # fmt: skip
 MOST_CLASSES = 20  # that the card names one by one
+LICENCE_UNKNOWN = "The licence of these weights has not been stated; ask whoever gave them before passing them on."
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def card(config: ModelConfig, facts: CardFacts) -> str:
         "## Limits",
         _limits(config),
         "## Licence",
-        _licence(facts),
+        f"The weights: {facts.licence}." if facts.licence else LICENCE_UNKNOWN,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -236,12 +237,6 @@ def _limits(config: ModelConfig) -> str:
         "- Figures hold for pictures like those of the data above, under the views that are named.\n"
         "- What its data shows too seldom, or shows one-sidedly, it has learnt so."
     )
-
-
-def _licence(facts: CardFacts) -> str:
-    if facts.licence:
-        return f"The weights: {facts.licence}."
-    return "The licence of these weights has not been stated; ask whoever gave them before passing them on."
 
 
 def last_part(place: str) -> str:

@@ -12,7 +12,6 @@ from verydeep.configurations import STRIDE
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.posterior import posterior_of_maps
 from verydeep.inference import Engine
-from verydeep.run_folder import ModelConfig
 
 Run = Callable[[NDArray[np.generic]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """What goes in -> the score map and the posterior that come out."""
@@ -56,7 +55,7 @@ def compare(engine: Engine, run: Run, reader: str, *, pixels: bool = False) -> l
     for height, width in ((side, side), (side + STRIDE + 1, side + 7), (side + 5, 2 * side + STRIDE - 1)):
         shown = blocks(height, width)
         ours = engine.score_maps(shown)
-        theirs, posterior = run(shown if pixels else preprocessed(shown, engine.config))
+        theirs, posterior = run(shown if pixels else engine.config.preprocessing.apply(shown))
         if theirs.shape != ours.shape:
             raise VerydeepError(
                 f"the exported model gives {reader} a score map of shape {theirs.shape} for a picture of "
@@ -79,13 +78,3 @@ def blocks(height: int, width: int, count: int = 2, block: int = 12) -> NDArray[
     shape = (count, -(-height // block), -(-width // block), 3)
     colors = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return np.ascontiguousarray(colors.repeat(block, 1).repeat(block, 2)[:, :height, :width])
-
-
-def preprocessed(pixels: NDArray[np.uint8], config: ModelConfig) -> NDArray[np.float32]:
-    """What the network takes, for pixels of shape (batch, height, width, 3): channels first, float32."""
-    preprocessing = config.preprocessing
-    mean, deviation = (np.asarray(three, np.float32) for three in (preprocessing.mean, preprocessing.deviation))
-    x = (pixels.astype(np.float32) - mean) / deviation
-    if preprocessing.channels == "BGR":
-        x = x[..., ::-1]
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep import __version__
 from verydeep.accounting import num_parameters
 from verydeep.configurations import BATCH_NORM_EPSILON, Architecture, Convolution, Node, Pooling
 from verydeep.errors import UsageError
 from verydeep.run_folder import ModelConfig
+from verydeep.version import __version__
 
 if TYPE_CHECKING:
     import onnx

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,17 @@ class Preprocessing:
             )
         if self.channels not in ("RGB", "BGR"):
             raise ModelError(f"preprocessing has channel order {self.channels!r}; it is RGB or BGR")
+
+    def normalized(self, levels: NDArray[Any]) -> NDArray[np.float32]:
+        """`(level - mean) / deviation` in float32, of levels whose last axis is R, G and B."""
+        mean, deviation = np.array(self.mean, np.float32), np.array(self.deviation, np.float32)
+        result: NDArray[np.float32] = (levels.astype(np.float32) - mean) / deviation
+        return result
+
+    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network takes, of shape (batch, 3, height, width), for images of (batch, height, width, 3)."""
+        x = self.normalized(images)
+        return np.ascontiguousarray((x[..., ::-1] if self.channels == "BGR" else x).transpose(0, 3, 1, 2))
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,10 @@ class Data:
     def all(self) -> Pictures:
         """Every labelled image."""
         whole = reduce(Pictures.join, self.parts.values())
-        return whole.select(_as_in_folders(whole)) if self.drawn else whole
+        if not self.drawn:
+            return whole
+        # The order that images of class folders have.
+        return whole.select(sorted(range(len(whole)), key=lambda number: whole.names[number].split("/")))
 
     @property
     def train(self) -> Pictures:
@@ -174,11 +177,6 @@ def _hold_out(pictures: Pictures) -> Split:
         held_out += members[:num_held_out].tolist()
         train += members[num_held_out:].tolist()
     return Split(pictures.select(sorted(train)), pictures.select(sorted(held_out)), AT_RANDOM)
-
-
-def _as_in_folders(pictures: Pictures) -> list[int]:
-    """The order that images of class folders have."""
-    return sorted(range(len(pictures)), key=lambda number: pictures.names[number].split("/"))
 
 
 def _hold_out_again(pictures: Pictures, names: frozenset[str]) -> Split:

@@ -87,8 +87,9 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
     """
     with _opened(path) as (image, file):
         large = image.width * image.height > LARGE
-        if smallest_side is not None and image.format == "JPEG":
-            _decode_smaller(image, smallest_side)
+        factor = min(image.size) // (smallest_side or min(image.size))
+        if factor >= 2 and image.format == "JPEG":
+            image.draft("RGB", (image.width // factor, image.height // factor))
         with _ONE_BY_ONE if large else nullcontext():
             return upright_rgb(image, str(path), file)
 
@@ -208,9 +209,11 @@ def _file(path: Path | Encoded) -> Iterator[tuple[BinaryIO, int]]:
     if isinstance(path, Encoded):
         yield BytesIO(path.content), len(path.content)
     else:
-        num_bytes = _file_size(path)
+        facts = path.stat()
+        if stat.S_ISFIFO(facts.st_mode):
+            raise PictureError("a pipe, where an image is wanted")  # to open it would be to wait for ever
         with path.open("rb") as file:
-            yield file, num_bytes
+            yield file, facts.st_size
 
 
 def _open(file: BinaryIO, path: Path | Encoded) -> Image.Image:
@@ -297,13 +300,6 @@ _QUIET = _QuietPillow()
 _ONE_BY_ONE = Lock()
 
 
-def _file_size(path: Path) -> int:
-    facts = path.stat()
-    if stat.S_ISFIFO(facts.st_mode):
-        raise PictureError("a pipe, where a picture is wanted")  # to open it would be to wait for ever
-    return facts.st_size
-
-
 def _check_size(image: Image.Image, num_bytes: int) -> None:
     width, height = image.size
     limit = _MAX_PIXELS.get(image.format or "", MAX_PIXELS)
@@ -333,9 +329,3 @@ def _check_icon(file: BinaryIO) -> None:
         if width * height > 2 * _MAX_ICON:  # in a bitmap, the mask is below the image
             raise PictureError(f"an icon of {width}x{height} pixels; make it smaller first")
     file.seek(0)
-
-
-def _decode_smaller(image: Image.Image, smallest_side: int) -> None:
-    factor = min(image.size) // smallest_side
-    if factor >= 2:
-        image.draft("RGB", (image.width // factor, image.height // factor))

@@ -45,7 +45,8 @@ def measure_pictures(
         return known
     statistics = measure(_readable(pictures, numbers, advance))
     if kept:
-        _keep(kept, statistics)
+        with suppress(OSError):  # a run does not fail for want of a cache
+            write_json(kept, {"mean": statistics.mean.tolist(), "covariance": statistics.covariance.tolist()})
     return statistics
 
 
@@ -78,9 +79,3 @@ def _read(kept: Path) -> Statistics | None:
         return None
     whole = mean.shape == (3,) and covariance.shape == (3, 3) and np.isfinite(covariance).all()
     return Statistics(mean, covariance) if whole else None
-
-
-def _keep(kept: Path, statistics: Statistics) -> None:
-    """Keep them, if there is a place; a run does not fail for want of a cache."""
-    with suppress(OSError):
-        write_json(kept, {"mean": statistics.mean.tolist(), "covariance": statistics.covariance.tolist()})

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep import _native
+import verydeep._native as _native
 from verydeep.configurations import (
     BATCH_NORM_EPSILON,
     Architecture,
@@ -276,9 +276,8 @@ def fold_batch_norm(layer: Convolution, tensors: Tensors) -> tuple[NDArray[np.fl
 
 def preprocessed_levels(config: ModelConfig) -> NDArray[np.float32]:
     """What each of the 256 levels of R, G and B becomes, rounded as torch rounds it."""
-    mean = np.array(config.preprocessing.mean, np.float32)[:, None]
-    deviation = np.array(config.preprocessing.deviation, np.float32)[:, None]
-    return np.ascontiguousarray((np.arange(256, dtype=np.float32) - mean) / deviation)
+    levels = np.arange(256)[:, None].repeat(3, 1)
+    return np.ascontiguousarray(config.preprocessing.normalized(levels).T)
 
 
 def _float32(tensor: NDArray[Any]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Nvidia's, the same u
 def native_module() -> ModuleType | None:
     """The package's compiled part; None where it was installed without a compiler."""
     try:
-        from verydeep import _native
+        import verydeep._native as _native
     except ImportError:
         return None
     return _native

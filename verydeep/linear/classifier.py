@@ -74,7 +74,7 @@ class Classifier:
         if digest(tensors) != self.network:
             raise ModelError(
                 "the classifier beside the model was trained on features of other weights; make it anew by "
-                "`verydeep transfer`, or let the network itself answer (--network, in Python network=True)"
+                "`verydeep transfer`, or let the network itself answer by `network=True`"
             )
 
     def scores(self, features: Features) -> NDArray[np.float64]:

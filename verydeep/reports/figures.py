@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 from verydeep.errors import require
 from verydeep.evaluation.calibration import Calibration
 from verydeep.files import MARK
+from verydeep.reports.panels import ERROR_TICKS, LOSS_STEPS, Panel
 from verydeep.reports.runs import NUM_COLORS, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from verydeep.reports.panels import Panel
 
 INK, MUTED, RULE = "#010101", "#010102", "#010103"
 SERIES = tuple(f"#0102{number:02x}" for number in range(1, NUM_COLORS + 1))
@@ -60,8 +60,6 @@ LIGHT_STYLE = {
     name: {MUTED: LIGHT_MUTED, RULE: LIGHT_RULE}.get(value, value) if isinstance(value, str) else value
     for name, value in STYLE.items()
 }
-ERROR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
-LOSS_STEPS = (1, 2, 5)
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,21 @@ class Drawing:
 
     svg: str
     caption: str
+
+
+@contextmanager
+def drawing(what: str, style: Mapping[Any, Any] = STYLE) -> Iterator[None]:
+    """Let matplotlib draw in our style.
+
+    Raises:
+        VerydeepError: matplotlib is not installed.
+
+    """
+    require("matplotlib", "report", f"drawing {what}")
+    import matplotlib
+
+    with matplotlib.rc_context(dict(style)):
+        yield
 
 
 def learning_curves(runs: Sequence[Run]) -> list[Drawing]:
@@ -82,10 +95,7 @@ def learning_curves(runs: Sequence[Run]) -> list[Drawing]:
     drawn = [run for run in runs if run.epochs]
     if not drawn:
         return []
-    require("matplotlib", "report", "drawing learning curves")
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
+    with drawing("learning curves"):
         return [
             Drawing(_loss(drawn), "Training loss: the mean cross-entropy of each epoch’s batches."),
             Drawing(
@@ -103,10 +113,7 @@ def calibration_curve(measured: Calibration) -> Drawing:
         VerydeepError: matplotlib is not installed.
 
     """
-    require("matplotlib", "report", "drawing calibration")
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
+    with drawing("calibration"):
         figure, axes = _axes("right answers (%)", "confidence (%)")
         axes.plot([0, 100], [0, 100], color=RULE, linewidth=1)
         areas = 20 + 280 * measured.count / measured.count.sum()
@@ -125,12 +132,10 @@ def watched_png(panels: Sequence[Panel], labels: Sequence[str]) -> bytes:
         VerydeepError: matplotlib is not installed.
 
     """
-    require("matplotlib", "report", "drawing learning curves")
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
+    with drawing("learning curves", LIGHT_STYLE), warnings.catch_warnings():
+        from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
 
-    with matplotlib.rc_context(LIGHT_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a run may have any name
         figure = Figure(figsize=(11, 7 + 0.25 * len(labels)), layout="constrained", facecolor="white")
         for panel, axes in zip(panels, figure.subplots(2, 2).flat, strict=True):
@@ -164,11 +169,13 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _loss(runs: Sequence[Run]) -> str:
+    from matplotlib.ticker import LogLocator
+
     figure, axes = _axes("cross-entropy (nats)")
     for run in runs:
         _line(axes, run, "train_loss")
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(_steps())
+    axes.yaxis.set_major_locator(LogLocator(subs=LOSS_STEPS))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     return svg_of(figure, "loss", "Training loss by epoch")
@@ -180,16 +187,14 @@ def _errors(runs: Sequence[Run]) -> str:
         _line(axes, run, "train_error", linestyle=(0, (1, 1.6)), linewidth=1.4)
         _line(axes, run, "validation_error")
     axes.set_yscale("symlog", linthresh=LINEAR_BELOW, linscale=0.5)
-    greatest = max(float(record[name]) for run in runs for record in run.epochs for name in _ERRORS)
+    names = ("train_error", "validation_error")
+    greatest = max(float(record[name]) for run in runs for record in run.epochs for name in names)
     ceiling = next((tick for tick in ERROR_TICKS if tick >= greatest), 100)
     axes.set_ylim(0, ceiling)
     axes.set_yticks([tick for tick in ERROR_TICKS if tick <= ceiling])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     return svg_of(figure, "errors", "Training and validation error by epoch")
-
-
-_ERRORS = ("train_error", "validation_error")
 
 
 def _axes(label: str, below: str = "epoch") -> tuple[Figure, Axes]:
@@ -206,16 +211,9 @@ def _axes(label: str, below: str = "epoch") -> tuple[Figure, Axes]:
 
 
 def _line(axes: Axes, run: Run, name: str, **style: Any) -> None:
-    epochs = [int(record["epoch"]) + 1 for record in run.epochs]
-    values = [float(record[name]) for record in run.epochs]
-    marker = "o" if len(epochs) == 1 else ""
-    axes.plot(epochs, values, color=SERIES[run.color - 1], marker=marker, **style)
-
-
-def _steps() -> Any:
-    from matplotlib.ticker import LogLocator
-
-    return LogLocator(subs=LOSS_STEPS)
+    points = [(int(record["epoch"]) + 1, float(record[name])) for record in run.epochs]
+    marker = "o" if len(points) == 1 else ""
+    axes.plot(*zip(*points, strict=True), color=SERIES[run.color - 1], marker=marker, **style)
 
 
 def svg_of(figure: Figure, name: str, description: str) -> str:

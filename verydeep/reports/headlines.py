@@ -45,32 +45,22 @@ def _progress(facts: Headline) -> list[str]:
     recipe = [f"recipe {_printable(facts.recipe)}"] if facts.recipe else []
     of = f"/{facts.epochs}" if facts.epochs else ""
     epoch = f"epoch {facts.epoch}{of}" if facts.step else "before its first step"
-    return [*made, *recipe, epoch, _state(facts)]
-
-
-def _state(facts: Headline) -> str:
-    if facts.state == "stalled":
-        return f"stalled, nothing written for {duration(facts.quiet)}"
-    return facts.state
+    stalled = f"stalled, nothing written for {duration(facts.quiet)}"
+    return [*made, *recipe, epoch, stalled if facts.state == "stalled" else facts.state]
 
 
 def _results(facts: Headline) -> list[str]:
-    told = []
-    if facts.validation_error is not None:
-        told.append(f"validation error {facts.validation_error:.2f} %")
-    if facts.best_error is not None:
-        told.append(f"best {facts.best_error:.2f} % (epoch {facts.best_epoch})")
-    if facts.loss is not None:
-        told.append(f"training loss {facts.loss:.3g}")
-    if facts.training_error is not None:
-        told.append(f"training error {facts.training_error:.2f} %")
-    if facts.pictures_per_second is not None:
-        told.append(f"{_speed(facts.pictures_per_second)} pictures/s")
-    if facts.waiting is not None:
-        told.append(f"waiting for pictures {100 * facts.waiting:.1f} %")
-    if facts.seconds_left is not None:
-        told.append(f"{duration(facts.seconds_left)} of training left")
-    return told or ["no step yet"]
+    best = f"{facts.best_error:.2f} % (epoch {facts.best_epoch})" if facts.best_error is not None else None
+    told: list[tuple[str, object]] = [
+        ("validation error {:.2f} %", facts.validation_error),
+        ("best {}", best),
+        ("training loss {:.3g}", facts.loss),
+        ("training error {:.2f} %", facts.training_error),
+        ("{} pictures/s", None if facts.pictures_per_second is None else _speed(facts.pictures_per_second)),
+        ("waiting for pictures {:.1f} %", None if facts.waiting is None else 100 * facts.waiting),
+        ("{} of training left", None if facts.seconds_left is None else duration(facts.seconds_left)),
+    ]
+    return [words.format(value) for words, value in told if value is not None] or ["no step yet"]
 
 
 def _printable(text: str) -> str:

@@ -7,60 +7,31 @@ the page says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from verydeep import __version__
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
-from verydeep.inference import Engine, open_engine
+from verydeep.inference import open_engine
 from verydeep.reports import sentences
-from verydeep.reports.examples import SMALL_WINDOW, Album, mistakes, picture_row, score_maps
+from verydeep.reports.embedded import confusion_picture, filter_sheet
+from verydeep.reports.examples import SMALL_WINDOW, Album, image_row, mistakes, score_maps
 from verydeep.reports.figures import calibration_curve, learning_curves
-from verydeep.reports.pictures import Embedded, confusion_picture, filter_sheet
-from verydeep.reports.published import SOURCE, TABLE_7, TABLE_7_HEADINGS, TABLE_7_TITLE
-from verydeep.reports.runs import Run, networks, read_runs, short_path, trainings
+from verydeep.reports.published import SOURCE, table_7
+from verydeep.reports.runs import Run, in_columns, network_facts, read_runs, short_path, training_facts
 from verydeep.reports.tables import Row, data_names, headings, make_rows, title
 from verydeep.reports.templates import render_page
 from verydeep.run_folder import weights_file
+from verydeep.version import __version__
 
 MOST_NUMBERED = 25  # classes of a confusion matrix with numbers
 MOST_LISTED = 20  # classes of which the error is listed
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class ClassError:
-    """How often one class is named wrong.
-
-    Attributes:
-        name: of the class.
-        error: top-1, in %.
-        num_images: number of its pictures.
-        taken_for: the class that it is most often taken for; empty where it never is.
-
-    """
-
-    name: str
-    error: float
-    num_images: int
-    taken_for: str
-
-
-@dataclass(frozen=True)
-class Filters:
-    """First-layer filters of a run, or why they cannot be shown."""
-
-    run: Run
-    sheet: Embedded | None
-    number: int
-    grey: bool
-    lost: str
 
 
 def render(results: Sequence[Evaluation], paths: Sequence[Path], page: Path) -> str:
@@ -111,8 +82,8 @@ def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Evaluation) -> dic
         "runs": runs,
         "best_run": run,
         "best_name": run.name if len(best.facts.networks) == 1 else row.network,
-        "networks": networks(runs),
-        "trainings": trainings(runs),
+        "networks": in_columns([network_facts(run) for run in runs]),
+        "trainings": in_columns([training_facts(run) for run in runs]),
         "drawings": learning_curves(runs),
         "precision": sentences.precision(row),
         "facts": best.facts,
@@ -129,9 +100,7 @@ def _table(rows: Sequence[Row]) -> dict[str, Any]:
         "data_names": data_names(rows),
         "order": sentences.order(rows),
         "source": SOURCE,
-        "table_7": [row.cells for row in TABLE_7],
-        "table_7_headings": TABLE_7_HEADINGS,
-        "table_7_title": TABLE_7_TITLE,
+        "table_7": table_7(),
         "crops": any(member.views in ("crops", "both") for row in rows for member in row.facts.members),
         "fusions": any(len(row.facts.members) > 1 for row in rows),
     }
@@ -152,7 +121,7 @@ def _confusion(best: Evaluation) -> dict[str, Any]:
         "confusion_picture": None if numbered else confusion_picture(confusion),
         "class_errors": errors[:MOST_LISTED],
         "num_class_errors": len(errors),
-        "greatest_class_error": max([error.error for error in errors], default=0.0),
+        "greatest_class_error": max([item["error"] for item in errors], default=0.0),
     }
 
 
@@ -167,31 +136,34 @@ def _calibration(best: Evaluation) -> dict[str, Any]:
     }
 
 
-def class_errors(result: Evaluation) -> list[ClassError]:
-    """List the classes that have pictures, the one most often wrong first."""
+def class_errors(result: Evaluation) -> list[dict[str, Any]]:
+    """List the classes that have images, the one most often wrong first.
+
+    Of each: its name; its top-1 error, in %; and the class that it is most often taken for, if there is one.
+    """
     rates, names = result.error_rates, result.facts.class_names
     listed = []
     for label, row in enumerate(rates.confusion):
         if row.sum():
             others = np.where(np.arange(len(row)) == label, 0, row)
             taken_for = names[int(others.argmax())] if others.any() else ""
-            listed.append(ClassError(names[label], float(rates.per_class[label]), int(row.sum()), taken_for))
-    return sorted(listed, key=lambda item: -item.error)
+            listed.append({"name": names[label], "error": float(rates.per_class[label]), "taken_for": taken_for})
+    return sorted(listed, key=lambda item: -item["error"])
 
 
 def _pictures(best: Evaluation) -> dict[str, Any]:
     """Show the best network's examples, as far as its data and its weights are there."""
-    album, album_lost = _attempt(lambda: Album.open(best.facts))
+    album, album_lost = _attempt(lambda: Album(best.facts.data))
     engine, engine_lost = _attempt(lambda: open_engine(Path(best.facts.first.model)))
-    maps, row, lost = None, None, album_lost or engine_lost
+    maps, row, maps_lost = None, None, album_lost or engine_lost
     if album and engine:
-        maps, lost = _attempt(lambda: score_maps(best, album, engine))
-        row, _ = _attempt(lambda: picture_row(best, album, engine))
+        maps, maps_lost = _attempt(lambda: score_maps(best, album, engine))
+        row, _ = _attempt(lambda: image_row(best, album, engine))
     return {
         "maps": maps,
-        "maps_lost": lost,
+        "maps_lost": maps_lost,
         "row": row,
-        "window": _window(engine),
+        "window": engine.config.architecture.window if engine else 0,
         "small_window": SMALL_WINDOW,
         "mistakes": mistakes(best, album),
         "num_mistakes": int((best.posteriors.argmax(1) != best.labels).sum()),
@@ -199,27 +171,31 @@ def _pictures(best: Evaluation) -> dict[str, Any]:
     }
 
 
-def _window(engine: Engine | None) -> int:
-    return engine.config.architecture.window if engine else 0
+def _filters(run: Run) -> dict[str, Any]:
+    """First-layer filters of a run, or why they cannot be shown."""
+    config = run.config
+    if config is None:
+        return {"run": run, "sheet": None, "lost": run.lost, "grey": False}
+    sheet, lost = _attempt(lambda: filter_sheet(_first_layer(run.facts.model), config.preprocessing.channels))
+    return {
+        "run": run,
+        "sheet": sheet,
+        "lost": lost,
+        "number": config.architecture.convolutions[0].out_channels,
+        "grey": len(set(config.preprocessing.mean)) == 1,
+    }
 
 
-def _filters(run: Run) -> Filters:
-    sheet, lost = _attempt(lambda: _first_layer(run))
-    number = run.config.architecture.convolutions[0].out_channels if run.config else 0
-    grey = run.config is not None and len(set(run.config.preprocessing.mean)) == 1
-    return Filters(run, sheet, number, grey, lost)
-
-
-def _first_layer(run: Run) -> Embedded:
+def _first_layer(model: str) -> NDArray[Any]:
     from safetensors import SafetensorError, safe_open
 
-    path = weights_file(Path(run.facts.model))
+    path = weights_file(Path(model))
     try:
         with safe_open(path, framework="numpy") as tensors:
-            weights = tensors.get_tensor("conv1_1.weight")
+            weights: NDArray[Any] = tensors.get_tensor("conv1_1.weight")
     except (SafetensorError, KeyError, ValueError) as error:
         raise VerydeepError(f"{path} has no first-layer filters that can be read: {error}") from None
-    return filter_sheet(weights, run.config.preprocessing.channels if run.config else "RGB")
+    return weights
 
 
 def _attempt(make: Callable[[], Made]) -> tuple[Made | None, str]:

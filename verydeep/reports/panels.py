@@ -12,12 +12,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.reports.figures import ERROR_TICKS, LOSS_STEPS
 from verydeep.reports.watched import WatchedRun
 
 Numbers = NDArray[np.float64]
 Scale = Literal["log", "error"]
 
+ERROR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
+LOSS_STEPS = (1, 2, 5)
 MOST_PARTS, LEAST_PARTS = 100, 20
 STEPS_PER_PART = 8  # at least, where the run is long enough for the fewest parts
 LEAST = 1e-30  # of what has a logarithm; 0 has none

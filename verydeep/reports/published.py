@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verydeep.evaluation.protocols import PROTOCOLS
+from verydeep.reports.text_table import NOTHING, TextTable
+
 SOURCE = "Simonyan and Zisserman, arXiv 1409.1556v6"
 JITTERED = (256, 512)
+PAPERS_PROTOCOLS = ("dense", "crops", "both")
+"""Names of the protocols by which the paper tested."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Published:
         network: column of Table 1, or the columns of several networks, sorted, with ` + ` between them.
         trained_scale: least and greatest S; of several networks the jittered one's.
         scales: Q, where all networks are tested at the same.
-        protocol: `dense`, `multi-crop`, or `multi-crop & dense`.
+        protocol: as tables have it: `dense`, `multi-crop`, or `multi-crop & dense`.
         top1_error: in %.
         top5_error: in %.
         top5_test_error: in %, on the test set; None where the paper has none.
@@ -67,7 +72,7 @@ class Compared:
 
 def percent(error: float | None) -> str:
     """Write an error as the paper does; a dash where there is none."""
-    return "–" if error is None else f"{error:.1f}"
+    return NOTHING if error is None else f"{error:.1f}"
 
 
 def _table_3(network: str, trained_scale: tuple[int, int], top1: float, top5: float) -> Published:
@@ -154,7 +159,13 @@ TABLE_7 = (
 )
 
 
-def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, protocol: str) -> Published | None:
+def table_7() -> TextTable:
+    """Table 7, to stand beside one's own fusions."""
+    rows = [row.cells for row in TABLE_7]
+    return TextTable(f"Table 7: {TABLE_7_TITLE}", TABLE_7_HEADINGS, rows, range(2, 5), theirs=0)
+
+
+def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, views: str) -> Published | None:
     """Find the paper's row for the same network, tested in the same way.
 
     Args:
@@ -162,27 +173,20 @@ def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, p
         trained_scale: S. A fixed S finds the paper's row of that S, or else its smallest; any range finds the
             paper's [256;512].
         num_scales: number of Q: one, or several.
-        protocol: `dense`, a name with `multi-crop` in it, or one that the paper did not test by.
+        views: a name of `verydeep.evaluation.protocols.PROTOCOLS`.
 
     Returns:
         None where the paper has no such row.
 
     """
-    name = _protocol(protocol)
     jittered = trained_scale[0] != trained_scale[1]
     rows = [
         row
         for row in TABLE_3 + TABLE_4 + TABLE_5 + TABLE_6
         if row.network == network
-        and row.protocol == name
+        and row.protocol == PROTOCOLS[views].words
         and (len(row.scales) > 1) == (num_scales > 1)
         and (row.trained_scale == JITTERED) == jittered
     ]
     exact = [row for row in rows if row.trained_scale == trained_scale]
     return next(iter(exact + rows), None)
-
-
-def _protocol(name: str) -> str:
-    if "multi-crop" not in name:
-        return name
-    return "multi-crop & dense" if "dense" in name else "multi-crop"

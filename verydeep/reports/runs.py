@@ -14,13 +14,12 @@ from verydeep.configurations import configuration
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
-from verydeep.run_folder import JOURNAL, ModelConfig, read_config
+from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config
 from verydeep.training.journal import read_journal
 from verydeep.training.recipe import renamed
 
-Particulars = list[
-    tuple[str, list[str]]
-]  # a term, and its value for each run: Table 1 has its networks in columns
+Particulars = list[tuple[str, list[str]]]
+"""A term, and its value for each run: Table 1 has its networks in columns."""
 
 NUM_COLORS = 6  # of the page's palette
 
@@ -88,57 +87,44 @@ def short_path(path: str) -> str:
     return "/".join(Path(path).parts[-2:])
 
 
-def run_folder(model: str) -> Path:
-    """Find the folder of a model that may be given as one of its weights."""
-    path = Path(model)
-    return path.parent if path.suffix == ".safetensors" else path
-
-
 def _read(facts: MemberFacts, number: int) -> Run:
     try:
         config = read_config(Path(facts.model))
-        return Run(facts, number, config, "", read_journal(run_folder(facts.model) / JOURNAL))
+        return Run(facts, number, config, "", read_journal(folder_of(Path(facts.model)) / JOURNAL))
     except (VerydeepError, OSError) as error:
         return Run(facts, number, None, str(error), [])
 
 
-def networks(runs: Sequence[Run]) -> Particulars:
-    """Describe the networks and what they started from."""
-    return _in_columns([_network(run) for run in runs])
+def in_columns(columns: Sequence[dict[str, Any]]) -> Particulars:
+    """Lay facts of runs out side by side; what is None is not known."""
+    terms = dict.fromkeys(term for column in columns for term, value in column.items() if value is not None)
+    values = {term: [column.get(term) for column in columns] for term in terms}
+    return [(term, ["–" if one is None else str(one) for one in each]) for term, each in values.items()]
 
 
-def trainings(runs: Sequence[Run]) -> Particulars:
-    """Describe how the networks were trained and how that went."""
-    return _in_columns([_training(run) for run in runs])
-
-
-def _in_columns(columns: Sequence[dict[str, str]]) -> Particulars:
-    terms = dict.fromkeys(term for column in columns for term in column)
-    return [(term, [column.get(term, "–") for column in columns]) for term in terms]
-
-
-def _network(run: Run) -> dict[str, str]:
+def network_facts(run: Run) -> dict[str, Any]:
+    """Describe a network and what it started from."""
     facts, config = run.facts, run.config
-    known = {
-        "weight layers": str(configuration(facts.configuration).weight_layers),
+    told: dict[str, Any] = {
+        "weight layers": configuration(facts.configuration).weight_layers,
         "width": "the paper’s" if facts.width == 1 else f"×{facts.width:g}",
         "parameters": f"{facts.parameters:,}",
         "training scale S": trained_scale(facts.trained_scale),
     }
     if config is None:
-        return known
+        return told
     window, data = config.architecture.window, config.provenance.get("data") or {}
-    told = {
+    return told | {
         "window": f"{window} × {window} pixels",
         "batch normalisation": "yes" if config.architecture.batch_norm else "no",
         "training pictures": f"{data['num_images']:,}" if "num_images" in data else None,
         "grown from": short_path(run.grown_from) if run.grown_from else "–",
         "init": renamed(config.provenance.get("recipe") or config.provenance).get("init"),
     }
-    return {**known, **_known(told)}
 
 
-def _training(run: Run) -> dict[str, str]:
+def training_facts(run: Run) -> dict[str, Any]:
+    """Describe how a network was trained and how that went."""
     if run.config is None:
         return {}
     provenance = run.config.provenance
@@ -152,27 +138,17 @@ def _training(run: Run) -> dict[str, str]:
         "seed": recipe.get("seed", provenance.get("seed")),
         "processor": provenance.get("processor"),
     }
-    return {**_known(told), **_outcome(run)}
-
-
-def _known(told: dict[str, Any]) -> dict[str, str]:
-    return {term: str(value) for term, value in told.items() if value is not None}
+    if run.epochs:
+        best = min(run.epochs, key=lambda record: float(record["validation_error"]))
+        told["best epoch"] = f"{int(best['epoch']) + 1} of {len(run.epochs)}"
+        told["time in training"] = duration(run.seconds)
+    return told
 
 
 def _rate(recipe: dict[str, Any]) -> str | None:
     if "learning_rate" not in recipe:
         return None
     return f"{recipe['learning_rate']:g}, {recipe.get('schedule', 'constant')}"
-
-
-def _outcome(run: Run) -> dict[str, str]:
-    if not run.epochs:
-        return {}
-    best = min(run.epochs, key=lambda record: float(record["validation_error"]))
-    return {
-        "best epoch": f"{int(best['epoch']) + 1} of {len(run.epochs)}",
-        "time in training": duration(run.seconds),
-    }
 
 
 def duration(seconds: float) -> str:

@@ -18,11 +18,11 @@ def headline(best: Row, num_networks: int) -> str:
     """Say the best result in a sentence."""
     facts = best.facts
     among = f", the best of {num_networks}," if num_networks > 1 else ""
-    right = best.num_images - wrong_pictures(best)
+    num_wrong, chance = round(best.top1_error * best.num_images / 100), 100 - 100 / len(facts.class_names)
     return (
-        f"{_at_width(best)}{among} names {right:,} of {best.num_images:,} "
-        f"{PARTS.get(facts.part, 'images')} of {_short(facts.data)} right: "
-        f"{best.top1_error:.2f} % top-1 error, where guessing would give {chance(len(facts.class_names)):.3g} %."
+        f"{_at_width(best)}{among} names {best.num_images - num_wrong:,} of {best.num_images:,} "
+        f"{PARTS.get(facts.part, 'images')} of {Path(facts.data).name or facts.data} right: "
+        f"{best.top1_error:.2f} % top-1 error, where guessing would give {chance:.3g} %."
     )
 
 
@@ -37,16 +37,6 @@ def standfirst(run: Run, num_classes: int) -> str:
     )
 
 
-def chance(num_classes: int) -> float:
-    """Top-1 error of guessing among the classes, in %."""
-    return 100 * (1 - 1 / num_classes)
-
-
-def wrong_pictures(row: Row) -> int:
-    """Number of pictures that were named wrong."""
-    return round(row.top1_error * row.num_images / 100)
-
-
 def precision(best: Row) -> str:
     """Say how much a number of the table can be trusted."""
     error = _standard_error(best)
@@ -59,18 +49,21 @@ def precision(best: Row) -> str:
 
 def order(rows: Sequence[Row]) -> str:
     """Compare the order of the networks with the paper's; empty where there is nothing to compare."""
-    known = [row for row in rows if row.published is not None]
-    ours = _order({row.facts.first.configuration: row.top1_error for row in _best_last(known)})
-    theirs = _order(
-        {row.facts.first.configuration: row.published.top1_error for row in _best_last(known) if row.published}
-    )
+    ours: dict[str, float] = {}
+    theirs: dict[str, float] = {}
+    known = sorted((row for row in rows if row.published), key=lambda row: row.top1_error)
+    for row in known:
+        if row.published:
+            ours.setdefault(row.facts.first.configuration, row.top1_error)
+            theirs.setdefault(row.facts.first.configuration, row.published.top1_error)
     if len(ours) < 2:
         return ""
-    if ours == theirs:
-        return f"The order of the networks is the paper's: {_list(ours)}, from the least error to the greatest."
+    here, there = (_list(sorted(errors, key=lambda name: (errors[name], name))) for errors in (ours, theirs))
+    if here == there:
+        return f"The order of the networks is the paper's: {here}, from the least error to the greatest."
     return (
-        f"From the least error to the greatest the networks are {_list(ours)} here and {_list(theirs)} in the "
-        f"paper{_reason(known)}."
+        f"From the least error to the greatest the networks are {here} here and {there} in the "
+        f"paper{_reason(known[0], known[-1])}."
     )
 
 
@@ -103,20 +96,9 @@ def _standard_error(row: Row) -> float:
     return 100 * sqrt(max(share * (1 - share), 0) / row.num_images)
 
 
-def _best_last(rows: Sequence[Row]) -> list[Row]:
-    """Sort so that a dictionary by configuration keeps each one's best."""
-    return sorted(rows, key=lambda row: -row.top1_error)
-
-
-def _order(errors: dict[str, float]) -> list[str]:
-    return sorted(errors, key=lambda name: (errors[name], name))
-
-
-def _reason(rows: Sequence[Row]) -> str:
-    errors = sorted(_best_last(rows), key=lambda row: row.top1_error)
-    first, last = errors[0], errors[-1]
-    doubt = sqrt(_standard_error(first) ** 2 + _standard_error(last) ** 2)
-    if last.top1_error - first.top1_error < LARGE_DIFFERENCE * doubt:
+def _reason(best: Row, worst: Row) -> str:
+    doubt = sqrt(_standard_error(best) ** 2 + _standard_error(worst) ** 2)
+    if worst.top1_error - best.top1_error < LARGE_DIFFERENCE * doubt:
         return "; with so few pictures the difference is within chance"
     return ", on far more pictures and classes"
 
@@ -129,11 +111,5 @@ def _at_width(row: Row) -> str:
     networks = row.facts.networks
     if len(networks) > 1:
         return "The fusion of " + row.network
-    test = networks[0]
-    return f"Network {test.configuration}" + (
-        "" if test.width == 1 else f" at {test.width:g} of the paper’s width"
-    )
-
-
-def _short(data: str) -> str:
-    return Path(data).name or data
+    width = networks[0].width
+    return f"Network {networks[0].configuration}" + f" at {width:g} of the paper’s width" * (width != 1)

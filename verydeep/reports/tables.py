@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import csv
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from dataclasses import fields as dataclass_fields
-from io import StringIO
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
+from verydeep.errors import ModelError
+from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
-from verydeep.reports.published import Published, counterpart, percent
+from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
+from verydeep.reports.text_table import NOTHING, TextTable, in_markdown
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-RIGHT = range(4, 7)  # columns of numbers
-PROTOCOLS = {  # names of the command line -> of the paper
-    "dense": "dense",
-    "crops": "multi-crop",
-    "both": "multi-crop & dense",
-    "centre": "centre crop",
-    "ten": "ten crops",
-}
+NUMBERS = range(4, 7)  # columns of numbers
 PARTS = {  # names of results -> for people
     "test": "test images",
     "val": "validation images",
@@ -76,7 +68,7 @@ class Row:
     def published_cells(self) -> tuple[str, ...]:
         """The paper's S, Q, top-1, top-5 and top-5 test error; dashes where it has no such row, or number."""
         if self.published is None:
-            return ("–",) * 5
+            return (NOTHING,) * 5
         return (
             trained_scale(self.published.trained_scale),
             test_scales(self.published.scales),
@@ -93,7 +85,7 @@ class Row:
     @property
     def protocol(self) -> str:
         """How it was tested."""
-        return joined(PROTOCOLS[member.views] + " + mirror" * member.mirror for member in self.facts.members)
+        return joined(PROTOCOLS[member.views].words + " + mirror" * member.mirror for member in self.facts.members)
 
     @property
     def model(self) -> str:
@@ -102,10 +94,10 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row for programs."""
-        fields = asdict(self)
-        facts = fields.pop("facts")
+        row = asdict(self)
+        facts = row.pop("facts")
         facts["num_classes"] = len(facts.pop("class_names"))
-        return {**asdict(self.facts.first), **facts, **fields}
+        return {**asdict(self.facts.first), **facts, **row}
 
 
 def make_rows(results: Sequence[Evaluation]) -> list[Row]:
@@ -113,15 +105,20 @@ def make_rows(results: Sequence[Evaluation]) -> list[Row]:
     return in_order([_row(result.facts, result.to_dict()) for result in results])
 
 
-def row_of_summary(fields: dict[str, Any]) -> Row:
-    """Make a row of what `verydeep evaluate --json` printed.
+def read_row(path: Path) -> Row:
+    """Make a row of what `verydeep evaluate --json` or `verydeep fuse --json` printed into a file.
 
     Raises:
-        KeyError, TypeError, ValueError: that is not what it printed.
+        ModelError: there is no such file, or it is something else.
 
     """
-    names = [field.name for field in dataclass_fields(Facts)]
-    return _row(Facts.from_json({name: fields[name] for name in names}), fields)
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return _row(Facts.from_json({field.name: summary[field.name] for field in fields(Facts)}), summary)
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; `verydeep evaluate --json` prints what it may hold") from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({error})") from None
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
@@ -155,13 +152,12 @@ def _published(facts: Facts) -> Published | None:
     """The paper's row of the same networks tested in the same way, fused protocols among them."""
     views = {member.views for member in facts.members}
     num_scales = {min(len(member.scales), 2) for member in facts.members}
-    if not views <= {"dense", "crops", "both"} or len(num_scales) > 1:
+    if not views <= set(PAPERS_PROTOCOLS) or len(num_scales) > 1:
         return None
-    protocol = PROTOCOLS[views.pop() if len(views) == 1 else "both"]
     jittered = [member.trained_scale for member in facts.networks if len(set(member.trained_scale)) > 1]
     scale = jittered[0] if jittered else facts.first.trained_scale
     network = " + ".join(sorted(member.configuration for member in facts.networks))
-    return counterpart(network, scale, num_scales.pop(), protocol)
+    return counterpart(network, scale, num_scales.pop(), views.pop() if len(views) == 1 else "both")
 
 
 def network_name(member: MemberFacts) -> str:
@@ -202,62 +198,37 @@ def title(rows: Sequence[Row]) -> str:
 def headings(rows: Sequence[Row]) -> tuple[str, ...]:
     """Head the columns of `Row.cells`."""
     top_k = min(row.top_k for row in rows)
-    return ("network", "S", "Q", "protocol", "top-1 error (%)", f"top-{top_k} error (%)", "pictures")
+    return ("network", "S", "Q", "protocol", "top-1 error (%)", f"top-{top_k} error (%)", "images")
 
 
 def data_names(rows: Sequence[Row]) -> str:
-    """Name the pictures that the rows were tested on."""
+    """Name the images that the rows were tested on."""
     return " and ".join(dict.fromkeys(row.data for row in rows))
-
-
-def text_table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Give the headings and lines of a table that is text alone.
-
-    Where two rows would look the same it names their models, and where their pictures differ, these.
-    """
-    names, lines = headings(rows), [row.cells for row in rows]
-    if len({row.cells[:4] for row in rows}) < len(rows):
-        names, lines = (*names, "model"), [(*line, row.model) for line, row in zip(lines, rows, strict=True)]
-    if len({row.data for row in rows}) > 1:
-        names, lines = (*names, "data"), [(*line, row.data) for line, row in zip(lines, rows, strict=True)]
-    return names, lines
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Write the table as Markdown, its title above."""
-    names, lines = text_table(rows)
-    rules = tuple("--:" if number in RIGHT else ":--" for number in range(len(names)))
-    heading = f"**{title(rows)}**: {_escape(data_names(rows))}"
-    written = ["| " + " | ".join(map(_escape, line)) + " |" for line in (names, rules, *lines)]
-    return "\n".join([heading, "", *written])
+    return f"**{title(rows)}**: {in_markdown(data_names(rows))}\n\n{table(rows).markdown()}"
 
 
-def comma_separated(rows: Sequence[Row]) -> str:
-    """Write the table as CSV, with the paper's errors in three more columns."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names, lines = text_table(rows)
-    theirs = ("top-1 error", "top-5 error", "top-5 error on the test set")
-    writer.writerow([*names, *(f"paper's {error} (%)" for error in theirs)])
-    for row, line in zip(rows, lines, strict=True):
-        writer.writerow([*line, *(cell.replace("–", "") for cell in row.published_cells[2:])])
-    return text.getvalue().rstrip("\n")
+def table(rows: Sequence[Row], *, papers_errors: bool = False) -> TextTable:
+    """Lay the rows out.
 
+    Where two rows would look the same their models are named, and where their images differ, these.
 
-def _escape(text: str) -> str:
-    return "".join("\\" + letter if letter in "\\|*_`<[" else letter for letter in text)
+    Args:
+        rows: at least one.
+        papers_errors: give the paper's errors in three more columns; what it does not have is empty.
 
-
-def rich_table(rows: Sequence[Row]) -> Table:
-    """Lay the table out for a terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title(rows)), caption=Text(data_names(rows)), box=box.SIMPLE_HEAD, title_style="bold")
-    names, lines = text_table(rows)
-    for number, name in enumerate(names):
-        table.add_column(Text(name), justify="right" if number in RIGHT else "left")
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return table
+    """
+    columns = dict(zip(headings(rows), zip(*(row.cells for row in rows), strict=True), strict=True))
+    if len({row.cells[:4] for row in rows}) < len(rows):
+        columns["model"] = tuple(row.model for row in rows)
+    if len({row.data for row in rows}) > 1:
+        columns["data"] = tuple(row.data for row in rows)
+    if papers_errors:
+        for number, error in enumerate(("top-1 error", "top-5 error", "top-5 error on the test set"), 2):
+            cells = (row.published_cells[number].replace(NOTHING, "") for row in rows)
+            columns[f"paper's {error} (%)"] = tuple(cells)
+    lines = list(zip(*columns.values(), strict=True))
+    return TextTable(title(rows), tuple(columns), lines, NUMBERS, data_names(rows))

@@ -1,19 +1,33 @@
-"""Templates of pages -> HTML. A room has its own template, and takes the style and the pieces of this one."""
+"""Templates -> HTML pages that need nothing else."""
 
 from __future__ import annotations
 
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
-from verydeep.errors import require
+from verydeep.errors import UsageError, require
 
 
-def render_page(template: str, context: dict[str, Any], room: str = "report") -> str:
+def check_page(page: str | PathLike[str] | None) -> Path | None:
+    """Make sure that a page can have such a name.
+
+    Raises:
+        UsageError: it does not end with .html.
+
+    """
+    if page and Path(page).suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"`page` {fspath(page)} has to end with .html")
+    return Path(page) if page else None
+
+
+def render_page(template: str, context: dict[str, Any], room: str = "reports") -> str:
     """Fill in a template.
 
     Args:
         template: its file.
         context: what it shows.
-        room: where it lies, a folder of the package; what it includes may lie in `report`.
+        room: where it lies, a folder of the package; what it includes may lie in `reports`.
 
     Raises:
         VerydeepError: what makes pages is not installed.
@@ -23,7 +37,7 @@ def render_page(template: str, context: dict[str, Any], room: str = "report") ->
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("verydeep", one) for one in dict.fromkeys((room, "report"))]),
+        loader=ChoiceLoader([PackageLoader("verydeep", one) for one in dict.fromkeys((room, "reports"))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from verydeep.accounting import multiply_adds, num_parameters
+from verydeep.evaluation.protocols import protocols_of
 from verydeep.studies.description import Size, Training
-from verydeep.studies.plan import Step
+from verydeep.studies.workflow import Step
 
 START_SECONDS = {"train": 5.0, "test": 2.0, "fuse": 1.5}  # of a process, with what it imports
 PICTURE_SECONDS = {"train": 2e-4, "test": 1e-4, "fuse": 0.0}  # of a view, beside the network: decoding, Python
@@ -52,31 +53,32 @@ def cost(step: Step, size: Size) -> Cost:
     disk = float(RESULT_BYTES * size.test * size.classes)
     if step.kind == "fuse":
         return Cost(0, 0, disk)
-    assert step.training is not None and step.tested is not None
-    forward, views = _views(step.training, step.tested.views, step.tested.scales[0], size.classes)
+    assert step.training is not None and step.setup is not None
+    forward, views = _views(step.training, step.setup.views, step.setup.scales[0], size.classes)
     return Cost(forward * size.test, views * size.test, disk)
 
 
 def _training(training: Training, size: Size) -> Cost:
     architecture, recipe = training.architecture(size.classes), training.recipe
-    window = recipe.window
-    shown = recipe.epochs * size.train
-    validated = recipe.epochs * size.test
+    window, shown, validated = recipe.window, recipe.epochs * size.train, recipe.epochs * size.test
     test = multiply_adds(architecture, *_whole(training, training.test_scales("one", 0)[0]))
-    total = BACKWARD * shown * multiply_adds(architecture, window, window) + validated * test
-    return Cost(total, shown + validated, float(STATES * BYTES * num_parameters(architecture)))
+    forward = BACKWARD * shown * multiply_adds(architecture, window, window) + validated * test
+    return Cost(forward, shown + validated, float(STATES * BYTES * num_parameters(architecture)))
 
 
 def _views(training: Training, views: str, scales: tuple[int, ...], classes: int) -> tuple[float, int]:
-    """Multiply-adds of one picture's test, and the number of its views."""
+    """Multiply-adds of one image's test, and the number of its views."""
     architecture, window = training.architecture(classes), training.recipe.window
-    mirrored = 1 + training.recipe.mirror
-    if views == "dense":
-        return mirrored * sum(multiply_adds(architecture, *_whole(training, q)) for q in scales), mirrored * len(
-            scales
-        )
-    crops = {"crops": 25 * mirrored, "ten": 5 * mirrored, "centre": 1}[views] * len(scales)
-    return crops * multiply_adds(architecture, window, window), crops
+    forward, count = 0.0, 0
+    for protocol in protocols_of(views, scales, training.recipe.mirror):
+        for scale in scales:
+            height, width = _whole(training, scale)
+            crops = 1 if protocol.whole else len(protocol.offsets(width, height, window))
+            shown = crops * (1 + protocol.mirror)
+            sides = (height, width) if protocol.whole else (window, window)
+            count += shown
+            forward += shown * multiply_adds(architecture, *sides)
+    return forward, count
 
 
 def _whole(training: Training, scale: int) -> tuple[int, int]:
@@ -98,19 +100,17 @@ class Rates:
     said: bool = False
 
     def __post_init__(self) -> None:
-        self._spent = {"train": 0.0, "test": 0.0}
-        self._expected = {"train": 0.0, "test": 0.0}
+        self._spent = {"train": 0.0, "test": 0.0, "fuse": 0.0}
+        self._expected = dict(self._spent)
 
     def seconds(self, step: Step, cost: Cost) -> float:
         """How long a step takes."""
-        factor = 1.0
-        if step.kind in self._spent and self._expected[step.kind]:
-            factor = self._spent[step.kind] / self._expected[step.kind]
-        return self._guess(step, cost) * factor
+        expected = self._expected[step.kind]
+        return self._guess(step, cost) * (self._spent[step.kind] / expected if expected else 1.0)
 
     def learn(self, step: Step, cost: Cost, seconds: float) -> None:
-        """A step has taken so long."""
-        if step.kind in self._spent:
+        """A step has taken so long; what a fusion takes is not learnt, it is as good as nothing."""
+        if step.kind != "fuse":
             self._spent[step.kind] += seconds
             self._expected[step.kind] += self._guess(step, cost)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -16,7 +17,8 @@ from typing import Any, get_args, get_type_hints
 from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, configuration
 from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import PROTOCOLS
-from verydeep.studies.toml_table import Table, one_of, shown
+from verydeep.reports.tables import trained_scale
+from verydeep.studies.toml_table import NAMES, Table, is_of, one_of, wrong
 from verydeep.training.recipe import Recipe, find_recipe, renamed
 from verydeep.training.schedules import SCHEDULES
 
@@ -28,28 +30,16 @@ SHIPPED = ("digits", "cifar10", "photos", "imagenet")
 PLACEHOLDER = "{network}"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 TOP_KEYS = (
-    "title",
-    "data",
-    "recipe",
-    "seeds",
-    "settings",
-    "reach",
-    "test_precision",
-    "size",
-    "train",
-    "test",
-    "fuse",
+    *("title", "data", "recipe", "seeds", "settings", "reach", "test_precision", "size"),
+    *("train", "test", "fuse"),
 )
 TRAIN_KEYS = ("networks", "name", "train_scale", "grow_from", "from", "recipe", "settings", "seeds")
 TEST_KEYS = ("networks", "views", "scales")
-FUSE_KEYS = ("name", "networks", "views", "scales")
+FUSE_KEYS = ("name", *TEST_KEYS)
 SIZE_KEYS = ("train", "test", "classes")
 PRECISIONS = ("auto", "float32", "bfloat16", "int16")  # of `verydeep evaluate`
-OWN_KEYS = {
-    "config": "networks",
-    "train_scale": "train_scale",
-    "seed": "seeds",
-}  # of a training, not of its settings
+OWN_KEYS = {"config": "networks", "train_scale": "train_scale", "seed": "seeds"}
+"""What a training says by keys of its own, not by its settings."""
 
 
 @dataclass(frozen=True)
@@ -79,23 +69,14 @@ class Training:
         return self.grow_from or self.start_from
 
     @property
-    def configuration(self) -> str:
-        """Column of Table 1, or B-5x5."""
-        return self.recipe.config
-
-    @property
-    def scale(self) -> tuple[int, int]:
-        """The least and the greatest S."""
-        return self.recipe.train_scale
-
-    @property
     def jittered(self) -> bool:
-        """Whether S is drawn for each picture."""
-        return self.scale[0] != self.scale[1]
+        """Whether S is drawn for each image."""
+        least, greatest = self.recipe.train_scale
+        return least != greatest
 
     def test_scales(self, scales: Scales, reach: int) -> tuple[int, ...]:
         """Q, by the paper's rule where it is not given (Section 4)."""
-        least, greatest = self.scale
+        least, greatest = self.recipe.train_scale
         middle = (least + greatest) // 2
         if not isinstance(scales, str):
             return scales
@@ -119,13 +100,10 @@ class Test:
 
 
 @dataclass(frozen=True)
-class Fusion:
+class Fusion(Test):
     """Networks whose posteriors are averaged, for each of the protocols and of the scales."""
 
     name: str
-    networks: tuple[str, ...]
-    views: tuple[str, ...]
-    scales: tuple[Scales, ...]
 
 
 @dataclass(frozen=True)
@@ -203,48 +181,55 @@ def parse(text: str, where: str) -> Description:
 
     """
     try:
-        fields = tomllib.loads(text)
+        top = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"{where} is not TOML: {printable(error)}") from None
+    with _named(where):
+        return _description(Table(_in_names_of_today(top), "", TOP_KEYS))
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say where a mistake is."""
     try:
-        return _description(Table(_in_names_of_today(fields), "", TOP_KEYS))
+        yield
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _in_names_of_today(fields: dict[str, Any]) -> dict[str, Any]:
+def _in_names_of_today(top: dict[str, Any]) -> dict[str, Any]:
     """A training's S was called `scale` in earlier studies."""
-    trainings = fields.get("train")
+    trainings = top.get("train")
     if not isinstance(trainings, list) or not all(isinstance(one, dict) for one in trainings):
-        return fields
+        return top
     names = {"scale": "train_scale"}
-    return {
-        **fields,
-        "train": [{names.get(name, name): value for name, value in one.items()} for one in trainings],
-    }
+    return {**top, "train": [{names.get(key, key): one[key] for key in one} for one in trainings]}
 
 
 def _description(top: Table) -> Description:
-    reach = top.number("reach", REACH)
+    reach = top.value("reach", REACH)
     if reach < 1:
         raise UsageError(f"reach is {reach}; it has to be at least 1 pixel, {REACH} in the paper")
-    trainings = _in_order(_named_once(_trainings(top)))
+    trainings = _in_order(_trainings(top))
     for training in trainings.values():
-        _check_parent(training, trainings)
+        if training.parent:
+            _check_parent(training, trainings[training.parent])
     tests = tuple(_test(table, trainings, reach) for table in top.tables("test", TEST_KEYS))
     fusions = tuple(_fusion(table, trainings, reach) for table in top.tables("fuse", FUSE_KEYS))
-    _refuse_twice([fusion.name for fusion in fusions], "fuse")
     description = Description(
-        top.word("title", "A study of depth, scale, protocol and fusion"),
-        top.word("data", "") or None,
+        top.value("title", "A study of depth, scale, protocol and fusion"),
+        top.value("data", "") or None,
         trainings,
         tests,
         fusions,
         reach,
-        one_of(top.word("test_precision", "auto"), PRECISIONS, "test_precision"),
+        one_of(top.value("test_precision", "auto"), PRECISIONS, "test_precision"),
         _size(top),
     )
+    names = [fusion.name for fusion in fusions]
     for fusion in fusions:
+        if names.count(fusion.name) > 1:
+            raise UsageError(f"two [[fuse]] are called {fusion.name!r}; give one of them another name")
         if not description.seeds_of(fusion.networks):
             raise UsageError(
                 f"[[fuse]] {fusion.name}: no seed is one of all its networks; give them the same seeds"
@@ -252,61 +237,51 @@ def _description(top: Table) -> Description:
     return description
 
 
-def _trainings(top: Table) -> list[tuple[str, Training]]:
-    """Each network of each table, with the table it comes from."""
+def _trainings(top: Table) -> dict[str, Training]:
+    """Each network of each table."""
     tables = top.tables("train", TRAIN_KEYS)
     if not tables:
         raise UsageError("there is no [[train]]; a study trains one network at least")
-    return [
-        (table.where, _training(top, table, name))
-        for table in tables
-        for name in table.words("networks", required=True)
-    ]
+    found: dict[str, tuple[str, Training]] = {}
+    for table in tables:
+        for network in table.words("networks"):
+            with _named(table.where):
+                training = _training(top, table, network)
+            if training.name in found:
+                raise UsageError(
+                    f"{found[training.name][0]} and {table.where} both make runs called {training.name!r}; give "
+                    'one of them another name, such as name = "{network}-jittered"'
+                )
+            found[training.name] = table.where, training
+    return {name: training for name, (_, training) in found.items()}
 
 
 def _training(top: Table, table: Table, network: str) -> Training:
-    try:
-        configuration(network)
-        recipe_name = table.word("recipe", top.word("recipe", "paper"))
-        recipe = find_recipe(recipe_name)
-        settings = {**_settings(top.table("settings")), **_settings(table.table("settings"))}
-        recipe = replace(
-            recipe,
-            **settings,
-            config=network,
-            train_scale=table.scale("train_scale", recipe.train_scale),
-            seed=0,
-        )
-        seeds = table.numbers("seeds", top.numbers("seeds", (0,)))
-        for seed in seeds:
-            replace(recipe, seed=seed)
-        training = Training(
-            _run_name(table, network),
-            recipe_name,
-            recipe,
-            seeds,
-            _reference(table, "grow_from", network),
-            _reference(table, "from", network),
-        )
-        _check_training(training)
-    except UsageError as error:
-        raise UsageError(f"{table.where}: {error}") from None
+    configuration(network)
+    recipe_name = table.value("recipe", top.value("recipe", "paper"))
+    recipe = find_recipe(recipe_name)
+    settings = {**_settings(top.table("settings")), **_settings(table.table("settings"))}
+    settings |= {"config": network, "train_scale": table.scale("train_scale", recipe.train_scale)}
+    recipe = replace(recipe, **settings, seed=0)
+    seeds = table.numbers("seeds", top.numbers("seeds", (0,)))
+    for seed in seeds:
+        replace(recipe, seed=seed)  # which refuses what is no seed
+    name, grow_from, start_from = (
+        table.value(key, default).replace(PLACEHOLDER, network)
+        for key, default in (("name", PLACEHOLDER), ("grow_from", ""), ("from", ""))
+    )
+    training = Training(_checked_name(name), recipe_name, recipe, seeds, grow_from or None, start_from or None)
+    _check_training(training)
     return training
 
 
-def _run_name(table: Table, network: str) -> str:
-    pattern = table.word("name", PLACEHOLDER)
-    name = pattern.replace(PLACEHOLDER, network)
+def _checked_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise UsageError(
             f"name is {printable(name, 90)!r}; it becomes a folder's: letters, digits, '.', '_', '+' and '-', "
             "at most 80"
         )
     return name
-
-
-def _reference(table: Table, key: str, network: str) -> str | None:
-    return table.word(key, "").replace(PLACEHOLDER, network) or None
 
 
 def _settings(table: Table) -> dict[str, Any]:
@@ -319,22 +294,19 @@ def _settings(table: Table) -> dict[str, Any]:
             raise UsageError(f"{name} is not one of the settings; say it by {OWN_KEYS[name]} in [[train]]")
         if name not in known:
             raise UsageError(f"no setting is called {printable(name, 60)!r}{did_you_mean(name, known)}")
-        words = {"init": STARTS, "schedule": tuple(SCHEDULES)}
-        choices = words.get(name) or (get_args(hints[name]) if isinstance(known[name], str) else ())
-        found[name] = _setting(name, value, known[name], choices)
+        choices = {"init": STARTS, "schedule": tuple(SCHEDULES)}.get(name) or get_args(hints[name])
+        found[name] = _setting(name, value, type(known[name]), choices)
     return found
 
 
-def _setting(name: str, value: Any, like: Any, choices: Sequence[str]) -> Any:
-    kind = type(like)
-    if kind is float and type(value) is int and abs(value) < 2**63:
-        return float(value)
+def _setting(name: str, value: Any, kind: type, choices: Sequence[str]) -> Any:
     if kind is tuple and isinstance(value, list) and all(type(part) is int for part in value):
         return tuple(value)
-    if type(value) is not kind or (kind is int and abs(value) >= 2**63):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}
-        raise UsageError(f"{name} is {shown(value)}; it has to be {wanted.get(kind, 'a list of whole numbers')}")
-    return one_of(value, choices, name) if choices else value
+    if kind is float and is_of(value, int):
+        return float(value)
+    if not is_of(value, kind):
+        raise wrong(name, value, NAMES.get(kind, "a list of whole numbers"))
+    return one_of(value, choices, name) if kind is str and choices else value
 
 
 def _check_training(training: Training) -> None:
@@ -343,7 +315,7 @@ def _check_training(training: Training) -> None:
     training.architecture(2)
     if recipe.train_scale[0] < recipe.window:
         raise UsageError(
-            f"scale of {training.name} is {_range(recipe.train_scale)}, smaller than its window of "
+            f"scale of {training.name} is {trained_scale(recipe.train_scale)}, smaller than its window of "
             f"{recipe.window} pixels; use a scale of {recipe.window} or more"
         )
     if training.grow_from and training.start_from:
@@ -354,66 +326,46 @@ def _check_training(training: Training) -> None:
         )
 
 
-def _named_once(trainings: Sequence[tuple[str, Training]]) -> dict[str, Training]:
-    found: dict[str, tuple[str, Training]] = {}
-    for where, training in trainings:
-        if training.name in found:
-            raise UsageError(
-                f"{found[training.name][0]} and {where} both make runs called {training.name!r}; give one of them "
-                'another name, such as name = "{network}-jittered"'
-            )
-        found[training.name] = where, training
-    return {name: training for name, (_, training) in found.items()}
-
-
 def _in_order(trainings: dict[str, Training]) -> dict[str, Training]:
     """Put those first that others start from; their order stays otherwise."""
     ordered: dict[str, Training] = {}
-
-    def add(training: Training) -> None:
-        chain = [training]
-        while (parent := chain[-1].parent) and parent not in ordered:
-            if parent not in trainings:
-                raise UsageError(
-                    f"{chain[-1].name} starts from {printable(parent, 90)!r}, and no [[train]] makes runs of that "
-                    f"name{did_you_mean(parent, trainings)}"
-                )
-            if trainings[parent] in chain:
-                names = [one.name for one in chain[chain.index(trainings[parent]) :]]
-                raise UsageError(
-                    f"{' starts from '.join([*names, names[0]])}: a circle, in which none can be first"
-                )
-            chain.append(trainings[parent])
-        ordered.update({one.name: one for one in reversed(chain)})
-
     for training in trainings.values():
-        if training.name not in ordered:
-            add(training)
+        chain: dict[str, Training] = {}
+        next_one: Training | None = training
+        while next_one and next_one.name not in ordered:
+            names = [*chain, next_one.name]
+            if next_one.name in chain:
+                circle = " starts from ".join(names[names.index(next_one.name) :])
+                raise UsageError(f"{circle}: a circle, in which none can be first")
+            chain[next_one.name] = next_one
+            next_one = _parent_of(next_one, trainings)
+        ordered.update(reversed(chain.items()))
     return ordered
 
 
-def _check_parent(training: Training, trainings: Mapping[str, Training]) -> None:
+def _parent_of(training: Training, trainings: Mapping[str, Training]) -> Training | None:
+    if training.parent and training.parent not in trainings:
+        raise UsageError(
+            f"{training.name} starts from {printable(training.parent, 90)!r}, and no [[train]] makes runs of that "
+            f"name{did_you_mean(training.parent, trainings)}"
+        )
+    return trainings[training.parent] if training.parent else None
+
+
+def _check_parent(training: Training, parent: Training) -> None:
     """Make sure that a training can start from the one that it names."""
-    if not training.parent:
-        return
-    parent = trainings[training.parent]
     missing = [seed for seed in training.seeds if seed not in parent.seeds]
     if missing:
         raise UsageError(
             f"{training.name} with seed {missing[0]} starts from {parent.name} with that seed, which "
             f"{parent.name} lacks; give {parent.name} the seed too"
         )
-    same = ["width", "batch_norm"]
-    if training.grow_from:
-        same.append("window")
-        if parent.configuration not in ("A", "A-LRN"):
-            raise UsageError(
-                f"{training.name} grows from {parent.name}, which is of configuration {parent.configuration}; "
-                "a network is grown from net A"
-            )
-    else:
-        same.append("config")
-    for name in same:
+    if training.grow_from and parent.recipe.config not in ("A", "A-LRN"):
+        raise UsageError(
+            f"{training.name} grows from {parent.name}, which is of configuration {parent.recipe.config}; "
+            "a network is grown from net A"
+        )
+    for name in ("width", "batch_norm", "window" if training.grow_from else "config"):
         theirs, mine = getattr(parent.recipe, name), getattr(training.recipe, name)
         if theirs != mine:
             raise UsageError(
@@ -423,33 +375,25 @@ def _check_parent(training: Training, trainings: Mapping[str, Training]) -> None
 
 
 def _test(table: Table, trainings: Mapping[str, Training], reach: int) -> Test:
-    try:
+    with _named(table.where):
         networks = _matching(table.words("networks", ("*",)), trainings)
         return Test(networks, *_protocols(table, [trainings[name] for name in networks], reach))
-    except UsageError as error:
-        raise UsageError(f"{table.where}: {error}") from None
 
 
 def _fusion(table: Table, trainings: Mapping[str, Training], reach: int) -> Fusion:
-    try:
-        networks = _matching(table.words("networks", required=True), trainings)
+    with _named(table.where):
+        networks = _matching(table.words("networks"), trainings)
         if len(networks) < 2:
             raise UsageError(f"a fusion takes two networks or more, and here is {networks[0]} alone")
-        name = table.word("name", "+".join(networks))
-        if not NAME.fullmatch(name):
-            raise UsageError("name has to be letters, digits, '.', '_', '+' and '-', at most 80; give it one")
-        return Fusion(name, networks, *_protocols(table, [trainings[one] for one in networks], reach))
-    except UsageError as error:
-        raise UsageError(f"{table.where}: {error}") from None
+        name = _checked_name(table.value("name", "+".join(networks)))
+        return Fusion(networks, *_protocols(table, [trainings[one] for one in networks], reach), name=name)
 
 
 def _matching(patterns: Sequence[str], trainings: Mapping[str, Training]) -> tuple[str, ...]:
     """Names of trainings, of which a pattern such as `*-256` may name several."""
     found: list[str] = []
     for pattern in patterns:
-        names = [name for name in trainings if name == pattern] or [
-            name for name in trainings if fnmatchcase(name, pattern)
-        ]
+        names = [pattern] if pattern in trainings else [name for name in trainings if fnmatchcase(name, pattern)]
         if not names:
             raise UsageError(
                 f"no [[train]] makes runs called {printable(pattern, 90)!r}{did_you_mean(pattern, trainings)}"
@@ -476,61 +420,29 @@ def _test_scales(table: Table) -> tuple[Scales, ...]:
     if listed and all(isinstance(one, str) for one in listed):
         return tuple(one_of(one, RULES, "scales") for one in table.words("scales", ("one",)))
     if not listed or any(type(one) is not int or not 0 < one < 2**31 for one in listed):
-        raise UsageError(
-            f'scales is {shown(value)}; it has to be "one", "three", both of them, or numbers of pixels'
-        )
-    return (table.numbers("scales", ()),)
+        raise wrong("scales", value, '"one", "three", both of them, or numbers of pixels')
+    return (table.numbers("scales"),)
 
 
 def _check_scales(training: Training, choice: Scales, reach: int) -> None:
-    window = training.recipe.window
-    chosen = training.test_scales(choice, reach)
+    window, chosen = training.recipe.window, training.test_scales(choice, reach)
     if min(chosen) >= window:
         return
-    what = f"Q of {training.name} is {', '.join(map(str, chosen))}"
+    around, advice = "", f"scales of {window} or more"
     if choice == "three":
-        what += f", {reach} pixels around its S of {training.scale[0]}"
-    advice = "a smaller reach, or other scales" if choice == "three" else f"scales of {window} or more"
-    raise UsageError(f"{what}; {min(chosen)} is smaller than its window of {window} pixels: use {advice}")
+        around = f", {reach} pixels around its S of {training.recipe.train_scale[0]}"
+        advice = "a smaller reach, or other scales"
+    raise UsageError(
+        f"Q of {training.name} is {', '.join(map(str, chosen))}{around}; {min(chosen)} is smaller than its window "
+        f"of {window} pixels: use {advice}"
+    )
 
 
 def _size(top: Table) -> Size | None:
     table = top.table("size", SIZE_KEYS)
-    if not table.fields:
-        return None
-    numbers = [table.number(key, 0) for key in SIZE_KEYS]
-    if min(numbers) < 1:
+    numbers = [table.value(key, 0) for key in SIZE_KEYS]
+    if table.fields and min(numbers) < 1:
         raise UsageError(
-            "[size] takes train, test and classes, each at least 1: the numbers of pictures and of classes"
+            "[size] takes train, test and classes, each at least 1: the numbers of images and of classes"
         )
-    return Size(*numbers)
-
-
-def _refuse_twice(names: Sequence[str], kind: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"two [[{kind}]] are called {name!r}; give one of them another name")
-
-
-def _range(scale: tuple[int, int]) -> str:
-    return str(scale[0]) if scale[0] == scale[1] else f"[{scale[0]};{scale[1]}]"
-
-
-def recipe_words(training: Training, seed: int) -> list[str]:
-    """Words of `verydeep train` that make the named recipe this training's."""
-    base = asdict(find_recipe(training.recipe_name))
-    words = ["--recipe", training.recipe_name, "--config", training.configuration]
-    for name, value in asdict(training.recipe).items():
-        if name in ("config", "seed") or value == base[name]:
-            continue
-        words += _option(name, value)
-    return [*words, "--seed", str(seed)]
-
-
-def _option(name: str, value: Any) -> list[str]:
-    flag = "--" + name.replace("_", "-")
-    if name == "train_scale":
-        return [flag, str(value[0]) if value[0] == value[1] else f"{value[0]}:{value[1]}"]
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    return [flag, *map(str, value if isinstance(value, tuple) else [value])]
+    return Size(*numbers) if table.fields else None

@@ -1,4 +1,4 @@
-"""Outcomes and claims -> the drawings of a study's page."""
+"""Measurements and claims -> the drawings of a study's page."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from verydeep.configurations import CONFIGURATIONS
-from verydeep.errors import require
-from verydeep.reports.figures import MUTED, RULE, SERIES, STYLE, Drawing, svg_of
+from verydeep.reports.figures import MUTED, RULE, SERIES, STYLE, Drawing, drawing, svg_of
 from verydeep.reports.published import TABLE_3, Published
+from verydeep.reports.tables import trained_scale
 from verydeep.studies.claims import Claim
-from verydeep.studies.evidence import Evidence, Outcome
+from verydeep.studies.evidence import Evidence, Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,17 +25,13 @@ def depth(evidence: Evidence) -> Drawing | None:
         VerydeepError: matplotlib is not installed.
 
     """
-    ours = [
-        one for one in evidence.outcomes if one.single and one.tested.views == "dense" and not one.tested.several
-    ]
-    names = [name for name in CONFIGURATIONS if any(one.training.configuration == name for one in ours)]
+    ours = [one for one in evidence.measurements if one.dense and not one.setup.several]
+    names = [name for name in CONFIGURATIONS if any(one.training.recipe.config == name for one in ours)]
     if len(names) < 2:
         return None
-    require("matplotlib", "report", "drawing a study")
-    import matplotlib
-    from matplotlib.figure import Figure
+    with drawing("a study"):
+        from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 4), layout="constrained")
         left, right = figure.subplots(1, 2)
         _bare(left, names, "top-1 error here (%)")
@@ -57,19 +53,19 @@ def _bare(axes: Axes, names: Sequence[str], title: str) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _ours(axes: Axes, outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
-    scales = list(dict.fromkeys(one.training.scale for one in outcomes))
+def _ours(axes: Axes, measurements: Sequence[Measurement], names: Sequence[str]) -> None:
+    scales = list(dict.fromkeys(one.training.recipe.train_scale for one in measurements))
     for number, scale in enumerate(scales):
         color = SERIES[number % len(SERIES)]
-        standing: dict[str, Outcome] = {}
-        for one in outcomes:
-            if one.training.scale == scale and one.training.configuration in names:
-                standing.setdefault(one.training.configuration, one)
+        standing: dict[str, Measurement] = {}
+        for one in measurements:
+            if one.training.recipe.train_scale == scale and one.training.recipe.config in names:
+                standing.setdefault(one.training.recipe.config, one)
         places = [names.index(name) for name in names if name in standing]
         means = [standing[name].error for name in names if name in standing]
-        axes.plot(places, means, color=color, label=_scale(scale), marker="_", markersize=12)
+        axes.plot(places, means, color=color, label=_label(scale), marker="_", markersize=12)
         for one in standing.values():
-            place = names.index(one.training.configuration)
+            place = names.index(one.training.recipe.config)
             axes.plot([place] * len(one.top1), one.top1, "o", color=color, markersize=4, alpha=0.7)
     axes.legend(frameon=False, labelcolor=MUTED)
 
@@ -79,13 +75,13 @@ def _theirs(axes: Axes, rows: Sequence[Published], names: Sequence[str]) -> None
         chosen = [row for row in rows if row.trained_scale == scale]
         places, errors = [names.index(row.network) for row in chosen], [row.top1_error for row in chosen]
         axes.plot(
-            places, errors, color=SERIES[number % len(SERIES)], marker="o", markersize=4, label=_scale(scale)
+            places, errors, color=SERIES[number % len(SERIES)], marker="o", markersize=4, label=_label(scale)
         )
     axes.legend(frameon=False, labelcolor=MUTED)
 
 
-def _scale(scale: tuple[int, int]) -> str:
-    return f"S = {scale[0]}" if scale[0] == scale[1] else f"S in [{scale[0]};{scale[1]}]"
+def _label(scale: tuple[int, int]) -> str:
+    return f"S {'=' if scale[0] == scale[1] else 'in'} {trained_scale(scale)}"
 
 
 def intervals(claims: Sequence[Claim]) -> Drawing | None:
@@ -98,11 +94,9 @@ def intervals(claims: Sequence[Claim]) -> Drawing | None:
     tested = [(claim, one) for claim in claims for one in claim.statements]
     if not tested:
         return None
-    require("matplotlib", "report", "drawing a study")
-    import matplotlib
-    from matplotlib.figure import Figure
+    with drawing("a study", STYLE | {"axes.grid.axis": "x"}):
+        from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE | {"axes.grid.axis": "x"}):
         figure = Figure(figsize=(10.4, 0.9 + 0.34 * len(tested)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(0, color=MUTED, linewidth=1)

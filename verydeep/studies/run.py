@@ -1,4 +1,4 @@
-"""A plan -> its results: each step is a process of its own, one after the other.
+"""A workflow -> its results: each step is a process of its own, one after the other.
 
 A step that fails ends neither the study nor the steps that do not need it. A study that is ended goes on by the
 same command: trainings from their last saved state, tests from their last finished pictures.
@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.reports.runs import duration
@@ -26,8 +25,9 @@ from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import provenance
 from verydeep.studies.cost import Cost, Rates, cost
 from verydeep.studies.description import Size
-from verydeep.studies.plan import Plan, Step, ancestors
+from verydeep.studies.progress import Progress
 from verydeep.studies.state import LOGS, Ledger, State, fingerprints, prepare, refuse_others, states
+from verydeep.studies.workflow import Step, Workflow
 
 LOOK_SECONDS = 1.0  # between two looks at a training's journal
 
@@ -50,15 +50,15 @@ class Launch:
 
     def __post_init__(self) -> None:
         if self.processes < 1:
-            raise UsageError(f"--processes is {self.processes}; it has to be at least 1")
+            raise UsageError(f"`processes` is {self.processes}; it has to be at least 1")
         if self.processes > 1 and self.words:
             raise UsageError(
-                "--processes and --launch exclude each other: --launch says itself how many there are"
+                "`processes` and `launch` exclude each other: `launch` says itself how many there are"
             )
         try:
             shlex.split(self.words)
         except ValueError as error:
-            raise UsageError(f"--launch {self.words!r} is not a command: {error}") from None
+            raise UsageError(f"`launch` {self.words!r} is not a command: {error}") from None
 
     def command(self, step: Step, words: Sequence[str]) -> list[str]:
         """The whole command of a step, whose words follow `verydeep`."""
@@ -71,25 +71,12 @@ class Launch:
         return [sys.executable, "-m", "verydeep", *words, *more]
 
 
-class Teller(Protocol):
-    """What hears how a study is getting on."""
-
-    def begin(self, number: int, step: Step, left: float | None) -> None:
-        """Hear that a step begins, and the seconds that are left in all, where they are known."""
-
-    def along(self, share: float, left: float | None) -> None:
-        """Hear the share of all that is done, and the seconds left."""
-
-    def end(self, step: Step, seconds: float, problem: str) -> None:
-        """Hear that a step has ended; a sentence where it failed."""
-
-
 @dataclass
-class Work:
-    """A plan that is being carried out.
+class StudyRun:
+    """A study that is being carried out.
 
     Attributes:
-        plan: what is to be done.
+        workflow: what is to be done.
         out: where.
         data: of which data.
         size: of the data, for the time left; None where it is not known.
@@ -98,7 +85,7 @@ class Work:
 
     """
 
-    plan: Plan
+    workflow: Workflow
     out: Path
     data: str
     size: Size | None
@@ -108,14 +95,14 @@ class Work:
     def __post_init__(self) -> None:
         self._interrupted = threading.Event()
         self._watched: WatchedRun | None = None
-        self.prints = fingerprints(self.plan, self.data)
+        self.prints = fingerprints(self.workflow, self.data)
         self.ledger = Ledger(self.out)
-        refuse_others(self.plan, self.out, self.prints, self.ledger)
-        self.states: dict[str, State] = states(self.plan, self.out, self.prints, self.ledger)
+        refuse_others(self.workflow, self.out, self.prints, self.ledger)
+        self.states: dict[str, State] = states(self.workflow, self.out, self.prints, self.ledger)
         self.costs: dict[str, Cost] = {}
         if self.size:
-            self.costs = {step.name: cost(step, self.size) for step in self.plan.steps.values()}
-        for step in self.plan.steps.values():
+            self.costs = {step.name: cost(step, self.size) for step in self.workflow.steps.values()}
+        for step in self.workflow.steps.values():
             if self.states[step.name] == "done":
                 self._learn(step)
 
@@ -127,19 +114,22 @@ class Work:
         """Seconds until all is done; of the step that is running, so many are left."""
         if not self.costs:
             return None
-        total = 0.0
-        for step in self.plan.steps.values():
-            if step is running and remaining is not None:
-                total += remaining
-            elif self.states[step.name] != "done":
-                total += self.rates.seconds(step, self.costs[step.name])
-        return total
+        to_do = [step for step in self.workflow.steps.values() if self.states[step.name] != "done"]
+        if remaining is not None:
+            to_do = [step for step in to_do if step is not running]
+        return sum(self.rates.seconds(step, self.costs[step.name]) for step in to_do) + (remaining or 0.0)
 
-    def run(self, teller: Teller, held: int) -> dict[str, str]:
+    def __str__(self) -> str:
+        """How much there is to do, in a sentence."""
+        count, left = sum(state != "done" for state in self.states.values()), self.left()
+        time_left = f", about {duration(left)}" if left is not None else ""
+        return f"{len(self.states)} steps, {count} to do{time_left}"
+
+    def run(self, progress: Progress, held: int) -> dict[str, str]:
         """Do all that is not done; give the steps that failed, and why.
 
         Args:
-            teller: hears how it goes.
+            progress: is told how it goes.
             held: the lock's descriptor.
 
         Raises:
@@ -147,23 +137,23 @@ class Work:
 
         """
         failed: dict[str, str] = {}
-        for number, step in enumerate(self.plan.steps.values(), 1):
+        for number, step in enumerate(self.workflow.steps.values(), 1):
             if self.states[step.name] == "done":
                 continue
-            lost = next((name for name in ancestors(self.plan, step.name) if name in failed), None)
+            lost = next((name for name in self.workflow.ancestors(step.name) if name in failed), None)
             if lost:
                 failed[step.name] = f"it needs {lost}"
                 continue
-            teller.begin(number, step, self.left())
-            problem, seconds = self._do(step, teller, held)
-            teller.end(step, seconds, problem)
+            progress.begin(number, step, self.left())
+            problem, seconds = self._do(step, progress, held)
+            progress.end(step, seconds, problem)
             if problem:
                 failed[step.name] = problem
             if self._interrupted.is_set():
                 raise KeyboardInterrupt
         return failed
 
-    def _do(self, step: Step, teller: Teller, held: int) -> tuple[str, float]:
+    def _do(self, step: Step, progress: Progress, held: int) -> tuple[str, float]:
         """Run a step; give what went wrong, or an empty text, and the seconds it took."""
         words = step.command(self.data, self.out)
         if prepare(step, self.out, self.states[step.name]):
@@ -174,9 +164,14 @@ class Work:
         log.parent.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
         with log.open("ab") as output:
-            code = self._wait(step, self.launch.command(step, words), output.fileno(), teller, held)
-        seconds = time.monotonic() - start
-        facts = {"command": shown, "seconds": round(seconds, 3), "made": _now(), "commit": provenance()["commit"]}
+            code = self._wait(step, self.launch.command(step, words), output.fileno(), progress, held)
+        seconds, made = time.monotonic() - start, datetime.now(UTC).isoformat(timespec="seconds")
+        facts = {
+            "command": shown,
+            "seconds": round(seconds, 3),
+            "made": made,
+            "commit": provenance()["commit"],
+        }
         if code and self._interrupted.is_set():
             raise KeyboardInterrupt
         if code:
@@ -187,34 +182,31 @@ class Work:
         self._learn(step)
         return "", seconds
 
-    def _wait(self, step: Step, command: list[str], output: int, teller: Teller, held: int) -> int:
+    def _wait(self, step: Step, command: list[str], output: int, progress: Progress, held: int) -> int:
         """Start a step's process and look at it until it ends."""
         try:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(held,)
             )
         except OSError as error:
-            raise VerydeepError(f"{command[0]} cannot be started: {error.strerror}; see --launch") from None
+            raise VerydeepError(f"{command[0]} cannot be started: {error.strerror}; see `launch`") from None
         with _passing_on(process, self._interrupted):
             while process.poll() is None:
                 try:
                     process.wait(LOOK_SECONDS)
                 except subprocess.TimeoutExpired:
-                    self._look(step, teller)
+                    self._look(step, progress)
         return process.returncode
 
-    def _look(self, step: Step, teller: Teller) -> None:
+    def _look(self, step: Step, progress: Progress) -> None:
         """Tell how far all has come, by the journal of the training that is running."""
-        remaining = None
-        if step.kind == "train":
-            remaining = self._seconds_left(self.out / step.name)
-        left = self.left(step, remaining)
+        left = self.left(step, self._seconds_left(self.out / step.name) if step.kind == "train" else None)
         if left is None:
-            done = sum(state == "done" for state in self.states.values())
-            teller.along(done / len(self.states), None)
-            return
-        whole = sum(self.rates.seconds(one, self.costs[one.name]) for one in self.plan.steps.values())
-        teller.along(max(0.0, 1 - left / whole), left)
+            share = sum(state == "done" for state in self.states.values()) / len(self.states)
+        else:
+            steps = self.workflow.steps.values()
+            share = max(0.0, 1 - left / sum(self.rates.seconds(one, self.costs[one.name]) for one in steps))
+        progress.show(share, left)
 
     def _seconds_left(self, run: Path) -> float | None:
         """What is left of a training, where its journal tells."""
@@ -227,16 +219,11 @@ class Work:
             return None
 
     def _learn(self, step: Step) -> None:
-        if not self.costs:
-            return
-        seconds = self.ledger.seconds(step, self.prints[step.name])
-        if seconds and not self._was_killed(step):
-            self.rates.learn(step, self.costs[step.name], seconds)
-
-    def _was_killed(self, step: Step) -> bool:
-        """Whether a part of a step's time is not known: it began more often than it ended."""
+        """Learn from the time that a step took, unless a part of it is not known: it was killed."""
         events = [record["event"] for record in self.ledger.records if record.get("step") == step.name]
-        return 2 * events.count("begun") != len(events)
+        seconds = self.ledger.seconds(step, self.prints[step.name])
+        if self.costs and seconds and 2 * events.count("begun") == len(events):
+            self.rates.learn(step, self.costs[step.name], seconds)
 
 
 @contextmanager
@@ -266,20 +253,6 @@ def _passing_on(process: subprocess.Popen[bytes], interrupted: threading.Event) 
 
 def _last_line(log: Path, code: int) -> str:
     """What a step said last, which tells why it failed."""
-    lines = [
-        line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-    ]
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it printed nothing"]
     ended = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return f"ended with {ended}: {lines[-1].removeprefix('verydeep: ') if lines else 'it printed nothing'}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def overview(work: Work) -> str:
-    """Say in a sentence how much there is to do."""
-    count = sum(state != "done" for state in work.states.values())
-    left = work.left()
-    time_left = f", about {duration(left)}" if left is not None else ""
-    return f"{len(work.states)} steps, {count} to do{time_left}"
+    return f"ended with {ended}: {lines[-1].strip().removeprefix('verydeep: ')}"

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from verydeep.errors import UsageError
 from verydeep.files import Lines, json_text
 from verydeep.run_folder import CONFIG, WEIGHTS
-from verydeep.studies.plan import Plan, Step
+from verydeep.studies.workflow import DATA, Step, Workflow
 
 DESCRIPTION, RECORDS, LOCK, LOGS = "study.toml", "study.jsonl", "study.lock", "logs"
 
@@ -25,11 +25,20 @@ Record = dict[str, Any]
 State = Literal["done", "begun", "to do"]
 
 
-def fingerprints(plan: Plan, data: str) -> dict[str, str]:
+OLD_WORDS: Mapping[str, Mapping[str, str]] = {
+    "train": {"--train-scale": "--scale", "--init": "--start", "--window": "--image-size"},
+    "test": {"--out": "--posteriors"},
+}
+"""Options as they were called when fingerprints were first taken, by the kind of step: they keep their words, so
+that a study which began then goes on."""
+
+
+def fingerprints(workflow: Workflow, data: str) -> dict[str, str]:
     """What decides each step's output: its command, and the fingerprints of what it needs."""
     found: dict[str, str] = {}
-    for step in plan.steps.values():
-        key = [data if word == "{data}" else word for word in step.words]
+    for step in workflow.steps.values():
+        old = OLD_WORDS.get(step.kind, {})
+        key = [data if word == DATA else old.get(word, word) for word in step.words]
         text = json.dumps([key, [found[need] for need in step.needs]])
         found[step.name] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return found
@@ -68,10 +77,8 @@ class Ledger:
 
     def last(self, step: Step, *events: str) -> Record | None:
         """The last of a step's records of these kinds."""
-        for record in reversed(self.records):
-            if record.get("step") == step.name and record.get("event") in events:
-                return record
-        return None
+        of_step = (record for record in reversed(self.records) if record.get("step") == step.name)
+        return next((record for record in of_step if record.get("event") in events), None)
 
     def seconds(self, step: Step, fingerprint: str) -> float:
         """Time that a step has taken, in all sittings."""
@@ -82,10 +89,10 @@ class Ledger:
         )
 
 
-def states(plan: Plan, out: Path, prints: Mapping[str, str], ledger: Ledger) -> dict[str, State]:
+def states(workflow: Workflow, out: Path, prints: Mapping[str, str], ledger: Ledger) -> dict[str, State]:
     """What is done, what has begun, and what is still to do."""
     found: dict[str, State] = {}
-    for step in plan.steps.values():
+    for step in workflow.steps.values():
         before = all(found[need] == "done" for need in step.needs)
         found[step.name] = _state(step, out, prints[step.name], ledger) if before else "to do"
     return found
@@ -95,36 +102,29 @@ def _state(step: Step, out: Path, fingerprint: str, ledger: Ledger) -> State:
     last = ledger.last(step, "finished", "begun", "failed")
     if last is None or last.get("fingerprint") != fingerprint:
         return "to do"
-    if last["event"] == "finished":
-        return "done" if _is_whole(step, out) else "to do"
-    return "begun"
+    files = (CONFIG, WEIGHTS) if step.kind == "train" else ("",)
+    whole = all((out / step.name / file).is_file() for file in files)
+    return "begun" if last["event"] != "finished" else "done" if whole else "to do"
 
 
-def _is_whole(step: Step, out: Path) -> bool:
-    path = out / step.name
-    if step.kind == "train":
-        return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
-    return path.is_file()
-
-
-def refuse_others(plan: Plan, out: Path, prints: Mapping[str, str], ledger: Ledger) -> None:
+def refuse_others(workflow: Workflow, out: Path, prints: Mapping[str, str], ledger: Ledger) -> None:
     """Make sure that no run folder is there that another command has made: trainings are never thrown away.
 
     Raises:
         UsageError: there is one.
 
     """
-    for step in plan.steps.values():
+    for step in workflow.steps.values():
         path = out / step.name
         if step.kind != "train" or not path.exists():
             continue
         begun = ledger.last(step, "begun")
         if begun is None:
-            raise UsageError(f"{path} was not made by this study; choose another OUT, or move it away")
+            raise UsageError(f"{path} was not made by this study; choose another `out`, or move it away")
         if begun.get("fingerprint") != prints[step.name]:
             raise UsageError(
                 f"{path} was made by another command than this description gives ({begun.get('command')}); name "
-                "the new training otherwise, choose another OUT, or remove that folder"
+                "the new training otherwise, choose another `out`, or remove that folder"
             )
 
 

@@ -1,55 +1,20 @@
-"""Outcomes -> the paper's Tables 3 to 6: ours beside the published ones, mean and spread over seeds; Table 7."""
+"""Measurements -> the paper's Tables 3 to 6: ours beside the published ones, mean and spread over seeds."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
-from verydeep.reports.published import TABLE_7, TABLE_7_HEADINGS, TABLE_7_TITLE, percent
-from verydeep.reports.tables import PROTOCOLS, joined, test_scales, trained_scale
-from verydeep.studies.evidence import Evidence, Outcome
+from verydeep.evaluation.protocols import PROTOCOLS
+from verydeep.reports.published import PAPERS_PROTOCOLS, percent, table_7
+from verydeep.reports.tables import joined, test_scales, trained_scale
+from verydeep.reports.text_table import TextTable
+from verydeep.studies.evidence import Evidence, Measurement
 
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-
-MULTI_CROP = ("crops", "both")
 NUMBERS = range(5, 11)  # columns of numbers
-NOTHING = "–"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A test, all its seeds together.
-
-    Attributes:
-        outcome: what came of it.
-
-    """
-
-    outcome: Outcome
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """The text, under `headings`."""
-        outcome, theirs = self.outcome, self.outcome.published
-        return (
-            outcome.network,
-            outcome.tested.name,
-            joined(trained_scale(training.scale) for training in outcome.trainings),
-            joined(map(test_scales, outcome.tested.scales)),
-            PROTOCOLS[outcome.tested.views],
-            spread(outcome.top1),
-            spread(outcome.top5),
-            str(len(outcome.seeds)),
-            *map(
-                percent, (theirs.top1_error, theirs.top5_error, theirs.top5_test_error) if theirs else [None] * 3
-            ),
-        )
 
 
 @dataclass(frozen=True)
@@ -59,13 +24,13 @@ class Table:
     Attributes:
         number: the paper's; 0 for tests by protocols that it did not make.
         title: in a few words.
-        lines: in the paper's order.
+        measurements: in the paper's order.
 
     """
 
     number: int
     title: str
-    lines: tuple[Line, ...]
+    measurements: tuple[Measurement, ...]
 
     @property
     def name(self) -> str:
@@ -73,64 +38,61 @@ class Table:
         return f"Table {self.number}" if self.number else "Other tests"
 
     @property
-    def headings(self) -> tuple[str, ...]:
-        """Of the columns."""
-        top_k = min(line.outcome.top_k for line in self.lines)
-        ours = (
-            "top-1 error (%)",
-            f"top-{top_k} error (%)",
-            "seeds",
-            "paper's top-1",
-            "paper's top-5",
-            "paper's top-5, test set",
-        )
-        return ("network", "run", "S", "Q", "protocol", *ours)
+    def text(self) -> TextTable:
+        """The table as text."""
+        top_k = min(one.top_k for one in self.measurements)
+        ours = ("network", "run", "S", "Q", "protocol", "top-1 error (%)", f"top-{top_k} error (%)", "seeds")
+        theirs = ("paper's top-1", "paper's top-5", "paper's top-5, test set")
+        rows = [cells(one) for one in self.measurements]
+        return TextTable(f"{self.name}: {self.title}", (*ours, *theirs), rows, NUMBERS, theirs=8)
+
+    def to_json(self) -> dict[str, Any]:
+        """The table for programs: every seed's errors."""
+        rows = [_row(one) for one in self.measurements]
+        return {"table": self.number, "title": self.title, "rows": rows}
 
 
 def make_tables(evidence: Evidence) -> list[Table]:
     """Lay out all that has been tested; tables that would be empty are left out."""
-    outcomes = evidence.outcomes
-    paired = {_key(one) for one in outcomes if one.single and one.tested.views in MULTI_CROP}
-    kinds: list[tuple[int, str, Callable[[Outcome], bool]]] = [
-        (3, "one network at one test scale, dense", lambda one: _dense(one) and not one.tested.several),
-        (4, "one network at several test scales, dense", lambda one: _dense(one) and one.tested.several),
-        (
-            5,
-            "dense and multi-crop evaluation, and both",
-            lambda one: one.single and _key(one) in paired and _paper(one),
-        ),
-        (6, "several networks, their posteriors averaged", lambda one: not one.single),
-        (0, "other protocols", lambda one: one.single and not _paper(one)),
-    ]
-    return [
-        Table(number, title, lines)
-        for number, title, belongs in kinds
-        if (lines := _lines(one for one in outcomes if belongs(one)))
-    ]
+    single = [one for one in evidence.measurements if one.single]
+    fused = [one for one in evidence.measurements if not one.single]
+    dense = [one for one in single if one.dense]
+    by_paper = [one for one in single if one.setup.views in PAPERS_PROTOCOLS]
+    cropped = {(one.setup.name, one.setup.scales) for one in by_paper if not one.dense}
+    by_protocol = [one for one in by_paper if (one.setup.name, one.setup.scales) in cropped]
+    others = [one for one in single if one.setup.views not in PAPERS_PROTOCOLS]
+    chosen = (
+        (3, "one network at one test scale, dense", [one for one in dense if not one.setup.several]),
+        (4, "one network at several test scales, dense", [one for one in dense if one.setup.several]),
+        (5, "dense and multi-crop evaluation, and both", by_protocol),
+        (6, "several networks, their posteriors averaged", fused),
+        (0, "other protocols", others),
+    )
+    return [Table(number, title, tuple(sorted(each, key=_place))) for number, title, each in chosen if each]
 
 
-def _dense(outcome: Outcome) -> bool:
-    return outcome.single and outcome.tested.views == "dense"
+def _place(one: Measurement) -> tuple[Any, ...]:
+    training = one.training
+    where = list(ALL_CONFIGURATIONS).index(training.recipe.config)
+    scale = (training.jittered, *training.recipe.train_scale) if one.single else ()
+    return where, scale, one.setup.several, one.setup.scales, list(PROTOCOLS).index(one.setup.views)
 
 
-def _paper(outcome: Outcome) -> bool:
-    return outcome.tested.views in ("dense", *MULTI_CROP)
-
-
-def _key(outcome: Outcome) -> tuple[str, tuple[tuple[int, ...], ...]]:
-    return outcome.tested.name, outcome.tested.scales
-
-
-def _lines(chosen: Iterable[Outcome]) -> tuple[Line, ...]:
-    order = list(ALL_CONFIGURATIONS)
-    views = list(PROTOCOLS)
-
-    def place(outcome: Outcome) -> tuple[Any, ...]:
-        training = outcome.training
-        where = order.index(training.configuration), (training.jittered, *training.scale) if outcome.single else ()
-        return (*where, outcome.tested.several, outcome.tested.scales, views.index(outcome.tested.views))
-
-    return tuple(Line(one) for one in sorted(chosen, key=place))
+def cells(one: Measurement) -> tuple[str, ...]:
+    """A measurement as a row of a table."""
+    theirs = one.published
+    published = (theirs.top1_error, theirs.top5_error, theirs.top5_test_error) if theirs else (None,) * 3
+    return (
+        one.network,
+        one.setup.name,
+        joined(trained_scale(training.recipe.train_scale) for training in one.trainings),
+        joined(map(test_scales, one.setup.scales)),
+        PROTOCOLS[one.setup.views].words,
+        spread(one.top1),
+        spread(one.top5),
+        str(len(one.seeds)),
+        *map(percent, published),
+    )
 
 
 def spread(values: Sequence[float]) -> str:
@@ -138,107 +100,40 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
+def text_tables(tables: Sequence[Table]) -> list[TextTable]:
+    """The tables as text; Table 7 of the paper behind them where networks are fused, as in most of its rows."""
+    beside_others = any(table.number == 6 for table in tables)
+    return [*(table.text for table in tables), *([table_7()] if beside_others else [])]
+
+
 def markdown(tables: Sequence[Table]) -> str:
     """Write the tables as Markdown."""
     parts = []
-    for table in tables:
-        rules = ["--:" if number in NUMBERS else ":--" for number in range(len(table.headings))]
-        rows = [table.headings, rules, *(line.cells for line in table.lines)]
-        parts += [f"**{table.name}**: {table.title}", "", *map(markdown_row, rows), ""]
-    if beside_others(tables):
-        rows = [TABLE_7_HEADINGS, [":--", ":--", "--:", "--:", "--:"], *(row.cells for row in TABLE_7)]
-        parts += [f"**Table 7**: {TABLE_7_TITLE}", "", *map(markdown_row, rows), ""]
+    for text in text_tables(tables):
+        name, _, title = text.title.partition(": ")
+        parts += [f"**{name}**: {title}", "", text.markdown(), ""]
     return "\n".join(parts)
 
 
-def beside_others(tables: Sequence[Table]) -> bool:
-    """Whether Table 7 of the paper belongs beside them: where networks are fused, as in most of its rows."""
-    return any(table.number == 6 for table in tables)
-
-
-def markdown_row(cells: Sequence[str]) -> str:
-    """Write a row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("*", "\\*") for cell in cells) + " |"
-
-
 def comma_separated(tables: Sequence[Table]) -> str:
-    """Write the tables as CSV, all in one, the paper's number of each in front."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for table in tables:
-        writer.writerow(["table", *table.headings])
-        for line in table.lines:
-            writer.writerow([table.name, *line.cells])
-    if beside_others(tables):
-        writer.writerow(["table", *TABLE_7_HEADINGS])
-        writer.writerows(["Table 7", *row.cells] for row in TABLE_7)
-    return text.getvalue()
+    """Write the tables as CSV, all in one, the name of each in front."""
+    return "".join(text.csv("table", text.title.partition(": ")[0]) for text in text_tables(tables))
 
 
-def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """The tables for programs: every seed's errors."""
-    return [
-        {
-            "table": table.number,
-            "title": table.title,
-            "rows": [_row(line) for line in table.lines],
-        }
-        for table in tables
-    ]
-
-
-def _row(line: Line) -> dict[str, Any]:
-    outcome, theirs = line.outcome, line.outcome.published
+def _row(one: Measurement) -> dict[str, Any]:
+    theirs = one.published
     return {
-        "network": outcome.network,
-        "run": outcome.tested.name,
-        "networks": list(outcome.tested.networks),
-        "trained_scales": [list(training.scale) for training in outcome.trainings],
-        "test_scales": [list(scales) for scales in outcome.tested.scales],
-        "views": outcome.tested.views,
-        "seeds": list(outcome.seeds),
-        "top1_error": list(outcome.top1),
-        "top5_error": list(outcome.top5),
-        "top_k": outcome.top_k,
+        "network": one.network,
+        "run": one.setup.name,
+        "networks": list(one.setup.networks),
+        "trained_scales": [list(training.recipe.train_scale) for training in one.trainings],
+        "test_scales": [list(scales) for scales in one.setup.scales],
+        "views": one.setup.views,
+        "seeds": list(one.seeds),
+        "top1_error": list(one.top1),
+        "top5_error": list(one.top5),
+        "top_k": one.top_k,
         "paper_top1_error": theirs.top1_error if theirs else None,
         "paper_top5_error": theirs.top5_error if theirs else None,
         "paper_top5_test_error": theirs.top5_test_error if theirs else None,
     }
-
-
-def rich_tables(tables: Sequence[Table]) -> list[RichTable]:
-    """Lay the tables out for a terminal."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    made = []
-    for table in tables:
-        shown = RichTable(
-            title=Text(f"{table.name}: {table.title}"),
-            box=box.SIMPLE_HEAD,
-            title_style="bold",
-            title_justify="left",
-        )
-        for number, name in enumerate(table.headings):
-            shown.add_column(Text(name), justify="right" if number in NUMBERS else "left")
-        for line in table.lines:
-            shown.add_row(*map(Text, line.cells))
-        made.append(shown)
-    if beside_others(tables):
-        made.append(_rich_table_7())
-    return made
-
-
-def _rich_table_7() -> RichTable:
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    title = Text(f"Table 7: {TABLE_7_TITLE}")
-    shown = RichTable(title=title, box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
-    for number, name in enumerate(TABLE_7_HEADINGS):
-        shown.add_column(Text(name), justify="right" if number > 1 else "left")
-    for row in TABLE_7:
-        shown.add_row(*map(Text, row.cells))
-    return shown

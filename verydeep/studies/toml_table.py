@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from verydeep.errors import UsageError, did_you_mean, printable
+
+T = TypeVar("T", str, int)
+
+NAMES = {str: "a word in quotes", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,9 @@ class Table:
         where: the table's place, as messages name it.
         known: its keys; empty for any.
 
+    Raises:
+        UsageError: a key is not one of them.
+
     """
 
     fields: dict[str, Any]
@@ -25,74 +32,60 @@ class Table:
     known: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        prefix = f"{self.where}: " if self.where else ""
         for key in self.fields:
             if self.known and key not in self.known:
                 raise UsageError(
-                    f"{prefix}no key is called {printable(key, 60)!r}; there are {', '.join(self.known)}"
-                    f"{did_you_mean(key, self.known)}"
+                    f"{self.where and f'{self.where}: '}no key is called {printable(key, 60)!r}; there are "
+                    f"{', '.join(self.known)}{did_you_mean(key, self.known)}"
                 )
 
     def table(self, key: str, known: tuple[str, ...] = ()) -> Table:
         """A table within, empty where there is none."""
         value = self.fields.get(key, {})
         if not isinstance(value, dict):
-            raise UsageError(f"{key} is {shown(value)}; it has to be a table, [{key}]")
+            raise wrong(key, value, f"a table, [{key}]")
         return Table(value, f"[{key}]", known)
 
     def tables(self, key: str, known: tuple[str, ...]) -> list[Table]:
         """The tables of one name, numbered."""
         value = self.fields.get(key, [])
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            raise UsageError(f"{key} is {shown(value)}; it has to be a table for each, [[{key}]]")
+            raise wrong(key, value, f"a table for each, [[{key}]]")
         return [Table(one, f"[[{key}]] {number}", known) for number, one in enumerate(value, 1)]
 
-    def word(self, key: str, default: str) -> str:
-        """A word."""
+    def value(self, key: str, default: T) -> T:
+        """A word or a whole number, of the default's type."""
         value = self.fields.get(key, default)
-        if not isinstance(value, str):
-            raise UsageError(f"{key} is {shown(value)}; it has to be a word in quotes")
-        return value
+        if not is_of(value, type(default)):
+            raise wrong(key, value, NAMES[type(default)])
+        return value  # type: ignore[no-any-return]
 
-    def words(self, key: str, default: tuple[str, ...] = (), *, required: bool = False) -> tuple[str, ...]:
-        """A word, or a list of them, each once."""
-        value = self.fields.get(key, list(default))
-        listed = value if isinstance(value, list) else [value]
-        if not all(isinstance(one, str) for one in listed):
-            raise UsageError(f"{key} is {shown(value)}; it has to be a word in quotes, or a list of them")
-        if not listed:
-            raise UsageError(f"{self.where} has no {key}" if required else f"{key} is an empty list")
-        if len(set(listed)) < len(listed):
-            raise UsageError(f"{key} names one twice: {printable(', '.join(listed), 90)}")
-        return tuple(listed)
+    def words(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """A word, or a list of them, each once; without a default there has to be one."""
+        if default is None and not self.fields.get(key, []):
+            raise UsageError(f"{self.where} has no {key}")
+        return self._list(key, str, default or (), "a word in quotes, or a list of them")
 
-    def number(self, key: str, default: int) -> int:
-        """A whole number."""
-        value = self.fields.get(key, default)
-        if type(value) is not int or abs(value) >= 2**63:
-            raise UsageError(f"{key} is {shown(value)}; it has to be a whole number")
-        return value
-
-    def numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    def numbers(self, key: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """A whole number, or a list of them, each once."""
+        return self._list(key, int, default, "whole numbers, such as [0, 1, 2]")
+
+    def _list(self, key: str, kind: type[T], default: tuple[T, ...], wanted: str) -> tuple[T, ...]:
         value = self.fields.get(key, list(default))
         listed = value if isinstance(value, list) else [value]
-        if not listed or any(type(one) is not int or abs(one) >= 2**63 for one in listed):
-            raise UsageError(f"{key} is {shown(value)}; it has to be whole numbers, such as [0, 1, 2]")
+        if not listed or not all(is_of(one, kind) for one in listed):
+            raise wrong(key, value, wanted)
         if len(set(listed)) < len(listed):
-            raise UsageError(f"{key} has a number twice: {shown(listed)}")
+            raise UsageError(f"{key} names one twice: {shown(listed)}")
         return tuple(listed)
 
     def scale(self, key: str, default: tuple[int, int]) -> tuple[int, int]:
         """S: a number, or the least and the greatest."""
-        numbers = self.fields.get(key, list(default))
-        numbers = numbers if isinstance(numbers, list) else [numbers, numbers]
+        value = self.fields.get(key, list(default))
+        numbers = value if isinstance(value, list) else [value, value]
         whole = len(numbers) == 2 and all(type(one) is int and 0 < one < 2**31 for one in numbers)
         if not whole or numbers[0] > numbers[1]:
-            raise UsageError(
-                f"{key} is {shown(self.fields.get(key))}; it has to be a number of pixels, or the least and "
-                "the greatest, such as [256, 512]"
-            )
+            raise wrong(key, value, "a number of pixels, or the least and the greatest, such as [256, 512]")
         return numbers[0], numbers[1]
 
 
@@ -108,6 +101,16 @@ def one_of(word: str, choices: Sequence[str], what: str) -> str:
             f"{what} has {printable(word, 60)!r}; there are {', '.join(choices)}{did_you_mean(word, choices)}"
         )
     return word
+
+
+def is_of(value: Any, kind: type) -> bool:
+    """Whether a value has exactly this type, and can be written where it is a number."""
+    return type(value) is kind and not (isinstance(value, int) and abs(value) >= 2**63)
+
+
+def wrong(key: str, value: Any, wanted: str) -> UsageError:
+    """The error of a value that is not what is wanted."""
+    return UsageError(f"{key} is {shown(value)}; it has to be {wanted}")
 
 
 def shown(value: Any) -> str:

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import get_args
 
 from verydeep.evaluation.paired import RESAMPLINGS
+from verydeep.reports.text_table import NOTHING, TextTable
 from verydeep.studies.claims import Claim, Statement, Verdict
-from verydeep.studies.tables import NOTHING, markdown_row
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
 
 HEADINGS = (
-    "claim",
-    "verdict",
-    "what has to hold",
-    "difference",
-    "95 % interval",
-    "has to be",
-    "McNemar's p",
-    "pictures",
-    "seeds",
-    "paper's difference",
+    *("claim", "verdict", "what has to hold", "difference", "95 % interval", "has to be", "McNemar's p", "images"),
+    *("seeds", "paper's difference"),
 )
 NUMBERS = range(3, 10)
-TOLD: dict[Verdict, tuple[str, str]] = {
-    "agrees": ("agrees", "agree"),
-    "does not agree": ("does not agree", "do not agree"),
-    "not decided": ("is not decided", "are not decided"),
-    "not tested": ("is not tested", "are not tested"),
-}
-"""What is said of one claim, and of several."""
+PLURALS = {"agrees": "agree", "does not agree": "do not agree"}
 HOW = (
-    "Differences are of top-1 errors on the same pictures, in points of %. The interval comes from "
-    f"{RESAMPLINGS:,} resamplings of the pictures, the means over seeds taken first: it says how sure the "
-    "difference is on other pictures, not with other seeds. Of several seeds, how many have a difference of the "
+    "Differences are of top-1 errors on the same images, in points of %. The interval comes from "
+    f"{RESAMPLINGS:,} resamplings of the images, the means over seeds taken first: it says how sure the "
+    "difference is on other images, not with other seeds. Of several seeds, how many have a difference of the "
     "same sign stands behind their number."
 )
 
@@ -44,7 +27,12 @@ HOW = (
 def headline(claims: Sequence[Claim]) -> str:
     """Say in a sentence how many claims agree."""
     counts = Counter(claim.verdict for claim in claims)
-    parts = [f"{counts[verdict]} {told[counts[verdict] > 1]}" for verdict, told in TOLD.items() if counts[verdict]]
+    parts = []
+    for verdict in get_args(Verdict):
+        count = counts[verdict]
+        told = verdict if verdict in PLURALS else f"is {verdict}"
+        several = PLURALS.get(verdict, f"are {verdict}")
+        parts += [f"{count} {several if count > 1 else told}"] * (count > 0)
     return f"Of {len(claims)} claims of the paper, {', '.join(parts)}."
 
 
@@ -52,11 +40,9 @@ def rows(claims: Sequence[Claim]) -> list[tuple[str, ...]]:
     """A row for each statement, claim and verdict before the first; one for a claim that was not tested."""
     found: list[tuple[str, ...]] = []
     for claim in claims:
-        heads: list[tuple[str, str]] = [(f"{claim.number}. {claim.says} ({claim.where})", claim.verdict)]
-        if not claim.statements:
-            found.append((*heads[0], f"takes {claim.missing}", *(NOTHING,) * 7))
-        heads += [("", "")] * (len(claim.statements) - 1)
-        found += [(*head, *cells(one)) for head, one in zip(heads, claim.statements, strict=False)]
+        told = [cells(one) for one in claim.statements] or [(f"takes {claim.missing}", *(NOTHING,) * 7)]
+        found.append((f"{claim.number}. {claim.says} ({claim.where})", claim.verdict, *told[0]))
+        found += [("", "", *cells) for cells in told[1:]]
     return found
 
 
@@ -69,7 +55,7 @@ def cells(one: Statement) -> tuple[str, ...]:
         f"{interval.low:+.2f} to {interval.high:+.2f}",
         one.wanted,
         NOTHING if one.p is None else probability(one.p),
-        f"{one.num_pictures:,}",
+        f"{one.num_images:,}",
         seeds(one),
         NOTHING if one.published is None else f"{one.published:+.1f}",
     )
@@ -89,27 +75,16 @@ def seeds(one: Statement) -> str:
 
 def markdown(claims: Sequence[Claim]) -> str:
     """Write the claims as Markdown."""
-    rules = ["--:" if number in NUMBERS else ":--" for number in range(len(HEADINGS))]
-    lines = map(markdown_row, [HEADINGS, rules, *rows(claims)])
-    return "\n".join(["**Claims of the paper, put to the test**", "", *lines, "", HOW, ""])
+    table = TextTable("", HEADINGS, rows(claims), NUMBERS)
+    return f"**Claims of the paper, put to the test**\n\n{table.markdown()}\n\n{HOW}\n"
 
 
-def rich_table(claims: Sequence[Claim]) -> RichTable:
+def terminal_table(claims: Sequence[Claim]) -> TextTable:
     """Lay the claims out for a terminal: the numbers that matter most."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    table = RichTable(title="Claims of the paper", box=box.SIMPLE_HEAD, title_style="bold", title_justify="left")
-    for name in ("claim", "verdict"):
-        table.add_column(name)
-    for name in ("difference", "95 % interval", "has to be", "seeds"):
-        table.add_column(name, justify="right")
-    colors = {"agrees": "green", "does not agree": "red"}
+    found: list[tuple[str, ...]] = []
     for claim in claims:
-        verdict = Text(claim.verdict, style=colors.get(claim.verdict, ""))
-        table.add_row(Text(f"{claim.number}. {claim.says}"), verdict)
-        for one in claim.statements:
-            says, difference, interval, wanted, _, _, count, _ = cells(one)
-            table.add_row(Text(f"   {says}", style="dim"), "", difference, interval, wanted, count)
-    return table
+        found.append((f"{claim.number}. {claim.says}", claim.verdict, "", "", "", ""))
+        for says, difference, interval, wanted, _, _, count, _ in map(cells, claim.statements):
+            found.append((f"   {says}", "", difference, interval, wanted, count))
+    headings = ("claim", "verdict", "difference", "95 % interval", "has to be", "seeds")
+    return TextTable("Claims of the paper", headings, found, range(2, 6))

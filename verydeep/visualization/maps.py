@@ -1,4 +1,4 @@
-"""What a layer gives for a picture -> its strongest channels, as pictures."""
+"""What a layer gives for an image -> its strongest channels, as images."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Channel:
 
 @dataclass(frozen=True)
 class LayerMaps:
-    """What a layer gives for a picture.
+    """What a layer gives for an image.
 
     Attributes:
         layer: its name.
         shape: channels, rows and columns.
-        field: side of the square of pixels that one place sees, as far as it lies within the picture.
+        field: side of the square of pixels that one place sees, as far as it lies within the image.
         strongest: the channels with the greatest strength, the greatest first.
         num_silent: channels that are above zero nowhere.
 

@@ -1,4 +1,4 @@
-"""How much memory it takes to change a picture, told before the system ends the process for it."""
+"""How much memory it takes to change an image, told before the system ends the process for it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ COPIES = 2  # of each layer's output: itself, which its gradient wants, and abou
 
 
 def bytes_of(path: Sequence[Node], height: int, width: int) -> int:
-    """Bytes of the outputs of all nodes for one picture in float32, with gradients."""
+    """Bytes of the outputs of all nodes for one image in float32, with gradients."""
     return 4 * COPIES * sum(map(prod, output_shapes(path, height, width).values()))
 
 
 def check_memory(path: Sequence[Node], height: int, width: int, available: int | None = None) -> None:
-    """Make sure that a picture can be changed on this machine's processors.
+    """Make sure that an image can be changed on this machine's processors.
 
     Args:
         path: the layers that it goes through.
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
         available: bytes; None for what the machine has.
 
     Raises:
@@ -36,6 +36,6 @@ def check_memory(path: Sequence[Node], height: int, width: int, available: int |
     if needed > available:
         fitting = int(max(height, width) * sqrt(available / needed) * 0.9)
         raise UsageError(
-            f"a picture of {width}x{height} pixels takes {needed / 1e9:.1f} GB up to {path[-1].name}, and this "
-            f"machine has {available / 1e9:.1f} GB; use --size {fitting} or less"
+            f"an image of {width}x{height} pixels takes {needed / 1e9:.1f} GB up to {path[-1].name}, and this "
+            f"machine has {available / 1e9:.1f} GB; use a `size` of {fitting} or less"
         )

@@ -1,7 +1,7 @@
-"""What a picture is to come near to: the content of one, the style of another, and no roughness.
+"""What an image is to come near to: the content of one, the style of another, and no roughness.
 
 The parts have the formulas of `perceptual.ContentLoss` and `perceptual.StyleLoss`, with weights by which both are
-shares: 0 where the picture has what is wanted, about 1 where it has nothing of it. So one balance of the two
+shares: 0 where the image has what is wanted, about 1 where it has nothing of it. So one balance of the two
 serves networks of any width and preprocessing. Both are computed from one pass, and the targets once.
 """
 
@@ -25,8 +25,8 @@ from verydeep.plan import PoolingKind
 Taps = dict[str, Tensor]
 
 
-class Parts(NamedTuple):
-    """How far a picture is from what it is to be.
+class Losses(NamedTuple):
+    """How far an image is from what it is to be.
 
     Attributes:
         content: share of the content that is missing; 0 where none is wanted.
@@ -43,12 +43,12 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What counts, and how much.
+class Terms:
+    """What counts in an objective, and how much.
 
     Attributes:
-        content_layers: whose maps are to be those of the content picture.
-        style_layers: whose Gram matrices are to be those of the style picture.
+        content_layers: whose maps are to be those of the content image.
+        style_layers: whose Gram matrices are to be those of the style image.
         content_layer_weights: of these layers beside each other; all the same where none are given.
         style_layer_weights: likewise.
         content_weight: of the content as a whole.
@@ -88,18 +88,18 @@ class Wanted:
 
 
 class Objective:
-    """The distance of a picture from its targets.
+    """The distance of an image from its targets.
 
     Args:
-        network: that looks at pictures; it is left as it is.
+        network: that looks at images; it is left as it is.
         preprocessing: of the network.
-        wanted: what counts.
-        content: picture of shape (1, 3, height, width), range (0, 1); None where no content is wanted.
+        terms: what counts.
+        content: image of shape (1, 3, height, width), range (0, 1); None where no content is wanted.
         style: likewise, of any size.
         pooling: `average` replaces every max-pooling, as Gatys et al. do.
 
     Raises:
-        UsageError: there is no such layer, or a picture is too small to reach the deepest.
+        UsageError: there is no such layer, or an image is too small to reach the deepest.
 
     """
 
@@ -107,17 +107,17 @@ class Objective:
         self,
         network: VGG,
         preprocessing: Preprocessing,
-        wanted: Wanted,
+        terms: Terms,
         *,
         content: Tensor | None = None,
         style: Tensor | None = None,
         pooling: PoolingKind = "max",
     ) -> None:
-        self.wanted = wanted
-        # Values are not checked: on its way a picture may leave its range.
+        self.terms = terms
+        # Values are not checked: on its way an image may leave its range.
         self.features = Features(
             network,
-            list({**wanted.content, **wanted.style}),
+            list({**terms.content, **terms.style}),
             preprocessing=preprocessing,
             range=(0, 1),
             pooling=pooling,
@@ -125,31 +125,31 @@ class Objective:
         )
         self._variation = TotalVariation(range=(0, 1), norm="l2_squared", check=False)
         with torch.no_grad():
-            self._content = self._taps(content, wanted.content)
-            self._style = grams(self._taps(style, wanted.style))
-        self.content_weights = relative(wanted.content, self._content)
-        self.style_weights = relative(wanted.style, self._style)
+            self._content = self._taps(content, terms.content)
+            self._style = grams(self._taps(style, terms.style))
+        self.content_weights = relative(terms.content, self._content)
+        self.style_weights = relative(terms.style, self._style)
 
-    def __call__(self, picture: Tensor) -> tuple[Tensor, Parts]:
-        """Measure a picture of shape (1, 3, height, width).
+    def __call__(self, image: Tensor) -> tuple[Tensor, Losses]:
+        """Measure an image of shape (1, 3, height, width).
 
         Returns:
-            What is brought down, with gradients to the picture, and its parts.
+            What is brought down, with gradients to the image, and its parts.
 
         """
-        taps = self.features(picture)
-        zero = picture.new_zeros(())
+        taps = self.features(image)
+        zero = image.new_zeros(())
         content = distance(taps, self._content, self.content_weights) if self._content else zero
         style = distance(grams(taps, self._style), self._style, self.style_weights) if self._style else zero
-        variation = self._variation(picture) / picture.numel()
-        total = content + style + self.wanted.variation_weight * variation
+        variation = self._variation(image) / image.numel()
+        total = content + style + self.terms.variation_weight * variation
         parts = torch.stack([content, style, variation, total]).tolist()
-        return total, Parts(_share(parts[0], self.wanted.content), _share(parts[1], self.wanted.style), *parts[2:])
+        return total, Losses(_share(parts[0], self.terms.content), _share(parts[1], self.terms.style), *parts[2:])
 
-    def _taps(self, picture: Tensor | None, layers: Mapping[str, float]) -> Taps:
-        if picture is None or not layers:
+    def _taps(self, image: Tensor | None, layers: Mapping[str, float]) -> Taps:
+        if image is None or not layers:
             return {}
-        taps = self.features(picture)
+        taps = self.features(image)
         return {layer: taps[layer] for layer in layers}
 
 

@@ -1,30 +1,33 @@
-"""What each layer sees in a picture -> one self-contained HTML page."""
+"""What each layer sees in an image -> one self-contained HTML page."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep import __version__
 from verydeep.evaluation.score_map import heat_colors
 from verydeep.images.views import Pixels
-from verydeep.reports.pictures import Embedded, embed, filter_sheet
+from verydeep.reports.embedded import embed, filter_sheet
 from verydeep.reports.templates import render_page
+from verydeep.results import Result
 from verydeep.run_folder import ModelConfig
-from verydeep.visualization.maps import Channel, LayerMaps
+from verydeep.version import __version__
+from verydeep.visualization.maps import LayerMaps
 
-SHOWN_SIDE = 320  # longer side of a picture on the page: smaller ones are enlarged, so that pixels are seen
+SHOWN_SIDE = 320  # longer side of an image on the page: smaller ones are enlarged, so that pixels are seen
+MOST_NAMED = 5  # channels of a layer
 
 
 @dataclass(frozen=True)
-class Inverted:
-    """A picture that a layer takes for the one that is looked at.
+class Inversion:
+    """An image that a layer takes for the one that is shown.
 
     Attributes:
         pixels: of shape (height, width, 3).
@@ -38,69 +41,94 @@ class Inverted:
     num_steps: int
 
 
-@dataclass(frozen=True)
-class Sight:
-    """Everything that the page shows.
+@dataclass(frozen=True, repr=False)
+class Visualization(Result):
+    """What each layer of a network sees in an image.
 
     Attributes:
+        page: path of the HTML page.
         model: as it was named.
-        picture: likewise.
+        image: path of the image.
         config: of the model.
         pixels: that the network is shown, of shape (height, width, 3).
         filters: weights of the first layer.
         layers: what the layers give.
         inversions: by layer, of those that were finished.
-        command: that makes the page again.
 
     """
 
+    page: Path
     model: str
-    picture: str
+    image: Path
     config: ModelConfig
     pixels: Pixels
     filters: NDArray[Any]
     layers: Sequence[LayerMaps]
-    inversions: dict[str, Inverted]
-    command: Sequence[str]
+    inversions: Mapping[str, Inversion]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The strongest channels of each layer, and how much of the image it has kept."""
+        return {
+            "page": str(self.page),
+            "model": self.model,
+            "picture": str(self.image),
+            "width": self.pixels.shape[1],
+            "height": self.pixels.shape[0],
+            "layers": [self._layer(layer) for layer in self.layers],
+        }
+
+    def _layer(self, layer: LayerMaps) -> dict[str, Any]:
+        inversion = self.inversions.get(layer.layer)
+        return {
+            "layer": layer.layer,
+            "shape": list(layer.shape),
+            "sees": layer.field,
+            "silent": layer.num_silent,
+            "strongest": [{"channel": c.number, "strength": c.strength} for c in layer.strongest],
+            "missing": inversion.missing if inversion else None,
+            "steps": inversion.num_steps if inversion else 0,
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        for layer in self.layers:
+            channels = " ".join(str(channel.number) for channel in layer.strongest[:MOST_NAMED])
+            found = self.inversions.get(layer.layer)
+            missing = f"; {found.missing:.1%} missing after {found.num_steps} steps" if found else ""
+            lines.append(f"{layer.layer}: strongest channels {channels}{missing}")
+        return "\n".join([*lines, f"page: {self.page}"])
 
 
-def render(sight: Sight) -> str:
+def render(shown: Visualization, command: Sequence[str]) -> str:
     """Make the page.
+
+    Args:
+        shown: what it shows.
+        command: that makes the page again.
 
     Raises:
         VerydeepError: what makes pages is not installed.
 
     """
-    return render_page("look.html.jinja", _context(sight), "looking")
-
-
-def _context(sight: Sight) -> dict[str, Any]:
-    return {
-        "sight": sight,
-        "architecture": sight.config.architecture,
-        "picture": embed(enlarged(sight.pixels)),
-        "filters": filter_sheet(sight.filters, sight.config.preprocessing.channels),
-        "inversions": {layer: embed(enlarged(inverted.pixels)) for layer, inverted in sight.inversions.items()},
-        "drawn": draw_channel,
-        "label": lambda layer, channel: channel_name(sight.config, layer, channel),
-        "height": sight.pixels.shape[0],
-        "width": sight.pixels.shape[1],
-        "command": shlex.join(sight.command),
+    config = shown.config
+    context = {
+        "shown": shown,
+        "architecture": config.architecture,
+        "image_name": shown.image.name,
+        "original": embed(enlarged(shown.pixels)),
+        "filters": filter_sheet(shown.filters, config.preprocessing.channels),
+        "inversions": {layer: embed(enlarged(found.pixels)) for layer, found in shown.inversions.items()},
+        "drawn": lambda channel, much: embed(heat_colors(np.clip(channel.map / (much or 1.0), 0, 1))),
+        "class_names": config.class_names,
+        "height": shown.pixels.shape[0],
+        "width": shown.pixels.shape[1],
+        "command": shlex.join(command),
         "version": __version__,
     }
+    return render_page("visualize.html.jinja", context, "visualization")
 
 
 def enlarged(pixels: Pixels) -> Image.Image:
-    """Repeat the pixels of a small picture, so that a page can show them as they are."""
+    """Repeat the pixels of a small image, so that a page can show them as they are."""
     factor = max(1, SHOWN_SIDE // max(pixels.shape[:2]))
     return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
-
-
-def draw_channel(channel: Channel, much: float) -> Embedded:
-    """Draw a channel's map, a pixel a place: dark for nothing, pale for as much as its layer gives."""
-    return embed(heat_colors(np.clip(channel.map / (much or 1.0), 0, 1)))
-
-
-def channel_name(config: ModelConfig, layer: LayerMaps, channel: Channel) -> str:
-    """Call a channel by its number, and the class scores' by their classes."""
-    return config.class_names[channel.number] if layer.layer == "fc8" else f"channel {channel.number}"

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import itemgetter
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def _of_json(value: Any) -> list[Entry]:
         readings.append([(int(item), key) for key, item in value.items()])
     if not readings:
         raise ValueError("it is neither a map of numbers to names nor one of names to numbers")
-    if len(readings) > 1 and sorted(readings[0], key=_number) != sorted(readings[1], key=_number):
+    if len(readings) > 1 and sorted(readings[0], key=itemgetter(0)) != sorted(readings[1], key=itemgetter(0)):
         raise ValueError(f"both sides of its map are numbers, so either could be the name; {AS_THEY_ARE}")
     return _in_order(readings[0])
 
@@ -116,13 +117,9 @@ def _entry(item: Any) -> Entry:
     raise ValueError(f"{item!r} is not the name of a class")
 
 
-def _number(pair: tuple[int, Entry]) -> int:
-    return pair[0]
-
-
 def _in_order(pairs: Numbered) -> list[Entry]:
     """Entries by their numbers, which have to be 0, 1, 2 and so on."""
-    ordered = sorted(pairs, key=_number)
+    ordered = sorted(pairs, key=itemgetter(0))
     numbers = [number for number, _ in ordered]
     for one, other in pairwise(numbers):
         if one == other:

@@ -67,7 +67,7 @@ def fetch(url: str, path: Path, expected: Checksum, watch: Watch | None = None) 
     aside = path.with_name(f"{path.name}.part")
     while not path.is_file():
         with aside.open("ab") as part:
-            _lock(part)
+            fcntl.flock(part, fcntl.LOCK_EX)  # wait until no other process writes to it; closing unlocks it
             if not _is_at(part, aside):
                 continue  # another process fetched it, or gave up, while this one waited
             try:
@@ -114,7 +114,11 @@ def _transfer_all(part: IO[bytes], aside: Path, url: str, expected: Checksum, wa
             if wait is None:
                 if _size(part) and expected.fits(aside):  # all is there; the server lied about the length
                     return count
-                raise VerydeepError(_gave_up(url, _size(part), str(error))) from None
+                present = _size(part)
+                end = f"broke off at {present / 1e6:.1f} MB: {error}; another attempt goes on from there"
+                if not present:
+                    end = f"cannot be fetched: {error}; see to the network, or to the proxy in HTTPS_PROXY"
+                raise VerydeepError(f"{url} {end}") from None
             time.sleep(wait)
 
 
@@ -170,20 +174,13 @@ def _ask(url: str, present: int) -> Any:
 
 def _read(response: Any) -> bytes:
     try:
-        block: bytes = response.read1(BLOCK)
+        return bytes(response.read1(BLOCK))
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenError(_reason(error)) from None
-    return block
 
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or error or type(error).__name__)
-
-
-def _gave_up(url: str, present: int, reason: str) -> str:
-    if not present:
-        return f"{url} cannot be fetched: {reason}; see to the network, or to the proxy in HTTPS_PROXY"
-    return f"{url} broke off at {present / 1e6:.1f} MB: {reason}; another attempt goes on from there"
 
 
 def _size(part: IO[bytes]) -> int:
@@ -197,8 +194,3 @@ def _is_at(part: IO[bytes], path: Path) -> bool:
         return os.path.samestat(os.fstat(part.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _lock(part: IO[bytes]) -> None:
-    """Wait until no other process writes to the file; it is unlocked when it is closed."""
-    fcntl.flock(part, fcntl.LOCK_EX)

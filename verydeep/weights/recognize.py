@@ -118,8 +118,7 @@ def architecture_of(
             f"has {len(convolutions)} convolutions and {len(fully_connected)} FC layers; a VGG network has three "
             "of these, or none where it is features only"
         )
-    kernels = [shape[2] for shape in convolutions]
-    column = _column(kernels, bool(has_lrn))
+    column = _column([shape[2] for shape in convolutions], bool(has_lrn))
     fc6 = fully_connected[0] if fully_connected else None
     widths = [(shape[0], spec.channels) for shape, spec in zip(convolutions, _specs(column), strict=True)]
     width, hidden = _width_and_hidden(widths, [shape[0] for shape in fully_connected[:2]])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from verydeep.evaluation.score_map import ScoreMap
-from verydeep.reports.pictures import Embedded, confusion_picture, filter_sheet, overlay, spread, thumbnail
+from verydeep.reports.embedded import Embedded, confusion_picture, filter_sheet, overlay, thumbnail
 
 
 def decode(picture: Embedded) -> np.ndarray:
@@ -37,7 +37,7 @@ def test_map_lies_over_the_centres_of_its_windows(height: int, width: int):
     rows, columns = (height - 32) // 4 + 1, (width - 32) // 4 + 1
     values = np.tile(np.arange(columns, dtype=float), (rows, 1))
     mapped = ScoreMap(np.zeros((height, width, 3), np.uint8), values[None] / 100, 32, 4, ("one",))
-    heat = spread(mapped, values)
+    heat = mapped.spread(values, (width, height), 1.0)
     assert heat.shape == (height, width)
     assert (heat[0, 0], heat[-1, -1]) == (0, columns - 1)
     assert heat[0, 15:17].mean() == pytest.approx(0, abs=0.2)

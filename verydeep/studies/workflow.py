@@ -15,25 +15,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from verydeep.errors import UsageError
-from verydeep.studies.description import Description, Fusion, Scales, Training, recipe_words
+from verydeep.studies.description import Description, Fusion, Scales, Training
+from verydeep.training.recipe import SCALE_ARGUMENT, find_recipe
 
 Kind = Literal["train", "test", "fuse"]
-PAIR = ("dense", "crops")  # whose mean is `both`, so that crops are not scored twice
+DATA, OUT = "{data}", "{out}/"
+PARTS = {"both": ("dense", "crops")}  # views that are the mean of others, which are so not scored twice
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What a result is of: networks that are tested in one way. Seeds apart, it is a line of a table.
+class Setup:
+    """What a result is of: networks that are tested in one way. Seeds apart, it is a row of a table.
 
     Attributes:
         name: of the training, or of the fusion.
         networks: names of the trainings; several are a fusion's.
-        views: `dense`, `crops`, `both`, `centre` or `ten`.
+        views: a name of `verydeep.evaluation.protocols.PROTOCOLS`.
         scales: Q of each network.
         rule: `one`, `three` or Q, as the description says.
 
@@ -62,7 +63,7 @@ class Step:
         needs: names of the steps before it.
         seed: of its networks.
         training: of a training or a test.
-        tested: what its result is of, where it has one.
+        setup: what its result is of, where it has one.
 
     """
 
@@ -72,7 +73,7 @@ class Step:
     needs: tuple[str, ...]
     seed: int
     training: Training | None = None
-    tested: Tested | None = None
+    setup: Setup | None = None
 
     def command(self, data: str, out: Path) -> list[str]:
         """Its words, for this data and this OUT."""
@@ -83,11 +84,8 @@ class Step:
         return shlex.join(["verydeep", *self.command(data, out)])
 
 
-DATA, OUT = "{data}", "{out}/"
-
-
 @dataclass
-class Plan:
+class Workflow:
     """Steps in an order in which each finds what it needs.
 
     Attributes:
@@ -102,30 +100,34 @@ class Plan:
     @property
     def results(self) -> list[Step]:
         """The steps that give posteriors."""
-        return [step for step in self.steps.values() if step.tested]
+        return [step for step in self.steps.values() if step.setup]
+
+    def add(self, step: Step) -> Step:
+        """Add a step once; give the one that is there."""
+        return self.steps.setdefault(step.name, step)
+
+    def ancestors(self, name: str) -> Iterator[str]:
+        """The steps that a step waits for, near or far."""
+        for need in self.steps[name].needs:
+            yield need
+            yield from self.ancestors(need)
 
 
-def make_plan(description: Description) -> Plan:
+def make_workflow(description: Description) -> Workflow:
     """Lay out every step: seed by seed, each network's tests behind its training, fusions last.
 
     The first seed's whole story is told before the second one's begins.
     """
-    plan = Plan(description)
-    seeds = dict.fromkeys(seed for one in description.trainings.values() for seed in one.seeds)
-    for seed in seeds:
+    workflow = Workflow(description)
+    for seed in dict.fromkeys(seed for one in description.trainings.values() for seed in one.seeds):
         for training in description.trainings.values():
             if seed in training.seeds:
-                _add(plan, _train(training, seed))
-                _tests(plan, training, seed)
+                workflow.add(_train(training, seed))
+                _tests(workflow, training, seed)
         for fusion in description.fusions:
             if seed in description.seeds_of(fusion.networks):
-                _fuse(plan, fusion, seed)
-    return plan
-
-
-def _add(plan: Plan, step: Step) -> Step:
-    """Add a step once; give the one that is there."""
-    return plan.steps.setdefault(step.name, step)
+                _fuse(workflow, fusion, seed)
+    return workflow
 
 
 def _run(name: str, seed: int) -> str:
@@ -133,7 +135,7 @@ def _run(name: str, seed: int) -> str:
 
 
 def _train(training: Training, seed: int) -> Step:
-    words = ["train", DATA, OUT + _run(training.name, seed), *recipe_words(training, seed)]
+    words = ["train", DATA, OUT + _run(training.name, seed), *_recipe_words(training), "--seed", str(seed)]
     needs = []
     if training.parent:
         needs = [_run(training.parent, seed)]
@@ -141,62 +143,61 @@ def _train(training: Training, seed: int) -> Step:
     return Step(_run(training.name, seed), "train", tuple(words), tuple(needs), seed, training)
 
 
-def _tests(plan: Plan, training: Training, seed: int) -> None:
-    for test in plan.description.tests:
+def _recipe_words(training: Training) -> list[str]:
+    """Words of `verydeep train` that make the named recipe this training's, but for its seed."""
+    base = asdict(find_recipe(training.recipe_name))
+    words = ["--recipe", training.recipe_name, "--config", training.recipe.config]
+    for name, value in asdict(training.recipe).items():
+        if name not in ("config", "seed") and value != base[name]:
+            words += _option(name, value)
+    return words
+
+
+def _option(name: str, value: Any) -> list[str]:
+    word = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{word}" if value else f"--no-{word}"]
+    if name == "train_scale":
+        return [f"--{word}", *SCALE_ARGUMENT.str_from_instance(value)]
+    return [f"--{word}", *map(str, value if isinstance(value, tuple) else [value])]
+
+
+def _tests(workflow: Workflow, training: Training, seed: int) -> None:
+    for test in workflow.description.tests:
         if training.name in test.networks:
             for scales in test.scales:
                 for views in test.views:
-                    _test(plan, training, seed, views, scales)
+                    _test(workflow, training, seed, views, scales)
 
 
-def _test(plan: Plan, training: Training, seed: int, views: str, rule: Scales) -> Step:
+def _test(workflow: Workflow, training: Training, seed: int, views: str, rule: Scales) -> Step:
     """A network's test by one protocol; `both` is the fusion of its two, which are then tested too."""
-    scales = training.test_scales(rule, plan.description.reach)
-    tested = Tested(training.name, (training.name,), views, (scales,), rule)
+    scales = training.test_scales(rule, workflow.description.reach)
+    setup = Setup(training.name, (training.name,), views, (scales,), rule)
     name = f"tests/{training.name}-seed{seed}.{views}.{'-'.join(map(str, scales))}.npz"
-    if views == "both":
-        parts = [_test(plan, training, seed, part, rule).name for part in PAIR]
-        return _add(plan, _fusion_of(name, parts, seed, tested, training))
+    if views in PARTS:
+        parts = [_test(workflow, training, seed, part, rule).name for part in PARTS[views]]
+        return workflow.add(_fusion_of(name, parts, seed, setup, training))
     run = _run(training.name, seed)
     words = ["evaluate", OUT + run, DATA, "--views", views, "--scales", *map(str, scales)]
-    if plan.description.test_precision != "auto":
-        words += ["--precision", plan.description.test_precision]
+    if workflow.description.test_precision != "auto":
+        words += ["--precision", workflow.description.test_precision]
     words += ["--out", OUT + name]
-    return _add(plan, Step(name, "test", tuple(words), (run,), seed, training, tested))
+    return workflow.add(Step(name, "test", tuple(words), (run,), seed, training, setup))
 
 
-def _fuse(plan: Plan, fusion: Fusion, seed: int) -> None:
-    trainings = [plan.description.trainings[name] for name in fusion.networks]
+def _fuse(workflow: Workflow, fusion: Fusion, seed: int) -> None:
+    trainings = [workflow.description.trainings[name] for name in fusion.networks]
     for rule in fusion.scales:
+        word = rule if isinstance(rule, str) else "-".join(map(str, rule))
+        scales = tuple(training.test_scales(rule, workflow.description.reach) for training in trainings)
         for views in fusion.views:
-            needs = [_test(plan, training, seed, views, rule) for training in trainings]
-            scales = tuple(training.test_scales(rule, plan.description.reach) for training in trainings)
-            word = rule if isinstance(rule, str) else "-".join(map(str, rule))
+            parts = [_test(workflow, training, seed, views, rule).name for training in trainings]
             name = f"fusions/{fusion.name}-seed{seed}.{views}.{word}.npz"
-            tested = Tested(fusion.name, fusion.networks, views, scales, rule)
-            _add(plan, _fusion_of(name, [step.name for step in needs], seed, tested, None))
+            setup = Setup(fusion.name, fusion.networks, views, scales, rule)
+            workflow.add(_fusion_of(name, parts, seed, setup))
 
 
-def _fusion_of(name: str, parts: Sequence[str], seed: int, tested: Tested, training: Training | None) -> Step:
+def _fusion_of(name: str, parts: Sequence[str], seed: int, setup: Setup, training: Training | None = None) -> Step:
     words = ("fuse", *(OUT + part for part in parts), "--out", OUT + name)
-    return Step(name, "fuse", words, tuple(parts), seed, training, tested)
-
-
-def data_of(description: Description, given: str | None) -> str:
-    """The data: the command's, or the description's.
-
-    Raises:
-        UsageError: neither says it.
-
-    """
-    data = given or description.data
-    if data is None:
-        raise UsageError("the description does not say where the data is; say it by --data FOLDER")
-    return data
-
-
-def ancestors(plan: Plan, name: str) -> Iterator[str]:
-    """The steps that a step waits for, near or far."""
-    for need in plan.steps[name].needs:
-        yield need
-        yield from ancestors(plan, need)
+    return Step(name, "fuse", words, tuple(parts), seed, training, setup)

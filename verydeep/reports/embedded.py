@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.evaluation.score_map import ScoreMap, heat_colors
+from verydeep.evaluation.score_map import ScoreMap, colored, heat_colors
 
 THUMBNAIL = 160  # longer side, in pixels
 COARSE = 64  # a picture whose longer side is below this is shown with its pixels visible
@@ -71,46 +71,19 @@ def filter_sheet(weights: NDArray[Any], channels: str) -> Embedded:
     return embed(sheet)
 
 
-def shown_pixels(mapped: ScoreMap) -> Image.Image:
-    """Give the picture that was mapped, enlarged smoothly where it is small."""
-    return _enlarge(Image.fromarray(mapped.pixels))
+def shown_image(mapped: ScoreMap) -> Image.Image:
+    """Give the image that was mapped, enlarged smoothly where it is small."""
+    image = Image.fromarray(mapped.pixels)
+    factor = max(1.0, THUMBNAIL / max(image.size))
+    width, height = (round(side * factor) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def overlay(mapped: ScoreMap, label: int) -> Image.Image:
-    """Lay a class's posterior as colour over the greyed picture, each window's value at the window's centre."""
-    heat = _enlarge(Image.fromarray(spread(mapped, mapped.posteriors[label]).astype(np.float32)))
-    values = np.clip(np.asarray(heat), 0, 1)
-    grey = np.asarray(shown_pixels(mapped)).mean(-1, keepdims=True) * 0.75 + 48
-    strength = 0.25 + 0.5 * values[..., None]
-    blended = grey * (1 - strength) + heat_colors(values) * strength
-    return Image.fromarray(blended.round().astype(np.uint8))
-
-
-def _enlarge(picture: Image.Image) -> Image.Image:
-    factor = THUMBNAIL / max(picture.size)
-    if factor <= 1:
-        return picture
-    width, height = (round(side * factor) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def spread(mapped: ScoreMap, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bring a map to its picture's size; beyond the outermost windows' centres it stays the same."""
-    rows, columns = values.shape
-    inner = (columns * mapped.stride, rows * mapped.stride)
-    enlarged = Image.fromarray(values.astype(np.float32)).resize(inner, Image.Resampling.BILINEAR)
-    margin = (mapped.window - mapped.stride) // 2
-    height, width = mapped.pixels.shape[:2]
-    padding = (
-        (margin, height - margin - inner[1]),
-        (margin, width - margin - inner[0]),
-    )
-    return np.pad(np.asarray(enlarged, np.float64), padding, "edge")
-
-
-def class_rows(posteriors: NDArray[np.float64]) -> Embedded:
-    """Draw posteriors of shape (classes, places) as a picture with one pixel for each."""
-    return embed(heat_colors(posteriors))
+    """Lay a class's posterior as colour over the greyed image, each window's value at the window's centre."""
+    image = shown_image(mapped)
+    heat = mapped.spread(mapped.posteriors[label], image.size, image.width / mapped.pixels.shape[1])
+    return colored(np.asarray(image), heat)
 
 
 def confusion_picture(confusion: NDArray[np.int64]) -> Embedded:

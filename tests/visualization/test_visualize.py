@@ -14,19 +14,20 @@ import pytest
 from PIL import Image
 from without_torch import WITHOUT_TORCH
 
+import verydeep
 from verydeep.cli import main
 from verydeep.visualization.maps import LAYERS, layer_maps
 
 FEW = ("--steps", "2", "--size", "48")
 
 
-def look(*words: object) -> None:
+def visualize(*words: object) -> None:
     main(["visualize", *map(str, words)])
 
 
 def refused(capsys, *words: object) -> str:
     with pytest.raises(SystemExit) as ended:
-        look(*words)
+        visualize(*words)
     assert ended.value.code in (1, 2)
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1, said
@@ -35,9 +36,9 @@ def refused(capsys, *words: object) -> str:
 
 def test_the_page_has_what_it_promises(small, desk, tmp_path, capsys):
     page = tmp_path / "page.html"
-    look(small, desk / "content.png", "--page", page, *FEW, "--channels", 3)
+    visualize(small, desk / "content.png", "--page", page, *FEW, "--channels", 3)
     html = page.read_text(encoding="utf-8")
-    for part in ("The first filters", "What is left of the picture", "The strongest channels", "Make it again"):
+    for part in ("The first filters", "What is left of the image", "The strongest channels", "Make it again"):
         assert part in html
     for layer in LAYERS:
         assert f"inversion of {layer}" in html
@@ -55,26 +56,26 @@ def test_the_page_has_what_it_promises(small, desk, tmp_path, capsys):
 
 def test_json_and_the_command_that_makes_it_again(small, desk, tmp_path, capsys):
     page, again = tmp_path / "page.html", tmp_path / "again.html"
-    look(small, desk / "content.png", "--page", page, *FEW, "--json", "--layers", "conv2_1", "fc8")
+    visualize(small, desk / "content.png", "--page", page, *FEW, "--json", "--layers", "conv2_1", "fc8")
     facts = json.loads(capsys.readouterr().out)
     assert (facts["width"], facts["height"]) == (48, 32)
     first, last = facts["layers"]
     assert first["shape"][1:] == [16, 24] and last["shape"] == [3, 1, 1]
     assert first["sees"] == 8 and 0 < first["missing"] < 1 and first["steps"] == 2
-    command = re.search(r"<code>verydeep (look .*?)</code>", page.read_text(encoding="utf-8"))[1]
-    look(*command.split()[1:], "--page", again)
+    command = re.search(r"<code>verydeep (visualize .*?)</code>", page.read_text(encoding="utf-8"))[1]
+    visualize(*command.split()[1:], "--page", again)
     same = [path.read_text(encoding="utf-8").split('<section id="again">')[0] for path in (page, again)]
     assert same[0] == same[1]
 
 
 @pytest.mark.parametrize("name", ["gray.png", "clear.png", "cmyk.jpg", "tiny.png", "huge.jpg"])
 def test_pictures_of_every_kind(small, desk, tmp_path, name):
-    look(small, desk / name, "--page", tmp_path / "page.html", "--steps", 1, "--layers", "relu1_1", "pool5")
+    visualize(small, desk / name, "--page", tmp_path / "page.html", "--steps", 1, "--layers", "relu1_1", "pool5")
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
 
 def test_a_network_of_features_only(bare, desk, tmp_path, capsys):
-    look(bare, desk / "content.png", "--page", tmp_path / "page.html", *FEW, "--layers", "pool5")
+    visualize(bare, desk / "content.png", "--page", tmp_path / "page.html", *FEW, "--layers", "pool5")
     said = refused(capsys, bare, desk / "content.png", "--page", tmp_path / "no.html", "--layers", "fc7")
     assert "features only: it ends at pool5 and has no fc7" in said
 
@@ -133,9 +134,21 @@ def test_what_is_not_installed_is_named(small, desk, tmp_path, capsys, monkeypat
 def test_names_are_shown_as_they_are(small, tmp_path, desk):
     awkward = tmp_path / "<b>&'ü.png"
     awkward.write_bytes((desk / "content.png").read_bytes())
-    look(small, awkward, "--page", tmp_path / "page.html", "--steps", 0)
+    visualize(small, awkward, "--page", tmp_path / "page.html", "--steps", 0)
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<b>&" not in html and "&lt;b&gt;&amp;" in html
+
+
+def test_the_function_gives_what_the_command_prints(small, desk, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    shown = verydeep.visualize(small, desk / "content.png", page=page, steps=0, size=48, layers=["relu1_1", "fc8"])
+    html = page.read_text(encoding="utf-8")
+    visualize(
+        small, desk / "content.png", "--page", page, "--steps", 0, "--size", 48, "--layers", "relu1_1", "fc8"
+    )
+    assert capsys.readouterr().out == f"{shown}\n"
+    assert page.read_text(encoding="utf-8") == html
+    assert [layer.layer for layer in shown.layers] == ["relu1_1", "fc8"]
 
 
 def test_the_strongest_channels_come_first():

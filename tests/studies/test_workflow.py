@@ -10,7 +10,7 @@ import pytest
 from verydeep.cli import main
 from verydeep.studies.cost import Rates, cost
 from verydeep.studies.description import SHIPPED, Size, parse, read_text
-from verydeep.studies.plan import ancestors, make_plan
+from verydeep.studies.workflow import make_workflow
 
 TEXT = """
 title = "Two networks"
@@ -78,7 +78,7 @@ def without_times(text: str) -> str:
 
 
 def test_the_dry_run(file, capsys, tmp_path):
-    main(["study", str(file), "OUT", "--dry-run"])
+    main(["study", str(file), "--out", "OUT", "--dry-run"])
     out = capsys.readouterr().out
     assert without_times(out) == GOLDEN
     assert "9 steps, 9 to do, about" in out
@@ -86,7 +86,7 @@ def test_the_dry_run(file, capsys, tmp_path):
 
 
 def test_the_dry_run_for_programs(file, capsys):
-    main(["study", str(file), "OUT", "--dry-run", "--json", "--speed", "1"])
+    main(["study", str(file), "--out", "OUT", "--dry-run", "--json", "--speed", "1"])
     plan = json.loads(capsys.readouterr().out)
     assert plan["size"] == {"train": 1438, "test": 359, "classes": 10}
     assert [step["kind"] for step in plan["steps"]].count("train") == 3
@@ -97,7 +97,7 @@ def test_the_dry_run_for_programs(file, capsys):
 def test_a_report_of_nothing_yet(file, tmp_path, capsys):
     (tmp_path / "OUT").mkdir()
     (tmp_path / "OUT" / "study.toml").write_text(file.read_text())
-    main(["study", "--report", "OUT", "--json"])
+    main(["study", "--report", "--out", "OUT", "--json"])
     report = json.loads(capsys.readouterr().out)
     assert report["tables"] == []
     assert {claim["verdict"] for claim in report["claims"]} == {"not tested"}
@@ -109,24 +109,24 @@ def test_a_report_of_nothing_yet(file, tmp_path, capsys):
 def test_a_seed_that_the_parent_lacks_is_refused(file, capsys):
     file.write_text(TEXT)
     with pytest.raises(SystemExit):
-        main(["study", str(file), "OUT", "--dry-run"])
+        main(["study", str(file), "--out", "OUT", "--dry-run"])
     assert "grown with seed 3 starts from A with that seed, which A lacks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_each_step_comes_after_what_it_needs(name):
-    plan = make_plan(parse(read_text(name), name))
+    workflow = make_workflow(parse(read_text(name), name))
     before: set[str] = set()
-    for step in plan.steps.values():
+    for step in workflow.steps.values():
         assert set(step.needs) <= before
-        assert set(ancestors(plan, step.name)) <= before
+        assert set(workflow.ancestors(step.name)) <= before
         before.add(step.name)
 
 
 def test_rates_are_learnt():
-    plan = make_plan(parse(TEXT.replace("[0, 3]", "0"), "two"))
+    workflow = make_workflow(parse(TEXT.replace("[0, 3]", "0"), "two"))
     size = Size(1000, 100, 10)
-    first, second = (plan.steps[f"runs/{name}-seed0"] for name in "AD")
+    first, second = (workflow.steps[f"runs/{name}-seed0"] for name in "AD")
     rates = Rates(1e9)
     guess = rates.seconds(second, cost(second, size))
     rates.learn(first, cost(first, size), 3 * rates.seconds(first, cost(first, size)))

@@ -1,0 +1,237 @@
+"""`verydeep.bench`: our engines beside the other ones that are installed, on this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from verydeep.benchmark.chart import check_chart, write_chart
+from verydeep.benchmark.engines import ENGINES, Engine, choose
+from verydeep.benchmark.measure import Measurements, Processes
+from verydeep.benchmark.table import make_rows, text_table
+from verydeep.benchmark.task import Task, batch_cases, dense_cases, find_images, random_model
+from verydeep.configurations import Architecture
+from verydeep.errors import UsageError
+from verydeep.files import write_text
+from verydeep.inference.processor import num_threads
+from verydeep.notes import progress, say
+from verydeep.reports.text_table import TextTable
+from verydeep.results import Result, in_letters
+from verydeep.run_folder import processor_name, read_config, write_model
+from verydeep.weights.opening import is_ours, open_source
+from verydeep.weights.source import locate, with_network
+
+BATCH_SIZES = (1, 16)
+
+
+@dataclass(frozen=True, repr=False)
+class Benchmark(Result):
+    """Engines side by side.
+
+    Attributes:
+        facts: the network, its weights, the images, threads and processor, by name.
+        base: the engine that ratios are to.
+        rounds: turns of each engine.
+        rows: one for each case and engine, as `verydeep.benchmark.table` describes them.
+        peak: operations a second of the machine's best matrix product, by precision.
+        not_installed: engines that are not there, and why.
+        failed: engines that could not be measured, and why.
+
+    """
+
+    facts: Mapping[str, Any]
+    base: str
+    rounds: int
+    rows: Sequence[dict[str, Any]]
+    peak: Mapping[str, float]
+    not_installed: Mapping[str, str]
+    failed: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts beside each other, and the rest by its name."""
+        rest = {name: value for name, value in vars(self).items() if name != "facts"}
+        return {**self.facts, **rest}
+
+    @property
+    def title(self) -> str:
+        """What was measured, and where."""
+        return f"{self.facts['network']}, {self.facts['threads']} threads, {self.facts['processor']}"
+
+    @property
+    def table(self) -> TextTable:
+        """The rows as text."""
+        return text_table(self.rows, self.title, self.base)
+
+    def __str__(self) -> str:
+        return in_letters(self.table.rich())
+
+    def _repr_html_(self) -> str:
+        return self.table.html()
+
+
+def bench(
+    model: str | PathLike[str] | None = None,
+    *,
+    config: str = "D",
+    width: float = 1.0,
+    num_classes: int = 1000,
+    window: int = 224,
+    batch_norm: bool = False,
+    batch_sizes: Sequence[int] = (),
+    size: tuple[int, int] | None = None,
+    dense: Sequence[int] = (),
+    images: str | PathLike[str] | None = None,
+    num_images: int = 4,
+    engines: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    base: str | None = None,
+    threads: int | None = None,
+    rounds: int = 5,
+    seconds: float = 0.5,
+    tensors: str | None = None,
+    chart: str | PathLike[str] | None = None,
+    out: str | PathLike[str] | None = None,
+) -> Benchmark:
+    """Measure how fast and how exact engines are, side by side, each in a process of its own.
+
+    Args:
+        model: a run folder or other weights; None for a network with random weights, which the next five describe.
+        config: column of Table 1.
+        width: factor on the number of channels of every layer.
+        num_classes: number of classes.
+        window: side of the network's input, in pixels.
+        batch_norm: whether there is batch normalisation after each convolution.
+        batch_sizes: images shown at once; none for 1 and 16.
+        size: height and width of the images; None for the network's window.
+        dense: Q, one or several, of whole images, each in its own shape and with its mirror image.
+        images: folder of photographs to show; None for scikit-learn's two, or noise where it is not installed.
+        num_images: how many of them `dense` shows.
+        engines: to measure; none for all that are installed.
+        exclude: engines to leave out.
+        base: engine that ratios are to; None for torch, or else the first that was measured.
+        threads: of each engine; None for as many as there are processors.
+        rounds: turns of each engine.
+        seconds: that a turn lasts at least.
+        tensors: which network to take from a checkpoint that holds several.
+        chart: .png or .svg file for a chart.
+        out: .md file for the table.
+
+    Raises:
+        UsageError: the request cannot be carried out.
+        ModelError: there is no such model.
+        PictureError: there is no such image.
+        VerydeepError: no engine could be measured.
+
+    """
+    _check(rounds, num_images, threads, batch_sizes, size, dense)
+    chart_file, table_file = Path(chart) if chart else None, Path(out) if out else None
+    check_chart(chart_file)
+    if table_file and table_file.suffix != ".md":
+        raise UsageError(f"`out` {table_file} has to end with .md")
+    chosen = choose(engines, exclude)
+    installed = [engine for engine in chosen if not engine.missing]
+    _check_base(base, chosen, installed)
+    with tempfile.TemporaryDirectory(prefix="verydeep-bench-") as name:
+        folder = Path(name)
+        if model is None:
+            run, weights = folder / "model", "He-initialised"
+            write_model(run, *random_model(Architecture(config, num_classes, width, window, batch_norm)))
+        else:
+            weights = with_network(model, tensors)
+            run = _run_folder(weights, folder)
+        architecture = read_config(run).architecture
+        sizes = tuple(batch_sizes or BATCH_SIZES)
+        shown, source = find_images(Path(images) if images else None, num_images if dense else max(sizes))
+        if dense:
+            cases, pixels = dense_cases(architecture, shown, tuple(dense))
+        else:
+            cases, pixels = batch_cases(architecture, shown, sizes, *(size or (architecture.window,) * 2))
+        task = Task(folder, run, threads or num_threads(), bool(dense), cases)
+        task.write_pixels(pixels)
+        measured = _measure(task, installed, rounds, seconds)
+    if base not in measured.timings:
+        base = "torch" if "torch" in measured.timings else next(iter(measured.timings))
+    facts = {
+        "network": _described(architecture, task),
+        "weights": weights,
+        "pictures": source,
+        "threads": task.threads,
+        "processor": processor_name(),
+    }
+    missing = {engine.name: engine.absence for engine in chosen if engine.missing}
+    rows = make_rows(measured, task, base)
+    result = Benchmark(facts, base, rounds, rows, measured.peak, missing, measured.failed)
+    if chart_file:
+        write_chart(chart_file, rows, result.title, base)
+    if table_file:
+        write_text(table_file, result.table.markdown() + "\n")
+    _say(result)
+    return result
+
+
+def _check(
+    rounds: int,
+    num_images: int,
+    threads: int | None,
+    batch_sizes: Sequence[int],
+    size: tuple[int, int] | None,
+    dense: Sequence[int],
+) -> None:
+    if rounds < 1 or num_images < 1:
+        raise UsageError("`rounds` and `num_images` have to be at least 1")
+    if threads is not None and threads < 1:
+        raise UsageError(f"`threads` is {threads}; it has to be at least 1")
+    if min(batch_sizes, default=1) < 1 or len(set(batch_sizes)) < len(batch_sizes):
+        raise UsageError("`batch_sizes` wants different numbers of at least 1")
+    if dense and (size or batch_sizes):
+        raise UsageError(
+            "`dense` shows one image at a time, in its own shape, and excludes `size` and `batch_sizes`"
+        )
+    if not hasattr(os, "fork"):
+        raise UsageError("bench stops and continues processes, which this system cannot do")
+
+
+def _check_base(base: str | None, chosen: Sequence[Engine], installed: Sequence[Engine]) -> None:
+    """Make sure that the engine that ratios are to can be measured, and some engine at all."""
+    there = [engine.name for engine in installed]
+    if base is not None and base not in there:
+        reason = "is not among the engines to measure" if base in ENGINES else "is no engine"
+        raise UsageError(f"`base` {base} {reason}; there are {', '.join(there)}")
+    if not installed:
+        raise UsageError(f"none of the engines is there; {chosen[0].name}: {chosen[0].absence}")
+
+
+def _run_folder(model: str, folder: Path) -> Path:
+    """The run folder of a model; of other weights one is made, once, so that each engine opens a run folder."""
+    path = locate(model).path
+    if is_ours(path):
+        return path
+    write_model(folder / "model", *open_source(model))
+    return folder / "model"
+
+
+def _measure(task: Task, engines: Sequence[Engine], rounds: int, seconds: float) -> Measurements:
+    pieces = Processes.num_pieces(engines, len(task.cases), rounds)
+    with progress("measuring", pieces, "pieces") as advance, Processes(task, engines, advance) as processes:
+        return processes.measure(rounds, seconds)
+
+
+def _described(architecture: Architecture, task: Task) -> str:
+    width = "" if architecture.width == 1 else f" at width {architecture.width:g}"
+    what = "whole images" if task.dynamic else "{}x{}".format(*task.cases[0].batches[0][1:3])
+    return f"{architecture.configuration}{width}, {what}"
+
+
+def _say(result: Benchmark) -> None:
+    """Say on standard error what the table does not."""
+    peaks = ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in result.peak.items())
+    say(f"weights: {result.facts['weights']}; images: {result.facts['pictures']}; peak: {peaks}")
+    for name, absence in result.not_installed.items():
+        say(f"{name}: not measured: {absence}")
+    for name, reason in result.failed.items():
+        say(f"{name}: failed: {reason}")

@@ -1,0 +1,108 @@
+"""`verydeep.report`: results -> a table in the paper's form, and one page with figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from verydeep.errors import UsageError
+from verydeep.evaluation.results import Evaluation, read_result
+from verydeep.files import write_text
+from verydeep.notes import say
+from verydeep.reports import tables
+from verydeep.reports.tables import Row
+from verydeep.reports.templates import check_page
+from verydeep.results import Result, in_letters
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Result):
+    """Results in the form of the paper's Tables 3 to 6.
+
+    Attributes:
+        rows: one for each result, in the paper's order.
+
+    """
+
+    rows: tuple[Row, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rows, each with how it came about and with the paper's figures."""
+        return {"rows": [row.to_json() for row in self.rows]}
+
+    def __str__(self) -> str:
+        return in_letters(tables.table(self.rows).rich())
+
+    def _repr_html_(self) -> str:
+        return tables.table(self.rows).html()
+
+    def markdown(self) -> str:
+        """The table as Markdown, its title above."""
+        return tables.markdown(self.rows)
+
+    def csv(self) -> str:
+        """The table as CSV, with the paper's errors in three more columns."""
+        return tables.table(self.rows, papers_errors=True).csv()
+
+
+def report(
+    results: Sequence[str | PathLike[str]],
+    *,
+    out: str | PathLike[str] | None = None,
+    page: str | PathLike[str] | None = None,
+) -> Report:
+    """Lay results out as the paper's Tables 3 to 6 do, and make an HTML page of them.
+
+    Args:
+        results: `.npz` files that `verydeep.evaluate` and `verydeep.fuse` have made, of one data set; or `.json`
+            files of what `verydeep evaluate --json` printed.
+        out: file for the table: Markdown if it ends with .md, CSV if with .csv.
+        page: HTML file with learning curves, the table, what the networks see and their worst mistakes.
+
+    Raises:
+        UsageError: there is no result, two are of different classes, or a file cannot have its ending.
+        ModelError: a file is no result.
+        VerydeepError: what makes pages is not installed.
+
+    """
+    paths = [Path(path) for path in results]
+    table_file, page_file = Path(out) if out else None, check_page(page)
+    summaries = [path for path in paths if path.suffix == ".json"]
+    if not paths:
+        raise UsageError("no result is given; `verydeep evaluate MODEL DATA --out FILE.npz` makes one")
+    if table_file and table_file.suffix not in (".md", ".csv"):
+        raise UsageError(f"`out` {table_file} has to end with .md or .csv")
+    if page_file and summaries:
+        raise UsageError("a page shows images, and needs .npz files; `verydeep evaluate --out` makes them")
+    files = [path for path in paths if path not in summaries]
+    found = [read_result(path) for path in files]
+    check_together(found, files)
+    rows = [*tables.make_rows(found), *map(tables.read_row, summaries)]
+    made = Report(tuple(tables.in_order(rows)))
+    if page_file:
+        from verydeep.reports.page import render
+
+        write_text(page_file, render(found, files, page_file))
+        say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {page_file.stat().st_size / 1e6:.1f} MB")
+    if table_file:
+        write_text(table_file, made.csv() if table_file.suffix == ".csv" else made.markdown() + "\n")
+    return made
+
+
+def check_together(results: Sequence[Evaluation], paths: Sequence[Path]) -> None:
+    """Make sure that results can stand in one table.
+
+    Raises:
+        UsageError: one has no images, or two are of different classes.
+
+    """
+    for result, path in zip(results, paths, strict=True):
+        if not len(result.labels):
+            raise UsageError(f"{path} is a result of no images; test the model on some")
+        if result.facts.class_names != results[0].facts.class_names:
+            raise UsageError(
+                f"{path} is of other classes than {paths[0]}; make a report of each data set by itself"
+            )

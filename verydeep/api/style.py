@@ -1,0 +1,159 @@
+"""`verydeep.style`: an image of content + an image of style -> the one in the style of the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from verydeep.errors import require
+from verydeep.interrupts import interrupts
+from verydeep.notes import progress, say
+from verydeep.plan import nodes_to
+from verydeep.results import Result
+from verydeep.visualization.image_files import check_image_out, check_longer_side, read_pixels, write_image
+from verydeep.visualization.memory import check_memory
+from verydeep.weights.opening import open_source
+from verydeep.weights.source import with_network
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+@dataclass(frozen=True, repr=False)
+class Stylized(Result):
+    """An image in the style of another.
+
+    Attributes:
+        out: path of the image.
+        model: as it was named.
+        width: of the image, in pixels.
+        height: likewise.
+        steps: that were done.
+        most_steps: that were to be done.
+        stopped: whether it was ended before all of them.
+        seconds: that it took.
+        before: at the start, the shares of `content` and of `style` that are missing, `variation` and `total`.
+        after: likewise, at the end.
+
+    """
+
+    out: Path
+    model: str
+    width: int
+    height: int
+    steps: int
+    most_steps: int
+    stopped: bool
+    seconds: float
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by their names, but for `most_steps`."""
+        facts = {name: value for name, value in vars(self).items() if name != "most_steps"}
+        return {**facts, "out": str(self.out), "seconds": round(self.seconds, 3)}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.out}: {self.width}x{self.height} pixels, {self.steps} steps of {self.most_steps} in "
+            f"{self.seconds:.0f} s; missing of the content {self.after['content']:.1%}, of the style "
+            f"{self.after['style']:.1%} (at the start {self.before['content']:.1%} and {self.before['style']:.1%})"
+        )
+
+
+def style(
+    model: str | PathLike[str],
+    content: str | PathLike[str],
+    style: str | PathLike[str],
+    *,
+    out: str | PathLike[str],
+    size: int = 384,
+    steps: int = 300,
+    content_layers: Sequence[str] = ("relu4_2",),
+    style_layers: Sequence[str] = STYLE_LAYERS,
+    content_layer_weights: Sequence[float] = (),
+    style_layer_weights: Sequence[float] = (),
+    content_weight: float = 1.0,
+    style_weight: float = 10.0,
+    variation_weight: float = 20.0,
+    init: str = "content",
+    pooling: Literal["average", "max"] = "average",
+    seed: int = 0,
+    tensors: str | None = None,
+    device: str = "auto",
+) -> Stylized:
+    """Paint the content of one image in the style of another, as Gatys, Ecker and Bethge did.
+
+    Ctrl-C or SIGTERM ends it early: the image is written as far as it has come. `init=out` resumes from there.
+
+    Args:
+        model: a run folder or other weights, as for `verydeep.load`.
+        content: image of what is to be seen.
+        style: image of how it is to look.
+        out: image to write: .png, .jpg, .webp, .bmp or .tif; one that is there is replaced.
+        size: longer side of the image that is made, and of the style's; smaller ones stay as they are.
+        steps: how often the image is changed, at most.
+        content_layers: layers that are to give what they give for `content`.
+        style_layers: layers whose Gram matrices are to be those of `style`.
+        content_layer_weights: of the content layers beside each other; none for all the same.
+        style_layer_weights: likewise, of the style layers.
+        content_weight: of the share of the content that is missing.
+        style_weight: of the share of the style that is missing.
+        variation_weight: of roughness: the mean squared difference of neighbouring pixels.
+        init: what to begin with: `content`, `noise`, or an image's path.
+        pooling: of the network; Gatys et al. replace every max-pooling by the average.
+        seed: of the noise.
+        tensors: which network to take from a checkpoint that holds several.
+        device: where to compute.
+
+    Raises:
+        UsageError: the request cannot be carried out.
+        ModelError: there is no such model.
+        PictureError: an image cannot be read.
+        VerydeepError: torch is not installed, or the network gives numbers that are not finite.
+
+    """
+    require("torch", "train", "style transfer")
+    from verydeep.inference.torch_engine import choose_device
+    from verydeep.network.vgg import VGG
+    from verydeep.visualization.descent import check_steps, descend
+    from verydeep.visualization.objective import Objective, Terms
+    from verydeep.visualization.pixels import initial_image, to_pixels, to_tensor
+
+    check_steps(steps)
+    paths = Path(content), Path(style)
+    target = check_image_out(out, paths)
+    check_longer_side(size)
+    terms = Terms(
+        content_layers,
+        style_layers,
+        content_layer_weights or None,
+        style_layer_weights or None,
+        content_weight,
+        style_weight,
+        variation_weight,
+    )
+    chosen = choose_device(device)
+    images = [to_tensor(read_pixels(path, size), chosen) for path in paths]
+    start = initial_image(init, images[0], seed)
+    name = with_network(model, tensors)
+    config, weights = open_source(name)
+    nodes = nodes_to(config.architecture, list({**terms.content, **terms.style}))
+    if chosen.type == "cpu":
+        check_memory(nodes, *max((image.shape[2:] for image in images), key=lambda sides: sides[0] * sides[1]))
+    network = VGG.holding(config.architecture, weights)
+    objective = Objective(
+        network, config.preprocessing, terms, content=images[0], style=images[1], pooling=pooling
+    )
+    began = time.monotonic()
+    with progress("painting", steps, "steps") as advance, interrupts() as stopped:
+        made = descend(objective, start, steps, advance=advance, stopped=stopped)
+        write_image(target, to_pixels(made.image))
+    if made.stopped:
+        say(f"stopped; `verydeep style MODEL CONTENT STYLE --out {target} --init {target}` resumes from there")
+    height, width = made.image.shape[2:]
+    seconds, before, after = time.monotonic() - began, made.before._asdict(), made.after._asdict()
+    return Stylized(target, name, width, height, made.num_steps, steps, made.stopped, seconds, before, after)

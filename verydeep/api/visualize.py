@@ -1,0 +1,163 @@
+"""`verydeep.visualize`: model + image -> a page of what each layer sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.accounting import account
+from verydeep.errors import UsageError, require
+from verydeep.evaluation.posterior import check_finite
+from verydeep.files import check_out, write_text
+from verydeep.images.views import Pixels
+from verydeep.inference import EngineName, PrecisionName, engine_of
+from verydeep.inference.engine import Engine
+from verydeep.interrupts import interrupts
+from verydeep.notes import progress, say
+from verydeep.plan import check_size, nodes_to
+from verydeep.reports.templates import check_page
+from verydeep.run_folder import ModelConfig
+from verydeep.visualization.image_files import check_longer_side, read_pixels
+from verydeep.visualization.maps import LAYERS, LayerMaps, layer_maps
+from verydeep.visualization.memory import check_memory
+from verydeep.visualization.page import Inversion, Visualization, render
+from verydeep.weights.opening import open_source
+from verydeep.weights.source import with_network
+
+LARGEST_DEFAULT = 192  # a longer side that one can wait for on a processor
+PAGE = Path("visualize.html")
+
+
+def visualize(
+    model: str | PathLike[str],
+    image: str | PathLike[str],
+    *,
+    page: str | PathLike[str] = PAGE,
+    layers: Sequence[str] = LAYERS,
+    channels: int = 8,
+    steps: int = 60,
+    size: int | None = None,
+    seed: int = 0,
+    tensors: str | None = None,
+    engine: EngineName = "auto",
+    precision: PrecisionName = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Visualization:
+    """Make a page of what each layer of a network sees in an image.
+
+    It shows the first layer's filters, the strongest channels of each layer, and, for each layer, an image found
+    from noise for which the layer gives the same: what it has kept of the image. Ctrl-C or SIGTERM ends the search
+    early: the page is made of what there is.
+
+    Args:
+        model: a run folder or other weights, as for `verydeep.load`.
+        image: to show.
+        page: HTML file to write.
+        layers: to show.
+        channels: strongest channels to show of each layer.
+        steps: of the search for each layer's image; 0 leaves it out and needs no torch.
+        size: longer side of the image; None for one and a half times the scale of the model's tests, 192 at most.
+        seed: of the noise that the search begins with.
+        tensors: which network to take from a checkpoint that holds several.
+        engine: of the maps; the search is computed by torch.
+        precision: likewise.
+        device: for both.
+        threads: likewise.
+
+    Raises:
+        UsageError: the request cannot be carried out.
+        ModelError: there is no such model.
+        PictureError: the image cannot be read.
+        VerydeepError: what it takes is not installed.
+
+    """
+    require("jinja2", "report", "making a page")
+    file = check_page(page) or PAGE
+    check_out(file)
+    _check(channels, steps, size)
+    name, path = with_network(model, tensors), Path(image)
+    config, weights = open_source(name)
+    pixels = _pixels(config, path, layers, size)
+    opened = engine_of(config, weights, layers, engine=engine, precision=precision, device=device, threads=threads)
+    maps = _maps(opened, pixels, layers, channels)
+    inversions = _inversions(config, weights, pixels, layers, steps, seed, device) if steps else {}
+    filters = np.asarray(weights["conv1_1.weight"], np.float32)
+    shown = Visualization(file, name, path, config, pixels, filters, maps, inversions)
+    numbers = {"channels": channels, "steps": steps, "size": max(pixels.shape[:2]), "seed": seed}
+    options = [word for option, number in numbers.items() for word in (f"--{option}", str(number))]
+    command = ["verydeep", "visualize", name, str(path), "--page", str(file), "--layers", *layers, *options]
+    write_text(file, render(shown, command))
+    return shown
+
+
+def _check(channels: int, steps: int, size: int | None) -> None:
+    if channels < 1:
+        raise UsageError(f"`channels` is {channels}; show at least 1")
+    if size is not None:
+        check_longer_side(size)
+    if steps:
+        require("torch", "train", "finding what a layer has kept (`steps=0` leaves it out)")
+        from verydeep.visualization.descent import check_steps
+
+        check_steps(steps)
+
+
+def _pixels(config: ModelConfig, image: Path, layers: Sequence[str], size: int | None) -> Pixels:
+    """Read the image, and make sure that it reaches the deepest layer and fits in memory."""
+    nodes = nodes_to(config.architecture, layers)
+    longer_side = size or min(LARGEST_DEFAULT, round(1.5 * config.trained_on.test_scale))
+    pixels = read_pixels(image, longer_side, enlarge=True)
+    check_size(config.architecture, nodes, *pixels.shape[:2])
+    check_memory(nodes, *pixels.shape[:2])
+    return pixels
+
+
+def _maps(engine: Engine, pixels: Pixels, layers: Sequence[str], channels: int) -> list[LayerMaps]:
+    maps = engine.run(pixels[None], layers)
+    for name in layers:
+        check_finite(maps[name], f"the network's features of {name}")
+    fields = {row.name: row.receptive_field for row in account(engine.config.architecture)}
+    layer_of = {node.name: node.layer.name for node in engine.nodes}
+    return [layer_maps(name, maps[name][0], fields[layer_of[name]], channels) for name in layers]
+
+
+def _inversions(
+    config: ModelConfig,
+    weights: Mapping[str, NDArray[Any]],
+    pixels: Pixels,
+    layers: Sequence[str],
+    steps: int,
+    seed: int,
+    device: str,
+) -> dict[str, Inversion]:
+    from verydeep.inference.torch_engine import choose_device
+    from verydeep.network.vgg import VGG
+    from verydeep.visualization.descent import invert
+    from verydeep.visualization.pixels import to_pixels, to_tensor
+
+    network = VGG.holding(config.architecture, weights)
+    image = to_tensor(pixels, choose_device(device))
+    found: dict[str, Inversion] = {}
+    with progress("inverting", steps * len(layers), "steps") as advance, interrupts() as stopped:
+        for layer in layers:
+            if stopped():
+                say(f"stopped before {layer}; the page has what there is")
+                break
+            made = invert(
+                network,
+                config.preprocessing,
+                layer,
+                image,
+                num_steps=steps,
+                seed=seed,
+                advance=advance,
+                stopped=stopped,
+            )
+            found[layer] = Inversion(to_pixels(made.image), made.after.content, made.num_steps)
+    return found
