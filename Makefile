@@ -6,7 +6,7 @@ DEMO := demo
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check sanitize avx512 aarch64 install format clean
+.PHONY: demo test check sanitize avx512 aarch64 install format reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make avx512   the AVX-512 kernels tested on a processor that lacks it, each instruction a loop"
 	@echo "make aarch64  the kernels built for aarch64 and run under qemu (g++-aarch64-linux-gnu, qemu-user-static)"
 	@echo "make format   bring the code into its form"
+	@echo "make reference  write docs/commands.md from the code"
 
 # A photograph folder would do as well: verydeep study photos --out STUDY --data PHOTOS.
 demo: $(VENV)/.installed
@@ -66,6 +67,10 @@ install: $(VENV)/.installed
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The table of commands and public names, which a test compares with the code.
+reference: $(VENV)/.installed-for-tests
+	$(BIN)/python tests/reference.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
