@@ -1,4 +1,4 @@
-"""The table of all commands and of all public names, made from the code: `make reference` writes docs/commands.md."""
+"""The table of all commands and public names, made from the code: `make reference` writes docs/commands.md."""
 
 from __future__ import annotations
 
@@ -63,10 +63,6 @@ def row(name: str) -> str:
     return f"| `{name}` | {' '.join(positions)} | {' '.join(options)} |".replace("|MODEL", "\\|MODEL")
 
 
-def default(value: object) -> str:
-    return "" if value is dataclasses.MISSING else f"`{value}`" if value != "" else ""
-
-
 def public_names() -> list[str]:
     """A line for each public name: what it is, and its parameters."""
     lines = []
@@ -95,9 +91,9 @@ def page() -> str:
         [
             "# Commands and public names",
             "",
-            "Every command is a Python function of the same name with the same arguments: `verydeep evaluate MODEL DATA",
-            "--scales 256` is `verydeep.evaluate(MODEL, DATA, scales=(256,))`. `verydeep COMMAND --help` and",
-            "`help(verydeep.COMMAND)` explain each argument. This page is made from the code by `make reference`.",
+            "Every command is a Python function of the same name with the same arguments: `verydeep evaluate",
+            "MODEL DATA --scales 256` is `verydeep.evaluate(MODEL, DATA, scales=(256,))`. `verydeep COMMAND --help`",
+            "and `help(verydeep.COMMAND)` explain each argument. `make reference` makes this page from the code.",
             "",
             "| command | positions | options |",
             "|---|---|---|",
@@ -121,8 +117,9 @@ def page() -> str:
             "",
             "## Shell completion",
             "",
-            "Completion of options comes from tyro, for each command: `verydeep train --tyro-print-completion bash` prints",
-            "it (`zsh` and `tcsh` too). Put its output where your shell looks for completions.",
+            "`verydeep --tyro-print-completion bash` (or `zsh`, or `tcsh`) prints what completes commands and",
+            "options. In bash, `source <(verydeep --tyro-print-completion bash)` turns it on. In zsh, write it to a",
+            "file `_verydeep` in a folder of `$fpath`.",
             "",
         ]
     )

@@ -157,7 +157,7 @@ NOT_UNDERSTOOD = {
     "train digits RUN --recipe": "recipe",
     "evaluate MODEL digits --part rest": "rest",
     "shard digits": "--out",
-    "describe": "CONFIGURATION",
+    "describe": "CONFIG|MODEL",
     "describe D E": "E",
 }
 

@@ -41,6 +41,7 @@ COMMANDS = {
 RENAMED = {"features": "extract", "look": "visualize"}
 
 OFFLINE = "--offline"
+COMPLETION = "--tyro-print-completion"
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 LETTERS_INSTEAD = "verydeep-letters"
 ALIKE = {"█": "#", "–": "-", "−": "-", "─": "-", "│": "|", "┤": "|", "└": "+", "┬": "+", "±": "+-", "×": "x"}
@@ -100,7 +101,9 @@ def _run(name: str, arguments: list[str]) -> None:
         from verydeep.run_folder.origin import carrying_out  # not above: it takes NumPy
 
         with carrying_out(shlex.join(["verydeep", name, *arguments])):
-            (getattr(command, "execute", None) or command.run)()
+            command.execute()
+    elif name == COMPLETION:
+        _print_completion([name, *arguments])
     elif name in RENAMED:
         raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:
@@ -123,12 +126,18 @@ def _parse(name: str, arguments: list[str]) -> Any:
     import tyro
 
     command = _class_of(name)
-    if hasattr(command, "check"):
-        command.check(arguments)
+    command.check(arguments)
     options: dict[str, Any] = {}
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(arguments)
     return tyro.cli(command, prog=f"verydeep {name}", args=arguments, **options)
+
+
+def _print_completion(arguments: list[str]) -> None:
+    """Print what completes commands and their options in a shell: `--tyro-print-completion bash`, zsh or tcsh."""
+    from tyro.extras import subcommand_cli_from_dict
+
+    subcommand_cli_from_dict({name: _class_of(name) for name in COMMANDS}, prog="verydeep", args=arguments)
 
 
 def _in_options(message: str, name: str) -> str:

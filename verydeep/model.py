@@ -16,10 +16,12 @@ from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.images import decode
+from verydeep.images.color import Preprocessing
 from verydeep.images.pictures import Arrays, Pictures, Unreadable
 from verydeep.inference import Engine, EngineName, PrecisionName, choose_engine, engine_of
 from verydeep.linear.classifier import Classifier, read_classifier
 from verydeep.run_folder import ModelConfig
+from verydeep.weights.class_names import ClassNames
 from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:
@@ -190,6 +192,9 @@ def load(
     *,
     threads: int | None = None,
     network: bool = False,
+    preprocessing: Preprocessing | str | None = None,
+    class_names: ClassNames | None = None,
+    tensors: str | None = None,
 ) -> Model:
     """Open a model on disk.
 
@@ -203,19 +208,24 @@ def load(
         engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
         threads: on the processor; None for as many as this process may use.
         network: answer by the network's own classes, even if a classifier lies beside the model.
+        preprocessing: of weights that do not carry it: a `Preprocessing`, or `torchvision`, `oxford`, `matconvnet`
+            or `amdegroot`.
+        class_names: likewise: the names in the order of the scores, `imagenet`, `numbers`, or a file.
+        tensors: which network to take from a checkpoint that holds several: `state_dict_ema`, say.
 
     Raises:
+        UsageError: what is given belongs to weights that carry it, or does not fit them.
         ModelError: there is no such model, it is damaged, its weights are another network's, or the classifier was
             trained on features of other weights.
 
     """
     choose_engine(engine, precision, device)  # before a large file is read
     classifier = None if network else read_classifier(Path(model))
-    config, tensors = open_source(model)
+    config, weights = open_source(model, preprocessing, class_names, tensors)
     if classifier:
-        classifier.check_network(tensors)
+        classifier.check_network(weights)
     layers = [classifier.described.layer] if classifier else None
-    opened = engine_of(config, tensors, layers, engine=engine, precision=precision, device=device, threads=threads)
+    opened = engine_of(config, weights, layers, engine=engine, precision=precision, device=device, threads=threads)
     name = fspath(model)
     return TransferModel(opened, classifier, name) if classifier else Model(opened, name)
 

@@ -114,7 +114,7 @@ def test_progress_counts_every_picture(engine, pictures):
 
 
 def test_a_scale_below_the_window_says_what_to_use(engine, pictures):
-    with pytest.raises(UsageError, match="use --scales 64 or more"):
+    with pytest.raises(UsageError, match="use `scales=64` or more"):
         evaluate([Member(engine, (Dense((96, 32)),))], pictures)
 
 

@@ -431,3 +431,32 @@ def test_a_package_is_found_without_being_imported(vgg16, monkeypatch):
     perceptual.LPIPS(vgg16[1], preprocessing=IMAGENET, range=(0, 1))
     assert not hasattr(sys.modules["lpips"], "LPIPS")
     assert verydeep.__name__ == "verydeep"
+
+
+def test_a_new_loss_is_a_module_and_an_entry(tmp_path, monkeypatch):
+    (tmp_path / "largest_difference.py").write_text(
+        """
+from verydeep.perceptual.pair import PairLoss
+
+class LargestDifference(PairLoss):
+    def _distance(self, taps, target_taps, pictures, target):
+        (layer,) = taps
+        return (taps[layer] - target_taps[layer]).abs().flatten(1).amax(1)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from largest_difference import LargestDifference
+
+    monkeypatch.setitem(perceptual.LOSSES, "largest", LargestDifference)
+    network = VGG(Architecture("A", 3, 0.1, 32)).eval()
+    initialize(network, "he", 0)
+    made = perceptual.loss("largest", network, ["relu2_1"], range=(0, 1), preprocessing=Preprocessing())
+    first, second = torch.rand(2, 2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    taps = [
+        verydeep.features(network, ["relu2_1"], range=(0, 1), preprocessing=Preprocessing())(x)
+        for x in (first, second)
+    ]
+    wanted = (taps[0]["relu2_1"] - taps[1]["relu2_1"]).abs().amax((1, 2, 3)).mean()
+    torch.testing.assert_close(made(first, second), wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UsageError, match=r"no loss is called 'larges'; there are .*; did you mean largest"):
+        perceptual.loss("larges", network, range=(0, 1))

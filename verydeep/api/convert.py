@@ -21,6 +21,7 @@ from verydeep.run_folder import (
     refuse_existing,
     write_model,
 )
+from verydeep.run_folder.origin import recorded
 from verydeep.weights.class_names import ClassNames
 from verydeep.weights.importing import config_of, import_weights
 from verydeep.weights.opening import check_ours, is_ours
@@ -53,6 +54,7 @@ class Conversion(Result):
         )
 
 
+@recorded
 def convert(
     source: str | PathLike[str],
     run: str | PathLike[str],

@@ -12,6 +12,7 @@ from verydeep.errors import require
 from verydeep.images.color import Preprocessing
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig, TrainedOn, provenance, refuse_existing, write_model
+from verydeep.run_folder.origin import recorded
 
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
@@ -33,6 +34,7 @@ class NewModel(Result):
         return f"{self.run}: {self.parameters:,} parameters"
 
 
+@recorded
 def new(
     config: str,
     run: str | PathLike[str],

@@ -19,7 +19,6 @@ from verydeep.inference import EngineName, PrecisionName
 from verydeep.model import Model, Prediction, TransferModel, load, ranked
 from verydeep.notes import progress, say
 from verydeep.results import Result
-from verydeep.weights.source import with_network
 
 BAR_WIDTH = 30
 
@@ -115,7 +114,7 @@ def predict(
     if top < 1:
         raise UsageError(f"`top` is {top}; name at least 1 class")
     found = find_images(images)
-    loaded = load(with_network(model, tensors), device, precision, engine, threads=threads, network=network)
+    loaded = load(model, device, precision, engine, threads=threads, network=network, tensors=tensors)
     _check(loaded, scales, maps, map_scale)
     protocol = replace(loaded.protocol, scales=scales) if scales else None
     lost: list[Unreadable] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import get_annotations
 from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_type_hints
 
@@ -119,6 +119,9 @@ def in_options(message: str, kind: type) -> str:
     and a position its word in the usage. What a command does not have stays as it is.
     """
     hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        if is_dataclass(field.default_factory):  # a group of options, such as a recipe
+            hints |= get_type_hints(field.default_factory, include_extras=True)
 
     def option(match: re.Match[str]) -> str:
         name, value = match.groups()

@@ -8,13 +8,13 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.command import Command, command
+from verydeep.commands.command import Answering, command
 
 Three = tuple[float, float, float]
 
 
 @command
-class Convert(Command):
+class Convert(Answering):
     """Bring other libraries' weights here; `verydeep export` takes a model there.
 
     SOURCE is a file of torchvision, timm, Keras, Caffe (such as Oxford's), MatConvNet or ONNX, a state dict with
@@ -23,7 +23,7 @@ class Convert(Command):
     tell it for others.
     """
 
-    renamed: ClassVar = {"--configuration": "--config"}
+    renamed: ClassVar = {"--configuration": "--config", "--scale": "--train-scale"}
 
     source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """Weights: a file, a folder or a name."""

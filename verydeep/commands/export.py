@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.command import Command, command
+from verydeep.commands.command import Answering, command
 from verydeep.errors import UsageError
 
 
 @command
-class Export(Command):
+class Export(Answering):
     """Write a model in a form that others read.
 
     onnx: one file, for any number of images of any size, with the score map and the posterior as outputs.

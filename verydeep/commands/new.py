@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.command import Command, command
+from verydeep.commands.command import Answering, command
 
 
 @command
-class New(Command):
+class New(Answering):
     """Make an untrained model: the weights that a training would start with."""
 
     renamed: ClassVar = {"--start": "--init"}

@@ -9,11 +9,11 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from verydeep.commands.command import Command, command
+from verydeep.commands.command import Answering, command
 
 
 @command
-class Push(Command):
+class Push(Answering):
     """Send a model to the Hub, with a model card, from where every MODEL argument takes it as hf:OWNER/NAME.
 
     A folder that `verydeep export --to hub` made is sent as it is, with what you have changed in its card. Of any

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
@@ -28,6 +28,13 @@ class Train(Answering):
     A named recipe gives every setting, and any of them can be changed. The settings below are shown with the
     values of the recipe that --recipe names.
     """
+
+    renamed: ClassVar = {
+        "--image-size": "--window",
+        "--scale": "--train-scale",
+        "--start": "--init",
+        "--configuration": "--config",
+    }
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     """A folder with a folder of images for each class, or with train/ and val/ that hold these; or ImageNet's; or

@@ -7,6 +7,12 @@ Pictures are RGB of shape (batch, 3, height, width); their range is said and che
 done to them is the model's. They are never changed. docs/features.md has the recipes.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from verydeep.errors import check_choice
 from verydeep.network.ranges import RangeWarning as RangeWarning
 from verydeep.perceptual.content import ContentLoss as ContentLoss
 from verydeep.perceptual.dists import DISTS as DISTS
@@ -16,13 +22,35 @@ from verydeep.perceptual.style import StyleLoss as StyleLoss
 from verydeep.perceptual.style import gram_matrix as gram_matrix
 from verydeep.perceptual.variation import TotalVariation as TotalVariation
 
+LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "content": ContentLoss,
+    "style": StyleLoss,
+    "variation": TotalVariation,
+    "lpips": LPIPS,
+    "dists": DISTS,
+}
+"""The losses by their names. A new one is a module here and an entry."""
+
+
+def loss(name: str, *arguments: Any, **options: Any) -> nn.Module:
+    """Make a loss by its name in `LOSSES`, with the arguments of its class.
+
+    Raises:
+        UsageError: there is no such loss, or an argument does not fit.
+
+    """
+    return LOSSES[check_choice("loss", name, tuple(LOSSES))](*arguments, **options)
+
+
 __all__ = [
     "DISTS",
+    "LOSSES",
     "LPIPS",
     "ContentLoss",
     "RangeWarning",
     "StyleLoss",
     "TotalVariation",
     "gram_matrix",
+    "loss",
     "write_learned_weights",
 ]
