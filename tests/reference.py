@@ -92,8 +92,8 @@ def page() -> str:
             "# Commands and public names",
             "",
             "Every command is a Python function of the same name with the same arguments: `verydeep evaluate",
-            "MODEL DATA --scales 256` is `verydeep.evaluate(MODEL, DATA, scales=(256,))`. `verydeep COMMAND --help`",
-            "and `help(verydeep.COMMAND)` explain each argument. `make reference` makes this page from the code.",
+            "MODEL DATA --scales 256` is `verydeep.evaluate(MODEL, DATA, scales=(256,))`. `verydeep COMMAND",
+            "--help` and `help(verydeep.COMMAND)` explain each argument. `make reference` makes this page from the code.",
             "",
             "| command | positions | options |",
             "|---|---|---|",
@@ -118,8 +118,8 @@ def page() -> str:
             "## Shell completion",
             "",
             "`verydeep --tyro-print-completion bash` (or `zsh`, or `tcsh`) prints what completes commands and",
-            "options. In bash, `source <(verydeep --tyro-print-completion bash)` turns it on. In zsh, write it to a",
-            "file `_verydeep` in a folder of `$fpath`.",
+            "options. In bash, `source <(verydeep --tyro-print-completion bash)` turns it on. In zsh, write it to",
+            "a file `_verydeep` in a folder of `$fpath`.",
             "",
         ]
     )
