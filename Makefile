@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+NATIVE_SOURCES := $(shell find native -type f)
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -74,12 +75,12 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "verydeep needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another by: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV); PyTorch is large, this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report]'
 	@touch $@
 
-$(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)/python
+$(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
