@@ -13,7 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "engine/ceiling.h"
 #include "engine/network.h"
+#include "engine/threads.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -188,6 +190,17 @@ std::vector<std::string> available_instructions() {
     return names;
 }
 
+double peak(const std::string& instructions, const std::string& precision, int threads) {
+    const verydeep::Instructions chosen = verydeep::instructions_called(instructions);
+    const verydeep::Precision type = verydeep::precision_called(precision);
+    if (!verydeep::has(chosen, type))
+        throw std::invalid_argument("instruction set '" + instructions + "' has no products in " + precision);
+    if (threads < 1) throw std::invalid_argument("number of threads has to be at least 1");
+    const nb::gil_scoped_release released;
+    const verydeep::PoolLock lock;
+    return verydeep::multiply_add_ceiling(verydeep::kernels_for(chosen, type), threads);
+}
+
 void bind_step(nb::module_& module) {
     nb::class_<Step>(module, "Step")
         .def_static("convolution", convolution, "weights"_a.noconvert(), "bias"_a.noconvert(), nb::kw_only(),
@@ -236,4 +249,5 @@ NB_MODULE(_native, module) {
                                  verydeep::precision_called(precision));
         },
         "instructions"_a, "precision"_a);
+    module.def("peak", peak, "instructions"_a, "precision"_a, "threads"_a);
 }

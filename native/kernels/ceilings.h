@@ -7,7 +7,8 @@
 namespace verydeep::VERYDEEP_INSTRUCTIONS {
 namespace {
 
-// Makes the compiler take a value for unknown without an instruction: else it would hoist products out of a loop.
+// Makes the compiler take a value for unknown without an instruction: else it would compute one product for
+// all, outside of the loop, and find that all sums are the same.
 #if defined(VERYDEEP_EMULATED)
 #define VERYDEEP_OPAQUE(x) asm volatile("" : "+m"(x))
 #elif defined(__AVX512F__)
@@ -29,11 +30,15 @@ double multiply_add_registers(long iterations) {
     typename Numbers::Element one[LANES * Numbers::K_STEP];
     for (auto& element : one) element = typename Numbers::Element(1);
     auto x = Numbers::load_weights(one), w = x;
+    VERYDEEP_OPAQUE(w);
     typename Numbers::Sum sums[INDEPENDENT_SUMS] = {};
+    for (auto& sum : sums) VERYDEEP_OPAQUE(sum);
     for (long i = 0; i < iterations; ++i) {
-        VERYDEEP_OPAQUE(x);
         VERYDEEP_UNROLL
-        for (int s = 0; s < INDEPENDENT_SUMS; ++s) sums[s] = Numbers::multiply_add(sums[s], x, w);
+        for (int s = 0; s < INDEPENDENT_SUMS; ++s) {
+            VERYDEEP_OPAQUE(x);
+            sums[s] = Numbers::multiply_add(sums[s], x, w);
+        }
     }
     for (auto& sum : sums) VERYDEEP_OPAQUE(sum);
     return 2.0 * iterations * INDEPENDENT_SUMS * LANES * Numbers::K_STEP;
@@ -44,17 +49,20 @@ void stream_memory(const MemoryStream& stream) {
     const float* const from = stream.from;
     float* const to = stream.to;
     const long num_read = stream.num_read, num_written = stream.num_written;
-    const char* const ahead = reinterpret_cast<const char*>(from) + stream.prefetch_bytes;
+    const char* const read_ahead = reinterpret_cast<const char*>(from) + stream.prefetch_bytes;
+    const char* const write_ahead = reinterpret_cast<const char*>(to) + stream.prefetch_bytes;
     Vector sums[AT_ONCE] = {};
     for (long i = 0; i + STEP <= num_read; i += STEP) {
         VERYDEEP_UNROLL
-        for (int line = 0; line < STEP / 16; ++line) __builtin_prefetch(ahead + 4 * i + 64 * line, 0, 3);
+        for (int line = 0; line < STEP / 16; ++line) __builtin_prefetch(read_ahead + 4 * i + 64 * line, 0, 3);
         VERYDEEP_UNROLL
         for (int s = 0; s < AT_ONCE; ++s) sums[s] += load(from + i + s * LANES);
     }
     for (auto& sum : sums) VERYDEEP_OPAQUE(sum);
     const Vector zero{};
     for (long i = 0; i + STEP <= num_written; i += STEP) {
+        VERYDEEP_UNROLL
+        for (int line = 0; line < STEP / 16; ++line) __builtin_prefetch(write_ahead + 4 * i + 64 * line, 1, 3);
         VERYDEEP_UNROLL
         for (int s = 0; s < AT_ONCE; ++s) store(to + i + s * LANES, zero);
     }

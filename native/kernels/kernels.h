@@ -183,7 +183,7 @@ struct MemoryStream {
     long num_read;
     float* to;
     long num_written;
-    long prefetch_bytes;  // ahead of what is read
+    long prefetch_bytes;  // ahead of what is read and written
 };
 
 // Weights of 20 bits: five eighths of the memory of float32, and with one image the fully connected layers are as

@@ -135,19 +135,19 @@ VERYDEEP_INLINE void transform_patch(const float* corner, long row_stride, Keep 
 template <class Numbers>
 void transform_input(const InputTransform& all) {
     using Element = typename Numbers::Element;
-    const FeatureMap in = all.in;
+    const FeatureMap& in = all.in;
     const TileRange tiles = all.tiles;
-    const PointStrides strides = all.strides;
+    const long point_stride = all.strides.point, block_stride = all.strides.block;
     TilesAhead ahead(tiles, all.first_block);
     for (int block = all.first_block, end = block + all.num_blocks; block < end; ++block) {
-        Element* out = static_cast<Element*>(all.transformed) + block * strides.block;
+        Element* out = static_cast<Element*>(all.transformed) + block * block_stride;
         TilePosition position(tiles.grid, tiles.first);
         for (int tile = 0; tile < tiles.count; ++tile, out += BLOCK, position.next(), ahead.next()) {
             ahead.prefetch_patch(in);
             const float* corner = position.patch(in, block);
             for (int part = 0; part < PARTS; ++part)
                 transform_patch(corner + part * LANES, in.row_stride, [&](int point, Vector x) {
-                    Numbers::store_vector(out + point * strides.point + part * LANES, x);
+                    Numbers::store_vector(out + point * point_stride + part * LANES, x);
                 });
         }
     }

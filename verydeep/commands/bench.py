@@ -207,7 +207,7 @@ class Bench:
     def _tell(self, shown: dict[str, Any], measured: Measured, missing: dict[str, str]) -> None:
         """Say on standard error what the table does not."""
         peaks = ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in measured.peak.items())
-        say(f"weights: {shown['weights']}; pictures: {shown['pictures']}; peak: {peaks}")
+        say(f"weights: {shown['weights']}; pictures: {shown['pictures']}; peak: {peaks or 'unknown'}")
         for name, absence in missing.items():
             say(f"{name}: not measured: {absence}")
         for name, reason in measured.failed.items():
