@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+NATIVE_SOURCES := $(shell find native -type f)
+CXX_SOURCES := $(filter %.h %.cpp,$(NATIVE_SOURCES))
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check sanitize avx512 aarch64 install format reference clean
+.PHONY: demo test check sanitize avx512 check-tuning bench-kernels aarch64 install format reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +17,8 @@ help:
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
 	@echo "make avx512   the AVX-512 kernels tested on a processor that lacks it, each instruction a loop"
+	@echo "make check-tuning   the kernels tested with other tuning constants than those of native/tuning.h"
+	@echo "make bench-kernels  each kernel's speed as a share of what this machine gives at best (ARGS='--json FILE')"
 	@echo "make aarch64  the kernels built for aarch64 and run under qemu (g++-aarch64-linux-gnu, qemu-user-static)"
 	@echo "make format   bring the code into its form"
 	@echo "make reference  write docs/commands.md from the code"
@@ -37,6 +41,7 @@ demo: $(VENV)/.installed
 test check: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
 	$(BIN)/pytest -n 2 --dist worksteal --durations 20
 
 # A program of its own, as a sanitizer has to be the first thing in a process.
@@ -45,21 +50,34 @@ sanitize:
 	for kind in address,undefined thread; do \
 		cmake -S native -B build/sanitize-$$kind -DVERYDEEP_CHECK=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo \
 			-DCMAKE_CXX_FLAGS="-fsanitize=$$kind -fno-sanitize-recover=all -fno-omit-frame-pointer" >build/sanitize.log \
-		&& cmake --build build/sanitize-$$kind --parallel 2 >build/sanitize.log \
+		&& cmake --build build/sanitize-$$kind --target check_kernels --parallel 2 >build/sanitize.log \
 		&& build/sanitize-$$kind/check_kernels || exit 1; \
 	done
 
 avx512:
 	mkdir -p build
 	cmake -S native -B build/avx512 -DVERYDEEP_CHECK=ON -DVERYDEEP_EMULATE=ON >build/avx512.log
-	cmake --build build/avx512 --parallel 2 >build/avx512.log
+	cmake --build build/avx512 --target check_kernels --parallel 2 >build/avx512.log
 	build/avx512/check_kernels
+
+check-tuning:
+	mkdir -p build
+	cmake -S native -B build/check-tuning -DVERYDEEP_CHECK=ON \
+		-DVERYDEEP_TUNING_HEADER=$(CURDIR)/native/tools/other_tuning.h >build/check-tuning.log
+	cmake --build build/check-tuning --target check_kernels --parallel 2 >build/check-tuning.log
+	build/check-tuning/check_kernels 200
+
+bench-kernels:
+	mkdir -p build
+	cmake -S native -B build/bench-kernels -DVERYDEEP_CHECK=ON >build/bench-kernels.log
+	cmake --build build/bench-kernels --target bench_kernels --parallel 2 >build/bench-kernels.log
+	build/bench-kernels/bench_kernels $(ARGS)
 
 aarch64:
 	mkdir -p build
 	cmake -S native -B build/aarch64 -DVERYDEEP_CHECK=ON -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 		-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static >build/aarch64.log
-	cmake --build build/aarch64 --parallel 2 >build/aarch64.log
+	cmake --build build/aarch64 --target check_kernels --parallel 2 >build/aarch64.log
 	qemu-aarch64-static build/aarch64/check_kernels
 
 install: $(VENV)/.installed
@@ -67,6 +85,7 @@ install: $(VENV)/.installed
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 # The table of commands and public names, which a test compares with the code.
 reference: $(VENV)/.installed-for-tests
@@ -79,12 +98,12 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "verydeep needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another by: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV); PyTorch is large, this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report]'
 	@touch $@
 
-$(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(wildcard native/*) | $(BIN)/python
+$(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed

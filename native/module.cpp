@@ -1,63 +1,77 @@
-// The Python module `verydeep._native`. Arrays cross as DLPack, without a copy; the GIL is released while it computes.
+// The Python module `verydeep._native`. Arrays cross as DLPack, without a copy; the GIL is released while it
+// computes.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <tuple>
+#include <utility>
+#include <vector>
 
-#include "network.h"
+#include "engine/ceiling.h"
+#include "engine/network.h"
+#include "engine/threads.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
 
-using verydeep::Kind;
 using verydeep::Network;
+using verydeep::NetworkOptions;
 using verydeep::Output;
 using verydeep::Stage;
-using verydeep::StepDescription;
+using verydeep::StepKind;
 
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Floats4 = nb::ndarray<const float, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Pixels4 = nb::ndarray<const std::uint8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using Levels = nb::ndarray<const float, nb::shape<3, 256>, nb::c_contig, nb::device::cpu>;
+using NamedOutputs = std::vector<std::pair<int, std::string>>;
 
-// A description that keeps its arrays alive until the network has taken what it needs, or as long as it needs them.
+// A step that keeps its arrays alive until the network has taken what it needs, or as long as it needs them.
 struct Step {
-    StepDescription is;
+    verydeep::Step step;
     Floats4 weights;
     Floats bias;
 };
 
-Step weighted(Kind kind, Floats4 weights, Floats bias, bool relu, bool pool) {
+Step step_with_weights(StepKind kind, Floats4 weights, Floats bias, bool relu, bool max_pool) {
     if (weights.shape(2) != weights.shape(3)) throw std::invalid_argument("a kernel has to be square");
     if (bias.ndim() != 1 || bias.shape(0) != weights.shape(0))
-        throw std::invalid_argument("bias needs a number for each of " + std::to_string(weights.shape(0)) + " outputs");
-    Step step{{}, weights, bias};
-    step.is.kind = kind;
-    step.is.out_channels = static_cast<long>(weights.shape(0));
-    step.is.in_channels = static_cast<long>(weights.shape(1));
-    step.is.kernel = static_cast<int>(weights.shape(2));
-    step.is.relu = relu;
-    step.is.pool = pool;
-    step.is.weights = weights.data();
-    step.is.bias = bias.data();
-    return step;
+        throw std::invalid_argument("bias needs a number for each of " + std::to_string(weights.shape(0)) +
+                                    " outputs");
+    verydeep::Step step{kind};
+    step.out_channels = static_cast<long>(weights.shape(0));
+    step.in_channels = static_cast<long>(weights.shape(1));
+    step.kernel = static_cast<int>(weights.shape(2));
+    step.relu = relu;
+    step.max_pool = max_pool;
+    step.weights = weights.data();
+    step.bias = bias.data();
+    return {step, weights, bias};
 }
 
-Step weightless(Kind kind) {
-    Step step;
-    step.is.kind = kind;
-    return step;
+Step convolution(Floats4 weights, Floats bias, bool relu, bool pool) {
+    return step_with_weights(StepKind::convolution, weights, bias, relu, pool);
 }
 
-Output output_of(const std::pair<int, std::string>& named) {
+Step fully_connected(Floats4 weights, Floats bias, bool relu) {
+    return step_with_weights(StepKind::fully_connected, weights, bias, relu, false);
+}
+
+Step response_norm(int size, float alpha, float beta, float k) {
+    verydeep::Step step{StepKind::response_norm};
+    step.norm = {size, alpha, beta, k};
+    return {step, {}, {}};
+}
+
+Output output_called(const std::pair<int, std::string>& named) {
     const auto& [step, stage] = named;
     if (stage == "sums") return {step, Stage::sums};
     if (stage == "relu") return {step, Stage::relu};
@@ -65,26 +79,51 @@ Output output_of(const std::pair<int, std::string>& named) {
     throw std::invalid_argument("no stage is called '" + stage + "'; there are sums, relu, pool");
 }
 
-using NamedOutputs = std::vector<std::pair<int, std::string>>;
-
-std::vector<Output> outputs_of(const NamedOutputs& named) {
+std::vector<Output> outputs_called(const NamedOutputs& named) {
     std::vector<Output> outputs;
-    for (const auto& one : named) outputs.push_back(output_of(one));
+    for (const auto& one : named) outputs.push_back(output_called(one));
     return outputs;
 }
 
-template <class Array>
-void check_pictures(const Network& network, const Array& input) {
-    if (static_cast<long>(input.shape(3)) != network.in_channels())
-        throw std::invalid_argument("pictures have " + std::to_string(input.shape(3)) + " channels, this network takes " +
-                                    std::to_string(network.in_channels()));
-    const std::size_t most = std::size_t{1} << 30;
-    if (input.shape(1) > most || input.shape(2) > most) throw std::invalid_argument("picture is too large");
+void make_network(Network* self, const std::vector<Step>& steps, long in_channels, Levels levels, bool flip,
+                  const std::string& instructions, const std::string& precision, int threads, bool on_demand) {
+    NetworkOptions options;
+    options.in_channels = in_channels;
+    options.levels.assign(levels.data(), levels.data() + levels.size());
+    options.flip = flip;
+    options.instructions = verydeep::instructions_called(instructions);
+    options.precision = verydeep::precision_called(precision);
+    options.threads = threads;
+    options.on_demand = on_demand;
+    std::vector<verydeep::Step> plain;
+    for (const Step& step : steps) plain.push_back(step.step);
+    {
+        const nb::gil_scoped_release released;
+        new (self) Network(plain, std::move(options));
+    }
+    auto borrowed = std::make_shared<std::vector<Step>>();
+    for (int i = 0; i < self->num_steps(); ++i)
+        if (self->borrows_weights(i)) borrowed->push_back(steps[i]);
+    self->weights_owner = std::move(borrowed);
 }
 
-// Room for an output, which belongs to the array.
+// An array of images, as a network takes them. `pixels` or `numbers` is null.
+template <class Array>
+verydeep::Images images_of(const Network& network, const Array& array, const std::uint8_t* pixels,
+                           const float* numbers) {
+    if (static_cast<long>(array.shape(3)) != network.in_channels())
+        throw std::invalid_argument("pictures have " + std::to_string(array.shape(3)) +
+                                    " channels, this network takes " + std::to_string(network.in_channels()));
+    constexpr std::size_t MAX_SIDE = std::size_t{1} << 30;
+    if (array.shape(1) > MAX_SIDE || array.shape(2) > MAX_SIDE)
+        throw std::invalid_argument("picture is too large");
+    return {pixels, numbers, static_cast<long>(array.shape(0)), static_cast<int>(array.shape(1)),
+            static_cast<int>(array.shape(2))};
+}
+
+// A new array at the end of a list, which owns its memory.
 template <std::size_t axes>
-float* room(nb::list& arrays, const std::size_t (&sizes)[axes]) {
+float* append_array(nb::list& arrays, const std::size_t (&sizes)[axes]) {
     std::size_t count = 1;
     for (const std::size_t size : sizes) count *= size;
     auto* const numbers = new float[count + 1];
@@ -93,142 +132,122 @@ float* room(nb::list& arrays, const std::size_t (&sizes)[axes]) {
     return numbers;
 }
 
-template <class Array>
-nb::list run(Network& network, const Array& input, const NamedOutputs& named, verydeep::Input start,
+nb::list run(Network& network, const verydeep::Images& images, const NamedOutputs& named,
              const verydeep::Comparison* comparison = nullptr) {
-    check_pictures(network, input);
-    const std::size_t batch = input.shape(0);
-    const int height = static_cast<int>(input.shape(1)), width = static_cast<int>(input.shape(2));
-    const std::vector<Output> outputs = outputs_of(named);
-    const std::vector<verydeep::Shape> shapes = network.shapes(height, width, outputs);
+    const std::vector<Output> outputs = outputs_called(named);
+    const auto batch = static_cast<std::size_t>(images.count);
     std::vector<float*> results;
     nb::list arrays;
-    for (const verydeep::Shape& shape : shapes) {
-        const auto channels = static_cast<std::size_t>(shape.channels), rows = static_cast<std::size_t>(shape.height),
-                   columns = static_cast<std::size_t>(shape.width);
-        results.push_back(comparison ? room(arrays, {batch / 2, rows, columns})
-                                     : room(arrays, {batch, channels, rows, columns}));
+    for (const verydeep::Shape& shape : network.shapes(images.height, images.width, outputs)) {
+        const auto channels = static_cast<std::size_t>(shape.channels),
+                   rows = static_cast<std::size_t>(shape.height), columns = static_cast<std::size_t>(shape.width);
+        results.push_back(comparison ? append_array(arrays, {batch / 2, rows, columns})
+                                     : append_array(arrays, {batch, channels, rows, columns}));
     }
     {
         const nb::gil_scoped_release released;
-        network.run(start, static_cast<long>(batch), height, width, outputs, results, comparison);
+        network.run(images, outputs, results, comparison);
     }
     return arrays;
 }
 
+nb::list run_pixels(Network& network, Pixels4 pixels, const NamedOutputs& outputs) {
+    return run(network, images_of(network, pixels, pixels.data(), nullptr), outputs);
+}
+
+nb::list run_numbers(Network& network, Floats4 numbers, const NamedOutputs& outputs) {
+    return run(network, images_of(network, numbers, nullptr, numbers.data()), outputs);
+}
+
 // As many weights as each output has channels, and zeros up to whole blocks.
-std::vector<std::vector<float>> padded(const Network& network, const std::vector<Floats>& weights, const Floats4& numbers,
-                                       const NamedOutputs& named) {
-    const auto shapes = network.shapes(static_cast<int>(numbers.shape(1)), static_cast<int>(numbers.shape(2)), outputs_of(named));
+std::vector<std::vector<float>> padded(const std::vector<Floats>& weights,
+                                       const std::vector<verydeep::Shape>& shapes) {
     if (weights.size() != shapes.size()) throw std::invalid_argument("each output needs weights");
     std::vector<std::vector<float>> blocks;
     for (std::size_t i = 0; i < shapes.size(); ++i) {
         if (weights[i].ndim() != 1 || static_cast<long>(weights[i].shape(0)) != shapes[i].channels)
-            throw std::invalid_argument("weights need a number for each of " + std::to_string(shapes[i].channels) + " channels");
+            throw std::invalid_argument("weights need a number for each of " + std::to_string(shapes[i].channels) +
+                                        " channels");
         blocks.emplace_back(weights[i].data(), weights[i].data() + shapes[i].channels);
-        blocks.back().resize(verydeep::blocks_of(shapes[i].channels) * verydeep::CHANNELS);
+        blocks.back().resize(verydeep::blocks_of(shapes[i].channels) * verydeep::BLOCK);
     }
     return blocks;
+}
+
+nb::list compare_numbers(Network& network, Floats4 numbers, const NamedOutputs& outputs,
+                         const std::vector<Floats>& weights, float epsilon) {
+    const verydeep::Images images = images_of(network, numbers, nullptr, numbers.data());
+    const auto blocks = padded(weights, network.shapes(images.height, images.width, outputs_called(outputs)));
+    verydeep::Comparison comparison{{}, epsilon};
+    for (const std::vector<float>& one : blocks) comparison.weights.push_back(one.data());
+    return run(network, images, outputs, &comparison);
+}
+
+std::vector<std::string> available_instructions() {
+    std::vector<std::string> names;
+    for (const verydeep::Instructions instructions : verydeep::available_instructions())
+        names.emplace_back(verydeep::name_of(instructions));
+    return names;
+}
+
+double peak(const std::string& instructions, const std::string& precision, int threads) {
+    const verydeep::Instructions chosen = verydeep::instructions_called(instructions);
+    const verydeep::Precision type = verydeep::precision_called(precision);
+    if (!verydeep::has(chosen, type))
+        throw std::invalid_argument("instruction set '" + instructions + "' has no products in " + precision);
+    if (threads < 1) throw std::invalid_argument("number of threads has to be at least 1");
+    const nb::gil_scoped_release released;
+    const verydeep::PoolLock lock;
+    return verydeep::multiply_add_ceiling(verydeep::kernels_for(chosen, type), threads);
+}
+
+void bind_step(nb::module_& module) {
+    nb::class_<Step>(module, "Step")
+        .def_static("convolution", convolution, "weights"_a.noconvert(), "bias"_a.noconvert(), nb::kw_only(),
+                    "relu"_a = true, "pool"_a = false)
+        .def_static("fully_connected", fully_connected, "weights"_a.noconvert(), "bias"_a.noconvert(),
+                    nb::kw_only(), "relu"_a = true)
+        .def_static("max_pooling", [] { return Step{{StepKind::max_pooling}, {}, {}}; })
+        .def_static("average_pooling", [] { return Step{{StepKind::average_pooling}, {}, {}}; })
+        .def_static("normalization", response_norm, "size"_a, "alpha"_a, "beta"_a, "k"_a);
+}
+
+void bind_network(nb::module_& module) {
+    nb::class_<Network>(module, "Network")
+        .def("__init__", make_network, "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a.noconvert(), "flip"_a,
+             "instructions"_a, "precision"_a, "threads"_a, "on_demand"_a = false)
+        .def("run_pixels", run_pixels, "pixels"_a.noconvert(), "outputs"_a)
+        .def("run_numbers", run_numbers, "numbers"_a.noconvert(), "outputs"_a)
+        .def("compare_numbers", compare_numbers, "numbers"_a.noconvert(), "outputs"_a, "weights"_a, nb::kw_only(),
+             "epsilon"_a)
+        .def(
+            "scratch_bytes",
+            [](const Network& network, long batch, int height, int width, const NamedOutputs& outputs) {
+                return network.scratch_bytes(batch, height, width, outputs_called(outputs));
+            },
+            "batch"_a, "height"_a, "width"_a, "outputs"_a)
+        .def_prop_ro("weight_bytes", &Network::weight_bytes)
+        .def_prop_ro("instructions",
+                     [](const Network& network) { return verydeep::name_of(network.instructions()); })
+        .def_prop_ro("precision", [](const Network& network) { return verydeep::name_of(network.precision()); })
+        .def_prop_ro("threads", &Network::threads)
+        .def_rw("measure", &Network::measure)
+        .def_ro("seconds", &Network::seconds);
 }
 
 }  // namespace
 
 NB_MODULE(_native, module) {
     module.doc() = "VGG networks on a processor's own instructions: see docs/native-engine.md";
-
-    nb::class_<Step>(module, "Step")
-        .def_static(
-            "convolution",
-            [](Floats4 weights, Floats bias, bool relu, bool pool) {
-                return weighted(Kind::convolution, weights, bias, relu, pool);
-            },
-            "weights"_a.noconvert(), "bias"_a.noconvert(), nb::kw_only(), "relu"_a = true, "pool"_a = false)
-        .def_static(
-            "fully_connected",
-            [](Floats4 weights, Floats bias, bool relu) {
-                return weighted(Kind::fully_connected, weights, bias, relu, false);
-            },
-            "weights"_a.noconvert(), "bias"_a.noconvert(), nb::kw_only(), "relu"_a = true)
-        .def_static("max_pooling", [] { return weightless(Kind::max_pooling); })
-        .def_static("average_pooling", [] { return weightless(Kind::average_pooling); })
-        .def_static(
-            "normalization",
-            [](int size, float alpha, float beta, float k) {
-                Step step = weightless(Kind::normalization);
-                step.is.size = size;
-                step.is.alpha = alpha;
-                step.is.beta = beta;
-                step.is.k = k;
-                return step;
-            },
-            "size"_a, "alpha"_a, "beta"_a, "k"_a);
-
-    nb::class_<Network>(module, "Network")
-        .def(
-            "__init__",
-            [](Network* self, const std::vector<Step>& steps, long in_channels,
-               nb::ndarray<const float, nb::shape<3, 256>, nb::c_contig, nb::device::cpu> levels, bool flip,
-               const std::string& instructions, const std::string& precision, int threads,
-               bool on_demand) {
-                const verydeep::Instructions chosen = verydeep::instructions_called(instructions);
-                std::vector<StepDescription> descriptions;
-                for (const Step& step : steps) descriptions.push_back(step.is);
-                std::vector<float> numbers(levels.data(), levels.data() + 768);
-                {
-                    const nb::gil_scoped_release released;
-                    new (self) Network(descriptions, in_channels, std::move(numbers), flip, chosen,
-                                       verydeep::precision_called(precision), threads, on_demand);
-                }
-                auto borrowed = std::make_shared<std::vector<Step>>();
-                for (int i = 0; i < self->num_steps(); ++i)
-                    if (self->borrows(i)) borrowed->push_back(steps[i]);
-                self->kept = std::move(borrowed);
-            },
-            "steps"_a, nb::kw_only(), "in_channels"_a, "levels"_a.noconvert(), "flip"_a, "instructions"_a, "precision"_a, "threads"_a,
-            "on_demand"_a = false)
-        .def(
-            "run_pixels",
-            [](Network& network, Pixels4 pixels, const NamedOutputs& outputs) {
-                return run(network, pixels, outputs, {pixels.data(), nullptr});
-            },
-            "pixels"_a.noconvert(), "outputs"_a)
-        .def(
-            "run_numbers",
-            [](Network& network, Floats4 numbers, const NamedOutputs& outputs) {
-                return run(network, numbers, outputs, {nullptr, numbers.data()});
-            },
-            "numbers"_a.noconvert(), "outputs"_a)
-        .def(
-            "compare_numbers",
-            [](Network& network, Floats4 numbers, const NamedOutputs& outputs, const std::vector<Floats>& weights,
-               float epsilon) {
-                check_pictures(network, numbers);
-                const std::vector<std::vector<float>> blocks = padded(network, weights, numbers, outputs);
-                verydeep::Comparison comparison{{}, epsilon};
-                for (const std::vector<float>& one : blocks) comparison.weights.push_back(one.data());
-                return run(network, numbers, outputs, {nullptr, numbers.data()}, &comparison);
-            },
-            "numbers"_a.noconvert(), "outputs"_a, "weights"_a, nb::kw_only(), "epsilon"_a)
-        .def(
-            "scratch_bytes",
-            [](const Network& network, long batch, int height, int width, const NamedOutputs& outputs) {
-                return network.scratch_bytes(batch, height, width, outputs_of(outputs));
-            },
-            "batch"_a, "height"_a, "width"_a, "outputs"_a)
-        .def_prop_ro("weight_bytes", &Network::weight_bytes)
-        .def_prop_ro("instructions", [](const Network& network) { return verydeep::name_of(network.instructions()); })
-        .def_prop_ro("precision", [](const Network& network) { return verydeep::name_of(network.precision()); })
-        .def_prop_ro("threads", &Network::threads)
-        .def_rw("measure", &Network::measure)
-        .def_ro("seconds", &Network::seconds);
-
-    module.def("available_instructions", [] {
-        std::vector<std::string> names;
-        for (const verydeep::Instructions instructions : verydeep::available_instructions())
-            names.emplace_back(verydeep::name_of(instructions));
-        return names;
-    });
-    module.def("has", [](const std::string& instructions, const std::string& precision) {
-        return verydeep::has(verydeep::instructions_called(instructions), verydeep::precision_called(precision));
-    }, "instructions"_a, "precision"_a);
+    bind_step(module);
+    bind_network(module);
+    module.def("available_instructions", available_instructions);
+    module.def(
+        "has",
+        [](const std::string& instructions, const std::string& precision) {
+            return verydeep::has(verydeep::instructions_called(instructions),
+                                 verydeep::precision_called(precision));
+        },
+        "instructions"_a, "precision"_a);
+    module.def("peak", peak, "instructions"_a, "precision"_a, "threads"_a);
 }

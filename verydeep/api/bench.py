@@ -38,7 +38,7 @@ class Benchmark(Result):
         base: the engine that ratios are to.
         rounds: turns of each engine.
         rows: one for each case and engine, as `verydeep.benchmark.table` describes them.
-        peak: operations a second of the machine's best matrix product, by precision.
+        peak: multiplications and additions a second that the machine does at best, by precision.
         not_installed: engines that are not there, and why.
         failed: engines that could not be measured, and why.
 
@@ -230,7 +230,7 @@ def _described(architecture: Architecture, task: Task) -> str:
 def _say(result: Benchmark) -> None:
     """Say on standard error what the table does not."""
     peaks = ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in result.peak.items())
-    say(f"weights: {result.facts['weights']}; images: {result.facts['pictures']}; peak: {peaks}")
+    say(f"weights: {result.facts['weights']}; images: {result.facts['pictures']}; peak: {peaks or 'unknown'}")
     for name, absence in result.not_installed.items():
         say(f"{name}: not measured: {absence}")
     for name, reason in result.failed.items():

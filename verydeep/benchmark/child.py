@@ -15,8 +15,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,10 +23,9 @@ import numpy as np
 from verydeep.benchmark.engines import ENGINES, Engine
 from verydeep.benchmark.runners import Runner, class_scores, export, open_runner, quantize
 from verydeep.benchmark.task import Task
+from verydeep.inference.processor import native_module
 
 REFERENCE_IMAGES = 8  # of a call: float64 takes about a second for each
-PEAK_SECONDS = 1.0
-LARGEST_SIDE = 2048  # of the matrices whose product is the peak
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -96,28 +93,13 @@ def reference(task: Task) -> None:
 
 
 def peak(task: Task) -> dict[str, float]:
-    """Measure the machine's peak in operations a second, by precision, with large matrix products."""
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return {"float32": _peak(partial(np.ones, dtype=np.float32))}
-    torch.set_num_threads(task.threads)
-    types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    return {name: _peak(partial(torch.rand, dtype=dtype)) for name, dtype in types.items()}
-
-
-def _peak(make: Callable[..., Any]) -> float:
-    """The best of the products that fit the time, of sides that double: the largest is too slow for some."""
-    most, side, begin = 0.0, 256, time.perf_counter()
-    matrix = make((side, side))
-    while (start := time.perf_counter()) - begin < PEAK_SECONDS:
-        matrix @ matrix
-        seconds = time.perf_counter() - start
-        most = max(most, 2 * side**3 / seconds)
-        if side < LARGEST_SIDE and seconds < PEAK_SECONDS / 20:
-            side *= 2
-            matrix = make((side, side))
-    return most
+    """Measure the machine's peak in operations a second, by precision; empty without the native engine."""
+    native = native_module()
+    if native is None:
+        return {}
+    best = native.available_instructions()[-1]
+    precisions = [name for name in ("float32", "bfloat16") if native.has(best, name)]
+    return {name: native.peak(best, name, task.threads) for name in precisions}
 
 
 def peak_memory() -> int:

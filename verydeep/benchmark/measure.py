@@ -116,7 +116,7 @@ class Measurements:
         timings: of each engine by name, a case each.
         opening: seconds that each engine took to load the model, and to compile what it compiles.
         failed: engines that could not be measured, and why.
-        peak: operations a second of the machine's best matrix product, by precision.
+        peak: multiplications and additions a second that the machine does at best, by precision.
 
     """
 

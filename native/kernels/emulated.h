@@ -1,7 +1,8 @@
-// AVX-512 for processors that lack it, one loop for each intrinsic that the kernels use: `make avx512`. Slow; for tests.
+// AVX-512 for processors that lack it, one loop for each intrinsic that the kernels use: `make avx512`. Slow; for
+// tests.
 //
-// Included before everything else in a translation unit that is compiled for AVX2. What the instructions do is by the
-// pseudocode of Intel's Intrinsics Guide, but that sums of bfloat16's products are rounded once more.
+// Included before everything else in a translation unit that is compiled for AVX2. What the instructions do is by
+// the pseudocode of Intel's Intrinsics Guide, but that sums of bfloat16's products are rounded once more.
 #pragma once
 
 #include <immintrin.h>

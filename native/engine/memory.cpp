@@ -1,4 +1,4 @@
-#include "memory.h"
+#include "engine/memory.h"
 
 #include <sys/mman.h>
 

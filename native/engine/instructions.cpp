@@ -1,4 +1,4 @@
-#include "instructions.h"
+#include "engine/instructions.h"
 
 #include <stdexcept>
 
@@ -72,12 +72,12 @@ Precision precision_called(const std::string& name) {
 const Kernels& kernels_for(Instructions instructions, Precision precision) {
     switch (instructions) {
 #if defined(__x86_64__)
-        case Instructions::avx2: return *avx2::kernels(precision);
-        case Instructions::avx512: return *avx512::kernels(precision);
-        case Instructions::avx512_vnni: return *avx512_vnni::kernels(precision);
-        case Instructions::avx512_bf16: return *avx512_bf16::kernels(precision);
+        case Instructions::avx2: return avx2::kernels(precision);
+        case Instructions::avx512: return avx512::kernels(precision);
+        case Instructions::avx512_vnni: return avx512_vnni::kernels(precision);
+        case Instructions::avx512_bf16: return avx512_bf16::kernels(precision);
 #endif
-        default: return *portable::kernels(precision);
+        default: return portable::kernels(precision);
     }
 }
 

@@ -1,4 +1,4 @@
-#include "threads.h"
+#include "engine/threads.h"
 
 #include <pthread.h>
 
@@ -16,8 +16,8 @@
 namespace verydeep {
 namespace {
 
-// A waiting thread looks again and again for this long before it sleeps: waking a sleeper costs more than most waits.
-constexpr std::chrono::microseconds LOOKING{100};
+// A waiting thread spins for this long before it sleeps: waking a sleeper costs more than most waits.
+constexpr std::chrono::microseconds SPIN_TIME{100};
 
 void relax() {
 #if defined(__x86_64__)
@@ -28,8 +28,8 @@ void relax() {
 }
 
 template <class Condition>
-bool look_for(Condition condition) {
-    const auto end = std::chrono::steady_clock::now() + LOOKING;
+bool spin_until(Condition condition) {
+    const auto end = std::chrono::steady_clock::now() + SPIN_TIME;
     do {
         for (int i = 0; i < 64; ++i) {
             if (condition()) return true;
@@ -41,7 +41,7 @@ bool look_for(Condition condition) {
 
 class Pool {
 public:
-    std::mutex turn;
+    std::mutex in_use;  // held for a whole call by its PoolLock
 
     void run(int threads, long count, const std::function<void(long, int)>& work) {
         if (threads > count) threads = static_cast<int>(count);
@@ -62,7 +62,7 @@ public:
         begin_.notify_all();
         take(0);
         const auto done = [this] { return busy_.load(std::memory_order_acquire) == 0; };
-        if (!look_for(done)) {
+        if (!spin_until(done)) {
             std::unique_lock<std::mutex> lock(mutex_);
             end_.wait(lock, done);
         }
@@ -79,7 +79,7 @@ private:
     [[noreturn]] void live(int thread, long seen) {
         for (;;) {
             const auto begun = [this, &seen] { return generation_.load(std::memory_order_acquire) != seen; };
-            if (!look_for(begun)) {
+            if (!spin_until(begun)) {
                 std::unique_lock<std::mutex> lock(mutex_);
                 begin_.wait(lock, begun);
             }
@@ -99,7 +99,8 @@ private:
     }
 
     void take(int thread) {
-        for (long number; (number = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) (*work_)(number, thread);
+        for (long number; (number = next_.fetch_add(1, std::memory_order_relaxed)) < count_;)
+            (*work_)(number, thread);
     }
 
     std::mutex mutex_;
@@ -129,10 +130,10 @@ Pool* pool() {
 
 }  // namespace
 
-Turn::Turn() : pool_(pool()) { static_cast<Pool*>(pool_)->turn.lock(); }
-Turn::~Turn() { static_cast<Pool*>(pool_)->turn.unlock(); }
+PoolLock::PoolLock() : pool_(pool()) { static_cast<Pool*>(pool_)->in_use.lock(); }
+PoolLock::~PoolLock() { static_cast<Pool*>(pool_)->in_use.unlock(); }
 
-void in_parallel(int threads, long count, const std::function<void(long, int)>& work) {
+void parallel_for(int threads, long count, const std::function<void(long, int)>& work) {
     pool()->run(threads, count, work);
 }
 

@@ -1,10 +1,12 @@
 // Vectors of floats, as wide as the instruction set that a translation unit is compiled for has them.
 //
-// The compiler's vector types do the arithmetic. Intrinsics are used where the types cannot say it: broadcasts from
-// memory, a maximum that keeps NaN, and bfloat16.
+// The compiler's vector types do the arithmetic. Intrinsics are used where the types cannot say it: broadcasts
+// from memory, a maximum that keeps NaN, and bfloat16.
 #pragma once
 
 #include <cstdint>
+
+#include "kernels/kernels.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -22,25 +24,27 @@
 namespace verydeep::VERYDEEP_INSTRUCTIONS {
 namespace {
 
-constexpr int BLOCK = 16;  // channels that lie side by side
-
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
-constexpr int MOST_ROWS = 14;  // 14 x 2 sums, 2 weights and a broadcast fill 31 of the 32 registers
+constexpr int MAX_ROWS = 14;  // 14 x 2 sums, 2 weights and a broadcast fill 31 of the 32 registers
 #elif defined(__AVX2__)
 constexpr int LANES = 8;
-constexpr int MOST_ROWS = 6;  // 6 x 2 sums, 2 weights and a broadcast fill 15 of the 16
+constexpr int MAX_ROWS = 6;  // 6 x 2 sums, 2 weights and a broadcast fill 15 of the 16
 #elif defined(__aarch64__)
 constexpr int LANES = 4;
-constexpr int MOST_ROWS = 12;
+constexpr int MAX_ROWS = 12;
 #else
 constexpr int LANES = 4;
-constexpr int MOST_ROWS = 6;
+constexpr int MAX_ROWS = 6;
 #endif
+constexpr int PARTS = BLOCK / LANES;  // vectors in a block of channels
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
-typedef std::int32_t Whole __attribute__((vector_size(4 * LANES)));
-typedef std::int16_t Short __attribute__((vector_size(2 * LANES)));
+typedef std::int32_t Int32Vector __attribute__((vector_size(4 * LANES)));
+typedef std::int16_t Int16Vector __attribute__((vector_size(2 * LANES)));
+
+VERYDEEP_INLINE int min(int a, int b) { return a < b ? a : b; }
+VERYDEEP_INLINE long min(long a, long b) { return a < b ? a : b; }
 
 VERYDEEP_INLINE Vector load(const float* from) {
     Vector x;
@@ -60,11 +64,11 @@ VERYDEEP_INLINE Vector broadcast(float x) {
 #endif
 }
 
-VERYDEEP_INLINE Vector absolute(Vector x) {
-    return reinterpret_cast<Vector>(reinterpret_cast<Whole>(x) & (Whole{} + 0x7fffffff));
+VERYDEEP_INLINE Vector abs(Vector x) {
+    return reinterpret_cast<Vector>(reinterpret_cast<Int32Vector>(x) & (Int32Vector{} + 0x7fffffff));
 }
 
-VERYDEEP_INLINE Vector root(Vector x) {
+VERYDEEP_INLINE Vector sqrt(Vector x) {
 #if defined(__AVX512F__)
     return _mm512_sqrt_ps(x);
 #elif defined(__AVX2__)
@@ -76,7 +80,7 @@ VERYDEEP_INLINE Vector root(Vector x) {
 }
 
 // max(0, x), where NaN stays NaN: the instruction gives its second operand if one of them is NaN.
-VERYDEEP_INLINE Vector rectified(Vector x) {
+VERYDEEP_INLINE Vector relu(Vector x) {
 #if defined(__AVX512F__)
     return _mm512_max_ps(_mm512_setzero_ps(), x);
 #elif defined(__AVX2__)
@@ -87,7 +91,7 @@ VERYDEEP_INLINE Vector rectified(Vector x) {
 }
 
 // The greater of two, and NaN if one of them is.
-VERYDEEP_INLINE Vector greater(Vector x, Vector y) {
+VERYDEEP_INLINE Vector max(Vector x, Vector y) {
 #if defined(__AVX512F__)
     const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
     return _mm512_mask_mov_ps(_mm512_max_ps(x, y), nan, x);
@@ -95,8 +99,9 @@ VERYDEEP_INLINE Vector greater(Vector x, Vector y) {
     return _mm256_blendv_ps(_mm256_max_ps(x, y), x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 #else
     // x where x > y or x is NaN; y otherwise, which may be NaN itself.
-    const Whole take_x = (x > y) | (x != x);
-    return reinterpret_cast<Vector>((reinterpret_cast<Whole>(x) & take_x) | (reinterpret_cast<Whole>(y) & ~take_x));
+    const Int32Vector take_x = (x > y) | (x != x);
+    return reinterpret_cast<Vector>((reinterpret_cast<Int32Vector>(x) & take_x) |
+                                    (reinterpret_cast<Int32Vector>(y) & ~take_x));
 #endif
 }
 
