@@ -24,26 +24,34 @@ class Preprocess(nn.Module):
         self.range = check_range(range)
         self.flip = preprocessing.channels == "BGR"
         low, high = self.range
-        self.factor = 255 / (high - low)
-        # Of values in their range: for levels the factor is 1 and these are the model's own.
-        mean, deviation = (torch.tensor(numbers) for numbers in (preprocessing.mean, preprocessing.deviation))
-        self.register_buffer("mean", mean / self.factor + low, persistent=False)
-        self.register_buffer("deviation", deviation / self.factor, persistent=False)
+        levels = 255 / (high - low)
+        mean, deviation = (
+            torch.tensor(numbers, dtype=torch.float64) for numbers in (preprocessing.mean, preprocessing.deviation)
+        )
         self.mean: Tensor
         self.deviation: Tensor
+        self.scale: Tensor
+        self.shift: Tensor
+        constants = {"mean": mean, "deviation": deviation}
+        constants |= {"scale": levels / deviation, "shift": (-low * levels - mean) / deviation}
+        for name, constant in constants.items():
+            self.register_buffer(name, constant.float(), persistent=False)
 
     def forward(
         self, images: Num[Tensor, "batch height width 3"], color_shifts: Float[Tensor, "batch 3"] | None = None
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Preprocess a batch. The result lies in memory as the images do; bytes become float32.
+        """Preprocess a batch. The result lies in memory as the images do.
 
         Args:
-            images: R, G and B, in the range.
-            color_shifts: to be added to R, G and B of all pixels of an image, in levels of 0 to 255.
+            images: R, G and B: bytes, which are levels, or floats in the range.
+            color_shifts: to be added to R, G and B of all pixels of an image of bytes, in levels of 0 to 255.
 
         """
-        mean = self.mean if color_shifts is None else self.mean - color_shifts[:, None, None, :]
-        x = ((images if images.is_floating_point() else images.float()) - mean) / self.deviation
+        if images.is_floating_point():
+            x = torch.addcmul(self.shift, images, self.scale)
+        else:
+            mean = self.mean if color_shifts is None else self.mean - color_shifts[:, None, None, :]
+            x = (images.float() - mean) / self.deviation
         if self.flip:
             x = x.flip(-1)
         return x.permute(0, 3, 1, 2)
