@@ -49,7 +49,7 @@ import resource, sys, time
 from pathlib import Path
 from verydeep.weights.importing import import_weights
 from verydeep.weights.opening import open_source
-from verydeep.weights.published import Metadata
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.source import locate
 path = Path(sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)

@@ -21,11 +21,11 @@ from verydeep.images.pictures import Arrays, Pictures, Unreadable
 from verydeep.inference import Engine, EngineName, PrecisionName, choose_engine, engine_of
 from verydeep.linear.classifier import Classifier, read_classifier
 from verydeep.run_folder import ModelConfig
-from verydeep.weights.class_names import ClassNames
 from verydeep.weights.opening import open_source
 
 if TYPE_CHECKING:
     from verydeep.evaluation.score_map import ScoreMap
+    from verydeep.weights.class_names import ClassNames
 
 PictureLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from html import escape
 from typing import Any
 
 
@@ -26,6 +25,8 @@ class Result:
         return str(self)
 
     def _repr_html_(self) -> str:
+        from html import escape  # not above: a command has no use for it
+
         return f"<pre>{escape(str(self))}</pre>"
 
 

@@ -25,8 +25,8 @@ from verydeep.images.color import Preprocessing
 from verydeep.network.features import Features
 from verydeep.network.vgg import VGG
 from verydeep.weights.importing import config_of, import_weights
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import open_source
-from verydeep.weights.published import Metadata
 from verydeep.weights.source import locate
 
 CLASSES = 7

@@ -12,7 +12,7 @@ from verydeep.evaluation.posterior import posterior_of_maps
 from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
 from verydeep.weights.importing import config_of, import_weights
-from verydeep.weights.published import Metadata
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.source import locate
 
 with warnings.catch_warnings():

@@ -16,7 +16,7 @@ from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
 from verydeep.weights.importing import config_of, import_weights
-from verydeep.weights.published import Metadata
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.source import locate
 
 RAW = Preprocessing((0.0, 0.0, 0.0))

@@ -35,7 +35,8 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.run_folder import read_config, read_model
 from verydeep.weights.choice import WRAPPERS, choose
 from verydeep.weights.importing import import_weights
-from verydeep.weights.published import PREPROCESSING, Metadata
+from verydeep.weights.metadata import Metadata
+from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")

@@ -23,7 +23,8 @@ from verydeep.images.color import Preprocessing
 from verydeep.images.sources import open_data
 from verydeep.run_folder import TrainedOn, read_config, read_model, write_model
 from verydeep.weights import importing, opening, published
-from verydeep.weights.published import PUBLISHED, Checksum, Metadata, digest
+from verydeep.weights.metadata import Metadata
+from verydeep.weights.published import PUBLISHED, Checksum, digest
 from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")

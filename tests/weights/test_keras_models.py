@@ -35,7 +35,7 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import read_model
 from verydeep.weights.importing import import_weights
-from verydeep.weights.published import Metadata
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.source import locate
 
 with warnings.catch_warnings():

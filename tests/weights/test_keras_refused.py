@@ -33,8 +33,9 @@ from verydeep.run_folder import TrainedOn
 from verydeep.weights.files import read
 from verydeep.weights.importing import config_of, import_weights
 from verydeep.weights.layouts import keras as keras_layout
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import open_source
-from verydeep.weights.published import PUBLISHED, Metadata
+from verydeep.weights.published import PUBLISHED
 from verydeep.weights.source import locate
 
 with warnings.catch_warnings():

@@ -25,7 +25,8 @@ from verydeep.inference import open_engine
 from verydeep.model import load
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
 from verydeep.weights.importing import import_weights
-from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING, Metadata
+from verydeep.weights.metadata import Metadata
+from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
 from verydeep.weights.source import locate
 from verydeep.weights.writing import write_for
 

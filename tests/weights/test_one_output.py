@@ -14,7 +14,8 @@ from verydeep.cli import main
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError
 from verydeep.weights.importing import import_weights
-from verydeep.weights.published import PREPROCESSING, Metadata
+from verydeep.weights.metadata import Metadata
+from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")

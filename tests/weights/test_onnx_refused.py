@@ -20,7 +20,7 @@ from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError, VerydeepError
 from verydeep.images.color import Preprocessing
 from verydeep.weights.importing import config_of, import_weights
-from verydeep.weights.published import Metadata
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.source import locate
 
 

@@ -28,8 +28,8 @@ from verydeep.images.color import Preprocessing
 from verydeep.inference import engine_of
 from verydeep.run_folder import ModelConfig, TrainedOn, read_config, write_model
 from verydeep.weights.importing import config_of, import_weights
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import open_source
-from verydeep.weights.published import Metadata
 from verydeep.weights.source import locate
 
 # PyTorch's exporter.

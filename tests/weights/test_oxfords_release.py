@@ -22,8 +22,9 @@ from verydeep.run_folder import TrainedOn
 from verydeep.weights.files import read
 from verydeep.weights.files.protobuf import Message, WireError
 from verydeep.weights.importing import import_weights
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import open_source
-from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING, Metadata
+from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
 from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")

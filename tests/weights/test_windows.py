@@ -20,7 +20,8 @@ from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.inference import open_engine
 from verydeep.weights.importing import import_weights
-from verydeep.weights.published import PREPROCESSING, Metadata
+from verydeep.weights.metadata import Metadata
+from verydeep.weights.published import PREPROCESSING
 from verydeep.weights.recognize import (
     BATCH_NORM_EPSILON,
     Layer,

@@ -24,8 +24,9 @@ from verydeep.run_folder import (
 from verydeep.run_folder.origin import recorded
 from verydeep.weights.class_names import ClassNames
 from verydeep.weights.importing import config_of, import_weights
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import check_ours, is_ours
-from verydeep.weights.published import Metadata, preprocessing_of
+from verydeep.weights.published import preprocessing_of
 from verydeep.weights.source import locate, with_network
 
 Three = tuple[float, float, float]

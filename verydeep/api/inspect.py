@@ -15,8 +15,9 @@ from verydeep.run_folder import all_finite, check_shapes, read_config, weights_f
 from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.formats import FORMATS
 from verydeep.weights.importing import Imported, import_weights, window_question
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import check_ours, is_ours
-from verydeep.weights.published import Metadata, Published, digest
+from verydeep.weights.published import Published, digest
 from verydeep.weights.source import Source, locate, with_network
 
 MOST_NAMES = 10

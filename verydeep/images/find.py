@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.errors import PictureError, UsageError, as_text
-from verydeep.images import class_folders
 from verydeep.images.listing import Skipped, list_images
 from verydeep.images.pictures import Files, Pictures
-from verydeep.images.sources import find_source, open_data
 from verydeep.notes import say_skipped
 
 Words = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -31,8 +29,12 @@ def find_images(words: Words) -> Pictures:
 
     """
     named = [fspath(word) for word in ([words] if isinstance(words, (str, PathLike)) else words)]
-    if len(named) == 1 and find_source(named[0]) not in (None, class_folders):
-        return open_data(named[0]).all
+    if len(named) == 1 and not Path(named[0]).is_file():
+        from verydeep.images import class_folders  # not above: an image is sooner decoded without them
+        from verydeep.images.sources import find_source, open_data
+
+        if find_source(named[0]) not in (None, class_folders):
+            return open_data(named[0]).all
     skipped = Skipped()
     found = unlabelled(_paths(named), skipped)
     say_skipped(", ".join(named), str(skipped))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.accounting import account
 from verydeep.configurations import STRIDE, Architecture
 
 MOST_PIXELS = 2_000_000  # shown at once: at full width some 64 channels x 4 bytes x 2 maps of them, 1 GB
@@ -62,5 +61,7 @@ def score_map_in_strips(
 
 def margin_places(architecture: Architecture) -> int:
     """How far beyond its 32 pixels a place of pool5's map sees, in places, rounded up."""
+    from verydeep.accounting import account  # not above: few images are so large
+
     field = next(row.receptive_field for row in account(architecture) if row.name == "pool5")
     return -(-(field - STRIDE) // (2 * STRIDE))

@@ -27,7 +27,8 @@ from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.weights.download import Watch, fetch
 from verydeep.weights.formats import FORMATS
 from verydeep.weights.hub import Repository, from_hub
-from verydeep.weights.published import PUBLISHED, UNKNOWN, Checksum, Metadata, published_with
+from verydeep.weights.metadata import UNKNOWN, Metadata
+from verydeep.weights.published import PUBLISHED, Checksum, published_with
 
 
 class Remote(NamedTuple):

@@ -21,12 +21,11 @@ from verydeep.weights.choice import groups
 from verydeep.weights.class_names import ClassNames, class_names
 from verydeep.weights.files import read
 from verydeep.weights.layouts import recognize
+from verydeep.weights.metadata import UNKNOWN, Metadata
 from verydeep.weights.published import (
     PREPROCESSING,
     TORCHVISION_TRAINED_ON,
-    UNKNOWN,
     Checksum,
-    Metadata,
     Published,
     digest,
     published_with,

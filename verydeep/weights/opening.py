@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -12,10 +12,12 @@ from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.notes import note
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, read_config, read_model
-from verydeep.weights.class_names import ClassNames
 from verydeep.weights.formats import MODEL_FILES
-from verydeep.weights.published import Metadata
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.source import Source, locate, read_card, with_network
+
+if TYPE_CHECKING:
+    from verydeep.weights.class_names import ClassNames
 
 Tensors = dict[str, NDArray[Any]]
 

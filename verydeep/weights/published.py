@@ -1,4 +1,4 @@
-"""What is known about weights beyond their tensors, and the weight files that libraries publish, by checksum.
+"""The weight files that libraries publish, by checksum, and what is known about them.
 
 Figures are the publishers' own, on ImageNet's 50,000 validation images, under the protocol that is named.
 """
@@ -6,46 +6,13 @@ Figures are the publishers' own, on ImageNet's 50,000 validation images, under t
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What is known about weights. None is what nobody has said.
-
-    Attributes:
-        preprocessing: what the first layer expects.
-        class_names: in the order of the scores.
-        trained_on: S and mirror images, which decide how the model is tested.
-        licence: of the weights, as an SPDX name where there is one.
-        origin: who published them, for people.
-        configuration: a name of Table 1, for what shapes do not tell: A from A-LRN.
-        window: side of the images in training, in pixels, for what fc6's shape does not tell.
-        features_only: whether the convolutions alone are to be taken.
-
-    """
-
-    preprocessing: Preprocessing | None = None
-    class_names: tuple[str, ...] | None = None
-    trained_on: TrainedOn | None = None
-    licence: str | None = None
-    origin: str | None = None
-    configuration: str | None = None
-    window: int | None = None
-    features_only: bool | None = None
-
-    def completed_by(self, other: Metadata) -> Metadata:
-        """The same, with what `other` knows where this knows nothing."""
-        names = [field.name for field in fields(self)]
-        return Metadata(**{name: getattr(other if getattr(self, name) is None else self, name) for name in names})
-
-
-UNKNOWN = Metadata()
+from verydeep.weights.metadata import Metadata
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

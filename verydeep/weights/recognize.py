@@ -26,7 +26,7 @@ from verydeep.configurations import (
     LocalResponseNorm,
 )
 from verydeep.errors import ModelError, UsageError
-from verydeep.weights.published import UNKNOWN, Metadata
+from verydeep.weights.metadata import UNKNOWN, Metadata
 
 Shape = tuple[int, ...]
 Tensors = dict[str, NDArray[Any]]

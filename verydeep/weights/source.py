@@ -11,7 +11,7 @@ from typing import Any
 from verydeep.errors import ModelError
 from verydeep.run_folder import CONFIG
 from verydeep.weights.formats import MODEL_FILES
-from verydeep.weights.published import UNKNOWN, Metadata
+from verydeep.weights.metadata import UNKNOWN, Metadata
 
 EMBEDDED = {"cifar10": Path(__file__).parent / "cifar10"}
 """Models that come with the package, by their names."""

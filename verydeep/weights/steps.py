@@ -20,7 +20,7 @@ from verydeep.configurations import ALL_CONFIGURATIONS, STRIDE, LocalResponseNor
 from verydeep.errors import ModelError, few
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
-from verydeep.weights.published import Metadata
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.recognize import Layer, Layers, fc6_side
 
 Array = NDArray[Any]

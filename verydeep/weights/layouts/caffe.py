@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from verydeep.errors import ModelError, printable
 from verydeep.images import imagenet
 from verydeep.weights.checkpoint import Checkpoint
-from verydeep.weights.published import OXFORD_LICENCE, OXFORD_TRAINED_ON, PREPROCESSING, Metadata
+from verydeep.weights.metadata import Metadata
+from verydeep.weights.published import OXFORD_LICENCE, OXFORD_TRAINED_ON, PREPROCESSING
 from verydeep.weights.recognize import Layer, Layers, local_response_norm
 from verydeep.weights.steps import (
     CONVOLUTION,

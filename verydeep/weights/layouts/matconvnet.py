@@ -12,7 +12,8 @@ from verydeep.errors import ModelError, printable
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.weights.checkpoint import Checkpoint
-from verydeep.weights.published import OXFORD_LICENCE, OXFORD_TRAINED_ON, PREPROCESSING, Metadata
+from verydeep.weights.metadata import Metadata
+from verydeep.weights.published import OXFORD_LICENCE, OXFORD_TRAINED_ON, PREPROCESSING
 from verydeep.weights.recognize import Layer, Layers, local_response_norm
 from verydeep.weights.steps import (
     CONVOLUTION,

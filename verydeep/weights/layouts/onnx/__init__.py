@@ -10,7 +10,7 @@ from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
 from verydeep.weights.checkpoint import Checkpoint
 from verydeep.weights.layouts.onnx.walk import OnnxWalk
-from verydeep.weights.published import Metadata
+from verydeep.weights.metadata import Metadata
 from verydeep.weights.recognize import Layers
 
 
