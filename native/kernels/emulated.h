@@ -21,10 +21,10 @@
 
 namespace emulated {
 
-typedef float Floats __attribute__((vector_size(64)));
-typedef std::int32_t Wholes __attribute__((vector_size(64)));
-typedef std::int16_t Shorts __attribute__((vector_size(64)));
-typedef std::int16_t HalfShorts __attribute__((vector_size(32)));
+typedef float FloatVector __attribute__((vector_size(64)));
+typedef std::int32_t Int32Vector __attribute__((vector_size(64)));
+typedef std::int16_t Int16Vector __attribute__((vector_size(64)));
+typedef std::int16_t HalfInt16Vector __attribute__((vector_size(32)));
 typedef std::uint16_t Mask;
 
 template <typename To, typename From>
@@ -42,34 +42,35 @@ Vector each(Lane lane) {
     return y;
 }
 
-inline Floats set1_ps(float x) { return Floats{} + x; }
-inline __m512i set1_epi32(int x) { return as<__m512i>(Wholes{} + x); }
-inline Floats sqrt_ps(Floats x) {
-    return each<Floats>([&](int i) { return std::sqrt(x[i]); });
+inline FloatVector set1_ps(float x) { return FloatVector{} + x; }
+inline __m512i set1_epi32(int x) { return as<__m512i>(Int32Vector{} + x); }
+inline FloatVector sqrt_ps(FloatVector x) {
+    return each<FloatVector>([&](int i) { return std::sqrt(x[i]); });
 }
 // The second operand where the comparison fails, as with NaN it does.
-inline Floats max_ps(Floats x, Floats y) {
-    return each<Floats>([&](int i) { return x[i] > y[i] ? x[i] : y[i]; });
+inline FloatVector max_ps(FloatVector x, FloatVector y) {
+    return each<FloatVector>([&](int i) { return x[i] > y[i] ? x[i] : y[i]; });
 }
-inline Mask unordered(Floats x, Floats y) {
+inline Mask unordered(FloatVector x, FloatVector y) {
     Mask mask = 0;
     for (int i = 0; i < 16; ++i) mask |= (x[i] != x[i] || y[i] != y[i]) << i;
     return mask;
 }
-inline Floats mask_mov_ps(Floats otherwise, Mask mask, Floats x) {
-    return each<Floats>([&](int i) { return mask >> i & 1 ? x[i] : otherwise[i]; });
+inline FloatVector mask_mov_ps(FloatVector otherwise, Mask mask, FloatVector x) {
+    return each<FloatVector>([&](int i) { return mask >> i & 1 ? x[i] : otherwise[i]; });
 }
-inline Floats fmadd_ps(Floats x, Floats y, Floats sum) {
-    return each<Floats>([&](int i) { return std::fma(x[i], y[i], sum[i]); });
+inline FloatVector fmadd_ps(FloatVector x, FloatVector y, FloatVector sum) {
+    return each<FloatVector>([&](int i) { return std::fma(x[i], y[i], sum[i]); });
 }
-inline Floats cvtepi32_ps(__m512i x) {
-    return each<Floats>([whole = as<Wholes>(x)](int i) { return float(whole[i]); });
+inline FloatVector cvtepi32_ps(__m512i x) {
+    return each<FloatVector>([numbers = as<Int32Vector>(x)](int i) { return float(numbers[i]); });
 }
-inline __m512i cvtps_epi32(Floats x) {
-    return as<__m512i>(each<Wholes>([&](int i) { return std::int32_t(std::nearbyint(x[i])); }));
+inline __m512i cvtps_epi32(FloatVector x) {
+    return as<__m512i>(each<Int32Vector>([&](int i) { return std::int32_t(std::nearbyint(x[i])); }));
 }
 inline __m256i cvtepi32_epi16(__m512i x) {
-    return as<__m256i>(each<HalfShorts>([whole = as<Wholes>(x)](int i) { return std::int16_t(whole[i]); }));
+    return as<__m256i>(
+        each<HalfInt16Vector>([numbers = as<Int32Vector>(x)](int i) { return std::int16_t(numbers[i]); }));
 }
 inline __m512i loadu_si512(const void* from) {
     __m512i x;
@@ -77,22 +78,22 @@ inline __m512i loadu_si512(const void* from) {
     return x;
 }
 inline __m512i dpwssd_epi32(__m512i sum, __m512i x, __m512i y) {
-    const auto a = as<Shorts>(x), b = as<Shorts>(y);
-    return as<__m512i>(each<Wholes>([&, before = as<Wholes>(sum)](int i) {
+    const auto a = as<Int16Vector>(x), b = as<Int16Vector>(y);
+    return as<__m512i>(each<Int32Vector>([&, before = as<Int32Vector>(sum)](int i) {
         return before[i] + a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
     }));
 }
 inline float widened(std::int16_t number) { return as<float>(std::int32_t(number) * 65536); }
 template <typename Bits>
-Floats dpbf16_ps(Floats sum, Bits x, Bits y) {
-    const auto a = as<Shorts>(x), b = as<Shorts>(y);
-    return each<Floats>([&](int i) {
+FloatVector dpbf16_ps(FloatVector sum, Bits x, Bits y) {
+    const auto a = as<Int16Vector>(x), b = as<Int16Vector>(y);
+    return each<FloatVector>([&](int i) {
         const float odd = std::fma(widened(a[2 * i + 1]), widened(b[2 * i + 1]), sum[i]);
         return std::fma(widened(a[2 * i]), widened(b[2 * i]), odd);
     });
 }
-inline __m256i cvtneps_pbh(Floats x) {
-    return as<__m256i>(each<HalfShorts>([&](int i) {
+inline __m256i cvtneps_pbh(FloatVector x) {
+    return as<__m256i>(each<HalfInt16Vector>([&](int i) {
         const auto bits = as<std::uint32_t>(float(x[i]));
         if (x[i] != x[i]) return std::int16_t(bits >> 16 | 64);
         return std::int16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
@@ -101,7 +102,7 @@ inline __m256i cvtneps_pbh(Floats x) {
 
 }  // namespace emulated
 
-#define _mm512_setzero_ps() (emulated::Floats{})
+#define _mm512_setzero_ps() (emulated::FloatVector{})
 #define _mm512_setzero_si512() (__m512i{})
 #define _mm512_set1_ps emulated::set1_ps
 #define _mm512_set1_epi32 emulated::set1_epi32

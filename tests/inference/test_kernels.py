@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -434,3 +436,34 @@ def test_pairs_that_cannot_be_compared_are_refused_and_nan_stays():
     (distances,) = network.compare_numbers(numbers, outputs, [weights], epsilon=1e-10)
     assert np.isnan(distances[0, 0, 0])
     assert np.isfinite(distances[0, 4:, 4:]).all()
+
+
+def test_the_peak_is_known_for_each_form_and_is_that_of_its_vectors():
+    peaks = {form: _native.peak(*form, 1) for form in FORMS}
+    assert min(peaks.values()) > 0
+    if "avx2" in INSTRUCTIONS:  # twice as wide, and a multiplication and an addition are one instruction
+        assert peaks["avx2", "float32"] > 2 * peaks["portable", "float32"]
+    lacking = [form for form in (("portable", "bfloat16"), ("portable", "int16")) if form not in FORMS]
+    for instructions, precision in lacking:
+        with pytest.raises(ValueError, match=f"'portable' has no products in {precision}"):
+            _native.peak(instructions, precision, 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        _native.peak("portable", "float32", 0)
+
+
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
+def test_no_convolution_is_faster_than_the_peak(instructions, precision):
+    """A peak that is measured too low would show here. Counted are the products that Winograd's filtering does."""
+    generator = np.random.default_rng(0)
+    steps = [_native.Step.convolution(normal(generator, 256, 256, 3, 3), normal(generator, 256))]
+    network, numbers = (
+        network_of(steps, instructions, precision, 256, threads=1),
+        normal(generator, 1, 56, 56, 256),
+    )
+    seconds = []
+    for _ in range(5):
+        start = time.thread_time()
+        network.run_numbers(numbers, [(0, "relu")])
+        seconds.append(time.thread_time() - start)
+    products = 2 * 36 * 14 * 14 * 256 * 256
+    assert products / min(seconds) < 1.05 * _native.peak(instructions, precision, 1)
