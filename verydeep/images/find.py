@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.errors import PictureError, UsageError, as_text
+from verydeep.images.formats import HEAD, kind_of
 from verydeep.images.listing import Skipped, list_images
 from verydeep.images.pictures import Files, Pictures
 from verydeep.notes import say_skipped
@@ -29,7 +30,7 @@ def find_images(words: Words) -> Pictures:
 
     """
     named = [fspath(word) for word in ([words] if isinstance(words, (str, PathLike)) else words)]
-    if len(named) == 1 and not Path(named[0]).is_file():
+    if len(named) == 1 and not _is_image(Path(named[0])):
         from verydeep.images import class_folders  # not above: an image is sooner decoded without them
         from verydeep.images.sources import find_source, open_data
 
@@ -39,6 +40,15 @@ def find_images(words: Words) -> Pictures:
     found = unlabelled(_paths(named), skipped)
     say_skipped(", ".join(named), str(skipped))
     return found
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file is an image by its first bytes: an archive of images is a file too."""
+    try:
+        with path.open("rb") as file:
+            return kind_of(file.read(HEAD), path.name).is_image
+    except OSError:
+        return False
 
 
 def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> Pictures:
