@@ -10,7 +10,6 @@ one each:
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +55,8 @@ class Format:
 
 def _members(start: bytes, path: Path) -> list[str]:
     """Names of the files in a zip archive, with those that a `.keras` file has to hold; none in another file."""
+    import zipfile  # not above: a model of ours is sooner opened without it
+
     if not start.startswith(_ZIP):
         return []
     if path.suffix == ".keras":
