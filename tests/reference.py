@@ -10,11 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import get_type_hints
 
-from tyro.conf import Positional
-
 import verydeep
 from verydeep.cli import COMMANDS, RENAMED
-from verydeep.commands.command import Answering, Computing, ReadingMany
+from verydeep.commands.command import Answering, Computing, ReadingMany, word_of
 from verydeep.training.recipe import Recipe
 
 PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
@@ -26,19 +24,6 @@ def command_class(name: str) -> type:
     return found
 
 
-def is_position(hint: object) -> bool:
-    return any(mark in Positional[int].__metadata__ for mark in getattr(hint, "__metadata__", ()))
-
-
-def word(name: str, hint: object) -> str:
-    """A field as the command line writes it."""
-    marks = getattr(hint, "__metadata__", ())
-    if is_position(hint):
-        return next((mark.metavar for mark in marks if getattr(mark, "metavar", None)), name.upper())
-    called = next((mark.name for mark in marks if getattr(mark, "name", None)), name)
-    return "--" + called.replace("_", "-")
-
-
 def own_fields(kind: type) -> dict[str, object]:
     """Fields that a command does not share, with their types."""
     hints = get_type_hints(kind, include_extras=True)
@@ -48,16 +33,16 @@ def own_fields(kind: type) -> dict[str, object]:
 
 def row(name: str) -> str:
     kind = command_class(name)
-    fields = own_fields(kind)
-    positions = [word(field, hint) for field, hint in fields.items() if is_position(hint)]
+    words = {field: word_of(field, hint) for field, hint in own_fields(kind).items()}
+    positions = [word for word in words.values() if not word.startswith("--")]
     options = [
-        "*settings*" if field == "settings" else f"`{word(field, hint)}`"
-        for field, hint in fields.items()
-        if not is_position(hint)
+        "*settings*" if field == "settings" else f"`{word}`"
+        for field, word in words.items()
+        if word.startswith("--")
     ]
     options += [
-        words if words.startswith("*") else f"`{words}`"
-        for base, words in SHARED.items()
+        group if group.startswith("*") else f"`{group}`"
+        for base, group in SHARED.items()
         if issubclass(kind, base)
     ]
     return f"| `{name}` | {' '.join(positions)} | {' '.join(options)} |".replace("|MODEL", "\\|MODEL")

@@ -90,6 +90,18 @@ def check_choice(what: str, value: str, choices: Any) -> Any:
     return value
 
 
+def check_least(name: str, value: int, least: int) -> None:
+    """Make sure that an argument is not too small.
+
+    Raises:
+        UsageError: it is.
+
+    """
+    if value < least:
+        wanted = f"at least {least}" if least else "0 or more"
+        raise UsageError(f"`{name}` is {value}; it has to be {wanted}")
+
+
 def require(module: str, extra: str, purpose: str) -> None:
     """Say which extra to install if `module` is not there.
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from verydeep.distributed import World
-from verydeep.errors import UsageError, VerydeepError
+from verydeep.errors import UsageError, VerydeepError, check_least
 from verydeep.interrupts import held
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
     import multiprocessing
     from multiprocessing import resource_tracker
 
-    if count < 1:
-        raise UsageError(f"`processes` is {count}; it has to be at least 1")
+    check_least("processes", count, 1)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("torchrun has started several processes already; leave `processes` out")
     # Started now, as it lets Ctrl-C through again when it starts, which the first of the others would then hear.

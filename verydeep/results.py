@@ -30,7 +30,7 @@ class Result:
         return f"<pre>{escape(str(self))}</pre>"
 
 
-def in_letters(*renderables: Any) -> str:
+def rendered(*renderables: Any) -> str:
     """Tables of `rich` as text, as wide as the terminal; 120 letters where there is none."""
     from rich.console import Console
 

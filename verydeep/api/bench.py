@@ -21,7 +21,7 @@ from verydeep.files import write_text
 from verydeep.inference.processor import num_threads
 from verydeep.notes import progress, say
 from verydeep.reports.text_table import TextTable
-from verydeep.results import Result, in_letters
+from verydeep.results import Result, rendered
 from verydeep.run_folder import processor_name, read_config, write_model
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network
@@ -68,7 +68,7 @@ class Benchmark(Result):
         return text_table(self.rows, self.title, self.base)
 
     def __str__(self) -> str:
-        return in_letters(self.table.rich())
+        return rendered(self.table.rich())
 
     def _repr_html_(self) -> str:
         return self.table.html()

@@ -9,7 +9,7 @@ from typing import Any
 
 from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments
 from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, Architecture, configuration
-from verydeep.results import Result, in_letters
+from verydeep.results import Result, rendered
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,7 +89,7 @@ class Description(Result):
     def __str__(self) -> str:
         name, side = self.architecture.configuration, self.size
         beside = " (not of Table 1: Section 4.1 compares B to it)" if name in BESIDE_TABLE_1 else ""
-        return in_letters(
+        return rendered(
             f"Configuration {name}{beside}: {configuration(name).weight_layers} weight layers, "
             f"{self.architecture.num_classes} classes, width {self.architecture.width:g}, "
             f"pictures of {side}x{side}",

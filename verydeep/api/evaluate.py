@@ -11,7 +11,7 @@ from pathlib import Path
 
 from verydeep.accounting import num_parameters
 from verydeep.distributed import World, world
-from verydeep.errors import DataError, UsageError
+from verydeep.errors import DataError, UsageError, check_least
 from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts
 from verydeep.evaluation.evaluate import evaluate as posteriors_of
 from verydeep.evaluation.protocols import Protocol, check, protocols_of
@@ -94,10 +94,8 @@ def evaluate(
     several = [models] if isinstance(models, (str, PathLike)) else models
     if not several:
         raise UsageError("evaluate takes a model, or several, and then the data")
-    if batch_size < 1:
-        raise UsageError(f"`batch_size` is {batch_size}; it has to be at least 1")
-    if max_unreadable < 0:
-        raise UsageError(f"`max_unreadable` is {max_unreadable}; it has to be 0 or more")
+    check_least("batch_size", batch_size, 1)
+    check_least("max_unreadable", max_unreadable, 0)
     test = _Test(
         tuple(str(Path(with_network(model, tensors))) for model in several),
         fspath(data),

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from verydeep.chunks.plan import Chunk
 from verydeep.chunks.run import Rescaled, run_chunks
 from verydeep.distributed import World, world
-from verydeep.errors import DataError, UsageError
+from verydeep.errors import DataError, UsageError, check_least
 from verydeep.extraction.archive import check_features_out, write_features
 from verydeep.extraction.extract import Extraction, FeatureParts, Rows, Shapes
 from verydeep.extraction.extract import extract as rows_of
@@ -104,8 +104,7 @@ def extract(
     """
     path = Path(out)
     check_features_out(path)
-    if max_unreadable < 0:
-        raise UsageError(f"`max_unreadable` is {max_unreadable}; it has to be 0 or more")
+    check_least("max_unreadable", max_unreadable, 0)
     if len(scales) > 1:
         raise UsageError(f"`scales` is {' '.join(map(str, scales))}; features are of one scale")
     options = {"engine": engine, "precision": precision, "device": device}

@@ -15,7 +15,7 @@ from verydeep.notes import say
 from verydeep.reports import tables
 from verydeep.reports.tables import Row
 from verydeep.reports.templates import check_page
-from verydeep.results import Result, in_letters
+from verydeep.results import Result, rendered
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +34,7 @@ class Report(Result):
         return {"rows": [row.to_json() for row in self.rows]}
 
     def __str__(self) -> str:
-        return in_letters(tables.table(self.rows).rich())
+        return rendered(tables.table(self.rows).rich())
 
     def _repr_html_(self) -> str:
         return tables.table(self.rows).html()

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, check_least
 from verydeep.images.pictures import tell_unreadable
 from verydeep.images.sharding import Packing, finish, pack, refuse_other
 from verydeep.images.sources import open_data
@@ -74,8 +74,7 @@ def shard(
 
     """
     name, folder, packing = str(data), Path(out), Packing(rescale, images_per_shard)
-    if max_unreadable < 0:
-        raise UsageError(f"`max_unreadable` is {max_unreadable}; it has to be 0 or more")
+    check_least("max_unreadable", max_unreadable, 0)
     if is_local(name) and folder.resolve().is_relative_to(local_path(name).resolve()):
         raise UsageError(f"{folder} lies in {name} itself, and would be taken for a class; put it elsewhere")
     refuse_other(folder)

@@ -15,7 +15,7 @@ from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import write_json, write_text
 from verydeep.notes import say
 from verydeep.reports.runs import duration
-from verydeep.results import Result, in_letters
+from verydeep.results import Result, rendered
 from verydeep.studies import tables as in_tables
 from verydeep.studies import verdicts
 from verydeep.studies.claims import Claim, judge
@@ -117,7 +117,7 @@ class StudyReport(Result):
 
     def __str__(self) -> str:
         tables = [*in_tables.text_tables(self.tables), verdicts.terminal_table(self.claims)]
-        return in_letters(*(table.rich() for table in tables))
+        return rendered(*(table.rich() for table in tables))
 
 
 def study(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import DataError, UsageError, require
+from verydeep.errors import DataError, UsageError, check_least, require
 from verydeep.images.data import Split, train_and_test
 from verydeep.images.pictures import Unreadable, readable
 from verydeep.images.sources import open_data
@@ -108,11 +108,10 @@ def transfer(
 
     """
     require("sklearn", "train", "transfer")
-    limits = {"splits": 0, "per_class": 2, "test_per_class": 1, "max_unreadable": 0}
-    given = {"splits": splits, "per_class": per_class, "test_per_class": test_per_class}
-    for name, value in {**given, "max_unreadable": max_unreadable}.items():
-        if value < limits[name]:
-            raise UsageError(f"`{name}` is {value}; it has to be at least {limits[name]}")
+    check_least("splits", splits, 0)
+    check_least("per_class", per_class, 2)
+    check_least("test_per_class", test_per_class, 1)
+    check_least("max_unreadable", max_unreadable, 0)
     path = Path(with_network(model, tensors))
     source = locate(path)
     if save and (source.embedded or not is_ours(source.path)):
@@ -131,7 +130,16 @@ def transfer(
     split = train_and_test(opened_data)
     features, labels, is_train = _features(opened, spec, split, max_unreadable)
     num_classes = len(opened_data.class_names)
-    recalls, svm = _test(features, labels, is_train, num_classes, seed=seed, **given)
+    recalls, svm = _test(
+        features,
+        labels,
+        is_train,
+        num_classes,
+        splits=splits,
+        per_class=per_class,
+        test_per_class=test_per_class,
+        seed=seed,
+    )
     facts = {
         "model": str(path),
         "data": fspath(data),

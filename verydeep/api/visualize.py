@@ -68,7 +68,7 @@ def visualize(
         engine: of the maps; the search is computed by torch.
         precision: likewise.
         device: for both.
-        threads: likewise.
+        threads: of the maps.
 
     Raises:
         UsageError: the request cannot be carried out.

@@ -127,7 +127,7 @@ def in_options(message: str, kind: type) -> str:
         name, value = match.groups()
         if name not in hints:
             return match[0]
-        word = _word_of(name, hints[name])
+        word = word_of(name, hints[name])
         if value is None or value == "True" or not word.startswith("-"):
             return word
         return word.replace("--", "--no-", 1) if value == "False" else f"{word} {value}"
@@ -135,7 +135,8 @@ def in_options(message: str, kind: type) -> str:
     return _ARGUMENT.sub(option, message)
 
 
-def _word_of(name: str, hint: Any) -> str:
+def word_of(name: str, hint: Any) -> str:
+    """A field of a command as the command line writes it: an option, or a position's word in the usage."""
     marks = getattr(hint, "__metadata__", ())
     told = [mark for mark in marks if getattr(mark, "metavar", None) or getattr(mark, "name", None)]
     if any(mark in getattr(Positional[int], "__metadata__", ()) for mark in marks):

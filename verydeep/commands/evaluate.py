@@ -56,6 +56,5 @@ class Evaluate(ReadingMany):
             raise UsageError("--mirror and --no-mirror exclude each other; choose one of them")
         named = super().arguments()
         *models, data = named.pop("models_and_data") or ("",)
-        mirror = True if self.mirror else False if named.pop("no_mirror") else None
-        named.pop("no_mirror", None)
+        mirror = False if named.pop("no_mirror") else self.mirror or None
         return {**named, "models": models, "data": data, "mirror": mirror}

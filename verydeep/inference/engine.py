@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from verydeep.configurations import Node
 from verydeep.errors import UsageError
 from verydeep.inference.strips import MOST_PIXELS, score_map_in_strips
-from verydeep.plan import SCORES
+from verydeep.plan import SCORES, check_size, nodes_to
 from verydeep.run_folder import ModelConfig
 
 Images = NDArray[np.uint8]
@@ -46,6 +46,22 @@ class Engine(ABC):
             UsageError: these are no images, they are too small, or there is no such output.
 
         """
+
+    def needed(self, outputs: Iterable[str], height: int, width: int) -> tuple[Node, ...]:
+        """The nodes that have to be computed for some outputs, of images of `height` x `width`.
+
+        Raises:
+            UsageError: there is no such output, the engine was opened for fewer layers, or the images are too
+                small.
+
+        """
+        nodes = nodes_to(self.config.architecture, list(outputs))
+        if len(nodes) > len(self.nodes):
+            raise UsageError(
+                f"this engine was opened for layers up to {self.nodes[-1].name}, not {nodes[-1].name}"
+            )
+        check_size(self.config.architecture, nodes, height, width)
+        return nodes
 
     def score_maps(self, images: Images) -> NDArray[np.float32]:
         """Class score maps before the soft-max, in bounded memory.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from itertools import pairwise
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from verydeep.errors import UsageError
 from verydeep.inference.engine import Engine, Images, Outputs, check_images
 from verydeep.inference.kernels import check_kernels
 from verydeep.inference.processor import instruction_set, num_threads
-from verydeep.plan import SCORES, check_size, nodes_to
+from verydeep.plan import SCORES, nodes_to
 from verydeep.run_folder import ModelConfig
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -125,7 +125,7 @@ class NativeEngine(Engine):
 
         """
         images = np.ascontiguousarray(images, np.float32)
-        self._check(weights, images.shape)
+        self.needed(weights, *images.shape[1:3])
         places = [self._places[name] for name in weights]
         found = self._network.compare_numbers(images, places, list(weights.values()), epsilon=epsilon)
         return dict(zip(weights, found, strict=True))
@@ -141,7 +141,7 @@ class NativeEngine(Engine):
 
     def _run(self, shape: tuple[int, ...], outputs: Sequence[str], run: Run) -> Outputs:
         """Run the network, and apart the convolutions whose sums it does not have."""
-        self._check(outputs, shape)
+        self.needed(outputs, *shape[1:3])
         apart = {name: self._unfolded.input_of(name) for name in outputs if name not in self._places}
         wanted = list(dict.fromkeys([name for name in (*outputs, *apart.values()) if name in self._places]))
         found: Outputs = {}
@@ -156,14 +156,6 @@ class NativeEngine(Engine):
                 channels_last = np.ascontiguousarray(found[entry].transpose(0, 2, 3, 1))
                 (found[name],) = network.run_numbers(channels_last, SUMS)
         return {name: found[name] for name in outputs}
-
-    def _check(self, outputs: Iterable[str], shape: tuple[int, ...]) -> None:
-        nodes = nodes_to(self.config.architecture, list(outputs))
-        if len(nodes) > len(self.nodes):
-            raise UsageError(
-                f"this engine was opened for layers up to {self.nodes[-1].name}, not {nodes[-1].name}"
-            )
-        check_size(self.config.architecture, nodes, *shape[1:3])
 
     def _make(self, steps: Sequence[_native.Step], in_channels: int) -> _native.Network:
         return _native.Network(

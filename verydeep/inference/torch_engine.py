@@ -15,7 +15,7 @@ from verydeep.images.color import Preprocessing
 from verydeep.inference.engine import Engine, Images, Outputs, check_images
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
-from verydeep.plan import check_size, nodes_to
+from verydeep.plan import nodes_to
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
 
@@ -69,8 +69,7 @@ class TorchEngine(Engine):
     def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
         """Compute outputs of layers, as `Engine` says."""
         check_images(images)
-        nodes = nodes_to(self.config.architecture, outputs)
-        check_size(self.config.architecture, nodes, *images.shape[1:3])
+        nodes = self.needed(outputs, *images.shape[1:3])
         self.network.eval()
         batch = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
