@@ -22,7 +22,7 @@ from verydeep.benchmark.engines import ENGINES, choose
 from verydeep.benchmark.measure import Measurements, Process, Processes, Timing
 from verydeep.benchmark.reference import class_scores
 from verydeep.benchmark.runners import plain_network
-from verydeep.benchmark.table import three_digits
+from verydeep.benchmark.table import text_table, three_digits
 from verydeep.benchmark.task import Task, batch_cases, cut, dense_cases, random_model
 from verydeep.cli import main
 from verydeep.configurations import CONFIGURATIONS, Architecture
@@ -231,7 +231,8 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
     main(["bench", str(task.run), *words.split(), "--images", str(tmp_path), "--out", str(tmp_path / "table.md")])
     err = capsys.readouterr().err
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["dense, Q = 32", "dense, Q = 40"]
+    assert [line.split("|")[1].strip() for line in lines[2:4]] == ["dense, Q = 32", "dense, Q = 40"]
+    assert lines[5].startswith("× verydeep: how many times as fast as verydeep")
     assert f"weights: {task.run}; images: 2 images of {tmp_path}; peak: float32 " in err
     assert "openvino: not measured: openvino is not installed" in err
 
@@ -268,6 +269,22 @@ def test_a_wrong_request_is_one_sentence(words, message, capsys):
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     assert re.search(message, err), err
+
+
+def test_without_names_the_usual_engines_are_measured_and_all_on_demand():
+    assert [engine.name for engine in choose((), ())] == ["verydeep", "torch", "onnxruntime", "openvino"]
+    assert choose(("all",), ()) == list(ENGINES.values())
+    assert "torch" not in [engine.name for engine in choose(("all",), ("torch",))]
+    with pytest.raises(UsageError, match="no engine is called 'all'"):
+        choose((), ("all",))
+
+
+def test_what_was_not_measured_says_so_and_ratios_are_explained():
+    row = {"case": "batch 1", "engine": "verydeep", "pictures_per_second": 9.0, "milliseconds_per_picture": 111.0}
+    row |= {"ratio": 2.0, "error": None, "peak_memory": 1e8, "share_of_peak": None}
+    table = text_table([row], "D", "torch")
+    assert table.rows == [("batch 1", "verydeep", "9.00", "111", "2.00", "not measured", "100 MB", "not measured")]
+    assert "how many times as fast as torch" in table.caption
 
 
 def test_every_engine_is_described():

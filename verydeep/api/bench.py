@@ -26,7 +26,7 @@ from verydeep.run_folder import processor_name, read_config, write_model
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network
 
-BATCH_SIZES = (1, 16)
+BATCH_SIZES = (1,)
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,6 +99,8 @@ def bench(
 ) -> Benchmark:
     """Measure how fast and how exact engines are, side by side, each in a process of its own.
 
+    By default four engines are shown one image at a time, which takes a minute or two.
+
     Args:
         model: a run folder or other weights; None for a network with random weights, which the next five describe.
         config: column of Table 1.
@@ -106,12 +108,13 @@ def bench(
         num_classes: number of classes.
         window: side of the network's input, in pixels.
         batch_norm: whether there is batch normalisation after each convolution.
-        batch_sizes: images shown at once; none for 1 and 16.
+        batch_sizes: images shown at once; none for 1.
         size: height and width of the images; None for the network's window.
         dense: Q, one or several, of whole images, each in its own shape and with its mirror image.
         images: folder of photographs to show; None for scikit-learn's two, or noise where it is not installed.
         num_images: how many of them `dense` shows.
-        engines: to measure; none for all that are installed.
+        engines: to measure; none for the usual ones that are installed: `verydeep`, `torch`, `onnxruntime`,
+            `openvino`; `all` for every one.
         exclude: engines to leave out.
         base: engine that ratios are to; None for torch, or else the first that was measured.
         threads: of each engine; None for as many as there are processors.
@@ -169,7 +172,7 @@ def bench(
     if chart_file:
         write_chart(chart_file, rows, result.title, base)
     if table_file:
-        write_text(table_file, result.table.markdown() + "\n")
+        write_text(table_file, f"{result.table.markdown()}\n\n{result.table.caption}\n")
     _say(result)
     return result
 
@@ -234,4 +237,4 @@ def _say(result: Benchmark) -> None:
     for name, absence in result.not_installed.items():
         say(f"{name}: not measured: {absence}")
     for name, reason in result.failed.items():
-        say(f"{name}: failed: {reason}")
+        say(f"{name}: not measured: it failed: {reason}")

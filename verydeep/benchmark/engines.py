@@ -11,6 +11,7 @@ from verydeep.errors import UsageError, did_you_mean
 
 Precision = Literal["float32", "bfloat16", "int16", "int8"]
 OUR_MODULE = "verydeep._native"
+ALL = "all"
 EXPORTING = ("torch", "onnx", "onnxscript")  # what makes an ONNX file of a network
 
 
@@ -24,6 +25,7 @@ class Engine:
         precision: of its products; the machine's peak for it is what its share is of.
         needs: the modules without which it cannot be measured.
         ours: whether it is one of the package's own.
+        usual: whether it is measured where no engine is named.
 
     """
 
@@ -32,6 +34,7 @@ class Engine:
     precision: Precision
     needs: tuple[str, ...] = ()
     ours: bool = False
+    usual: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -54,15 +57,15 @@ class Engine:
 
 
 _ALL = (
-    Engine("verydeep", "our kernels, float32", "float32", (OUR_MODULE,), ours=True),
+    Engine("verydeep", "our kernels, float32", "float32", (OUR_MODULE,), ours=True, usual=True),
     Engine("verydeep-bfloat16", "our kernels, bfloat16", "bfloat16", (OUR_MODULE,), ours=True),
     Engine("verydeep-int16", "our kernels, 16-bit integers", "int16", (OUR_MODULE,), ours=True),
     Engine("verydeep-torch", "our engine on torch, float32, channels last", "float32", ("torch",), ours=True),
-    Engine("torch", "eager, float32, NCHW: what torchvision gives", "float32", ("torch",)),
+    Engine("torch", "eager, float32, NCHW: what torchvision gives", "float32", ("torch",), usual=True),
     Engine("torch-channels-last", "eager, float32, channels last", "float32", ("torch",)),
     Engine("torch-bfloat16", "autocast, channels last, compiled and frozen", "bfloat16", ("torch",)),
-    Engine("onnxruntime", "float32", "float32", ("onnxruntime", *EXPORTING)),
-    Engine("openvino", "float32", "float32", ("openvino", *EXPORTING)),
+    Engine("onnxruntime", "float32", "float32", ("onnxruntime", *EXPORTING), usual=True),
+    Engine("openvino", "float32", "float32", ("openvino", *EXPORTING), usual=True),
     Engine("openvino-bfloat16", "bfloat16", "bfloat16", ("openvino", *EXPORTING)),
     Engine("openvino-int8", "quantized by NNCF on the images shown", "int8", ("openvino", "nncf", *EXPORTING)),
 )
@@ -70,18 +73,22 @@ ENGINES = {engine.name: engine for engine in _ALL}
 
 
 def choose(include: Sequence[str], exclude: Sequence[str]) -> list[Engine]:
-    """Choose engines by their names; without names all of them.
+    """Choose engines by their names; `all` is every one, no names are the usual ones.
 
     Raises:
         UsageError: a name is not one of an engine's, or none is left.
 
     """
     for name in (*include, *exclude):
-        if name not in ENGINES:
+        if name not in ENGINES and not (name == ALL and name in include):
             raise UsageError(
                 f"no engine is called {name!r}; there are {', '.join(ENGINES)}{did_you_mean(name, ENGINES)}"
             )
-    chosen = [engine for name, engine in ENGINES.items() if name in (include or ENGINES) and name not in exclude]
+    chosen = [
+        engine
+        for name, engine in ENGINES.items()
+        if name not in exclude and (name in include or ALL in include or (engine.usual and not include))
+    ]
     if not chosen:
         raise UsageError("no engine is left to measure; name some by `engines`, or exclude fewer")
     return chosen

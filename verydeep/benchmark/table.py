@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +12,14 @@ from verydeep.benchmark.task import Case, Task
 from verydeep.reports.text_table import TextTable
 
 NUMBERS = range(2, 8)  # columns of numbers
+NOT_MEASURED = "not measured"
 
 
 def make_rows(measured: Measurements, task: Task, base: str) -> list[dict[str, Any]]:
     """A row for each case and engine, as plain data; the fastest engine of a case first.
 
     `ratio` is to the base; `share_of_peak` counts a direct convolution's operations and may so exceed 1 where an
-    engine needs fewer; it is None for a precision whose peak is not known.
+    engine needs fewer. What was not measured is None: the share, say, for a precision whose peak is not known.
     """
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(task.cases):
@@ -37,7 +39,7 @@ def _row(measured: Measurements, number: int, case: Case, name: str, base: str) 
         "pictures_per_second": case.num_images / timing.median,
         "milliseconds_per_picture": 1e3 * timing.median / case.num_images,
         "ratio": measured.ratio(name, base, number),
-        "error": timing.error,
+        "error": timing.error if math.isfinite(timing.error) else None,
         "peak_memory": timing.peak_memory,
         "share_of_peak": 2 * case.multiply_adds / timing.median / peak if peak else None,
         "opening_seconds": measured.opening[name],
@@ -48,18 +50,24 @@ def _row(measured: Measurements, number: int, case: Case, name: str, base: str) 
 def text_table(rows: Sequence[dict[str, Any]], title: str, base: str) -> TextTable:
     """The rows as text, case by case."""
     names = ("case", "engine", "images/s", "ms/image", f"× {base}", "error", "peak memory", "share of peak")
-    return TextTable(title, names, [(row["case"], row["engine"], *cells(row)) for row in rows], NUMBERS)
+    caption = (
+        f"× {base}: how many times as fast as {base}, the median of the rounds' ratios. Error: relative L2 error of "
+        "the class scores against float64. Share of peak: operations of a direct convolution over those of this "
+        "machine's fastest matrix product; engines that need fewer can exceed 100 %."
+    )
+    return TextTable(title, names, [(row["case"], row["engine"], *cells(row)) for row in rows], NUMBERS, caption)
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row's figures as they are read."""
+    error, share = row["error"], row["share_of_peak"]
     return (
         three_digits(row["pictures_per_second"]),
         three_digits(row["milliseconds_per_picture"]),
         f"{row['ratio']:.2f}",
-        f"{row['error']:.1e}",
+        NOT_MEASURED if error is None else f"{error:.1e}",
         f"{row['peak_memory'] / 1e6:,.0f} MB",
-        "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
+        NOT_MEASURED if share is None else f"{share:.0%}",
     )
 
 

@@ -37,7 +37,7 @@ class Bench(Answering):
     batch_norm: FlagCreatePairsOff[bool] = False
     """Without MODEL: batch normalisation after each convolution."""
     batch_sizes: tuple[int, ...] = ()
-    """Images shown at once; by default 1 and 16."""
+    """Images shown at once (default: 1)."""
     size: tuple[int, int] | None = None
     """Height and width of the images; by default the network's window."""
     dense: tuple[int, ...] = ()
@@ -48,7 +48,7 @@ class Bench(Answering):
     num_images: int = 4
     """How many images of the folder are shown by --dense."""
     engines: tuple[str, ...] = ()
-    """Engines to measure; by default all that are installed."""
+    """Engines to measure (default: verydeep, torch, onnxruntime and openvino, if installed); all is every one."""
     exclude: tuple[str, ...] = ()
     """Engines to leave out."""
     base: str | None = None
