@@ -26,7 +26,7 @@ from verydeep.linear.classifier import CLASSIFIER, FeatureSpec, read_classifier
 from verydeep.linear.features import features_of
 from verydeep.linear.svm import mean_class_recall, random_splits, train_svm
 
-pytest.importorskip("verydeep.plan.native")
+pytest.importorskip("verydeep._native")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,24 @@ def test_a_classifier_is_saved_and_predict_uses_it(run, data, tmp_path, capsys):
     (run / CLASSIFIER).write_bytes((run / CLASSIFIER).read_bytes()[:-9])
     with pytest.raises(ModelError, match="is no whole classifier"):
         read_classifier(run)
+
+
+def test_a_model_that_is_no_run_folder_becomes_one_with_the_classifier_in_it(data, tmp_path, capsys):
+    run = tmp_path / "colours"
+    with pytest.raises(SystemExit) as ended:
+        main(["transfer", "cifar10", str(data)])
+    assert ended.value.code == 2
+    assert "--out RUN" in capsys.readouterr().err
+    main(["transfer", "cifar10", str(data), "--out", str(run), "--scales", "64"])
+    assert f"`verydeep predict {run}` uses it" in capsys.readouterr().err
+    picture = save(tmp_path / "red.png", np.uint8([127, 0, 0]) + smooth(60, 40) // 2)
+    assert {one.class_name for one in verydeep.load(run).predict(picture)} == {"blue", "green", "red"}
+    network, bundled = (verydeep.load(model, network=True).posterior([picture]) for model in (run, "cifar10"))
+    np.testing.assert_array_equal(network, bundled)
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        verydeep.transfer("cifar10", data, out=run)
+    with pytest.raises(UsageError, match="choose one of them"):
+        verydeep.transfer("cifar10", data, out=tmp_path / "other", save=False)
 
 
 def test_what_is_told_is_of_the_machine_that_is_kept(run, data, capsys):
@@ -148,7 +166,7 @@ def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
         assert np.bincount(labels[train]).tolist() == [8, 8, 8]
         assert np.bincount(labels[test]).tolist() == [2, 4, 5]
     assert not np.array_equal(several[0][0], several[1][0])
-    with pytest.raises(DataError, match="--per-class 10 leaves none"):
+    with pytest.raises(DataError, match="`per_class=10` leaves none"):
         random_splits(labels, 3, 1, 10, 5)
 
 

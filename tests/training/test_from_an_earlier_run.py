@@ -112,6 +112,40 @@ def test_a_shift_of_colors_is_kept_with_the_model(animals, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("recipe", "settings", "window", "scale"),
+    [
+        (None, {}, 32, (36, 36)),
+        (None, {"train_scale": (32, 40)}, 32, (32, 40)),
+        (None, {"window": 64, "train_scale": (64, 64)}, 64, (64, 64)),
+        ("cifar10", {}, 32, (36, 40)),
+    ],
+)
+def test_the_window_and_scale_are_those_of_the_earlier_network_unless_told_otherwise(
+    earlier, animals, tmp_path, recipe, settings, window, scale
+):
+    small = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-6}
+    run = tmp_path / "run"
+    answer = verydeep.train(animals, run, recipe=recipe, start_from=earlier, **small, **settings)
+    config = read_config(run)
+    assert (config.architecture.window, config.trained_on.scale) == (window, scale)
+    assert answer.test_scale == sum(scale) // 2
+
+
+@pytest.mark.parametrize(("option", "advised"), [(None, True), ("recipe", False), ("start_from", False)])
+def test_few_images_are_a_reason_to_start_from_a_trained_network(
+    earlier, animals, tmp_path, capsys, option, advised
+):
+    given = {"recipe": {"recipe": "digits"}, "start_from": {"start_from": earlier}}.get(option, {})
+    small = {"config": "A", "width": 0.03, "batch_norm": True, "epochs": 1, "batch_size": 8}
+    if option is None:
+        small |= {"window": 32, "train_scale": (36, 36)}
+    verydeep.train(animals, tmp_path / "run", **small, **given)
+    told = capsys.readouterr().err
+    assert ("few for a network that starts from nothing" in told) == advised
+    assert (f"`verydeep transfer cifar10 {animals} --out RUN`" in told) == advised
+
+
+@pytest.mark.parametrize(
     ("options", "settings", "said"),
     [
         ({"start_from": True, "grow_from": True}, {}, "exclude each other"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from verydeep.training.loop import Trainer
 
 DEFAULT_RECIPE = "photos"
+FEW_IMAGES = 2000
+"""With fewer, a network that starts from a trained one errs less than one that starts from nothing."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,7 +93,7 @@ def train(
     data: str | PathLike[str],
     run: str | PathLike[str],
     *,
-    recipe: str | Recipe = DEFAULT_RECIPE,
+    recipe: str | Recipe | None = None,
     grow_from: str | PathLike[str] | None = None,
     start_from: str | PathLike[str] | None = None,
     resume: bool = False,
@@ -104,16 +107,20 @@ def train(
 ) -> Trained:
     """Train a network on labelled images.
 
+    With fewer than about 2,000 images, start from a trained network: `start_from="cifar10"`, which is bundled. Or
+    let `transfer` train a classifier on its features, which takes seconds.
+
     Under torchrun all processes call it together, and train one network.
 
     Args:
         data: a folder with a folder of images for each class, or with train/ and val/ that hold these; or
             ImageNet's; or `digits`; or the folder or URL of what `verydeep shard` has made.
         run: folder to make for the model, its journal and its state.
-        recipe: name of a recipe, or a recipe, that gives every setting.
+        recipe: name of a recipe, or a recipe, that gives every setting (default: `photos`).
         grow_from: a trained net A, whose first four convolutions and FC layers the network starts with.
         start_from: an earlier run, or another library's weights, all of whose layers the network starts with; fc8
-            is new where the classes are others. Its configuration, width and preprocessing are kept.
+            is new where the classes are others. Its configuration, width and preprocessing are kept; its window
+            and S too, unless a recipe or a setting says otherwise.
         resume: continue an interrupted run, with the settings it was started with.
         max_unreadable: continue if up to as many images cannot be read; RUN/skipped.jsonl lists them.
         save_seconds: the run's state is saved at the end of each epoch, and within it at least so often,
@@ -136,27 +143,37 @@ def train(
         raise UsageError("`grow_from` and `start_from` exclude each other: a network has one start")
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
-    for name, number, least in (
+    for option, number, least in (
         ("workers", workers, 0),
         ("max_unreadable", max_unreadable, 0),
         ("save_steps", save_steps, 1),
     ):
         if number is not None and number < least:
-            raise UsageError(f"`{name}` is {number}; it has to be {least} or more")
+            raise UsageError(f"`{option}` is {number}; it has to be {least} or more")
     if save_seconds <= 0:
         raise UsageError(f"`save_seconds` is {save_seconds}; it has to be more than 0")
     from verydeep.inference.torch_engine import choose_device
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
-    chosen = (find_recipe(recipe) if isinstance(recipe, str) else recipe).with_settings(settings)
-    given = settings if isinstance(recipe, str) else asdict(chosen)
-    asked = {"recipe_name": recipe if isinstance(recipe, str) else None, "data": {"name": fspath(data)}}
+    if isinstance(recipe, Recipe):
+        name, chosen = None, recipe.with_settings(settings)
+    else:
+        name = recipe or DEFAULT_RECIPE
+        chosen = find_recipe(name).with_settings(settings)
+    given = settings if name else asdict(chosen)
+    asked = {"recipe_name": name, "data": {"name": fspath(data)}}
     with world() as here:
         try:
-            begin = here.from_first(lambda: _begin(folder, resume, chosen, given, earlier))
+            begin = here.from_first(lambda: _begin(folder, resume, chosen, given, earlier, recipe is not None))
             start.check_recipe(begin.recipe)
             where = choose_device(device)
             opened = _open(fspath(data), begin)
+            if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
+                say(
+                    f"note: {len(opened.train):,} images are few for a network that starts from nothing; "
+                    "`start_from=cifar10` starts from a trained one, and `verydeep transfer cifar10 "
+                    f"{shlex.quote(fspath(data))} --out RUN` trains a classifier on its features in seconds"
+                )
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()
@@ -172,7 +189,7 @@ def train(
 
 
 def _begin(
-    run: Path, resume: bool, recipe: Recipe, given: dict[str, Any], earlier: Earlier | None
+    run: Path, resume: bool, recipe: Recipe, given: dict[str, Any], earlier: Earlier | None, recipe_named: bool
 ) -> start.Beginning:
     """Find out, on the first process for all, with what a run begins, before the data is read."""
     # torchrun starts all processes again when it has lost one, with the same arguments.
@@ -183,7 +200,8 @@ def _begin(
     if earlier is None:
         return start.Beginning(None, recipe)
     config = open_source(earlier.name)[0]
-    return start.beginning_with(earlier, config, read_split(locate(earlier.name).path), recipe, given)
+    held_out = read_split(locate(earlier.name).path)
+    return start.beginning_with(earlier, config, held_out, recipe, given, recipe_named=recipe_named)
 
 
 def _open(name: str, begin: start.Beginning) -> Data:

@@ -18,7 +18,7 @@ from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
 from verydeep.linear.classifier import Classifier, Features, FeatureSpec, digest, write_classifier
 from verydeep.notes import progress, say, say_skipped
 from verydeep.results import Result
-from verydeep.run_folder import read_split
+from verydeep.run_folder import copy_training_images, read_split, refuse_existing, write_model
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network
 
@@ -68,6 +68,7 @@ def transfer(
     per_class: int = 30,
     test_per_class: int = 50,
     seed: int = 0,
+    out: str | PathLike[str] | None = None,
     save: bool = True,
     tensors: str | None = None,
     max_unreadable: int = 0,
@@ -84,7 +85,7 @@ def transfer(
     Caltech-101's protocol: mean class recall over random splits.
 
     Args:
-        model: a run folder, or one of its weights; without `save` another library's weights, too.
+        model: a run folder, or weights of one; `cifar10`, which is bundled; or another library's.
         data: labelled images, as for `verydeep.train`.
         scales: Q, one or several; by default S, or the middle of its range. The paper's are 256, 384 and 512.
         combine: whether the features of several scales are stacked or averaged.
@@ -93,7 +94,9 @@ def transfer(
         per_class: training images of each class, of a random split.
         test_per_class: test images of each class, at most, of a random split.
         seed: of the random splits and of the held-out fifth.
-        save: leave the classifier beside the model, where `verydeep.predict` uses it.
+        out: run folder to make, of the model and the classifier, for `verydeep predict`. Without it the classifier
+            is left beside the model.
+        save: keep the classifier; without it only the test is made.
         tensors: which network to take from a checkpoint that holds several.
         max_unreadable: images that may be left out because they cannot be read.
         engine: as for `verydeep.load`.
@@ -114,11 +117,16 @@ def transfer(
     check_least("max_unreadable", max_unreadable, 0)
     path = Path(with_network(model, tensors))
     source = locate(path)
-    if save and (source.embedded or not is_ours(source.path)):
+    target = Path(out) if out else path
+    if out:
+        refuse_existing(target)
+    elif save and (source.embedded or not is_ours(source.path)):
         raise UsageError(
-            f"{path} is no run folder, beside whose weights a classifier could lie; make it one by "
-            f"`verydeep convert {path} RUN`, or leave no classifier by `save=False`"
+            f"{path} is no run folder, beside whose weights a classifier could lie; have one made by `out=RUN`, "
+            "or keep no classifier by `save=False`"
         )
+    if out and not save:
+        raise UsageError("`out` keeps the classifier and `save=False` does not; choose one of them")
     config, weights = open_source(path)
     opened = engine_of(
         config, weights, [layer], engine=engine, precision=precision, device=device, threads=threads
@@ -156,7 +164,10 @@ def transfer(
         classifier = Classifier(
             spec, opened_data.class_names, svm.weights, svm.bias, svm.sharpness, facts, digest(weights)
         )
-        say(f"{write_classifier(path, classifier)} written; `verydeep predict {path}` uses it")
+        if out:
+            write_model(target, config, weights)
+            copy_training_images(source.path, target)
+        say(f"{write_classifier(target, classifier)} written; `verydeep predict {target}` uses it")
     return Transferred(facts)
 
 

@@ -41,8 +41,8 @@ class Train(Answering):
     `digits`; or the folder or URL of what `verydeep shard` has made."""
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder to make for the model, its journal and its state."""
-    recipe: str = DEFAULT_RECIPE
-    """Named recipe to start from: digits, cifar10, photos, paper, paper_384 or paper_jittered."""
+    recipe: str | None = None
+    """Named recipe to start from: digits, cifar10, photos (the default), paper, paper_384 or paper_jittered."""
     settings: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
     grow_from: Path | None = None
     """Run folder of a trained net A, whose first four convolutions and FC layers the network starts with."""
@@ -77,7 +77,7 @@ class Train(Answering):
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of the function: of the settings those that are other than the recipe's."""
-        named, recipe = super().arguments(), find_recipe(self.recipe)
+        named, recipe = super().arguments(), find_recipe(self.recipe or DEFAULT_RECIPE)
         settings = {one.name: getattr(named["settings"], one.name) for one in fields(Recipe)}
         del named["settings"]
         return named | {name: value for name, value in settings.items() if value != getattr(recipe, name)}

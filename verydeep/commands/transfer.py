@@ -24,7 +24,7 @@ class Transfer(Computing):
     """
 
     model: Annotated[Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run folder, or one of its weights; with --no-save another library's weights, too."""
+    """A run folder, or weights of one; `cifar10`, which is bundled; or another library's, a file or a name."""
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     """Labelled images, as for `verydeep train`."""
     scales: tuple[int, ...] = ()
@@ -41,8 +41,10 @@ class Transfer(Computing):
     """Test images of each class, at most, of a random split."""
     seed: int = 0
     """Of the random splits and of the held-out fifth."""
+    out: Path | None = None
+    """Run folder to make, of the model and the classifier (default: the classifier is left beside the model)."""
     save: bool = True
-    """Leave the classifier beside the model."""
+    """Keep the classifier; --no-save only makes the test."""
     tensors: str | None = None
     """Which network to take from a checkpoint that holds several: state_dict_ema, say."""
     max_unreadable: int = 0

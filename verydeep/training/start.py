@@ -85,9 +85,17 @@ class Beginning:
 
 
 def beginning_with(
-    earlier: Earlier, config: ModelConfig, held_out: frozenset[str], recipe: Recipe, given: Mapping[str, Any]
+    earlier: Earlier,
+    config: ModelConfig,
+    held_out: frozenset[str],
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    *,
+    recipe_named: bool,
 ) -> Beginning:
     """A new run that starts with an earlier network; one all of whose layers are taken decides the architecture.
+
+    It also decides the window and S of the training, unless the recipe is asked for, or they are.
 
     Args:
         earlier: that network.
@@ -95,6 +103,7 @@ def beginning_with(
         held_out: names of the images that its training held out.
         recipe: as it was asked for.
         given: the settings in it that were asked for by themselves.
+        recipe_named: whether the recipe was asked for.
 
     Raises:
         UsageError: another architecture was asked for.
@@ -108,7 +117,7 @@ def beginning_with(
             f"`start_from` {earlier.name} has {architecture.local_response_norm}; networks are trained with "
             f"{LocalResponseNorm()} alone"
         )
-    kept = {
+    kept: dict[str, Any] = {
         "config": architecture.configuration,
         "width": architecture.width,
         "batch_norm": architecture.batch_norm,
@@ -116,6 +125,10 @@ def beginning_with(
     for name, value in kept.items():
         if given.get(name, value) != value:
             raise UsageError(f"`start_from` {earlier.name} has {name} {value}; it cannot become {given[name]}")
+    if not recipe_named and "window" not in given:
+        kept["window"] = architecture.window
+        if "train_scale" not in given:
+            kept["train_scale"] = config.trained_on.scale
     return Beginning(None, recipe.with_settings(kept), architecture.hidden, held_out, earlier)
 
 
