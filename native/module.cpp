@@ -22,6 +22,7 @@ using namespace nb::literals;
 
 namespace {
 
+using verydeep::Activation;
 using verydeep::Network;
 using verydeep::NetworkOptions;
 using verydeep::Output;
@@ -50,7 +51,7 @@ Step step_with_weights(StepKind kind, Floats4 weights, Floats bias, bool relu, b
     step.out_channels = static_cast<long>(weights.shape(0));
     step.in_channels = static_cast<long>(weights.shape(1));
     step.kernel = static_cast<int>(weights.shape(2));
-    step.relu = relu;
+    step.activation = relu ? Activation::relu : Activation::none;
     step.max_pool = max_pool;
     step.weights = weights.data();
     step.bias = bias.data();
@@ -74,7 +75,7 @@ Step response_norm(int size, float alpha, float beta, float k) {
 Output output_called(const std::pair<int, std::string>& named) {
     const auto& [step, stage] = named;
     if (stage == "sums") return {step, Stage::sums};
-    if (stage == "relu") return {step, Stage::relu};
+    if (stage == "relu") return {step, Stage::activated};
     if (stage == "pool") return {step, Stage::pool};
     throw std::invalid_argument("no stage is called '" + stage + "'; there are sums, relu, pool");
 }

@@ -78,6 +78,16 @@ class Configuration:
         """Number of layers with weights, the three FC layers included (Table 1's second row)."""
         return sum(len(stage) for stage in self.stages) + 3
 
+    @property
+    def grows_from_a(self) -> bool:
+        """Whether net A's first four convolutions have their shapes here, so that it can start with them."""
+
+        def shapes(stage: tuple[ConvolutionSpec, ...]) -> list[tuple[int, int]]:
+            return [(one.channels, one.kernel) for one in stage]
+
+        pairs = zip(CONFIGURATIONS["A"].stages[:3], self.stages, strict=False)
+        return all(shapes(theirs) == shapes(ours[: len(theirs)]) for theirs, ours in pairs)
+
 
 def _stages(*stages: str) -> tuple[tuple[ConvolutionSpec, ...], ...]:
     """Read `"256 256 256/1"` as three convolutions, the last 1x1; `"64+lrn"` has LRN after its ReLU."""
@@ -104,13 +114,14 @@ CONFIGURATIONS: dict[str, Configuration] = {
 """The six networks of Table 1 by name."""
 
 BESIDE_TABLE_1: dict[str, Configuration] = {
-    "B-5x5": Configuration("B-5x5", _stages("64/5", "128/5", "256/5", "512/5", "512/5")),
+    name: Configuration(name, stages)
+    for name, stages in {
+        "B-5x5": _stages("64/5", "128/5", "256/5", "512/5", "512/5"),
+    }.items()
 }
-"""Networks of the paper outside of Table 1: B with one 5x5 layer for each pair of 3x3 layers (Section 4.1)."""
+"""Networks outside of Table 1: B with one 5x5 layer for each pair of 3x3 layers (Section 4.1); and one's own."""
 
 ALL_CONFIGURATIONS = CONFIGURATIONS | BESIDE_TABLE_1
-GROWN_CONFIGURATIONS = tuple(CONFIGURATIONS)
-"""Networks that have layers of net A's shapes, and can start with them."""
 
 FC_CHANNELS = 4096
 

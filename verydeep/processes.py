@@ -144,9 +144,10 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
         try:
             for rank in range(1, count):
                 pipes[rank], theirs = context.Pipe(duplex=False)
-                others[rank] = context.Process(target=_work, args=(work, rank, count, theirs), daemon=True)
+                process = context.Process(target=_work, args=(work, rank, count, theirs), daemon=True)
                 with held(signal.SIGINT):
-                    others[rank].start()
+                    process.start()
+                    others[rank] = process  # not before: one that has not started cannot be killed
                 theirs.close()  # so that the pipe ends with the process
             yield Starter(0, count, count, pipes=pipes, others=others)
         finally:

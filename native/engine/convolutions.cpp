@@ -41,7 +41,7 @@ void finish_panel(const Call& call, const Operation& operation, int panel, const
                                     out,
                                     panel * (PANEL / BLOCK),
                                     panel_blocks,
-                                    {step.panel_bias(panel), operation.relu, operation.max_pool}});
+                                    {step.panel_bias(panel), operation.activation, operation.max_pool}});
 }
 
 // Tiles [first, last) of all images' are block number `block` of `blocks`.
@@ -59,8 +59,8 @@ void convolve_first(const Call& call, const Operation& operation, const float* i
     const long row_floats = (width + 2L) * 3, image_floats = (operation.in.height + 2L) * row_floats;
     const auto convolve_row = [&](long image, int y, float* to, long block_stride) {
         call.kernels.first_convolution_row({images + image * image_floats + y * row_floats, row_floats,
-                                            step.weights.floats(), step.bias.floats(), operation.relu, width, to,
-                                            block_stride, out.num_blocks});
+                                            step.weights.floats(), step.bias.floats(), operation.activation, width,
+                                            to, block_stride, out.num_blocks});
     };
     parallel_for(call.threads, count * out.height, [&](long task, int thread) {
         const long image = task / out.height;
@@ -143,7 +143,7 @@ void convolve_pointwise(const Call& call, const Operation& operation, const Feat
             kernels.multiply(product);
         }
         kernels.add_bias({out.at(image, 0, y, 0), out.block_stride, out.width, out.num_blocks, step.bias.floats(),
-                          operation.relu});
+                          operation.activation});
     });
 }
 

@@ -101,7 +101,7 @@ void multiply(const Call& call, const Operation& operation, const void* rows, lo
         else
             multiply_in_pieces(call.kernels, product);
         call.kernels.add_bias(
-            {product.results, block_stride, num_rows, panel_blocks, step.panel_bias(panel), operation.relu});
+            {product.results, block_stride, num_rows, panel_blocks, step.panel_bias(panel), operation.activation});
     });
 }
 
@@ -125,11 +125,11 @@ void run_positions(const Call& call, const FeatureMap& map, long first_image, co
     for (std::size_t i = first; i < call.plan.operations.size(); ++i) {
         const Operation& operation = call.plan.operations[i];
         const Stopwatch stopwatch(call, operation);
-        if (operation.kind == OperationKind::relu) {
+        if (operation.kind == OperationKind::activation) {
             const long num_blocks = blocks_of(operation.out.channels), block_stride = positions.count * BLOCK;
             const std::vector<float> no_bias(num_blocks * BLOCK, -0.0f);
             call.kernels.add_bias({call.floats(call.plan.buffers.sums[side]), block_stride, positions.count,
-                                   static_cast<int>(num_blocks), no_bias.data(), true});
+                                   static_cast<int>(num_blocks), no_bias.data(), operation.step->step.activation});
         } else {
             const void* const rows =
                 i == first

@@ -12,8 +12,8 @@ void check_output(const Output& output, const std::vector<PackedStep>& steps) {
     if (output.step < 0 || output.step >= static_cast<int>(steps.size()))
         throw std::invalid_argument("there is no step " + std::to_string(output.step));
     const Step& step = steps[output.step].step;
-    if ((output.stage == Stage::relu && !step.relu) || (output.stage == Stage::pool && !step.max_pool) ||
-        (output.stage != Stage::sums && !step.has_weights()))
+    if ((output.stage == Stage::activated && step.activation == Activation::none) ||
+        (output.stage == Stage::pool && !step.max_pool) || (output.stage != Stage::sums && !step.has_weights()))
         throw std::invalid_argument("step " + std::to_string(output.step) + " has no such stage");
 }
 
@@ -57,17 +57,18 @@ private:
         const OperationKind kind = kind_of(*step_);
         const int lost = step.kind == StepKind::convolution ? 0 : step.kernel - 1;
         const Shape sums_shape{step.out_channels, shape_.height - lost, shape_.width - lost};
-        const std::vector<int> sums = asked(Stage::sums), positive = asked(Stage::relu);
+        const std::vector<int> sums = asked(Stage::sums), activated = asked(Stage::activated);
         // 1x1 convolutions have no pooling of their own.
         const bool pool_apart =
-            step.max_pool && (!sums.empty() || !positive.empty() || kind == OperationKind::pointwise_convolution);
-        const bool relu_apart = step.relu && !sums.empty();
-        const bool relu = step.relu && !relu_apart, max_pool = step.max_pool && !pool_apart;
+            step.max_pool && (!sums.empty() || !activated.empty() || kind == OperationKind::pointwise_convolution);
+        const bool activated_apart = step.activation != Activation::none && !sums.empty();
+        const Activation activation = activated_apart ? Activation::none : step.activation;
+        const bool max_pool = step.max_pool && !pool_apart;
         append(kind, max_pool ? halved(sums_shape) : sums_shape, {});
-        operations.back().relu = relu;
+        operations.back().activation = activation;
         operations.back().max_pool = max_pool;
-        if (!max_pool) operations.back().outputs = relu ? positive : sums;
-        if (relu_apart) append(OperationKind::relu, shape_, positive);
+        if (!max_pool) operations.back().outputs = activation != Activation::none ? activated : sums;
+        if (activated_apart) append(OperationKind::activation, shape_, activated);
         if (pool_apart) append(OperationKind::max_pooling, halved(shape_), {});
         if (step.max_pool) operations.back().outputs = asked(Stage::pool);
     }
@@ -77,7 +78,7 @@ private:
             throw std::invalid_argument("picture is " + std::to_string(image_.width) + "x" +
                                         std::to_string(image_.height) +
                                         " pixels; this network needs a larger one");
-        operations.push_back({kind, step_, number_, false, false, shape_, out, std::move(given)});
+        operations.push_back({kind, step_, number_, Activation::none, false, shape_, out, std::move(given)});
         shape_ = out;
     }
 

@@ -13,7 +13,7 @@ enum class OperationKind {
     winograd_convolution,
     pointwise_convolution,
     fully_connected,
-    relu,
+    activation,
     max_pooling,
     average_pooling,
     response_norm,
@@ -24,7 +24,8 @@ struct Operation {
     OperationKind kind;
     const PackedStep* step;
     int step_number;
-    bool relu, max_pool;  // done within it
+    Activation activation;  // done within it
+    bool max_pool;          // likewise
     Shape in, out;
     std::vector<int> outputs;  // of those that were asked for, the ones that it gives
 };

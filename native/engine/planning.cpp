@@ -154,7 +154,7 @@ private:
         for (std::size_t i = segment.first; i < segment.last; ++i) {
             PlannedOperation& operation = plan_.operations[i];
             const bool onward = i + 1 == segment.last && !last_segment;
-            if (into_strips(i) || onward || operation.kind == OperationKind::relu) continue;
+            if (into_strips(i) || onward || operation.kind == OperationKind::activation) continue;
             operation.map = map;
             at_least(map_bytes[map], segment.images * map_floats(operation.out) * sizeof(float));
             map = 1 - map;

@@ -63,7 +63,7 @@ void convolve_tiles(const Call& call, const Operation& operation, const FeatureM
 
 void clear_border(const Call& call, const FeatureMap& map, long count);
 // `in` and `out` may be one map.
-void apply_relu(const Call& call, const FeatureMap& in, const FeatureMap& out, long count);
+void activate(const Call& call, Activation activation, const FeatureMap& in, const FeatureMap& out, long count);
 void pool(const Call& call, void (*pool_row)(const PoolingRow&), const FeatureMap& in, const FeatureMap& out,
           long count);
 void normalize(const Call& call, const ResponseNorm& norm, const FeatureMap& in, const FeatureMap& out,

@@ -15,7 +15,7 @@ struct Step {
     StepKind kind;
     long in_channels = 0, out_channels = 0;
     int kernel = 0;  // 3 or 1 of a convolution, any of a fully connected layer
-    bool relu = false;
+    Activation activation = Activation::none;
     bool max_pool = false;           // 2x2, behind a convolution
     const float* weights = nullptr;  // [out][in][kernel][kernel]
     const float* bias = nullptr;     // [out]
@@ -26,8 +26,8 @@ struct Step {
     long inputs() const { return in_channels * kernel * kernel; }  // that an output is the sum of
 };
 
-// What a step can give: its sums, these after the ReLU, these after the pooling.
-enum class Stage { sums, relu, pool };
+// What a step can give: its sums, these after the activation, these after the pooling.
+enum class Stage { sums, activated, pool };
 struct Output {
     int step;
     Stage stage;

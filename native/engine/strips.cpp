@@ -34,7 +34,7 @@ void fill_strip(const Call& call, long image, int top, int left, const FeatureMa
         if (outside) continue;
         call.kernels.first_convolution_row(
             {pixels + y * row_floats + from * 3L, row_floats, step.weights.floats(), step.bias.floats(),
-             first.relu, to - from, strip.at(0, 0, y - 1, from - 1), strip.block_stride, strip.num_blocks});
+             first.activation, to - from, strip.at(0, 0, y - 1, from - 1), strip.block_stride, strip.num_blocks});
     }
 }
 

@@ -13,7 +13,7 @@ struct FirstConvolutionBlock {
     const float* weights;
     long weight_row_stride;
     const float* bias;
-    bool relu;
+    Activation activation;
     float* out;
     long columns[2];  // where the vectors of outputs lie
 };
@@ -39,12 +39,12 @@ void convolve_first_block(const FirstConvolutionBlock& block) {
                 for (int n = 0; n < N; ++n) sum[r][n] += x * w[n];
             }
         }
-    const bool with_relu = block.relu;
+    const Activation activation = block.activation;
     float* const out = block.out;
     const long* const columns = block.columns;
     VERYDEEP_UNROLL
     for (int r = 0; r < R; ++r) VERYDEEP_UNROLL
-    for (int n = 0; n < N; ++n) store(out + columns[n] + r * BLOCK, with_relu ? relu(sum[r][n]) : sum[r][n]);
+    for (int n = 0; n < N; ++n) store(out + columns[n] + r * BLOCK, activate(activation, sum[r][n]));
 }
 
 template <int N, int... R>
@@ -64,7 +64,7 @@ void first_convolution_row(const FirstConvolutionRow& row) {
         block.weights = row.weights + vector * LANES;
         block.weight_row_stride = row.out_blocks * BLOCK;
         block.bias = row.bias + vector * LANES;
-        block.relu = row.relu;
+        block.activation = row.activation;
         find_columns(vector, 1 + two, row.out_block_stride, block.columns);
         const int pieces = (row.width + MAX_ROWS - 1) / MAX_ROWS;
         for (int piece = 0, x = 0; piece < pieces; ++piece) {

@@ -53,10 +53,14 @@ struct TileRange {
     int count;
 };
 
-// What follows the sums of a layer. A further epilogue is a field here and a case in winograd.h.
+// What is done to each sum of a layer while it is in registers. A further one is a name here, a case in vectors.h
+// and one in winograd.h, which the compiler asks for; the kernels and the engine hand it on.
+enum class Activation { none, relu };
+
+// What follows the sums of a 3x3 convolution.
 struct Epilogue {
     const float* bias;  // of the first channel that is computed
-    bool relu;
+    Activation activation;
     bool max_pool;  // 2x2
 };
 
@@ -71,7 +75,7 @@ struct FirstConvolutionRow {
     long image_row_stride;
     const float* weights;  // [27][outputs], in the order of rows, columns, channels
     const float* bias;
-    bool relu;
+    Activation activation;
     int width;
     float* out;  // column 0 of the first block
     long out_block_stride;
@@ -137,13 +141,13 @@ struct PanelSlice {
     long begin, end;
 };
 
-// x += bias, and ReLU, of some rows.
+// x += bias, and the activation, of some rows.
 struct BiasRows {
     float* data;  // [blocks][rows][16]
     long block_stride, num_rows;
     int num_blocks;
     const float* bias;
-    bool relu;
+    Activation activation;
 };
 
 // One block of one row of a 2x2 pooling with stride 2.

@@ -1,4 +1,5 @@
-// Kernels over the rows of a map: preprocessing, bias and ReLU, pooling, local response normalization, distances.
+// Kernels over the rows of a map: preprocessing, bias and activation, pooling, local response normalization,
+// distances.
 #pragma once
 
 #include "kernels/vectors.h"
@@ -15,14 +16,13 @@ void preprocess_row(const std::uint8_t* pixels, const float* levels, bool flip, 
 
 void add_bias(const BiasRows& all) {
     const long num_rows = all.num_rows;
-    const bool with_relu = all.relu;
+    const Activation activation = all.activation;
     for (int block = 0; block < all.num_blocks; ++block)
         for (int part = 0; part < PARTS; ++part) {
             float* place = all.data + block * all.block_stride + part * LANES;
             const Vector bias = load(all.bias + block * BLOCK + part * LANES);
             for (long r = 0; r < num_rows; ++r, place += BLOCK) {
-                const Vector x = load(place) + bias;
-                store(place, with_relu ? relu(x) : x);
+                store(place, activate(activation, load(place) + bias));
             }
         }
 }

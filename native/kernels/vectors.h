@@ -90,6 +90,14 @@ VERYDEEP_INLINE Vector relu(Vector x) {
 #endif
 }
 
+VERYDEEP_INLINE Vector activate(Activation activation, Vector x) {
+    switch (activation) {
+        case Activation::none: break;
+        case Activation::relu: return relu(x);
+    }
+    return x;
+}
+
 // The greater of two, and NaN if one of them is.
 VERYDEEP_INLINE Vector max(Vector x, Vector y) {
 #if defined(__AVX512F__)

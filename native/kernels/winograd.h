@@ -1,5 +1,5 @@
-// Winograd's F(4x4, 3x3): the transforms of inputs and of outputs, with bias, ReLU and pooling. The points are
-// 0, +-sqrt(1/2), +-sqrt(2) and infinity.
+// Winograd's F(4x4, 3x3): the transforms of inputs and of outputs, with bias, activation and pooling. The points
+// are 0, +-sqrt(1/2), +-sqrt(2) and infinity.
 #pragma once
 
 #include "kernels/numbers.h"
@@ -190,11 +190,11 @@ void transform_scaled_input(const InputTransform& all) {
     }
 }
 
-template <bool RELU, bool MAX_POOL>
+template <Activation ACTIVATION, bool MAX_POOL>
 VERYDEEP_INLINE void write_tile(const Vector y[TILE][TILE], const FeatureMap& out, const TilePosition& position,
                                 int block, int part) {
     constexpr int SIDE = MAX_POOL ? TILE / 2 : TILE;
-    Vector z[SIDE][SIDE];
+    Vector z[SIDE][SIDE];  // the greatest first, as no activation falls where its argument rises
     VERYDEEP_UNROLL
     for (int i = 0; i < SIDE; ++i) VERYDEEP_UNROLL
     for (int j = 0; j < SIDE; ++j) {
@@ -203,7 +203,7 @@ VERYDEEP_INLINE void write_tile(const Vector y[TILE][TILE], const FeatureMap& ou
                 max(max(y[2 * i][2 * j], y[2 * i][2 * j + 1]), max(y[2 * i + 1][2 * j], y[2 * i + 1][2 * j + 1]));
         else
             z[i][j] = y[i][j];
-        if constexpr (RELU) z[i][j] = relu(z[i][j]);
+        z[i][j] = activate(ACTIVATION, z[i][j]);
     }
     const int top = SIDE * position.row, left = SIDE * position.column;
     float* to = out.at(position.image, block, top, left) + part * LANES;
@@ -238,7 +238,7 @@ VERYDEEP_INLINE void transform_products(const float* from, long point_stride, Ve
     }
 }
 
-template <bool RELU, bool MAX_POOL>
+template <Activation ACTIVATION, bool MAX_POOL>
 void transform_output_as(const OutputTransform& all) {
     // A reference: with a copy GCC 12 fuses other products of pooled tiles, and their last bits change.
     const FeatureMap& out = all.out;
@@ -255,18 +255,25 @@ void transform_output_as(const OutputTransform& all) {
                 Vector y[TILE][TILE];
                 transform_products(products + tile * BLOCK + part * LANES, point_stride, load(bias + part * LANES),
                                    y);
-                write_tile<RELU, MAX_POOL>(y, out, position, all.first_block + block, part);
+                write_tile<ACTIVATION, MAX_POOL>(y, out, position, all.first_block + block, part);
             }
         }
     }
 }
 
+template <Activation ACTIVATION>
+void transform_output_with(const OutputTransform& all) {
+    if (all.epilogue.max_pool)
+        transform_output_as<ACTIVATION, true>(all);
+    else
+        transform_output_as<ACTIVATION, false>(all);
+}
+
 void transform_output(const OutputTransform& all) {
-    const auto [bias, relu, max_pool] = all.epilogue;
-    const auto transform = relu
-                               ? (max_pool ? transform_output_as<true, true> : transform_output_as<true, false>)
-                               : (max_pool ? transform_output_as<false, true> : transform_output_as<false, false>);
-    transform(all);
+    switch (all.epilogue.activation) {
+        case Activation::none: return transform_output_with<Activation::none>(all);
+        case Activation::relu: return transform_output_with<Activation::relu>(all);
+    }
 }
 
 }  // namespace

@@ -285,7 +285,7 @@ struct WinogradLayer {
                                          panel_blocks(panel), products.floats(), product_strides(range.count)});
         });
     }
-    void transform_output(bool relu, bool max_pool) const {
+    void transform_output(Activation activation, bool max_pool) const {
         for_each_block([&](const TileRange& range) {
             for (long panel = 0; panel < panels; ++panel)
                 kernels.transform_output({products.floats(),
@@ -294,7 +294,7 @@ struct WinogradLayer {
                                           out_map,
                                           static_cast<int>(2 * panel),
                                           panel_blocks(panel),
-                                          {bias.floats() + panel * PANEL, relu, max_pool}});
+                                          {bias.floats() + panel * PANEL, activation, max_pool}});
         });
     }
 };
@@ -315,16 +315,16 @@ void Bench::run_winograd(const Layer& layer) {
     bound_by_multiplications("products", layer.name,
                              2.0 * POINTS * one.tiles * one.in_blocks * one.out_blocks * BLOCK * BLOCK,
                              [&] { one.multiply(); });
-    const auto output = [&](const char* epilogue, bool relu, bool max_pool) {
+    const auto output = [&](const char* epilogue, Activation activation, bool max_pool) {
         const long turns = one.blocks * one.panels;
         bound_by_memory(
             "output transform", shape_of(layer.name, epilogue),
             {product_total, pixels * one.out_blocks * BLOCK * 4 / (max_pool ? 4 : 1), turns, true, false},
-            [&] { one.transform_output(relu, max_pool); });
+            [&] { one.transform_output(activation, max_pool); });
     };
-    output("sums", false, false);
-    output("relu", true, false);
-    if (layer.max_pool) output("pool", true, true);
+    output("sums", Activation::none, false);
+    output("relu", Activation::relu, false);
+    if (layer.max_pool) output("pool", Activation::relu, true);
 }
 
 void Bench::run_fully_connected(const FullyConnected& layer) {
@@ -387,7 +387,7 @@ void Bench::run_first_convolution() {
             "first convolution", channels == 64 ? "D 224" : "D/4 224", 2.0 * 27 * channels * SIDE * SIDE, [&] {
                 for (int y = 0; y < SIDE; ++y)
                     kernels_->first_convolution_row({image.floats() + y * row_floats, row_floats, weights.floats(),
-                                                     bias.floats(), true, SIDE,
+                                                     bias.floats(), Activation::relu, SIDE,
                                                      strip.floats() + y % STRIP * out_blocks * SIDE * BLOCK,
                                                      SIDE * BLOCK, static_cast<int>(out_blocks)});
             });
@@ -443,8 +443,8 @@ void Bench::run_channel_kernels() {
     });
     bound_by_memory("bias and relu", "64 channels 224", {bytes, bytes, 1, false, false, true}, [&] {
         for (int y = 0; y < shape.height; ++y)
-            kernels_->add_bias(
-                {to.at(0, 0, y, 0), to.block_stride, shape.width, to.num_blocks, channel_weights.floats(), true});
+            kernels_->add_bias({to.at(0, 0, y, 0), to.block_stride, shape.width, to.num_blocks,
+                                channel_weights.floats(), Activation::relu});
     });
     bound_by_memory("unit distance", "64 channels 224", {2 * bytes, 224 * 224 * 4}, [&] {
         for (int y = 0; y < shape.height; ++y)

@@ -65,7 +65,7 @@ Exact multiply(Exact& in, const Step& step) {
                 for (int j = 0; j < step.kernel; ++j)
                     sum += in.inside(n, c, y + i - padding, x + j - padding) *
                            step.weights[((o * in.channels + c) * step.kernel + i) * step.kernel + j];
-        return step.relu && sum < 0 ? 0 : sum;
+        return step.activation == Activation::relu && sum < 0 ? 0 : sum;
     });
     return out;
 }
@@ -153,9 +153,8 @@ public:
     Images images() const { return {nullptr, input_.data(), batch, height, width}; }
     Output output() const {
         const Step& last = steps.back();
-        return {static_cast<int>(steps.size()) - 1, last.max_pool ? Stage::pool
-                                                    : last.relu   ? Stage::relu
-                                                                  : Stage::sums};
+        const Stage stage = last.activation == Activation::none ? Stage::sums : Stage::activated;
+        return {static_cast<int>(steps.size()) - 1, last.max_pool ? Stage::pool : stage};
     }
     Exact& exact() { return exact_; }
 
@@ -203,7 +202,7 @@ private:
         const long positions = exact_.batch * (exact_.height - step.kernel + 1) * (exact_.width - step.kernel + 1);
         if (connected && positions <= 60 && step.inputs() >= 512)  // so large that weights have 20 bits
             step.out_channels = (1L << 20) / step.inputs() + generator_.between(1, 70);
-        step.relu = generator_.between(0, 1);
+        step.activation = static_cast<Activation>(generator_.between(0, 1));
         step.max_pool = !connected && exact_.height > 1 && exact_.width > 1 && generator_.between(0, 1);
         arrays_.push_back(generator_.normal(step.out_channels * step.inputs()));
         for (float& weight : arrays_.back()) weight /= std::sqrt(float(step.in_channels)) * step.kernel;

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,17 @@ def test_the_first_process_counts_for_all(monkeypatch):
     assert values == [0, (1, each, [1, 4]), (2, each, [2, 5])]
     assert sum(counted) == world.num_counted(7) == 7
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_why_a_process_cannot_be_started_is_what_is_raised(monkeypatch):
+    """Not that the one which never ran could not be ended."""
+
+    def start(process):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    with pytest.raises(BlockingIOError, match="temporarily unavailable"), start_processes(2, print):
+        pass
 
 
 def test_an_error_in_another_process_is_raised_here():

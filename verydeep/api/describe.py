@@ -88,7 +88,7 @@ class Description(Result):
 
     def __str__(self) -> str:
         name, side = self.architecture.configuration, self.size
-        beside = " (not of Table 1: Section 4.1 compares B to it)" if name in BESIDE_TABLE_1 else ""
+        beside = " (not of Table 1)" if name in BESIDE_TABLE_1 else ""
         return rendered(
             f"Configuration {name}{beside}: {configuration(name).weight_layers} weight layers, "
             f"{self.architecture.num_classes} classes, width {self.architecture.width:g}, "

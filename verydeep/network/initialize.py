@@ -8,7 +8,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, FullyConnected, Pooling
+from verydeep.configurations import STARTS, Architecture, FullyConnected, Pooling, configuration
 from verydeep.errors import ModelError, UsageError
 from verydeep.network.vgg import VGG
 
@@ -73,7 +73,7 @@ def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> 
             classes, window or normalisation.
 
     """
-    if network.architecture.configuration not in GROWN_CONFIGURATIONS:
+    if not configuration(network.architecture.configuration).grows_from_a:
         raise UsageError(
             f"{network.architecture.configuration} has no layers of net A's shapes and cannot be grown from it; "
             "train it from a random start, `init=he`, without `grow_from`"

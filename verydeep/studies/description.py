@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, configuration
+from verydeep.configurations import STARTS, Architecture, configuration
 from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.tables import trained_scale
@@ -320,7 +320,7 @@ def _check_training(training: Training) -> None:
         )
     if training.grow_from and training.start_from:
         raise UsageError(f"{training.name} has both grow_from and from; a network has one start")
-    if training.grow_from and recipe.config not in GROWN_CONFIGURATIONS:
+    if training.grow_from and not configuration(recipe.config).grows_from_a:
         raise UsageError(
             f"{recipe.config} has no layers of net A's shapes and cannot be grown; leave grow_from out"
         )

@@ -282,9 +282,11 @@ def _column(kernels: list[int], has_lrn: bool) -> Configuration:
         if [spec.kernel for spec in specs] == kernels and any(s.local_response_norm for s in specs) == has_lrn:
             return column
     what = "1x1" if set(kernels) == {1} else "3x3" if set(kernels) == {3} else "other"
+    plain = [specs for specs in map(_specs, ALL_CONFIGURATIONS.values()) if {spec.kernel for spec in specs} == {3}]
+    *fewer, most = sorted({len(specs) for specs in plain})
     raise ModelError(
-        f"has {len(kernels)} convolutions ({what} kernels); the networks of Table 1 have 8, 10, 13 or 16 of 3x3, "
-        "and C three of 1x1 among 13"
+        f"has {len(kernels)} convolutions ({what} kernels); the networks of Table 1 have "
+        f"{', '.join(map(str, fewer))} or {most} of 3x3, and C three of 1x1 among 13"
     )
 
 

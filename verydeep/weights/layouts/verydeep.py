@@ -19,7 +19,7 @@ def read_layers(checkpoint: Checkpoint) -> Layers | None:
     if "conv1_1.weight" not in tensors:
         return None
     layers = Layers(flattened=True)
-    for place in sorted(name[4:7] for name in tensors if re.fullmatch(r"conv[1-5]_[1-4]\.weight", name)):
+    for place in sorted(name[4:7] for name in tensors if re.fullmatch(r"conv[1-5]_\d\.weight", name)):
         norm = f"bn{place}" if f"bn{place}.weight" in tensors else None
         layers.convolutions.append(layer_of(tensors, f"conv{place}", norm))
     wanted = [f"{name}.{part}" for name in FC_NAMES for part in ("weight", "bias")]
