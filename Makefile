@@ -100,7 +100,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV); PyTorch is large, this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report]'
+	$(BIN)/python tools/install.py '.[train,report]'
 	@touch $@
 
 $(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python

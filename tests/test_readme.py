@@ -50,9 +50,9 @@ def test_a_fresh_machine_needs_two_commands():
 def test_ones_own_photographs_and_python(desk, monkeypatch):
     monkeypatch.chdir(desk)
     embedded, photographs, protocols = blocks("bash")[1:]
-    assert len(photographs.splitlines()) == 4
+    assert len(photographs.splitlines()) == 5
     for line in (embedded + photographs + protocols).splitlines():
-        command, *arguments = shlex.split(line)
+        command, *arguments = shlex.split(line, comments=True)
         assert command == "verydeep"
         main(arguments)
     assert len(list(Path("maps").iterdir())) == 1 + 12

@@ -1,7 +1,7 @@
 """An installation with the core dependencies alone: what it can do, how large it is, and how quick.
 
 The environment is made by pip, from the versions of constraints.txt and from this checkout, and from wherever pip
-finds packages. It needs what builds the package: a C++ compiler.
+finds packages.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -96,13 +97,18 @@ def test_what_takes_long_to_import_is_not_imported_for_the_first_answer(model, d
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory) -> Path:
-    """An environment of what `pip install .` brings, and nothing else: not pip itself; its interpreter."""
+    """An environment of what `pip install .` brings, and nothing else: not pip itself; its interpreter.
+
+    The native engine is not compiled once more: it is the one that the environment of the tests has.
+    """
     folder = tmp_path_factory.mktemp("core") / "environment"
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     pip = ("-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
-    outcome = run(sys.executable, *pip, "-c", ROOT / "constraints.txt", ROOT)
+    outcome = run(sys.executable, *pip, "-C", "wheel.cmake=false", "-c", ROOT / "constraints.txt", ROOT)
     assert outcome.returncode == 0, outcome.stderr
+    (package,) = folder.glob("lib/python*/site-packages/verydeep")
+    shutil.copy(native_module().__file__, package)
     return python
 
 

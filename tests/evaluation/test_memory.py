@@ -65,9 +65,9 @@ def peak(count: int, views: str, num_networks: int) -> int:
 
 
 @pytest.mark.parametrize("views", PROTOCOLS)
-def test_a_thousand_pictures_take_no_more_than_a_hundred(views):
+def test_four_hundred_images_take_no_more_than_a_hundred(views):
     peak(8, views, 1)  # what is imported and cached at first use
-    assert peak(1000, views, 1) < 1.25 * peak(100, views, 1) + 500_000  # half a kilobyte a picture: the plan
+    assert peak(400, views, 1) < 1.25 * peak(100, views, 1) + 150_000  # half a kilobyte an image: the plan
 
 
 def test_seven_networks_take_no_more_than_one_beside_their_own():
