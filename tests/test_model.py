@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import multiprocessing
 import pickle
 import shutil
+import unicodedata
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,9 +19,11 @@ from PIL import Image
 import verydeep
 from verydeep.api.new import new
 from verydeep.errors import ModelError, PictureError, UsageError, VerydeepError
+from verydeep.evaluation.ranking import Prediction, Ranking, Rankings
 from verydeep.inference.native import NativeEngine
 from verydeep.linear.classifier import Classifier, FeatureSpec, digest, write_classifier
 from verydeep.model import Model
+from verydeep.results import Result
 from verydeep.run_folder import read_model
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -212,3 +217,83 @@ def test_a_list_is_predicted_in_batches(run, monkeypatch):
     rankings = model.predict([IMAGE] * 40)
     assert max(batches) == 40
     assert len(rankings) == 40
+
+
+def test_answers_are_short_to_look_at_and_lists_for_programs(run):
+    model = verydeep.load(run)
+    one, many = model.predict(IMAGE, top=3), model.predict([IMAGE] * 1000, top=3)
+    assert isinstance(one, list)
+    assert one[0] == (one[0].class_name, one[0].probability)
+    assert json.loads(json.dumps(many)) == [[list(prediction) for prediction in one]] * 1000
+    assert len(repr(one).splitlines()) == 3
+    assert one[0].class_name in repr(one)
+    assert f"{one[0].probability:.2%}" in repr(one)
+    assert repr(many).splitlines()[-1] == "... and 980 more"
+    for shown in (one, many, model, many[0]):
+        assert len(repr(shown)) < 2000
+        assert shown._repr_html_().count("<table>") == 1
+    assert "<b>" not in Ranking([Prediction("<b>", 1.0)])._repr_html_()
+    assert repr(Rankings()) == repr(Ranking()) == ""
+
+
+def test_a_model_tells_what_it_is(run):
+    told = repr(verydeep.load(run, engine="native"))
+    assert told.startswith("<verydeep.Model")
+    for fact in (
+        str(run),
+        "configuration: A",
+        "width: 0.05",
+        "32 pixels",
+        "5 (0, 1, 2 and 2 more)",
+        "NativeEngine",
+    ):
+        assert fact in told
+    assert "relu4_1" in repr(verydeep.features(run, ["relu4_1"], engine="native"))
+
+
+def test_a_score_map_shows_itself(run):
+    mapped = verydeep.load(run).score_map(IMAGE)
+    assert repr(mapped).startswith(
+        "<ScoreMap of 80x64 pixels: 9 rows and 13 columns of windows of 32 pixels, one every 4"
+    )
+    with Image.open(io.BytesIO(mapped._repr_png_())) as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.size == mapped.draw().size
+
+
+@dataclass(frozen=True, repr=False)
+class Long(Result):
+    lines: int
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, range(self.lines)))
+
+
+def test_a_long_result_is_cut_where_it_is_only_looked_at():
+    assert repr(Long(40)) == str(Long(40))
+    assert repr(Long(1000)).splitlines()[39:] == ["39", "... and 960 more lines: print() shows them"]
+    assert "960 more lines" in Long(1000)._repr_html_()
+    assert len(str(Long(1000)).splitlines()) == 1000
+
+
+def test_score_maps_are_named_after_image_and_class_and_never_collide(tmp_path):
+    """The same name in two folders, in another case, with another suffix; with letters that mean something."""
+    names = ["a/0.png", "b/0.png", "b/0.jpg", "a/X.png", "b/x.png", "a/0-cat.png", "a/con.png", "a/-rf.png"]
+    names += ["a/é.png", "b/e\u0301.png", 'a/new\nline:*?"<>|.png', f"a/{'ö' * 120}.png"]
+    for name in names:
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(IMAGE).save(path)
+    before = {path: path.read_bytes() for path in (tmp_path / "images").rglob("*.*")}
+    answers = verydeep.predict("cifar10", tmp_path / "images", top=1, maps=tmp_path / "maps")
+    verydeep.predict("cifar10", tmp_path / "images" / "a", top=1, maps=tmp_path / "images" / "a")
+    assert {path: path.read_bytes() for path in before} == before
+    best = answers.images[0][1][0].class_name
+    drawn = sorted(path.name for path in (tmp_path / "maps").iterdir())
+    assert len(drawn) == len(answers) == len(names)
+    assert len({unicodedata.normalize("NFD", name).casefold() for name in drawn}) == len(names)
+    for name in drawn:
+        assert f"-{best}" in name
+        assert not set(name) & set('\n:*?"<>|/\\')
+        assert len(name.encode()) <= 255
+        assert name[0] not in "-."

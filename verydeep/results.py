@@ -52,7 +52,15 @@ def rendered(*renderables: Any) -> str:
     """Tables of `rich` as text, as wide as the terminal; 120 letters where there is none."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    from verydeep.bars import in_notebook
+
+    in_terminal = Console().is_terminal and not in_notebook()
+    console = Console(
+        highlight=False,
+        width=None if in_terminal else 120,
+        color_system="auto" if in_terminal else None,
+        force_jupyter=False,
+    )
     with console.capture() as captured:
         for renderable in renderables:
             console.print(renderable)

@@ -35,6 +35,9 @@ class EngineFeatures:
         self.engine = engine
         self.layers = tuple(layers)
 
+    def __repr__(self) -> str:
+        return f"<EngineFeatures {', '.join(self.layers)} of {self.engine.config.architecture}>"
+
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Outputs of the layers, as `Engine.run` gives them."""
         return self.engine.run(images, self.layers)
