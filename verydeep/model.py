@@ -235,13 +235,16 @@ def load(
     class_names: ClassNames | None = None,
     tensors: str | None = None,
 ) -> Model:
-    """Open a model on disk.
+    """Open a model on disk. It answers for images: `Model` says how.
+
+        model = verydeep.load("cifar10")  # the bundled model
+        model.predict("photo.jpg", top=3)
 
     A classifier that `verydeep transfer` has left beside the model answers, unless `network` is true.
 
     Args:
         model: a run folder, or a `.safetensors` file beside its `config.json`; or another library's weights, a
-            file or a name.
+            file or a name such as `torchvision:vgg16`.
         device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
         precision: `auto`, which is float32; `float32`, `bfloat16`, or `int16` with the native engine.
         engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
