@@ -276,17 +276,17 @@ def test_a_long_result_is_cut_where_it_is_only_looked_at():
     assert len(str(Long(1000)).splitlines()) == 1000
 
 
-def test_score_maps_are_named_after_image_and_class_and_never_collide(tmp_path):
+def test_score_maps_are_named_after_image_and_class_and_never_collide(run, tmp_path):
     """The same name in two folders, in another case, with another suffix; with letters that mean something."""
-    names = ["a/0.png", "b/0.png", "b/0.jpg", "a/X.png", "b/x.png", "a/0-cat.png", "a/con.png", "a/-rf.png"]
+    names = ["a/0.png", "b/0.png", "b/0.jpg", "a/X.png", "b/x.png", "a/0-1.png", "a/con.png", "a/-rf.png"]
     names += ["a/é.png", "b/e\u0301.png", 'a/new\nline:*?"<>|.png', f"a/{'ö' * 120}.png"]
     for name in names:
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(IMAGE).save(path)
     before = {path: path.read_bytes() for path in (tmp_path / "images").rglob("*.*")}
-    answers = verydeep.predict("cifar10", tmp_path / "images", top=1, maps=tmp_path / "maps")
-    verydeep.predict("cifar10", tmp_path / "images" / "a", top=1, maps=tmp_path / "images" / "a")
+    answers = verydeep.predict(run, tmp_path / "images", top=1, maps=tmp_path / "maps", map_scale=32)
+    verydeep.predict(run, tmp_path / "images" / "a", top=1, maps=tmp_path / "images" / "a", map_scale=32)
     assert {path: path.read_bytes() for path in before} == before
     best = answers.images[0][1][0].class_name
     drawn = sorted(path.name for path in (tmp_path / "maps").iterdir())
