@@ -276,8 +276,9 @@ def test_a_long_result_is_cut_where_it_is_only_looked_at():
     assert len(str(Long(1000)).splitlines()) == 1000
 
 
-def test_score_maps_are_named_after_image_and_class_and_never_collide(run, tmp_path):
+def test_score_maps_are_named_after_image_and_class_and_never_collide(run, tmp_path, monkeypatch):
     """The same name in two folders, in another case, with another suffix; with letters that mean something."""
+    monkeypatch.setattr("verydeep.evaluation.score_map.SHOWN_SIDE", 32)  # small drawings are sooner written
     names = ["a/0.png", "b/0.png", "b/0.jpg", "a/X.png", "b/x.png", "a/0-1.png", "a/con.png", "a/-rf.png"]
     names += ["a/é.png", "b/e\u0301.png", 'a/new\nline:*?"<>|.png', f"a/{'ö' * 120}.png"]
     for name in names:
