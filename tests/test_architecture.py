@@ -22,6 +22,7 @@ ORDER = (
         "interrupts",
         "prefetch",
         "distributed",
+        "bars",
         "results",
         "files",
         "notes",

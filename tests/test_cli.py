@@ -114,9 +114,10 @@ def test_predicting_a_folder_gives_csv_and_maps(model, folder, tmp_path, capsys)
     assert [line.split(",")[0] for line in lines[1:]] == [
         str(folder / name) for name in ("deep/two three.png", "one.png", "ünï.png")
     ]
-    maps = sorted(path.name for path in (tmp_path / "maps").iterdir())
-    assert maps == ["one.png", "two three.png", "ünï.png"]
-    with Image.open(tmp_path / "maps" / "one.png") as sheet:
+    best = [line.split(",")[1] for line in lines[1:]]
+    wanted = {f"{stem}-{name}.png" for stem, name in zip(("two three", "one", "ünï"), best, strict=True)}
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == wanted
+    with Image.open(tmp_path / "maps" / f"one-{best[1]}.png") as sheet:
         assert sheet.width > 900
 
 

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from verydeep.evaluation.protocols import Dense as Dense
     from verydeep.evaluation.protocols import MultiCrop as MultiCrop
     from verydeep.evaluation.protocols import TenCrop as TenCrop
+    from verydeep.evaluation.ranking import Prediction as Prediction
     from verydeep.images.color import Preprocessing as Preprocessing
     from verydeep.model import Model as Model
-    from verydeep.model import Prediction as Prediction
     from verydeep.model import load as load
     from verydeep.network.vgg import VGG as VGG
     from verydeep.training.recipe import Recipe as Recipe
@@ -81,7 +81,7 @@ _HOMES = {
     "TenCrop": "verydeep.evaluation.protocols",
     "Recipe": "verydeep.training.recipe",
     "Model": "verydeep.model",
-    "Prediction": "verydeep.model",
+    "Prediction": "verydeep.evaluation.ranking",
     "load": "verydeep.model",
     "VGG": "verydeep.network.vgg",
     "features": "verydeep.api.features",

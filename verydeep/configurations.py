@@ -123,6 +123,9 @@ BESIDE_TABLE_1: dict[str, Configuration] = {
 
 ALL_CONFIGURATIONS = CONFIGURATIONS | BESIDE_TABLE_1
 
+COMMON_NAMES = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+"""What other libraries call them, by their weight layers."""
+
 FC_CHANNELS = 4096
 
 
@@ -135,11 +138,19 @@ def configuration(name: str) -> Configuration:
     """
     if name in ALL_CONFIGURATIONS:
         return ALL_CONFIGURATIONS[name]
-    hint = did_you_mean(name.upper().replace("X", "x"), ALL_CONFIGURATIONS)
+    column = by_common_name(name)
+    near = did_you_mean(name.upper().replace("X", "x"), ALL_CONFIGURATIONS)
+    hint = f"; {name} is {column}" if column else near
     raise UsageError(
         f"no configuration is called {name!r}; Table 1 has {', '.join(CONFIGURATIONS)}, and beside it there is "
         f"{', '.join(BESIDE_TABLE_1)}{hint}"
     )
+
+
+def by_common_name(name: str) -> str | None:
+    """The configuration that other libraries call `vgg16`, `VGG-16` or `vgg16_bn`; None for another name."""
+    plain = name.lower().removesuffix("_bn").replace("-", "").replace("_", "")
+    return COMMON_NAMES.get(plain)
 
 
 @dataclass(frozen=True)
@@ -229,6 +240,11 @@ class Node:
 @dataclass(frozen=True)
 class Architecture:
     """A configuration made definite: everything that decides the shapes of its weights.
+
+        net = verydeep.Architecture("D")  # the paper's, known as VGG-16
+        small = verydeep.Architecture("A", num_classes=10, width=0.25, window=32)
+        small.tensors["fc8.weight"]       # (10, 1024, 1, 1)
+        verydeep.VGG(small)               # the network on torch
 
     Attributes:
         configuration: a name of Table 1, or of `BESIDE_TABLE_1`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,25 @@ from verydeep.errors import DiskError, UsageError, as_text
 
 MARK = ("Software", "verydeep")
 """Text in the PNG files that this package draws, such as score maps: nobody takes them for data."""
+
+
+LONGEST_PART = 100  # bytes of a word in a file's name; the name itself may have 255
+
+
+def name_part(word: str) -> str:
+    """A word as a part of a file's name on any system: letters and digits stay, special characters become `_`."""
+    composed = unicodedata.normalize("NFC", word)
+    kept = "".join(letter if letter.isalnum() or letter in " -_.+" else "_" for letter in composed)
+    return kept.encode()[:LONGEST_PART].decode(errors="ignore").strip(" .-") or "_"
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it where it is taken in upper or lower case; it is added to `taken`."""
+    free, count = name, 2
+    while free.casefold() in taken:
+        free, count = f"{name}-{count}", count + 1
+    taken.add(free.casefold())
+    return free
 
 
 def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:

@@ -1,44 +1,47 @@
-"""The door for Python: a model on disk, opened, answers for pictures."""
+"""The door for Python: a model on disk, opened, answers for images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, overload
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from verydeep.errors import PictureError, UsageError
+from verydeep.errors import UsageError, check_least, few
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense, Protocol
-from verydeep.images import decode
+from verydeep.evaluation.ranking import Ranking, Rankings, ranked
 from verydeep.images.color import Preprocessing
-from verydeep.images.pictures import Arrays, Pictures, Unreadable
+from verydeep.images.given import ImageLike, are_several, given_image, given_images, open_image
+from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.inference import Engine, EngineName, PrecisionName, choose_engine, engine_of
 from verydeep.linear.classifier import Classifier, read_classifier
+from verydeep.results import html_table
 from verydeep.run_folder import ModelConfig
-from verydeep.weights.opening import open_source
+from verydeep.weights.opening import open_source, reopening
 
 if TYPE_CHECKING:
     from verydeep.evaluation.score_map import ScoreMap
     from verydeep.weights.class_names import ClassNames
 
-PictureLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
-
-
-class Prediction(NamedTuple):
-    """A class and its probability."""
-
-    class_name: str
-    probability: float
-
 
 class Model:
-    """A network with everything that belongs to it.
+    """A network with everything that belongs to it; `verydeep.load` opens one.
+
+    An image is a path, the bytes of a file, an open binary file, a Pillow image, or a NumPy array of uint8 with
+    levels of 0 to 255, of shape (height, width, 3), or (height, width) or (height, width, 1) for grey. Any
+    size will do.
+
+        model = verydeep.load("cifar10")
+        model("photo.jpg")                   # its most probable classes, as model.predict("photo.jpg")
+        model.predict(["a.jpg", "b.jpg"])    # the same for each of several images
+        model.posterior(["a.jpg", "b.jpg"])  # probabilities of all classes: an array, a row for each image
+        model.score_map("photo.jpg").draw()  # where in the image a class is seen: a Pillow image
+
+    Several threads may use one model at once. A model can be pickled and sent to another process. With the native
+    engine it is sent as the place of its file and its options, and the other process reads the weights again: it
+    needs the same file under the same path or name. With torch the weights are sent.
 
     Args:
         engine: with the model.
@@ -49,6 +52,25 @@ class Model:
     def __init__(self, engine: Engine, name: str = "") -> None:
         self.engine = engine
         self.name = name
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{what}: {value}" for what, value in self._facts())
+        return f"<verydeep.Model {facts}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(("Model", self.name), self._facts()[1:])
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What is worth knowing at a glance."""
+        architecture, names = self.config.architecture, self.class_names
+        return [
+            ("name", self.name),
+            ("configuration", architecture.configuration),
+            ("width", f"{architecture.width:g}"),
+            ("window", f"{architecture.window} pixels"),
+            ("classes", f"{len(names)} ({few(names, 3, quoted=False)})"),
+            ("engine", type(self.engine).__name__),
+        ]
 
     @property
     def config(self) -> ModelConfig:
@@ -65,22 +87,21 @@ class Model:
         """How it is tested at one scale: Q and mirror images as it was trained (Section 4.1)."""
         return Dense((self.config.trained_on.test_scale,), self.config.trained_on.mirror)
 
-    def posterior(self, pictures: Iterable[PictureLike], protocol: Protocol | None = None) -> Posteriors:
-        """Probabilities of each class for each picture, of shape (pictures, classes).
+    def posterior(self, images: Iterable[ImageLike], protocol: Protocol | None = None) -> Posteriors:
+        """Probabilities of each class for each image, of shape (images, classes).
 
         Args:
-            pictures: paths, Pillow's pictures, or arrays of shape (height, width, 3) with levels of 0 to 255.
+            images: several, each as the class says; or an array of shape (images, height, width, 3). Files are
+                decoded as they are needed, so that there may be any number of them.
             protocol: which views are shown; None for the model's own.
 
         Raises:
-            PictureError: one cannot be read, or is no picture.
+            UsageError: this is no list.
+            PictureError: one cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
 
         """
-        arrays = tuple(np.asarray(open_picture(picture)) for picture in pictures)
-        names = tuple(str(number) for number in range(len(arrays)))
-        labels = np.full(len(arrays), -1, np.int64)
-        return self.posteriors_of(Pictures(names, labels, self.class_names, Arrays(arrays)), protocol)
+        return self.posteriors_of(given_images(images), protocol)
 
     def posteriors_of(
         self,
@@ -94,33 +115,51 @@ class Model:
         members = [Member(self.engine, (protocol or self.protocol,), self.name)]
         return evaluate(members, pictures, advance=advance, unreadable=unreadable)
 
-    def predict(self, picture: PictureLike, top: int = 5) -> list[Prediction]:
-        """Name the classes that a picture most probably shows, the best first.
+    @overload
+    def predict(self, image: ImageLike, top: int = 5) -> Ranking: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, image: Iterable[ImageLike], top: int = 5) -> Rankings: ...
+
+    def predict(self, image: ImageLike | Iterable[ImageLike], top: int = 5) -> Ranking | Rankings:
+        """Name the classes that an image most probably shows, the best first.
 
         Args:
-            picture: as for `posterior`.
-            top: how many.
+            image: as the class says; or several, as for `posterior`.
+            top: how many classes.
+
+        Returns:
+            A list of `Prediction`; of several images a list of such lists. They print themselves as tables.
 
         Raises:
-            PictureError: it cannot be read, or is no picture.
+            UsageError: `top` is less than 1.
+            PictureError: an image cannot be read, or is no image.
+            ModelError: the network gives scores that are not finite.
 
         """
-        return ranked(self.posterior([picture])[0], self.class_names, top)
+        check_least("top", top, 1)
+        if are_several(image):
+            return Rankings(ranked(posterior, self.class_names, top) for posterior in self.posterior(image))
+        (posterior,) = self.posteriors_of(given_image(image))  # type: ignore[arg-type]
+        return ranked(posterior, self.class_names, top)
 
-    def score_map(self, picture: PictureLike, scale: int | None = None) -> ScoreMap:
-        """Tell where in a picture its classes are; `.draw()` of the answer is a picture.
+    __call__ = predict
+
+    def score_map(self, image: ImageLike, scale: int | None = None) -> ScoreMap:
+        """Tell where in an image its classes are; `.draw()` of the answer is a Pillow image.
 
         Args:
-            picture: as for `posterior`.
-            scale: smaller side that it is rescaled to; None for two windows of the network.
+            image: as the class says.
+            scale: smaller side that it is rescaled to, in pixels; None for two windows of the network.
 
         Raises:
-            PictureError: it cannot be read, or is no picture.
+            PictureError: it cannot be read, or is no image.
+            ModelError: the network gives scores that are not finite.
 
         """
         from verydeep.evaluation.score_map import score_map
 
-        return score_map(self.engine, open_picture(picture), scale)
+        return score_map(self.engine, open_image(image), scale)
 
 
 class TransferModel(Model):
@@ -168,7 +207,7 @@ class TransferModel(Model):
             raise UsageError(f"a protocol is for the network's own classes; {NETWORK_ALONE}")
         return posteriors_of(self.engine, self.classifier, pictures, advance=advance, unreadable=unreadable)
 
-    def score_map(self, picture: PictureLike, scale: int | None = None) -> ScoreMap:
+    def score_map(self, image: ImageLike, scale: int | None = None) -> ScoreMap:
         """Refuse: a classifier on features has no score map.
 
         Raises:
@@ -196,13 +235,16 @@ def load(
     class_names: ClassNames | None = None,
     tensors: str | None = None,
 ) -> Model:
-    """Open a model on disk.
+    """Open a model on disk. It answers for images: `Model` says how.
+
+        model = verydeep.load("cifar10")  # the bundled model
+        model.predict("photo.jpg", top=3)
 
     A classifier that `verydeep transfer` has left beside the model answers, unless `network` is true.
 
     Args:
         model: a run folder, or a `.safetensors` file beside its `config.json`; or another library's weights, a
-            file or a name.
+            file or a name such as `torchvision:vgg16`.
         device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
         precision: `auto`, which is float32; `float32`, `bfloat16`, or `int16` with the native engine.
         engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
@@ -225,31 +267,16 @@ def load(
     if classifier:
         classifier.check_network(weights)
     layers = [classifier.described.layer] if classifier else None
-    opened = engine_of(config, weights, layers, engine=engine, precision=precision, device=device, threads=threads)
+    again = reopening(model, config, weights, preprocessing, class_names, tensors)
+    opened = engine_of(
+        config,
+        weights,
+        layers,
+        engine=engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+        again=again,
+    )
     name = fspath(model)
     return TransferModel(opened, classifier, name) if classifier else Model(opened, name)
-
-
-def ranked(posterior: NDArray[np.float64], class_names: tuple[str, ...], top: int) -> list[Prediction]:
-    """The `top` most probable classes; of equally probable ones the first counts as better."""
-    order = np.argsort(-posterior, kind="stable")[:top]
-    return [Prediction(class_names[label], float(posterior[label])) for label in order]
-
-
-def open_picture(picture: PictureLike) -> Image.Image:
-    """Turn anything that is a picture into upright RGB.
-
-    Raises:
-        PictureError: it cannot be read, or is no picture.
-
-    """
-    if isinstance(picture, Image.Image):
-        return decode.read_opened(picture)
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-            raise PictureError(
-                f"array of shape {picture.shape} and type {picture.dtype} is no picture; "
-                "it has to be (height, width, 3) of uint8, levels of 0 to 255"
-            )
-        return Image.fromarray(picture)
-    return decode.read(Path(fspath(picture)))

@@ -31,15 +31,16 @@ def speaks() -> bool:
 def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
     """Show how far a piece of work has come, its speed and the time left; gives the function to advance it.
 
-    Nothing is shown where standard error is no terminal, and by the first of several processes alone.
+    It is shown in a terminal and in a notebook, by the first of several processes alone.
     """
-    if not sys.stderr.isatty() or not speaks():
+    if not (sys.stderr.isatty() or "IPython" in sys.modules) or not speaks():
         yield lambda count: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeftColumn
     from rich.text import Text
+
+    from verydeep.bars import make_bar
 
     class SpeedColumn(ProgressColumn):
         def render(self, task: Task) -> Text:
@@ -53,7 +54,7 @@ def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable
         SpeedColumn(),
         TimeLeftColumn(compact=True),
     )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=60)
+    bar = make_bar(*columns, transient=True, speed_estimate_period=60)
     task = bar.add_task(what, total=total)
     with bar:
         yield lambda count: bar.advance(task, count)

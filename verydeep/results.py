@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+MOST_LINES = 40  # of a result that is shown without being printed
+
 
 class Result:
-    """An answer that shows itself in a terminal (`print`), in a notebook, and as JSON.
+    """An answer that shows itself in a terminal, in a notebook, and as JSON.
 
-    A subclass is a dataclass that defines `__str__`, and `to_dict` where its attributes are not plain data.
+    `print` shows all of it; where it is only looked at, a long one is cut short. A subclass is a dataclass that
+    defines `__str__`, and `to_dict` where its attributes are not plain data.
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -22,19 +25,42 @@ class Result:
         yield self.to_dict()
 
     def __repr__(self) -> str:
-        return str(self)
+        lines = str(self).splitlines()
+        more = len(lines) - MOST_LINES
+        return "\n".join(
+            [*lines[:MOST_LINES], f"... and {more} more lines: print() shows them"] if more > 0 else lines
+        )
 
     def _repr_html_(self) -> str:
         from html import escape  # not above: a command has no use for it
 
-        return f"<pre>{escape(str(self))}</pre>"
+        return f"<pre>{escape(repr(self))}</pre>"
+
+
+def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> str:
+    """A table of text as an HTML element, for notebooks."""
+    from html import escape
+
+    def row(cells: Iterable[str], kind: str) -> str:
+        return f"<tr>{''.join(f'<{kind}>{escape(cell)}</{kind}>' for cell in cells)}</tr>"
+
+    caption = f"<caption>{escape(title)}</caption>" if title else ""
+    return f"<table>{caption}{row(headings, 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"
 
 
 def rendered(*renderables: Any) -> str:
     """Tables of `rich` as text, as wide as the terminal; 120 letters where there is none."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    from verydeep.bars import in_notebook
+
+    in_terminal = Console().is_terminal and not in_notebook()
+    console = Console(
+        highlight=False,
+        width=None if in_terminal else 120,
+        color_system="auto" if in_terminal else None,
+        force_jupyter=False,
+    )
     with console.capture() as captured:
         for renderable in renderables:
             console.print(renderable)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import bomb, cut, png_of_16_bits, save, smooth
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
@@ -195,6 +195,22 @@ def test_a_smaller_decoding_is_upright_too(tmp_path, orientation):
 def test_an_orientation_that_is_none_changes_nothing(tmp_path, orientation):
     path = save(tmp_path / "a.png", smooth(30, 20), exif=exif(orientation))
     np.testing.assert_array_equal(pixels_of(path), smooth(30, 20))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_an_orientation_behind_the_pixels_of_a_png_counts_too(tmp_path, orientation):
+    content = encoded("PNG", exif=exif(orientation))
+    at = content.index(b"eXIf") - 4
+    end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+    moved = content[:at] + content[end:-12] + content[at:end] + content[-12:]
+    (tmp_path / "a.png").write_bytes(moved)
+    assert size(tmp_path / "a.png") == read(tmp_path / "a.png").size == read(Encoded("a.png", content)).size
+
+
+def test_the_size_of_a_png_is_told_without_decoding_it(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", smooth(30, 20))
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda image: pytest.fail("decoded"))
+    assert size(path) == (30, 20)
 
 
 def test_sixteen_bits_are_turned_too(tmp_path):

@@ -380,7 +380,7 @@ def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsy
     main(["predict", "cifar10", str(root / "cat"), "--top", "1"])
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 4
-    assert err.startswith(f"skipped in {root / 'cat'}: 3 pictures drawn by verydeep (0.png, 1.png, 2.png)")
+    assert err.startswith(f"skipped in {root / 'cat'}: 3 pictures drawn by verydeep (0-")
 
 
 def test_nothing_skipped_says_nothing(tmp_path):

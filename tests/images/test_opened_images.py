@@ -14,7 +14,7 @@ from test_levels import png_of, random_levels, shown, tiff
 
 from verydeep.errors import PictureError
 from verydeep.images.decode import read
-from verydeep.model import open_picture
+from verydeep.images.given import open_image
 
 SHAPE = (6, 9)
 GREY, COLOR = random_levels("uint8", 255), random_levels("uint8", 255, (*SHAPE, 3))
@@ -97,7 +97,7 @@ def test_an_image_that_is_not_loaded_is_its_file(case, tmp_path):
     with Image.open(path) as by_path, path.open("rb") as file, Image.open(file) as by_file:
         for image in (by_path, by_file, Image.open(io.BytesIO(path.read_bytes()))):
             for _ in range(2):  # it stays as it is
-                np.testing.assert_array_equal(np.asarray(open_picture(image)), pixels)
+                np.testing.assert_array_equal(np.asarray(open_image(image)), pixels)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -108,14 +108,14 @@ def test_once_it_is_loaded_it_is_refused(case, tmp_path):
         with pytest.raises(
             PictureError, match=r"loaded already does not say .*; give its path, or the image before"
         ):
-            open_picture(image)
+            open_image(image)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_image_can_be_used_after_it_was_read(case, tmp_path):
     path = written(case, tmp_path)
     with Image.open(path) as image, Image.open(path) as untouched:
-        open_picture(image)
+        open_image(image)
         assert (len(image.tile), image.size) == (len(untouched.tile), untouched.size)
         np.testing.assert_array_equal(np.asarray(image), np.asarray(untouched))
 
@@ -128,7 +128,7 @@ def test_colour_of_jpeg_2000_above_8_bits_is_refused_as_its_file_is(bits, tmp_pa
         Image.open(tmp_path / "a.jp2") as image,
         pytest.raises(PictureError, match=f"a JPEG 2000 image of mode RGB with {bits}, {bits}, {bits} bits"),
     ):
-        open_picture(image)
+        open_image(image)
 
 
 ALIKE = {
@@ -150,7 +150,7 @@ def test_common_images_are_taken_loaded_or_not(name, is_loaded, tmp_path):
     with Image.open(tmp_path / name) as image:
         if is_loaded:
             image.load()
-        np.testing.assert_array_equal(np.asarray(open_picture(image)), np.asarray(read(tmp_path / name)))
+        np.testing.assert_array_equal(np.asarray(open_image(image)), np.asarray(read(tmp_path / name)))
 
 
 @pytest.mark.parametrize("compression", ["zlib", "lzw"])
@@ -158,7 +158,7 @@ def test_what_pillow_turns_rightly_is_taken_loaded(compression, tmp_path):
     (tmp_path / "a.tif").write_bytes(turned(GREY, 6, compression))
     with Image.open(tmp_path / "a.tif") as image:
         image.load()
-        np.testing.assert_array_equal(np.asarray(open_picture(image))[..., 0], UPRIGHT[6](GREY))
+        np.testing.assert_array_equal(np.asarray(open_image(image))[..., 0], UPRIGHT[6](GREY))
 
 
 @pytest.mark.parametrize("page", [0, 1, 2])
@@ -169,7 +169,7 @@ def test_the_page_that_is_shown_is_read(page, tmp_path):
             file.write(levels, photometric="rgb")
     with Image.open(tmp_path / "a.tif") as image:
         image.seek(page)
-        np.testing.assert_array_equal(np.asarray(open_picture(image)), shown(pages[page], 65535))
+        np.testing.assert_array_equal(np.asarray(open_image(image)), shown(pages[page], 65535))
 
 
 def test_damage_is_a_sentence(tmp_path):
@@ -177,4 +177,4 @@ def test_damage_is_a_sentence(tmp_path):
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content[:90])
     with Image.open(tmp_path / "a.png") as image, pytest.raises(PictureError, match=r"a\.png: damaged"):
-        open_picture(image)
+        open_image(image)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.evaluation.score_map import ScoreMap
+from verydeep.evaluation.score_map import ScoreMap, colored
 from verydeep.reports.embedded import Embedded, confusion_picture, filter_sheet, overlay, thumbnail
 
 
@@ -39,10 +39,23 @@ def test_map_lies_over_the_centres_of_its_windows(height: int, width: int):
     mapped = ScoreMap(np.zeros((height, width, 3), np.uint8), values[None] / 100, 32, 4, ("one",))
     heat = mapped.spread(values, (width, height), 1.0)
     assert heat.shape == (height, width)
-    assert (heat[0, 0], heat[-1, -1]) == (0, columns - 1)
-    assert heat[0, 15:17].mean() == pytest.approx(0, abs=0.2)
-    assert heat[0, 15 + 4 * (columns - 1)] == pytest.approx(columns - 1, abs=0.2)
+    first, last = 16 - 2, 16 + 4 * np.array([rows - 1, columns - 1]) + 2  # half a stride around the outer centres
+    known = ~np.isnan(heat)
+    assert known[first : last[0], first : last[1]].all()
+    assert known.sum() == (last[0] - first) * (last[1] - first)
+    assert heat[16, 15:17].mean() == pytest.approx(0, abs=0.2)
+    assert heat[16, 15 + 4 * (columns - 1)] == pytest.approx(columns - 1, abs=0.2)
     assert overlay(mapped, 0).width >= width
+
+
+def test_where_no_window_is_centred_nothing_is_coloured():
+    """A class that is everywhere is seen by every window, but its colour ends half a window from the edges."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    mapped = ScoreMap(pixels, np.ones((1, 9, 17)), 32, 4, ("one",))
+    panel = np.asarray(colored(pixels, mapped.spread(mapped.posteriors[0], (96, 64), 1.0))).astype(int)
+    coloured = np.ptp(panel, axis=2) > 0
+    assert coloured[14:50, 14:82].all()
+    assert coloured.sum() == 36 * 68
 
 
 def test_thumbnails_are_small_and_coarse_pictures_stay_so():

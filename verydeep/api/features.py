@@ -35,6 +35,9 @@ class EngineFeatures:
         self.engine = engine
         self.layers = tuple(layers)
 
+    def __repr__(self) -> str:
+        return f"<EngineFeatures {', '.join(self.layers)} of {self.engine.config.architecture}>"
+
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Outputs of the layers, as `Engine.run` gives them."""
         return self.engine.run(images, self.layers)
@@ -81,6 +84,9 @@ def features(
     gradients to them, and gives a tensor for each name. With the native engine it takes arrays of shape (batch,
     height, width, 3) with levels of 0 to 255, as images are decoded, and gives arrays; no torch is loaded.
 
+        tap = verydeep.features("cifar10", ["relu3_2", "pool5"], range=(0, 1))
+        maps = tap(torch.rand(2, 3, 64, 64))["relu3_2"]  # (2, 64, 16, 16)
+
     Args:
         model: a model on disk, or another library's weights, a file or a name; or, with torch, a `VGG`.
         layers: names such as `conv4_3` (before its ReLU), `relu4_3` (after it), `pool5`, `fc7`.
@@ -125,7 +131,9 @@ def features(
 
 
 def layer_names(model: Architecture | VGG | str | PathLike[str]) -> tuple[str, ...]:
-    """Names of a network's layers, in the order in which they are computed.
+    """Names of a network's layers, in the order in which they are computed, as `features` takes them.
+
+        verydeep.layer_names(verydeep.Architecture("A"))[:3]  # ('conv1_1', 'relu1_1', 'pool1')
 
     Args:
         model: an `Architecture`, a `VGG`, or a model on disk.

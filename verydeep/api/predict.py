@@ -11,16 +11,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import UsageError, printable
-from verydeep.files import MARK, write_whole
+from verydeep.errors import UsageError
+from verydeep.evaluation.ranking import Ranking, ranked
+from verydeep.files import MARK, free_name, name_part, write_whole
 from verydeep.images.find import Words, find_images
 from verydeep.images.pictures import Pictures, Unreadable, readable
 from verydeep.inference import EngineName, PrecisionName
-from verydeep.model import Model, Prediction, TransferModel, load, ranked
+from verydeep.model import Model, TransferModel, load
 from verydeep.notes import progress, say
 from verydeep.results import Result
-
-BAR_WIDTH = 30
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,10 +32,10 @@ class Predictions(Result):
 
     """
 
-    images: tuple[tuple[str, list[Prediction]], ...]
+    images: tuple[tuple[str, Ranking], ...]
     unreadable: tuple[Unreadable, ...] = ()
 
-    def __iter__(self) -> Iterator[tuple[str, list[Prediction]]]:
+    def __iter__(self) -> Iterator[tuple[str, Ranking]]:
         return iter(self.images)
 
     def __len__(self) -> int:
@@ -56,13 +55,7 @@ class Predictions(Result):
     def __str__(self) -> str:
         """One image as a table of bars; several as CSV, a line an image."""
         if len(self.images) + len(self.unreadable) == 1:
-            lines = [
-                f"{p.probability:7.2%}  {'█' * round(BAR_WIDTH * p.probability):{BAR_WIDTH}}  "
-                f"{printable(p.class_name)}"
-                for _, ranking in self.images
-                for p in ranking
-            ]
-            return "\n".join(lines)
+            return "\n".join(repr(ranking) for _, ranking in self.images)
         if not self.images:
             return ""
         table = io.StringIO()
@@ -145,24 +138,21 @@ def _check(model: Model, scales: tuple[int, ...], maps: object, map_scale: int |
 
 
 def _draw_maps(
-    model: Model, rankings: dict[int, list[Prediction]], images: Pictures, folder: Path, scale: int | None
+    model: Model, rankings: dict[int, Ranking], images: Pictures, folder: Path, scale: int | None
 ) -> None:
-    """Draw each image with the map of its best class into `folder`, as `<name>.png`."""
+    """Draw each image with the map of its best class into `folder`, as `<image>-<class>.png`."""
     from PIL.PngImagePlugin import PngInfo
 
     mark = PngInfo()
     mark.add_text(*MARK)
-    taken: set[str] = set()
+    taken = {name_part(Path(name).stem).casefold() for name in images.names}  # so that no image is replaced
     with progress("drawing", len(rankings)) as advance:
         for number, (best, *_) in rankings.items():
             label = model.class_names.index(best.class_name)
             score_map = model.score_map(images.source.read(number), scale)
             sheet = score_map.draw(label, f"{best.class_name}  {best.probability:.1%}")
-            name = Path(images.names[number])
-            stem, count = name.stem, 2
-            while stem in taken:
-                stem, count = f"{name.stem}-{count}", count + 1
-            taken.add(stem)
-            write_whole(folder / f"{stem}.png", partial(sheet.save, format="PNG", pnginfo=mark))
+            words = f"{name_part(Path(images.names[number]).stem)}-{name_part(best.class_name)}"
+            path = folder / f"{free_name(words, taken)}.png"
+            write_whole(path, partial(sheet.save, format="PNG", pnginfo=mark))
             advance(1)
     say(f"{len(rankings)} score map{'s' * (len(rankings) != 1)} in {folder}")

@@ -44,6 +44,7 @@ class Train(Answering):
     recipe: str | None = None
     """Named recipe to start from: digits, cifar10, photos (the default), paper, paper_384 or paper_jittered."""
     settings: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+    """How a network is trained; the defaults are the paper's."""
     grow_from: Path | None = None
     """Run folder of a trained net A, whose first four convolutions and FC layers the network starts with."""
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from verydeep.configurations import STRIDE
+from verydeep.errors import printable
 from verydeep.evaluation.posterior import softmax
+from verydeep.images.pictures import png
 from verydeep.images.views import Pixels, rescale
 from verydeep.inference.engine import Engine
 
@@ -23,15 +25,19 @@ MARGIN, BAR = 16, 12
 INK, PAPER = (34, 34, 34), (255, 255, 255)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ScoreMap:
-    """Posteriors of each window of a picture.
+    """Posteriors of each window of an image. A notebook shows the drawing of the most probable class.
+
+    The place of row r and column c belongs to the window whose centre is `window / 2 + stride * r` pixels from the
+    upper edge of the image and `window / 2 + stride * c` from its left edge. Nearer to the edges than half
+    a window, no window is centred and no class is known.
 
     Attributes:
-        pixels: the rescaled picture that was shown, of shape (height, width, 3).
-        posteriors: of shape (classes, rows, columns), each place's sum is 1.
+        pixels: the rescaled image that was shown, of shape (height, width, 3).
+        posteriors: of shape (classes, rows, columns); the sum over classes is 1 at each place.
         window: side of a window, in pixels of the rescaled picture.
-        stride: distance between windows.
+        stride: distance between windows, in pixels.
         class_names: of the first axis.
 
     """
@@ -42,16 +48,34 @@ class ScoreMap:
     stride: int
     class_names: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        height, width = self.pixels.shape[:2]
+        rows, columns = self.posteriors.shape[1:]
+        label = self._best()
+        return (
+            f"<ScoreMap of {width}x{height} pixels: {rows} rows and {columns} columns of windows of {self.window} "
+            f"pixels, one every {self.stride}; most probable: {printable(self.class_names[label])} "
+            f"{self.posteriors[label].mean():.1%}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
+
+    def _best(self) -> int:
+        """The class of the greatest mean posterior."""
+        return int(self.posteriors.mean((1, 2)).argmax())
+
     def draw(self, label: int | None = None, caption: str | None = None) -> Image.Image:
-        """Draw the picture, and beside it the same with a class's posterior as a layer of colour.
+        """Draw the image, and beside it the same with a class's posterior as a layer of colour.
+
+        The colour ends where no window is centred, half a window from the edges of the image.
 
         Args:
             label: of the class; None takes the one with the greatest mean posterior.
             caption: printed below; None says the class.
 
         """
-        if label is None:
-            label = int(self.posteriors.mean((1, 2)).argmax())
+        label = self._best() if label is None else label
         factor = max(1.0, SHOWN_SIDE / min(self.pixels.shape[:2]))
         height, width = (round(side * factor) for side in self.pixels.shape[:2])
         picture = Image.fromarray(self.pixels).resize((width, height), Image.Resampling.BICUBIC)
@@ -67,24 +91,32 @@ class ScoreMap:
         return sheet
 
     def spread(self, values: NDArray[np.float64], size: tuple[int, int], factor: float) -> NDArray[np.float32]:
-        """Interpolate a map between the centres of its windows; beyond the outermost it stays the same.
+        """Interpolate a map between the centres of its windows.
 
         Args:
             values: of shape (rows, columns).
             size: width and height of the image over which it is laid.
             factor: by which that image is larger than `pixels`.
 
+        Returns:
+            Of shape (height, width); NaN where the nearest row or column of centres is further away than half a
+            stride.
+
         """
         rows, columns = values.shape
-        first, step = self.window / 2 * factor, self.stride * factor
-        across = np.clip((np.arange(size[0]) + 0.5 - first) / step, 0, columns - 1)
-        down = np.clip((np.arange(size[1]) + 0.5 - first) / step, 0, rows - 1)
+        across, known_across = self._places(size[0], columns, factor)
+        down, known_down = self._places(size[1], rows, factor)
         by_row = np.stack([np.interp(across, np.arange(columns), row) for row in values])
         low = np.minimum(down.astype(int), max(rows - 2, 0))
         share = (down - low)[:, None]
         high = np.minimum(low + 1, rows - 1)
-        heat: NDArray[np.float32] = (by_row[low] * (1 - share) + by_row[high] * share).astype(np.float32)
-        return heat
+        heat = by_row[low] * (1 - share) + by_row[high] * share
+        return np.where(known_down[:, None] & known_across, heat, np.nan).astype(np.float32)
+
+    def _places(self, side: int, count: int, factor: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Where the pixels of a side are among its `count` windows, in fractions, and whether a window is near."""
+        places = ((np.arange(side) + 0.5) / factor - self.window / 2) / self.stride
+        return np.clip(places, 0, count - 1), (places >= -0.5) & (places <= count - 0.5)
 
 
 def score_map(
@@ -127,10 +159,11 @@ def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def colored(picture: Pixels, heat: NDArray[np.float32]) -> Image.Image:
-    """Lay colour over a greyed picture, the thicker the greater the posterior."""
+    """Lay colour over a greyed picture, the thicker the greater the posterior; none where that is NaN."""
     grey = picture.mean(-1, keepdims=True) * 0.75 + 48
-    strength = (0.25 + 0.55 * heat)[..., None]
-    return Image.fromarray((grey * (1 - strength) + heat_colors(heat) * strength).round().astype(np.uint8))
+    strength = np.where(np.isnan(heat), 0, 0.25 + 0.55 * heat)[..., None]
+    colors = heat_colors(np.nan_to_num(heat))
+    return Image.fromarray((grey * (1 - strength) + colors * strength).round().astype(np.uint8))
 
 
 def _draw_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, width: int) -> None:

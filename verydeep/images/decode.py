@@ -94,16 +94,17 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
             return upright_rgb(image, str(path), file)
 
 
-def read_opened(image: Image.Image) -> Image.Image:
+def read_opened(image: Image.Image, name: str = "an image") -> Image.Image:
     """Read an image that Pillow has opened, as its file is read.
 
-    Where it depends on the file and is not loaded yet, the file is read; the image itself stays as it is.
+    Where it depends on the file and is not loaded yet, the file is read; the image itself stays as it is. Messages
+    call it by its file's name, or else by `name`.
 
     Raises:
         PictureError: as `read`; or the image is loaded and does not say any more what its samples stand for.
 
     """
-    name = str(getattr(image, "filename", "") or "an image")
+    name = str(getattr(image, "filename", "") or name)
     content = _unread(image)
     with _explained(name):
         if content is None:
@@ -150,18 +151,34 @@ def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | Non
 
 
 def size(path: Path | Encoded) -> tuple[int, int]:
-    """Width and height of a picture, upright, from its header (PNG and TIFF may have to be decoded for it).
+    """Width and height of a picture, upright, from its header (a TIFF is decoded, and a PNG with text at its end).
 
     Raises:
         PictureError: as `read`, as far as the header tells.
 
     """
-    with _opened(path) as (image, _):
+    with _opened(path) as (image, file):
         if image.format == "TIFF":
             image.load()  # Pillow turns a TIFF itself: its versions differ in when its size is turned
-        sideways = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        # Pillow's PNG decodes an image to see whether EXIF data follow its pixels.
+        known = image.format == "PNG" and _ends_with_pixels(file)
+        exif = Image.Image.getexif(image) if known else image.getexif()
+        sideways = exif.get(_ORIENTATION) in (5, 6, 7, 8)
         width, height = image.size
     return (height, width) if sideways else (width, height)
+
+
+def _ends_with_pixels(file: BinaryIO) -> bool:
+    """Whether nothing follows the pixels of a PNG."""
+    place, at, before, kind = file.tell(), 8, b"", b""
+    while kind != b"IEND":
+        file.seek(at)
+        length, before, kind = int.from_bytes(file.read(4), "big"), kind, file.read(4)
+        if not kind:
+            break
+        at += 12 + length  # with the length, the kind and a checksum
+    file.seek(place)
+    return (before, kind) == (b"IDAT", b"IEND")
 
 
 def extension(path: Path | Encoded) -> str:

@@ -15,7 +15,7 @@ from verydeep.inference.kernels import has_kernels
 from verydeep.inference.processor import has_gpu, native_module, require_native
 from verydeep.plan import PoolingKind
 from verydeep.run_folder import ModelConfig
-from verydeep.weights.opening import open_source
+from verydeep.weights.opening import Reopening, open_source, reopening
 
 EngineName = Literal["auto", "native", "torch"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "int16"]
@@ -50,14 +50,17 @@ def open_engine(
 
     """
     choose_engine(engine, precision, device)  # before a large file is read
+    config, tensors = open_source(model)
     return engine_of(
-        *open_source(model),
+        config,
+        tensors,
         layers,
         pooling=pooling,
         engine=engine,
         precision=precision,
         device=device,
         threads=threads,
+        again=reopening(model, config, tensors),
     )
 
 
@@ -71,13 +74,16 @@ def engine_of(
     precision: PrecisionName = "auto",
     device: str = "auto",
     threads: int | None = None,
+    again: Reopening | None = None,
 ) -> Engine:
-    """Give an engine a model whose weights are in memory; as `open_engine`."""
+    """Give an engine a model whose weights are in memory; as `open_engine`. `again` is as for `NativeEngine`."""
     check_choice("pooling", pooling, PoolingKind)
     if choose_engine(engine, precision, device, config.architecture) == "native":
         from verydeep.inference.native import NativeEngine
 
-        return NativeEngine(config, tensors, layers, pooling=pooling, precision=precision, threads=threads)
+        return NativeEngine(
+            config, tensors, layers, pooling=pooling, precision=precision, threads=threads, again=again
+        )
     require("torch", "train", f"computing {config.architecture.configuration} with the torch engine")
     from verydeep.inference.torch_engine import TorchEngine
 

@@ -23,12 +23,13 @@ from verydeep.configurations import (
     Node,
     Pooling,
 )
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, VerydeepError
 from verydeep.inference.engine import Engine, Images, Outputs, check_images
 from verydeep.inference.kernels import check_kernels
 from verydeep.inference.processor import instruction_set, num_threads
 from verydeep.plan import SCORES, nodes_to
 from verydeep.run_folder import ModelConfig
+from verydeep.weights.opening import Reopening
 
 Tensors = Mapping[str, NDArray[Any]]
 Stage = Literal["sums", "relu", "pool"]
@@ -42,6 +43,8 @@ class NativeEngine(Engine):
     """A network on this machine's processor.
 
     Several threads may call one engine at once; they take turns, and the GIL is released while one computes.
+    An engine never changes, so a deep copy is the engine itself. A pickled one holds where its weights are and its
+    arguments: it is made anew where it is unpickled.
 
     Args:
         config: whose architecture and preprocessing are applied.
@@ -56,6 +59,8 @@ class NativeEngine(Engine):
         threads: None for as many as this process may use.
         on_demand: transform the weights behind the fourth pooling at each call, in float32. It takes a quarter of
             their memory, and a few hundredths of the time. They must not change.
+        again: where the weights can be read again; None where they are in memory alone, and the engine cannot be
+            pickled.
 
     Attributes:
         precision: in which it computes: float32 where the processor lacks what was asked for.
@@ -77,8 +82,18 @@ class NativeEngine(Engine):
         instructions: str | None = None,
         threads: int | None = None,
         on_demand: bool = False,
+        again: Reopening | None = None,
     ) -> None:
         self.config = config
+        self._again = again
+        self._arguments = {
+            "layers": layers,
+            "pooling": pooling,
+            "precision": precision,
+            "instructions": instructions,
+            "threads": threads,
+            "on_demand": on_demand,
+        }
         check_kernels(config.architecture)
         self._instructions = instructions or instruction_set(_native)
         if self._instructions not in _native.available_instructions():
@@ -95,6 +110,26 @@ class NativeEngine(Engine):
         self._network = self._make(steps, 3)
         self.precision = self._network.precision
         self._unfolded = Unfolded(self._make, config.architecture, tensors)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> NativeEngine:
+        """The engine itself."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., NativeEngine], tuple[object, ...]]:
+        """Where its weights are, and its arguments.
+
+        Raises:
+            ModelError: its file has gone.
+            VerydeepError: its weights are in memory alone.
+
+        """
+        if self._again is None:
+            raise VerydeepError(
+                "this engine cannot be pickled: its weights are in memory alone; write them as a run folder and "
+                "open that"
+            )
+        self._again.check_there()
+        return _engine_again, (self.config, self._again, self._arguments)
 
     def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
         """Compute outputs of layers, as `Engine` says."""
@@ -166,6 +201,10 @@ class NativeEngine(Engine):
             instructions=self._instructions,
             **self._options,  # type: ignore[arg-type]
         )
+
+
+def _engine_again(config: ModelConfig, again: Reopening, arguments: dict[str, Any]) -> NativeEngine:
+    return NativeEngine(config, again.read(), again=again, **arguments)
 
 
 class Unfolded:

@@ -21,7 +21,7 @@ from verydeep.weights.opening import open_source
 
 
 class TorchEngine(Engine):
-    """A network on torch, in evaluation mode and without gradients.
+    """A network on torch, in evaluation mode and without gradients. Pickled, it holds its weights.
 
     Args:
         network: is moved to the device.
@@ -36,6 +36,7 @@ class TorchEngine(Engine):
         self.nodes = config.architecture.nodes
         self.device = device
         self.bfloat16 = precision == "bfloat16"
+        self.threads: int | None = None  # torch's own choice
         self.network = network.to(device).channels_last()
         self.preprocess = Preprocess(config.preprocessing).to(device)
 
@@ -56,14 +57,19 @@ class TorchEngine(Engine):
             UsageError: torch has no such device, or the network no such layer.
 
         """
-        if threads is not None:
-            torch.set_num_threads(threads)
+        _use_threads(threads)
         network = VGG.holding(config.architecture, tensors)
         network.pooling = pooling  # type: ignore[assignment]
         engine = TorchEngine(network, config, choose_device(device), precision)
         if layers is not None:
             engine.nodes = nodes_to(config.architecture, layers)
+        engine.threads = threads
         return engine
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle; torch has the same threads in this process then."""
+        self.__dict__.update(state)
+        _use_threads(self.threads)
 
     @torch.inference_mode()
     def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
@@ -75,6 +81,11 @@ class TorchEngine(Engine):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             found = self.network.run(nodes, self.preprocess(batch), outputs)
         return {name: maps.float().cpu().contiguous().numpy() for name, maps in found.items()}
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def choose_device(name: str) -> torch.device:

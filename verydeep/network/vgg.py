@@ -14,7 +14,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from verydeep.configurations import Architecture, Convolution, FullyConnected, Node
+from verydeep.configurations import Architecture, Convolution, FullyConnected, Node, by_common_name
+from verydeep.errors import UsageError
 from verydeep.network.forward import Network
 from verydeep.network.together import BatchNorm, Dropout
 from verydeep.plan import SCORES, nodes_to
@@ -30,16 +31,37 @@ class Conv2d(nn.Conv2d):
 class VGG(Network):
     """One of the paper's networks, for images of any size of at least one window.
 
-    The network is its class score map: `forward` is the map's mean over space.
+    The network is its class score map: `forward` is the map's mean over space. It is a `torch.nn.Module`. It takes
+    float tensors of shape (batch, 3, height, width), preprocessed as the model's `Preprocessing` says. It gives
+    class scores before the soft-max, of shape (batch, classes).
+
+    A new network has no weights yet: its tensors hold whatever is in memory. Draw them or load them first.
+
+        from verydeep.network.initialize import initialize
+
+        network = verydeep.VGG(verydeep.Architecture("A", num_classes=10, width=0.25, window=32))
+        initialize(network, "he", seed=0)  # or network.load_state_dict(...)
+        scores = network(torch.zeros(2, 3, 40, 48))  # (2, 10)
+
+    `verydeep.features` gives trained weights with gradients, `verydeep.load` a model that takes images.
 
     Args:
         architecture: the configuration with its classes, width, window and normalisation.
         dropout: probability with which a hidden unit of fc6 and fc7 is dropped in training (Section 3.1).
 
+    Raises:
+        UsageError: `architecture` is none, a name say.
+
     """
 
     def __init__(self, architecture: Architecture, *, dropout: float = 0.5) -> None:
         super().__init__()
+        if not isinstance(architecture, Architecture):
+            config = by_common_name(str(architecture)) or "D"
+            raise UsageError(
+                f'VGG takes an Architecture, not {architecture!r}; write VGG(Architecture("{config}")), or open '
+                'trained weights by load("torchvision:vgg16")'
+            )
         self.architecture = architecture
         for node in architecture.nodes:
             if node.kind == "batch_norm":

@@ -1,10 +1,12 @@
 """Losses on a network's layers: content, style, total variation, LPIPS, DISTS.
 
     loss = verydeep.perceptual.LPIPS("torchvision:vgg16", range=(0, 1))
-    loss(pictures, target).backward()
+    loss(images, target).backward()
 
-Pictures are RGB of shape (batch, 3, height, width); their range is said and checked, and everything else that is
-done to them is the model's. They are never changed. docs/features.md has the recipes.
+Each loss is a `torch.nn.Module`. Images are float tensors, RGB, of shape (batch, 3, height, width). `range` says
+their least and greatest value: (0, 1), (-1, 1) or (0, 255); it is checked. The loss applies the model's
+preprocessing and never changes the images. The answer is a number; `reduction="none"` gives one for each pair.
+Arguments that do not fit raise a `UsageError`. docs/features.md has recipes.
 """
 
 from collections.abc import Callable

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING
+
+from verydeep.results import html_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,10 +75,7 @@ class TextTable:
 
     def html(self) -> str:
         """The table as an HTML element, for notebooks."""
-        head = "".join(f"<th>{escape(heading)}</th>" for heading in self.headings)
-        rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in self.rows)
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<table><caption>{escape(self.title)}</caption><tr>{head}</tr>{body}</table>"
+        return html_table(self.headings, self.rows, self.title)
 
 
 def in_markdown(text: str) -> str:

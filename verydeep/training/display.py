@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from verydeep.bars import make_bar
 from verydeep.notes import say
 from verydeep.training.journal import EpochRecord, Listener, Record
 
 
 @contextmanager
 def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> Iterator[Listener]:
-    """Show how a run is getting on, on standard error.
+    """Show how a run is getting on, in a terminal or a notebook.
 
     Args:
         first: the next step.
@@ -31,9 +30,7 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
         TextColumn("{task.fields[facts]}"),
         TimeRemainingColumn(compact=True),
     )
-    bar = Progress(
-        *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), speed_estimate_period=120
-    )
+    bar = make_bar(*columns, speed_estimate_period=120)
     task = bar.add_task("training", total=epochs * steps_per_epoch, completed=first, facts="")
     smooth: dict[str, float] = {}
 

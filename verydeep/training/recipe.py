@@ -49,7 +49,18 @@ def renamed(settings: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the defaults are the paper's."""
+    """How a network is trained; the defaults are the paper's.
+
+        recipe = verydeep.Recipe(config="A", width=0.25, window=32, train_scale=(36, 40), epochs=20)
+        verydeep.train("photos", "run", recipe=recipe)
+
+    `train` also takes the name of a recipe, and settings by their names: `train("photos", "run", epochs=20)`.
+    `verydeep train --help` describes each setting.
+
+    Raises:
+        UsageError: a setting is out of its range, or does not fit another.
+
+    """
 
     config: str = "D"
     """Column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, B with one 5x5 layer for each pair."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from verydeep.errors import UsageError
+from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.notes import note
-from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, read_config, read_model
+from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, fingerprint, read_config, read_model
 from verydeep.weights.formats import MODEL_FILES
 from verydeep.weights.metadata import Metadata
-from verydeep.weights.source import Source, locate, read_card, with_network
+from verydeep.weights.source import SEPARATOR, Source, absolute, locate, read_card, with_network
 
 if TYPE_CHECKING:
     from verydeep.weights.class_names import ClassNames
@@ -57,6 +58,65 @@ def open_source(
     for warning in found.warnings:
         note(f"{where.name}: {warning}")
     return importing.config_of(found), found.tensors
+
+
+@dataclass(frozen=True)
+class Reopening:
+    """Where the weights of an open model are, so that another process can read the same ones.
+
+    Attributes:
+        source: as `absolute` gives it.
+        preprocessing: that was given.
+        class_names: that were given.
+        fingerprint: of the weights.
+
+    """
+
+    source: str
+    preprocessing: Preprocessing | str | None
+    class_names: tuple[str, ...] | None
+    fingerprint: int
+
+    def check_there(self) -> None:
+        """Make sure that a file is still there; what a name means is not looked up.
+
+        Raises:
+            ModelError: it has gone.
+
+        """
+        path = Path(self.source.rpartition(SEPARATOR)[0] or self.source)
+        if path.is_absolute() and not path.exists():
+            raise ModelError(
+                f"{path} has gone, from which another process would read the weights of this model; put it back, "
+                'or load the model with `engine="torch"`, which sends its weights'
+            )
+
+    def read(self) -> Tensors:
+        """Read the weights again.
+
+        Raises:
+            ModelError: they are not there, or others.
+
+        """
+        tensors = open_source(self.source, self.preprocessing, self.class_names)[1]
+        if fingerprint(tensors) != self.fingerprint:
+            raise ModelError(
+                f"{self.source} has other weights than when the model was opened; load it again and send that"
+            )
+        return tensors
+
+
+def reopening(
+    source: str | PathLike[str],
+    config: ModelConfig,
+    weights: Tensors,
+    preprocessing: Preprocessing | str | None = None,
+    class_names: ClassNames | None = None,
+    tensors: str | None = None,
+) -> Reopening:
+    """How to read a model's weights again; the other arguments are those that `open_source` was given."""
+    names = None if class_names is None else config.class_names
+    return Reopening(absolute(with_network(source, tensors)), preprocessing, names, fingerprint(weights))
 
 
 def open_config(source: str | PathLike[str]) -> ModelConfig:

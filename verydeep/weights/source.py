@@ -57,8 +57,7 @@ def locate(source: str | PathLike[str]) -> Source:
     file, separator, network = fspath(source).rpartition(SEPARATOR)
     if separator and not path.exists():
         return replace(locate(file), name=fspath(source), network=network)
-    embedded = EMBEDDED.get(fspath(source))
-    if embedded and not (path.is_file() or (path / CONFIG).is_file()):
+    if embedded := _embedded(source):
         return Source(embedded, fspath(source))
     if path.exists():
         return Source(path, fspath(source))
@@ -66,6 +65,22 @@ def locate(source: str | PathLike[str]) -> Source:
 
     found, metadata = find(fspath(source))
     return Source(found, fspath(source), metadata)
+
+
+def absolute(source: str | PathLike[str]) -> str:
+    """A MODEL argument that means the same from every folder: of a path from the root; a name stays a name."""
+    path = Path(source)
+    file, separator, network = fspath(source).rpartition(SEPARATOR)
+    if separator and not path.exists():
+        return with_network(absolute(file), network)
+    return str(path.absolute()) if path.exists() and not _embedded(source) else fspath(source)
+
+
+def _embedded(source: str | PathLike[str]) -> Path | None:
+    """The model of that name that comes with the package, unless the name is a model's path."""
+    path = Path(source)
+    is_model = path.is_file() or (path / CONFIG).is_file()
+    return None if is_model else EMBEDDED.get(fspath(source))
 
 
 def with_network(source: str | PathLike[str], network: str | None) -> str:

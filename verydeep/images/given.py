@@ -1,0 +1,151 @@
+"""Images as a program has them: paths, bytes, open files, Pillow's images and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import TextIOBase
+from os import PathLike, fsdecode
+from pathlib import Path
+from typing import Any, BinaryIO, Self, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from verydeep.errors import PictureError, UsageError, as_text
+from verydeep.images import decode
+from verydeep.images.pictures import Arrays, Files, ImageSource, Pictures
+from verydeep.images.views import Pixels, as_image
+
+ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
+Item = Path | decode.Encoded | Pixels
+
+KINDS = "a path, bytes, an open binary file, a Pillow image, or an array of uint8"
+THE_IMAGE, IN_A_LIST = "the image", "images[{}]"  # what messages call one, and one of several
+
+
+@dataclass(frozen=True)
+class Given(ImageSource):
+    """Images of which some are decoded already. The others are decoded when they are read."""
+
+    items: tuple[Item, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def encoded(self, number: int) -> decode.Encoded:
+        """The file's bytes; those of an array as PNG."""
+        item = self.items[number]
+        if isinstance(item, Path):
+            return Files((item,)).encoded(0)
+        return item if isinstance(item, decode.Encoded) else Arrays((item,)).encoded(0)
+
+    def select(self, numbers: Sequence[int]) -> Self:
+        """Keep these items."""
+        return type(self)(tuple(self.items[number] for number in numbers))
+
+    def join(self, other: Self) -> Self:
+        """These items, and then the others."""
+        return type(self)(self.items + other.items)
+
+    def read(self, number: int, smallest_side: int | None = None) -> Image.Image | Pixels:
+        """Decode the file, or give the array itself."""
+        item = self.items[number]
+        return item if isinstance(item, np.ndarray) else decode.read(item, smallest_side=smallest_side)
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Read it from the file's header, or from the array's shape."""
+        item = self.items[number]
+        return Arrays((item,)).size(0) if isinstance(item, np.ndarray) else decode.size(item)
+
+    def stamp(self, number: int) -> str:
+        """Nothing: they are not compared with those of another time."""
+        return ""
+
+
+def given_images(images: Iterable[ImageLike]) -> Pictures:
+    """Several images, without labels.
+
+    Raises:
+        UsageError: this is one image, and no list of them.
+        PictureError: one of them is no image, or has been opened and cannot be read. Files are not read yet.
+
+    """
+    if not are_several(images):
+        raise UsageError(f"images are a {type(images).__name__}; give a list, with one image in it if need be")
+    names, items = [], []
+    for number, image in enumerate(images):
+        name = as_text(fsdecode(image)) if isinstance(image, (str, PathLike)) else IN_A_LIST.format(number)
+        names.append(name)
+        items.append(_item(image, name))
+    return Pictures(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
+
+
+def given_image(image: ImageLike) -> Pictures:
+    """One image, without a label, decoded.
+
+    Raises:
+        PictureError: it cannot be read, or is no image.
+
+    """
+    pixels = np.asarray(open_image(image))
+    return Pictures((THE_IMAGE,), np.array([-1]), (), Arrays((pixels,)))
+
+
+def are_several(images: Any) -> TypeGuard[Iterable[Any]]:
+    """Whether these are several images: a list or another iterable, or an array of a whole batch."""
+    if isinstance(images, np.ndarray):
+        return images.ndim == 4
+    one = isinstance(images, (str, bytes, bytearray, memoryview, Image.Image)) or hasattr(images, "read")
+    return isinstance(images, Iterable) and not one
+
+
+def open_image(image: ImageLike) -> Image.Image:
+    """Turn anything that is an image into upright RGB.
+
+    Raises:
+        PictureError: it cannot be read, or is no image.
+
+    """
+    item = _item(image, THE_IMAGE)
+    return as_image(item) if isinstance(item, np.ndarray) else decode.read(item)
+
+
+def _item(image: ImageLike, name: str) -> Item:
+    """The image as it is kept: a path, a file's bytes, or pixels."""
+    if isinstance(image, (str, PathLike)):
+        return Path(fsdecode(image))
+    if isinstance(image, Image.Image):
+        return np.asarray(decode.read_opened(image, name))
+    if isinstance(image, np.ndarray):
+        return _pixels(image, name)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return decode.Encoded(name, bytes(image))
+    if hasattr(image, "read"):
+        return decode.Encoded(name, _content(image, name))
+    raise PictureError(f"{name} is a {type(image).__name__}; give {KINDS}")
+
+
+def _pixels(array: NDArray[np.uint8], name: str) -> Pixels:
+    """RGB of an array: as it is, or grey three times."""
+    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
+    if array.dtype != np.uint8 or 0 in array.shape or not (grey or (array.ndim == 3 and array.shape[2] == 3)):
+        raise PictureError(
+            f"{name} is an array of shape {array.shape} and type {array.dtype}; it has to be uint8 with levels of "
+            "0 to 255, of shape (height, width, 3), or (height, width) for grey"
+        )
+    return np.repeat(array.reshape(*array.shape[:2], 1), 3, 2) if grey else array
+
+
+def _content(file: BinaryIO, name: str) -> bytes:
+    """What is left to read of an open file."""
+    if isinstance(file, TextIOBase):
+        raise PictureError(f'{name} is a file opened as text; open it with mode "rb"')
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:  # the latter is of a closed file
+        raise PictureError(f"{name} cannot be read: {error}") from None
+    if not content:
+        raise PictureError(f"{name} is a file with nothing left to read; rewind it by `file.seek(0)`")
+    return content
