@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from verydeep.errors import VerydeepError
+
 
 class Result:
     """An answer that shows itself in a terminal (`print`), in a notebook, and as JSON.
@@ -20,6 +22,10 @@ class Result:
     def records(self) -> Iterator[dict[str, Any]]:
         """The objects that `--json` prints, a line each; one where an answer does not say otherwise."""
         yield self.to_dict()
+
+    def failure(self) -> VerydeepError | None:
+        """What to fail with on the command line, after the answer is printed; None where everything was done."""
+        return None
 
     def __repr__(self) -> str:
         return str(self)

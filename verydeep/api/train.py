@@ -104,24 +104,27 @@ def train(
 ) -> Trained:
     """Train a network on labelled images.
 
-    Under torchrun all processes call it together, and train one network.
+    A named recipe gives every setting, and any of them can be changed. The help of the command shows the settings
+    of the recipe that is named. Under torchrun all processes call it together, and train one network.
 
     Args:
-        data: a folder with a folder of images for each class, or with train/ and val/ that hold these; or
-            ImageNet's; or `digits`; or the folder or URL of what `verydeep shard` has made.
-        run: folder to make for the model, its journal and its state.
-        recipe: name of a recipe, or a recipe, that gives every setting.
-        grow_from: a trained net A, whose first four convolutions and FC layers the network starts with.
+        data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
+            these; ImageNet's folder; `digits`; or the folder or URL that `verydeep.shard` made.
+        run: run folder to make for the model, its journal and its state.
+        recipe: named recipe to start from: digits, cifar10, photos, paper, paper_384 or paper_jittered. In Python
+            also a `Recipe`.
+        grow_from: run folder of a trained net A, whose first four convolutions and FC layers the network starts
+            with.
         start_from: an earlier run, or another library's weights, all of whose layers the network starts with; fc8
             is new where the classes are others. Its configuration, width and preprocessing are kept.
         resume: continue an interrupted run, with the settings it was started with.
-        max_unreadable: continue if up to as many images cannot be read; RUN/skipped.jsonl lists them.
-        save_seconds: the run's state is saved at the end of each epoch, and within it at least so often,
-        save_steps: and after as many steps.
-        workers: processes that read images; by default none where they fit in memory, else one for each processor.
-        tensors: which network to take from a checkpoint that holds several.
-        device: where to compute: auto, cpu, cuda, mps.
-        settings: fields of `Recipe` that are to be other than the recipe's.
+        max_unreadable: continue if up to this many images cannot be read; RUN/skipped.jsonl lists them.
+        save_seconds: most seconds between two saves of the run's state; it is also saved at the end of each epoch.
+        save_steps: most steps between two saves of the run's state (default: no limit).
+        workers: processes that read images (default: none where they fit in memory, else one for each processor).
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        device: where to compute: auto, cpu, cuda or mps.
+        settings: fields of `verydeep.Recipe` that are to differ from the recipe's.
 
     Raises:
         UsageError: the request cannot be carried out.
