@@ -23,7 +23,7 @@ from verydeep.commands.words import FILES, NAMES, ONE_WORD, POSITIONS
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import json_text
 from verydeep.results import Result
-from verydeep.training.recipe import read_scale, scale_text
+from verydeep.training.scale import read_scale, scale_text
 
 Count = int | Literal["*"]
 
@@ -167,7 +167,8 @@ class Command:
         elif flag:
             marks.append(FlagCreatePairsOff)
         plain = kind if isinstance(kind, type) else str
-        return Annotated[(plain if required else plain | type(default), *marks)]
+        # Not `|`: tyro has a default of such a type checked by typeguard, whose import takes as long as all else.
+        return Annotated[(plain if required else Union[plain, type(default)], *marks)]  # noqa: UP007
 
     def _refuse(self, event: Any, arguments: Sequence[str]) -> None:
         """Say in one sentence why tyro refuses arguments; of what is not known here it tells by itself."""
@@ -240,7 +241,7 @@ def _kind(annotation: Any) -> tuple[Any, Count]:
 
 
 def _reader(kind: Any, count: Count, metavar: str) -> Any:
-    """How tyro reads an argument's words. It needs no type, whose check by typeguard takes long to import."""
+    """How tyro reads an argument's words."""
     from tyro.constructors import PrimitiveConstructorSpec
 
     choices = get_args(kind)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from inspect import Parameter, get_annotations
-from itertools import pairwise
+from inspect import Parameter
 from typing import Any
 
-from verydeep.commands.command import Command, read_docstring
-from verydeep.errors import TrainingError
-from verydeep.notes import speaks
+from verydeep.commands.command import Command
 from verydeep.results import Result
-from verydeep.training.recipe import Recipe, find_recipe, read_scale
 
 
 class Bench(Command):
@@ -74,65 +69,18 @@ class Report(Command):
             super().show(answer, given, json)
 
 
-class Train(Command):
-    """The settings of a recipe are options, whose defaults are those of the recipe that is named."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        del self.parameters["settings"]
-        self.help = read_docstring(Recipe)[1] | self.help
-        self.settings = get_annotations(Recipe, eval_str=True) | {"train_scale": read_scale}
-        self.parameters |= self.with_defaults(Recipe())
-
-    def with_defaults(self, recipe: Recipe) -> dict[str, Parameter]:
-        """The settings, with the values of a recipe; each can be turned on and off."""
-        return {
-            name: Parameter(
-                name,
-                Parameter.KEYWORD_ONLY,
-                default=getattr(recipe, name),
-                annotation=bool | None if hint is bool else hint,
-            )
-            for name, hint in self.settings.items()
-        }
-
-    def shown(self, arguments: Sequence[str]) -> dict[str, Parameter]:
-        """With the settings of the recipe that the arguments name."""
-        name = self.parameters["recipe"].default
-        for argument, following in pairwise([*arguments, ""]):
-            if argument == "--recipe":
-                name = following
-            elif argument.startswith("--recipe="):
-                name = argument.removeprefix("--recipe=")
-        return self.parameters | self.with_defaults(find_recipe(name))
-
-    def call(self, given: dict[str, Any]) -> Result | None:
-        """Train; of the settings the function gets those that are other than the recipe's."""
-        recipe = find_recipe(given["recipe"])
-        same = [name for name in self.settings if given[name] == getattr(recipe, name)]
-        try:
-            return super().call({name: value for name, value in given.items() if name not in same})
-        except TrainingError as error:
-            if not speaks():
-                sys.exit(1)  # the first process says it
-            again = shlex.join(["verydeep", "train", given["data"], given["run"], "--resume"])
-            raise type(error)(str(error).replace("`resume=True`", again)) from None
-
-    def show(self, answer: Result, given: Mapping[str, Any], json: bool) -> None:
-        """Print the answer, on the first process."""
-        if speaks():
-            super().show(answer, given, json)
-
-
 SPECIAL: dict[str, type[Command]] = {
     "bench": Bench,
     "evaluate": Evaluate,
     "push": Push,
     "report": Report,
-    "train": Train,
 }
 
 
 def command(name: str) -> Command:
     """The command of a name."""
+    if name == "train":
+        from verydeep.commands.train import Train  # not above: no other command has recipes
+
+        return Train(name)
     return SPECIAL.get(name, Command)(name)

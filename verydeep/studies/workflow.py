@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.studies.description import Description, Fusion, Scales, Training
-from verydeep.training.recipe import find_recipe, scale_text
+from verydeep.training.recipe import find_recipe
+from verydeep.training.scale import scale_text
 
 Kind = Literal["train", "test", "fuse"]
 DATA, OUT = "{data}", "{out}/"

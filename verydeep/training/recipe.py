@@ -17,17 +17,6 @@ Precision = Literal["auto", "float32", "bfloat16"]
 ShiftForm = Literal["eigenvalue", "root"]
 
 
-def read_scale(text: str) -> tuple[int, int]:
-    """Read S as the command line writes it: `256`, or `256:512`."""
-    least, _, greatest = text.partition(":")
-    return int(least), int(greatest or least)
-
-
-def scale_text(scale: tuple[int, int]) -> str:
-    """S as the command line writes it."""
-    return str(scale[0]) if scale[0] == scale[1] else f"{scale[0]}:{scale[1]}"
-
-
 RENAMED = {"configuration": "config", "image_size": "window", "start": "init", "scale": "train_scale"}
 """Settings as they were called before, in runs and studies, and what they are called now."""
 
