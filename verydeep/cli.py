@@ -13,7 +13,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn
 
-from verydeep.errors import UsageError, VerydeepError
+from verydeep.errors import UsageError, VerydeepError, did_you_mean, in_words
 from verydeep.version import __version__
 
 COMMANDS = {
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        _fail(1, error)
+        _fail(1, f"{error.filename}: {in_words(error)}" if error.filename else in_words(error))
 
 
 def _letters_instead(error: UnicodeError) -> tuple[str, int]:
@@ -109,7 +109,9 @@ def _run(name: str, arguments: list[str]) -> None:
     elif name in RENAMED:
         raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:
-        raise UsageError(f"no command is called {name!r}; there are {', '.join(COMMANDS)}")
+        raise UsageError(
+            f"no command is called {name!r}; there are {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"
+        )
 
 
 def _print_completion(arguments: list[str]) -> None:

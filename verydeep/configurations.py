@@ -7,6 +7,7 @@ the ONNX graph, the accounting and the weights' names all go by them. Sections 2
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -112,6 +113,9 @@ ALL_CONFIGURATIONS = CONFIGURATIONS | BESIDE_TABLE_1
 GROWN_CONFIGURATIONS = tuple(CONFIGURATIONS)
 """Networks that have layers of net A's shapes, and can start with them."""
 
+ELSEWHERE = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+"""Configurations by the names that other libraries give their networks, by the number of weight layers."""
+
 FC_CHANNELS = 4096
 
 
@@ -124,11 +128,23 @@ def configuration(name: str) -> Configuration:
     """
     if name in ALL_CONFIGURATIONS:
         return ALL_CONFIGURATIONS[name]
-    hint = did_you_mean(name.upper().replace("X", "x"), ALL_CONFIGURATIONS)
+    elsewhere = name_elsewhere(name)
+    if elsewhere:
+        network, _, norm = elsewhere.partition("_")
+        hint = f"; {network.upper()} is configuration {ELSEWHERE[network]}"
+        hint += ", with `batch_norm=True`" if norm else ""
+    else:
+        hint = did_you_mean(name.upper().replace("X", "x"), ALL_CONFIGURATIONS)
     raise UsageError(
         f"no configuration is called {name!r}; Table 1 has {', '.join(CONFIGURATIONS)}, and beside it there is "
         f"{', '.join(BESIDE_TABLE_1)}{hint}"
     )
+
+
+def name_elsewhere(word: str) -> str | None:
+    """What torchvision and timm call the network that is meant by `VGG-16`, `vgg16_bn` or the like, if one is."""
+    match = re.fullmatch(r"(vgg)[-_ ]?(11|13|16|19)(?:[-_ ]?(bn))?", word, re.IGNORECASE)
+    return match and "_".join(filter(None, (match[1] + match[2], match[3]))).lower()
 
 
 @dataclass(frozen=True)

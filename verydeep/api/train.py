@@ -164,9 +164,10 @@ def train(
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()
         except DiskError as error:
-            advice = "nothing has been trained yet: make room, remove the folder, and start again"
+            remedy = "make room" if error.full else "make it possible"
+            advice = f"nothing has been trained yet: {remedy}, remove the folder, and start again"
             if (folder / CONFIG).is_file():
-                advice = "what was saved before is whole: make room, and go on with: `resume=True`"
+                advice = f"what was saved before is whole: {remedy}, and go on with: `resume=True`"
             raise TrainingError(f"the run cannot be saved: {error}; {advice}") from None
     lost, scale = len(trainer.unreadable), trainer.config.trained_on.test_scale
     if lost:

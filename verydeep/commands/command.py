@@ -172,15 +172,15 @@ class Command:
 
     def _refuse(self, event: Any, arguments: Sequence[str]) -> None:
         """Say in one sentence why tyro refuses arguments; of what is not known here it tells by itself."""
-        unknown = getattr(event, "tokens", None) or getattr(event, "unrecognized_tokens", None)
-        if unknown:
-            raise UsageError(unknown_word(unknown[0], self.name, self.words.values(), arguments))
+        unknown: Sequence[str] = getattr(event, "tokens", getattr(event, "unrecognized_tokens", ()))
+        if hint := unknown_word(self.name, unknown, self.words.values(), arguments):
+            raise UsageError(hint)
         if missing := getattr(event, "missing_arguments", None):
             words = ", ".join(self.words[one.arg.field.intern_name] for one in missing)
             raise UsageError(f"{words} is missing; `verydeep {self.name} --help` tells all arguments")
         if argument := getattr(event, "argument", None):
             parameter = self.parameters[argument.field.intern_name]
-            reason = getattr(event, "message", f"wants {self.metavar(parameter)}")
+            reason = getattr(event, "message", f"needs a value: {self.metavar(parameter)}")
             if choices := getattr(event, "choices", None):
                 reason = f"is {event.value!r}; it has to be one of {', '.join(choices)}"
             raise UsageError(f"{word_of(parameter)} {reason}")

@@ -10,21 +10,24 @@ from verydeep.commands.words import MEANT, RENAMED
 from verydeep.errors import did_you_mean
 
 
-def unknown_word(word: str, name: str, known: Iterable[str], arguments: Sequence[str]) -> str:
-    """What to say of a word that a command does not take: an option of another name, or a position too many.
+def unknown_word(name: str, unknown: Sequence[str], known: Iterable[str], arguments: Sequence[str]) -> str:
+    """What to say of words that a command does not take: an earlier option, another's, or a position too many.
 
     Args:
-        word: that is not understood.
         name: of the command.
+        unknown: words that are not understood, if there are any.
         known: its options and positions.
         arguments: all words after the command's name.
 
     """
-    option, options = word.partition("=")[0], [one for one in known if one.startswith("-")]
-    now = RENAMED.get(name, {}).get(option)
-    if now:
-        return f"{option} is called {now} now" if now.startswith("-") else f"{option}: {now}"
+    for option in (word.partition("=")[0] for word in arguments):
+        if now := RENAMED.get(name, {}).get(option):
+            return f"{option} is called {now} now" if now.startswith("-") else f"{option}: {now}"
+    if not unknown:
+        return ""
+    word, options = unknown[0], [one for one in known if one.startswith("-")]
     if word.startswith("-"):
+        option = word.partition("=")[0]
         near = did_you_mean(MEANT.get(option, option), options)
         return f"there is no {option}{near or f'; `verydeep {name} --help` lists the options'}"
     if "--out" in options and "--out" not in arguments:  # which stood there before it was an option
