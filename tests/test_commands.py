@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -146,6 +145,4 @@ for name in {list(COMMANDS)!r}:
         pass
 assert "typeguard" not in sys.modules
 """
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, env=os.environ, timeout=120
-    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=120)

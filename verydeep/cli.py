@@ -116,6 +116,8 @@ def _run(name: str, arguments: list[str]) -> None:
 
 def _print_completion(arguments: list[str]) -> None:
     """Print what completes commands and their options in a shell: `--tyro-print-completion bash`, zsh or tcsh."""
+    if arguments[1:] not in (["bash"], ["zsh"], ["tcsh"]):
+        raise UsageError(f"write {COMPLETION} with the shell behind it: bash, zsh or tcsh")
     from tyro.extras import subcommand_cli_from_dict
 
     from verydeep.commands.special import command

@@ -172,15 +172,16 @@ class Command:
 
     def _refuse(self, event: Any, arguments: Sequence[str]) -> None:
         """Say in one sentence why tyro refuses arguments; of what is not known here it tells by itself."""
-        unknown: Sequence[str] = getattr(event, "tokens", getattr(event, "unrecognized_tokens", ()))
-        if hint := unknown_word(self.name, unknown, self.words.values(), arguments):
+        extra: Sequence[str] = getattr(event, "tokens", getattr(event, "unrecognized_tokens", ()))
+        if hint := unknown_word(self.name, extra, self.words.values(), arguments):
             raise UsageError(hint)
+        absent = f"is missing; `verydeep {self.name} --help` tells all arguments"
         if missing := getattr(event, "missing_arguments", None):
-            words = ", ".join(self.words[one.arg.field.intern_name] for one in missing)
-            raise UsageError(f"{words} is missing; `verydeep {self.name} --help` tells all arguments")
+            raise UsageError(f"{', '.join(self.words[one.arg.field.intern_name] for one in missing)} {absent}")
         if argument := getattr(event, "argument", None):
             parameter = self.parameters[argument.field.intern_name]
-            reason = getattr(event, "message", f"needs a value: {self.metavar(parameter)}")
+            needed = absent if is_position(parameter) else f"needs a value: {self.metavar(parameter)}"
+            reason = getattr(event, "message", needed)
             if choices := getattr(event, "choices", None):
                 reason = f"is {event.value!r}; it has to be one of {', '.join(choices)}"
             raise UsageError(f"{word_of(parameter)} {reason}")
@@ -188,9 +189,8 @@ class Command:
     def _right_order(self, given: Mapping[str, Any]) -> str:
         """What to say where the words of the positions stand in the wrong order; else nothing."""
         positions = [name for name, parameter in self.parameters.items() if is_position(parameter)]
-        words: list[str] = []
-        for name in positions:
-            words += given.get(name) or () if isinstance(given.get(name), (tuple, list)) else [str(given[name])]
+        several = [one if isinstance(one, (tuple, list)) else (one,) for one in map(given.get, positions)]
+        words = [str(word) for one in several for word in one]
         return right_order(self.name, [self.words[name] for name in positions], words)
 
 

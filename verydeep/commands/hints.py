@@ -10,26 +10,27 @@ from verydeep.commands.words import MEANT, RENAMED
 from verydeep.errors import did_you_mean
 
 
-def unknown_word(name: str, unknown: Sequence[str], known: Iterable[str], arguments: Sequence[str]) -> str:
+def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], arguments: Sequence[str]) -> str:
     """What to say of words that a command does not take: an earlier option, another's, or a position too many.
 
     Args:
         name: of the command.
-        unknown: words that are not understood, if there are any.
+        extra: words that are too many, if there are any.
         known: its options and positions.
         arguments: all words after the command's name.
 
     """
-    for option in (word.partition("=")[0] for word in arguments):
-        if now := RENAMED.get(name, {}).get(option):
+    options = {"--help", *(word for word in known if word.startswith("--"))}
+    for option in (word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("-")):
+        now = RENAMED.get(name, {}).get(option)
+        if now:
             return f"{option} is called {now} now" if now.startswith("-") else f"{option}: {now}"
-    if not unknown:
+        if option in extra or (option.startswith("--") and not {option, option.replace("--no-", "--")} & options):
+            near = did_you_mean(MEANT.get(option, option), options)
+            return f"there is no {option}{near or f'; `verydeep {name} --help` lists the options'}"
+    if not extra:
         return ""
-    word, options = unknown[0], [one for one in known if one.startswith("-")]
-    if word.startswith("-"):
-        option = word.partition("=")[0]
-        near = did_you_mean(MEANT.get(option, option), options)
-        return f"there is no {option}{near or f'; `verydeep {name} --help` lists the options'}"
+    word = extra[0]
     if "--out" in options and "--out" not in arguments:  # which stood there before it was an option
         place = arguments.index(word)
         words = shlex.join([*arguments[:place], "--out", *arguments[place:]])
