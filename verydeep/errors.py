@@ -44,9 +44,9 @@ class DiskError(VerydeepError, OSError):
     """A file cannot be written: the disk is full, say."""
 
     @property
-    def full(self) -> bool:
-        """Whether room on the disk would help."""
-        return getattr(self.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    def denied(self) -> bool:
+        """Whether it may not be written, so that room on the disk would not help."""
+        return getattr(self.__cause__, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def as_text(name: object) -> str:

@@ -164,7 +164,7 @@ def train(
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()
         except DiskError as error:
-            remedy = "make room" if error.full else "make it possible"
+            remedy = "make it writable" if error.denied else "make room"
             advice = f"nothing has been trained yet: {remedy}, remove the folder, and start again"
             if (folder / CONFIG).is_file():
                 advice = f"what was saved before is whole: {remedy}, and go on with: `resume=True`"
