@@ -6,46 +6,35 @@ import dataclasses
 import inspect
 import sys
 import types
-from importlib import import_module
 from pathlib import Path
-from typing import get_type_hints
 
 import verydeep
 from verydeep.cli import COMMANDS, RENAMED
-from verydeep.commands.command import Answering, Computing, ReadingMany, word_of
+from verydeep.commands.command import has_two_forms, is_position, word_of
+from verydeep.commands.special import command
+from verydeep.commands.words import RENAMED as RENAMED_OPTIONS
 from verydeep.training.recipe import Recipe
 
 PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
-SHARED = {Answering: "--json", Computing: "*engine*", ReadingMany: "*many*"}
-
-
-def command_class(name: str) -> type:
-    found: type = getattr(import_module(f"verydeep.commands.{name}"), name.capitalize())
-    return found
-
-
-def own_fields(kind: type) -> dict[str, object]:
-    """Fields that a command does not share, with their types."""
-    hints = get_type_hints(kind, include_extras=True)
-    shared = {field.name for base in SHARED if issubclass(kind, base) for field in dataclasses.fields(base)}
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.name not in shared}
+GROUPS = {
+    "*settings*": tuple(field.name for field in dataclasses.fields(Recipe)),
+    "*engine*": ("engine", "precision", "device", "threads"),
+    "*many*": ("processes", "max_unreadable"),
+}
 
 
 def row(name: str) -> str:
-    kind = command_class(name)
-    words = {field: word_of(field, hint) for field, hint in own_fields(kind).items()}
-    positions = [word for word in words.values() if not word.startswith("--")]
-    options = [
-        "*settings*" if field == "settings" else f"`{word}`"
-        for field, word in words.items()
-        if word.startswith("--")
-    ]
-    options += [
-        group if group.startswith("*") else f"`{group}`"
-        for base, group in SHARED.items()
-        if issubclass(kind, base)
-    ]
-    return f"| `{name}` | {' '.join(positions)} | {' '.join(options)} |".replace("|MODEL", "\\|MODEL")
+    made = command(name)
+    parameters = made.shown(()).values()
+    groups = {group: names for group, names in GROUPS.items() if set(names) <= made.parameters.keys()}
+    positions = [made.metavar(one) for one in parameters if is_position(one)]
+    options = []
+    for one in parameters:
+        if not is_position(one) and not any(one.name in names for names in groups.values()):
+            options.append(f"`{word_of(one)}`")
+            if has_two_forms(one):
+                options.append(f"`--no-{one.name}`")
+    return f"| `{name}` | {' '.join(positions)} | {' '.join([*options, *groups])} |".replace("|MODEL", "\\|MODEL")
 
 
 def public_names() -> list[str]:
@@ -70,7 +59,7 @@ def page() -> str:
     ]
     renamed = [f"| `{old}` | `{new}` |" for old, new in RENAMED.items()]
     for name in COMMANDS:
-        for old, new in getattr(command_class(name), "renamed", {}).items():
+        for old, new in RENAMED_OPTIONS.get(name, {}).items():
             renamed.append(f"| `{name} {old}` | {f'`{new}`' if new.startswith('--') else new} |")
     return "\n".join(
         [

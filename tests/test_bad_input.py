@@ -125,7 +125,7 @@ WRONG_REQUESTS = {
     "shard digits --out OUT --rescale 0": "--rescale is 0; it has to be at least 1 pixel",
     "shard digits --out OUT --images-per-shard 0": "--images-per-shard is 0; it has to be at least 1",
     "shard digits --out OUT --max-unreadable -1": "--max-unreadable is -1; it has to be 0 or more",
-    "shard digits OUT": "the folder to make is an option now: --out OUT",
+    "shard digits OUT": "`verydeep shard digits --out OUT`",
     "shard digits --out OUT --smaller-side 64": "--smaller-side is called --rescale now",
     "predict MODEL nothing*.jpg": "no file matches nothing*.jpg",
     "predict MODEL a.jpg --top 0": "--top is 0; name at least 1 class",

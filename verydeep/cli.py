@@ -11,9 +11,9 @@ import shlex
 import sys
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from verydeep.errors import UsageError, VerydeepError
+from verydeep.errors import UsageError, VerydeepError, did_you_mean, in_words
 from verydeep.version import __version__
 
 COMMANDS = {
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        _fail(1, error)
+        _fail(1, f"{error.filename}: {in_words(error)}" if error.filename else in_words(error))
 
 
 def _letters_instead(error: UnicodeError) -> tuple[str, int]:
@@ -97,47 +97,34 @@ def _run(name: str, arguments: list[str]) -> None:
     elif name in ("--version", "-V"):
         print(f"verydeep {__version__}")
     elif name in COMMANDS:
-        command = _parse(name, arguments)
+        if name == "predict":
+            _import_numpy_alone()
+        from verydeep.commands.special import command
         from verydeep.run_folder.origin import carrying_out  # not above: it takes NumPy
 
         with carrying_out(shlex.join(["verydeep", name, *arguments])):
-            command.execute()
+            command(name).run(arguments)
     elif name == COMPLETION:
         _print_completion([name, *arguments])
     elif name in RENAMED:
         raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:
-        raise UsageError(f"no command is called {name!r}; there are {', '.join(COMMANDS)}")
-
-
-def _class_of(name: str) -> Any:
-    return getattr(import_module(f"verydeep.commands.{name}"), name.capitalize())
-
-
-def _parse(name: str, arguments: list[str]) -> Any:
-    """A command with its arguments in it.
-
-    Raises:
-        UsageError: one is as it was written before.
-
-    """
-    if name == "predict":
-        _import_numpy_alone()
-    import tyro
-
-    command = _class_of(name)
-    command.check(arguments)
-    options: dict[str, Any] = {}
-    if hasattr(command, "defaults"):
-        options["default"] = command.defaults(arguments)
-    return tyro.cli(command, prog=f"verydeep {name}", args=arguments, **options)
+        raise UsageError(
+            f"no command is called {name!r}; there are {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"
+        )
 
 
 def _print_completion(arguments: list[str]) -> None:
     """Print what completes commands and their options in a shell: `--tyro-print-completion bash`, zsh or tcsh."""
+    if arguments[1:] not in (["bash"], ["zsh"], ["tcsh"]):
+        raise UsageError(f"write {COMPLETION} with the shell behind it: bash, zsh or tcsh")
     from tyro.extras import subcommand_cli_from_dict
 
-    subcommand_cli_from_dict({name: _class_of(name) for name in COMMANDS}, prog="verydeep", args=arguments)
+    from verydeep.commands.special import command
+
+    subcommand_cli_from_dict(
+        {name: command(name).collector() for name in COMMANDS}, prog="verydeep", args=arguments
+    )
 
 
 def _in_options(message: str, name: str) -> str:
@@ -145,8 +132,9 @@ def _in_options(message: str, name: str) -> str:
     if "`" not in message or name not in COMMANDS:
         return message
     from verydeep.commands.command import in_options
+    from verydeep.commands.special import command
 
-    return in_options(message, _class_of(name))
+    return in_options(message, command(name).words)
 
 
 def _import_numpy_alone() -> None:
@@ -175,5 +163,6 @@ def _help() -> str:
 
 
 def _fail(code: int, error: object) -> NoReturn:
-    print(f"verydeep: {error}", file=sys.stderr)
+    for line in str(error).splitlines():
+        print(f"verydeep: {line}", file=sys.stderr)
     sys.exit(code)

@@ -7,6 +7,7 @@ the ONNX graph, the accounting and the weights' names all go by them. Sections 2
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -123,8 +124,8 @@ BESIDE_TABLE_1: dict[str, Configuration] = {
 
 ALL_CONFIGURATIONS = CONFIGURATIONS | BESIDE_TABLE_1
 
-COMMON_NAMES = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
-"""What other libraries call them, by their weight layers."""
+ELSEWHERE = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+"""Configurations by the names that other libraries give their networks, by the number of weight layers."""
 
 FC_CHANNELS = 4096
 
@@ -138,19 +139,26 @@ def configuration(name: str) -> Configuration:
     """
     if name in ALL_CONFIGURATIONS:
         return ALL_CONFIGURATIONS[name]
-    column = by_common_name(name)
-    near = did_you_mean(name.upper().replace("X", "x"), ALL_CONFIGURATIONS)
-    hint = f"; {name} is {column}" if column else near
+    hint = did_you_mean(name.upper().replace("X", "x"), ALL_CONFIGURATIONS)
+    if elsewhere := name_elsewhere(name):
+        norm = ", with `batch_norm=True`" if elsewhere.endswith("bn") else ""
+        hint = f"; {elsewhere.removesuffix('_bn').upper()} is configuration {meant_by(name)}{norm}"
     raise UsageError(
         f"no configuration is called {name!r}; Table 1 has {', '.join(CONFIGURATIONS)}, and beside it there is "
         f"{', '.join(BESIDE_TABLE_1)}{hint}"
     )
 
 
-def by_common_name(name: str) -> str | None:
-    """The configuration that other libraries call `vgg16`, `VGG-16` or `vgg16_bn`; None for another name."""
-    plain = name.lower().removesuffix("_bn").replace("-", "").replace("_", "")
-    return COMMON_NAMES.get(plain)
+def name_elsewhere(word: str) -> str | None:
+    """What torchvision and timm call the network that is meant by `VGG-16`, `vgg16_bn` or the like, if one is."""
+    match = re.fullmatch(r"(vgg)[-_ ]?(11|13|16|19)(?:[-_ ]?(bn))?", word, re.IGNORECASE)
+    return match and "_".join(filter(None, (match[1] + match[2], match[3]))).lower()
+
+
+def meant_by(word: str) -> str | None:
+    """The configuration that a word means: its own name, or as other libraries call it; None for others."""
+    elsewhere = name_elsewhere(word)
+    return ELSEWHERE[elsewhere.partition("_")[0]] if elsewhere else word if word in ALL_CONFIGURATIONS else None
 
 
 @dataclass(frozen=True)

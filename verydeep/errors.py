@@ -4,6 +4,7 @@ Each message is one sentence that says what was seen, what is wanted and what to
 it and ends: a `UsageError` with exit code 2, any other with 1.
 """
 
+import errno
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -42,6 +43,11 @@ class TrainingError(VerydeepError):
 class DiskError(VerydeepError, OSError):
     """A file cannot be written: the disk is full, say."""
 
+    @property
+    def denied(self) -> bool:
+        """Whether it may not be written, so that room on the disk would not help."""
+        return getattr(self.__cause__, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 def as_text(name: object) -> str:
     r"""The name of a file or folder as text that can be written anywhere: a byte that is not UTF-8 becomes `\xe9`.
@@ -61,6 +67,11 @@ def printable(text: object, most: int = 300) -> str:
     """Words of a file's own, safe to print within a sentence: one line, no control characters, not too long."""
     line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
     return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def in_words(error: Exception) -> str:
+    """What an error says, within a sentence; of one of the system's, its words alone, without number and file."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
 def few(names: Sequence[str], most: int = 5, *, quoted: bool = True) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from verydeep.errors import DiskError, UsageError, as_text
+from verydeep.errors import DiskError, UsageError, as_text, in_words
 
 MARK = ("Software", "verydeep")
 """Text in the PNG files that this package draws, such as score maps: nobody takes them for data."""
@@ -85,7 +85,7 @@ def check_out(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DiskError(f"{path.parent} cannot be made: {error.strerror or error}") from None
+        raise DiskError(f"{path.parent} cannot be made: {in_words(error)}") from error
     if not os.access(path.parent, os.W_OK):
         raise DiskError(f"{path.parent} cannot be written to: permission denied")
 
@@ -164,7 +164,7 @@ def _named(path: Path) -> Iterator[None]:
     except (DiskError, FileNotFoundError):  # the latter is of what was to be written, fetched from elsewhere
         raise
     except OSError as error:
-        raise DiskError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise DiskError(f"{path} cannot be written: {in_words(error)}") from error
 
 
 def _umask() -> int:

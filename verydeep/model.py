@@ -243,17 +243,19 @@ def load(
     A classifier that `verydeep transfer` has left beside the model answers, unless `network` is true.
 
     Args:
-        model: a run folder, or a `.safetensors` file beside its `config.json`; or another library's weights, a
-            file or a name such as `torchvision:vgg16`.
-        device: `auto`, or a device of torch's: `cpu`, `cuda`, `mps`.
-        precision: `auto`, which is float32; `float32`, `bfloat16`, or `int16` with the native engine.
-        engine: `native` computes on the processor without torch; `auto` takes it unless there is a GPU.
-        threads: on the processor; None for as many as this process may use.
+        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
+            a name such as torchvision:vgg16.
+        device: where to compute: auto, cpu, cuda or mps.
+        precision: precision of matrix products: auto is float32; int16 needs the native engine.
+        engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
+            native.
+        threads: CPU threads of each process (default: one for each core that it may use).
         network: answer by the network's own classes, even if a classifier lies beside the model.
-        preprocessing: of weights that do not carry it: a `Preprocessing`, or `torchvision`, `oxford`, `matconvnet`
-            or `amdegroot`.
-        class_names: likewise: the names in the order of the scores, `imagenet`, `numbers`, or a file.
-        tensors: which network to take from a checkpoint that holds several: `state_dict_ema`, say.
+        preprocessing: how images are preprocessed, for weights that do not carry it: a `Preprocessing`, or
+            torchvision, oxford, matconvnet or amdegroot.
+        class_names: names of the classes, for weights that do not carry them: the names in the order of the
+            scores, imagenet, numbers, or a file.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
 
     Raises:
         UsageError: what is given belongs to weights that carry it, or does not fit them.

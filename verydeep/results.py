@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from verydeep.errors import VerydeepError
+
 MOST_LINES = 40  # of a result that is shown without being printed
 
 
@@ -23,6 +25,10 @@ class Result:
     def records(self) -> Iterator[dict[str, Any]]:
         """The objects that `--json` prints, a line each; one where an answer does not say otherwise."""
         yield self.to_dict()
+
+    def failure(self) -> VerydeepError | None:
+        """What to fail with on the command line, after the answer is printed; None where everything was done."""
+        return None
 
     def __repr__(self) -> str:
         lines = str(self).splitlines()

@@ -107,8 +107,8 @@ def test_nothing_is_written_for_a_mistake(text, tmp_path, capsys):
     [
         (["study"], "a study needs a folder: give --out"),
         (["study", "--out", "OUT"], "a study needs a description: give FILE"),
-        (["study", "digits", "OUT"], "the folder is said by --out: `verydeep study digits --out OUT`"),
-        (["study", "--report", "OUT"], "the folder is said by --out: `verydeep study --out OUT --report`"),
+        (["study", "digits", "OUT"], "OUT is said by --out: `verydeep study digits --out OUT`"),
+        (["study", "--report", "OUT"], "a study needs a folder: give --out"),
         (["study", "digit", "--out", "OUT"], "digit does not exist; give a study's TOML file"),
         (["study", "digits", "--out", "OUT", "--processes", "0"], "--processes is 0"),
         (["study", "digits", "--out", "OUT", "--processes", "2", "--launch", "torchrun"], "exclude each other"),

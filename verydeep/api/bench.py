@@ -97,30 +97,39 @@ def bench(
     chart: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
 ) -> Benchmark:
-    """Measure how fast and how exact engines are, side by side, each in a process of its own.
+    """Measure how fast and how exact engines are, side by side.
+
+    Each engine runs in a process of its own. They take turns, and the others are stopped meanwhile. Other engines
+    get preprocessed images, ours get bytes. The table shows medians over the rounds, ratios within each round, the
+    relative L2 error of the class scores against float64, and the process's peak memory. It also shows the
+    operations of direct convolution as a share of this machine's fastest matrix product in the same precision.
 
     By default four engines are shown one image at a time, which takes a minute or two.
 
     Args:
-        model: a run folder or other weights; None for a network with random weights, which the next five describe.
-        config: column of Table 1.
-        width: factor on the number of channels of every layer.
-        num_classes: number of classes.
-        window: side of the network's input, in pixels.
-        batch_norm: whether there is batch normalisation after each convolution.
-        batch_sizes: images shown at once; none for 1.
-        size: height and width of the images; None for the network's window.
-        dense: Q, one or several, of whole images, each in its own shape and with its mirror image.
-        images: folder of photographs to show; None for scikit-learn's two, or noise where it is not installed.
-        num_images: how many of them `dense` shows.
-        engines: to measure; none for the usual ones that are installed: `verydeep`, `torch`, `onnxruntime`,
-            `openvino`; `all` for every one.
+        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
+            a name such as torchvision:vgg16 (default: a network with random weights).
+        config: without a model: column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, which is B with one 5x5 layer
+            for each pair.
+        width: without a model: factor on the number of channels of every layer.
+        num_classes: without a model: number of classes.
+        window: without a model: side of the network's input in training, in pixels; a multiple of 32.
+        batch_norm: without a model: batch normalization after each convolution.
+        batch_sizes: images in a batch, one size or several (default: 1).
+        size: height and width of the images (default: the network's window).
+        dense: Q, one or several: show whole images, each in its own shape, with its mirror image, as the paper's
+            test does. Engines are not told the shapes beforehand.
+        images: folder of photographs to show (default: the two of scikit-learn, or noise where it is not
+            installed).
+        num_images: number of the folder's images that `dense` shows.
+        engines: engines to measure (default: verydeep, torch, onnxruntime and openvino, where they are installed);
+            all is every one.
         exclude: engines to leave out.
-        base: engine that ratios are to; None for torch, or else the first that was measured.
-        threads: of each engine; None for as many as there are processors.
+        base: engine that ratios are to (default: torch, or else the first that was measured).
+        threads: CPU threads of each engine (default: one for each core that it may use).
         rounds: turns of each engine.
-        seconds: that a turn lasts at least.
-        tensors: which network to take from a checkpoint that holds several.
+        seconds: least length of a turn; it has at least two calls, and its first call is not counted.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
         chart: .png or .svg file for a chart.
         out: .md file for the table.
 

@@ -26,7 +26,7 @@ from verydeep.weights.class_names import ClassNames
 from verydeep.weights.importing import config_of, import_weights
 from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import check_ours, is_ours
-from verydeep.weights.published import preprocessing_of
+from verydeep.weights.published import PreprocessingName, preprocessing_of
 from verydeep.weights.source import locate, with_network
 
 Three = tuple[float, float, float]
@@ -60,7 +60,7 @@ def convert(
     source: str | PathLike[str],
     run: str | PathLike[str],
     *,
-    preprocessing: Preprocessing | str | None = None,
+    preprocessing: Preprocessing | PreprocessingName | None = None,
     mean: Three | None = None,
     deviation: Three | None = None,
     channels: Literal["RGB", "BGR"] | None = None,
@@ -72,23 +72,33 @@ def convert(
     tensors: str | None = None,
     features_only: bool = False,
 ) -> Conversion:
-    """Bring other libraries' weights here, or copy a model of ours.
+    """Import another library's weights into a run folder, or copy a model of ours.
+
+    A source is a file of torchvision, timm, Keras, Caffe (such as Oxford's), MatConvNet or ONNX, a state dict with
+    our names, a folder of the Hub, or a model of ours. The configuration, width, classes and normalization are
+    found from the tensors. The preprocessing and the class names are known for published files; give them for
+    others.
 
     Args:
-        source: a file, a folder or a name.
-        run: folder to make.
-        preprocessing: where it is not known: a `Preprocessing`, or `torchvision`, `oxford`, `matconvnet` or
-            `amdegroot`. Or by `mean`, `deviation` and `channels`:
+        source: weights: a file, a folder or a name.
+        run: run folder to make.
+        preprocessing: how images are preprocessed: torchvision (timm too); oxford, as Oxford's networks take them
+            in Caffe and Keras (BGR, minus the mean); matconvnet (the same in RGB); amdegroot, as torchvision's
+            IMAGENET1K_FEATURES. In Python also a `Preprocessing`. Or give the next three.
         mean: what is subtracted from R, G and B, in levels of 0 to 255.
-        deviation: what they are divided by; 1 each if only the mean is given.
-        channels: the order in which the network takes them.
-        class_names: where they are not known: the names in the order of the scores, `imagenet`, `numbers`, or a
-            file.
-        train_scale: least and greatest S of the training, whose middle is the scale of tests.
-        licence: of the weights, to be kept with them.
-        config: `A-LRN`, where it is that: weights do not tell it from A.
-        window: side of the images in training, in pixels, where the weights do not tell.
-        tensors: which network to take from a checkpoint that holds several.
+        deviation: what R, G and B are then divided by (default: 1 1 1).
+        channels: the order in which the network takes the channels.
+        class_names: names of the classes: imagenet, numbers, or a file: a line for each class in the order of the
+            scores, with or without its number; or JSON, a list or a map between numbers and names. In Python also
+            the names.
+        train_scale: least and greatest S of the training, whose middle is the scale of tests (default: 256 if the
+            window is 224).
+        licence: licence of the weights, to be kept with them.
+        config: A-LRN, if it is that: weights do not tell it from A.
+        window: side of the images in training, in pixels, where the weights do not tell, such as 32 or 224. If the
+            network averages the last map before its FC layers (AdaptiveAvgPool2d), that is made part of fc6's
+            weights.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
         features_only: take the convolutions alone, as features without classes.
 
     Raises:

@@ -153,16 +153,19 @@ def describe(
     batch_norm: bool = False,
     size: int | None = None,
 ) -> Description:
-    """Count a network's parameters, multiply-adds, receptive fields and memory, layer by layer.
+    """Show a network's layers: shapes, parameters, multiply-adds, receptive fields, memory.
+
+    Figures are for one image of the network's window, or of `size`. Multiply-adds are those of convolutions and FC
+    layers, one for each weight and place (an operation count is twice as many). Memory is in float32.
 
     Args:
-        network: a column of Table 1, or `B-5x5`; or a model on disk, or an `Architecture`, which have all that
-            follows but the size.
+        network: column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, which is B with one 5x5 layer for each pair;
+            or a model, which has all that follows but the size. In Python also an `Architecture`.
         num_classes: number of classes.
         width: factor on the number of channels of every layer.
         window: side of the network's input in training, in pixels; a multiple of 32.
         batch_norm: batch normalization after each convolution.
-        size: side of the image that the figures are for, in pixels; None for the window.
+        size: side of the image that the figures are for, in pixels (default: the window).
 
     Raises:
         UsageError: there is no such configuration, or a number is out of its range.

@@ -66,7 +66,10 @@ class Engines(Result):
 
 
 def engines() -> Engines:
-    """Tell what this machine can compute with. torch is not imported for it.
+    """Show what this machine can compute with, and what `auto` will choose.
+
+    The environment variables VERYDEEP_THREADS and VERYDEEP_INSTRUCTIONS override what is found. torch is not
+    imported.
 
     Raises:
         UsageError: VERYDEEP_THREADS or VERYDEEP_INSTRUCTIONS is set to what this machine lacks.

@@ -58,28 +58,33 @@ def evaluate(
 ) -> Evaluation | None:
     """Test a model the paper's way, or several as an ensemble.
 
-    By default the test is dense: the image is rescaled so that its smaller side is Q, the network runs over all
-    of it, its class scores are averaged over space, and the posteriors over scales and the mirror image. Several
-    models are averaged too.
+    By default the test is dense: the image is rescaled so that its smaller side is Q, the network runs over all of
+    it, and its class scores are averaged over space. The posteriors are averaged over scales and the mirror image,
+    and over the models if there are several. With `processes`, or under torchrun, the images are shared out; each
+    counts once.
 
     Args:
-        models: a run folder, or weights in one, or another library's weights; or several of these.
-        data: labelled images, as for `verydeep.train`.
-        views: `dense`, `crops` (a grid), `both`, `centre` or `ten`.
-        scales: Q, one or several; by default S, or the middle of its range.
-        grid: crops along each side, of `crops` and `both`.
-        mirror: average with the mirror image; None where training showed mirror images.
-        part: which images: `auto` takes the test part, else the validation part, else all. Images that a model was
-            trained on are left out and counted, except with `train` and `all`.
-        out: `.npz` file for each image's posterior. A test that was interrupted resumes from what it left there.
-        batch_size: images of one shape that are shown at once, at most.
-        tensors: which network to take from a checkpoint that holds several.
-        processes: of this machine, which share the images.
-        max_unreadable: images that may be left out because they cannot be read.
-        engine: as for `verydeep.load`.
-        precision: likewise.
-        device: likewise.
-        threads: likewise, in each process.
+        models: one or several: run folders or weights in them, `cifar10`, or other libraries' weights.
+        data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
+            these; ImageNet's folder; `digits`; or the folder or URL that `verydeep.shard` made.
+        views: what is shown of an image. dense: the whole image; crops: a grid of crops; both: the mean of these
+            two; centre: one crop; ten: the corners and the centre. All but centre with their mirror images.
+        scales: Q, the smaller side of the rescaled image, one or several (default: S, or the middle of its range).
+        grid: crops along each side, for the views crops and both.
+        mirror: average with the mirror image (default: if training showed mirror images).
+        part: which images: auto takes test/ if it has labels, else val/, else all. Images that a model was trained
+            on are left out and counted, except with train and all.
+        out: .npz file for each image's posterior, for `verydeep.report` and `verydeep.fuse`. An interrupted test
+            resumes from what it left there.
+        batch_size: most images in a batch, all of one shape.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        processes: processes of this machine that share the images; the result is the same.
+        max_unreadable: continue if up to this many images cannot be read; they are listed.
+        engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
+            native.
+        precision: precision of matrix products: auto is float32; int16 needs the native engine.
+        device: where to compute: auto, cpu, cuda or mps.
+        threads: CPU threads of each process (default: one for each core that it may use).
 
     Returns:
         The result; None on all processes but the first, under torchrun.

@@ -74,17 +74,25 @@ def export(
 ) -> Exported:
     """Write a model in a form that others read. Nothing is overwritten.
 
+    onnx is one file for any number of images of any size; its outputs are the score map and the posterior.
+    openvino is the same as OpenVINO's two files. Both are compared with the network at three sizes first. hub is a
+    folder with a model card, which is a model for every command and which `verydeep.push` sends. torchvision, timm
+    and keras are what the library loads: .pth or .safetensors, for timm also a folder with the preprocessing;
+    .weights.h5 for Keras.
+
     Args:
-        model: a run folder, one of its weights, another library's weights, or the name of published ones.
-        to: `onnx` or `openvino`, whose answers are compared with the network's first; `hub`, a folder with a model
-            card; `torchvision`, `timm` or `keras`, what the library loads.
+        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
+            a name such as torchvision:vgg16.
+        to: the form.
         out: file to write, or folder to make.
-        pixels: onnx, openvino: the file takes pixels of 0 to 255, R, G, B, and preprocesses them itself.
-        results: hub: tests of the model, whose figures the card tells.
-        licence: hub: licence of the weights; None for the one that came with them.
-        half: hub: write the weights in float16.
-        name: hub: `OWNER/NAME` that the folder will have on the Hub, for its card.
-        tensors: which network to take from a checkpoint that holds several.
+        pixels: for onnx and openvino: the file takes pixels of 0 to 255, R, G, B, and preprocesses them itself.
+        results: for hub: tests of the model, files that `verydeep.evaluate` wrote; the model card shows their
+            figures.
+        licence: for hub: licence of the weights as SPDX names it, such as CC-BY-4.0 (default: the one that came
+            with them).
+        half: for hub: write the weights in float16, half as large.
+        name: for hub: OWNER/NAME that the folder will have on the Hub, for its card.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
 
     Raises:
         UsageError: arguments do not go together, `out` is there already, or the form cannot hold this network.

@@ -70,27 +70,30 @@ def extract(
     device: str = "auto",
     threads: int | None = None,
 ) -> Extracted | None:
-    """Keep the outputs of a network's layers for images, for retrieval, clustering or another classifier.
+    """Save the outputs of a network's layers for images, for retrieval, clustering or another classifier.
 
-    Images are rescaled so that the smaller side is Q, and shown whole. Any number of them takes the same memory.
-    An extraction that was interrupted resumes when it is started again, and comes to the same file.
+    Images are rescaled so that the smaller side is Q, and shown whole. Memory does not grow with their number. An
+    interrupted extraction resumes when it is started again, and makes the same file. With `processes`, or under
+    torchrun, the images are shared out.
 
     Args:
-        model: a run folder, or weights of one; `cifar10`, which is bundled; or another library's.
-        images: images, folders of images, patterns such as `holiday/*.jpg`, or shards.
-        layers: names such as `conv4_3` (before its ReLU), `relu4_3` (after it), `pool5`, `fc7`.
-        out: file to write: `.npz`, or `.parquet`.
-        pool: what is kept of a layer's output: its `mean` or `max` over space, its `gram` matrix, or all: `none`.
-        scales: Q, one; by default S, or the middle of its range.
-        crop: show the middle window of the network alone, so that all images have one shape.
-        pooling: of the network itself: `average` replaces every max-pooling.
-        tensors: which network to take from a checkpoint that holds several.
-        processes: of this machine, which share the images.
-        max_unreadable: images that may be left out because they cannot be read.
-        engine: as for `verydeep.load`.
-        precision: likewise.
-        device: likewise.
-        threads: likewise, in each process.
+        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
+            a name such as torchvision:vgg16.
+        images: images, folders of images, patterns such as 'holiday/*.jpg', or shards.
+        layers: names such as conv4_3 (before its ReLU), relu4_3 (after it), pool5, fc7, relu7.
+        out: file to write: .npz (NumPy) or .parquet.
+        pool: what is kept of a layer's output: its mean or max over space, its gram matrix, or all of it (none).
+        scales: Q, the smaller side of the rescaled image, one (default: S, or the middle of its range).
+        crop: show only the middle window of the network, so that all images have one shape.
+        pooling: of the network itself: average replaces every max-pooling.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        processes: processes of this machine that share the images; the result is the same.
+        max_unreadable: continue if up to this many images cannot be read; they are listed.
+        engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
+            native.
+        precision: precision of matrix products: auto is float32; int16 needs the native engine.
+        device: where to compute: auto, cpu, cuda or mps.
+        threads: CPU threads of each process (default: one for each core that it may use).
 
     Returns:
         What was written; None on all processes but the first, under torchrun.

@@ -11,11 +11,14 @@ from verydeep.evaluation.results import Evaluation, check_result_path, read_resu
 
 
 def fuse(results: Sequence[str | PathLike[str]], *, out: str | PathLike[str] | None = None) -> Evaluation:
-    """Average the posteriors of several tests of the same images. Nothing is computed again.
+    """Average the posteriors of several tests of the same images: of networks, or of protocols.
+
+    Nothing is computed again. Each file has the same weight, so networks that were each tested in the same way
+    give what `verydeep.evaluate` gives for all of them.
 
     Args:
-        results: two `.npz` files or more that `verydeep.evaluate` has written.
-        out: `.npz` file for the fused result.
+        results: two files or more that `verydeep.evaluate` wrote.
+        out: .npz file for the fused result.
 
     Raises:
         UsageError: there are fewer than two, or they are of other images, classes or labels.

@@ -96,11 +96,14 @@ class Inspection(Result):
 
 
 def inspect(source: str | PathLike[str], *, tensors: str | None = None) -> Inspection:
-    """Tell what weights are. What is not known about them is no error.
+    """Show what a file of weights is: configuration, classes, preprocessing, licence, origin.
+
+    It takes files of torchvision, timm, Keras, Caffe and MatConvNet, folders of the Hub, models of ours, and ONNX
+    graphs. What is not known about them is no error.
 
     Args:
-        source: a file, a folder or a name.
-        tensors: which network to look at in a checkpoint that holds several.
+        source: weights: a file, a folder or a name.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
 
     Raises:
         ModelError: there is no such file, it is damaged, or no VGG network's.

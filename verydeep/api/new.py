@@ -49,14 +49,14 @@ def new(
     """Make an untrained model: the weights that a training would start with.
 
     Args:
-        config: column of Table 1, or `B-5x5`.
-        run: folder to make.
-        init: how weights are drawn: `he`, `glorot`, `normal` or `normal-literal`.
-        seed: of the random numbers.
-        num_classes: number of classes; they are called by their numbers.
+        config: column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, which is B with one 5x5 layer for each pair.
+        run: run folder to make.
+        init: how weights are drawn: he, glorot, normal or normal-literal.
+        seed: seed of the random numbers.
+        num_classes: number of classes; they are named by their numbers.
         width: factor on the number of channels of every layer.
-        window: side of the network's window, in pixels; a multiple of 32.
-        batch_norm: batch normalisation after each convolution.
+        window: side of the network's input in training, in pixels; a multiple of 32.
+        batch_norm: batch normalization after each convolution.
 
     Raises:
         UsageError: a value is out of its range, or `run` is not empty.

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import UsageError
+from verydeep.errors import PictureError, UsageError
 from verydeep.evaluation.ranking import Ranking, ranked
 from verydeep.files import MARK, free_name, name_part, write_whole
 from verydeep.images.find import Words, find_images
@@ -52,6 +52,12 @@ class Predictions(Result):
         lost = [{"picture": one.name, "reason": one.reason} for one in self.unreadable]
         return {"predictions": list(self.records()), "unreadable": lost}
 
+    def failure(self) -> PictureError | None:
+        """Which images could not be read, and why: a line for each."""
+        reasons, count = [one.reason for one in self.unreadable], len(self.images) + len(self.unreadable)
+        lines = [*reasons, f"{len(reasons)} of {count} pictures could not be read"]
+        return PictureError("\n".join(lines)) if reasons else None
+
     def __str__(self) -> str:
         """One image as a table of bars; several as CSV, a line an image."""
         if len(self.images) + len(self.unreadable) == 1:
@@ -82,21 +88,26 @@ def predict(
     device: str = "auto",
     threads: int | None = None,
 ) -> Predictions:
-    """Name what images show. Where `verydeep transfer` has left a classifier beside the model, that answers.
+    """Name what images show.
+
+    Where `verydeep.transfer` has left a classifier beside the model, that answers. One image gives a table.
+    Several give CSV: a line for each image, with its classes and their probabilities.
 
     Args:
-        model: a run folder, or weights of one; `cifar10`, which is bundled; or another library's.
-        images: images, folders of images, or patterns such as `holiday/*.jpg`.
-        top: how many classes to name.
-        scales: Q, one or several; by default S, or the middle of its range.
+        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
+            a name such as torchvision:vgg16.
+        images: images, folders of images, or patterns such as 'holiday/*.jpg'.
+        top: number of classes to name.
+        scales: Q, the smaller side of the rescaled image, one or several (default: S, or the middle of its range).
         maps: folder for images with their class score maps laid over them.
-        map_scale: smaller side of an image for its score map; by default two windows of the network.
+        map_scale: smaller side of an image for its score map (default: two windows of the network).
         network: answer by the network's own classes, even if a classifier lies beside the model.
-        tensors: which network to take from a checkpoint that holds several: `state_dict_ema`, say.
-        engine: as for `load`.
-        precision: likewise.
-        device: likewise.
-        threads: likewise.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
+            native.
+        precision: precision of matrix products: auto is float32; int16 needs the native engine.
+        device: where to compute: auto, cpu, cuda or mps.
+        threads: CPU threads of each process (default: one for each core that it may use).
 
     Raises:
         UsageError: an argument does not fit.

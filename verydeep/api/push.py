@@ -45,17 +45,20 @@ def push(
     revision: str | None = None,
     tensors: str | None = None,
 ) -> Pushed:
-    """Send a model to the Hub, with a model card.
+    """Send a model to the Hub, with a model card; hf:OWNER/NAME is then a model for every command.
+
+    A folder that `verydeep.export` made for the Hub is sent as it is, with what you have changed in its card. Of
+    any other model such a folder is made first. The account is that of HF_TOKEN, or of `hf auth login`.
 
     Args:
-        folder: what `verydeep.export(to="hub")` has made; of any other model such a folder is made first.
-        repository: `OWNER/NAME`; it is made if it is not there yet.
-        yes: confirm that it is to be sent.
-        results: tests of the model, whose figures its card tells.
-        licence: of the weights; None for the one that came with them.
-        private: whether a new repository is seen by its owner alone.
+        folder: a folder that `verydeep.export` made for the Hub, a run folder, or weights in one.
+        repository: where to; it is made if it is not there yet.
+        yes: send it without asking.
+        results: tests of the model, files that `verydeep.evaluate` wrote; the model card shows their figures.
+        licence: licence of the weights as SPDX names it, such as CC-BY-4.0 (default: the one that came with them).
+        private: a new repository is seen by its owner alone.
         revision: branch to send to.
-        tensors: which network to take from a checkpoint that holds several.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
 
     Raises:
         UsageError: it is not confirmed, this process is offline, or the folder has its card already.

@@ -54,13 +54,16 @@ def report(
     out: str | PathLike[str] | None = None,
     page: str | PathLike[str] | None = None,
 ) -> Report:
-    """Lay results out as the paper's Tables 3 to 6 do, and make an HTML page of them.
+    """Show results in the form of the paper's Tables 3 to 6, or make one HTML page of them.
+
+    The page shows what was trained, its learning curves, the table with the paper's figures beside it, what the
+    networks see, and their worst mistakes. It is one file that needs no network.
 
     Args:
-        results: `.npz` files that `verydeep.evaluate` and `verydeep.fuse` have made, of one data set; or `.json`
-            files of what `verydeep evaluate --json` printed.
-        out: file for the table: Markdown if it ends with .md, CSV if with .csv.
-        page: HTML file with learning curves, the table, what the networks see and their worst mistakes.
+        results: files that `verydeep.evaluate` and `verydeep.fuse` wrote, of one data set; or .json files of what
+            `verydeep evaluate --json` printed.
+        out: file for the table: Markdown (.md) or CSV (.csv). On the command line - prints Markdown.
+        page: HTML page to make.
 
     Raises:
         UsageError: there is no result, two are of different classes, or a file cannot have its ending.

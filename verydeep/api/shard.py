@@ -54,18 +54,22 @@ def shard(
     images_per_shard: int = 10_000,
     max_unreadable: int = 0,
 ) -> PackedData:
-    """Pack labelled images into a few large files; after an interruption the same call resumes.
+    """Pack labelled images into a few large files: millions of small ones are slow to copy, list and back up.
 
-    The files are tars in WebDataset's layout, with an index beside them. Their folder gives the same images,
-    labels, split and batches as the data that it was made from; only images that are rescaled differ.
+    The files are tars in WebDataset's layout, with an index beside them. Their folder is data for every other
+    command. It gives the same images, labels, split and batches as what it was made from; only images that are
+    rescaled differ. After an interruption the same call resumes.
 
     Args:
-        data: as for `verydeep.train`. Without a validation part, the fifth that is held out becomes it.
+        data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
+            these; ImageNet's folder; `digits`; or the folder or URL that `verydeep.shard` made. Without a
+            validation part, the fifth that is held out becomes it.
         out: folder to make.
         rescale: rescale larger images so that their smaller side is this, in pixels, and keep them as upright
-            JPEGs of quality 95; smaller images keep their bytes. None keeps the bytes of all.
-        images_per_shard: the most images in a file.
-        max_unreadable: continue if up to so many images cannot be read.
+            JPEGs of quality 95 (default: all images keep their bytes). Smaller images keep their bytes. 512 serves
+            every scale of the paper.
+        images_per_shard: most images in a file: 10,000 of ImageNet's are about 1 GB.
+        max_unreadable: continue if up to this many images cannot be read; they are listed.
 
     Raises:
         UsageError: an argument is out of its range, or `out` is something else already.

@@ -115,6 +115,16 @@ class StudyReport(Result):
             "failed": dict(self.failed),
         }
 
+    def failure(self) -> VerydeepError | None:
+        """The first step that failed, and how many did."""
+        if not self.failed:
+            return None
+        first, reason = next(iter(self.failed.items()))
+        return VerydeepError(
+            f"{len(self.failed)} steps could not be done; the first is {first}: {reason}; the same command tries "
+            "them again"
+        )
+
     def __str__(self) -> str:
         tables = [*in_tables.text_tables(self.tables), verdicts.terminal_table(self.claims)]
         return rendered(*(table.rich() for table in tables))
@@ -133,18 +143,23 @@ def study(
 ) -> StudyPlan | StudyReport:
     """Train, test and fuse a table's worth of networks, and put the paper's claims to the test.
 
-    A study that was interrupted goes on by the same call. A step that fails ends neither the study nor the steps
-    that do not need it.
+    The description says in TOML which networks, how each is trained and tested, and what is fused. Each step is a
+    command that `dry_run` shows. An interrupted study resumes by the same call. A step that fails ends neither the
+    study nor the steps that do not need it.
+
+    The folder gets the paper's Tables 3 to 6 with the published figures beside: tables.md, tables.csv, claims.json
+    and a page, index.html. `report` makes them of what is there.
 
     Args:
-        file: the description, in TOML; or one of those that are shipped: digits, cifar10, photos, imagenet.
-        out: folder for all that comes of it. It gets tables.md, tables.csv, claims.json and a page, index.html.
-        data: where the images are; by default where the description says.
-        dry_run: give the steps, what they need, and about how long they take; run nothing.
+        file: the description, a TOML file; or one of those that are shipped: digits, cifar10, photos, imagenet.
+        out: folder for the whole study.
+        data: the labelled images, as `verydeep.train` takes them (default: where the description says).
+        dry_run: show the steps, what they need, and about how long they take; run nothing.
         report: make the tables and the page of the study that is in `out`; run nothing.
-        processes: of this machine, that share each step.
-        launch: words that start each step's processes, put before `-m verydeep ...`.
-        speed: tera multiply-adds a second that a training reaches here, for the estimates; None to guess it.
+        processes: processes of this machine that share each step.
+        launch: words that start each step's processes, put before `-m verydeep ...`: "torchrun --nproc-per-node
+            4", or what starts torchrun on several machines.
+        speed: tera multiply-adds a second that a training reaches here, for the estimates (default: a guess).
 
     Raises:
         UsageError: the description is wrong, or the request cannot be carried out.

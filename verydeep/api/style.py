@@ -87,27 +87,30 @@ def style(
 ) -> Stylized:
     """Paint the content of one image in the style of another, as Gatys, Ecker and Bethge did.
 
-    Ctrl-C or SIGTERM ends it early: the image is written as far as it has come. `init=out` resumes from there.
+    The best networks for it are those of ImageNet: torchvision:vgg19, or keras:VGG19, which is the paper's own E.
+    Others work, and give what they have learned to see. Ctrl-C or SIGTERM ends it early: the image is written as
+    far as it has come. Give it as `init` to resume from there.
 
     Args:
-        model: a run folder or other weights, as for `verydeep.load`.
+        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
+            a name such as torchvision:vgg16.
         content: image of what is to be seen.
         style: image of how it is to look.
         out: image to write: .png, .jpg, .webp, .bmp or .tif; one that is there is replaced.
-        size: longer side of the image that is made, and of the style's; smaller ones stay as they are.
-        steps: how often the image is changed, at most.
-        content_layers: layers that are to give what they give for `content`.
-        style_layers: layers whose Gram matrices are to be those of `style`.
-        content_layer_weights: of the content layers beside each other; none for all the same.
-        style_layer_weights: likewise, of the style layers.
-        content_weight: of the share of the content that is missing.
-        style_weight: of the share of the style that is missing.
-        variation_weight: of roughness: the mean squared difference of neighbouring pixels.
-        init: what to begin with: `content`, `noise`, or an image's path.
-        pooling: of the network; Gatys et al. replace every max-pooling by the average.
-        seed: of the noise.
-        tensors: which network to take from a checkpoint that holds several.
-        device: where to compute.
+        size: longer side of the image that is made, and of the style's, in pixels; smaller ones stay as they are.
+        steps: most changes of the image; each step is one pass through the network, forward and back.
+        content_layers: layers that are to give what they give for the content.
+        style_layers: layers whose Gram matrices are to be those of the style.
+        content_layer_weights: weights of the content layers beside each other (default: all the same).
+        style_layer_weights: weights of the style layers beside each other (default: all the same).
+        content_weight: weight of the share of the content that is missing.
+        style_weight: weight of the share of the style that is missing.
+        variation_weight: weight of roughness: the mean squared difference of neighbouring pixels.
+        init: what to begin with: content, noise, or an image's path.
+        pooling: of the network itself: Gatys et al. replace every max-pooling by the average.
+        seed: seed of the noise.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        device: where to compute: auto, cpu, cuda or mps.
 
     Raises:
         UsageError: the request cannot be carried out.

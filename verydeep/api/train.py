@@ -38,7 +38,7 @@ from verydeep.run_folder import (
 from verydeep.run_folder.origin import recorded
 from verydeep.run_folder.split import write_split
 from verydeep.training import start
-from verydeep.training.recipe import Recipe, find_recipe
+from verydeep.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
 from verydeep.training.start import Earlier
 from verydeep.training.training_images import Hashes, training_hashes
 from verydeep.training.unreadable import UnreadableLog
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from verydeep.network.vgg import VGG
     from verydeep.training.loop import Trainer
 
-DEFAULT_RECIPE = "photos"
 FEW_IMAGES = 2000
 """With fewer, a network that starts from a trained one errs less than one that starts from nothing."""
 
@@ -107,28 +106,31 @@ def train(
 ) -> Trained:
     """Train a network on labelled images.
 
-    With fewer than about 2,000 images, start from a trained network: `start_from="cifar10"`, which is bundled. Or
-    let `transfer` train a classifier on its features, which takes seconds.
+    A named recipe gives every setting, and any of them can be changed. The help of the command shows the settings
+    of the recipe that is named. Under torchrun all processes call it together, and train one network.
 
-    Under torchrun all processes call it together, and train one network.
+    With fewer than about 2,000 images, start from a trained network: `start_from=cifar10` takes the bundled one.
+    Or let `verydeep.transfer` train a classifier on its features, which takes seconds.
 
     Args:
-        data: a folder with a folder of images for each class, or with train/ and val/ that hold these; or
-            ImageNet's; or `digits`; or the folder or URL of what `verydeep shard` has made.
-        run: folder to make for the model, its journal and its state.
-        recipe: name of a recipe, or a recipe, that gives every setting (default: `photos`).
-        grow_from: a trained net A, whose first four convolutions and FC layers the network starts with.
+        data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
+            these; ImageNet's folder; `digits`; or the folder or URL that `verydeep.shard` made.
+        run: run folder to make for the model, its journal and its state.
+        recipe: named recipe to start from: digits, cifar10, photos, paper, paper_384 or paper_jittered (default:
+            photos). In Python also a `Recipe`.
+        grow_from: run folder of a trained net A, whose first four convolutions and FC layers the network starts
+            with.
         start_from: an earlier run, or another library's weights, all of whose layers the network starts with; fc8
             is new where the classes are others. Its configuration, width and preprocessing are kept; its window
             and S too, unless a recipe or a setting says otherwise.
         resume: continue an interrupted run, with the settings it was started with.
-        max_unreadable: continue if up to as many images cannot be read; RUN/skipped.jsonl lists them.
-        save_seconds: the run's state is saved at the end of each epoch, and within it at least so often,
-        save_steps: and after as many steps.
-        workers: processes that read images; by default none where they fit in memory, else one for each processor.
-        tensors: which network to take from a checkpoint that holds several.
-        device: where to compute: auto, cpu, cuda, mps.
-        settings: fields of `Recipe` that are to be other than the recipe's.
+        max_unreadable: continue if up to this many images cannot be read; RUN/skipped.jsonl lists them.
+        save_seconds: most seconds between two saves of the run's state; it is also saved at the end of each epoch.
+        save_steps: most steps between two saves of the run's state (default: no limit).
+        workers: processes that read images (default: none where they fit in memory, else one for each processor).
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        device: where to compute: auto, cpu, cuda or mps.
+        settings: fields of `verydeep.Recipe` that are to differ from the recipe's.
 
     Raises:
         UsageError: the request cannot be carried out.
@@ -178,9 +180,10 @@ def train(
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()
         except DiskError as error:
-            advice = "nothing has been trained yet: make room, remove the folder, and start again"
+            remedy = "make it writable" if error.denied else "make room"
+            advice = f"nothing has been trained yet: {remedy}, remove the folder, and start again"
             if (folder / CONFIG).is_file():
-                advice = "what was saved before is whole: make room, and go on with: `resume=True`"
+                advice = f"what was saved before is whole: {remedy}, and go on with: `resume=True`"
             raise TrainingError(f"the run cannot be saved: {error}; {advice}") from None
     lost, scale = len(trainer.unreadable), trainer.config.trained_on.test_scale
     if lost:

@@ -79,30 +79,37 @@ def transfer(
 ) -> Transferred:
     """Train a linear SVM on a model's features, as Appendix B does, and test it.
 
-    fc8 is dropped; fc7 (after its ReLU) runs densely over the whole image, and its mean over space and mirror
+    fc8 is dropped. fc7 (after its ReLU) runs densely over the whole image, and its mean over space and mirror
     image is divided by its length, at each scale. C is chosen on a held-out fifth of the training images.
-    Without `splits` the data's own parts are trained and tested on. With 3 splits of 30 images a class it is
-    Caltech-101's protocol: mean class recall over random splits.
+
+    Without `splits` the data's own parts are trained and tested on. Three splits of 30 images a class are
+    Caltech-101's protocol: mean class recall over random splits, and its spread.
+
+    The classifier is left beside the model, or in a new run folder, and `verydeep.predict` uses it.
 
     Args:
-        model: a run folder, or weights of one; `cifar10`, which is bundled; or another library's.
-        data: labelled images, as for `verydeep.train`.
-        scales: Q, one or several; by default S, or the middle of its range. The paper's are 256, 384 and 512.
+        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
+            a name such as torchvision:vgg16.
+        data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
+            these; ImageNet's folder; `digits`; or the folder or URL that `verydeep.shard` made.
+        scales: Q, the smaller side of the rescaled image, one or several (default: S, or the middle of its range).
+            The paper's are 256, 384 and 512.
         combine: whether the features of several scales are stacked or averaged.
-        layer: that the features are of; `pool5` of a network that is features only.
+        layer: layer that the features are of; pool5 of a network that is features only.
         splits: random splits to test on; 0 takes the data's own parts.
-        per_class: training images of each class, of a random split.
-        test_per_class: test images of each class, at most, of a random split.
-        seed: of the random splits and of the held-out fifth.
-        out: run folder to make, of the model and the classifier, for `verydeep predict`. Without it the classifier
-            is left beside the model.
-        save: keep the classifier; without it only the test is made.
-        tensors: which network to take from a checkpoint that holds several.
-        max_unreadable: images that may be left out because they cannot be read.
-        engine: as for `verydeep.load`.
-        precision: likewise.
-        device: likewise.
-        threads: likewise.
+        per_class: training images of each class in a random split.
+        test_per_class: most test images of each class in a random split.
+        seed: seed of the random splits and of the held-out fifth.
+        out: run folder to make, with the model and the classifier (default: leave the classifier beside the
+            model).
+        save: keep the classifier; `save=False` only tests.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        max_unreadable: continue if up to this many images cannot be read; they are listed.
+        engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
+            native.
+        precision: precision of matrix products: auto is float32; int16 needs the native engine.
+        device: where to compute: auto, cpu, cuda or mps.
+        threads: CPU threads of each process (default: one for each core that it may use).
 
     Raises:
         UsageError: an argument does not fit.

@@ -51,24 +51,27 @@ def visualize(
 ) -> Visualization:
     """Make a page of what each layer of a network sees in an image.
 
-    It shows the first layer's filters, the strongest channels of each layer, and, for each layer, an image found
-    from noise for which the layer gives the same: what it has kept of the image. Ctrl-C or SIGTERM ends the search
-    early: the page is made of what there is.
+    It shows the first layer's filters and the strongest channels of each layer. For each layer it shows an image
+    found from noise for which the layer gives the same: what it has kept of the image. torch searches for it.
+    Ctrl-C or SIGTERM ends the search early: the page is made of what there is.
 
     Args:
-        model: a run folder or other weights, as for `verydeep.load`.
-        image: to show.
-        page: HTML file to write.
-        layers: to show.
-        channels: strongest channels to show of each layer.
-        steps: of the search for each layer's image; 0 leaves it out and needs no torch.
-        size: longer side of the image; None for one and a half times the scale of the model's tests, 192 at most.
-        seed: of the noise that the search begins with.
-        tensors: which network to take from a checkpoint that holds several.
-        engine: of the maps; the search is computed by torch.
-        precision: likewise.
-        device: for both.
-        threads: of the maps.
+        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
+            a name such as torchvision:vgg16.
+        image: image to look at.
+        page: HTML page to write.
+        layers: layers to show, such as conv4_3, relu4_3, pool5, fc7.
+        channels: number of strongest channels to show of each layer.
+        steps: steps of the search for each layer's image, each a pass forward and back; 0 leaves it out and needs
+            no torch.
+        size: longer side of the image (default: one and a half times the scale of the model's tests, 192 at most).
+        seed: seed of the noise that the search begins with.
+        tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
+            native.
+        precision: precision of matrix products: auto is float32; int16 needs the native engine.
+        device: where to compute: auto, cpu, cuda or mps.
+        threads: CPU threads of each process (default: one for each core that it may use).
 
     Raises:
         UsageError: the request cannot be carried out.

@@ -53,15 +53,15 @@ def watch(
     follow: bool = False,
     out: str | PathLike[str] | None = None,
 ) -> Watched:
-    """Read how runs are getting on: training loss and error, validation error, learning rate.
+    """Show how runs are getting on: training loss and error, validation error, learning rate.
 
     A running run can be watched, and one that has ended; several are drawn over each other. Curves of steps are
     means of up to a hundred parts of the run.
 
     Args:
-        runs: a run folder that `verydeep.train` has made, or several.
-        follow: draw them in the terminal again and again, until all have finished or Ctrl-C.
-        out: `.png` file to make of the curves.
+        runs: run folders that `verydeep.train` made, one or several.
+        follow: draw again and again in the terminal until all runs have finished, or Ctrl-C.
+        out: .png file to make of the curves.
 
     Raises:
         UsageError: there is none, or they are too many to be drawn; or there is no terminal to draw in.

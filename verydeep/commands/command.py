@@ -1,151 +1,302 @@
-"""What all commands share: a command takes the arguments of the function of its name, and prints its answer."""
+"""A command, made from the function of its name.
+
+The signature gives positions, options and defaults, the docstring their help. tyro reads the words and prints the
+help. `words.py` has what a command line needs beyond; commands with more to them are in `special.py`.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from inspect import get_annotations
-from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_type_hints
-
-from tyro.conf import FlagCreatePairsOff, Positional
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from inspect import Parameter
+from os import PathLike
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import verydeep
-from verydeep.errors import UsageError
+from verydeep.commands.hints import right_order, unknown_word
+from verydeep.commands.words import FILES, NAMES, ONE_WORD, POSITIONS
+from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import json_text
-from verydeep.inference import EngineName, PrecisionName
 from verydeep.results import Result
+from verydeep.training.scale import read_scale, scale_text
 
-_Class = TypeVar("_Class", bound=type)
+Count = int | Literal["*"]
+
+KINDS: Mapping[Any, tuple[str, str]] = {
+    int: ("INT", "a whole number"),
+    float: ("FLOAT", "a number"),
+    str: ("STR", "text"),
+    Path: ("PATH", "a path"),
+    read_scale: ("S|S:S", "a whole number, or two such as 256:512"),
+}
+"""What a word is read as: how the help calls it, and what a message says is wanted."""
+
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
-
-
-@dataclass_transform(kw_only_default=True)
-def command(cls: _Class) -> _Class:
-    """Make a class a command: a dataclass by keyword, whose own arguments stand before those it shares."""
-    made: Any = dataclass(kw_only=True)(cls)
-    shared = {name for base in made.__mro__[1:] for name in get_annotations(base)}
-    made.__dataclass_fields__ = dict(sorted(made.__dataclass_fields__.items(), key=lambda item: item[0] in shared))
-    return made  # type: ignore[no-any-return]
+_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):\n", re.MULTILINE)
+_ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+_OF_PYTHON = re.compile(r" In Python [^.]*\.")
 
 
 class Command:
-    """Words of the command line for the function of the same name.
+    """The words of the command line for a function.
 
-    Fields are the function's parameters; their docstrings are the help.
+    Args:
+        name: of both.
+
     """
 
-    renamed: ClassVar[Mapping[str, str]] = {}
-    """Options as they were called before, and what they are called now; or a sentence on what to write instead."""
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.function: Callable[..., Result | None] = getattr(verydeep, name)
+        self.description, self.help = read_docstring(self.function)
+        self.help["json"] = "print JSON."
+        self.parameters = dict(inspect.signature(self.function, eval_str=True).parameters)
+        self.parameters["json"] = Parameter("json", Parameter.KEYWORD_ONLY, default=False, annotation=bool)
 
-    @classmethod
-    def check(cls, arguments: Sequence[str]) -> None:
-        """Refuse arguments as they were written before.
+    @property
+    def words(self) -> dict[str, str]:
+        """The arguments as the command line writes them, by name: options, or words of the usage."""
+        return {name: word_of(parameter) for name, parameter in self.parameters.items()}
+
+    def run(self, arguments: Sequence[str]) -> None:
+        """Read the arguments, call the function and print what it answers.
 
         Raises:
-            UsageError: one is; the message has the new form.
+            UsageError: the arguments cannot be read, or stand in the wrong order.
+            VerydeepError: as the function does, or of what it could not do.
 
         """
-        for word in arguments:
-            option = word.partition("=")[0]
-            now = cls.renamed.get(option)
-            if now is not None:
-                raise UsageError(f"{option} is called {now} now" if now.startswith("--") else f"{option}: {now}")
-
-    def execute(self) -> None:
-        """Call the function and print what it answers."""
-        answer = self.call()
+        given = self.read(arguments)
+        json = given.pop("json")
+        try:
+            answer = self.call(given)
+        except VerydeepError:
+            if order := self._right_order(given):
+                raise UsageError(order) from None
+            raise
         if answer is not None:
-            self.show(answer)
+            self.show(answer, given, json)
+            if failure := answer.failure():
+                raise failure
 
-    def call(self) -> Result | None:
-        """Call the function of this name; None on all processes but the first."""
-        name = type(self).__name__.lower()
-        answer: Result | None = getattr(verydeep, name)(**self.arguments())
-        return answer
+    def read(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Read the words of the command line: the function's arguments, and `json`.
 
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the function, by their names."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        named.pop("json", None)
-        return named
+        Raises:
+            UsageError: they cannot be read.
 
-    def show(self, answer: Result) -> None:
+        """
+        import tyro
+
+        with _errors_told_to(lambda event: self._refuse(event, arguments)):
+            read: dict[str, Any] = tyro.cli(
+                self.collector(arguments),
+                prog=f"verydeep {self.name}",
+                description=in_options(self.description, self.words),
+                args=arguments,
+            )
+        return read
+
+    def call(self, given: dict[str, Any]) -> Result | None:
+        """Call the function; None on all processes but the first."""
+        return self.function(**given)
+
+    def show(self, answer: Result, given: Mapping[str, Any], json: bool) -> None:
         """Print an answer: as JSON, an object a line, or in words."""
-        if getattr(self, "json", False):
+        if json:
             for record in answer.records():
                 print(json_line(record))
-        else:
-            print(answer)
+        elif not any(given[name] for name in FILES.get(self.name, ())) and (text := str(answer)):
+            print(text)
+
+    def collector(self, arguments: Sequence[str] = ()) -> Callable[..., dict[str, Any]]:
+        """For tyro: what takes the command's arguments, and answers with them."""
+
+        def collect(**given: Any) -> dict[str, Any]:
+            return given
+
+        shown = [
+            one.replace(kind=Parameter.KEYWORD_ONLY, annotation=self._for_tyro(one))
+            for one in self.shown(arguments).values()
+        ]
+        collect.__annotations__ = {one.name: one.annotation for one in shown}
+        collect.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        return collect
+
+    def shown(self, arguments: Sequence[str]) -> dict[str, Parameter]:
+        """The positions and options of the command line."""
+        return self.parameters
+
+    def metavar(self, parameter: Parameter) -> str:
+        """A position, or the value of an option, as the usage has it."""
+        kind, count = kind_of(parameter)
+        word = word_of(parameter)
+        if not is_position(parameter):
+            word = KINDS[kind][0] if kind in KINDS else "{" + ",".join(get_args(kind)) + "}"
+        elif parameter.default is None:
+            word = f"[{word}]"
+        return f"{word} [{word} ...]" if count == "*" else " ".join([word] * count)
+
+    def _for_tyro(self, parameter: Parameter) -> Any:
+        """An annotation that tells tyro all about a parameter."""
+        from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
+
+        (kind, count), default = kind_of(parameter), parameter.default
+        required = default is Parameter.empty
+        flag = kind is bool and not has_two_forms(parameter)
+        text = in_options(_OF_PYTHON.sub("", self.help.get(parameter.name, "")), self.words)
+        marks: list[Any] = [
+            DisallowNone,
+            arg(
+                name=word_of(parameter).removeprefix("--"),
+                metavar=None if kind is bool else self.metavar(parameter),
+                help=text[:1].upper() + text[1:],
+                # A default of no value is told by the text.
+                help_behavior_hint="(required)" if required else "" if flag or default in (None, (), "") else None,
+            ),
+        ]
+        if is_position(parameter):
+            marks.append(Positional)
+        if kind is not bool:
+            marks.append(_reader(kind, count, self.metavar(parameter)))
+        elif flag:
+            marks.append(FlagCreatePairsOff)
+        plain = kind if isinstance(kind, type) else str
+        # Not `|`: tyro has a default of such a type checked by typeguard, whose import takes as long as all else.
+        return Annotated[(plain if required else Union[plain, type(default)], *marks)]  # noqa: UP007
+
+    def _refuse(self, event: Any, arguments: Sequence[str]) -> None:
+        """Say in one sentence why tyro refuses arguments; of what is not known here it tells by itself."""
+        extra: Sequence[str] = getattr(event, "tokens", getattr(event, "unrecognized_tokens", ()))
+        if hint := unknown_word(self.name, extra, self.words.values(), arguments):
+            raise UsageError(hint)
+        absent = f"is missing; `verydeep {self.name} --help` tells all arguments"
+        if missing := getattr(event, "missing_arguments", None):
+            raise UsageError(f"{', '.join(self.words[one.arg.field.intern_name] for one in missing)} {absent}")
+        if argument := getattr(event, "argument", None):
+            parameter = self.parameters[argument.field.intern_name]
+            needed = absent if is_position(parameter) else f"needs a value: {self.metavar(parameter)}"
+            reason = getattr(event, "message", needed)
+            if choices := getattr(event, "choices", None):
+                reason = f"is {event.value!r}; it has to be one of {', '.join(choices)}"
+            raise UsageError(f"{word_of(parameter)} {reason}")
+
+    def _right_order(self, given: Mapping[str, Any]) -> str:
+        """What to say where the words of the positions stand in the wrong order; else nothing."""
+        positions = [name for name, parameter in self.parameters.items() if is_position(parameter)]
+        several = [one if isinstance(one, (tuple, list)) else (one,) for one in map(given.get, positions)]
+        words = [str(word) for one in several for word in one]
+        return right_order(self.name, [self.words[name] for name in positions], words)
 
 
-@dataclass(kw_only=True)
-class Answering(Command):
-    """A command that answers something."""
-
-    json: FlagCreatePairsOff[bool] = False
-    """Print JSON."""
-
-
-@dataclass(kw_only=True)
-class Computing(Answering):
-    """A command that runs a network."""
-
-    engine: EngineName = "auto"
-    """native: our kernels on the processor, without torch. auto: torch on a GPU, else native."""
-    precision: PrecisionName = "auto"
-    """Precision of matrix products (default: float32)."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or mps."""
-    threads: Optional[int] = None  # noqa: UP045 - as in `quick`
-    """Threads on the processor (default: one for each that this process may use)."""
+def read_docstring(thing: object) -> tuple[str, dict[str, str]]:
+    """A docstring's text up to its sections, and what it says of each argument or attribute."""
+    description, *sections = _SECTION.split(inspect.getdoc(thing) or "")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in description.strip().split("\n\n")]
+    told = {
+        name: " ".join(text.split())
+        for heading, section in zip(sections[::2], sections[1::2], strict=True)
+        if heading in ("Args", "Attributes")
+        for name, text in _ENTRY.findall(section)
+    }
+    return "\n\n".join(paragraphs), told
 
 
-@dataclass(kw_only=True)
-class ReadingMany(Computing):
-    """A command that runs a network over many images."""
-
-    processes: int = 1
-    """Processes of this machine that share the images; the result is the same."""
-    max_unreadable: int = 0
-    """Continue if up to N images cannot be read; they are listed."""
+def is_position(parameter: Parameter) -> bool:
+    """Whether an argument is a position on the command line, and no option."""
+    return parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
 
 
-def in_options(message: str, kind: type) -> str:
-    """Write the arguments that stand in backticks in a message as the command line has them.
+def has_two_forms(parameter: Parameter) -> bool:
+    """Whether an argument is yes or no and has an option for each: --save, --no-save. Others are off."""
+    return parameter.annotation == bool | None or parameter.default is True
+
+
+def word_of(parameter: Parameter) -> str:
+    """An argument as the command line writes it: an option, or a position's word in the usage."""
+    name = parameter.name
+    if is_position(parameter):
+        return POSITIONS.get(name) or (name.removesuffix("s") if kind_of(parameter)[1] == "*" else name).upper()
+    return "--" + NAMES.get(name, name).replace("_", "-")
+
+
+def kind_of(parameter: Parameter) -> tuple[Any, Count]:
+    """What each word of an argument is read as, and how many there are.
+
+    A position stays as it is written: it may be a name or a URL as well as a path.
+    """
+    kind, count = _kind(parameter.annotation)
+    return (str if kind is Path and is_position(parameter) else kind), 1 if parameter.name in ONE_WORD else count
+
+
+def _kind(annotation: Any) -> tuple[Any, Count]:
+    members = get_args(annotation) if get_origin(annotation) in (UnionType, Union) else (annotation,)
+    for several in members:
+        items = get_args(several)
+        if get_origin(several) in (tuple, Sequence, Iterable):
+            return _kind(items[0])[0], "*" if len(items) == 1 or ... in items else len(items)
+    if any(get_origin(member) is PathLike for member in members):
+        return Path, 1
+    return next(one for one in members if one is bool or one in KINDS or get_origin(one) is Literal), 1
+
+
+def _reader(kind: Any, count: Count, metavar: str) -> Any:
+    """How tyro reads an argument's words."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    choices = get_args(kind)
+    read_word, show_word = str if choices else kind, scale_text if kind is read_scale else str
+
+    def read(words: list[str]) -> Any:
+        try:
+            values = tuple(map(read_word, words))
+        except ValueError:
+            raise ValueError(f"is {' '.join(words)!r}; it has to be {KINDS[kind][1]}") from None
+        return values[0] if count == 1 else values
+
+    return PrimitiveConstructorSpec(
+        nargs=count,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: True,  # defaults are the function's
+        str_from_instance=lambda value: [show_word(value)] if count == 1 else list(map(str, value or ())),
+        choices=choices or None,
+    )
+
+
+def _errors_told_to(refuse: Callable[[Any], None]) -> Any:
+    """A context in which tyro tells of what it refuses; another version of tyro prints it by itself."""
+    try:
+        from tyro._errors import on_parse_error
+    except ImportError:
+        return nullcontext()
+    return on_parse_error(refuse)
+
+
+def in_options(message: str, words: Mapping[str, str]) -> str:
+    """Write the arguments and functions that stand in backticks in a message as the command line has them.
 
     `scales` becomes `--scales`, `max_unreadable=3` becomes `--max-unreadable 3`, `save=False` becomes `--no-save`,
-    and a position its word in the usage. What a command does not have stays as it is.
+    a position its word in the usage, and `verydeep.train` becomes `verydeep train`. What a command does not have
+    stays as it is.
     """
-    hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
-        if is_dataclass(field.default_factory):  # a group of options, such as a recipe
-            hints |= get_type_hints(field.default_factory, include_extras=True)
 
     def option(match: re.Match[str]) -> str:
         name, value = match.groups()
-        if name not in hints:
-            return match[0]
-        word = word_of(name, hints[name])
-        if value is None or value == "True" or not word.startswith("-"):
+        word = words.get(name, match[0])
+        if value in (None, "True") or not word.startswith("-"):
             return word
         return word.replace("--", "--no-", 1) if value == "False" else f"{word} {value}"
 
-    return _ARGUMENT.sub(option, message)
+    return _ARGUMENT.sub(option, message).replace("`verydeep.", "`verydeep ")
 
 
-def word_of(name: str, hint: Any) -> str:
-    """A field of a command as the command line writes it: an option, or a position's word in the usage."""
-    marks = getattr(hint, "__metadata__", ())
-    told = [mark for mark in marks if getattr(mark, "metavar", None) or getattr(mark, "name", None)]
-    if any(mark in getattr(Positional[int], "__metadata__", ()) for mark in marks):
-        return next((mark.metavar for mark in told if getattr(mark, "metavar", None)), name.upper())
-    called = next((mark.name for mark in told if getattr(mark, "name", None)), name)
-    return "--" + called.replace("_", "-")
-
-
-def json_line(value: Any, **options: Any) -> str:
+def json_line(value: Any) -> str:
     """JSON to be printed: in ASCII alone where standard output is not UTF-8, as programs that read it expect."""
     encoding = (sys.stdout.encoding or "").lower().replace("_", "-")
-    return json_text(value, ensure_ascii=encoding not in ("utf-8", "utf8"), **options)
+    return json_text(value, ensure_ascii=encoding not in ("utf-8", "utf8"))

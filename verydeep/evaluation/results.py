@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, UsageError, printable
+from verydeep.errors import ModelError, UsageError, in_words, printable
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.files import json_text, write_whole
@@ -229,7 +229,9 @@ def read_result(path: Path) -> Evaluation:
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --out` makes such a file") from None
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} is not a result of `verydeep evaluate --out`, or is damaged ({error})") from None
+        raise ModelError(
+            f"{path} is not a result of `verydeep evaluate --out`, or is damaged ({in_words(error)})"
+        ) from None
     shape = (len(result.names), len(result.facts.class_names))
     if result.posteriors.shape != shape or result.labels.shape != shape[:1]:
         raise ModelError(f"{path} has posteriors of shape {result.posteriors.shape} where {shape} is wanted")

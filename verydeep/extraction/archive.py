@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.chunks.plan import Chunk
-from verydeep.errors import UsageError, require
+from verydeep.errors import UsageError, in_words, require
 from verydeep.extraction.extract import FeatureParts, Shapes
 from verydeep.files import check_out, json_text, write_whole
 from verydeep.images.pictures import Pictures
@@ -151,5 +151,5 @@ def read_features(path: Path) -> tuple[list[str], dict[str, NDArray[np.float32]]
             arrays = {name: archive[name] for name in archive.files}
         names, facts = arrays.pop("names"), json.loads(str(arrays.pop("facts")))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is no .npz file of `verydeep extract`: {error}") from None
+        raise UsageError(f"{path} is no .npz file of `verydeep extract`: {in_words(error)}") from None
     return names.tolist(), arrays, facts

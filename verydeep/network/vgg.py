@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from verydeep.configurations import Architecture, Convolution, FullyConnected, Node, by_common_name
+from verydeep.configurations import Architecture, Convolution, FullyConnected, Node, meant_by
 from verydeep.errors import UsageError
 from verydeep.network.forward import Network
 from verydeep.network.together import BatchNorm, Dropout
@@ -57,7 +57,7 @@ class VGG(Network):
     def __init__(self, architecture: Architecture, *, dropout: float = 0.5) -> None:
         super().__init__()
         if not isinstance(architecture, Architecture):
-            config = by_common_name(str(architecture)) or "D"
+            config = meant_by(str(architecture)) or "D"
             raise UsageError(
                 f'VGG takes an Architecture, not {architecture!r}; write VGG(Architecture("{config}")), or open '
                 'trained weights by load("torchvision:vgg16")'

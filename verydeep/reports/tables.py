@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, in_words
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
@@ -118,7 +118,7 @@ def read_row(path: Path) -> Row:
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --json` prints what it may hold") from None
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({error})") from None
+        raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({in_words(error)})") from None
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, in_words
 from verydeep.files import write_json, write_whole
 from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, folder_of
 
@@ -50,7 +50,7 @@ def read_training_images(model: Path) -> NDArray[np.uint64] | None:
         if hashes.dtype != np.uint64 or hashes.ndim != 1:
             raise ValueError(f"it has {hashes.dtype} numbers")
     except (OSError, ValueError, EOFError) as error:
-        raise ModelError(f"{path} does not list the images that were trained on: {error}") from None
+        raise ModelError(f"{path} does not list the images that were trained on: {in_words(error)}") from None
     return hashes
 
 

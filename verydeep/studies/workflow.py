@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.studies.description import Description, Fusion, Scales, Training
-from verydeep.training.recipe import SCALE_ARGUMENT, find_recipe
+from verydeep.training.recipe import find_recipe
+from verydeep.training.scale import scale_text
 
 Kind = Literal["train", "test", "fuse"]
 DATA, OUT = "{data}", "{out}/"
@@ -158,7 +159,7 @@ def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{word}" if value else f"--no-{word}"]
     if name == "train_scale":
-        return [f"--{word}", *SCALE_ARGUMENT.str_from_instance(value)]
+        return [f"--{word}", scale_text(value)]
     return [f"--{word}", *map(str, value if isinstance(value, tuple) else [value])]
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal
-
-from tyro.constructors import PrimitiveConstructorSpec
+from typing import Any, Literal
 
 from verydeep.errors import UsageError, check_choice, did_you_mean
 from verydeep.training.schedules import SCHEDULES
@@ -19,25 +17,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 ShiftForm = Literal["eigenvalue", "root"]
 
 
-def _parse_scale(words: list[str]) -> tuple[int, int]:
-    """Read `256` or `256:512`."""
-    least, _, greatest = words[0].partition(":")
-    return int(least), int(greatest or least)
-
-
-def _show_scale(scale: tuple[int, int]) -> list[str]:
-    return [str(scale[0]) if scale[0] == scale[1] else f"{scale[0]}:{scale[1]}"]
-
-
-SCALE_ARGUMENT = PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="S|S:S",
-    instance_from_str=_parse_scale,
-    is_instance=lambda value: isinstance(value, tuple) and len(value) == 2,
-    str_from_instance=_show_scale,
-)
-
-
+DEFAULT_RECIPE = "photos"
 RENAMED = {"configuration": "config", "image_size": "window", "start": "init", "scale": "train_scale"}
 """Settings as they were called before, in runs and studies, and what they are called now."""
 
@@ -55,7 +35,40 @@ class Recipe:
         verydeep.train("photos", "run", recipe=recipe)
 
     `train` also takes the name of a recipe, and settings by their names: `train("photos", "run", epochs=20)`.
-    `verydeep train --help` describes each setting.
+
+    Attributes:
+        config: column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, which is B with one 5x5 layer for each pair.
+        width: factor on the number of channels of every layer.
+        window: side of the network's input in training, in pixels; a multiple of 32.
+        batch_norm: batch normalization after each convolution (not in the paper).
+        dropout: probability of dropping a hidden unit of fc6 and fc7.
+        init: how weights are drawn: he, glorot, normal or normal-literal.
+        train_scale: S, the smaller side of the rescaled training image: its least and its greatest value, between
+            which it is drawn for each image. The command line writes 256, or 256:512.
+        mirror: show half of the images mirrored.
+        color_shift: standard deviation of the random shift along each principal color of the training set; 0 for
+            no shift.
+        color_shift_form: the shift is in proportion to the eigenvalue, as in the paper, or to its root, some four
+            times as much.
+        epochs: most passes over the training set.
+        batch_size: images in a step.
+        learning_rate: the learning rate at its highest.
+        momentum: momentum of stochastic gradient descent.
+        weight_decay: weight decay of convolutions and FC layers.
+        decay_all: weight decay on biases and normalization too.
+        schedule: how the learning rate falls. plateau: divide it by ten when the validation error stops improving,
+            three times; steps: divide it by ten after each of the milestones; cosine: lower it to zero along half
+            a cosine.
+        patience: epochs without a better validation error after which a plateau is reached.
+        milestones: epochs after which the schedule steps divides the learning rate by ten.
+        warmup_epochs: epochs over which the learning rate rises from zero.
+        rate_below: after starting from other weights with other classes: factor on the learning rate of the layers
+            that are not new.
+        freeze: after starting from other weights: the last layer that is not trained, such as conv3_3, nor any
+            below it.
+        precision: precision of matrix products: auto is bfloat16 where the processor multiplies it, else float32.
+        gradients: precision in which several processes exchange their gradients: bfloat16 halves the traffic.
+        seed: seed of the weights, the order of the images, their views and dropout.
 
     Raises:
         UsageError: a setting is out of its range, or does not fit another.
@@ -63,56 +76,30 @@ class Recipe:
     """
 
     config: str = "D"
-    """Column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, B with one 5x5 layer for each pair."""
     width: float = 1.0
-    """Factor on the number of channels of every layer."""
     window: int = 224
-    """Side of the crops that the network is trained on, in pixels; a multiple of 32."""
     batch_norm: bool = False
-    """Batch normalisation after each convolution (not in the paper)."""
     dropout: float = 0.5
-    """Probability of dropping a hidden unit of fc6 and fc7."""
     init: str = "normal"
-    """How weights are drawn: he, glorot, normal or normal-literal."""
-    train_scale: Annotated[tuple[int, int], SCALE_ARGUMENT] = (256, 256)
-    """S, the smaller side of the rescaled training image: 256, or 256:512 to draw it for each image."""
+    train_scale: tuple[int, int] = (256, 256)
     mirror: bool = True
-    """Show half of the images mirrored."""
     color_shift: float = 0.1
-    """Standard deviation of the random shift along each principal color of the training set; 0 for no shift."""
     color_shift_form: ShiftForm = "eigenvalue"
-    """The shift is in proportion to the eigenvalue, as in the paper, or to its root, some four times as much."""
     epochs: int = 74
-    """The most passes over the training set."""
     batch_size: int = 256
-    """Images in a step."""
     learning_rate: float = 1e-2
-    """The rate at its highest."""
     momentum: float = 0.9
-    """Of stochastic gradient descent."""
     weight_decay: float = 5e-4
-    """On the weights of convolutions and FC layers."""
     decay_all: bool = False
-    """Weight decay on biases and normalisation too."""
     schedule: str = "plateau"
-    """plateau: divide the rate by ten when validation error stops improving, three times; steps: divide it by ten
-    after each of the milestones; cosine: lower it to zero along half a cosine."""
     patience: int = 5
-    """Epochs without a better validation error after which a plateau is reached."""
     milestones: tuple[int, ...] = ()
-    """Epochs after which the schedule `steps` divides the rate by ten."""
     warmup_epochs: float = 0.0
-    """Epochs over which the rate rises from zero."""
     rate_below: float = 1.0
-    """After starting from other weights with other classes: factor on the rate of the layers that are not new."""
     freeze: str = "none"
-    """After starting from other weights: the last layer that is not trained, such as conv3_3, nor any below it."""
     precision: Precision = "auto"
-    """Of matrix products; auto is bfloat16 where the processor multiplies it, else float32."""
     gradients: Literal["float32", "bfloat16"] = "float32"
-    """In which several processes exchange their gradients: bfloat16 halves what crosses the network."""
     seed: int = 0
-    """Of the weights, the order of the images, their views and dropout."""
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, SCHEDULES)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from verydeep.errors import in_words
 from verydeep.notes import say
 from verydeep.training.journal import EpochRecord, Listener, Record, StepRecord
 
@@ -123,7 +124,7 @@ class Scalars:
             return work()
         except Exception as error:  # of any kind: other people's package, and a full disk
             self.writer, self._failed = None, True
-            say(f"no curves for TensorBoard: {' '.join(str(error).split()) or type(error).__name__}")
+            say(f"no curves for TensorBoard: {in_words(error)}")
             return None
 
 

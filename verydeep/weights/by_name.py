@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from verydeep.configurations import name_elsewhere
 from verydeep.errors import ModelError, UsageError, VerydeepError, require
 from verydeep.images.color import Preprocessing
 from verydeep.notes import say
@@ -63,8 +64,10 @@ def find(name: str) -> tuple[Path, Metadata]:
     # A word that may as well be a path is none of the Hub's where nobody can ask it.
     if repository and (name.startswith(("hf:", "timm/")) or find_spec("huggingface_hub")):
         return from_hub(repository, offline=is_offline()), UNKNOWN
+    elsewhere = name_elsewhere(name)
+    hint = f"did you mean torchvision:{elsewhere}? Otherwise " if elsewhere else ""
     raise ModelError(
-        f"{name} does not exist; give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and "
+        f"{name} does not exist; {hint}give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and "
         "`verydeep new` make, a file of weights, or a name such as cifar10, torchvision:vgg16 or hf:OWNER/NAME"
     )
 

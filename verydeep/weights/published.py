@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
@@ -44,6 +45,8 @@ class Checksum:
 
 
 OXFORD_MEAN = (123.68, 116.779, 103.939)
+
+PreprocessingName = Literal["torchvision", "oxford", "matconvnet", "amdegroot"]
 
 PREPROCESSING = {
     # What torchvision and timm do to pictures of 0 to 1, in levels of 0 to 255.

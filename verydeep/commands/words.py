@@ -1,0 +1,58 @@
+"""What the command line needs beyond signatures and docstrings: a table for each thing, by argument or command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NAMES = {"start_from": "from"}
+"""Options that are not called as their argument, `from` being a word of Python's."""
+
+POSITIONS = {"network": "CONFIG|MODEL", "repository": "OWNER/NAME"}
+"""Positions that are not called as their argument, in the singular and in capitals."""
+
+ONE_WORD = ("class_names",)
+"""Arguments that are one word here, though a function takes several, too."""
+
+FILES: Mapping[str, tuple[str, ...]] = {"report": ("out", "page"), "watch": ("out",)}
+"""Arguments that name a file for the answer; it is not printed then, unless as JSON."""
+
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "bench": {
+        "--pictures": "--images",
+        "--num-pictures": "--num-images",
+        "--markdown": "--out TABLE.md",
+        "--image-size": "--window",
+    },
+    "convert": {"--configuration": "--config", "--scale": "--train-scale"},
+    "describe": {"--image-size": "--window"},
+    "evaluate": {"--posteriors": "--out"},
+    "extract": {"--scale": "--scales"},
+    "new": {"--start": "--init"},
+    "predict": {"--map": "--maps"},
+    "report": {"--markdown": "--out TABLE.md", "--csv": "--out TABLE.csv"},
+    "shard": {"--smaller-side": "--rescale", "--pictures-per-shard": "--images-per-shard"},
+    "style": {
+        "--start": "--init",
+        "--model": "the model stands first now: `verydeep style MODEL CONTENT STYLE --out IMAGE`",
+        "--overwrite": "an image that is there is replaced now",
+    },
+    "train": {
+        "--image-size": "--window",
+        "--scale": "--train-scale",
+        "--start": "--init",
+        "--configuration": "--config",
+    },
+    "watch": {"--png": "--out"},
+}
+"""Options by their earlier names, and what they are called now; or a sentence on what to write instead."""
+
+MEANT = {
+    "--lr": "--learning-rate",
+    "--wd": "--weight-decay",
+    "--bs": "--batch-size",
+    "--arch": "--config",
+    "--gpu": "--device",
+    "--output": "--out",
+    "-o": "--out",
+}
+"""Options as other programs call them, and what they are called here."""
