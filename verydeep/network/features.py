@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +12,15 @@ from torch.nn import functional as F
 
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
+from verydeep.network.derivatives import is_foreign
+from verydeep.network.derived import Derived, can_keep
 from verydeep.network.forward import Network
 from verydeep.network.preprocess import Preprocess
-from verydeep.network.ranges import Range, check_pictures, check_values
+from verydeep.network.ranges import PRECISIONS, Range, check_pictures, check_values
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind, check_size, nodes_to
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Features(Network):
@@ -24,7 +30,8 @@ class Features(Network):
     `network` itself stays as it is. Batch normalisation goes by the model's statistics, whether training or not,
     and there is no dropout. Nothing is computed in place, so a tap stays what it was.
 
-    Weights and constants follow the pictures: to their device, and to float64 for pictures of float64. Pictures of
+    Pictures may be on any device. Where they are on another than the weights, or in float64, copies of the weights
+    are used, which are kept until the weights change; the weights themselves are never moved or cast. Pictures of
     fewer bits than the weights are computed in the weights' precision; `torch.autocast` does what it always does.
 
     Args:
@@ -66,6 +73,7 @@ class Features(Network):
             )
         self.preprocess = Preprocess(preprocessing, range) if preprocessing and range else None
         self.check = check
+        self._copies: Derived[tuple[torch.device, torch.dtype], Features] = Derived()
         for node in self.nodes:
             if node.tensors:
                 module = network.get_submodule(node.name)
@@ -88,9 +96,18 @@ class Features(Network):
         """
         check_pictures(pictures)
         check_size(self.architecture, self.nodes, *pictures.shape[2:])
-        dtype = self._follow(pictures)
+        dtype = self._precision(pictures)
+        network = self._at(pictures.device, dtype)
         # Preprocessed before they are rounded to what the weights have.
-        return self.run(self.nodes, self.preprocessed(pictures).to(dtype), self.layers)
+        return network.run(self.nodes, network.preprocessed(pictures).to(dtype), self.layers)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and statistics by their names in the state dict.
+
+        By attributes, as the replicas that `nn.DataParallel` makes have no parameters.
+        """
+        named = {name: attrgetter(name)(self) for node in self.nodes for name in node.tensors}
+        return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
 
     def preprocessed(self, pictures: Tensor) -> Tensor:
         """Images as the network takes them, of images in the range that was said, which is checked.
@@ -111,15 +128,57 @@ class Features(Network):
         """Normalise by the model's statistics, in training too."""
         return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
 
-    def _follow(self, pictures: Tensor) -> torch.dtype:
-        """Bring weights to the pictures' device, and give the precision of both, in which none loses any."""
-        weight = next(self.parameters())
-        dtype = torch.float64 if pictures.dtype == torch.float64 else weight.dtype
-        if dtype == torch.float64 and pictures.dtype != torch.float64:
-            dtype = torch.float32
-        if (weight.device, weight.dtype) != (pictures.device, dtype):
-            self.to(device=pictures.device, dtype=dtype)
-        return dtype
+    def _precision(self, pictures: Tensor) -> torch.dtype:
+        """The precision of both weights and pictures in which none of these loses any.
+
+        Raises:
+            UsageError: the weights are of a type that nothing is computed in.
+
+        """
+        dtype: torch.dtype = attrgetter(next(name for node in self.nodes for name in node.tensors))(self).dtype
+        if dtype not in PRECISIONS:
+            raise UsageError(f"the weights are {dtype}, in which nothing is computed; use `.float()` or `.half()`")
+        if pictures.dtype == torch.float64:
+            return torch.float64
+        return torch.float32 if dtype == torch.float64 else dtype
+
+    def _at(self, device: torch.device, dtype: torch.dtype) -> Features:
+        """The network on a device and in a precision: itself, or a copy.
+
+        Raises:
+            UsageError: the weights have no values.
+
+        """
+        tensors = self.tensors().values()
+        if all((one.device, one.dtype) == (device, dtype) and not is_foreign(one) for one in tensors):
+            return self
+        if any(one.is_meta for one in tensors) and device.type != "meta":
+            raise UsageError("the weights are on the meta device, where they have no values; load the model anew")
+        if can_keep(tensors):
+            return self._copies.get((device, dtype), tensors, lambda: self._copy(device, dtype))
+        return self._copy(device, dtype)
+
+    def _copy(self, device: torch.device, dtype: torch.dtype) -> Features:
+        """The network with its tensors moved and cast, by operations that gradients go through."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in self.tensors().items():
+            module, _, part = name.partition(".")
+            parts.setdefault(module, {})[part] = tensor
+        if self.preprocess is not None:
+            parts["preprocess"] = dict(self.preprocess.named_buffers())
+        modules = {}
+        for module, tensors in parts.items():
+            moved = {part: tensor.to(device, dtype, copy=True) for part, tensor in tensors.items()}
+            modules[module] = _with(self.get_submodule(module), moved)
+        return _with(self, modules)
+
+
+def _with(module: Module, parts: Mapping[str, Tensor | nn.Module]) -> Module:
+    """A module like another, but for some of its tensors, which need not be parameters, or of its modules."""
+    replica: Module = module._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+    for name, part in parts.items():
+        setattr(replica, name, part)
+    return replica
 
 
 def _frozen(module: nn.Module) -> nn.Module:
@@ -135,5 +194,5 @@ def _frozen(module: nn.Module) -> nn.Module:
             padding=module.padding,  # type: ignore[arg-type]
             device="meta",
         )
-    twin.load_state_dict(module.state_dict(), assign=True)
-    return twin.eval().requires_grad_(False)
+    twin.eval().requires_grad_(False).load_state_dict(module.state_dict(), assign=True)
+    return twin

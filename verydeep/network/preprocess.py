@@ -26,7 +26,8 @@ class Preprocess(nn.Module):
         low, high = self.range
         levels = 255 / (high - low)
         mean, deviation = (
-            torch.tensor(numbers, dtype=torch.float64) for numbers in (preprocessing.mean, preprocessing.deviation)
+            torch.tensor(numbers, dtype=torch.float64, device="cpu")  # as weights are, whatever torch's default is
+            for numbers in (preprocessing.mean, preprocessing.deviation)
         )
         self.mean: Tensor
         self.deviation: Tensor

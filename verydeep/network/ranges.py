@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from verydeep.errors import UsageError
+from verydeep.network.derivatives import is_recorded
 
 Range = tuple[int | float, int | float]
 
 LEVELS: Range = (0, 255)
 RANGES: tuple[Range, ...] = ((0, 1), (-1, 1), LEVELS)
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of images and of weights
 TOLERANCE = 1 / 510  # of the range's width, beyond either end: half a level, as rounding may leave it
 
 
@@ -52,6 +55,8 @@ def check_pictures(pictures: Tensor, what: str = "pictures") -> None:
         raise UsageError(
             f"{what} are of type {type(pictures).__name__}; a torch.Tensor is wanted: torch.from_numpy makes one"
         )
+    if pictures.dtype not in PRECISIONS and (pictures.is_floating_point() or pictures.is_complex()):
+        raise UsageError(f"{what} are {pictures.dtype}; turn them into floats of 16, 32 or 64 bits: .float()")
     if not pictures.is_floating_point():
         raise UsageError(
             f"{what} are integers ({str(pictures.dtype).removeprefix('torch.')}); turn them into floats, of range "
@@ -77,16 +82,17 @@ def check_pictures(pictures: Tensor, what: str = "pictures") -> None:
 
 
 def check_values(pictures: Tensor, range: Range) -> None:
-    """Make sure that values are finite and within their range. Nothing is looked at under `torch.compile`.
+    """Make sure that values are finite and within their range, where they can be looked at: see `extremes`.
 
     Raises:
         UsageError: they are not; the message says what they look like.
 
     """
-    if torch.compiler.is_compiling():
+    found = extremes(pictures)
+    if found is None:
         return
     low, high = range
-    least, greatest = (value.item() for value in torch.aminmax(pictures.detach()))
+    least, greatest = found
     if not least - greatest <= 0 or least in (float("inf"), float("-inf")) or greatest == float("inf"):
         raise UsageError("pictures have NaN or infinite values; see what made them so, a division by zero, say")
     slack = (high - low) * TOLERANCE
@@ -103,6 +109,33 @@ def check_values(pictures: Tensor, range: Range) -> None:
             RangeWarning,
             stacklevel=_level_of_caller(),
         )
+
+
+def extremes(tensor: Tensor) -> tuple[float, float] | None:
+    """Least and greatest value of a tensor, NaN where it has any; under `torch.vmap`, of the whole batch.
+
+    None where there are no values to be looked at: on the meta device, and where operations are recorded.
+    """
+    if tensor.is_meta or is_recorded():
+        return None
+    least, greatest = _Extremes.apply(tensor.detach()).tolist()
+    return least, greatest
+
+
+class _Extremes(torch.autograd.Function):
+    """As a function of its own, for which `torch.vmap` has a rule: a tensor that is batched has no `.item()`."""
+
+    @staticmethod
+    def forward(tensor: Tensor) -> Tensor:
+        return torch.stack(torch.aminmax(tensor))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: object, in_dims: tuple[int | None], tensor: Tensor) -> tuple[Tensor, None]:
+        return _Extremes.apply(tensor), None
 
 
 def _level_of_caller() -> int:

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from verydeep.errors import UsageError
+from verydeep.network.derivatives import usable
 from verydeep.network.features import Features
 from verydeep.network.ranges import Range
 from verydeep.perceptual.learned import dists_weights
 from verydeep.perceptual.lpips import check_vgg16, last_relus
-from verydeep.perceptual.pair import ModelLike, Options, PairLoss, Taps, wide
+from verydeep.perceptual.pair import ModelLike, Options, PairLoss, Taps, no_autocast, wide
 
 EPSILON = 1e-6  # of both similarities
 HANN = (0.25, 0.5, 0.25)  # a window of five, whose ends are 0
@@ -31,7 +32,7 @@ class _HannFeatures(Features):
         maps = wide(x)  # in float16 squares overflow, and 1e-12 is 0, where a root has no slope
         window = torch.tensor(HANN, device=maps.device, dtype=maps.dtype)
         kernel = (window[:, None] * window).expand(maps.shape[1], 1, 3, 3)
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x.device):
             means = F.conv2d(maps.square(), kernel, stride=2, padding=1, groups=maps.shape[1])
             return (means + 1e-12).sqrt().to(x.dtype)
 
@@ -57,6 +58,7 @@ class DISTS(PairLoss):
 
     tapped = _HannFeatures
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: ModelLike,
@@ -83,12 +85,12 @@ class DISTS(PairLoss):
         self.register_buffer("beta", beta / total, persistent=False)
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
-        assert self.features.preprocess
+        assert self.features.preprocess is not None
         low, high = self.features.preprocess.range
         firsts = [(wide(pictures) - low) / (high - low), *taps.values()]
         seconds = [(wide(target) - low) / (high - low), *target_taps.values()]
         distance = torch.zeros((), device=pictures.device)
-        alphas, betas = torch.split(self.alpha, self.counts), torch.split(self.beta, self.counts)
+        alphas, betas = (torch.split(usable(one), self.counts) for one in (self.alpha, self.beta))
         for first, second, alpha, beta in zip(firsts, seconds, alphas, betas, strict=True):
             luminance, structure = _differences(wide(first), wide(second))
             distance = distance + luminance @ alpha.to(luminance) + structure @ beta.to(structure)

@@ -11,11 +11,12 @@ from os import PathLike
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.errors import UsageError
+from verydeep.network.derivatives import has_tangent, is_recorded, is_transformed, usable
 from verydeep.network.ranges import Range
 from verydeep.perceptual.learned import lpips_weights
 from verydeep.perceptual.pair import PAIR_PIXELS, Engine, ModelLike, Options, PairLoss, Taps, wide
@@ -50,6 +51,7 @@ class LPIPS(PairLoss):
 
     native_pixels = PAIR_PIXELS  # their maps are compared within the engine, and not kept
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: ModelLike,
@@ -72,18 +74,25 @@ class LPIPS(PairLoss):
                     f"the linear weights are for {len(tensor)} channels at {layer}, which has {channels[layer]}: "
                     "they are for configuration D at full width"
                 )
-            self.register_buffer(layer, tensor, persistent=False)
+            self.register_parameter(layer, nn.Parameter(tensor, requires_grad=False))
+        self.register_load_state_dict_pre_hook(_keep_linear_weights)  # type: ignore[no-untyped-call]
+
+    def _weights(self) -> list[Tensor]:
+        return [*super()._weights(), *self._linear().values()]
+
+    def _linear(self) -> Taps:
+        return {layer: usable(getattr(self, layer)) for layer in self.features.layers}
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         maps = {}
-        for layer, tap in taps.items():
-            first, second = wide(tap), wide(target_taps[layer])
-            maps[layer] = _UnitDistance.apply(first, second, self.get_buffer(layer).to(first))
+        for layer, weights in self._linear().items():
+            first, second = wide(taps[layer]), wide(target_taps[layer])
+            maps[layer] = unit_distance(first, second, weights.to(first))
         return self._sum(maps, pictures)
 
     def _compare_natively(self, pictures: Tensor, target: Tensor) -> Tensor:
-        weights = {layer: self.get_buffer(layer) for layer in self.features.layers}
-        return self._sum(self._native.distances(pictures, target, weights, epsilon=EPSILON), pictures)
+        maps = self._native.distances(self.features, pictures, target, self._linear(), epsilon=EPSILON)
+        return self._sum(maps, pictures)
 
     def _sum(self, maps: Taps, pictures: Tensor) -> Tensor:
         """Over the layers, of means over places or of maps that are grown to the pictures' size."""
@@ -121,12 +130,32 @@ def last_relus(architecture: Architecture) -> tuple[str, ...]:
     )
 
 
-class _UnitDistance(torch.autograd.Function):
-    """Weighted squared distance of unit vectors along the channels, at each place, and its gradient.
+def _keep_linear_weights(loss: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """States that were saved while LPIPS's linear weights were no part of them can be loaded: it keeps its own."""
+    for layer, weights in loss.named_parameters(recurse=False):
+        state.setdefault(prefix + layer, weights)
 
-    Written out, and a piece that the processor's cache holds at a time: the maps alone are kept for the gradient,
-    and none of the six of their size on the way is made. The gradient is 0 where a vector is 0, whose length has
-    no slope. A gradient of the gradient goes through the plain formula.
+
+def unit_distance(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    """Weighted squared distance of unit vectors along the channels, at each place.
+
+    Args:
+        first: of shape (batch, channels, rows, columns).
+        second: of the same shape.
+        weights: of the channels.
+
+    """
+    tensors = (first, second, weights)
+    if is_recorded() or is_transformed() or any(map(has_tangent, tensors)):
+        return _plain_distance(*tensors)
+    return _UnitDistance.apply(*tensors)  # type: ignore[no-any-return]
+
+
+class _UnitDistance(torch.autograd.Function):
+    """`unit_distance` and its gradient, written out, and a piece that the processor's cache holds at a time.
+
+    The maps alone are kept for the gradient, and none of the six of their size on the way is made. The gradient is
+    0 where a vector is 0, whose length has no slope. A gradient of the gradient goes through the plain formula.
     """
 
     @staticmethod
@@ -140,38 +169,59 @@ class _UnitDistance(torch.autograd.Function):
         return distances.view(batch, rows, columns)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        first, second, weights = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():  # create_graph=True
-            inputs = [maps for maps, want in zip((first, second), wanted, strict=True) if want]
-            distances = _plain_distance(first, second, weights)
-            found = iter(torch.autograd.grad(distances, inputs, slope, create_graph=True))
-            return next(found) if wanted[0] else None, next(found) if wanted[1] else None, None
-        gradients = [_like(maps) for maps in (first, second)]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad
+        first, second, weights = tensors
+        if torch.is_grad_enabled() or is_transformed(slope):  # create_graph=True, is_grads_batched=True
+            found = _plain_gradients(first, second, weights, slope)
+            return tuple(gradient if want else None for gradient, want in zip(found, wanted, strict=True))
+        gradients = [_like(first), _like(second), torch.zeros_like(weights)]
         slope = slope.flatten(1)
         for number, piece in _pieces(first):
             units = [_unit(maps[number].flatten(1)[:, piece]) for maps in (first, second)]
-            toward = (units[0][0] - units[1][0]).mul_(weights[:, None]).mul_(2 * slope[number, piece])
-            for gradient, want, sign, (unit, length) in zip(gradients, wanted, (1, -1), units, strict=True):
+            difference = units[0][0] - units[1][0]
+            if wanted[2]:
+                gradients[2] += difference.square() @ slope[number, piece]
+            toward = difference.mul_(weights[:, None]).mul_(2 * slope[number, piece])
+            for gradient, want, sign, (unit, length) in zip(gradients, wanted, (1, -1), units, strict=False):
                 if want:
                     # unit * (length + EPSILON) / length is the vector over its length; where that is 0, so is it.
                     ratio = torch.where(length > 0, (length + EPSILON) / length, 0)
                     along = (toward * unit).sum(0) * ratio
                     rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
                     gradient[number].view(len(rest), -1)[:, piece] = rest
-        return gradients[0] if wanted[0] else None, gradients[1] if wanted[1] else None, None
+        return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
 
 
 def _plain_distance(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
-    """The same distance, of operations that have derivatives of any order, 0 where a vector is 0."""
+    """The same distance, of operations that have derivatives of any order and kind, 0 where a vector is 0.
+
+    NaN where squares overflow, as in `_unit`.
+    """
+    return (weights[:, None, None] * _plain_squares(first, second)).sum(1)
+
+
+def _plain_squares(first: Tensor, second: Tensor) -> Tensor:
+    """Squared differences of the unit vectors, of the maps' shape."""
 
     def unit(maps: Tensor) -> Tensor:
         squares = maps.square().sum(1, keepdim=True)
         length = torch.where(squares > 0, squares, 1).sqrt()
-        return maps * torch.where(squares > 0, 1 / (length + EPSILON), 0)
+        inverse = torch.where(squares > 0, 1 / (length + EPSILON), 0)
+        return maps * torch.where(squares.isinf(), torch.nan, inverse)
 
-    return (weights[:, None, None] * (unit(first) - unit(second)).square()).sum(1)
+    return (unit(first) - unit(second)).square()
+
+
+def _plain_gradients(first: Tensor, second: Tensor, weights: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of `_plain_distance`, a place of which depends on the vectors of this place alone."""
+
+    def distance(first: Tensor, second: Tensor) -> Tensor:
+        return _plain_distance(first, second, weights)
+
+    pull = torch.func.vjp(distance, first, second)[1]
+    by_maps = [slope[:, None] * gradient for gradient in pull(torch.ones_like(first[:, 0]))]
+    return *by_maps, (slope[:, None] * _plain_squares(first, second)).sum((0, 2, 3))
 
 
 def _like(maps: Tensor) -> Tensor:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from math import isfinite
 from os import PathLike
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -17,8 +19,10 @@ from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.inference.processor import native_module
 from verydeep.inference.torch_engine import open_network
+from verydeep.network.derivatives import is_differentiated, is_recorded
+from verydeep.network.derived import Derived, can_keep
 from verydeep.network.features import Features
-from verydeep.network.ranges import Range, check_pictures
+from verydeep.network.ranges import Range, check_pictures, extremes
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind
 
@@ -46,9 +50,10 @@ class Options(TypedDict, total=False):
 class PairLoss(nn.Module):
     """What all losses on a pair of batches have in common. Each says how taps are compared.
 
-    The weights are frozen, and those that the model has when the loss is made, unless others are loaded into the
-    loss. Where no gradients are wanted, pairs are shown a few at a time, and by the native engine where they are
-    on the processor in float32.
+    The weights are those that the model has when the loss is made, unless others are loaded into the loss, and
+    frozen until `requires_grad_(True)`. They stay on their device and in their precision. Where no derivatives are
+    wanted, pairs are shown a few at a time. The native engine computes what needs no derivatives, of pictures on
+    the processor in float32, while the weights are frozen.
 
     Args:
         model: a model on disk, or a `VGG`.
@@ -69,6 +74,7 @@ class PairLoss(nn.Module):
     tapped: type[Features] = Features  # how the network is tapped
     native_pixels = NATIVE_PIXELS
 
+    @torch.inference_mode(False)  # a loss that is made in inference mode has gradients after it
     def __init__(
         self,
         model: ModelLike,
@@ -99,9 +105,8 @@ class PairLoss(nn.Module):
             check=check,
         )
         if network is model:  # the caller may go on to train it
-            for parameter in self.features.parameters():
-                parameter.data = parameter.data.clone()
-        self._native = Native(self.features, known)
+            self.features = deepcopy(self.features)
+        self._native = Native(known)
 
     def forward(self, pictures: Tensor, target: Tensor) -> Tensor:
         """Compare pictures with others, pair by pair.
@@ -120,18 +125,22 @@ class PairLoss(nn.Module):
 
         """
         check_pair(pictures, target)
-        if torch.is_grad_enabled() and (pictures.requires_grad or target.requires_grad):
+        if is_differentiated(pictures, target, *self._weights()):
             return reduce(self._checked(self._compare(pictures, target)), self.reduction)
-        most = self.native_pixels if self._by_engine(pictures) else PAIR_PIXELS
+        compare, most = self._compare, PAIR_PIXELS
+        if self._by_engine(pictures):
+            compare, most = self._compare_natively, self.native_pixels
         count = max(1, most // (2 * pictures.shape[2] * pictures.shape[3]))
-        with torch.no_grad():
-            pairs = zip(torch.split(pictures, count), torch.split(target, count), strict=True)
-            return reduce(self._checked(torch.cat([self._compare(*pair) for pair in pairs])), self.reduction)
+        pairs = zip(torch.split(pictures, count), torch.split(target, count), strict=True)
+        return reduce(self._checked(torch.cat([compare(*pair) for pair in pairs])), self.reduction)
+
+    def _weights(self) -> list[Tensor]:
+        """All tensors that may be trained, also of a replica by `nn.DataParallel`, which has no parameters."""
+        return list(self.features.tensors().values())
 
     def _checked(self, distances: Tensor) -> Tensor:
         """Make sure that distances are finite, where pictures are looked at, which are finite themselves."""
-        looked_at = self.features.check and not torch.compiler.is_compiling()
-        if looked_at and not distances.detach().isfinite().all():
+        if self.features.check and not all(map(isfinite, extremes(distances) or ())):
             raise ModelError(
                 "a distance is NaN or infinite though the pictures are finite: the network's features overflow; "
                 "use float32 or bfloat16 in place of float16, or other weights"
@@ -140,28 +149,31 @@ class PairLoss(nn.Module):
 
     def _compare(self, pictures: Tensor, target: Tensor) -> Tensor:
         """Distances of a few pairs; the first entry of the shape is theirs."""
-        if self._by_engine(pictures) and not torch.is_grad_enabled():
-            return self._compare_natively(pictures, target)
-        taps, target_taps = self._taps(pictures), self._taps(target)
-        with torch.autocast(pictures.device.type, enabled=False):  # it would take sums in half precision
+        taps, target_taps = self._taps(pictures, target)
+        with no_autocast(pictures.device):  # it would take sums in half precision
             return self._distance(taps, target_taps, pictures, target)
 
     def _compare_natively(self, pictures: Tensor, target: Tensor) -> Tensor:
         """The same by the native engine, which is shown both at once and reads its weights once for the two."""
-        both = {name: tap.chunk(2) for name, tap in self._native.taps(torch.cat([pictures, target])).items()}
+        found = self._native.taps(self.features, torch.cat([pictures, target]))
+        both = {name: tap.chunk(2) for name, tap in found.items()}
         taps, target_taps = ({name: halves[which] for name, halves in both.items()} for which in (0, 1))
         return self._distance(taps, target_taps, pictures, target)
 
-    def _taps(self, pictures: Tensor) -> Taps:
-        """What the layers give: by torch where gradients are wanted, which of a target they mostly are not."""
-        if torch.is_grad_enabled() and pictures.requires_grad:
-            return self.features(pictures)  # type: ignore[no-any-return]
-        with torch.no_grad():
-            return self._native.taps(pictures) if self._by_engine(pictures) else self.features(pictures)
+    def _taps(self, pictures: Tensor, target: Tensor) -> tuple[Taps, Taps]:
+        """What the layers give: by torch where derivatives are wanted, which of a target they mostly are not."""
+        natively = [self._by_engine(one) and not is_differentiated(one) for one in (pictures, target)]
+        found: list[Taps] = [
+            self._native.taps(self.features, one) if native else self.features(one)
+            for one, native in zip((pictures, target), natively, strict=True)
+        ]
+        if natively[0] != natively[1]:
+            _equate(found[natively.index(True)], found[natively.index(False)], pictures, target)
+        return found[0], found[1]
 
     def _by_engine(self, pictures: Tensor) -> bool:
-        """Whether the native engine can compute what needs no gradients."""
-        return self.engine == "auto" and self._native.suits(pictures)
+        """Whether the native engine can compute what needs no derivatives."""
+        return self.engine == "auto" and self._native.suits(self.features, pictures)
 
     def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
         raise NotImplementedError
@@ -171,72 +183,68 @@ class Native:
     """The native engine behind a loss: made of its weights when it is first wanted, and when they have changed.
 
     Args:
-        features: on torch, whose layers are computed.
         preprocessing: of the model.
 
     """
 
-    def __init__(self, features: Features, preprocessing: Preprocessing) -> None:
-        # A list, as a module would become a part of whoever holds it.
-        self._of = [features]
+    def __init__(self, preprocessing: Preprocessing) -> None:
         self._preprocessing = preprocessing
-        self._made: tuple[object, NativeEngine] | None = None  # of what, and the engine
+        self._engine: Derived[None, NativeEngine] = Derived()
 
-    def suits(self, pictures: Tensor) -> bool:
-        """Whether these pictures can be shown to it: on the processor, in float32."""
-        if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    def suits(self, features: Features, pictures: Tensor) -> bool:
+        """Whether it can take these pictures and weights: on the processor, in float32, of what it can keep."""
+        if native_module() is None or is_recorded() or torch.is_autocast_enabled("cpu"):
             return False
-        weight = next(self._of[0].parameters())
-        on_processor = pictures.device.type == weight.device.type == "cpu"
-        return on_processor and pictures.dtype == weight.dtype == torch.float32 and native_module() is not None
+        if features.architecture.batch_norm and features.nodes[-1].kind == "convolution":
+            return False  # it multiplies the normalisation in, whose weights are not among these
+        weights = features.tensors().values()
+        every = (pictures, *weights)
+        return all(one.device.type == "cpu" and one.dtype == torch.float32 for one in every) and can_keep(weights)
 
-    def taps(self, pictures: Tensor) -> Taps:
+    def taps(self, features: Features, pictures: Tensor) -> Taps:
         """What the layers give, as `Features` does."""
-        engine, images = self._shown(pictures)
-        found = engine.run_preprocessed(images, self._of[0].layers)
+        engine, images = self._shown(features, pictures)
+        found = engine.run_preprocessed(images, features.layers)
         return {name: torch.from_numpy(maps) for name, maps in found.items()}
 
-    def distances(self, pictures: Tensor, target: Tensor, weights: Taps, *, epsilon: float) -> Taps:
+    def distances(
+        self, features: Features, pictures: Tensor, target: Tensor, weights: Taps, *, epsilon: float
+    ) -> Taps:
         """How far unit vectors are apart at each place of each layer, as `NativeEngine.distances` says."""
-        engine, images = self._shown(torch.stack([pictures, target], 1).flatten(0, 1))
+        engine, images = self._shown(features, torch.stack([pictures, target], 1).flatten(0, 1))
         by_layer = {layer: tensor.detach().float().contiguous().numpy() for layer, tensor in weights.items()}
         found = engine.distances(images, by_layer, epsilon=epsilon)
         return {layer: torch.from_numpy(maps) for layer, maps in found.items()}
 
-    def _shown(self, pictures: Tensor) -> tuple[NativeEngine, NDArray[np.float32]]:
+    def _shown(self, features: Features, pictures: Tensor) -> tuple[NativeEngine, NDArray[np.float32]]:
         """The engine, and pictures as it takes them."""
+        engine = self._engine.get(None, features.tensors().values(), lambda: self._make(features))
+        return engine, features.preprocessed(pictures).permute(0, 2, 3, 1).numpy()
+
+    def _make(self, features: Features) -> NativeEngine:
         from verydeep.inference.native import NativeEngine
         from verydeep.run_folder import ModelConfig, TrainedOn
 
-        features = self._of[0]
-        tensors = features.state_dict(keep_vars=True)
-        # Where each lies, and how often it was written to.
-        state = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in tensors.values()]
-        made = self._made
-        if made is None or made[0] != state:
-            self._made = made = None  # two would take twice the memory
-            architecture = features.architecture
-            names = tuple(map(str, np.arange(architecture.num_classes)))
-            engine = NativeEngine(
-                ModelConfig(architecture, self._preprocessing, names, TrainedOn((1, 1))),
-                {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items()},
-                features.layers,
-                pooling=features.pooling,
-                threads=torch.get_num_threads(),
-                on_demand=True,
-            )
-            self._made = made = state, engine
-        return made[1], features.preprocessed(pictures).permute(0, 2, 3, 1).numpy()
+        architecture = features.architecture
+        names = tuple(map(str, np.arange(architecture.num_classes)))
+        return NativeEngine(
+            ModelConfig(architecture, self._preprocessing, names, TrainedOn((1, 1))),
+            {name: tensor.detach().contiguous().numpy() for name, tensor in features.tensors().items()},
+            features.layers,
+            pooling=features.pooling,
+            threads=torch.get_num_threads(),
+            on_demand=True,
+        )
 
-    def __deepcopy__(self, memo: dict[int, object]) -> Native:
-        """A copy of a loss has an engine of its own."""
-        from copy import deepcopy
 
-        return Native(deepcopy(self._of[0], memo), self._preprocessing)
-
-    def __reduce__(self) -> tuple[type[Native], tuple[Features, Preprocessing]]:
-        """The engine is made anew where the loss is unpickled."""
-        return Native, (self._of[0], self._preprocessing)
+def _equate(native: Taps, by_torch: Taps, pictures: Tensor, target: Tensor) -> None:
+    """Give equal images equal taps, as the two engines round differently: their distance is exactly 0."""
+    same = (pictures == target).flatten(1).all(1)
+    if same.any():
+        for name, tap in by_torch.items():
+            mixed = tap.detach().clone()  # of the same layout, by which sums are rounded
+            mixed[~same] = native[name][~same]
+            native[name] = mixed
 
 
 def check_pair(pictures: Tensor, target: Tensor) -> None:
@@ -289,6 +297,13 @@ def mean_difference(first: Tensor, second: Tensor, distance: Distance) -> Tensor
     """Mean of squared (`mse`) or absolute (`mae`) differences, for each of a batch."""
     difference = wide(first) - wide(second)
     return (difference.square() if distance == "mse" else difference.abs()).flatten(1).mean(1)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A context without `torch.autocast`, which the meta device has none of."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def wide(tap: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Unpack
 
-import torch
 from torch import Tensor
 
 from verydeep.errors import UsageError, check_choice
@@ -19,6 +18,7 @@ from verydeep.perceptual.pair import (
     Taps,
     layer_weights,
     mean_difference,
+    no_autocast,
     weighted_sum,
     wide,
 )
@@ -102,5 +102,5 @@ def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tens
     rows = wide(maps).flatten(2)
     _, channels, places = rows.shape
     divisor = {"elements": channels * places, "places": places, "none": 1}[normalization]
-    with torch.autocast(maps.device.type, enabled=False):  # in float16 the sums overflow
+    with no_autocast(maps.device):  # in float16 the sums overflow
         return rows @ rows.transpose(1, 2) / divisor

@@ -1,0 +1,77 @@
+"""Values that are made of a network's weights, and made anew when these have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from threading import Lock
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from verydeep.network.derivatives import has_tangent, is_recorded, is_transformed
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def can_keep(tensors: Collection[Tensor]) -> bool:
+    """Whether what is made of these tensors can be kept for other calls.
+
+    Not where derivatives go to them: what is made is part of the computation then. Nor where torch counts no
+    writes to them, as to tensors of inference mode, so that a change would not be seen.
+    """
+    if is_recorded() or is_transformed():
+        return False
+    return not any(one.requires_grad or one.is_inference() or has_tangent(one) for one in tensors)
+
+
+class Derived(Generic[Key, Value]):
+    """Keeps a value for each key, with the tensors that it was made of.
+
+    Threads may ask at once: a value is made by one of them. A copy or a pickle of this is empty.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: dict[Key, tuple[_Snapshot, Value]] = {}
+
+    def get(self, key: Key, tensors: Collection[Tensor], make: Callable[[], Value]) -> Value:
+        """Give the value of a key; make it if there is none yet, or if tensors have changed since.
+
+        Args:
+            key: of the value.
+            tensors: that it is made of, of which `can_keep` holds.
+            make: the value; it is called outside inference mode.
+
+        """
+        with self._lock:
+            if key in self._kept and self._kept[key][0].holds(tensors):
+                return self._kept[key][1]
+            self._kept.pop(key, None)  # two would take twice the memory
+            snapshot = _Snapshot(tensors)
+            with torch.inference_mode(False):
+                made = make()
+            self._kept[key] = snapshot, made
+            return made
+
+    def __reduce__(self) -> tuple[type[Derived[Key, Value]], tuple[()]]:
+        """Copies and pickles start empty."""
+        return type(self), ()
+
+
+class _Snapshot:
+    """Where tensors lie, and how often each was written to.
+
+    Their memory is held, so that nothing else can lie in the same place.
+    """
+
+    def __init__(self, tensors: Collection[Tensor]) -> None:
+        self._tensors = [(one.detach(), one._version) for one in tensors]
+
+    def holds(self, tensors: Collection[Tensor]) -> bool:
+        """Whether these are the same tensors, and nothing was written to them."""
+        return len(tensors) == len(self._tensors) and all(
+            now.data_ptr() == before.data_ptr() and now._version == version
+            for now, (before, version) in zip(tensors, self._tensors, strict=True)
+        )
