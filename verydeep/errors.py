@@ -4,9 +4,12 @@ Each message is one sentence that says what was seen, what is wanted and what to
 it and ends: a `UsageError` with exit code 2, any other with 1.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
 from typing import Any, get_args
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what Python makes of a file name's byte that is not UTF-8
@@ -41,6 +44,33 @@ class TrainingError(VerydeepError):
 
 class DiskError(VerydeepError, OSError):
     """A file cannot be written: the disk is full, say."""
+
+
+class DeniedError(DiskError, PermissionError):
+    """A file or folder may not be written by this user."""
+
+
+def refusal(path: str | PathLike[str], done: str, error: OSError) -> str:
+    """Say what the system refuses, and why.
+
+    Args:
+        path: of a file or folder. Where it is not there, or not to be seen, the folder that it is in is named.
+        done: what is refused: `read`, `written`, `listed`.
+        error: of the system.
+
+    """
+    if not isinstance(error, PermissionError):
+        return f"{path} cannot be {done}: {error.strerror or error}"
+    place = next(filter(os.path.exists, (Path(path), *Path(path).parents)), Path(path))
+    shown = place if place.name else place.absolute()  # the folder where we are has no name
+    return f"{shown} may not be {done}: permission denied; change its permissions or run as its owner"
+
+
+def of_system(error: OSError) -> str:
+    """An error of the system that nobody has told of: most are of files that are read."""
+    if error.filename is None:
+        return error.strerror or str(error)
+    return refusal(os.fsdecode(error.filename), "read", error)
 
 
 def as_text(name: object) -> str:

@@ -17,7 +17,7 @@ from verydeep.benchmark.table import make_rows, text_table
 from verydeep.benchmark.task import Task, batch_cases, dense_cases, find_images, random_model
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
-from verydeep.files import write_text
+from verydeep.files import check_out, write_text
 from verydeep.inference.processor import num_threads
 from verydeep.notes import progress, say
 from verydeep.reports.text_table import TextTable
@@ -133,6 +133,8 @@ def bench(
     check_chart(chart_file)
     if table_file and table_file.suffix != ".md":
         raise UsageError(f"`out` {table_file} has to end with .md")
+    if table_file:
+        check_out(table_file)
     chosen = choose(engines, exclude)
     installed = [engine for engine in chosen if not engine.missing]
     _check_base(base, chosen, installed)
