@@ -13,7 +13,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
-from verydeep.errors import UsageError, VerydeepError
+from verydeep.errors import UsageError, VerydeepError, of_system
 from verydeep.version import __version__
 
 COMMANDS = {
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        _fail(1, error)
+        _fail(1, of_system(error))
 
 
 def _letters_instead(error: UnicodeError) -> tuple[str, int]:
