@@ -13,7 +13,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
-from verydeep.errors import UsageError, VerydeepError, of_system
+from verydeep.errors import UsageError, VerydeepError, lack_of_memory, of_system
 from verydeep.version import __version__
 
 COMMANDS = {
@@ -65,6 +65,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:
         _fail(1, of_system(error))
+    except (MemoryError, RuntimeError, ImportError) as error:
+        lack = lack_of_memory(error)
+        if lack is None:
+            raise
+        _fail(1, lack)
 
 
 def _letters_instead(error: UnicodeError) -> tuple[str, int]:

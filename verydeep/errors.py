@@ -12,6 +12,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
+_NO_MEMORY = re.compile(
+    "can't allocate memory|cannot allocate memory|out of memory|failed to map segment|bad_alloc", re.IGNORECASE
+)
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what Python makes of a file name's byte that is not UTF-8
 
 
@@ -130,6 +133,36 @@ def check_least(name: str, value: int, least: int) -> None:
     if value < least:
         wanted = f"at least {least}" if least else "0 or more"
         raise UsageError(f"`{name}` is {value}; it has to be {wanted}")
+
+
+def number_from_environment(name: str, default: int, least: int, most: int) -> int:
+    """A whole number from an environment variable; what is not set, or empty, is the default.
+
+    Raises:
+        UsageError: it is no such number.
+
+    """
+    text = os.environ.get(name)
+    if not text:
+        return default
+    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    if not (digits and least <= int(text) <= most):
+        raise UsageError(
+            f"{name} is {printable(repr(text), 40)}; it has to be a whole number from {least} to {most}"
+        )
+    return int(text)
+
+
+def lack_of_memory(error: BaseException) -> VerydeepError | None:
+    """What to raise for an error that says, in the words of one library or another, that memory has run out."""
+    libraries = isinstance(error, (RuntimeError, ImportError)) and _NO_MEMORY.search(str(error))
+    if not (libraries or isinstance(error, MemoryError)):
+        return None
+    reason = libraries[0] if libraries else printable(error, 120) or "an allocation failed"
+    return VerydeepError(
+        f"there is not enough memory ({reason}); free some, raise its limit (ulimit -v), or use a smaller model, "
+        "smaller images or fewer at once"
+    )
 
 
 def require(module: str, extra: str, purpose: str) -> None:

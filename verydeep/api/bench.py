@@ -153,7 +153,7 @@ def bench(
             cases, pixels = dense_cases(architecture, shown, tuple(dense))
         else:
             cases, pixels = batch_cases(architecture, shown, sizes, *(size or (architecture.window,) * 2))
-        task = Task(folder, run, threads or num_threads(), bool(dense), cases)
+        task = Task(folder, run, num_threads(threads), bool(dense), cases)
         task.write_pixels(pixels)
         measured = _measure(task, installed, rounds, seconds)
     if base not in measured.timings:
@@ -186,8 +186,7 @@ def _check(
 ) -> None:
     if rounds < 1 or num_images < 1:
         raise UsageError("`rounds` and `num_images` have to be at least 1")
-    if threads is not None and threads < 1:
-        raise UsageError(f"`threads` is {threads}; it has to be at least 1")
+    num_threads(threads)
     if min(batch_sizes, default=1) < 1 or len(set(batch_sizes)) < len(batch_sizes):
         raise UsageError("`batch_sizes` wants different numbers of at least 1")
     if dense and (size or batch_sizes):

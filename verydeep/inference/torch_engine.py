@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.inference.engine import Engine, Images, Outputs, check_images
+from verydeep.inference.processor import num_threads
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
 from verydeep.plan import nodes_to
@@ -57,7 +58,7 @@ class TorchEngine(Engine):
 
         """
         if threads is not None:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(num_threads(threads))
         network = VGG.holding(config.architecture, tensors)
         network.pooling = pooling  # type: ignore[assignment]
         engine = TorchEngine(network, config, choose_device(device), precision)

@@ -17,6 +17,7 @@ from torch import Tensor
 from verydeep.errors import TrainingError, refusal
 from verydeep.files import write_whole
 from verydeep.notes import say
+from verydeep.prefetch import starting_threads
 from verydeep.run_folder import PREVIOUS_STATE, STATE
 from verydeep.training.recipe import renamed
 
@@ -134,7 +135,8 @@ class Writer(ThreadPoolExecutor):
 
         """
         self.wait()
-        self._job = self.submit(job)
+        with starting_threads():
+            self._job = self.submit(job)
 
     def wait(self) -> None:
         """Wait for the job that is under way.
