@@ -6,8 +6,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -33,7 +36,38 @@ using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Floats4 = nb::ndarray<const float, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Pixels4 = nb::ndarray<const std::uint8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Levels = nb::ndarray<const float, nb::shape<3, 256>, nb::c_contig, nb::device::cpu>;
-using NamedOutputs = std::vector<std::pair<int, std::string>>;
+
+// An integer of Python; of those that are too large for a type, the largest of it, which no size or number is.
+template <class Number>
+struct Clamped {
+    Number value;
+    operator Number() const { return value; }
+};
+using Int = Clamped<int>;
+using Long = Clamped<long>;
+using NamedOutputs = std::vector<std::pair<Int, std::string>>;
+
+}  // namespace
+
+template <class Number>
+struct nb::detail::type_caster<Clamped<Number>> {
+    NB_TYPE_CASTER(Clamped<Number>, const_name("int"))
+
+    bool from_python(handle source, std::uint32_t, cleanup_list*) noexcept {
+        const object index = steal(PyNumber_Index(source.ptr()));
+        int beyond = 0;
+        const long long number = index.is_valid() ? PyLong_AsLongLongAndOverflow(index.ptr(), &beyond) : 0;
+        PyErr_Clear();
+        using Limits = std::numeric_limits<Number>;
+        value.value = beyond > 0 ? Limits::max()
+                      : beyond < 0
+                          ? Limits::min()
+                          : static_cast<Number>(std::clamp<long long>(number, Limits::min(), Limits::max()));
+        return index.is_valid();
+    }
+};
+
+namespace {
 
 // A step that keeps its arrays alive until the network has taken what it needs, or as long as it needs them.
 struct Step {
@@ -66,13 +100,13 @@ Step fully_connected(Floats4 weights, Floats bias, bool relu) {
     return step_with_weights(StepKind::fully_connected, weights, bias, relu, false);
 }
 
-Step response_norm(int size, float alpha, float beta, float k) {
+Step response_norm(Int size, float alpha, float beta, float k) {
     verydeep::Step step{StepKind::response_norm};
     step.norm = {size, alpha, beta, k};
     return {step, {}, {}};
 }
 
-Output output_called(const std::pair<int, std::string>& named) {
+Output output_called(const std::pair<Int, std::string>& named) {
     const auto& [step, stage] = named;
     if (stage == "sums") return {step, Stage::sums};
     if (stage == "relu") return {step, Stage::activated};
@@ -86,8 +120,8 @@ std::vector<Output> outputs_called(const NamedOutputs& named) {
     return outputs;
 }
 
-void make_network(Network* self, const std::vector<Step>& steps, long in_channels, Levels levels, bool flip,
-                  const std::string& instructions, const std::string& precision, int threads, bool on_demand) {
+void make_network(Network* self, const std::vector<Step>& steps, Long in_channels, Levels levels, bool flip,
+                  const std::string& instructions, const std::string& precision, Int threads, bool on_demand) {
     NetworkOptions options;
     options.in_channels = in_channels;
     options.levels.assign(levels.data(), levels.data() + levels.size());
@@ -115,18 +149,18 @@ verydeep::Images images_of(const Network& network, const Array& array, const std
     if (static_cast<long>(array.shape(3)) != network.in_channels())
         throw std::invalid_argument("pictures have " + std::to_string(array.shape(3)) +
                                     " channels, this network takes " + std::to_string(network.in_channels()));
-    constexpr std::size_t MAX_SIDE = std::size_t{1} << 30;
-    if (array.shape(1) > MAX_SIDE || array.shape(2) > MAX_SIDE)
-        throw std::invalid_argument("picture is too large");
-    return {pixels, numbers, static_cast<long>(array.shape(0)), static_cast<int>(array.shape(1)),
-            static_cast<int>(array.shape(2))};
+    const auto side = [&array](int axis) {
+        return static_cast<int>(std::min<std::size_t>(array.shape(axis), std::numeric_limits<int>::max()));
+    };
+    return {pixels, numbers, static_cast<long>(array.shape(0)), side(1), side(2)};
 }
 
 // A new array at the end of a list, which owns its memory.
 template <std::size_t axes>
 float* append_array(nb::list& arrays, const std::size_t (&sizes)[axes]) {
     std::size_t count = 1;
-    for (const std::size_t size : sizes) count *= size;
+    for (const std::size_t size : sizes)
+        if (__builtin_mul_overflow(count, size, &count)) throw std::bad_alloc();
     auto* const numbers = new float[count + 1];
     const nb::capsule owner(numbers, [](void* data) noexcept { delete[] static_cast<float*>(data); });
     arrays.append(nb::ndarray<nb::numpy, float, nb::ndim<axes>>(numbers, axes, sizes, owner));
@@ -191,12 +225,12 @@ std::vector<std::string> available_instructions() {
     return names;
 }
 
-double peak(const std::string& instructions, const std::string& precision, int threads) {
+double peak(const std::string& instructions, const std::string& precision, Int threads) {
     const verydeep::Instructions chosen = verydeep::instructions_called(instructions);
     const verydeep::Precision type = verydeep::precision_called(precision);
     if (!verydeep::has(chosen, type))
         throw std::invalid_argument("instruction set '" + instructions + "' has no products in " + precision);
-    if (threads < 1) throw std::invalid_argument("number of threads has to be at least 1");
+    verydeep::check_threads(threads);
     const nb::gil_scoped_release released;
     const verydeep::PoolLock lock;
     return verydeep::multiply_add_ceiling(verydeep::kernels_for(chosen, type), threads);
@@ -223,7 +257,7 @@ void bind_network(nb::module_& module) {
              "epsilon"_a)
         .def(
             "scratch_bytes",
-            [](const Network& network, long batch, int height, int width, const NamedOutputs& outputs) {
+            [](const Network& network, Long batch, Int height, Int width, const NamedOutputs& outputs) {
                 return network.scratch_bytes(batch, height, width, outputs_called(outputs));
             },
             "batch"_a, "height"_a, "width"_a, "outputs"_a)

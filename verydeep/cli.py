@@ -13,7 +13,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn
 
-from verydeep.errors import UsageError, VerydeepError, did_you_mean, in_words
+from verydeep.errors import UsageError, VerydeepError, did_you_mean, lack_of_memory, of_system
 from verydeep.version import __version__
 
 COMMANDS = {
@@ -64,7 +64,12 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        _fail(1, f"{error.filename}: {in_words(error)}" if error.filename else in_words(error))
+        _fail(1, of_system(error))
+    except (MemoryError, RuntimeError, ImportError) as error:
+        lack = lack_of_memory(error)
+        if lack is None:
+            raise
+        _fail(1, lack)
 
 
 def _letters_instead(error: UnicodeError) -> tuple[str, int]:

@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from verydeep.errors import UsageError, VerydeepError, number_from_environment, printable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 Item = TypeVar("Item")
+
+MOST_PROCESSES = 10**6
 
 
 @dataclass(frozen=True)
@@ -92,26 +96,68 @@ def world() -> Iterator[World]:
 
     Tensors in memory are exchanged by gloo, those on NVIDIA's GPUs by NCCL.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = world_size()
     if size == 1:
         yield World()
         return
+    _check_place(size)
+    local_size, local_rank = local_world_size(), number_from_environment("LOCAL_RANK", 0, 0, size - 1)
     import torch
     from torch import distributed
 
     backends = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(local_rank)
         backends = "cpu:gloo,cuda:nccl"
-    distributed.init_process_group(backends, **_store_after_restart())
     try:
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        distributed.init_process_group(backends, **_store_after_restart())
+    except distributed.DistError as error:
+        reason = printable(str(error).splitlines()[0], 200)
+        raise VerydeepError(f"the {size} processes of torchrun do not find each other: {reason}") from None
+    try:
         yield World(distributed.get_rank(), distributed.get_world_size(), local_size)
     finally:
         distributed.destroy_process_group()
         # DistributedDataParallel is in cycles of references and keeps the group. Its threads have to end before
         # the interpreter does: one of gloo's that gives back a tensor later ends the process with SIGABRT.
         gc.collect()
+
+
+def world_size() -> int:
+    """How many processes torchrun has started; 1 without it.
+
+    Raises:
+        UsageError: WORLD_SIZE is not a number of processes.
+
+    """
+    return number_from_environment("WORLD_SIZE", 1, 1, MOST_PROCESSES)
+
+
+def local_world_size() -> int:
+    """How many of them are on this machine.
+
+    Raises:
+        UsageError: LOCAL_WORLD_SIZE is not a number of processes.
+
+    """
+    return number_from_environment("LOCAL_WORLD_SIZE", 1, 1, MOST_PROCESSES)
+
+
+def _check_place(size: int) -> None:
+    """Make sure that torchrun has said which of its processes this is, and where they meet.
+
+    Raises:
+        UsageError: a variable is not set, or not a number that it may be.
+
+    """
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(name):
+            raise UsageError(
+                f"WORLD_SIZE is {size}, and {name} is not set; start several processes by torchrun, or unset "
+                "WORLD_SIZE"
+            )
+    number_from_environment("RANK", 0, 0, size - 1)
+    number_from_environment("MASTER_PORT", 0, 0, 65535)
 
 
 def _store_after_restart() -> dict[str, Any]:
@@ -135,4 +181,4 @@ def _store_after_restart() -> dict[str, Any]:
 
 def num_restarts() -> int:
     """How often torchrun has started this world again after it lost a process."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return number_from_environment("TORCHELASTIC_RESTART_COUNT", 0, 0, 10**9)

@@ -4,12 +4,17 @@ Each message is one sentence that says what was seen, what is wanted and what to
 it and ends: a `UsageError` with exit code 2, any other with 1.
 """
 
-import errno
+import os
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
 from typing import Any, get_args
 
+_NO_MEMORY = re.compile(
+    "can't allocate memory|cannot allocate memory|out of memory|failed to map segment|bad_alloc", re.IGNORECASE
+)
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what Python makes of a file name's byte that is not UTF-8
 
 
@@ -43,10 +48,32 @@ class TrainingError(VerydeepError):
 class DiskError(VerydeepError, OSError):
     """A file cannot be written: the disk is full, say."""
 
-    @property
-    def denied(self) -> bool:
-        """Whether it may not be written, so that room on the disk would not help."""
-        return getattr(self.__cause__, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+class DeniedError(DiskError, PermissionError):
+    """A file or folder may not be written by this user."""
+
+
+def refusal(path: str | PathLike[str], done: str, error: OSError) -> str:
+    """Say what the system refuses, and why.
+
+    Args:
+        path: of a file or folder. Where it is not there, or not to be seen, the folder that it is in is named.
+        done: what is refused: `read`, `written`, `listed`.
+        error: of the system.
+
+    """
+    if not isinstance(error, PermissionError):
+        return f"{path} cannot be {done}: {error.strerror or error}"
+    place = next(filter(os.path.exists, (Path(path), *Path(path).parents)), Path(path))
+    shown = place if place.name else place.absolute()  # the folder where we are has no name
+    return f"{shown} may not be {done}: permission denied; change its permissions or run as its owner"
+
+
+def of_system(error: OSError) -> str:
+    """An error of the system that nobody has told of: most are of files that are read."""
+    if error.filename is None:
+        return error.strerror or str(error)
+    return refusal(os.fsdecode(error.filename), "read", error)
 
 
 def as_text(name: object) -> str:
@@ -111,6 +138,36 @@ def check_least(name: str, value: int, least: int) -> None:
     if value < least:
         wanted = f"at least {least}" if least else "0 or more"
         raise UsageError(f"`{name}` is {value}; it has to be {wanted}")
+
+
+def number_from_environment(name: str, default: int, least: int, most: int) -> int:
+    """A whole number from an environment variable; what is not set, or empty, is the default.
+
+    Raises:
+        UsageError: it is no such number.
+
+    """
+    text = os.environ.get(name)
+    if not text:
+        return default
+    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    if not (digits and least <= int(text) <= most):
+        raise UsageError(
+            f"{name} is {printable(repr(text), 40)}; it has to be a whole number from {least} to {most}"
+        )
+    return int(text)
+
+
+def lack_of_memory(error: BaseException) -> VerydeepError | None:
+    """What to raise for an error that says, in the words of one library or another, that memory has run out."""
+    libraries = isinstance(error, (RuntimeError, ImportError)) and _NO_MEMORY.search(str(error))
+    if not (libraries or isinstance(error, MemoryError)):
+        return None
+    reason = libraries[0] if libraries else printable(error, 120) or "an allocation failed"
+    return VerydeepError(
+        f"there is not enough memory ({reason}); free some, raise its limit (ulimit -v), or use a smaller model, "
+        "smaller images or fewer at once"
+    )
 
 
 def require(module: str, extra: str, purpose: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from verydeep.errors import DiskError, UsageError, as_text, in_words
+from verydeep.errors import DeniedError, DiskError, UsageError, as_text, refusal
 
+STANDARD_OUTPUT = 1
+NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFSOCK: "socket", stat.S_IFBLK: "disk"}
+MOST_LETTERS = 40  # of a file's name, in that of the file aside: a name has 255 bytes at most
 MARK = ("Software", "verydeep")
 """Text in the PNG files that this package draws, such as score maps: nobody takes them for data."""
 
@@ -39,32 +44,37 @@ def free_name(name: str, taken: set[str]) -> str:
 def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
     """Write a file aside, wait until the disk has it, then give it its name.
 
+    A link stays, and the file that it leads to is written. What goes through devices, pipes and standard output is
+    written aside first, too, and no file takes their place.
+
     Args:
         path: where it is to appear; its folder is made.
         write: is called with the path to write to.
         keep: a name for the file that was there before, which otherwise is lost.
 
     Raises:
+        UsageError: no file can be there: it is a folder, say.
         DiskError: it cannot be written; what was there before is as it was.
 
     """
-    import tempfile  # not above: most processes only read
-
     with _named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        aside = Path(name)
-        try:
+        target = _target(path)
+        aside = _made_aside(target)
+    try:
+        with _named(path, fetched=True):
             write(aside)
+        with _named(path):
+            if target is None:
+                _pour(aside, path)
+                return
             aside.chmod(0o666 & ~_umask())
             with aside.open("rb+") as file:
                 os.fsync(file.fileno())
-            if keep and path.exists():
-                path.replace(keep)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+            if keep and target.exists():
+                target.replace(keep)
+            aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,18 +86,82 @@ def check_out(path: Path) -> None:
     """Make sure, before the work, that a file can be written there; its folder is made.
 
     Raises:
-        UsageError: it is a folder.
+        UsageError: no file can be there: it is a folder, say.
         DiskError: its folder cannot be made or written to.
 
     """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file")
+    with _named(path):
+        _made_aside(_target(path)).unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in, where they are not there.
+
+    Raises:
+        DiskError: it cannot be made.
+
+    """
+    with _named(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            file = next((place for place in (folder, *folder.parents) if place.is_file()), folder)
+            raise DiskError(f"{folder} cannot be made: {file} is a file, and no folder") from None
+
+
+def _target(path: Path) -> Path | None:
+    """The file that a name leads to, in a folder that is there; None for what takes bytes and keeps none."""
+    if "\0" in str(path):
+        raise UsageError(f"{str(path)!r} is not the name of a file: it has a zero byte")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(f"{path.parent} cannot be made: {in_words(error)}") from error
-    if not os.access(path.parent, os.W_OK):
-        raise DiskError(f"{path.parent} cannot be written to: permission denied")
+        there = path.stat()
+    except FileNotFoundError:
+        pass
+    else:
+        kind = NO_FILES.get(stat.S_IFMT(there.st_mode))
+        if kind:
+            raise UsageError(f"{path} is a {kind}; name a file")
+        if not stat.S_ISREG(there.st_mode) or _is_output(there):
+            return None
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    make_folder(target.parent)
+    return target
+
+
+def _is_output(there: os.stat_result) -> bool:
+    """Whether that is standard output, which may be a file."""
+    try:
+        return os.path.samestat(there, os.fstat(STANDARD_OUTPUT))
+    except OSError:
+        return False
+
+
+def _made_aside(target: Path | None) -> Path:
+    """A new file, beside the one that it is to become."""
+    import tempfile  # not above: most processes only read
+
+    name = target.name if target else "out"
+    folder = target.parent if target else None
+    try:
+        handle, aside = tempfile.mkstemp(dir=folder, prefix=f".{name[:MOST_LETTERS]}.", suffix=".part")
+    except PermissionError as error:
+        raise DeniedError(refusal(folder or tempfile.gettempdir(), "written", error)) from None
+    os.close(handle)
+    return Path(aside)
+
+
+def _pour(aside: Path, path: Path) -> None:
+    """Write what is in a file to a device, a pipe or standard output."""
+    import shutil
+
+    output = _is_output(path.stat())
+    if output and sys.stdout:
+        sys.stdout.flush()
+    with aside.open("rb") as file, open(os.dup(STANDARD_OUTPUT) if output else path, "wb") as to:  # noqa: PTH123
+        shutil.copyfileobj(file, to)
 
 
 def json_text(value: Any, **options: Any) -> str:
@@ -122,8 +196,8 @@ class Lines:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        make_folder(path.parent)
         with _named(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
@@ -157,14 +231,24 @@ class Lines:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Say which file cannot be written, and why."""
+def _named(path: Path, *, fetched: bool = False) -> Iterator[None]:
+    """Say which file or folder cannot be written, and why.
+
+    Args:
+        path: of the file.
+        fetched: a file that is not found is not this one, but one that is read while it is written.
+
+    """
     try:
         yield
-    except (DiskError, FileNotFoundError):  # the latter is of what was to be written, fetched from elsewhere
+    except DiskError:
         raise
+    except PermissionError as error:
+        raise DeniedError(refusal(error.filename2 or error.filename or path, "written", error)) from None
     except OSError as error:
-        raise DiskError(f"{path} cannot be written: {in_words(error)}") from error
+        if fetched and isinstance(error, FileNotFoundError):
+            raise
+        raise DiskError(refusal(path, "written", error)) from None
 
 
 def _umask() -> int:

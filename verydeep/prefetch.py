@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+from verydeep.errors import VerydeepError
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -50,10 +53,30 @@ def prefetch_groups(
     waiting: deque[list[Future[Output]]] = deque()
     try:
         for group in groups:
-            waiting.append([pool.submit(function, item) for item in group])
+            with starting_threads():
+                started = [pool.submit(function, item) for item in group]
+            waiting.append(started)
             if len(waiting) > ahead:
                 yield [future.result() for future in waiting.popleft()]
         while waiting:
             yield [future.result() for future in waiting.popleft()]
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def starting_threads() -> Iterator[None]:
+    """Say in a sentence that a thread of Python's cannot be started.
+
+    Raises:
+        VerydeepError: it cannot.
+
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        raise VerydeepError(
+            "no more threads can be started; raise the limit of processes (ulimit -u) or of memory (ulimit -v)"
+        ) from None

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from verydeep.distributed import World
-from verydeep.errors import UsageError, VerydeepError, check_least
+from verydeep.distributed import World, world_size
+from verydeep.errors import UsageError, VerydeepError, check_least, lack_of_memory, of_system
 from verydeep.interrupts import held
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
     from multiprocessing import resource_tracker
 
     check_least("processes", count, 1)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world_size() > 1:
         raise UsageError("torchrun has started several processes already; leave `processes` out")
     # Started now, as it lets Ctrl-C through again when it starts, which the first of the others would then hear.
     resource_tracker.ensure_running()
@@ -145,9 +145,9 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
             for rank in range(1, count):
                 pipes[rank], theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(work, rank, count, theirs), daemon=True)
-                with held(signal.SIGINT):
+                with held(signal.SIGINT), _starting(rank, count):
                     process.start()
-                    others[rank] = process  # not before: one that has not started cannot be killed
+                    others[rank] = process
                 theirs.close()  # so that the pipe ends with the process
             yield Starter(0, count, count, pipes=pipes, others=others)
         finally:
@@ -163,10 +163,27 @@ def _work(work: Callable[[World], object], rank: int, size: int, pipe: Connectio
             work(Started(rank, size, size, pipe=pipe))
         except VerydeepError as error:
             pipe.send(("error", error))
-        except (MemoryError, OSError) as error:
-            pipe.send(("error", VerydeepError(str(error) or "there is not enough memory")))
+        except OSError as error:
+            pipe.send(("error", VerydeepError(of_system(error))))
+        except (MemoryError, RuntimeError, ImportError) as error:
+            lack = lack_of_memory(error)
+            if lack is None:
+                raise
+            pipe.send(("error", lack))
     except BrokenPipeError:
         pass  # the first is gone, and nobody waits for this
+
+
+@contextmanager
+def _starting(rank: int, size: int) -> Iterator[None]:
+    """Say that a process cannot be started."""
+    try:
+        yield
+    except OSError as error:
+        raise VerydeepError(
+            f"process {rank + 1} of {size} cannot be started: {error.strerror or error}; try fewer processes, or "
+            "raise their limit (ulimit -u)"
+        ) from None
 
 
 @contextmanager

@@ -37,6 +37,7 @@ double thread_seconds() {
 }
 
 double multiply_add_ceiling(const Kernels& kernels, int threads, int trials) {
+    threads = start_threads(threads);
     const long iterations = calibrate(kernels);
     std::vector<double> rates(threads);
     double best = 0;

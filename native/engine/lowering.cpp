@@ -5,8 +5,12 @@
 #include <string>
 #include <utility>
 
+#include "engine/layout.h"
+
 namespace verydeep {
 namespace {
+
+constexpr long MAX_MAP_FLOATS = 1L << 40;  // of an image: 4 TB
 
 void check_output(const Output& output, const std::vector<PackedStep>& steps) {
     if (output.step < 0 || output.step >= static_cast<int>(steps.size()))
@@ -78,6 +82,7 @@ private:
             throw std::invalid_argument("picture is " + std::to_string(image_.width) + "x" +
                                         std::to_string(image_.height) +
                                         " pixels; this network needs a larger one");
+        if (map_floats(out) > MAX_MAP_FLOATS) throw std::invalid_argument("picture is too large");
         operations.push_back({kind, step_, number_, Activation::none, false, shape_, out, std::move(given)});
         shape_ = out;
     }

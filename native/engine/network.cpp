@@ -11,13 +11,18 @@
 namespace verydeep {
 namespace {
 
+// No product of sizes comes near what an integer holds. Maps have a bound of their own, in lowering.cpp.
+constexpr int MAX_SIDE = 1 << 24;
+constexpr long MAX_PIXELS = 1L << 32, MAX_CHANNELS = 1L << 30;
+
 [[noreturn]] void refuse(const std::string& reason) { throw std::invalid_argument(reason); }
 
 void check_step(const Step& step, long channels, bool flat) {
     if (step.has_weights() && step.in_channels != channels)
         refuse("a step takes " + std::to_string(step.in_channels) + " channels, the one before gives " +
                std::to_string(channels));
-    if (step.has_weights() && (step.out_channels < 1 || !step.weights || !step.bias))
+    if (step.has_weights() &&
+        (step.out_channels < 1 || step.out_channels > MAX_CHANNELS || !step.weights || !step.bias))
         refuse("a step with weights needs outputs, weights and biases");
     if (step.kind == StepKind::convolution && step.kernel != 3 && step.kernel != 1)
         refuse("a convolution's kernel is 3 or 1, not " + std::to_string(step.kernel));
@@ -32,9 +37,10 @@ void check_step(const Step& step, long channels, bool flat) {
 
 // The same options, with a precision that the instruction set has.
 NetworkOptions checked(const std::vector<Step>& steps, NetworkOptions options) {
-    if (options.threads < 1)
-        refuse("number of threads is " + std::to_string(options.threads) + "; it has to be at least 1");
-    if (options.in_channels < 1) refuse("a network needs at least one input channel");
+    check_threads(options.threads);
+    if (options.in_channels < 1 || options.in_channels > MAX_CHANNELS)
+        refuse("a network has " + std::to_string(options.in_channels) + " input channels; it may have 1 to " +
+               std::to_string(MAX_CHANNELS));
     if (options.in_channels == 3 && options.levels.size() != 768) refuse("levels have to be 3 times 256 numbers");
     if (steps.empty()) refuse("a network needs at least one step");
     long channels = options.in_channels;
@@ -50,6 +56,12 @@ NetworkOptions checked(const std::vector<Step>& steps, NetworkOptions options) {
 
 }  // namespace
 
+void check_threads(int threads) {
+    if (threads < 1 || threads > MAX_THREADS)
+        refuse("number of threads is " + std::to_string(threads) + "; it has to be 1 to " +
+               std::to_string(MAX_THREADS));
+}
+
 Network::Network(const std::vector<Step>& steps, NetworkOptions options)
     : options_(checked(steps, std::move(options))),
       kernels_(kernels_for(options_.instructions, options_.precision)),
@@ -58,6 +70,7 @@ Network::Network(const std::vector<Step>& steps, NetworkOptions options)
 
 Plan Network::plan(long batch, int height, int width, const std::vector<Output>& outputs, long multiple) const {
     if (batch < 1 || height < 1 || width < 1) refuse("there is no picture, or it has no pixels");
+    if (height > MAX_SIDE || width > MAX_SIDE || long{height} * width > MAX_PIXELS) refuse("picture is too large");
     return make_plan(lower(steps_, {options_.in_channels, height, width}, outputs),
                      {batch, multiple, options_.threads, &kernels_});
 }

@@ -24,6 +24,9 @@ struct NetworkOptions {
     bool on_demand = false;
 };
 
+// Raises std::invalid_argument if no network can have so many.
+void check_threads(int threads);
+
 class Network {
 public:
     // Raises std::invalid_argument if the steps do not fit together.

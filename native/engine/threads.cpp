@@ -2,12 +2,14 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
-#include <vector>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -43,13 +45,19 @@ class Pool {
 public:
     std::mutex in_use;  // held for a whole call by its PoolLock
 
+    // As many threads as there can be, up to `threads`; the caller's is one.
+    int start(int threads) {
+        while (started_ < threads - 1 && start_one()) {
+        }
+        return std::min(threads, started_ + 1);
+    }
+
     void run(int threads, long count, const std::function<void(long, int)>& work) {
-        if (threads > count) threads = static_cast<int>(count);
+        threads = start(static_cast<int>(std::min<long>(threads, count)));
         if (threads <= 1) {
             for (long number = 0; number < count; ++number) work(number, 0);
             return;
         }
-        while (static_cast<int>(started_) < threads - 1) start_one();
         {
             std::lock_guard<std::mutex> lock(mutex_);
             work_ = &work;
@@ -66,13 +74,21 @@ public:
             std::unique_lock<std::mutex> lock(mutex_);
             end_.wait(lock, done);
         }
+        if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     }
 
 private:
-    void start_one() {
-        const int thread = ++started_;
+    // Whether there is one thread more: the system may have no room for it.
+    bool start_one() {
+        const int thread = started_ + 1;
         const long seen = generation_.load();
-        std::thread([this, thread, seen] { live(thread, seen); }).detach();
+        try {
+            std::thread([this, thread, seen] { live(thread, seen); }).detach();
+        } catch (const std::exception&) {
+            return false;
+        }
+        started_ = thread;
+        return true;
     }
 
     // Threads end with the process: they hold nothing that has to be given back.
@@ -98,14 +114,22 @@ private:
         }
     }
 
+    // The first error ends the work of all, and is the caller's.
     void take(int thread) {
-        for (long number; (number = next_.fetch_add(1, std::memory_order_relaxed)) < count_;)
-            (*work_)(number, thread);
+        try {
+            for (long number; (number = next_.fetch_add(1, std::memory_order_relaxed)) < count_;)
+                (*work_)(number, thread);
+        } catch (...) {
+            std::lock_guard<std::mutex> lock(mutex_);
+            if (!error_) error_ = std::current_exception();
+            next_.store(count_, std::memory_order_relaxed);
+        }
     }
 
     std::mutex mutex_;
     std::condition_variable begin_, end_;
     const std::function<void(long, int)>* work_ = nullptr;
+    std::exception_ptr error_;
     long count_ = 0;
     int wanted_ = 0, started_ = 0;
     std::atomic<long> next_{0}, generation_{0};
@@ -132,6 +156,8 @@ Pool* pool() {
 
 PoolLock::PoolLock() : pool_(pool()) { static_cast<Pool*>(pool_)->in_use.lock(); }
 PoolLock::~PoolLock() { static_cast<Pool*>(pool_)->in_use.unlock(); }
+
+int start_threads(int threads) { return pool()->start(threads); }
 
 void parallel_for(int threads, long count, const std::function<void(long, int)>& work) {
     pool()->run(threads, count, work);

@@ -6,9 +6,15 @@
 
 namespace verydeep {
 
-// Runs `work(number, thread)` for each number in [0, count), on up to `threads` threads, the caller's included.
-//
-// The caller holds a `PoolLock`. The threads are made when they are first needed, in each process anew.
+// As many processors as Linux knows.
+constexpr int MAX_THREADS = 8192;
+
+// Starts threads, in each process anew, and returns how many there are, up to `threads` and the caller's included.
+// They are fewer than `threads` where the system starts no more. The caller holds a `PoolLock`.
+int start_threads(int threads);
+
+// Runs `work(number, thread)` for each number in [0, count), on as many threads as `start_threads` has. Raises the
+// first error of the work, whose other numbers are then left out. The caller holds a `PoolLock`.
 void parallel_for(int threads, long count, const std::function<void(long number, int thread)>& work);
 
 // Holds the pool for one call of a network; other callers wait. Not to be nested.

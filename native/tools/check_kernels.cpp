@@ -3,15 +3,18 @@
 // Each network is run beside a plain loop in double precision, in every instruction set of this processor, by two
 // threads at once.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <new>
 #include <random>
 #include <thread>
 #include <vector>
 
 #include "engine/network.h"
+#include "engine/threads.h"
 
 using namespace verydeep;
 
@@ -262,11 +265,33 @@ bool check(Generator& generator, Instructions instructions, Precision precision)
     return right;
 }
 
+// The work's first error is the caller's, whichever thread it is of, and the threads go on.
+bool check_errors() {
+    const PoolLock lock;
+    for (long wrong = 0; wrong < 200; ++wrong) {
+        std::atomic<long> done{0};
+        bool raised = false;
+        try {
+            parallel_for(4, 200, [&](long number, int) {
+                if (number >= wrong) throw std::bad_alloc();
+                ++done;
+            });
+        } catch (const std::bad_alloc&) {
+            raised = true;
+        }
+        if (!raised || done != wrong) return false;
+        done = 0;
+        parallel_for(4, 200, [&](long, int) { ++done; });
+        if (done != 200) return false;
+    }
+    return true;
+}
+
 }  // namespace
 
 int main(int count, char** words) {
     const int networks = count > 1 ? std::atoi(words[1]) : 40;
-    int wrong = 0;
+    int wrong = !check_errors();
     for (const Instructions instructions : available_instructions())
         for (const Precision precision : {Precision::float32, Precision::bfloat16, Precision::int16}) {
             if (!has(instructions, precision)) continue;

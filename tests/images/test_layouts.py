@@ -299,7 +299,8 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert refusal(root) == "DATA/cat/secret cannot be listed: Permission denied; change its permissions"
+    denied = "permission denied; change its permissions or run as its owner"
+    assert refusal(root) == f"DATA/cat/secret may not be listed: {denied}"
 
 
 # What lies among the images

@@ -17,7 +17,7 @@ from verydeep.benchmark.table import make_rows, text_table
 from verydeep.benchmark.task import Task, batch_cases, dense_cases, find_images, random_model
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
-from verydeep.files import write_text
+from verydeep.files import check_out, write_text
 from verydeep.inference.processor import num_threads
 from verydeep.notes import progress, say
 from verydeep.reports.text_table import TextTable
@@ -145,6 +145,8 @@ def bench(
     check_chart(chart_file)
     if table_file and table_file.suffix != ".md":
         raise UsageError(f"`out` {table_file} has to end with .md")
+    if table_file:
+        check_out(table_file)
     chosen = choose(engines, exclude)
     installed = [engine for engine in chosen if not engine.missing]
     _check_base(base, chosen, installed)
@@ -163,7 +165,7 @@ def bench(
             cases, pixels = dense_cases(architecture, shown, tuple(dense))
         else:
             cases, pixels = batch_cases(architecture, shown, sizes, *(size or (architecture.window,) * 2))
-        task = Task(folder, run, threads or num_threads(), bool(dense), cases)
+        task = Task(folder, run, num_threads(threads), bool(dense), cases)
         task.write_pixels(pixels)
         measured = _measure(task, installed, rounds, seconds)
     if base not in measured.timings:
@@ -196,8 +198,7 @@ def _check(
 ) -> None:
     if rounds < 1 or num_images < 1:
         raise UsageError("`rounds` and `num_images` have to be at least 1")
-    if threads is not None and threads < 1:
-        raise UsageError(f"`threads` is {threads}; it has to be at least 1")
+    num_threads(threads)
     if min(batch_sizes, default=1) < 1 or len(set(batch_sizes)) < len(batch_sizes):
         raise UsageError("`batch_sizes` wants different numbers of at least 1")
     if dense and (size or batch_sizes):

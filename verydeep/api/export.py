@@ -14,6 +14,7 @@ from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference
 from verydeep.exports.hub_folder import write_hub_folder
 from verydeep.exports.runtimes import write_onnx, write_openvino
+from verydeep.files import check_out
 from verydeep.inference import engine_of
 from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import say
@@ -112,6 +113,7 @@ def export(
     for file in files if to != "hub" else ():  # whose folder may be there, if it is empty
         if file.exists():
             raise UsageError(f"{file} exists; choose another name")
+        check_out(file)
     config, weights = open_source(source)
     say_network_alone(Path(source), "exported")
     if to == "hub":

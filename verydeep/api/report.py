@@ -10,7 +10,7 @@ from typing import Any
 
 from verydeep.errors import UsageError
 from verydeep.evaluation.results import Evaluation, read_result
-from verydeep.files import write_text
+from verydeep.files import check_out, write_text
 from verydeep.notes import say
 from verydeep.reports import tables
 from verydeep.reports.tables import Row
@@ -78,6 +78,8 @@ def report(
         raise UsageError("no result is given; `verydeep evaluate MODEL DATA --out FILE.npz` makes one")
     if table_file and table_file.suffix not in (".md", ".csv"):
         raise UsageError(f"`out` {table_file} has to end with .md or .csv")
+    if table_file:
+        check_out(table_file)
     if page_file and summaries:
         raise UsageError("a page shows images, and needs .npz files; `verydeep evaluate --out` makes them")
     files = [path for path in paths if path not in summaries]

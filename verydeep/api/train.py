@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 
 from verydeep.accounting import num_parameters
 from verydeep.distributed import World, num_restarts, world
-from verydeep.errors import DataError, DiskError, TrainingError, UsageError, few, require
+from verydeep.errors import DataError, DeniedError, DiskError, TrainingError, UsageError, few, require
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing
 from verydeep.images.in_memory import keep_in_memory
@@ -180,15 +181,19 @@ def train(
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()
         except DiskError as error:
-            remedy = "make it writable" if error.denied else "make room"
-            advice = f"nothing has been trained yet: {remedy}, remove the folder, and start again"
-            if (folder / CONFIG).is_file():
-                advice = f"what was saved before is whole: {remedy}, and go on with: `resume=True`"
-            raise TrainingError(f"the run cannot be saved: {error}; {advice}") from None
+            raise TrainingError(f"the run cannot be saved: {error}; {_advice(folder, error)}") from None
     lost, scale = len(trainer.unreadable), trainer.config.trained_on.test_scale
     if lost:
         say(f"left out {lost} image{'s' * (lost > 1)} that cannot be read; see {trainer.unreadable.path}")
     return Trained(folder, best_error, scale, trainer.epochs, lost, time.monotonic() - begun)
+
+
+def _advice(run: Path, error: DiskError) -> str:
+    """What to do about a run that cannot be saved, where that is more than the error says."""
+    denied = isinstance(error, DeniedError)
+    if os.path.isfile(run / CONFIG):  # noqa: PTH113  # it does not fail where the folder may not be read
+        return f"what was saved before is whole: {'' if denied else 'make room, and '}go on with: `resume=True`"
+    return "nothing has been trained yet" + ("" if denied else ": make room, remove the folder, and start again")
 
 
 def _begin(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from verydeep.accounting import account
 from verydeep.errors import UsageError, require
 from verydeep.evaluation.posterior import check_finite
-from verydeep.files import check_out, write_text
+from verydeep.files import write_text
 from verydeep.images.views import Pixels
 from verydeep.inference import EngineName, PrecisionName, engine_of
 from verydeep.inference.engine import Engine
@@ -82,7 +82,6 @@ def visualize(
     """
     require("jinja2", "report", "making a page")
     file = check_page(page) or PAGE
-    check_out(file)
     _check(channels, steps, size)
     name, path = with_network(model, tensors), Path(image)
     config, weights = open_source(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verydeep.errors import UsageError
-from verydeep.files import write_whole
+from verydeep.files import check_out, write_whole
 from verydeep.notes import say
 from verydeep.reports.headlines import headlines, names, title
 from verydeep.reports.panels import Panel, make_panels
@@ -74,6 +74,8 @@ def watch(
         raise UsageError("no run is given; `verydeep train DATA RUN` makes one")
     if out and Path(out).suffix.lower() != ".png":
         raise UsageError(f"`out` {out} has to end with .png")
+    if out:
+        check_out(Path(out))
     if follow and not sys.stdout.isatty():
         raise UsageError("`follow` draws in a terminal, and the output goes elsewhere; leave it out")
     watched = Watched(tuple(map(open_run, paths)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from verydeep.benchmark.engines import ENGINES
 from verydeep.benchmark.table import three_digits
 from verydeep.errors import UsageError, require
-from verydeep.files import MARK, write_whole
+from verydeep.files import MARK, check_out, write_whole
 from verydeep.reports.figures import LIGHT, LIGHT_MUTED, LIGHT_STYLE, drawing
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def check_chart(path: Path | None) -> None:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"`chart` {path} has to end with {' or '.join(FORMATS)}")
     require("matplotlib", "report", "drawing a chart")
+    check_out(path)
 
 
 def write_chart(path: Path, rows: Sequence[dict[str, Any]], title: str, base: str) -> None:

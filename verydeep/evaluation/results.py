@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, UsageError, in_words, printable
+from verydeep.errors import ModelError, UsageError, in_words, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
-from verydeep.files import json_text, write_whole
+from verydeep.files import check_out, json_text, write_whole
 from verydeep.results import Result
 
 MOST_CLASSES = 10  # that are named as most often wrong
@@ -181,12 +181,16 @@ def check_result_path(out: str | PathLike[str] | None) -> Path | None:
     """Make sure that a result can be written there.
 
     Raises:
-        UsageError: the file would not be called `.npz`.
+        UsageError: the file would not be called `.npz`, or no file can be there.
+        DiskError: its folder cannot be made or written to.
 
     """
-    if out and Path(out).suffix != ".npz":
+    if not out:
+        return None
+    if Path(out).suffix != ".npz":
         raise UsageError(f"`out` {fspath(out)} has to end with .npz")
-    return Path(out) if out else None
+    check_out(Path(out))
+    return Path(out)
 
 
 def write_result(path: Path, result: Evaluation) -> None:
@@ -228,6 +232,8 @@ def read_result(path: Path) -> Evaluation:
             )
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --out` makes such a file") from None
+    except PermissionError as error:
+        raise ModelError(refusal(path, "read", error)) from None
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"{path} is not a result of `verydeep evaluate --out`, or is damaged ({in_words(error)})"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.chunks.plan import Chunk
-from verydeep.errors import UsageError, in_words, require
+from verydeep.errors import UsageError, in_words, refusal, require
 from verydeep.extraction.extract import FeatureParts, Shapes
 from verydeep.files import check_out, json_text, write_whole
 from verydeep.images.pictures import Pictures
@@ -150,6 +150,8 @@ def read_features(path: Path) -> tuple[list[str], dict[str, NDArray[np.float32]]
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         names, facts = arrays.pop("names"), json.loads(str(arrays.pop("facts")))
+    except PermissionError as error:
+        raise UsageError(refusal(path, "read", error)) from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path} is no .npz file of `verydeep extract`: {in_words(error)}") from None
     return names.tolist(), arrays, facts

@@ -42,7 +42,7 @@ _TRANSPOSED = {
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (FileNotFoundError, "no such file"),
     (IsADirectoryError, "a folder, where an image is wanted"),
-    (PermissionError, "may not be read; change its permissions"),
+    (PermissionError, "may not be read: permission denied; change its permissions or run as its owner"),
     (Image.DecompressionBombError, f"more than {MAX_PIXELS:,} pixels; make it smaller first"),
     (MemoryError, "does not fit in memory"),
 )

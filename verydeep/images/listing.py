@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from verydeep.errors import DataError, as_text, printable
+from verydeep.errors import DataError, as_text, printable, refusal
 from verydeep.files import MARK
 from verydeep.images.formats import EXTENSIONS, sniff
 
@@ -155,14 +155,14 @@ def _list_one(listing: Listing, skipped: Skipped) -> list[Path]:
         with os.scandir(listing.path) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(f"{listing.path} cannot be listed: {error.strerror}; change its permissions") from None
+        raise DataError(refusal(listing.path, "listed", error)) from None
     for entry in found:
         path = listing.path / entry.name
         try:
             is_folder = _is_folder(entry)
             reason = _why_not_entered(path) if is_folder else _why_no_image(path, entry)
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}; change its permissions") from None
+            raise DataError(refusal(path, "read", error)) from None
         if reason is not None:
             skipped.add(reason, path)
             listing.has_drawn |= reason == DRAWN
@@ -219,5 +219,5 @@ def _identity(path: Path) -> tuple[int, int]:
     try:
         facts = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be listed: {error.strerror}; change its permissions") from None
+        raise DataError(refusal(path, "listed", error)) from None
     return facts.st_dev, facts.st_ino

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import DataError, PictureError, few
+from verydeep.errors import DataError, PictureError, few, refusal
 from verydeep.images import decode, imagenet
 from verydeep.images.formats import HEAD, TAIL, kind_of
 from verydeep.images.names import case_hint, numbers_of
@@ -123,7 +123,7 @@ class Files(ImageSource):
         try:
             return decode.Encoded(str(path), path.read_bytes())
         except OSError as error:
-            raise PictureError(f"{path}: {error.strerror}") from None
+            raise PictureError(refusal(path, "read", error)) from None
 
     def select(self, numbers: Sequence[int]) -> Self:
         """Keep these paths."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from verydeep.errors import DataError, require
+from verydeep.errors import DataError, refusal, require
 from verydeep.files import write_whole
 
 MOST_OPEN = 256  # descriptors kept by a process: a thousand shards must not use up the usual limit of 1,024
@@ -130,7 +130,7 @@ class _LocalFolder(Folder):
                 if kept != descriptor:
                     os.close(descriptor)
         except OSError as error:
-            raise DataError(f"{self.path(file)} cannot be read: {error.strerror}") from None
+            raise DataError(refusal(self.path(file), "read", error)) from None
 
     def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
         return Path(self.path(file))

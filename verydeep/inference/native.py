@@ -102,7 +102,7 @@ class NativeEngine(Engine):
             )
         self._options = {
             "precision": "float32" if precision == "auto" else precision,
-            "threads": threads or num_threads(),
+            "threads": num_threads(threads),
             "on_demand": on_demand,
         }
         self.nodes = nodes_to(config.architecture, layers) if layers is not None else config.architecture.nodes

@@ -11,8 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from verydeep.errors import UsageError, VerydeepError
+from verydeep.distributed import local_world_size
+from verydeep.errors import UsageError, VerydeepError, number_from_environment
 
+MOST_THREADS = 8192  # as many processors as Linux knows; native/engine/threads.h says so too
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Nvidia's, the same under Windows' Linux, AMD's
 
 
@@ -48,26 +50,31 @@ def has_gpu() -> bool:
     return torch_is_there and (sys.platform == "darwin" or any(Path(driver).exists() for driver in GPU_DRIVERS))
 
 
-def num_threads() -> int:
+def num_threads(threads: int | None = None) -> int:
     """How many threads this process computes with.
 
     As many as there are processors that it may use, or its fair share of them under torchrun; VERYDEEP_THREADS
     overrules that.
 
+    Args:
+        threads: that are asked for, which overrules all.
+
     Raises:
-        UsageError: VERYDEEP_THREADS is not a number of threads.
+        UsageError: `threads` or VERYDEEP_THREADS is not a number of threads.
 
     """
-    wanted = os.environ.get("VERYDEEP_THREADS")
+    if threads is not None:
+        if not 1 <= threads <= MOST_THREADS:
+            raise UsageError(f"`threads` is {threads}; it has to be 1 to {MOST_THREADS}")
+        return threads
+    wanted = number_from_environment("VERYDEEP_THREADS", 0, 1, MOST_THREADS)
     if wanted:
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise UsageError(f"VERYDEEP_THREADS is {wanted!r}; it has to be a number of threads, 1 or more")
-        return int(wanted)
+        return wanted
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     if quota is not None:
         processors = min(processors, max(1, round(quota)))
-    return max(1, processors // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, processors // local_world_size())
 
 
 def _quota() -> float | None:

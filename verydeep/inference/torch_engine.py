@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.inference.engine import Engine, Images, Outputs, check_images
+from verydeep.inference.processor import num_threads
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
 from verydeep.plan import nodes_to
@@ -85,7 +86,7 @@ class TorchEngine(Engine):
 
 def _use_threads(threads: int | None) -> None:
     if threads is not None:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(num_threads(threads))
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, refusal
 from verydeep.evaluation.posterior import Posteriors, softmax
 from verydeep.files import json_text, write_whole
 from verydeep.notes import say
+from verydeep.safetensors_file import read_header, read_tensors
 
 CLASSIFIER = "classifier.safetensors"
 
@@ -139,12 +140,9 @@ def read_classifier(model: Path) -> Classifier | None:
     path = classifier_file(model)
     if not path.is_file():
         return None
-    from safetensors import SafetensorError, safe_open  # not above: most models have no classifier
-
     try:
-        with safe_open(path, "np") as file:
-            facts = json.loads(file.metadata()["verydeep"])
-            weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
+        facts, tensors = json.loads(read_header(path).metadata["verydeep"]), read_tensors(path)
+        weights, bias = tensors["weights"], tensors["bias"]
         described = facts["described"]
         classifier = Classifier(
             FeatureSpec(**{**described, "scales": tuple(described["scales"])}),
@@ -155,7 +153,9 @@ def read_classifier(model: Path) -> Classifier | None:
             facts["facts"],
             facts["network"],
         )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except PermissionError as error:
+        raise ModelError(refusal(path, "read", error)) from None
+    except (ModelError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no whole classifier: {error}; make it anew by `verydeep transfer`") from None
     if weights.shape != (len(classifier.class_names), weights.shape[-1]) or bias.shape != weights.shape[:1]:
         raise ModelError(f"{path} is no whole classifier: its weights have the shape {weights.shape}")

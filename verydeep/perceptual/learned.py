@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError, UsageError, refusal
 from verydeep.files import write_whole
+from verydeep.safetensors_file import read_tensors
 
 LPIPS_FILES = (("lpips", "weights/v0.1/vgg.pth"), ("torchmetrics", "functional/image/lpips_models/vgg.pth"))
 DISTS_FILES = (("DISTS_pytorch", "weights.pt"),)
@@ -104,11 +105,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} does not exist; give the file of learned weights")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return {name: torch.from_numpy(tensor) for name, tensor in read_tensors(path).items()}
         tensors = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.detach().float() for name, tensor in tensors.items()}
+    except PermissionError as error:
+        raise ModelError(refusal(path, "read", error)) from None
     except Exception as error:  # whatever a damaged file may raise
         raise ModelError(f"{path} is no file of learned weights: {str(error).splitlines()[0][:80]}") from None
 

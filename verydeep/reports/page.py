@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import VerydeepError
+from verydeep.errors import VerydeepError, of_system
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
 from verydeep.inference import open_engine
@@ -202,5 +202,7 @@ def _attempt(make: Callable[[], Made]) -> tuple[Made | None, str]:
     """Make something, or say why that cannot be done."""
     try:
         return make(), ""
-    except (VerydeepError, OSError) as error:
+    except VerydeepError as error:
         return None, str(error)
+    except OSError as error:
+        return None, of_system(error)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import configuration
-from verydeep.errors import VerydeepError
+from verydeep.errors import VerydeepError, of_system
 from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
 from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config
@@ -91,8 +91,10 @@ def _read(facts: MemberFacts, number: int) -> Run:
     try:
         config = read_config(Path(facts.model))
         return Run(facts, number, config, "", read_journal(folder_of(Path(facts.model)) / JOURNAL))
-    except (VerydeepError, OSError) as error:
+    except VerydeepError as error:
         return Run(facts, number, None, str(error), [])
+    except OSError as error:
+        return Run(facts, number, None, of_system(error), [])
 
 
 def in_columns(columns: Sequence[dict[str, Any]]) -> Particulars:

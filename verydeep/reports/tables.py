@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
-from verydeep.errors import ModelError, in_words
+from verydeep.errors import ModelError, in_words, refusal
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
@@ -117,6 +117,8 @@ def read_row(path: Path) -> Row:
         return _row(Facts.from_json({field.name: summary[field.name] for field in fields(Facts)}), summary)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --json` prints what it may hold") from None
+    except PermissionError as error:
+        raise ModelError(refusal(path, "read", error)) from None
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({in_words(error)})") from None
 

@@ -7,18 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.errors import UsageError, require
+from verydeep.files import check_out
 
 
 def check_page(page: str | PathLike[str] | None) -> Path | None:
-    """Make sure that a page can have such a name.
+    """Make sure that a page can be written there.
 
     Raises:
-        UsageError: it does not end with .html.
+        UsageError: it does not end with .html, or no file can be there.
+        DiskError: its folder cannot be made or written to.
 
     """
-    if page and Path(page).suffix.lower() not in (".html", ".htm"):
+    if not page:
+        return None
+    if Path(page).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"`page` {fspath(page)} has to end with .html")
-    return Path(page) if page else None
+    check_out(Path(page))
+    return Path(page)
 
 
 def render_page(template: str, context: dict[str, Any], room: str = "reports") -> str:

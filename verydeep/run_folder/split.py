@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, in_words
+from verydeep.errors import ModelError, in_words, refusal
 from verydeep.files import write_json, write_whole
 from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, folder_of
 
@@ -49,6 +49,8 @@ def read_training_images(model: Path) -> NDArray[np.uint64] | None:
         hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
         if hashes.dtype != np.uint64 or hashes.ndim != 1:
             raise ValueError(f"it has {hashes.dtype} numbers")
+    except PermissionError as error:
+        raise ModelError(refusal(path, "read", error)) from None
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"{path} does not list the images that were trained on: {in_words(error)}") from None
     return hashes

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from verydeep.configurations import STARTS, Architecture, configuration
-from verydeep.errors import UsageError, did_you_mean, printable
+from verydeep.errors import UsageError, did_you_mean, printable, refusal
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.tables import trained_scale
 from verydeep.studies.toml_table import NAMES, Table, is_of, one_of, wrong
@@ -166,7 +166,7 @@ def read_text(file: str) -> str:
     except UnicodeDecodeError:
         raise UsageError(f"{file} is not a text file; a study is described in TOML") from None
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}; give a study's TOML file") from None
+        raise UsageError(refusal(file, "read", error)) from None
 
 
 def parse(text: str, where: str) -> Description:

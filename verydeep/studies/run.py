@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from verydeep.errors import UsageError, VerydeepError
+from verydeep.files import make_folder
 from verydeep.reports.runs import duration
 from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import provenance
@@ -161,7 +162,7 @@ class StudyRun:
         shown, fingerprint = step.shown(self.data, self.out), self.prints[step.name]
         self.ledger.add("begun", step, fingerprint, command=shown)
         log = self.out / LOGS / (step.name.replace("/", "-") + ".txt")
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(log.parent)
         start = time.monotonic()
         with log.open("ab") as output:
             code = self._wait(step, self.launch.command(step, words), output.fileno(), progress, held)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.errors import UsageError
-from verydeep.files import Lines, json_text
+from verydeep.files import Lines, json_text, make_folder
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.studies.workflow import DATA, Step, Workflow
 
@@ -151,7 +151,7 @@ def lock(out: Path) -> Iterator[int]:
         UsageError: another holds it.
 
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with (out / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verydeep.errors import TrainingError
+from verydeep.errors import TrainingError, refusal
 from verydeep.files import write_whole
 from verydeep.notes import say
+from verydeep.prefetch import starting_threads
 from verydeep.run_folder import PREVIOUS_STATE, STATE
 from verydeep.training.recipe import renamed
 
@@ -78,6 +79,8 @@ def read_state(run: Path, facts: dict[str, Any]) -> TrainingState:
             state = TrainingState(**torch.load(file, map_location="cpu", weights_only=True))
         except FileNotFoundError:
             continue
+        except PermissionError as error:  # the state before it is older
+            raise TrainingError(refusal(file, "read", error)) from None
         except Exception as error:  # torch.load raises whatever the damage leads to
             damage.append(f"{file} cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})")
             continue
@@ -132,7 +135,8 @@ class Writer(ThreadPoolExecutor):
 
         """
         self.wait()
-        self._job = self.submit(job)
+        with starting_threads():
+            self._job = self.submit(job)
 
     def wait(self) -> None:
         """Wait for the job that is under way.

@@ -17,7 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import UsageError, in_words, printable
+from verydeep.errors import UsageError, printable, refusal
 from verydeep.images import imagenet
 from verydeep.images.names import nfc
 
@@ -274,7 +274,7 @@ def _read(path: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         reason = ": there is no such file; give imagenet, numbers, or a file with a line for each class"
     except OSError as error:
-        reason = f" cannot be read: {in_words(error)}"
+        raise UsageError(refusal(path, "read", error)) from None
     except (ValueError, RecursionError) as error:
         reason = f" cannot be read: {printable(error)}"
     raise UsageError(f"`class_names={path}`{reason}")

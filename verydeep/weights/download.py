@@ -18,6 +18,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from verydeep.errors import VerydeepError
+from verydeep.files import check_out
 from verydeep.weights.published import Checksum
 
 Watch = Callable[[int, int | None], object]
@@ -63,7 +64,7 @@ def fetch(url: str, path: Path, expected: Checksum, watch: Watch | None = None) 
             not the published file.
 
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_out(path)
     aside = path.with_name(f"{path.name}.part")
     while not path.is_file():
         with aside.open("ab") as part:
