@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from verydeep.errors import PictureError
 from verydeep.images.formats import HEIC, ICO, JPEG, TIFF, Kind, sniff_file
-from verydeep.images.levels import BY_FILE, check_loaded, eight_bits
+from verydeep.images.levels import BY_FILE, check_loaded, eight_bits, strips, unchanged
 
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
 LARGE = 16_000_000  # pixels beyond which the threads of a process decode one picture at a time
@@ -39,6 +39,8 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
+_FROM_THE_END = (3, 4, 6, 7)  # the first rows of the file come last
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (FileNotFoundError, "no such file"),
     (IsADirectoryError, "a folder, where an image is wanted"),
@@ -139,14 +141,31 @@ def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | Non
         PictureError: it does not say what its levels stand for, as `levels.eight_bits` tells.
 
     """
-    levels = eight_bits(image, name, file)
+    convert = eight_bits(image, name, file)
     orientation = image.getexif().get(_ORIENTATION)
-    image = levels.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else levels
+    if (
+        (image.mode, convert) == ("RGB", unchanged)
+        and orientation not in _TRANSPOSED
+        and not image.has_transparency_data
+    ):
+        return image
+    width, height = image.size
+    target = Image.new("RGB", (height, width) if orientation in _SIDEWAYS else (width, height))
+    for (_, top, _, bottom), part in strips(image):
+        strip = _on_white(convert(part))
+        if orientation in _TRANSPOSED:
+            strip = strip.transpose(_TRANSPOSED[orientation])
+        place = height - bottom if orientation in _FROM_THE_END else top
+        target.paste(strip, (place, 0) if orientation in _SIDEWAYS else (0, place))
+    return target
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """An image of any 8-bit mode in RGB."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def size(path: Path | Encoded) -> tuple[int, int]:
@@ -159,7 +178,7 @@ def size(path: Path | Encoded) -> tuple[int, int]:
     with _opened(path) as (image, _):
         if image.format == "TIFF":
             image.load()  # Pillow turns a TIFF itself: its versions differ in when its size is turned
-        sideways = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
         width, height = image.size
     return (height, width) if sideways else (width, height)
 
