@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import stat
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
@@ -16,6 +15,7 @@ from typing import BinaryIO, Literal
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from verydeep.errors import PictureError
+from verydeep.images.decoder_messages import captured, in_words
 from verydeep.images.formats import HEIC, ICO, JPEG, TIFF, Kind, sniff_file
 from verydeep.images.levels import BY_FILE, check_loaded, eight_bits, strips, unchanged
 
@@ -111,7 +111,7 @@ def read_opened(image: Image.Image) -> Image.Image:
         if content is None:
             check_loaded(image)
             return upright_rgb(image, name)
-        with _QUIET, Image.open(BytesIO(content), formats=[image.format or ""]) as again:
+        with Image.open(BytesIO(content), formats=[image.format or ""]) as again:
             _check_size(again, len(content))
             again.seek(image.tell())
             return upright_rgb(again, name, BytesIO(content))
@@ -198,7 +198,7 @@ def extension(path: Path | Encoded) -> str:
 @contextmanager
 def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
     """Open a picture and its file; errors while it is open are explained."""
-    with _explained(path), _file(path) as (file, num_bytes), _QUIET, _open(file, path) as image:
+    with _explained(path), _file(path) as (file, num_bytes), _open(file, path) as image:
         _check_size(image, num_bytes)
         yield image, file
 
@@ -206,20 +206,21 @@ def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
 @contextmanager
 def _explained(path: Path | Encoded | str) -> Iterator[None]:
     """Turn whatever goes wrong with an image into a `PictureError` that names it."""
-    try:
-        yield
-    except Exception as error:
-        raise PictureError(f"{path}: {_reason(error)}") from None
+    with captured() as messages:
+        try:
+            yield
+        except Exception as error:
+            raise PictureError(f"{path}: {_reason(error, messages)}") from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, messages: list[str]) -> str:
     if isinstance(error, PictureError):
         return str(error)
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
     # A damaged file makes Pillow's decoders raise nearly anything.
-    return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"
+    return f"damaged ({in_words([str(error) or type(error).__name__, *messages])})"
 
 
 @contextmanager
@@ -289,33 +290,6 @@ def _tiff_samples(file: BinaryIO) -> str:
     return f"{channels} {several} of {bits[0]} bits ({kinds.get(formats[0], 'another type')}{packed})"
 
 
-class _QuietPillow(AbstractContextManager[None]):
-    """Keeps Pillow's warnings back while any thread reads: of half our bound of pixels, of damaged EXIF data.
-
-    `warnings.catch_warnings` changes the filters of all threads, and two that overlap leave them changed: the
-    first to enter sets them, the last to leave restores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._num_inside = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._num_inside == 0:
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._num_inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._num_inside -= 1
-            if self._num_inside == 0:
-                self._filters.__exit__(None, None, None)
-
-
-_QUIET = _QuietPillow()
 _ONE_BY_ONE = Lock()
 
 
