@@ -21,6 +21,10 @@ class Result:
         """The objects that `--json` prints, a line each; one where an answer does not say otherwise."""
         yield self.to_dict()
 
+    def exact(self) -> str:
+        """The answer for a file or another program: where it is a table for programs, names are as they are."""
+        return str(self)
+
     def __repr__(self) -> str:
         return str(self)
 

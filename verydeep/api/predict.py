@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import UsageError, printable
+from verydeep.errors import UsageError, escaped
 from verydeep.files import MARK, write_whole
 from verydeep.images.find import Words, find_images
 from verydeep.images.pictures import Pictures, Unreadable, readable
@@ -58,11 +58,19 @@ class Predictions(Result):
         if len(self.images) + len(self.unreadable) == 1:
             lines = [
                 f"{p.probability:7.2%}  {'█' * round(BAR_WIDTH * p.probability):{BAR_WIDTH}}  "
-                f"{printable(p.class_name)}"
+                f"{escaped(p.class_name)}"
                 for _, ranking in self.images
                 for p in ranking
             ]
             return "\n".join(lines)
+        return self._csv(escaped)
+
+    def exact(self) -> str:
+        """The same; the names in CSV are as they are."""
+        several = len(self.images) + len(self.unreadable) > 1
+        return self._csv(str) if several else str(self)
+
+    def _csv(self, shown: Callable[[str], str]) -> str:
         if not self.images:
             return ""
         table = io.StringIO()
@@ -70,7 +78,8 @@ class Predictions(Result):
         numbers = range(1, len(self.images[0][1]) + 1)
         writer.writerow(["picture", *(f"{what}_{n}" for n in numbers for what in ("class", "probability"))])
         for name, ranking in self.images:
-            writer.writerow([name, *(cell for p in ranking for cell in (p.class_name, f"{p.probability:.6f}"))])
+            cells = (cell for p in ranking for cell in (shown(p.class_name), f"{p.probability:.6f}"))
+            writer.writerow([shown(name), *cells])
         return table.getvalue().removesuffix("\n")
 
 

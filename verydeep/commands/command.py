@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Optional, TypeVar, dataclass_transform, get_ty
 from tyro.conf import FlagCreatePairsOff, Positional
 
 import verydeep
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, escaped_lines
 from verydeep.files import json_text
 from verydeep.inference import EngineName, PrecisionName
 from verydeep.results import Result
@@ -77,7 +77,7 @@ class Command:
             for record in answer.records():
                 print(json_line(record))
         else:
-            print(answer)
+            print(escaped_lines(str(answer)) if sys.stdout.isatty() else answer.exact())
 
 
 @dataclass(kw_only=True)
