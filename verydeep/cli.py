@@ -6,14 +6,17 @@ Each command is imported when it is asked for, so that `--help` costs no more th
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from verydeep.errors import UsageError, VerydeepError, did_you_mean, lack_of_memory, of_system
+from verydeep.errors import DiskError, UsageError, VerydeepError, did_you_mean, escaped, lack_of_memory, of_system
 from verydeep.version import __version__
 
 COMMANDS = {
@@ -46,22 +49,25 @@ BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 LETTERS_INSTEAD = "verydeep-letters"
 ALIKE = {"█": "#", "–": "-", "−": "-", "─": "-", "│": "|", "┤": "|", "└": "+", "┬": "+", "±": "+-", "×": "x"}
 ALIKE |= {"…": "...", "•": "o", "\u2800": " "}
+UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit with 0, with 2 for a wrong request, with 1 for a failure."""
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors=LETTERS_INSTEAD)
+    _prepare_streams()
     name, rest = _split(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(name, rest)
+        with _written():
+            _run(name, rest)
     except VerydeepError as error:
+        for line in getattr(error, "__notes__", ()):
+            _tell(line)
         _fail(2 if isinstance(error, UsageError) else 1, _in_options(str(error), name))
     except KeyboardInterrupt:
         _fail(130, "interrupted")
     except BrokenPipeError:
-        sys.stderr.close()
+        _give_up(sys.stdout)
         sys.exit(1)
     except OSError as error:
         _fail(1, of_system(error))
@@ -72,8 +78,57 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(1, lack)
 
 
+def _prepare_streams() -> None:
+    """Show what an encoding lacks by other letters, and open what the shell has closed.
+
+    Otherwise the next file that is opened would get its number. A closed standard output is opened for reading, so
+    that writing to it fails; what is told to a closed standard error is lost.
+    """
+    for number, (name, flags) in enumerate(
+        {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}.items()
+    ):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, flags)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+            stream.reconfigure(errors=LETTERS_INSTEAD)
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Write all that was printed, while an error can still be told.
+
+    Raises:
+        DiskError: standard output cannot be written; other files are named by who writes them.
+
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in UNWRITTEN or error.filename is not None:
+            raise
+        _give_up(sys.stdout)
+        raise DiskError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _give_up(stream: TextIO) -> None:
+    """Lose what a stream could not write, of which Python would complain at its end."""
+    with suppress(OSError, ValueError):  # a stream without a number, as tests have it
+        opened = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(opened, stream.fileno())
+        os.close(opened)
+        stream.flush()
+
+
 def _letters_instead(error: UnicodeError) -> tuple[str, int]:
-    """For letters that standard output cannot show: others that look alike, or their numbers."""
+    """For letters that a stream cannot show: others that look alike, or their numbers."""
     assert isinstance(error, UnicodeEncodeError)
     letters = error.object[error.start : error.end]
     return "".join(map(_letter_instead, letters)), error.end
@@ -168,6 +223,12 @@ def _help() -> str:
 
 
 def _fail(code: int, error: object) -> NoReturn:
-    for line in str(error).splitlines():
-        print(f"verydeep: {line}", file=sys.stderr)
+    _tell(error)
     sys.exit(code)
+
+
+def _tell(line: object) -> None:
+    try:
+        print(f"verydeep: {escaped(line)}", file=sys.stderr, flush=True)
+    except OSError:  # nobody listens
+        _give_up(sys.stderr)

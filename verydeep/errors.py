@@ -16,6 +16,9 @@ _NO_MEMORY = re.compile(
     "can't allocate memory|cannot allocate memory|out of memory|failed to map segment|bad_alloc", re.IGNORECASE
 )
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what Python makes of a file name's byte that is not UTF-8
+_CONTROLS = "\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+_COLOR_OR_CONTROL = re.compile(rf"(\x1b\[[\d;]*m|\n)|[{_CONTROLS}]")
 
 
 class VerydeepError(Exception):
@@ -90,9 +93,28 @@ def _escaped(letter: re.Match[str]) -> str:
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
+def escaped(name: object) -> str:
+    r"""A name as it is printed within a line: control characters, and those that turn it round, as `\n` or `\x1b`.
+
+    Every name of a file, a class or a run is put through it where it is printed for people. JSON has rules of its
+    own, and files have names as they are.
+    """
+    return _CONTROL.sub(_as_code, as_text(name))
+
+
+def escaped_lines(text: str) -> str:
+    """A text for the terminal: as `escaped`, but for the ends of lines and for colours."""
+    return _COLOR_OR_CONTROL.sub(lambda match: match[0] if match[1] else _as_code(match), as_text(text))
+
+
+def _as_code(letter: re.Match[str]) -> str:
+    return letter[0].encode("unicode_escape").decode()
+
+
 def printable(text: object, most: int = 300) -> str:
     """Words of a file's own, safe to print within a sentence: one line, no control characters, not too long."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
+    words = " ".join(str(text).split())
+    line = "".join(letter if letter.isprintable() else escaped(letter) for letter in words)
     return line if len(line) <= most else line[: most - 3] + "..."
 
 

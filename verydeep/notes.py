@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
+from verydeep.errors import escaped
+
 
 def say(line: str) -> None:
     """Tell a person what is going on; of several processes that work together the first does."""
     if speaks() and sys.stderr:
         with suppress(OSError, ValueError):  # nobody listens: standard error is closed
-            print(line, file=sys.stderr, flush=True)
+            print(escaped(line), file=sys.stderr, flush=True)
 
 
 @cache

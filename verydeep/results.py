@@ -30,6 +30,10 @@ class Result:
         """What to fail with on the command line, after the answer is printed; None where everything was done."""
         return None
 
+    def exact(self) -> str:
+        """The answer for a file or another program: where it is a table for programs, names are as they are."""
+        return str(self)
+
     def __repr__(self) -> str:
         lines = str(self).splitlines()
         more = len(lines) - MOST_LINES

@@ -188,7 +188,7 @@ def test_why_a_process_cannot_be_started_is_what_is_raised(monkeypatch):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(SpawnProcess, "start", start)
-    with pytest.raises(BlockingIOError, match="temporarily unavailable"), start_processes(2, print):
+    with pytest.raises(VerydeepError, match="temporarily unavailable; try fewer"), start_processes(2, print):
         pass
 
 

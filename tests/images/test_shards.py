@@ -26,6 +26,7 @@ from pictures import class_folders, cut, save, smooth
 from PIL import Image
 
 import verydeep
+from verydeep import remote
 from verydeep.cli import main
 from verydeep.errors import DataError, PictureError, UsageError, VerydeepError
 from verydeep.images import decode, shard_writing, storage
@@ -600,7 +601,7 @@ def test_behind_a_web_server_they_are_the_folder(folder, shards, serve):
 
 
 def test_a_web_server_without_ranges_is_one_sentence(shards, serve, monkeypatch):
-    monkeypatch.setattr(storage, "WAITS", ())
+    monkeypatch.setattr(remote, "WAITS", ())
     data = open_data(serve(shards, ranges=False))
     with pytest.raises(VerydeepError, match="gives whole files where a range of bytes is asked for"):
         data.train.source.read(0)
@@ -612,7 +613,7 @@ def test_a_file_url_is_the_folder(folder, shards):
 
 
 def test_urls_that_cannot_be_opened(memory, monkeypatch):
-    monkeypatch.setattr(storage, "WAITS", (0.0,))
+    monkeypatch.setattr(remote, "WAITS", (0.0,))
     with pytest.raises(DataError, match=r"memory://bucket/set has no shards\.json"):
         open_data(memory)
     with pytest.raises(DataError, match=r"nonsense://x cannot be opened: .*nonsense"):
@@ -643,7 +644,7 @@ def test_without_fsspec_it_says_what_to_install(monkeypatch):
 
 def test_a_network_that_fails_now_and_then(folder, shards, memory, monkeypatch):
     fsspec = pytest.importorskip("fsspec")
-    monkeypatch.setattr(storage, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(remote, "WAITS", (0.0, 0.0))
     upload(shards, memory)
     filesystem, failures = fsspec.filesystem("memory"), [0]
     cat_file = filesystem.cat_file
@@ -657,7 +658,7 @@ def test_a_network_that_fails_now_and_then(folder, shards, memory, monkeypatch):
     monkeypatch.setattr(filesystem, "cat_file", sometimes)
     assert_same(open_data(str(folder)), open_data(memory))
     data = open_data(memory)
-    monkeypatch.setattr(storage, "WAITS", (0.0,))
+    monkeypatch.setattr(remote, "WAITS", (0.0,))
     with pytest.raises(DataError, match=r"\.tar cannot be read, after 2 attempts: connection reset"):
         data.train.source.read(0)
 

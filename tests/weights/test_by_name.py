@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,14 @@ from torchvision.models import VGG11_Weights, VGG16_BN_Weights, VGG16_Weights
 from torchvision.models.vgg import VGG, make_layers
 
 import verydeep
+from verydeep import remote
 from verydeep.api.new import new
 from verydeep.cli import main
 from verydeep.errors import ModelError, UsageError, VerydeepError
 from verydeep.exports.hub_folder import upload
 from verydeep.model import load
 from verydeep.run_folder import read_model, write_model
-from verydeep.weights import by_name, download
+from verydeep.weights import by_name
 from verydeep.weights.by_name import as_repository, find
 from verydeep.weights.hub import Repository, from_hub
 from verydeep.weights.published import PUBLISHED, Checksum
@@ -40,7 +42,7 @@ def caches_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(download, "WAITS", ())
+    monkeypatch.setattr(remote, "WAITS", ())
     for name in (
         "http_proxy",
         "https_proxy",
@@ -302,7 +304,7 @@ def test_torchvisions_weights_are_a_model(tmp_path, monkeypatch, photographs):
     torch.save(theirs.state_dict(), file)
     weights = VGG11_Weights.IMAGENET1K_V1
     with serving(FileServer(file.read_bytes(), breaks=[500_000])) as server:
-        monkeypatch.setattr(download, "WAITS", (0.01,))
+        monkeypatch.setattr(remote, "WAITS", (0.01,))
         serve_torchvision(server, weights, monkeypatch)
         found = load("torchvision:vgg11")
     picture = photographs[0][:256, :256]
@@ -410,3 +412,17 @@ def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
 
 def _with(environment, **more):
     return {**os.environ, **environment, **more}
+
+
+@pytest.mark.parametrize("fault", ["large configuration", "large weights", "stuck"])
+def test_a_hub_that_gives_without_end_or_nothing(fault, hub, monkeypatch):
+    """One sentence, within the bounds of bytes and of time without progress."""
+    if fault == "large configuration":
+        monkeypatch.setattr(remote, "MOST_CONFIG_BYTES", 100)
+    elif fault == "large weights":
+        monkeypatch.setattr(remote, "MOST_WEIGHTS_BYTES", 100)
+    else:
+        monkeypatch.setattr(remote, "HUB_SECONDS", 0.3)
+        monkeypatch.setattr(Hub, "_file", lambda *_: time.sleep(2))
+    with pytest.raises(VerydeepError, match=r"has more than 100 bytes|less than 1024 bytes came in 0\.3 seconds"):
+        from_hub(Repository("someone/small"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import multiprocessing
 import os
 
@@ -12,6 +13,7 @@ from http_servers import FileServer, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verydeep import remote
 from verydeep.errors import VerydeepError
 from verydeep.weights import download
 from verydeep.weights.download import Checksum, fetch
@@ -22,8 +24,8 @@ SHA = Checksum("sha256", hashlib.sha256(CONTENT).hexdigest()[:8])
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(download, "WAITS", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    monkeypatch.setattr(remote, "WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(remote, "SECONDS", 0.5)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -131,7 +133,7 @@ def test_a_redirect_out_of_the_web_is_not(server, tmp_path, place):
 def test_a_redirect_to_an_open_connection_is_not(tmp_path):
     request = download.urllib.request.Request("https://publisher.example/file")
     with pytest.raises(VerydeepError, match="is not as safe"):
-        download._Redirects().redirect_request(request, None, 302, "", {}, "http://publisher.example/file")
+        download._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, "http://publisher.example/file")
 
 
 def test_a_server_that_is_busy_is_asked_again(server, tmp_path):
@@ -150,8 +152,8 @@ def test_what_the_server_says_is_told(server, tmp_path, status, questions):
 
 
 def test_a_server_that_falls_silent_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "WAITS", ())
-    monkeypatch.setattr(download, "TIMEOUT", 0.1)
+    monkeypatch.setattr(remote, "WAITS", ())
+    monkeypatch.setattr(remote, "SECONDS", 0.1)
     server.pause = 0.5
     with pytest.raises(VerydeepError, match=r"cannot be fetched: .*timed out"):
         fetch(f"{server.url}/file", tmp_path / "file", SHA)
@@ -178,7 +180,7 @@ def test_a_proxy_is_asked(server, tmp_path, monkeypatch):
 
 
 def _fetch(url, path):
-    download.TIMEOUT = 5
+    remote.SECONDS = 5
     fetch(url, path, SHA)
     os._exit(0 if path.read_bytes() == CONTENT else 1)
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from verydeep.accounting import num_parameters
 from verydeep.configurations import Architecture, configuration
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError, UsageError, escaped
 from verydeep.images.color import Preprocessing
 from verydeep.notes import say
 from verydeep.results import Result
@@ -50,9 +50,8 @@ class Conversion(Result):
     origin: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.run}: configuration {self.configuration}, {self.parameters:,} parameters, from {self.origin}"
-        )
+        size = f"configuration {self.configuration}, {self.parameters:,} parameters"
+        return f"{escaped(self.run)}: {size}, from {escaped(self.origin)}"
 
 
 @recorded

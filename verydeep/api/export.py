@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from verydeep.errors import UsageError, check_choice
+from verydeep.errors import UsageError, check_choice, escaped
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference
@@ -49,16 +49,17 @@ class Exported(Result):
     differences: tuple[Difference, ...] = ()
 
     def __str__(self) -> str:
+        path = escaped(self.path)
         if self.to == "hub":
-            return f"{self.path}: weights and card; `verydeep push {self.path} OWNER/NAME` sends them"
+            return f"{path}: weights and card; `verydeep push {path} OWNER/NAME` sends them"
         if self.bytes is None:
-            return f"{self.path}: weights for {self.to}"
+            return f"{path}: weights for {self.to}"
         lines = [
             f"{one.width}x{one.height}: {CHECKED[self.to][1]}'s score map differs by {one.score_map:.1e} of the "
             f"largest score, the posterior by {one.posterior:.1e}"
             for one in self.differences
         ]
-        return "\n".join([*lines, f"{self.path}: {self.bytes / 1e6:.1f} MB"])
+        return "\n".join([*lines, f"{path}: {self.bytes / 1e6:.1f} MB"])
 
 
 def export(

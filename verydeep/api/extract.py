@@ -12,7 +12,7 @@ from typing import Any, Literal
 from verydeep.chunks.plan import Chunk
 from verydeep.chunks.run import Rescaled, run_chunks
 from verydeep.distributed import World, world
-from verydeep.errors import DataError, UsageError, check_least
+from verydeep.errors import DataError, UsageError, check_least, escaped
 from verydeep.extraction.archive import check_features_out, write_features
 from verydeep.extraction.extract import Extraction, FeatureParts, Rows, Shapes
 from verydeep.extraction.extract import extract as rows_of
@@ -49,7 +49,7 @@ class Extracted(Result):
 
     def __str__(self) -> str:
         kept = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.shapes.items())
-        return f"{self.path}: {self.num_images:,} pictures, {kept}"
+        return f"{escaped(self.path)}: {self.num_images:,} pictures, {kept}"
 
 
 def extract(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from verydeep.accounting import num_parameters
 from verydeep.configurations import Architecture
-from verydeep.errors import require
+from verydeep.errors import escaped, require
 from verydeep.images.color import Preprocessing
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig, TrainedOn, provenance, refuse_existing, write_model
@@ -31,7 +31,7 @@ class NewModel(Result):
     parameters: int
 
     def __str__(self) -> str:
-        return f"{self.run}: {self.parameters:,} parameters"
+        return f"{escaped(self.run)}: {self.parameters:,} parameters"
 
 
 @recorded

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import PictureError, UsageError
+from verydeep.errors import PictureError, UsageError, escaped
 from verydeep.evaluation.ranking import Ranking, ranked
 from verydeep.files import MARK, free_name, name_part, write_whole
 from verydeep.images.find import Words, find_images
@@ -53,15 +53,25 @@ class Predictions(Result):
         return {"predictions": list(self.records()), "unreadable": lost}
 
     def failure(self) -> PictureError | None:
-        """Which images could not be read, and why: a line for each."""
-        reasons, count = [one.reason for one in self.unreadable], len(self.images) + len(self.unreadable)
-        lines = [*reasons, f"{len(reasons)} of {count} pictures could not be read"]
-        return PictureError("\n".join(lines)) if reasons else None
+        """How many images could not be read; its notes are the reasons."""
+        lost = len(self.unreadable)
+        error = PictureError(f"{lost} of {len(self.images) + lost} images could not be read")
+        for image in self.unreadable:
+            error.add_note(image.reason)
+        return error if lost else None
 
     def __str__(self) -> str:
         """One image as a table of bars; several as CSV, a line an image."""
         if len(self.images) + len(self.unreadable) == 1:
             return "\n".join(repr(ranking) for _, ranking in self.images)
+        return self._csv(escaped)
+
+    def exact(self) -> str:
+        """The same; the names in CSV are as they are."""
+        several = len(self.images) + len(self.unreadable) > 1
+        return self._csv(str) if several else str(self)
+
+    def _csv(self, shown: Callable[[str], str]) -> str:
         if not self.images:
             return ""
         table = io.StringIO()
@@ -69,7 +79,8 @@ class Predictions(Result):
         numbers = range(1, len(self.images[0][1]) + 1)
         writer.writerow(["picture", *(f"{what}_{n}" for n in numbers for what in ("class", "probability"))])
         for name, ranking in self.images:
-            writer.writerow([name, *(cell for p in ranking for cell in (p.class_name, f"{p.probability:.6f}"))])
+            cells = (cell for p in ranking for cell in (shown(p.class_name), f"{p.probability:.6f}"))
+            writer.writerow([shown(name), *cells])
         return table.getvalue().removesuffix("\n")
 
 

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import UsageError, check_least
+from verydeep.errors import UsageError, check_least, escaped
 from verydeep.images.pictures import tell_unreadable
 from verydeep.images.sharding import Packing, finish, pack, refuse_other
 from verydeep.images.sources import open_data
@@ -43,7 +43,7 @@ class PackedData(Result):
 
     def __str__(self) -> str:
         size = f"{self.num_bytes / 1e6:,.1f} MB"
-        return f"{self.out}: {self.images:,} images in {self.shards:,} shards, {size} ({self.split})"
+        return f"{escaped(self.out)}: {self.images:,} images in {self.shards:,} shards, {size} ({self.split})"
 
 
 def shard(

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from verydeep.errors import UsageError, VerydeepError
+from verydeep.errors import UsageError, VerydeepError, escaped
 from verydeep.files import write_json, write_text
 from verydeep.notes import say
 from verydeep.reports.runs import duration
@@ -72,14 +72,17 @@ class StudyPlan(Result):
 
     def __str__(self) -> str:
         """A line for each step, with the numbers of those that it needs, and the command."""
-        run, lines = self.run, [self.run.workflow.description.title, ""]
+        run, lines = self.run, [escaped(self.run.workflow.description.title), ""]
         numbers = {name: number for number, name in enumerate(run.workflow.steps, 1)}
         for step in run.workflow.steps.values():
             seconds = run.seconds(step)
             needs = f"after {', '.join(str(numbers[need]) for need in step.needs)}" if step.needs else ""
             time = "" if seconds is None else f"about {duration(seconds)}"
             facts = ", ".join(word for word in (run.states[step.name], needs, time) if word)
-            lines += [f"{numbers[step.name]:3d}. {step.name}: {facts}", f"     {step.shown(run.data, run.out)}"]
+            lines += [
+                f"{numbers[step.name]:3d}. {step.name}: {facts}",
+                f"     {escaped(step.shown(run.data, run.out))}",
+            ]
         return "\n".join([*lines, "", self._sum()])
 
     def _sum(self) -> str:

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from verydeep.errors import require
+from verydeep.errors import escaped, require
 from verydeep.interrupts import interrupts
 from verydeep.notes import progress, say
 from verydeep.plan import nodes_to
@@ -58,7 +58,7 @@ class Stylized(Result):
 
     def __str__(self) -> str:
         return (
-            f"{self.out}: {self.width}x{self.height} pixels, {self.steps} steps of {self.most_steps} in "
+            f"{escaped(self.out)}: {self.width}x{self.height} pixels, {self.steps} steps of {self.most_steps} in "
             f"{self.seconds:.0f} s; missing of the content {self.after['content']:.1%}, of the style "
             f"{self.after['style']:.1%} (at the start {self.before['content']:.1%} and {self.before['style']:.1%})"
         )

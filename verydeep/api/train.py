@@ -15,7 +15,7 @@ import numpy as np
 
 from verydeep.accounting import num_parameters
 from verydeep.distributed import World, num_restarts, world
-from verydeep.errors import DataError, DeniedError, DiskError, TrainingError, UsageError, few, require
+from verydeep.errors import DataError, DeniedError, DiskError, TrainingError, UsageError, escaped, few, require
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing
 from verydeep.images.in_memory import keep_in_memory
@@ -85,7 +85,9 @@ class Trained(Result):
         return {**asdict(self), "run": str(self.run)}
 
     def __str__(self) -> str:
-        return f"{self.run}: least validation error {self.best_error:.2f} % (top-1, Q = {self.test_scale})"
+        return (
+            f"{escaped(self.run)}: least validation error {self.best_error:.2f} % (top-1, Q = {self.test_scale})"
+        )
 
 
 @recorded

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import DataError, UsageError, check_least, require
+from verydeep.errors import DataError, UsageError, check_least, escaped, require
 from verydeep.images.data import Split, train_and_test
 from verydeep.images.pictures import Unreadable, readable
 from verydeep.images.sources import open_data
@@ -52,7 +52,7 @@ class Transferred(Result):
         spread = f" ± {np.std(recalls, ddof=1):.1f}" if len(recalls) > 1 else ""
         return (
             f"{facts['num_pictures']:,} pictures of {facts['num_classes']} classes, {facts['layer']}, "
-            f"Q = {', '.join(map(str, facts['scales']))}; {facts['split']}\n"
+            f"Q = {', '.join(map(str, facts['scales']))}; {escaped(facts['split'])}\n"
             f"mean class recall {np.mean(recalls):.1f}{spread} %, C = {facts['C']:g}"
         )
 

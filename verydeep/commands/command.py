@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import verydeep
 from verydeep.commands.hints import right_order, unknown_word
 from verydeep.commands.words import FILES, NAMES, ONE_WORD, POSITIONS
-from verydeep.errors import UsageError, VerydeepError
+from verydeep.errors import UsageError, VerydeepError, escaped_lines
 from verydeep.files import json_text
 from verydeep.results import Result
 from verydeep.training.scale import read_scale, scale_text
@@ -111,8 +111,10 @@ class Command:
         if json:
             for record in answer.records():
                 print(json_line(record))
-        elif not any(given[name] for name in FILES.get(self.name, ())) and (text := str(answer)):
-            print(text)
+        elif not any(given[name] for name in FILES.get(self.name, ())):
+            text = escaped_lines(str(answer)) if sys.stdout.isatty() else answer.exact()
+            if text:
+                print(text)
 
     def collector(self, arguments: Sequence[str] = ()) -> Callable[..., dict[str, Any]]:
         """For tyro: what takes the command's arguments, and answers with them."""

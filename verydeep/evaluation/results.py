@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, UsageError, in_words, printable, refusal
+from verydeep.errors import ModelError, UsageError, escaped, in_words, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.files import check_out, json_text, write_whole
@@ -143,12 +143,12 @@ class Evaluation(Result):
         rates, facts = self.error_rates, self.facts
         unreadable = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""
         lines = [
-            f"{described(facts.part, facts.data)}: {rates.num_images:,} images"
+            f"{escaped(described(facts.part, facts.data))}: {rates.num_images:,} images"
             f"{left_out(facts.num_trained_on)}{unreadable}, {facts.seconds:.1f} s"
         ]
         for member in facts.members:
             views = f"{member.views}, Q = {', '.join(map(str, member.scales))}" + ", mirror images" * member.mirror
-            lines.append(f"{member.model} ({member.configuration}): {views}")
+            lines.append(f"{escaped(member.model)} ({member.configuration}): {views}")
         lines += [
             f"top-1 error {rates.top1_error:.2f} %",
             f"top-{rates.top_k} error {rates.top5_error:.2f} %",
@@ -163,7 +163,8 @@ class Evaluation(Result):
             row = rates.confusion[label].copy()
             row[label] = 0
             taken_for = facts.class_names[int(row.argmax())]
-            lines.append(f"  {rates.per_class[label]:5.1f} %  {facts.class_names[label]}, most for {taken_for}")
+            name = facts.class_names[label]
+            lines.append(f"  {rates.per_class[label]:5.1f} %  {escaped(name)}, most for {escaped(taken_for)}")
         return "\n".join(lines)
 
 

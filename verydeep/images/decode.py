@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import stat
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
@@ -16,8 +15,9 @@ from typing import BinaryIO, Literal
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from verydeep.errors import PictureError
+from verydeep.images.decoder_messages import captured, in_words
 from verydeep.images.formats import HEIC, ICO, JPEG, TIFF, Kind, sniff_file
-from verydeep.images.levels import BY_FILE, check_loaded, eight_bits
+from verydeep.images.levels import BY_FILE, check_loaded, eight_bits, strips, unchanged
 
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
 LARGE = 16_000_000  # pixels beyond which the threads of a process decode one picture at a time
@@ -39,6 +39,8 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
+_FROM_THE_END = (3, 4, 6, 7)  # the first rows of the file come last
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (FileNotFoundError, "no such file"),
     (IsADirectoryError, "a folder, where an image is wanted"),
@@ -110,7 +112,7 @@ def read_opened(image: Image.Image, name: str = "an image") -> Image.Image:
         if content is None:
             check_loaded(image)
             return upright_rgb(image, name)
-        with _QUIET, Image.open(BytesIO(content), formats=[image.format or ""]) as again:
+        with Image.open(BytesIO(content), formats=[image.format or ""]) as again:
             _check_size(again, len(content))
             again.seek(image.tell())
             return upright_rgb(again, name, BytesIO(content))
@@ -140,14 +142,31 @@ def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | Non
         PictureError: it does not say what its levels stand for, as `levels.eight_bits` tells.
 
     """
-    levels = eight_bits(image, name, file)
+    convert = eight_bits(image, name, file)
     orientation = image.getexif().get(_ORIENTATION)
-    image = levels.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else levels
+    if (
+        (image.mode, convert) == ("RGB", unchanged)
+        and orientation not in _TRANSPOSED
+        and not image.has_transparency_data
+    ):
+        return image
+    width, height = image.size
+    target = Image.new("RGB", (height, width) if orientation in _SIDEWAYS else (width, height))
+    for (_, top, _, bottom), part in strips(image):
+        strip = _on_white(convert(part))
+        if orientation in _TRANSPOSED:
+            strip = strip.transpose(_TRANSPOSED[orientation])
+        place = height - bottom if orientation in _FROM_THE_END else top
+        target.paste(strip, (place, 0) if orientation in _SIDEWAYS else (0, place))
+    return target
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """An image of any 8-bit mode in RGB."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def size(path: Path | Encoded) -> tuple[int, int]:
@@ -163,7 +182,7 @@ def size(path: Path | Encoded) -> tuple[int, int]:
         # Pillow's PNG decodes an image to see whether EXIF data follow its pixels.
         known = image.format == "PNG" and _ends_with_pixels(file)
         exif = Image.Image.getexif(image) if known else image.getexif()
-        sideways = exif.get(_ORIENTATION) in (5, 6, 7, 8)
+        sideways = exif.get(_ORIENTATION) in _SIDEWAYS
         width, height = image.size
     return (height, width) if sideways else (width, height)
 
@@ -196,7 +215,7 @@ def extension(path: Path | Encoded) -> str:
 @contextmanager
 def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
     """Open a picture and its file; errors while it is open are explained."""
-    with _explained(path), _file(path) as (file, num_bytes), _QUIET, _open(file, path) as image:
+    with _explained(path), _file(path) as (file, num_bytes), _open(file, path) as image:
         _check_size(image, num_bytes)
         yield image, file
 
@@ -204,20 +223,21 @@ def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
 @contextmanager
 def _explained(path: Path | Encoded | str) -> Iterator[None]:
     """Turn whatever goes wrong with an image into a `PictureError` that names it."""
-    try:
-        yield
-    except Exception as error:
-        raise PictureError(f"{path}: {_reason(error)}") from None
+    with captured() as messages:
+        try:
+            yield
+        except Exception as error:
+            raise PictureError(f"{path}: {_reason(error, messages)}") from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, messages: list[str]) -> str:
     if isinstance(error, PictureError):
         return str(error)
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
     # A damaged file makes Pillow's decoders raise nearly anything.
-    return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"
+    return f"damaged ({in_words([str(error) or type(error).__name__, *messages])})"
 
 
 @contextmanager
@@ -287,33 +307,6 @@ def _tiff_samples(file: BinaryIO) -> str:
     return f"{channels} {several} of {bits[0]} bits ({kinds.get(formats[0], 'another type')}{packed})"
 
 
-class _QuietPillow(AbstractContextManager[None]):
-    """Keeps Pillow's warnings back while any thread reads: of half our bound of pixels, of damaged EXIF data.
-
-    `warnings.catch_warnings` changes the filters of all threads, and two that overlap leave them changed: the
-    first to enter sets them, the last to leave restores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._num_inside = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._num_inside == 0:
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._num_inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._num_inside -= 1
-            if self._num_inside == 0:
-                self._filters.__exit__(None, None, None)
-
-
-_QUIET = _QuietPillow()
 _ONE_BY_ONE = Lock()
 
 

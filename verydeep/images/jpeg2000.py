@@ -12,8 +12,8 @@ _START = b"\xff\x4f\xff\x51"  # of a codestream: its first two markers
 _COMPONENTS = 40  # bytes of a codestream before their number
 
 
-def full_range(image: Image.Image, file: BinaryIO) -> Image.Image:
-    """Bring a loaded image's levels to 0 to 255.
+def full_range(image: Image.Image, file: BinaryIO) -> list[int]:
+    """Levels of 0 to 255 for those of a loaded image, channel by channel; none where it has 8 bits.
 
     Raises:
         PictureError: its samples are signed, or Pillow would decode them wrongly.
@@ -26,8 +26,8 @@ def full_range(image: Image.Image, file: BinaryIO) -> Image.Image:
             f"a JPEG 2000 image of mode {image.mode} with {shown} bits a sample; convert it to 8 bits"
         )
     if set(precisions) == {8} or len(precisions) != len(image.getbands()):
-        return image
-    return image.point([level for bits in precisions for level in _levels(bits)])
+        return []
+    return [level for bits in precisions for level in _levels(bits)]
 
 
 def white(file: BinaryIO) -> int:

@@ -11,6 +11,7 @@ import atexit
 import multiprocessing
 import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 from typing import Any, BinaryIO
 
@@ -38,20 +39,33 @@ _RESCALE = "rescale it to 8 bits, or to 16 bits with 65535 as white"
 _MOST_NAMES = 100_000  # that are remembered, to count images and not their repetitions
 BY_FILE = ("PNG", "TIFF", "JPEG2000", "TGA")
 """Formats of which Pillow's image does not say all that its file says about samples."""
+STRIP = 1 << 16  # pixels that are converted at once
 DARK = 16383  # the largest level of 14 bits: an image of 16 bits without a higher one may have fewer
 
 
-def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None = None) -> Image.Image:
-    """Load an image, its samples brought to 0 to 255.
+Convert = Callable[[Image.Image], Image.Image]
+
+
+def strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """A loaded image's rows, some at a time: where they lie in it, and a copy of them."""
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield box, image.crop(box)
+
+
+def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None = None) -> Convert:
+    """Load an image, and find what its samples stand for.
 
     Args:
         image: of any mode; not loaded yet if `file` is given.
         name: what notes call it.
         file: that it was opened from. With it the samples of 16-bit colour are read whole; Pillow keeps their
-            higher bytes alone.
+            higher bytes alone. The image becomes one of 8 bits then.
 
     Returns:
-        An image of one of Pillow's 8-bit modes; the image itself where it was one.
+        What brings the samples of a strip of it to 0 to 255: an image of one of Pillow's 8-bit modes; it is
+        `unchanged` where the image is one. Strip by strip, as a whole image would take several times its memory.
 
     Raises:
         PictureError: the file leaves open what its samples stand for.
@@ -62,21 +76,28 @@ def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None
         _check_planes(image, rawmodes)
     deep = _deep_rawmodes(image, rawmodes) if file else None
     if file and deep:
-        return _from_sixteen_bits(image, _sixteen_bits(image, file, *deep), name)
+        _reduce_sixteen_bits(image, file, *deep, name)
+        return _without_info
     image.load()
     if image.mode.startswith("I"):
         return _from_integers(image, name, file)
     if image.mode == "F":
         return _from_floats(image)
     if file and image.format == "JPEG2000":
-        return jpeg2000.full_range(image, file)
+        table = jpeg2000.full_range(image, file)
+        return (lambda strip: strip.point(table)) if table else unchanged
     if image.format == "TIFF":
         _check_tiff(image)
-    if file and image.format == "TGA" and image.mode == "RGBA":
-        return _with_declared_alpha(image, file)
+    if file and image.format == "TGA" and image.mode == "RGBA" and not _declares_alpha(file):
+        return lambda strip: strip.convert("RGB")
     if image.format == "PNG" and rawmodes and rawmodes[0] in ("L;2", "L;4"):
         _scale_transparent_level(image, 85 if rawmodes[0] == "L;2" else 17)
-    return image.convert("LA") if image.mode == "La" else image
+    return (lambda strip: strip.convert("LA")) if image.mode == "La" else unchanged
+
+
+def unchanged(strip: Image.Image) -> Image.Image:
+    """A strip of an image that has 8-bit samples of 0 to 255."""
+    return strip
 
 
 def check_loaded(image: Image.Image) -> None:
@@ -120,31 +141,46 @@ def _is_mapped_sideways(image: Any) -> bool:
 # One channel of more than 8 bits
 
 
-def _from_integers(image: Image.Image, name: str, file: BinaryIO | None) -> Image.Image:
-    levels = np.asarray(image)
+def _from_integers(image: Image.Image, name: str, file: BinaryIO | None) -> Convert:
     white = jpeg2000.white(file) if file and image.format == "JPEG2000" else _white(image)
-    _check_range(levels, white)
+    least, greatest = _extremes(np.asarray(strip) for _, strip in strips(image))
+    _check_range(least, greatest, white)
     if white == 65535:
-        _note_if_dark(levels, name)
-    if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
-        levels = white - levels
-    scaled = _scaled(levels, white)
-    if isinstance(key := image.info.get("transparency"), int):
-        scaled[levels == key] = 255
-    return Image.fromarray(scaled)
+        _note_if_dark(greatest, name)
+    inverted, key, scaled = (
+        _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO,
+        image.info.get("transparency"),
+        _scaling(white),
+    )
+
+    def convert(strip: Image.Image) -> Image.Image:
+        levels = np.asarray(strip)
+        if inverted:
+            levels = white - levels
+        reduced = scaled(levels)
+        if isinstance(key, int):
+            reduced[levels == key] = 255
+        return Image.fromarray(reduced)
+
+    return convert
 
 
-def _from_floats(image: Image.Image) -> Image.Image:
-    levels = np.asarray(image)
+def _from_floats(image: Image.Image) -> Convert:
     if image.info.get("scale", 1) != 1:  # of a PFM
         raise PictureError(f"its scale is {image.info['scale']:g}, not 1, so its white is not known; {_RESCALE}")
     white = _declared(image) or 1
-    if not np.isfinite(levels).all():
+    if not all(np.isfinite(np.asarray(strip)).all() for _, strip in strips(image)):
         raise PictureError("some of its samples are not finite (NaN or infinite); replace them first")
-    _check_range(levels, white)
-    if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
-        levels = white - levels
-    return Image.fromarray((np.clip(levels / white, 0, 1) * 255).round().astype(np.uint8))
+    _check_range(*_extremes(np.asarray(strip) for _, strip in strips(image)), white)
+    inverted = _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
+
+    def convert(strip: Image.Image) -> Image.Image:
+        levels = np.asarray(strip)
+        if inverted:
+            levels = white - levels
+        return Image.fromarray((np.clip(levels / white, 0, 1) * 255).round().astype(np.uint8))
+
+    return convert
 
 
 def _white(image: Image.Image) -> int:
@@ -171,21 +207,25 @@ def _declared(image: Image.Image, sample: int = 0) -> int | None:
     return next((int(value) for value in values if value in levels), None)
 
 
-def _check_range(levels: NDArray[Any], white: int) -> None:
+def _extremes(parts: Iterable[NDArray[Any]]) -> tuple[Any, Any]:
+    """The least and the greatest level."""
+    least, greatest = zip(*((part.min(), part.max()) for part in parts), strict=True)
+    return min(least), max(greatest)
+
+
+def _check_range(least: Any, greatest: Any, white: int) -> None:
     """Refuse levels beyond 0 to white; floats may exceed it by a rounding error."""
-    least, greatest = levels.min(), levels.max()
-    slack = white * _HALF_A_LEVEL if levels.dtype.kind == "f" else 0
+    slack = white * _HALF_A_LEVEL if least.dtype.kind == "f" else 0
     if least < -slack or greatest > white + slack:
         raise PictureError(f"its samples are {least:g} to {greatest:g}, not 0 to {white}; {_RESCALE}")
 
 
-def _scaled(levels: NDArray[Any], white: int) -> NDArray[np.uint8]:
-    """round(255 level / white), looked up."""
+def _scaling(white: int) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
+    """What gives round(255 level / white); it is looked up."""
     if white > 65535:
-        return (levels * (255 / white)).round().astype(np.uint8)
-    table = (np.arange(white + 1) * 510 + white) // (2 * white)
-    looked_up: NDArray[np.uint8] = table.astype(np.uint8)[levels]
-    return looked_up
+        return lambda levels: (levels * (255 / white)).round().astype(np.uint8)
+    table = ((np.arange(white + 1) * 510 + white) // (2 * white)).astype(np.uint8)
+    return lambda levels: table[levels]
 
 
 # Several channels of 16 bits: the bytes in either order give the higher and the lower halves of their samples
@@ -213,21 +253,52 @@ def _deep_rawmodes(image: Image.Image, rawmodes: list[str]) -> tuple[list[str], 
 _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
-def _sixteen_bits(image: Image.Image, file: BinaryIO, high: list[str], low: list[str]) -> NDArray[np.uint16]:
-    """Levels of shape (height, width, channels); two channels are grey and alpha."""
-    first = _unpacked(image, high)
-    if high == low:
-        return first[..., ::2] * np.uint16(256) + first[..., 1::2]
+def _reduce_sixteen_bits(image: Image.Image, file: BinaryIO, high: list[str], low: list[str], name: str) -> None:
+    """Bring 16-bit colour to 0 to 255, in place: beside it, there is memory for its lower bytes alone."""
+    _unpack(image, high)
+    lower = None if high == low else _lower_bytes(image, file, low)
+
+    def levels() -> Iterator[tuple[tuple[int, int, int, int], NDArray[np.uint16], NDArray[np.uint16] | None]]:
+        for box, strip in strips(image):
+            bytes_ = np.asarray(strip)
+            if lower is None:  # of grey and alpha both bytes are there
+                both = bytes_[..., ::2] * np.uint16(256) + bytes_[..., 1::2]
+            else:
+                both = bytes_ * np.uint16(256) + np.asarray(lower.crop(box))
+            has_alpha = both.shape[2] in (2, 4)
+            yield box, both[..., :-1] if has_alpha else both, both[..., -1:] if has_alpha else None
+
+    white = _declared(image) or 65535
+    opaque = _declared(image, -1) or white
+    least, greatest = _extremes(colors for _, colors, _ in levels())
+    _check_range(least, greatest, white)
+    if white == 65535:
+        _note_if_dark(greatest, name)
+    if alphas := [_extremes([alpha]) for _, _, alpha in levels() if alpha is not None]:
+        _check_range(min(least for least, _ in alphas), max(greatest for _, greatest in alphas), opaque)
+    key, scaled, scaled_alpha = image.info.get("transparency"), _scaling(white), _scaling(opaque)
+    for box, colors, alpha in levels():
+        channels = [scaled(colors)] * (3 if colors.shape[2] == 1 else 1)
+        if alpha is not None:
+            channels.append(scaled_alpha(alpha))
+        elif isinstance(key, tuple):
+            channels[0][(colors == key).all(axis=2)] = 255
+        content = np.concatenate(channels, axis=2)
+        image.paste(Image.frombytes(image.mode, content.shape[1::-1], content.tobytes()), box)
+
+
+def _lower_bytes(image: Image.Image, file: BinaryIO, rawmodes: list[str]) -> Image.Image:
+    """The same image once more, of the lower bytes of its samples."""
     file.seek(0)
     with Image.open(file, formats=[image.format or ""]) as again:
         again.seek(image.tell())
-        return first * np.uint16(256) + _unpacked(again, low)
+        _unpack(again, rawmodes)
+        return again
 
 
-def _unpacked(image: Any, rawmodes: list[str]) -> NDArray[np.uint8]:
+def _unpack(image: Any, rawmodes: list[str]) -> None:
     image.tile = [_with_rawmode(tile, rawmode) for tile, rawmode in zip(image.tile, rawmodes, strict=True)]
     image.load()
-    return np.asarray(image)
 
 
 def _with_rawmode(tile: Any, rawmode: str) -> Any:
@@ -236,21 +307,9 @@ def _with_rawmode(tile: Any, rawmode: str) -> Any:
     return make((codec, extents, offset, rawmode if isinstance(args, str) else (rawmode, *args[1:])))
 
 
-def _from_sixteen_bits(image: Image.Image, levels: NDArray[np.uint16], name: str) -> Image.Image:
-    has_alpha = levels.shape[2] in (2, 4)
-    colors = levels[..., :-1] if has_alpha else levels
-    white = _declared(image) or 65535
-    _check_range(colors, white)
-    if white == 65535:
-        _note_if_dark(colors, name)
-    scaled = _scaled(colors, white)
-    if has_alpha:
-        alpha, opaque = levels[..., -1:], _declared(image, -1) or white
-        _check_range(alpha, opaque)
-        scaled = np.concatenate([scaled, _scaled(alpha, opaque)], axis=2)
-    elif isinstance(key := image.info.get("transparency"), tuple):
-        scaled[(levels == key).all(axis=2)] = 255
-    return Image.fromarray(scaled)
+def _without_info(strip: Image.Image) -> Image.Image:
+    """A strip of what was 16-bit colour: four channels have alpha, and no colour is transparent any more."""
+    return Image.fromarray(np.asarray(strip))
 
 
 # Eight bits and fewer
@@ -277,10 +336,10 @@ def _check_planes(image: Image.Image, rawmodes: list[str]) -> None:
         raise PictureError("its channels are stored one after the other; save it with PlanarConfiguration 1")
 
 
-def _with_declared_alpha(image: Image.Image, file: BinaryIO) -> Image.Image:
-    """A TGA without the byte that Pillow takes for alpha where its header declares no bits of alpha."""
+def _declares_alpha(file: BinaryIO) -> bool:
+    """Whether a TGA's header declares bits of alpha; Pillow takes a fourth byte for alpha in any case."""
     file.seek(17)
-    return image if file.read(1)[0] & 15 else image.convert("RGB")
+    return bool(file.read(1)[0] & 15)
 
 
 def _check_tiff(image: Image.Image) -> None:
@@ -313,12 +372,11 @@ _dark_names: set[str] = set()
 _DARK_LOCK = Lock()
 
 
-def _note_if_dark(levels: NDArray[Any], name: str) -> None:
+def _note_if_dark(greatest: int, name: str) -> None:
     """Say once, and count, which images of 16 bits may be of fewer: all their levels are in the lowest quarter.
 
     Cameras and microscopes store 10, 12 or 14 bits in 16 and seldom say so; a dark photograph looks the same.
     """
-    greatest = int(levels.max())
     if not 0 < greatest <= DARK:
         return
     with _DARK_LOCK:

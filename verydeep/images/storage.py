@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
-from itertools import count
+from http import HTTPStatus
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
+from verydeep import remote
 from verydeep.errors import DataError, refusal, require
 from verydeep.files import write_whole
 
 MOST_OPEN = 256  # descriptors kept by a process: a thousand shards must not use up the usual limit of 1,024
-WAITS = (0.5, 2.0, 8.0)  # seconds between attempts to read from a URL
 
-Outcome = TypeVar("Outcome")
+_MOST_IN_REQUEST = (
+    remote.MOST_MANIFEST_BYTES + 1
+)  # bytes, of a file system that shows no progress within a request
+_LEAST_SPEED = 100_000  # bytes a second, of such a one
 
 
 class Folder(ABC):
@@ -153,51 +158,71 @@ class _RemoteFolder(Folder):
         self._filesystem()
 
     def whole(self, file: str) -> bytes:
-        return bytes(self._attempt(file, lambda filesystem, path: filesystem.cat_file(path)))
+        content = bytearray()
+        too_long = f"{self.path(file)} has more than {remote.MOST_MANIFEST_BYTES:,} bytes; give the URL of shards"
+        self._receive(file, 0, remote.MOST_MANIFEST_BYTES + 1, content.extend, too_long)
+        if len(content) > remote.MOST_MANIFEST_BYTES:
+            raise DataError(too_long)
+        return bytes(content)
 
     def bytes_of(self, file: str, first: int, length: int) -> bytes:
-        end = first + length
+        if length > remote.MOST_IMAGE_BYTES:
+            raise DataError(f"{self.path(file)}: an image of {length:,} bytes is more than is read from a URL")
+        content = bytearray()
+        too_long = (
+            f"{self.location}: its server gives whole files where a range of bytes is asked for; use one that "
+            "serves ranges, or copy the folder here"
+        )
         try:
-            content = self._attempt(file, lambda filesystem, path: filesystem.cat_file(path, start=first, end=end))
+            self._receive(file, first, length, content.extend, too_long)
         except FileNotFoundError:
             raise DataError(f"{self.path(file)} is not there; upload it, or make the shards anew") from None
-        if len(content) > length:
-            raise DataError(
-                f"{self.location}: its server gives whole files where a range of bytes is asked for; use one that "
-                "serves ranges, or copy the folder here"
-            )
         return bytes(content)
 
     def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
+        if num_bytes > remote.MOST_INDEX_BYTES:
+            raise DataError(f"{self.path(file)}: {num_bytes:,} bytes of an index are more than are fetched")
         name = sha256(f"{self.location} {version}".encode()).hexdigest()[:16]
         path = cache_folder() / name / Path(file).name
+        too_long = f"{self.path(file)} has more bytes than the {num_bytes:,} that are wanted; make the shards anew"
+
+        def write(aside: Path) -> None:
+            with aside.open("wb") as target:
+                self._receive(file, 0, num_bytes + 1, target.write, too_long)
+
         if not path.is_file() or path.stat().st_size != num_bytes:
-            write_whole(
-                path,
-                lambda aside: self._attempt(
-                    file, lambda filesystem, there: filesystem.get_file(there, str(aside))
-                ),
-            )
+            write_whole(path, write)
         return path
 
-    def _attempt(self, file: str, read: Callable[[Any, str], Outcome]) -> Outcome:
-        """Read, again after a while where it fails: over a network it does now and then."""
-        for attempt in count():
+    def _receive(self, file: str, first: int, length: int, take: Callable[[bytes], object], too_long: str) -> None:
+        """Hand `length` bytes of a file to a function as they come, fewer where the file ends before.
+
+        Where that breaks off, it goes on there.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DataError: it cannot be read; or with the sentence `too_long`, more bytes come.
+
+        """
+        present = 0
+
+        def transfer() -> None:
+            nonlocal present
             filesystem, root = self._filesystem()
-            try:
-                return read(filesystem, f"{root}/{file}")
-            except FileNotFoundError:
-                raise
-            except PermissionError as error:
-                raise DataError(f"{self.path(file)} may not be read: {error}") from None
-            except Exception as error:  # each kind of file system raises what its library raises
-                if attempt == len(WAITS):
-                    reason = " ".join(str(error).split()) or type(error).__name__
-                    raise DataError(
-                        f"{self.path(file)} cannot be read, after {attempt + 1} attempts: {reason}"
-                    ) from None
-                time.sleep(WAITS[attempt])
-        raise AssertionError
+            blocks = _web_blocks if "http" in filesystem.protocol else _blocks
+            for start, block in blocks(filesystem, f"{root}/{file}", first + present, first + length):
+                ahead = first + present - start  # bytes that we have already, as the server gives whole files
+                if (first and ahead) or len(block) - ahead > length - present:
+                    raise DataError(too_long)
+                if len(block) > ahead:
+                    take(block[ahead:])
+                    present += len(block) - ahead
+
+        try:
+            remote.persist(transfer, lambda: present)
+        except remote.BrokenError as error:
+            attempts = len(remote.WAITS) + 1
+            raise DataError(f"{self.path(file)} cannot be read, after {attempts} attempts: {error}") from None
 
     def _filesystem(self) -> tuple[Any, str]:
         """Open the file system, anew after a fork: its connections and threads are the other process's."""
@@ -210,6 +235,87 @@ class _RemoteFolder(Folder):
             except (ImportError, ValueError) as error:
                 raise DataError(f"{self.location} cannot be opened: {error}") from None
         return self._opened[1:]
+
+
+def _blocks(filesystem: Any, path: str, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """A file's bytes from `first` to `end`, each block with its place, by a file system that shows no progress."""
+    while first < end:
+        count = min(end - first, _MOST_IN_REQUEST)
+        read = partial(filesystem.cat_file, path, start=first, end=first + count)
+        pace = remote.Pace(remote.SECONDS + count / _LEAST_SPEED)
+        with _network(path, pace):
+            block = remote.in_time(read, pace)
+        yield first, block
+        if len(block) < count:
+            return
+        first += len(block)
+
+
+def _web_blocks(filesystem: Any, url: str, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The same as it arrives from a web server; from the first byte on if that knows no ranges."""
+    from aiohttp import ClientTimeout, RedirectClientError
+    from fsspec.asyn import sync
+
+    async def ask() -> Any:
+        session = await filesystem.set_session()
+        ranges = {"Range": f"bytes={first}-{end - 1}", "Accept-Encoding": "identity"}
+        options = filesystem.kwargs | {"timeout": ClientTimeout(total=None)}
+        options["headers"] = options.get("headers", {}) | ranges
+        return await session.get(filesystem.encode_url(url), **options)
+
+    pace = remote.Pace()
+    with _network(url, pace):
+        try:
+            response = sync(filesystem.loop, ask, timeout=pace.seconds_left)
+        except RedirectClientError as error:  # out of the web
+            raise DataError(f"{url}: its server sends us to {error}, which is not as safe") from None
+    try:
+        if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return
+        _check_answer(response, url)
+        start = first if response.status == HTTPStatus.PARTIAL_CONTENT else 0
+        if start and not response.headers.get("Content-Range", f"bytes {start}-").startswith(f"bytes {start}-"):
+            raise remote.BrokenError("the server gave another part of the file than was asked for")
+        while True:
+            with _network(url, pace):
+                block = sync(filesystem.loop, response.content.readany, timeout=pace.seconds_left)
+            if not block:
+                return
+            pace.count(len(block))
+            yield start, block
+            start += len(block)
+    finally:
+        filesystem.loop.call_soon_threadsafe(response.close)
+
+
+def _check_answer(response: Any, url: str) -> None:
+    """Make sure that a web server gives the file, and no other server than may."""
+    places = [str(answer.url) for answer in (*response.history, response)]
+    for place, to in pairwise(places):
+        if not remote.may_redirect(place, to):
+            raise DataError(f"{url}: its server sends us to {to}, which is not as safe")
+    if response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        raise FileNotFoundError(url)
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        reason = f"the server says {response.status} {response.reason}"
+        if response.status in remote.MAY_PASS:
+            raise remote.BrokenError(reason)
+        raise DataError(f"{url} cannot be read: {reason}")
+
+
+@contextmanager
+def _network(path: str, pace: remote.Pace) -> Iterator[None]:
+    """Turn what a file system raises into what another attempt may mend, and what it may not."""
+    try:
+        yield
+    except (FileNotFoundError, DataError, remote.BrokenError):
+        raise
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read: {error}") from None
+    except TimeoutError:
+        raise pace.too_slow() from None
+    except Exception as error:  # each kind of file system raises what its library raises
+        raise remote.BrokenError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def cache_folder() -> Path:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from verydeep.errors import escaped
 from verydeep.reports.runs import duration, short_path
 from verydeep.reports.terminal import color, mark
 from verydeep.reports.watched import Headline, WatchedRun
@@ -31,7 +32,7 @@ def names(runs: Sequence[WatchedRun]) -> list[str]:
     """A name for each: the last two parts of its path, or all of it where these are another's too."""
     short = [short_path(str(Path(run.run).absolute())) for run in runs]
     chosen = [name if short.count(name) == 1 else run.run for name, run in zip(short, runs, strict=True)]
-    return [_printable(name) for name in chosen]
+    return [escaped(name) for name in chosen]
 
 
 def title(facts: Headline, name: str) -> str:
@@ -42,7 +43,7 @@ def title(facts: Headline, name: str) -> str:
 
 def _progress(facts: Headline) -> list[str]:
     made = [f"net {facts.configuration}"] if facts.configuration else []
-    recipe = [f"recipe {_printable(facts.recipe)}"] if facts.recipe else []
+    recipe = [f"recipe {escaped(facts.recipe)}"] if facts.recipe else []
     of = f"/{facts.epochs}" if facts.epochs else ""
     epoch = f"epoch {facts.epoch}{of}" if facts.step else "before its first step"
     stalled = f"stalled, nothing written for {duration(facts.quiet)}"
@@ -61,11 +62,6 @@ def _results(facts: Headline) -> list[str]:
         ("{} of training left", None if facts.seconds_left is None else duration(facts.seconds_left)),
     ]
     return [words.format(value) for words, value in told if value is not None] or ["no step yet"]
-
-
-def _printable(text: str) -> str:
-    """Keep what could move the cursor out of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _speed(pictures: float) -> str:

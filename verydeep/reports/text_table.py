@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from verydeep.errors import escaped
 from verydeep.results import html_table
 
 if TYPE_CHECKING:
@@ -64,13 +65,13 @@ class TextTable:
         from rich.table import Table
         from rich.text import Text
 
-        caption = Text(self.caption) if self.caption else None
+        caption = Text(escaped(self.caption)) if self.caption else None
         style = {"box": box.SIMPLE_HEAD, "title_style": "bold", "title_justify": "left"}
         table = Table(title=Text(self.title), caption=caption, **style)  # type: ignore[arg-type]
         for column, heading in enumerate(self.headings):
             table.add_column(Text(heading), justify="right" if column in self.numbers else "left")
         for row in self.rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(escaped(cell)) for cell in row))
         return table
 
     def html(self) -> str:
@@ -79,5 +80,5 @@ class TextTable:
 
 
 def in_markdown(text: str) -> str:
-    """Text with Markdown's special characters escaped."""
-    return "".join("\\" + letter if letter in SPECIAL_IN_MARKDOWN else letter for letter in text)
+    """Text with Markdown's special characters escaped, and control characters written out."""
+    return escaped("".join("\\" + letter if letter in SPECIAL_IN_MARKDOWN else letter for letter in text))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from verydeep.errors import escaped
 from verydeep.evaluation.score_map import heat_colors
 from verydeep.images.views import Pixels
 from verydeep.reports.embedded import embed, filter_sheet
@@ -96,7 +97,7 @@ class Visualization(Result):
             found = self.inversions.get(layer.layer)
             missing = f"; {found.missing:.1%} missing after {found.num_steps} steps" if found else ""
             lines.append(f"{layer.layer}: strongest channels {channels}{missing}")
-        return "\n".join([*lines, f"page: {self.page}"])
+        return "\n".join([*lines, f"page: {escaped(self.page)}"])
 
 
 def render(shown: Visualization, command: Sequence[str]) -> str:

@@ -9,38 +9,31 @@ from __future__ import annotations
 import fcntl
 import http.client
 import os
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
+from verydeep import remote
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out
+from verydeep.remote import BrokenError
 from verydeep.weights.published import Checksum
 
 Watch = Callable[[int, int | None], object]
 """Is told the bytes that are there, and how many there will be where the server says it."""
 
-BLOCK = 1 << 20
-TIMEOUT = 30.0  # seconds without a single byte
-WAITS = (0.5, 2.0, 8.0)  # seconds before another attempt, where the last brought less than a block
 COMPLETE = http.client.REQUESTED_RANGE_NOT_SATISFIABLE  # there is nothing after the bytes that we have
-MAY_PASS = {408, 425, 429, 500, 502, 503, 504}  # answers of a server that has the file, but not now
-
-
-class _BrokenError(Exception):
-    """The transfer ended before the file did; another attempt may get further."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a server that sends us elsewhere, but never from https to a connection that anybody can change."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        schemes = (urlsplit(req.full_url).scheme, urlsplit(newurl).scheme)
-        if schemes not in {("http", "http"), ("http", "https"), ("https", "https")}:
+        if not remote.may_redirect(req.full_url, newurl):
+            fp.close()
             raise VerydeepError(f"{req.full_url} sends us to {newurl}, which is not as safe; nothing was fetched")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -101,33 +94,31 @@ def _fetch_into(part: IO[bytes], aside: Path, url: str, expected: Checksum, watc
 
 def _transfer_all(part: IO[bytes], aside: Path, url: str, expected: Checksum, watch: Watch) -> int:
     """Transfer until the server says that this is all; gives the number of transfers."""
-    waits, count = iter(WAITS), 0
-    while True:
-        before = _size(part)
+    count = 0
+
+    def transfer() -> None:
+        nonlocal count
         count += 1
-        try:
-            _transfer(part, url, watch)
+        _transfer(part, url, watch)
+
+    try:
+        remote.persist(transfer, lambda: _size(part))
+    except BrokenError as error:
+        present = _size(part)
+        if present and expected.fits(aside):  # all is there; the server lied about the length
             return count
-        except _BrokenError as error:
-            if _size(part) >= before + BLOCK:
-                waits = iter(WAITS)
-            wait = next(waits, None)
-            if wait is None:
-                if _size(part) and expected.fits(aside):  # all is there; the server lied about the length
-                    return count
-                present = _size(part)
-                end = f"broke off at {present / 1e6:.1f} MB: {error}; another attempt goes on from there"
-                if not present:
-                    end = f"cannot be fetched: {error}; see to the network, or to the proxy in HTTPS_PROXY"
-                raise VerydeepError(f"{url} {end}") from None
-            time.sleep(wait)
+        end = f"broke off at {present / 1e6:.1f} MB: {error}; another attempt goes on from there"
+        if not present:
+            end = f"cannot be fetched: {error}; see to the network, or to the proxy in HTTPS_PROXY"
+        raise VerydeepError(f"{url} {end}") from None
+    return count
 
 
 def _transfer(part: IO[bytes], url: str, watch: Watch) -> None:
     """Append what is missing, as far as it comes.
 
     Raises:
-        _BrokenError: it ended before the file did.
+        BrokenError: it ended before the file did.
         VerydeepError: the server does not have the file, or does not give it.
 
     """
@@ -141,17 +132,28 @@ def _transfer(part: IO[bytes], url: str, watch: Watch) -> None:
             present = 0
         elif not str(response.headers.get("Content-Range")).startswith(f"bytes {present}-"):
             part.truncate(0)
-            raise _BrokenError("the server gave another part of the file than was asked for")
+            raise BrokenError("the server gave another part of the file than was asked for")
         length = str(response.headers.get("Content-Length"))
         total = present + int(length) if length.isdecimal() else None
+        _check_size(part, total or 0, url)
         watch(present, total)
+        pace = remote.Pace()
         while block := _read(response):
+            pace.count(len(block))
             part.write(block)
             present += len(block)
+            _check_size(part, present, url)
             watch(present, total)
         part.flush()
         if total is not None and present < total:
-            raise _BrokenError("the connection was closed")
+            raise BrokenError("the connection was closed")
+
+
+def _check_size(part: IO[bytes], num_bytes: int, url: str) -> None:
+    """Refuse a file of more bytes than weights have, and delete what has come of it."""
+    if num_bytes > remote.MOST_WEIGHTS_BYTES:
+        part.truncate(0)
+        raise VerydeepError(f"{url} gives more than {remote.MOST_WEIGHTS_BYTES:,} bytes; it was deleted")
 
 
 def _ask(url: str, present: int) -> Any:
@@ -160,24 +162,25 @@ def _ask(url: str, present: int) -> Any:
     if present:
         request.add_header("Range", f"bytes={present}-")
     try:
-        return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
+        opener = urllib.request.build_opener(_Redirects)
+        return remote.in_time(partial(opener.open, request, timeout=remote.SECONDS), remote.Pace())
     except urllib.error.HTTPError as error:
         error.close()
         if present and error.code == COMPLETE:
             return None
         reason = f"the server says {error.code} {error.reason}"
-        if error.code in MAY_PASS:
-            raise _BrokenError(reason) from None
+        if error.code in remote.MAY_PASS:
+            raise BrokenError(reason) from None
         raise VerydeepError(f"{url} cannot be fetched: {reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenError(_reason(error)) from None
+        raise BrokenError(_reason(error)) from None
 
 
 def _read(response: Any) -> bytes:
     try:
-        return bytes(response.read1(BLOCK))
+        return bytes(response.read1(remote.BLOCK))
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenError(_reason(error)) from None
+        raise BrokenError(_reason(error)) from None
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from verydeep import remote
 from verydeep.errors import VerydeepError, require
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG
@@ -75,7 +76,7 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
 
 def _file(repository: Repository, revision: str | None, name: str, offline: bool) -> Path | None:
     """Find one file, or None if the repository has none of this name."""
-    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import errors, try_to_load_from_cache
 
     known = try_to_load_from_cache(repository.name, name, revision=revision)
     if offline:
@@ -84,7 +85,7 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
         say(f"asking the Hub for {name} of {repository.name}")
     try:
         with _quiet():
-            path = Path(hf_hub_download(repository.name, name, revision=revision, library_name="verydeep"))
+            path = _fetched(repository, name, revision)
     except errors.LocalEntryNotFoundError as error:
         raise VerydeepError(
             f"{repository} is no path here, is not in the cache, and the Hub cannot be reached: {_reason(error)}"
@@ -102,12 +103,43 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
         ) from None
     except errors.RevisionNotFoundError:
         raise VerydeepError(f"{repository.name} has no revision {repository.revision!r} on the Hub") from None
+    except VerydeepError:
+        raise
     except Exception as error:  # of huggingface_hub, or of the library it speaks to the network by
         raise VerydeepError(
             f"{repository}: {name} cannot be fetched: {_reason(error)}; another attempt may go on from there"
         ) from None
     if not isinstance(known, str):
         _verify(path, repository)
+    return path
+
+
+def _fetched(repository: Repository, name: str, revision: str | None) -> Path:
+    """Fetch one file, unless it is too large or makes no progress.
+
+    huggingface_hub cannot be stopped: where it makes none, its thread ends with this process.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    most = remote.MOST_CONFIG_BYTES if name.endswith(".json") else remote.MOST_WEIGHTS_BYTES
+
+    def check(num_bytes: int) -> int:
+        if num_bytes > most:
+            raise VerydeepError(f"{repository}: {name} has more than {most:,} bytes; it is not fetched")
+        return num_bytes
+
+    blobs = Path(constants.HF_HUB_CACHE) / f"models--{repository.name.replace('/', '--')}" / "blobs"
+
+    def present() -> int:
+        return check(sum(path.stat().st_size for path in blobs.glob("*.incomplete")))
+
+    def fetch() -> Path:
+        url = hf_hub_url(repository.name, name, revision=revision)
+        check(get_hf_file_metadata(url).size or 0)
+        return Path(hf_hub_download(repository.name, name, revision=revision, library_name="verydeep"))
+
+    path = remote.in_time(fetch, remote.Pace(remote.HUB_SECONDS), present)
+    check(path.stat().st_size)
     return path
 
 

@@ -1,5 +1,7 @@
 """What other libraries read, and pickles, are read in a process of its own, with bounded memory and time.
 
+Its time is the processor's, which a busy machine does not change; one that waits is ended when nothing comes.
+
 A file that makes HDF5's or MATLAB's reader crash, eat memory or never end is an error here and no more.
 The process sends each tensor as it reads it, through a pipe: a header of JSON, then the numbers.
 """
@@ -11,18 +13,19 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from functools import partial
 from math import prod
 from pathlib import Path
+from select import select
 from typing import IO, Any
 
 import numpy as np
 
 from verydeep.weights.checkpoint import NotWeightsError, Reader, Tensor
 
-MOST_SECONDS, BYTES_PER_SECOND = 60, 5_000_000  # time: for starting, and for a slow disk
+MOST_SECONDS, BYTES_PER_SECOND = 60, 5_000_000  # of the processor: for starting, and for what is read
+SILENT_SECONDS = 600.0  # without a byte: it waits for something that does not come
 SPARE_BYTES, TIMES = 1 << 30, 4  # memory, and what may come out of it: this, and so many times the file's size
 MOST_TENSORS, MOST_HEADER_BYTES = 10_000, 1 << 24
 
@@ -43,17 +46,19 @@ def _read(module: str, path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
     # One thread: a pool of them would take address space, which is bounded, and time to start.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        bufsize=0,
     ) as process:
         assert process.stdout is not None
-        late = threading.Timer(seconds, process.kill)
-        late.start()
         try:
             yield from _receive(process.stdout, facts, most)
         except EOFError:
             raise NotWeightsError(f"cannot be read: {_ending(process.wait(), seconds)}") from None
         finally:
-            late.cancel()
             process.kill()
 
 
@@ -77,14 +82,18 @@ def _receive(stream: IO[bytes], facts: dict[str, Any], most: int) -> Iterator[Te
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:
-    if count > MOST_HEADER_BYTES or len(content := stream.read(count)) < count:
+    if count > MOST_HEADER_BYTES:
         raise EOFError
-    return content
+    content = bytearray(count)
+    _fill(stream, memoryview(content))
+    return bytes(content)
 
 
 def _fill(stream: IO[bytes], target: memoryview) -> None:
     done = 0
     while done < len(target):
+        if not select([stream], [], [], SILENT_SECONDS)[0]:
+            raise NotWeightsError(f"cannot be read: its reader gave nothing for {SILENT_SECONDS:g} seconds")
         count = stream.readinto(target[done:])  # type: ignore[attr-defined]
         if not count:
             raise EOFError
@@ -92,8 +101,10 @@ def _fill(stream: IO[bytes], target: memoryview) -> None:
 
 
 def _ending(code: int, seconds: int) -> str:
+    if code == -signal.SIGXCPU:
+        return f"its reader took more than {seconds} seconds of processor time"
     if code == -signal.SIGKILL:
-        return f"its reader took more than {seconds} seconds, or was killed for want of memory"
+        return "its reader was killed, most often for want of memory"
     if code < 0:
         return f"its reader crashed ({signal.Signals(-code).name}); the file is damaged"
     return "its reader ended early; the file is damaged"

@@ -43,7 +43,7 @@ def main(module: str, path: Path, most_bytes: int, most_seconds: int, facts: dic
 
 
 def bound(most_bytes: int, most_seconds: int) -> None:
-    """Bound this process from now on: memory beside what it has, time, and no byte into any file."""
+    """Bound this process from now on: memory beside what it has, processor time, and no byte into any file."""
     if sys.platform == "win32":
         return
     import resource
@@ -52,10 +52,11 @@ def bound(most_bytes: int, most_seconds: int) -> None:
     if status.is_file():
         used = int(status.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + most_bytes, used + most_bytes))
-    limits = {"RLIMIT_CPU": most_seconds, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
+    # A second more for SIGXCPU to end it, which tells the reason; then SIGKILL does.
+    limits = {"RLIMIT_CPU": (most_seconds, most_seconds + 1), "RLIMIT_FSIZE": (0, 0), "RLIMIT_CORE": (0, 0)}
     for name, limit in limits.items():
         with suppress(ValueError, OSError):  # a stricter limit stands already
-            resource.setrlimit(getattr(resource, name), (limit, limit))
+            resource.setrlimit(getattr(resource, name), limit)
 
 
 def _send(output: IO[bytes], header: dict[str, Any]) -> None:
