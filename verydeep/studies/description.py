@@ -18,9 +18,10 @@ from verydeep.configurations import GROWN_CONFIGURATIONS, STARTS, Architecture, 
 from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.tables import trained_scale
-from verydeep.studies.toml_table import NAMES, Table, is_of, one_of, wrong
+from verydeep.studies.toml_table import Table, one_of, wrong
 from verydeep.training.recipe import Recipe, find_recipe, renamed
 from verydeep.training.schedules import SCHEDULES
+from verydeep.typed import NAMES, is_of
 
 Scales = str | tuple[int, ...]  # `one`, `three`, or Q itself
 
