@@ -91,17 +91,25 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json_text(value, indent=2, allow_nan=False) + "\n")
 
 
-def parse_json(content: bytes | str) -> Any:
+def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     """Read JSON that anybody may have written.
+
+    Args:
+        content: the text.
+        finite: refuse NaN and Infinity, which Python reads and JSON has not.
 
     Raises:
         ValueError: it is not JSON, or nests too deeply.
 
     """
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=_refuse_constant if finite else None)
     except RecursionError:
         raise ValueError("it nests too deeply") from None
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"it has {word}")
 
 
 def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
@@ -129,7 +137,7 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         while line := file.readline(MOST_LINE_BYTES):
             try:
-                record = parse_json(line)
+                record = parse_json(line, finite=False)
             except ValueError:
                 return
             if not isinstance(record, dict):

@@ -29,8 +29,8 @@ MOST = 2**63  # of whole numbers
 def as_type(kind: Any, value: Any, name: str = "it") -> Any:
     """A value as a type: `int`, `tuple[int, ...]`, `dict[str, Any]`, a dataclass, and so on.
 
-    Lists become tuples and tables dataclasses; all else stays as it is. A number has to be finite, and a text
-    one that can be written anywhere.
+    Lists become tuples, tables dataclasses, and whole numbers floats where a float is wanted. A number has to be
+    finite, and a text one that can be written anywhere.
 
     Args:
         kind: the type; of a dataclass every field is one.
@@ -60,7 +60,9 @@ def as_type(kind: Any, value: Any, name: str = "it") -> Any:
         return {
             as_type(inner[0], key, name): as_type(inner[1], one, f"{name}'s {key}") for key, one in value.items()
         }
-    if is_of(value, kind) or (kind is float and is_of(value, int)):
+    if kind is float and is_of(value, int):
+        return float(value)
+    if is_of(value, kind):
         return value
     wanted = f"one of {', '.join(inner)}" if origin is Literal else NAMES.get(origin or kind, str(kind))
     raise ValueError(f"{name} is {shown(value)}; it has to be {wanted}")
@@ -90,7 +92,7 @@ def is_of(value: Any, kind: Any) -> bool:
     if type(value) is not kind:
         return False
     if kind is str:
-        return as_text(value) == value
+        return bool(as_text(value) == value)
     if kind is int:
         return bool(abs(value) < MOST)
     return bool(kind is not float or isfinite(value))

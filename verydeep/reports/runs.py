@@ -176,7 +176,7 @@ def training_facts(run: Run) -> dict[str, Any]:
 def _rate(recipe: dict[str, Any]) -> str | None:
     if "learning_rate" not in recipe:
         return None
-    return f"{recipe['learning_rate']:g}, {recipe.get('schedule', 'constant')}"
+    return f"{recipe['learning_rate']}, {recipe.get('schedule', 'constant')}"
 
 
 def duration(seconds: float) -> str:
