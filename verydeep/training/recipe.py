@@ -146,14 +146,14 @@ class Recipe:
         return replace(self, **settings)
 
     @staticmethod
-    def from_json(settings: dict[str, Any]) -> Recipe:
+    def from_json(settings: Any) -> Recipe:
         """Read back what `dataclasses.asdict` and JSON have made of a recipe.
 
         Raises:
             ValueError: a setting is not known, or of another type or range.
 
         """
-        recipe: Recipe = as_type(Recipe, renamed(settings), "the recipe")
+        recipe: Recipe = as_type(Recipe, renamed(as_type(dict[str, Any], settings, "the recipe")), "the recipe")
         return recipe
 
 
