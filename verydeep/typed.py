@@ -24,6 +24,7 @@ NAMES: dict[Any, str] = {
     type(None): "null",
 }
 MOST = 2**63  # of whole numbers
+_PLAIN = (str, int, float, bool, type(None))
 
 
 def as_type(kind: Any, value: Any, name: str = "it") -> Any:
@@ -109,10 +110,14 @@ def texts(values: Iterable[str], what: str = "names") -> tuple[str, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value of the file's, short and safe; whole numbers of thousands of digits cannot be written at all."""
+    """A value of the file's, short and safe; one that has others within it may be without end, and is counted."""
     if isinstance(value, int) and abs(value) >= MOST:
         return "too great a number"
-    try:
-        return printable(repr(value), 60)
-    except (ValueError, RecursionError):  # such a number within it, or too many lists within each other
-        return "too great"
+    held = (
+        [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    )
+    if any(type(one) not in _PLAIN or (type(one) is int and abs(one) >= MOST) for one in held):
+        return f"a {'table' if isinstance(value, dict) else 'list'} of {len(value)}"
+    return (
+        printable(repr(value), 60) if type(value) in (*_PLAIN, list, tuple, dict) else f"a {type(value).__name__}"
+    )

@@ -15,7 +15,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from mutations import ENDINGS, crafted, mutants, write
+from mutants import mutants
+from mutations import ENDINGS, crafted, write
 
 from verydeep.api.inspect import inspect
 from verydeep.cli import main

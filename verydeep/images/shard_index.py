@@ -104,7 +104,7 @@ class Manifest:
         except ValueError as error:
             raise DataError(f"{where} is not what `verydeep shard` writes ({printable(error)}); {ANEW}") from None
         for name, _ in manifest.shards:
-            if not re.fullmatch(rf"({'|'.join(PARTS)})-[0-9]+\.tar", name):
+            if not re.fullmatch(rf"({'|'.join(PARTS)})-[0-9]{{1,9}}\.tar", name):
                 raise DataError(f"{where} has {shown(name)}, which is not the name of a shard; {ANEW}")
         return manifest
 

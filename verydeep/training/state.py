@@ -20,7 +20,7 @@ from verydeep.files import write_whole
 from verydeep.notes import say
 from verydeep.run_folder import PREVIOUS_STATE, STATE
 from verydeep.training.recipe import renamed
-from verydeep.typed import as_type
+from verydeep.typed import as_type, shown
 
 
 @dataclass
@@ -83,7 +83,7 @@ def read_state(run: Path, facts: dict[str, Any]) -> TrainingState:
         except Exception as error:  # torch.load raises whatever the damage leads to
             damage.append(f"{file} cannot be read ({printable(error) or type(error).__name__})")
             continue
-        _check(state, facts)
+        _check(state, facts, file)
         if damage:
             say(f"{damage[0]}: going on from {file}, the state before it")
         return state
@@ -98,6 +98,7 @@ def _read(file: Path) -> TrainingState:
             raise ValueError("it is not what PyTorch writes")
     fields = torch.load(file, map_location="cpu", weights_only=True)
     state: TrainingState = as_type(TrainingState, fields, "the state")
+    as_type(dict[str, Any] | None, state.facts.get("recipe"), "its recipe")
     counts = as_type(dict[str, int], {name: state.schedule.get(name) for name in ("bad_epochs", "divisions")})
     if min(state.step, *counts.values()) < 0 or type(state.schedule.get("best_error")) is not float:
         raise ValueError("it has no step, or no schedule")
@@ -127,13 +128,17 @@ def restore(state: TrainingState, network: torch.nn.Module, optimizer: torch.opt
         ) from None
 
 
-def _check(state: TrainingState, facts: dict[str, Any]) -> None:
+def _check(state: TrainingState, facts: dict[str, Any], file: Path) -> None:
     begun = {**state.facts, "recipe": renamed(state.facts.get("recipe") or {})}
     for name, value in facts.items():
-        if begun.get(name) != value:
+        before = begun.get(name)
+        if isinstance(before, dict) and isinstance(value, dict) and before != value:
+            name = next(key for key in {**before, **value} if before.get(key) != value.get(key))
+            before, value = before.get(name), value.get(name)
+        if before != value:
             raise TrainingError(
-                f"this run was started with {name} {printable(begun.get(name))}, not {printable(value)}; "
-                "go on with the same, or start a new run"
+                f"{file}: this run was started with {name} {shown(before)}, not {shown(value)}; go on with the "
+                "same, or start a new run"
             )
 
 
