@@ -26,6 +26,8 @@ ORDER = (
         "bars",
         "results",
         "files",
+        "typed",
+        "array_files",
         "notes",
         "safetensors_file",
     ),

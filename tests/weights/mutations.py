@@ -1,4 +1,4 @@
-"""Files of weights of each kind, and ways in which they can be damaged, by chance or on purpose."""
+"""Files of weights of each kind, whole and made to harm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pickle
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -18,7 +17,6 @@ from safetensors.torch import save_file
 
 from verydeep.configurations import Architecture
 
-ABSURD = (0, 1, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 ENDINGS = {
     "safetensors": ".safetensors",
     "pytorch": ".pth",
@@ -80,76 +78,6 @@ def write_onnx(path: Path, architecture: Architecture, tensors: dict[str, np.nda
     return path
 
 
-def mutants(content: bytes, count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """Damaged copies of a file, each with the name of what was done to it."""
-    random = np.random.default_rng(seed)
-    ways = list(WAYS)
-    for number in range(count):
-        way = ways[number % len(ways)]
-        yield way, WAYS[way](bytearray(content), random)
-
-
-def cut(content: bytearray, random: np.random.Generator) -> bytes:
-    return bytes(content[: random.integers(0, len(content))])
-
-
-def flip_bits(content: bytearray, random: np.random.Generator) -> bytes:
-    """Anywhere, but mostly at both ends, where structure lies."""
-    for _ in range(random.integers(1, 20)):
-        reach = len(content) if random.random() < 0.4 else min(len(content), 2048)
-        at = int(random.integers(0, reach)) * (1 if random.random() < 0.5 else -1)
-        content[at] ^= 1 << int(random.integers(0, 8))
-    return bytes(content)
-
-
-def wrong_numbers(content: bytearray, random: np.random.Generator) -> bytes:
-    """A length or a shape becomes absurd, in either order of its bytes."""
-    for _ in range(random.integers(1, 4)):
-        size = int(random.choice((1, 2, 4, 8)))
-        reach = len(content) if random.random() < 0.4 else min(len(content), 2048)
-        at = int(random.integers(0, max(1, reach - size)))
-        number = int(ABSURD[random.integers(0, len(ABSURD))]) % 256**size
-        content[at : at + size] = number.to_bytes(size, "little" if random.random() < 0.8 else "big")
-    return bytes(content)
-
-
-def more_text(content: bytearray, random: np.random.Generator) -> bytes:
-    """Digits that stand in a header grow; so do opening brackets."""
-    places = [at for at in range(min(len(content), 65536)) if chr(content[at]) in "0123456789[{("]
-    for _ in range(random.integers(1, 4)):
-        if places:
-            at = int(random.choice(places))
-            content[at : at + 1] = bytes([content[at]]) * int(random.choice((2, 10, 1000, 100_000)))
-    return bytes(content)
-
-
-def shuffle(content: bytearray, random: np.random.Generator) -> bytes:
-    """A piece is taken out, doubled, or put elsewhere."""
-    start, end = sorted(int(place) for place in random.integers(0, len(content), 2))
-    piece = content[start:end]
-    what = random.integers(0, 3)
-    if what == 0:
-        return bytes(content[:start] + content[end:])
-    at = int(random.integers(0, len(content)))
-    return bytes(content[:at] + piece + content[at:]) if what == 1 else bytes(content[end:] + piece)
-
-
-def noise(content: bytearray, random: np.random.Generator) -> bytes:
-    """The beginning stays, and nothing else."""
-    kept = int(random.integers(4, 512))
-    return bytes(content[:kept]) + random.bytes(int(random.integers(0, 4096)))
-
-
-WAYS: dict[str, Callable[[bytearray, np.random.Generator], bytes]] = {
-    "cut": cut,
-    "flipped bits": flip_bits,
-    "wrong numbers": wrong_numbers,
-    "more text": more_text,
-    "pieces moved": shuffle,
-    "noise": noise,
-}
-
-
 class Malicious:
     """Unpickled, it makes a file."""
 
@@ -205,6 +133,22 @@ def crafted(folder: Path, created: Path) -> dict[str, Path]:
         file["layers"] = file["/"]
     with h5py.File(new("elsewhere.h5"), "w") as file:
         file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(folder / "huge.h5"), "/layers/conv2d/vars/0")
+    name = "layers/conv2d/vars/0"
+    (folder / "secret").write_bytes(bytes(4 * 27))
+    with h5py.File(new("soft.h5"), "w") as file:
+        file["layers/conv2d_1/vars/0"] = np.zeros((3, 3, 3, 1), "f4")
+        file[name] = h5py.SoftLink("/layers/conv2d_1/vars/0")
+    with h5py.File(new("raw.h5"), "w") as file:
+        file.create_dataset(name, (3, 3, 3, 1), "f4", external=[(str(folder / "secret"), 0, 4 * 27)])
+    with h5py.File(new("virtual.h5"), "w") as file:
+        layout = h5py.VirtualLayout((3, 3, 3, 1), "f4")
+        layout[:] = h5py.VirtualSource(str(folder / "huge.h5"), name, (3, 3, 3, 1))
+        file.create_virtual_dataset(name, layout)
+    with h5py.File(new("elsewhere_2.h5"), "w") as file:
+        file.attrs["layer_names"] = ["conv"]
+        file["conv"] = h5py.ExternalLink(str(folder / "huge.h5"), "/layers")
+    with h5py.File(new("weights_elsewhere.h5"), "w") as file:
+        file["model_weights"] = h5py.ExternalLink(str(folder / "huge.h5"), "/")
     with (
         zipfile.ZipFile(new("bomb.keras"), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("model.weights.h5", "w") as member,

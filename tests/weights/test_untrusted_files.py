@@ -15,7 +15,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from mutations import ENDINGS, crafted, mutants, write
+from mutants import mutants
+from mutations import ENDINGS, crafted, write
 
 from verydeep.api.inspect import inspect
 from verydeep.cli import main
@@ -69,7 +70,12 @@ CRAFTED = {
     "huge.h5": "fill the memory",
     "bomb.h5": "fill the memory",
     "loop.h5": "too many groups",
-    "elsewhere.h5": "in another file",
+    "elsewhere.h5": "a link to elsewhere",
+    "soft.h5": "a link to elsewhere",
+    "raw.h5": "in another file",
+    "virtual.h5": "in another file",
+    "elsewhere_2.h5": "a link to elsewhere",
+    "weights_elsewhere.h5": "a link to elsewhere",
     "bomb.keras": "fill the memory",
     "outside.keras": "without model.weights.h5",
     "huge.mat": "cannot be read",

@@ -53,6 +53,8 @@ def report(
     *,
     out: str | PathLike[str] | None = None,
     page: str | PathLike[str] | None = None,
+    models: Sequence[str | PathLike[str]] = (),
+    data: str | None = None,
 ) -> Report:
     """Show results in the form of the paper's Tables 3 to 6, or make one HTML page of them.
 
@@ -64,9 +66,13 @@ def report(
             `verydeep evaluate --json` printed.
         out: file for the table: Markdown (.md) or CSV (.csv). On the command line - prints Markdown.
         page: HTML page to make.
+        models: run folders of the tested networks, for the page's learning curves, filters and score maps. Nothing
+            that a result names is opened.
+        data: folder of the tested images, for the images on the page.
 
     Raises:
-        UsageError: there is no result, two are of different classes, or a file cannot have its ending.
+        UsageError: there is no result, two are of different classes, a file cannot have its ending, or a model is
+            of none of the results.
         ModelError: a file is no result.
         VerydeepError: what makes pages is not installed.
 
@@ -80,6 +86,8 @@ def report(
         raise UsageError(f"`out` {table_file} has to end with .md or .csv")
     if table_file:
         check_out(table_file)
+    if (models or data) and not page_file:
+        raise UsageError("`models` and `data` are for a page; name one by `page`")
     if page_file and summaries:
         raise UsageError("a page shows images, and needs .npz files; `verydeep evaluate --out` makes them")
     files = [path for path in paths if path not in summaries]
@@ -90,7 +98,7 @@ def report(
     if page_file:
         from verydeep.reports.page import render
 
-        write_text(page_file, render(found, files, page_file))
+        write_text(page_file, render(found, files, page_file, list(map(Path, models)), data))
         say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {page_file.stat().st_size / 1e6:.1f} MB")
     if table_file:
         write_text(table_file, made.csv() if table_file.suffix == ".csv" else made.markdown() + "\n")

@@ -169,7 +169,13 @@ def transfer(
     }
     if save:
         classifier = Classifier(
-            spec, opened_data.class_names, svm.weights, svm.bias, svm.sharpness, facts, digest(weights)
+            described=spec,
+            class_names=opened_data.class_names,
+            sharpness=svm.sharpness,
+            facts=facts,
+            network=digest(weights),
+            weights=svm.weights,
+            bias=svm.bias,
         )
         if out:
             write_model(target, config, weights)
