@@ -25,6 +25,7 @@ ORDER = (
         "results",
         "files",
         "notes",
+        "lock",
         "safetensors_file",
     ),
     *("configurations", "plan", "accounting", "images", "network", "run_folder", "weights", "training"),

@@ -14,6 +14,7 @@ from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from verydeep.errors import UsageError, VerydeepError
+from verydeep.interrupts import Terminated, ended_by_signals, exit_code
 from verydeep.version import __version__
 
 COMMANDS = {
@@ -50,21 +51,26 @@ USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; exit with 0, with 2 for a wrong request, with 1 for a failure."""
+    """Run a command; exit with 0, with 2 for a wrong request, with 1 for a failure; a signal adds 128."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors=LETTERS_INSTEAD)
     name, rest = _split(sys.argv[1:] if arguments is None else arguments)
-    try:
-        _run(name, rest)
-    except VerydeepError as error:
-        _fail(2 if isinstance(error, UsageError) else 1, _in_options(str(error), name))
-    except KeyboardInterrupt:
-        _fail(130, "interrupted")
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:
-        _fail(1, error)
+    with ended_by_signals():
+        try:
+            _run(name, rest)
+        except VerydeepError as error:
+            _fail(exit_code(2 if isinstance(error, UsageError) else 1), _in_options(str(error), name))
+        except Terminated:
+            _fail(exit_code(1), "terminated")
+        except KeyboardInterrupt:
+            _fail(exit_code(130), "interrupted")
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(1)
+        except OSError as error:
+            _fail(1, error)
+    if exit_code(0):  # what was at work has ended early, in good order
+        sys.exit(exit_code(0))
 
 
 def _letters_instead(error: UnicodeError) -> tuple[str, int]:

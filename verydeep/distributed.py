@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from verydeep.interrupts import kernel_ends_with_parent
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -96,6 +98,8 @@ def world() -> Iterator[World]:
     if size == 1:
         yield World()
         return
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun is the parent
+        kernel_ends_with_parent()
     import torch
     from torch import distributed
 

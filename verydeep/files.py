@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -28,16 +29,12 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
         DiskError: it cannot be written; what was there before is as it was.
 
     """
-    import tempfile  # not above: most processes only read
-
+    # Made by the writer, not before: a signal finds either no file or one that is taken away.
+    aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        aside = Path(name)
         try:
             write(aside)
-            aside.chmod(0o666 & ~_umask())
             with aside.open("rb+") as file:
                 os.fsync(file.fileno())
             if keep and path.exists():
@@ -45,6 +42,20 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def all_or_none(paths: Sequence[Path]) -> Iterator[None]:
+    """Remove files and folders that were not there before, unless all of them are made."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -145,9 +156,3 @@ def _named(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise DiskError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

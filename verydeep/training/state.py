@@ -89,7 +89,9 @@ def read_state(run: Path, facts: dict[str, Any]) -> TrainingState:
 
 
 def _check(state: TrainingState, facts: dict[str, Any]) -> None:
-    begun = {**state.facts, "recipe": renamed(state.facts.get("recipe") or {})}
+    # A run may be asked for more epochs than it was begun with.
+    epochs = {"epochs": facts.get("recipe", {}).get("epochs")}
+    begun = {**state.facts, "recipe": renamed(state.facts.get("recipe") or {}) | epochs}
     for name, value in facts.items():
         if begun.get(name) != value:
             raise TrainingError(
