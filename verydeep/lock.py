@@ -25,7 +25,7 @@ from verydeep.files import json_text
 from verydeep.notes import note
 
 LOCK = ".verydeep.lock"
-PATIENCE = 0.5  # seconds: whoever looks whether a lock is held holds it for a moment
+PATIENCE = 0.2  # seconds: whoever looks whether a lock is held holds it for a moment
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -42,7 +42,7 @@ def writing_folder(folder: Path) -> Iterator[int | None]:
 
     """
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder")
+        raise UsageError(f"{folder} is a file; choose another name")
     with _locked(folder / LOCK, folder) as descriptor:
         yield descriptor
 

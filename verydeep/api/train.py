@@ -175,7 +175,7 @@ def train(
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()
         except DiskError as error:
-            advice = "nothing has been trained yet: make room, remove the folder, and start again"
+            advice = "nothing has been trained yet: make room, and start again"
             if (folder / CONFIG).is_file():
                 advice = "what was saved before is whole: make room, and go on with: `resume=True`"
             raise TrainingError(f"the run cannot be saved: {error}; {advice}") from None
