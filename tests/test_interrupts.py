@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: exit codes, and what they leave behind. `benchmarks/random_signals.py` tries more moments."""
+"""Ctrl-C and SIGTERM: exit codes, and what they leave behind. `benchmarks/random_signals.py` tries more."""
 
 from __future__ import annotations
 

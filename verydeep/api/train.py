@@ -29,6 +29,7 @@ from verydeep.run_folder import (
     CONFIG,
     JOURNAL,
     SKIPPED,
+    WEIGHTS,
     ModelConfig,
     TrainedOn,
     has_state,
@@ -211,12 +212,14 @@ def _refuse_run(run: Path, data: str) -> None:
     """
     if not (run / CONFIG).is_file() or "recipe" not in read_config(run).provenance:
         return
+    if (run / WEIGHTS).is_file() and not has_state(run):  # a copy of a trained model
+        return
     seen = open_run(run).headline() if (run / JOURNAL).is_file() else None
     if seen is None or seen.state != "finished":
         said = f"is a run that has not finished; resume it with `{resume_command(data, run)}`, or"
     elif seen.epochs and seen.epoch == seen.epochs:
         more = resume_command(data, run, epochs=2 * seen.epochs)
-        said = f"is a run that has finished its {seen.epochs} epochs; add to them with `{more}`, or"
+        said = f"is a run that has finished (epochs: {seen.epochs}); add more with `{more}`, or"
     else:
         said = f"is a run that has finished in epoch {seen.epoch}, as its validation error no longer improved;"
     raise UsageError(f"{run} {said} choose another name")
@@ -309,7 +312,7 @@ def _config(
     """What stands beside the weights, on disk from now on; the network gets the layers that are not drawn."""
     config = begin.config
     if config:
-        start.check_same_data(run, config, data)
+        start.check_same_data(run, config, data, asked["data"]["name"])
     preprocessing: Preprocessing | None = None
     facts: dict[str, Any] = {}
     if begin.earlier and not (config and has_state(run)):  # without a state it begins as it began

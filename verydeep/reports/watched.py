@@ -98,8 +98,8 @@ class Headline:
 
     Attributes:
         run: its folder, as it was given.
-        state: running; validating, at an epoch's end; stalled, with no line for longer than usual; interrupted, with
-            no process that trains it; finished.
+        state: running; validating, at an epoch's end; stalled, with no line for longer than usual; interrupted,
+            with no process that trains it; finished.
         quiet: seconds since the journal's last line.
         configuration: column of Table 1.
         recipe: name of the recipe.

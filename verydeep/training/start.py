@@ -169,16 +169,16 @@ def _extended(recipe: Recipe, epochs: int) -> Recipe:
     return replace(recipe, epochs=epochs)
 
 
-def check_same_data(run: Path, config: ModelConfig, data: Data) -> None:
-    """Refuse to resume with other data: a run that has not saved a state yet would not notice.
+def check_same_data(run: Path, config: ModelConfig, data: Data, name: str) -> None:
+    """Refuse to resume with other data, which is called `name`: a run without a saved state would not notice.
 
     Raises:
         TrainingError: the classes or the training images are others; the message says which.
 
     """
-    facts = config.provenance.get("data", {})
-    if config.class_names != data.class_names or facts.get("fingerprint") not in (None, data.train.fingerprint):
-        again = shlex.join(["verydeep", "train", str(facts.get("name", "DATA")), "NEW-RUN", "--from", str(run)])
+    begun_with = config.provenance.get("data", {}).get("fingerprint")
+    if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
+        again = shlex.join(["verydeep", "train", name, "NEW-RUN", "--from", str(run)])
         raise TrainingError(
             f"the data has changed since {run} was begun: {_changes(run, config, data)}; bring it back to what it "
             f"was, or start a new run, with this one's weights if you like: `{again}`"
