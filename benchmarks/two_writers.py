@@ -117,7 +117,7 @@ def problem_of(desk: Path, case: Case, alone: Sequence[str]) -> str:
     said = [desk / f"said{who}.txt" for who in range(2)]
 
     def go() -> None:
-        lock.PATIENCE = 0.0  # the work is short, and who waits for it would come when it is done
+        lock.PATIENCE = 0.05  # the work is short, and who waits longer would come when it is done
         barrier.wait()
 
     children = [fork(case.words(out, who), said[who], go) for who in range(2)]
