@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from pictures import class_folders, save, smooth
+from rich.console import Console
 
 from verydeep.cli import main
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, STATE, TRAINING_NAMES, WEIGHTS, read_training_names
+from verydeep.training import display
+from verydeep.training.journal import EpochRecord, StepRecord
 
 SMALL = ["--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup-epochs", "1"]
 PLATEAU = ["--schedule", "plateau", "--patience", "1"]
@@ -131,3 +135,18 @@ def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
     code, said = refused(capsys, "data", "run", "--resume")
     assert code == 1
     assert "its training images are others, or in other classes; bring it back" in said
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_bar_has_the_numbers_of_the_epochs_line(monkeypatch, capsys, columns):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(
+        display, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=columns)
+    )
+    with display.display(0, 4, 50, 64) as show:
+        show(StepRecord(0, 0, 2.0, 50.0, 0.1, 0.5, 0.1))
+        show(EpochRecord(50, 0, 2.0, 50.0, 44.0, True, 99.0))
+        show(StepRecord(50, 1, 2.0, 50.0, 0.1, 0.5, 0.1))
+    last = capsys.readouterr().err.splitlines()[-1]
+    for words in ("epoch 2/4", "51/200", "loss 2.000", "error 50.0 %, val 44.0 %", "128 images/s"):
+        assert words in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", last)
