@@ -46,9 +46,7 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
             return
         latest = {"loss": record.loss, "error": record.error, "speed": batch_size / record.seconds}
         smooth.update({name: 0.95 * smooth.get(name, value) + 0.05 * value for name, value in latest.items()})
-        facts = (
-            f"loss {smooth['loss']:.3f}  error {smooth['error']:.1f} %{validated}  {smooth['speed']:.0f} images/s"
-        )
+        facts = f"loss {smooth['loss']:.3f}  error {smooth['error']:.1f} %{validated}  {smooth['speed']:.0f}/s"
         bar.update(task, description=f"epoch {record.epoch + 1}/{epochs}", completed=record.step + 1, facts=facts)
 
     with bar:
