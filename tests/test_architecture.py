@@ -29,6 +29,7 @@ ORDER = (
         "typed",
         "array_files",
         "notes",
+        "lock",
         "safetensors_file",
     ),
     *("configurations", "plan", "accounting", "images", "network", "run_folder", "weights", "training"),

@@ -17,6 +17,7 @@ from io import TextIOWrapper
 from typing import NoReturn, TextIO
 
 from verydeep.errors import DiskError, UsageError, VerydeepError, did_you_mean, escaped, lack_of_memory, of_system
+from verydeep.interrupts import Terminated, ended_by_signals, exit_code
 from verydeep.version import __version__
 
 COMMANDS = {
@@ -54,28 +55,33 @@ USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; exit with 0, with 2 for a wrong request, with 1 for a failure."""
+    """Run a command; exit with 0, with 2 for a wrong request, with 1 for a failure; a signal adds 128."""
     _prepare_streams()
     name, rest = _split(sys.argv[1:] if arguments is None else arguments)
-    try:
-        with _written():
-            _run(name, rest)
-    except VerydeepError as error:
-        for line in getattr(error, "__notes__", ()):
-            _tell(line)
-        _fail(2 if isinstance(error, UsageError) else 1, _in_options(str(error), name))
-    except KeyboardInterrupt:
-        _fail(130, "interrupted")
-    except BrokenPipeError:
-        _give_up(sys.stdout)
-        sys.exit(1)
-    except OSError as error:
-        _fail(1, of_system(error))
-    except (MemoryError, RuntimeError, ImportError) as error:
-        lack = lack_of_memory(error)
-        if lack is None:
-            raise
-        _fail(1, lack)
+    with ended_by_signals():
+        try:
+            with _written():
+                _run(name, rest)
+        except VerydeepError as error:
+            for line in getattr(error, "__notes__", ()):
+                _tell(line)
+            _fail(exit_code(2 if isinstance(error, UsageError) else 1), _in_options(str(error), name))
+        except Terminated:
+            _fail(exit_code(1), "terminated")
+        except KeyboardInterrupt:
+            _fail(exit_code(130), "interrupted")
+        except BrokenPipeError:
+            _give_up(sys.stdout)
+            sys.exit(1)
+        except OSError as error:
+            _fail(1, of_system(error))
+        except (MemoryError, RuntimeError, ImportError) as error:
+            lack = lack_of_memory(error)
+            if lack is None:
+                raise
+            _fail(1, lack)
+    if exit_code(0):  # what was at work has ended early, in good order
+        sys.exit(exit_code(0))
 
 
 def _prepare_streams() -> None:

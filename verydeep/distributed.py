@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from verydeep.errors import UsageError, VerydeepError, number_from_environment, printable
+from verydeep.interrupts import kernel_ends_with_parent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +103,8 @@ def world() -> Iterator[World]:
         return
     _check_place(size)
     local_size, local_rank = local_world_size(), number_from_environment("LOCAL_RANK", 0, 0, size - 1)
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun is the parent
+        kernel_ends_with_parent()
     import torch
     from torch import distributed
 

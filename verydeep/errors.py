@@ -48,6 +48,10 @@ class TrainingError(VerydeepError):
     """A training run cannot go on."""
 
 
+class BusyError(VerydeepError):
+    """Another process writes there now."""
+
+
 class DiskError(VerydeepError, OSError):
     """A file cannot be written: the disk is full, say."""
 

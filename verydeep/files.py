@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,11 @@ from verydeep.errors import DeniedError, DiskError, UsageError, as_text, refusal
 STANDARD_OUTPUT = 1
 NO_FILES = {stat.S_IFDIR: "folder", stat.S_IFSOCK: "socket", stat.S_IFBLK: "disk"}
 MOST_LETTERS = 40  # of a file's name, in that of the file aside: a name has 255 bytes at most
+LONGEST_PART = 100  # bytes of a word in a file's name
 MOST_JSON_BYTES = 1 << 24
 MOST_LINE_BYTES = 1 << 20
 MARK = ("Software", "verydeep")
 """Text in the PNG files that this package draws, such as score maps: nobody takes them for data."""
-
-
-LONGEST_PART = 100  # bytes of a word in a file's name; the name itself may have 255
 
 
 def name_part(word: str) -> str:
@@ -61,7 +59,7 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
     """
     with _named(path):
         target = _target(path)
-        aside = _made_aside(target)
+    aside = _aside(target)
     try:
         with _named(path, fetched=True):
             write(aside)
@@ -69,7 +67,6 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
             if target is None:
                 _pour(aside, path)
                 return
-            aside.chmod(0o666 & ~_umask())
             with aside.open("rb+") as file:
                 os.fsync(file.fileno())
             if keep and target.exists():
@@ -77,6 +74,22 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
             aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def all_or_none(paths: Sequence[Path]) -> Iterator[None]:
+    """Remove files and folders that were not there before, unless all of them are made."""
+    import shutil  # not above: most processes only read
+
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,7 +106,11 @@ def check_out(path: Path) -> None:
 
     """
     with _named(path):
-        _made_aside(_target(path)).unlink()
+        aside = _aside(_target(path))
+        try:
+            aside.touch()
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
@@ -141,18 +158,16 @@ def _is_output(there: os.stat_result) -> bool:
         return False
 
 
-def _made_aside(target: Path | None) -> Path:
-    """A new file, beside the one that it is to become."""
+def _aside(target: Path | None) -> Path:
+    """Where a file is written before it takes its place, beside it.
+
+    Its writer makes it: a signal finds no file, or one that is removed.
+    """
     import tempfile  # not above: most processes only read
 
+    folder = target.parent if target else Path(tempfile.gettempdir())
     name = target.name if target else "out"
-    folder = target.parent if target else None
-    try:
-        handle, aside = tempfile.mkstemp(dir=folder, prefix=f".{name[:MOST_LETTERS]}.", suffix=".part")
-    except PermissionError as error:
-        raise DeniedError(refusal(folder or tempfile.gettempdir(), "written", error)) from None
-    os.close(handle)
-    return Path(aside)
+    return folder / f".{name[:MOST_LETTERS]}.{os.urandom(4).hex()}.part"
 
 
 def _pour(aside: Path, path: Path) -> None:
@@ -305,9 +320,3 @@ def _named(path: Path, *, fetched: bool = False) -> Iterator[None]:
         if fetched and isinstance(error, FileNotFoundError):
             raise
         raise DiskError(refusal(path, "written", error)) from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from verydeep.distributed import World, world_size
+from verydeep.distributed import World, world, world_size
 from verydeep.errors import UsageError, VerydeepError, check_least, lack_of_memory, of_system
-from verydeep.interrupts import held
+from verydeep.interrupts import die_with_parent, held
+from verydeep.lock import writing_file
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -116,6 +118,35 @@ class Started(World):
 
 
 @contextmanager
+def shared(processes: int, work: Callable[[World], object], out: Path | None) -> Iterator[World]:
+    """The world of a piece of work: torchrun's, or that of the processes that are started here.
+
+    Args:
+        processes: as of `start_processes`; 1 leaves it to torchrun.
+        work: likewise.
+        out: file that the work makes; no other process makes it meanwhile.
+
+    Raises:
+        UsageError: as `start_processes`.
+        BusyError: another process makes the file.
+
+    """
+    with ExitStack() as stack:
+
+        def lock() -> None:
+            if out:
+                stack.enter_context(writing_file(out))
+
+        if processes == 1:
+            here = stack.enter_context(world())
+            here.from_first(lock)  # before any of them begins
+        else:
+            lock()
+            here = stack.enter_context(start_processes(processes, work))
+        yield here
+
+
+@contextmanager
 def start_processes(count: int, work: Callable[[World], object]) -> Iterator[World]:
     """Start all processes but the first, which is this one; none is left when the context ends.
 
@@ -145,7 +176,8 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
             for rank in range(1, count):
                 pipes[rank], theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(work, rank, count, theirs), daemon=True)
-                with held(signal.SIGINT), _starting(rank, count):
+                # Signals come to this one, and it ends the others.
+                with held(signal.SIGINT, signal.SIGTERM), _starting(rank, count):
                     process.start()
                     others[rank] = process
                 theirs.close()  # so that the pipe ends with the process
@@ -157,6 +189,7 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
 
 
 def _work(work: Callable[[World], object], rank: int, size: int, pipe: Connection) -> None:
+    die_with_parent()
     os.environ["RANK"] = str(rank)  # so that the first alone speaks
     try:
         try:

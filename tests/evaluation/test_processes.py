@@ -198,3 +198,37 @@ def test_an_error_in_another_process_is_raised_here():
     with pytest.raises(VerydeepError, match="process 2 of 2 ended with exit code 3"):  # noqa: SIM117
         with start_processes(2, end) as world:
             world.gather(0)
+
+
+WAITING = """
+import os, sys, time
+from verydeep.processes import start_processes
+def wait(world):
+    if {elsewhere}:
+        sys.platform = "elsewhere"
+        from verydeep.interrupts import die_with_parent
+        import ctypes
+        ctypes.CDLL(None).prctl(1, 0)  # not by the kernel
+        die_with_parent()
+    os.write(1, b"at work\\n")
+    time.sleep(100)
+if __name__ == "__main__":
+    with start_processes(3, wait):
+        time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_processes_die_with_the_one_that_started_them(tmp_path, elsewhere):
+    """Where the kernel does not see to it, a pipe from it tells them."""
+    script = tmp_path / "waiting.py"
+    script.write_text(WAITING.format(elsewhere=elsewhere))
+    first = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    assert first.stdout
+    assert [first.stdout.readline() for _ in range(2)] == ["at work\n"] * 2
+    started = others(first)
+    assert len(started) == 2
+    first.kill()
+    end = time.monotonic() + 2
+    first.communicate()  # they have its standard output too, and it ends with the last of them
+    assert time.monotonic() < end

@@ -19,9 +19,10 @@ import pytest
 from pictures import class_folders
 
 from verydeep.cli import main
-from verydeep.errors import UsageError
 from verydeep.evaluation.results import read_result
-from verydeep.studies.state import RECORDS, lock
+from verydeep.lock import is_written, writing_folder
+from verydeep.run_folder import STATE
+from verydeep.studies.state import RECORDS
 
 pytestmark = pytest.mark.slow
 
@@ -178,10 +179,10 @@ def test_what_is_done_is_not_done_again(desk, unbroken):
 
 
 def test_only_one_at_once(desk, unbroken):
-    with lock(unbroken):
+    with writing_folder(unbroken):
         outcome = run(desk, "unbroken")
-    assert outcome.returncode == 2
-    assert "is at work in" in outcome.stderr
+    assert outcome.returncode == 1
+    assert "is being written by process" in outcome.stderr
     assert "Traceback" not in outcome.stderr
 
 
@@ -209,24 +210,24 @@ def test_a_step_that_fails_is_named_and_the_others_go_on(desk, unbroken):
     assert (desk / "wild" / "index.html").exists()
 
 
-def test_terminated_it_says_how_to_go_on(desk):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_it_alone_ends_the_step_which_saves_its_state(desk, number):
     process = subprocess.Popen(
-        command(desk, "ended"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment()
+        command(desk, f"ended{number}"),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
     )
     end = time.monotonic() + 120
-    while not (desk / "ended" / "runs" / "A-seed0" / "journal.jsonl").exists():
+    step = desk / f"ended{number}" / "runs" / "A-seed0"
+    while not (step / "journal.jsonl").exists():
         assert time.monotonic() < end
         time.sleep(0.01)
-    process.terminate()
+    process.send_signal(number)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
+    assert (step / STATE).is_file()
+    assert not is_written(step)
     assert "this goes on: verydeep study" in said
     assert "Traceback" not in said
-
-
-def test_the_lock_is_free_afterwards(tmp_path):
-    held = pytest.raises(UsageError, match="is at work in")
-    with lock(tmp_path / "out"), held, lock(tmp_path / "out"):
-        pass
-    with lock(tmp_path / "out"):
-        pass

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from PIL import Image
 
 from verydeep.api.new import new
 from verydeep.cli import main
+from verydeep.lock import LOCK, is_written, writing_folder
 from verydeep.reports import watched
 from verydeep.reports.panels import Curve, Panel, even_ticks, make_panels
 from verydeep.reports.terminal import Canvas
@@ -58,9 +61,15 @@ def config_text(tmp_path_factory) -> str:
 
 @pytest.fixture
 def make(tmp_path, config_text):
-    def make_run(name: str, journal: str | bytes, *, quiet: float = 0.0, config: bool = True) -> Path:
+    """Makes a run; one that is live is held as by a process that trains."""
+
+    def make_run(
+        name: str, journal: str | bytes, *, quiet: float = 0.0, config: bool = True, live: bool = True
+    ) -> Path:
         run = tmp_path / name
         run.mkdir(exist_ok=True)
+        if live and not is_written(run):
+            trainings.enter_context(writing_folder(run))
         (run / JOURNAL).write_bytes(journal.encode() if isinstance(journal, str) else journal)
         then = time.time() - quiet
         os.utime(run / JOURNAL, (then, then))
@@ -68,7 +77,8 @@ def make(tmp_path, config_text):
             (run / CONFIG).write_text(config_text)
         return run
 
-    return make_run
+    with ExitStack() as trainings:
+        yield make_run
 
 
 def facts_of(run: Path, capsys) -> dict:
@@ -111,6 +121,23 @@ def test_a_running_run(make, capsys):
     assert facts["pictures_per_second"] == pytest.approx(40)
     assert facts["waiting"] == pytest.approx(0.2)
     assert facts["seconds_left"] == pytest.approx(18 * 0.5)
+
+
+def test_a_run_without_a_process_is_interrupted(make, capsys):
+    run = make("a run", lines(2) + step_line(20), live=False)
+    facts = facts_of(run, capsys)
+    assert (facts["state"], facts["step"]) == ("interrupted", 21)
+    assert facts["resume"] == f"verydeep train DATA '{run}' --resume"
+    main(["watch", str(run)])
+    out = capsys.readouterr().out
+    assert "epoch 3/4 · interrupted" in out
+    assert "resume: verydeep train DATA" in out
+    holder = {"process": 1, "host": platform.node(), "command": "verydeep", "since": "2026-01-01T00:00:00+00:00"}
+    (run / LOCK).write_text(json.dumps(holder))  # what a killed process leaves
+    assert facts_of(run, capsys)["state"] == "interrupted"
+    (run / LOCK).write_text(json.dumps(holder | {"host": "another"}))  # whose locks cannot be seen here
+    assert facts_of(run, capsys)["state"] == "running"
+    assert facts_of(make("done", lines(4), live=False), capsys)["state"] == "finished"
 
 
 def test_where_a_run_stands(make, capsys):

@@ -104,7 +104,9 @@ def test_a_signal_writes_the_picture_as_far_as_it_is(small, pair, tmp_path, numb
     monkeypatch.setattr(Descent, "step", and_then_stop)
     out = tmp_path / "out.png"
     before = signal.getsignal(number)
-    style(small, *pair, "--out", out, "--size", 64, "--steps", 1000, "--json")
+    with pytest.raises(SystemExit) as ended:
+        style(small, *pair, "--out", out, "--size", 64, "--steps", 1000, "--json")
+    assert ended.value.code == 128 + number
     printed = capsys.readouterr()
     facts = json.loads(printed.out)
     assert facts["stopped"] and facts["steps"] == 4
@@ -135,7 +137,7 @@ def test_a_process_ends_soon_after_sigterm(small, pair, tmp_path):
         assert process.stderr.readline() == "step\n"
         process.terminate()
         printed, _ = process.communicate(timeout=600)  # 100,000 steps would take hours
-    assert process.returncode == 0
+    assert process.returncode == 128 + signal.SIGTERM
     assert json.loads(printed)["stopped"]
     with Image.open(out) as picture:
         picture.load()

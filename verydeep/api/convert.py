@@ -16,9 +16,9 @@ from verydeep.results import Result
 from verydeep.run_folder import (
     TrainedOn,
     copy_training_images,
+    making_folder,
     provenance,
     read_model,
-    refuse_existing,
     write_model,
 )
 from verydeep.run_folder.origin import recorded
@@ -106,31 +106,31 @@ def convert(
 
     """
     target = Path(run)
-    refuse_existing(target)
-    given = Metadata(
-        _preprocessing(preprocessing, mean, deviation, channels),
-        trained_on=_trained_on(train_scale),
-        licence=licence,
-        configuration=configuration(config).name if config else None,
-        window=None if window is None else Architecture(window=window).window,
-        features_only=features_only or None,
-    )
-    where = locate(with_network(source, tensors))
-    if is_ours(where.path):
-        check_ours(where, class_names, None if given == Metadata() else given)
-        model, weights = read_model(where.path)
-        origin = f"{source}, of which it is a copy"
-    else:
-        found = import_weights(where, given, class_names)
-        model, weights, origin = config_of(found), found.tensors, found.metadata.origin or found.layout
-        model.provenance.update(provenance(**model.provenance))
-        for note in found.notes:
-            say(f"note: {note}")
-        if not found.metadata.trained_on:
-            say(f"note: it is tested at Q = {model.trained_on.test_scale}; `train_scale` says otherwise")
-    write_model(target, model, weights)
-    if is_ours(where.path):
-        copy_training_images(where.path, target)
+    with making_folder(target):
+        given = Metadata(
+            _preprocessing(preprocessing, mean, deviation, channels),
+            trained_on=_trained_on(train_scale),
+            licence=licence,
+            configuration=configuration(config).name if config else None,
+            window=None if window is None else Architecture(window=window).window,
+            features_only=features_only or None,
+        )
+        where = locate(with_network(source, tensors))
+        if is_ours(where.path):
+            check_ours(where, class_names, None if given == Metadata() else given)
+            model, weights = read_model(where.path)
+            origin = f"{source}, of which it is a copy"
+        else:
+            found = import_weights(where, given, class_names)
+            model, weights, origin = config_of(found), found.tensors, found.metadata.origin or found.layout
+            model.provenance.update(provenance(**model.provenance))
+            for note in found.notes:
+                say(f"note: {note}")
+            if not found.metadata.trained_on:
+                say(f"note: it is tested at Q = {model.trained_on.test_scale}; `train_scale` says otherwise")
+        write_model(target, model, weights)
+        if is_ours(where.path):
+            copy_training_images(where.path, target)
     architecture = model.architecture
     return Conversion(str(run), architecture.configuration, num_parameters(architecture), origin)
 

@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from verydeep.accounting import num_parameters
-from verydeep.distributed import World, world
+from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least
 from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts
 from verydeep.evaluation.evaluate import evaluate as posteriors_of
@@ -30,7 +30,7 @@ from verydeep.images.sources import open_data
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import progress, say, say_skipped
-from verydeep.processes import start_processes
+from verydeep.processes import shared
 from verydeep.run_folder import ModelConfig, read_split, read_training_images
 from verydeep.weights.source import locate, weights_path, with_network
 
@@ -119,7 +119,7 @@ def evaluate(
     )
     chosen = test.choose(test.open()) if processes != 1 else None  # once for all of them
     run = partial(test.run, chosen=chosen)
-    with start_processes(processes, run) if processes != 1 else world() as here:
+    with shared(processes, run, target) as here:
         result, parts = run(here)
         if not here.first:
             return None

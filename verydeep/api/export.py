@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,9 +15,10 @@ from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference
 from verydeep.exports.hub_folder import write_hub_folder
 from verydeep.exports.runtimes import write_onnx, write_openvino
-from verydeep.files import check_out
+from verydeep.files import all_or_none, check_out
 from verydeep.inference import engine_of
 from verydeep.linear.classifier import say_network_alone
+from verydeep.lock import writing_file
 from verydeep.notes import say
 from verydeep.results import Result
 from verydeep.run_folder import JOURNAL, ModelConfig
@@ -110,25 +112,29 @@ def export(
         raise UsageError(f"`pixels` is of {' and '.join(CHECKED)}; `to={to}` has weights alone")
     if to in CHECKED and path.suffix != CHECKED[to][0]:
         raise UsageError(f"{path} has to end with {CHECKED[to][0]} for `to={to}`")
-    files = [path, path.with_suffix(".bin")] if to == "openvino" else [path]
-    for file in files if to != "hub" else ():  # whose folder may be there, if it is empty
-        if file.exists():
-            raise UsageError(f"{file} exists; choose another name")
-        check_out(file)
-    config, weights = open_source(source)
-    say_network_alone(Path(source), "exported")
-    if to == "hub":
-        write_for_hub(path, source, config, weights, results, licence, name, half)
-    elif to not in CHECKED:
-        write_for(to, path, config, weights)
-        if to != "timm" or path.suffix:  # timm's folder carries the preprocessing itself
-            say(f"for our answers, {feeding(to, config.preprocessing)}")
-    elif not config.architecture.num_classes:
-        raise UsageError(f"{model} has no FC layers and gives no scores; `to={to}` takes a classifier")
-    else:
-        differences = CHECKED[to][2](path, engine_of(config, weights, device="cpu"), weights, pixels=pixels)
-        return Exported(str(out), to, sum(file.stat().st_size for file in files), tuple(differences))
-    return Exported(str(out), to)
+    with writing_file(path) if to != "hub" else nullcontext():
+        files = [path, path.with_suffix(".bin")] if to == "openvino" else [path]
+        for file in files if to != "hub" else ():  # whose folder may be there, if it is empty
+            if file.exists():
+                raise UsageError(f"{file} exists; choose another name")
+            check_out(file)
+        config, weights = open_source(source)
+        say_network_alone(Path(source), "exported")
+        if to == "hub":
+            write_for_hub(path, source, config, weights, results, licence, name, half)
+        elif to not in CHECKED:
+            with all_or_none(files):
+                write_for(to, path, config, weights)
+            if to != "timm" or path.suffix:  # timm's folder carries the preprocessing itself
+                say(f"for our answers, {feeding(to, config.preprocessing)}")
+        elif not config.architecture.num_classes:
+            raise UsageError(f"{model} has no FC layers and gives no scores; `to={to}` takes a classifier")
+        else:
+            engine = engine_of(config, weights, device="cpu")
+            with all_or_none(files):
+                differences = CHECKED[to][2](path, engine, weights, pixels=pixels)
+            return Exported(str(out), to, sum(file.stat().st_size for file in files), tuple(differences))
+        return Exported(str(out), to)
 
 
 def write_for_hub(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from verydeep.chunks.plan import Chunk
 from verydeep.chunks.run import Rescaled, run_chunks
-from verydeep.distributed import World, world
+from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least, escaped
 from verydeep.extraction.archive import check_features_out, write_features
 from verydeep.extraction.extract import Extraction, FeatureParts, Rows, Shapes
@@ -21,7 +21,7 @@ from verydeep.images.find import Words, find_images
 from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.notes import progress, say
-from verydeep.processes import start_processes
+from verydeep.processes import shared
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.source import locate, weights_path, with_network
@@ -124,7 +124,7 @@ def extract(
         threads,
     )
     run = partial(job.run, max_unreadable=max_unreadable)
-    with start_processes(processes, run) if processes != 1 else world() as here:
+    with shared(processes, run, path) as here:
         parts, plan, found, shapes, facts = run(here)
         if not here.first:
             return None

@@ -11,7 +11,7 @@ from verydeep.configurations import Architecture
 from verydeep.errors import escaped, require
 from verydeep.images.color import Preprocessing
 from verydeep.results import Result
-from verydeep.run_folder import ModelConfig, TrainedOn, provenance, refuse_existing, write_model
+from verydeep.run_folder import ModelConfig, TrainedOn, making_folder, provenance, write_model
 from verydeep.run_folder.origin import recorded
 
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
@@ -65,20 +65,20 @@ def new(
     """
     architecture = Architecture(config, num_classes, width, window, batch_norm)
     require("torch", "train", "making a model")
-    refuse_existing(Path(run))
     from verydeep.network.initialize import initialize
     from verydeep.network.vgg import VGG
 
-    network = VGG(architecture)
-    initialize(network, init, seed)
-    side = round(window * 256 / 224)
-    model = ModelConfig(
-        architecture,
-        Preprocessing() if init.startswith("normal") else Preprocessing(deviation=IMAGENET_DEVIATION),
-        tuple(map(str, range(num_classes))),
-        TrainedOn((side, side)),
-        provenance(init=init, seed=seed),
-    )
-    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    write_model(Path(run), model, tensors)
+    with making_folder(Path(run)):
+        network = VGG(architecture)
+        initialize(network, init, seed)
+        side = round(window * 256 / 224)
+        model = ModelConfig(
+            architecture,
+            Preprocessing() if init.startswith("normal") else Preprocessing(deviation=IMAGENET_DEVIATION),
+            tuple(map(str, range(num_classes))),
+            TrainedOn((side, side)),
+            provenance(init=init, seed=seed),
+        )
+        tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+        write_model(Path(run), model, tensors)
     return NewModel(str(run), num_parameters(architecture))

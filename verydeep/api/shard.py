@@ -12,6 +12,7 @@ from verydeep.images.pictures import tell_unreadable
 from verydeep.images.sharding import Packing, finish, pack, refuse_other
 from verydeep.images.sources import open_data
 from verydeep.images.storage import is_local, local_path
+from verydeep.lock import writing_folder
 from verydeep.notes import progress, say, say_skipped
 from verydeep.results import Result
 
@@ -74,6 +75,7 @@ def shard(
     Raises:
         UsageError: an argument is out of its range, or `out` is something else already.
         DataError: more images cannot be read than allowed, or all of a part; or the data cannot be opened.
+        BusyError: another process packs into `out`.
         DiskError: a file cannot be written.
 
     """
@@ -81,20 +83,21 @@ def shard(
     check_least("max_unreadable", max_unreadable, 0)
     if is_local(name) and folder.resolve().is_relative_to(local_path(name).resolve()):
         raise UsageError(f"{folder} lies in {name} itself, and would be taken for a class; put it elsewhere")
-    refuse_other(folder)
-    opened = open_data(name)
-    say_skipped(name, opened.skipped)
-    if "test" in opened.parts:
-        say("the test part is not packed; pack it by itself, by its own folder")
-    try:
-        with progress("packing", len(opened.train) + len(opened.held_out)) as advance:
-            tars = pack(opened, folder, packing, advance)
-    except KeyboardInterrupt:
-        say("interrupted; run the same again to resume")
-        raise
-    lost = [image for tar in tars for image in tar.unreadable]
-    tell_unreadable(lost, max_unreadable)
-    finish(opened, folder, tars, packing, name)
+    with writing_folder(folder):
+        refuse_other(folder)
+        opened = open_data(name)
+        say_skipped(name, opened.skipped)
+        if "test" in opened.parts:
+            say("the test part is not packed; pack it by itself, by its own folder")
+        try:
+            with progress("packing", len(opened.train) + len(opened.held_out)) as advance:
+                tars = pack(opened, folder, packing, advance)
+        except KeyboardInterrupt:
+            say("interrupted; run the same again to resume")
+            raise
+        lost = [image for tar in tars for image in tar.unreadable]
+        tell_unreadable(lost, max_unreadable)
+        finish(opened, folder, tars, packing, name)
     return PackedData(
         folder,
         sum(len(tar.records) for tar in tars),

@@ -13,6 +13,7 @@ from rich.filesize import decimal
 
 from verydeep.errors import UsageError, VerydeepError, escaped
 from verydeep.files import write_json, write_text
+from verydeep.lock import writing_folder
 from verydeep.notes import say
 from verydeep.reports.runs import duration
 from verydeep.results import Result, rendered
@@ -25,7 +26,7 @@ from verydeep.studies.evidence import gather
 from verydeep.studies.page import render
 from verydeep.studies.progress import Progress
 from verydeep.studies.run import Launch, StudyRun
-from verydeep.studies.state import DESCRIPTION, lock
+from verydeep.studies.state import DESCRIPTION
 from verydeep.studies.tables import Table
 from verydeep.studies.workflow import make_workflow
 
@@ -167,6 +168,7 @@ def study(
     Raises:
         UsageError: the description is wrong, or the request cannot be carried out.
         DataError: the data is not there.
+        BusyError: another study, or a step of one that was killed, is at work in the folder.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was running has saved its state.
 
     """
@@ -198,7 +200,7 @@ def study(
     if dry_run:
         return StudyPlan(prepare())
     prepare()  # which refuses before there is a folder
-    with lock(folder) as held:
+    with writing_folder(folder) as held:
         run = prepare()  # anew: what another has done until now
         write_text(folder / DESCRIPTION, text)
         say(f"{description.title}: {run}")

@@ -6,7 +6,8 @@ import os
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,15 @@ from verydeep.images.in_memory import keep_in_memory
 from verydeep.images.pictures import Pictures, Unreadable, tell_unreadable
 from verydeep.images.sources import open_data
 from verydeep.images.statistics import MOST_PICTURES, measure_pictures
+from verydeep.lock import writing_folder
 from verydeep.notes import progress, say, say_skipped
+from verydeep.reports.watched import open_run
 from verydeep.results import Result
 from verydeep.run_folder import (
     CONFIG,
+    JOURNAL,
     SKIPPED,
+    WEIGHTS,
     ModelConfig,
     TrainedOn,
     has_state,
@@ -34,7 +39,10 @@ from verydeep.run_folder import (
     read_config,
     read_split,
     refuse_existing,
+    remove_unbegun,
+    resume_command,
     write_training_images,
+    write_training_names,
 )
 from verydeep.run_folder.origin import recorded
 from verydeep.run_folder.split import write_split
@@ -126,7 +134,8 @@ def train(
         start_from: an earlier run, or another library's weights, all of whose layers the network starts with; fc8
             is new where the classes are others. Its configuration, width and preprocessing are kept; its window
             and S too, unless a recipe or a setting says otherwise.
-        resume: continue an interrupted run, with the settings it was started with.
+        resume: continue an interrupted run, with the settings it was started with. `epochs` may be more than it
+            had: a finished run is trained on.
         max_unreadable: continue if up to this many images cannot be read; RUN/skipped.jsonl lists them.
         save_seconds: most seconds between two saves of the run's state; it is also saved at the end of each epoch.
         save_steps: most steps between two saves of the run's state (default: no limit).
@@ -137,6 +146,7 @@ def train(
 
     Raises:
         UsageError: the request cannot be carried out.
+        BusyError: another process trains in `run`.
         DataError: there is no such data, or more images than allowed cannot be read.
         ModelError: an earlier network cannot be used.
         TrainingError: the training has diverged, was interrupted (`InterruptedRunError`), or cannot be saved.
@@ -167,9 +177,14 @@ def train(
         chosen = find_recipe(name).with_settings(settings)
     given = settings if name else asdict(chosen)
     asked = {"recipe_name": name, "data": {"name": fspath(data)}}
-    with world() as here:
+    with world() as here, ExitStack() as stack:
+
+        def begin_alone() -> start.Beginning:
+            stack.enter_context(writing_folder(folder))
+            return _begin(folder, fspath(data), resume, chosen, given, earlier, recipe_named=recipe is not None)
+
         try:
-            begin = here.from_first(lambda: _begin(folder, resume, chosen, given, earlier, recipe is not None))
+            begin = here.from_first(begin_alone)
             start.check_recipe(begin.recipe)
             where = choose_device(device)
             opened = _open(fspath(data), begin)
@@ -195,23 +210,54 @@ def _advice(run: Path, error: DiskError) -> str:
     denied = isinstance(error, DeniedError)
     if os.path.isfile(run / CONFIG):  # noqa: PTH113  # it does not fail where the folder may not be read
         return f"what was saved before is whole: {'' if denied else 'make room, and '}go on with: `resume=True`"
-    return "nothing has been trained yet" + ("" if denied else ": make room, remove the folder, and start again")
+    return "nothing has been trained yet" + ("" if denied else ": make room, and start again")
 
 
 def _begin(
-    run: Path, resume: bool, recipe: Recipe, given: dict[str, Any], earlier: Earlier | None, recipe_named: bool
+    run: Path,
+    data: str,
+    resume: bool,
+    recipe: Recipe,
+    given: dict[str, Any],
+    earlier: Earlier | None,
+    *,
+    recipe_named: bool,
 ) -> start.Beginning:
     """Find out, on the first process for all, with what a run begins, before the data is read."""
     # torchrun starts all processes again when it has lost one, with the same arguments.
     if resume or (num_restarts() > 0 and (run / CONFIG).is_file()):
         return start.resumed(run, read_config(run), given)
+    remove_unbegun(run)
     if num_restarts() == 0:
+        _refuse_run(run, data)
         refuse_existing(run)
     if earlier is None:
         return start.Beginning(None, recipe)
     config = open_source(earlier.name)[0]
     held_out = read_split(locate(earlier.name).path)
     return start.beginning_with(earlier, config, held_out, recipe, given, recipe_named=recipe_named)
+
+
+def _refuse_run(run: Path, data: str) -> None:
+    """Make sure that a folder has no run; where it has one, say how that goes on.
+
+    Raises:
+        UsageError: it has one.
+
+    """
+    if not (run / CONFIG).is_file() or "recipe" not in read_config(run).provenance:
+        return
+    if (run / WEIGHTS).is_file() and not has_state(run):  # a copy of a trained model
+        return
+    seen = open_run(run).headline() if (run / JOURNAL).is_file() else None
+    if seen is None or seen.state != "finished":
+        said = f"is a run that has not finished; resume it with `{resume_command(data, run)}`, or"
+    elif seen.epochs and seen.epoch == seen.epochs:
+        more = resume_command(data, run, epochs=2 * seen.epochs)
+        said = f"is a run that has finished (epochs: {seen.epochs}); add more with `{more}`, or"
+    else:
+        said = f"is a run that has finished in epoch {seen.epoch}, as its validation error no longer improved;"
+    raise UsageError(f"{run} {said} choose another name")
 
 
 def _open(name: str, begin: start.Beginning) -> Data:
@@ -301,7 +347,7 @@ def _config(
     """What stands beside the weights, on disk from now on; the network gets the layers that are not drawn."""
     config = begin.config
     if config:
-        start.check_same_data(run, config, data)
+        start.check_same_data(run, config, data, asked["data"]["name"])
     preprocessing: Preprocessing | None = None
     facts: dict[str, Any] = {}
     if begin.earlier and not (config and has_state(run)):  # without a state it begins as it began
@@ -312,9 +358,14 @@ def _config(
         facts |= asked | {"data": asked["data"] | start.facts_of(data, pictures)}
         config = _new_config(begin.recipe, network, data, pictures, preprocessing, facts)
         write_split(run, data.split, data.held_out.names)
+        write_training_names(run, data.train.names)
+    elif begin.recipe.epochs != config.provenance["recipe"]["epochs"]:
+        before = [*config.provenance.get("epochs_before", ()), config.provenance["recipe"]["epochs"]]
+        facts = {"recipe": asdict(begin.recipe), "epochs_before": before}
+        config = replace(config, provenance=config.provenance | facts)
     if hashes is not None:  # of a run that is resumed too: files may have been saved anew since
         write_training_images(run, hashes)
-    if begin.config is None:  # last, as a folder with it is a run that has begun
+    if config is not begin.config:  # last, as a folder with it is a run that has begun
         write_json(run / CONFIG, config.to_json())
     return config
 

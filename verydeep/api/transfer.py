@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,7 +16,8 @@ from verydeep.images.data import Split, train_and_test
 from verydeep.images.pictures import Unreadable, readable
 from verydeep.images.sources import open_data
 from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
-from verydeep.linear.classifier import Classifier, Features, FeatureSpec, digest, write_classifier
+from verydeep.linear.classifier import Classifier, Features, FeatureSpec, classifier_file, digest, write_classifier
+from verydeep.lock import writing_file
 from verydeep.notes import progress, say, say_skipped
 from verydeep.results import Result
 from verydeep.run_folder import copy_training_images, read_split, refuse_existing, write_model
@@ -134,53 +136,54 @@ def transfer(
         )
     if out and not save:
         raise UsageError("`out` keeps the classifier and `save=False` does not; choose one of them")
-    config, weights = open_source(path)
-    opened = engine_of(
-        config, weights, [layer], engine=engine, precision=precision, device=device, threads=threads
-    )
-    spec = FeatureSpec(layer, scales or (config.trained_on.test_scale,), True, combine)
-    # Not tested on images that the network was trained on, if this is its folder, grown since.
-    opened_data = open_data(fspath(data)).split_as(read_split(source.path))
-    say_skipped(fspath(data), opened_data.skipped)
-    split = train_and_test(opened_data)
-    features, labels, is_train = _features(opened, spec, split, max_unreadable)
-    num_classes = len(opened_data.class_names)
-    recalls, svm = _test(
-        features,
-        labels,
-        is_train,
-        num_classes,
-        splits=splits,
-        per_class=per_class,
-        test_per_class=test_per_class,
-        seed=seed,
-    )
-    facts = {
-        "model": str(path),
-        "data": fspath(data),
-        "num_pictures": len(labels),
-        "num_classes": num_classes,
-        "layer": layer,
-        "scales": list(spec.scales),
-        "combine": combine,
-        "split": f"{splits} random, {per_class} a class to train on" if splits else split.origin,
-        "mean_class_recall": recalls,
-        "C": svm.strength,
-    }
-    if save:
-        classifier = Classifier(
-            described=spec,
-            class_names=opened_data.class_names,
-            sharpness=svm.sharpness,
-            facts=facts,
-            network=digest(weights),
-            weights=svm.weights,
-            bias=svm.bias,
+    with writing_file(classifier_file(target)) if save else nullcontext():  # from now on: it takes long
+        config, weights = open_source(path)
+        opened = engine_of(
+            config, weights, [layer], engine=engine, precision=precision, device=device, threads=threads
         )
-        if out:
-            write_model(target, config, weights)
-            copy_training_images(source.path, target)
-        say(f"{write_classifier(target, classifier)} written; `verydeep predict {target}` uses it")
+        spec = FeatureSpec(layer, scales or (config.trained_on.test_scale,), True, combine)
+        # Not tested on images that the network was trained on, if this is its folder, grown since.
+        opened_data = open_data(fspath(data)).split_as(read_split(source.path))
+        say_skipped(fspath(data), opened_data.skipped)
+        split = train_and_test(opened_data)
+        features, labels, is_train = _features(opened, spec, split, max_unreadable)
+        num_classes = len(opened_data.class_names)
+        recalls, svm = _test(
+            features,
+            labels,
+            is_train,
+            num_classes,
+            splits=splits,
+            per_class=per_class,
+            test_per_class=test_per_class,
+            seed=seed,
+        )
+        facts = {
+            "model": str(path),
+            "data": fspath(data),
+            "num_pictures": len(labels),
+            "num_classes": num_classes,
+            "layer": layer,
+            "scales": list(spec.scales),
+            "combine": combine,
+            "split": f"{splits} random, {per_class} a class to train on" if splits else split.origin,
+            "mean_class_recall": recalls,
+            "C": svm.strength,
+        }
+        if save:
+            classifier = Classifier(
+                described=spec,
+                class_names=opened_data.class_names,
+                sharpness=svm.sharpness,
+                facts=facts,
+                network=digest(weights),
+                weights=svm.weights,
+                bias=svm.bias,
+            )
+            if out:
+                write_model(target, config, weights)
+                copy_training_images(source.path, target)
+            say(f"{write_classifier(target, classifier)} written; `verydeep predict {target}` uses it")
     return Transferred(facts)
 
 

@@ -9,7 +9,6 @@ The same module does what the engines need beforehand, and then ends: `export`, 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -24,15 +23,14 @@ from verydeep.benchmark.engines import ENGINES, Engine
 from verydeep.benchmark.runners import Runner, class_scores, export, open_runner, quantize
 from verydeep.benchmark.task import Task
 from verydeep.inference.processor import native_module
+from verydeep.interrupts import kernel_ends_with_parent
 
 REFERENCE_IMAGES = 8  # of a call: float64 takes about a second for each
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def main(task_file: str, name: str) -> None:
     """Do a piece of work, or serve requests until standard input ends."""
-    if sys.platform == "linux":  # a process that is stopped would not see that its parent is gone
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    kernel_ends_with_parent()  # by itself a process that is stopped would not see that it is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

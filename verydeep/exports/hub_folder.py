@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from verydeep.errors import UsageError, VerydeepError, require
 from verydeep.exports.card import CardFacts, card, check_results, last_part
 from verydeep.files import write_whole
-from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, refuse_existing, write_model
+from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, making_folder, write_model
 
 CARD = "README.md"
 NOT_FOR_OTHERS = ("command", "processor", "python", "threads")
@@ -50,16 +50,16 @@ def write_hub_folder(
     """
     if half:
         tensors = halved(tensors)
-    refuse_existing(folder)
-    check_results(config, facts.results)
-    provenance = config.provenance.items()
-    shared = {name: without_paths(value) for name, value in provenance if name not in NOT_FOR_OTHERS}
-    if facts.licence:
-        shared["licence"] = facts.licence
-    public = replace(config, provenance=shared)
-    text = card(public, facts)
-    write_whole(folder / CARD, lambda aside: aside.write_text(text, encoding="utf-8"))
-    write_model(folder, public, tensors)
+    with making_folder(folder):
+        check_results(config, facts.results)
+        provenance = config.provenance.items()
+        shared = {name: without_paths(value) for name, value in provenance if name not in NOT_FOR_OTHERS}
+        if facts.licence:
+            shared["licence"] = facts.licence
+        public = replace(config, provenance=shared)
+        text = card(public, facts)
+        write_whole(folder / CARD, lambda aside: aside.write_text(text, encoding="utf-8"))
+        write_model(folder, public, tensors)
     return public
 
 

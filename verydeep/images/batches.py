@@ -23,7 +23,7 @@ from PIL import Image
 from verydeep.errors import DataError, PictureError, UsageError, VerydeepError
 from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.views import Pixels, TrainingView
-from verydeep.interrupts import held
+from verydeep.interrupts import die_with_parent, held
 from verydeep.prefetch import prefetch
 
 _SHUFFLE, _VIEWS = 0, 1  # two streams of random numbers from one seed
@@ -213,6 +213,7 @@ class _Reader:
 
 def _make(batches: TrainingBatches, steps: range, theirs: Connection, connection: Connection) -> None:
     """Make batches, and send them as they are wanted; an error is sent in place of a batch, and is the last."""
+    die_with_parent()
     theirs.close()  # so that nobody is there to send to when whoever trains is gone
     for number in _NOT_FOR_READERS:  # not every way of starting a process keeps them held
         signal.signal(number, signal.SIG_IGN)

@@ -32,6 +32,7 @@ from verydeep.images.shard_writing import (
     write_tar,
 )
 from verydeep.images.shards import UNFINISHED
+from verydeep.lock import LOCK
 from verydeep.typed import as_type
 
 ORDER_SEED = 0
@@ -100,7 +101,7 @@ def refuse_other(out: Path) -> None:
         raise UsageError(f"{out} has whole shards already; choose another name, or remove it first")
     if (out / _PLAN).is_file() or not out.exists():
         return
-    if not out.is_dir() or any(out.iterdir()):
+    if not out.is_dir() or any(path.name != LOCK for path in out.iterdir()):
         what = "is not empty, and not an interrupted `verydeep shard`" if out.is_dir() else "is a file"
         raise UsageError(f"{out} {what}; choose another name")
 

@@ -16,7 +16,7 @@ from verydeep.reports.watched import Headline, WatchedRun
 
 
 def headlines(runs: Sequence[WatchedRun], *, marks: bool) -> Group:
-    """Two lines for each run: what it is and how far it has come; how well and how fast it goes."""
+    """Lines for each run: what it is and how far it has come; how well and how fast it goes; how to resume it."""
     parts: list[RenderableType] = []
     for number, (run, name) in enumerate(zip(runs, names(runs), strict=True)):
         facts = run.headline()
@@ -24,7 +24,8 @@ def headlines(runs: Sequence[WatchedRun], *, marks: bool) -> Group:
         progress = " · ".join(["", *_progress(facts)])
         parts.append(Text.assemble((sign, color(number)), " ", (name, "bold"), progress))
         results = Text(" · ".join(_results(facts)))
-        parts.append(Padding(results, (0, 0, 0, len(sign) + 1), expand=False))
+        resume = [Text(f"resume: {escaped(facts.resume)}")] if facts.resume else []
+        parts += [Padding(line, (0, 0, 0, len(sign) + 1), expand=False) for line in (results, *resume)]
     return Group(*parts, Text())
 
 

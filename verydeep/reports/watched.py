@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, VerydeepError
 from verydeep.files import MOST_LINE_BYTES, parse_json
-from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config
+from verydeep.lock import is_written
+from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config, resume_command
 from verydeep.training.optimizer import Schedule
 from verydeep.training.recipe import Recipe
 
-State = Literal["running", "validating", "stalled", "finished"]
+State = Literal["running", "validating", "stalled", "interrupted", "finished"]
 
 STEP_FIELDS = ("step", "loss", "error", "rate", "seconds", "wait")
 EPOCH_FIELDS = ("epoch", "step", "validation_error", "pictures_per_second")
@@ -97,7 +98,8 @@ class Headline:
 
     Attributes:
         run: its folder, as it was given.
-        state: running; validating, at an epoch's end; stalled, with no line for longer than usual; finished.
+        state: running; validating, at an epoch's end; stalled, with no line for longer than usual; interrupted,
+            with no process that trains it; finished.
         quiet: seconds since the journal's last line.
         configuration: column of Table 1.
         recipe: name of the recipe.
@@ -113,6 +115,7 @@ class Headline:
         pictures_per_second: of the last steps.
         waiting: share of their time spent waiting for pictures, from 0 to 1.
         seconds_left: of training steps, if all epochs are run; validation comes on top.
+        resume: the command that resumes an interrupted run.
 
     """
 
@@ -133,6 +136,7 @@ class Headline:
     pictures_per_second: float | None
     waiting: float | None
     seconds_left: float | None
+    resume: str | None
 
     def to_json(self) -> dict[str, Any]:
         """The facts as plain data."""
@@ -149,6 +153,7 @@ class WatchedRun:
         config: its config.json; None where there is none that can be read.
         recipe: None where it is not known.
         num_images: training images, likewise.
+        data: what the data was called; DATA where it is not known.
 
     """
 
@@ -159,7 +164,8 @@ class WatchedRun:
     def __post_init__(self) -> None:
         facts = self.config.provenance if self.config else {}
         data = facts.get("data")
-        number = data.get("num_images") if isinstance(data, dict) else None
+        data = data if isinstance(data, dict) else {}
+        number, self.data = data.get("num_images"), str(data.get("name", "DATA"))
         self.num_images = number if isinstance(number, int) and number > 0 else None
         self.recipe_name = str(facts["recipe_name"]) if facts.get("recipe_name") else None
         self.recipe: Recipe | None = None
@@ -216,6 +222,7 @@ class WatchedRun:
             pictures_per_second=self._speed(second),
             waiting=_share(wait, seconds),
             seconds_left=max(0, steps - done) * second if steps and second and state != "finished" else None,
+            resume=resume_command(self.data, folder_of(Path(self.run))) if state == "interrupted" else None,
         )
 
     @property
@@ -246,6 +253,8 @@ class WatchedRun:
         """By the steps since an epoch ended, and the seconds that one takes."""
         if self._finished():
             return "finished"
+        if is_written(folder_of(Path(self.run))) is False:
+            return "interrupted"
         patience, per_epoch = PATIENCE + PATIENCE_STEPS * second, self.steps_per_epoch
         if per_epoch and since_epoch >= per_epoch:
             # Nothing is written during validation. It shows each image once, forward only: were they as many as

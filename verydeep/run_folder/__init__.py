@@ -7,6 +7,7 @@ RUN/
   journal.jsonl       a line a step and a line an epoch
   split.json          names of the images that were held out, where the data came without that part
   training_images.npy hashes of the content of the images that were trained on, as `PictureSource.hashes`
+  training_names.jsonl.gz  names of these images, a line each
   skipped.jsonl       images that could not be read, and why, if there are any
   state.pt            what a run needs to resume; state.previous.pt is the one before
   tensorboard/        the journal's curves for TensorBoard, where it is installed
@@ -28,10 +29,15 @@ from verydeep.run_folder.contents import (
     STATE,
     TENSORBOARD,
     TRAINING_IMAGES,
+    TRAINING_NAMES,
     WEIGHTS,
     folder_of,
     has_state,
+    making_folder,
     refuse_existing,
+    remove_parts,
+    remove_unbegun,
+    resume_command,
 )
 from verydeep.run_folder.origin import (
     processor_name,
@@ -41,7 +47,9 @@ from verydeep.run_folder.split import (
     copy_training_images,
     read_split,
     read_training_images,
+    read_training_names,
     write_training_images,
+    write_training_names,
 )
 from verydeep.run_folder.tensors import (
     all_finite,
@@ -65,6 +73,7 @@ __all__ = [
     "STATE",
     "TENSORBOARD",
     "TRAINING_IMAGES",
+    "TRAINING_NAMES",
     "WEIGHTS",
     "ModelConfig",
     "TrainedOn",
@@ -75,15 +84,21 @@ __all__ = [
     "fingerprint",
     "folder_of",
     "has_state",
+    "making_folder",
     "processor_name",
     "provenance",
     "read_config",
     "read_model",
     "read_split",
     "read_training_images",
+    "read_training_names",
     "refuse_existing",
+    "remove_parts",
+    "remove_unbegun",
+    "resume_command",
     "weights_file",
     "write_model",
     "write_training_images",
+    "write_training_names",
     "write_weights",
 ]

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from verydeep.errors import UsageError
+from verydeep.lock import LOCK, writing_folder
 
-WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, SPLIT, TRAINING_IMAGES, SKIPPED, STATE, PREVIOUS_STATE, TENSORBOARD = (
-    "model.safetensors",
-    "last.safetensors",
-    "config.json",
-    "journal.jsonl",
-    "split.json",
-    "training_images.npy",
-    "skipped.jsonl",
-    "state.pt",
-    "state.previous.pt",
-    "tensorboard",
-)
+WEIGHTS = "model.safetensors"
+LAST_WEIGHTS = "last.safetensors"
+CONFIG = "config.json"
+JOURNAL = "journal.jsonl"
+SPLIT = "split.json"
+TRAINING_IMAGES = "training_images.npy"
+TRAINING_NAMES = "training_names.jsonl.gz"
+SKIPPED = "skipped.jsonl"
+STATE = "state.pt"
+PREVIOUS_STATE = "state.previous.pt"
+TENSORBOARD = "tensorboard"
+
+BEFORE_CONFIG = (SPLIT, TRAINING_IMAGES, TRAINING_NAMES)
+"""What a new run writes before its config.json."""
+OF_TRAINING = (WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, *BEFORE_CONFIG, STATE)
 
 
 def folder_of(model: Path) -> Path:
@@ -32,9 +39,54 @@ def refuse_existing(run: Path) -> None:
         UsageError: the folder holds something already, or is a file.
 
     """
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        resume = ", or go on with it by `resume=True`" if has_state(run) else ""
-        raise UsageError(f"{run} exists and is not empty; choose another name{resume}")
+    if run.exists() and (not run.is_dir() or any(path.name != LOCK for path in run.iterdir())):
+        raise UsageError(f"{run} exists and is not empty; choose another name")
+
+
+@contextmanager
+def making_folder(folder: Path) -> Iterator[None]:
+    """Make a folder that is new or empty, as the only process that writes there; all of it, or nothing.
+
+    Raises:
+        UsageError: as `refuse_existing`.
+        BusyError: another process writes there.
+
+    """
+    with writing_folder(folder):
+        refuse_existing(folder)
+        try:
+            yield
+        except BaseException:
+            for path in folder.iterdir():  # of a model half made nobody can make use, and it would be in the way
+                if path.name != LOCK:
+                    path.unlink()
+            raise
+
+
+def remove_unbegun(run: Path) -> None:
+    """Remove what a run has left that was ended before its config.json was there: it had not begun to train."""
+    left = [path for path in run.iterdir() if path.name != LOCK]
+    if all(path.name in BEFORE_CONFIG or is_part(path, *BEFORE_CONFIG, CONFIG) for path in left):
+        for path in left:
+            path.unlink()
+
+
+def remove_parts(run: Path) -> None:
+    """Remove what a killed run was writing; what others write beside it, such as a classifier, stays."""
+    for path in run.iterdir():
+        if is_part(path, *OF_TRAINING):
+            path.unlink(missing_ok=True)
+
+
+def is_part(path: Path, *names: str) -> bool:
+    """Whether a file is what a killed process has left of a file of one of these names."""
+    return path.suffix == ".part" and path.name.startswith(tuple(f".{name}." for name in names))
+
+
+def resume_command(data: str, run: Path, **settings: object) -> str:
+    """What continues a run."""
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    return shlex.join(["verydeep", "train", data, str(run), "--resume", *options])
 
 
 def has_state(run: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ from numpy.typing import NDArray
 
 from verydeep.array_files import read_array
 from verydeep.errors import ModelError, printable, refusal
-from verydeep.files import read_json, write_json, write_whole
-from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, folder_of
+from verydeep.files import parse_json, read_json, write_json, write_whole
+from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, TRAINING_NAMES, folder_of
 from verydeep.typed import as_type
 
 MOST_SPLIT_BYTES = 1 << 28  # names of six million images
@@ -66,6 +68,27 @@ def write_training_images(run: Path, hashes: NDArray[np.uint64]) -> None:
             np.save(file, np.unique(hashes))
 
     write_whole(run / TRAINING_IMAGES, write)
+
+
+def read_training_names(run: Path) -> frozenset[str] | None:
+    """Names of the images that a run trains on; None where it did not keep them, or they are damaged."""
+    try:
+        with gzip.open(run / TRAINING_NAMES) as file:
+            lines = file.read(MOST_SPLIT_BYTES).splitlines()
+        return frozenset(as_type(tuple[str, ...], [parse_json(line) for line in lines]))
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def write_training_names(run: Path, names: Iterable[str]) -> None:
+    """Keep the names of the images that a run trains on, by which it tells later what has changed."""
+
+    def write(aside: Path) -> None:
+        with gzip.open(aside, "wt", encoding="utf-8") as lines:
+            for name in names:
+                lines.write(json.dumps(name) + "\n")
+
+    write_whole(run / TRAINING_NAMES, write)
 
 
 def copy_training_images(model: Path, run: Path) -> None:

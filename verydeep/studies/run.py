@@ -7,20 +7,18 @@ same command: trainings from their last saved state, tests from their last finis
 from __future__ import annotations
 
 import shlex
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import make_folder
+from verydeep.interrupts import kernel_ends_with_parent, passed_on
 from verydeep.reports.runs import duration
 from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import provenance
@@ -126,12 +124,12 @@ class StudyRun:
         time_left = f", about {duration(left)}" if left is not None else ""
         return f"{len(self.states)} steps, {count} to do{time_left}"
 
-    def run(self, progress: Progress, held: int) -> dict[str, str]:
+    def run(self, progress: Progress, held: int | None) -> dict[str, str]:
         """Do all that is not done; give the steps that failed, and why.
 
         Args:
             progress: is told how it goes.
-            held: the lock's descriptor.
+            held: descriptor of the lock on the study's folder, which each step holds too.
 
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM; what was running has saved its state.
@@ -154,7 +152,7 @@ class StudyRun:
                 raise KeyboardInterrupt
         return failed
 
-    def _do(self, step: Step, progress: Progress, held: int) -> tuple[str, float]:
+    def _do(self, step: Step, progress: Progress, held: int | None) -> tuple[str, float]:
         """Run a step; give what went wrong, or an empty text, and the seconds it took."""
         words = step.command(self.data, self.out)
         if prepare(step, self.out, self.states[step.name]):
@@ -183,21 +181,41 @@ class StudyRun:
         self._learn(step)
         return "", seconds
 
-    def _wait(self, step: Step, command: list[str], output: int, progress: Progress, held: int) -> int:
+    def _wait(self, step: Step, command: list[str], output: int, progress: Progress, held: int | None) -> int:
         """Start a step's process and look at it until it ends."""
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(held,)
-            )
-        except OSError as error:
-            raise VerydeepError(f"{command[0]} cannot be started: {error.strerror}; see `launch`") from None
-        with _passing_on(process, self._interrupted):
-            while process.poll() is None:
-                try:
-                    process.wait(LOOK_SECONDS)
-                except subprocess.TimeoutExpired:
-                    self._look(step, progress)
-        return process.returncode
+        started: list[subprocess.Popen[bytes]] = []
+
+        def send(number: int) -> None:
+            self._interrupted.set()
+            for process in started:
+                process.send_signal(number)
+
+        # A group of its own: a signal to the study's group comes to the study alone, which passes it on, once.
+        with passed_on(send):
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=() if held is None else (held,),
+                    process_group=0,
+                    preexec_fn=kernel_ends_with_parent,
+                )
+            except OSError as error:
+                raise VerydeepError(f"{command[0]} cannot be started: {error.strerror}; see `launch`") from None
+            started.append(process)
+            if self._interrupted.is_set():  # before there was a process to send it to
+                process.terminate()
+            try:
+                while process.poll() is None:
+                    try:
+                        process.wait(LOOK_SECONDS)
+                    except subprocess.TimeoutExpired:
+                        self._look(step, progress)
+            finally:
+                process.kill()
+        return process.wait()
 
     def _look(self, step: Step, progress: Progress) -> None:
         """Tell how far all has come, by the journal of the training that is running."""
@@ -225,31 +243,6 @@ class StudyRun:
         seconds = self.ledger.seconds(step, self.prints[step.name])
         if self.costs and seconds and 2 * events.count("begun") == len(events):
             self.rates.learn(step, self.costs[step.name], seconds)
-
-
-@contextmanager
-def _passing_on(process: subprocess.Popen[bytes], interrupted: threading.Event) -> Iterator[None]:
-    """Let a step save its state when the study is asked to end.
-
-    Ctrl-C reaches both processes from the terminal; SIGTERM comes to this one, which passes it on.
-    """
-
-    def note(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        if number == signal.SIGTERM:
-            process.send_signal(number)
-
-    try:
-        before: list[tuple[signal.Signals, Callable[..., object] | int | None]] = [
-            (number, signal.signal(number, note)) for number in (signal.SIGINT, signal.SIGTERM)
-        ]
-    except ValueError:  # not the main thread: whoever started it takes care of signals
-        before = []
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 def _last_line(log: Path, code: int) -> str:

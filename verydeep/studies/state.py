@@ -5,22 +5,22 @@ A step is done when all that it makes is there, made by this very command from t
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.errors import UsageError
-from verydeep.files import MOST_LINE_BYTES, Lines, json_text, make_folder, parse_json
+from verydeep.files import MOST_LINE_BYTES, Lines, json_text, parse_json
+from verydeep.lock import writing_file, writing_folder
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.studies.workflow import DATA, Step, Workflow
 from verydeep.typed import as_type
 
-DESCRIPTION, RECORDS, LOCK, LOGS = "study.toml", "study.jsonl", "study.lock", "logs"
+DESCRIPTION, RECORDS, LOGS = "study.toml", "study.jsonl", "logs"
 
 Record = dict[str, Any]
 State = Literal["done", "begun", "to do"]
@@ -137,35 +137,21 @@ def refuse_others(workflow: Workflow, out: Path, prints: Mapping[str, str], ledg
 
 
 def prepare(step: Step, out: Path, state: State) -> bool:
-    """Clear away what a step cannot go on from; give whether it goes on with a training."""
+    """Clear away what a step cannot go on from; give whether it goes on with a training.
+
+    Raises:
+        BusyError: another process writes there.
+
+    """
     path = out / step.name
     if step.kind == "train":
         if (path / CONFIG).is_file():
             return True
-        shutil.rmtree(path, ignore_errors=True)  # it had not begun to learn
+        if path.exists():
+            with writing_folder(path):
+                shutil.rmtree(path, ignore_errors=True)  # it had not begun to learn
     elif state == "to do":
-        path.unlink(missing_ok=True)  # of another command, or of networks that have been trained anew
-        shutil.rmtree(path.with_name(path.name + ".parts"), ignore_errors=True)
+        with writing_file(path):
+            path.unlink(missing_ok=True)  # of another command, or of networks that have been trained anew
+            shutil.rmtree(path.with_name(path.name + ".parts"), ignore_errors=True)
     return False
-
-
-@contextmanager
-def lock(out: Path) -> Iterator[int]:
-    """Keep others from working on the same study; gives the descriptor, which steps are handed.
-
-    A step that outlives a killed study keeps it, so that no second one trains into the same folder.
-
-    Raises:
-        UsageError: another holds it.
-
-    """
-    make_folder(out)
-    with (out / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another study, or a step of one that was killed, is at work in {out}; wait for it, or end "
-                "it first"
-            ) from None
-        yield file.fileno()

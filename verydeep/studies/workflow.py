@@ -3,7 +3,7 @@
 OUT/
   study.toml         the description
   study.jsonl        a line for each step that began, finished or failed
-  study.lock         held while a study, or a step of it, is at work
+  .verydeep.lock     while a study is at work
   runs/NAME-seedN    a run folder for each training
   tests/             posteriors of each test: NAME-seedN.VIEWS.Q.npz
   fusions/           posteriors of each fusion: NAME-seedN.VIEWS.SCALES.npz

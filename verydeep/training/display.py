@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar in the terminal, and a line for each epoch."""
+"""What a person sees of a run: a line for each epoch, and a bar in the terminal that has the same numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
     """
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),  # what the facts leave
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"),
         TimeRemainingColumn(compact=True),
@@ -33,17 +33,17 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
     bar = make_bar(*columns, speed_estimate_period=120)
     task = bar.add_task("training", total=epochs * steps_per_epoch, completed=first, facts="")
     smooth: dict[str, float] = {}
+    validated = ""
 
     def show(record: Record) -> None:
+        nonlocal validated
         if isinstance(record, EpochRecord):
+            validated = f", val {record.validation_error:.1f} %"
             say(f"epoch {record.epoch + 1:3d}/{epochs}  {_summary(record)}")
             return
         latest = {"loss": record.loss, "error": record.error, "speed": batch_size / record.seconds}
         smooth.update({name: 0.95 * smooth.get(name, value) + 0.05 * value for name, value in latest.items()})
-        facts = (
-            f"loss {smooth['loss']:.3f}  error {smooth['error']:.1f} %  rate {record.rate:.2g}  "
-            f"{smooth['speed']:.0f}/s"
-        )
+        facts = f"loss {smooth['loss']:.3f}  error {smooth['error']:.1f} %{validated}  {smooth['speed']:.0f}/s"
         bar.update(task, description=f"epoch {record.epoch + 1}/{epochs}", completed=record.step + 1, facts=facts)
 
     with bar:

@@ -38,6 +38,7 @@ from verydeep.run_folder import (
     TENSORBOARD,
     ModelConfig,
     has_state,
+    remove_parts,
     write_model,
     write_weights,
 )
@@ -162,8 +163,7 @@ class Trainer:
         with ExitStack() as stack:
             heard: list[Listener] = []
             if self.world.first:
-                for aside in self.run.glob(".*.part"):  # what a killed run was writing
-                    aside.unlink(missing_ok=True)
+                remove_parts(self.run)
                 per_epoch, batch_size = self.batches.steps_per_epoch, self.batches.batch_size
                 heard = [
                     stack.enter_context(journal(self.run / JOURNAL, first)),

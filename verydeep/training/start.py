@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World
-from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, printable
+from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, few, printable
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.data import Data
 from verydeep.images.pictures import Pictures
 from verydeep.images.views import TrainingView
 from verydeep.notes import say
-from verydeep.run_folder import CONFIG, ModelConfig, read_split
+from verydeep.run_folder import CONFIG, ModelConfig, read_split, read_training_names
 from verydeep.run_folder.origin import provenance_of_earlier
 from verydeep.training.recipe import Recipe
 
@@ -153,28 +154,70 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginni
         check_recipe(recipe)
     except ValueError as error:
         raise ModelError(f"{run / CONFIG} has a recipe that cannot be gone on with: {printable(error)}") from None
-    changed = [name for name, value in given.items() if value != getattr(recipe, name)]
+    changed = [name for name, value in given.items() if value != getattr(recipe, name) and name != "epochs"]
     if changed:
         raise UsageError(
             f"`resume` goes on with the run's own settings; {', '.join(changed)} cannot be changed: start a new "
             "run for that"
         )
+    recipe = _extended(recipe, int(given.get("epochs", recipe.epochs)))
     return Beginning(config, recipe, config.architecture.hidden, read_split(run), Earlier.of_run(config))
 
 
-def check_same_data(run: Path, config: ModelConfig, data: Data) -> None:
-    """Refuse to resume with other data: a run that has not saved a state yet would not notice.
+def _extended(recipe: Recipe, epochs: int) -> Recipe:
+    """The same recipe with more epochs; says how that compares with a run that had them from its start.
 
     Raises:
-        TrainingError: the classes or the training images are others.
+        UsageError: they are fewer.
+
+    """
+    if epochs < recipe.epochs:
+        raise UsageError(
+            f"`epochs={epochs}` is fewer than the {recipe.epochs} that the run was begun with; it takes more alone"
+        )
+    if epochs > recipe.epochs:
+        same = "as in a run that had them from its start"
+        if recipe.schedule == "cosine":
+            same = (
+                "at the rates of the longer cosine from here on: the rate rises again, and the result is another "
+                "than that of a run that had them from its start"
+            )
+        say(f"{epochs} epochs instead of {recipe.epochs}, {same}")
+    return replace(recipe, epochs=epochs)
+
+
+def check_same_data(run: Path, config: ModelConfig, data: Data, name: str) -> None:
+    """Refuse to resume with other data, which is called `name`: a run without a saved state would not notice.
+
+    Raises:
+        TrainingError: the classes or the training images are others; the message says which.
 
     """
     begun_with = (config.provenance.get("data") or {}).get("fingerprint")
     if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
+        again = shlex.join(["verydeep", "train", name, "NEW-RUN", "--from", str(run)])
         raise TrainingError(
-            f"{run} was begun with other images or classes than the data has now; bring the data back to what it "
-            "was, or start a new run, with `start_from` if it is to begin with this one's weights"
+            f"the data has changed since {run} was begun: {_changes(run, config, data)}; bring it back to what it "
+            f"was, or start a new run, with this one's weights if you like: `{again}`"
         )
+
+
+def _changes(run: Path, config: ModelConfig, data: Data) -> str:
+    """Which classes and images of the data are new, and which are gone, a phrase."""
+    found = _changed("class", "classes", config.class_names, data.class_names)
+    names = read_training_names(run)
+    if names is not None:
+        found += _changed("training image", "training images", names, data.train.names)
+    return ", ".join(found) or "its training images are others, or in other classes"
+
+
+def _changed(one: str, several: str, before: Iterable[str], now: Iterable[str]) -> list[str]:
+    before, now = set(before), set(now)
+    return [
+        f"{len(names)} {one if len(names) == 1 else several} {how} ({few(sorted(names), 3)})"
+        for names, how in ((now - before, "added"), (before - now, "removed"))
+        if names
+    ]
 
 
 def facts_of(data: Data, pictures: Pictures) -> dict[str, Any]:

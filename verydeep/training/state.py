@@ -132,7 +132,9 @@ def restore(state: TrainingState, network: torch.nn.Module, optimizer: torch.opt
 
 
 def _check(state: TrainingState, facts: dict[str, Any], file: Path) -> None:
-    begun = {**state.facts, "recipe": renamed(state.facts.get("recipe") or {})}
+    # A run may be asked for more epochs than it was begun with.
+    epochs = {"epochs": facts.get("recipe", {}).get("epochs")}
+    begun = {**state.facts, "recipe": renamed(state.facts.get("recipe") or {}) | epochs}
     for name, value in facts.items():
         before = begun.get(name)
         if isinstance(before, dict) and isinstance(value, dict) and before != value:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 import torch
+import torch._dynamo  # an optimizer imports it, for seconds in which no signal would be heard
 from torch import Tensor
 
 from verydeep.errors import UsageError, VerydeepError

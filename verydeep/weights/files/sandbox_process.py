@@ -16,11 +16,13 @@ from typing import IO, Any
 import numpy as np
 
 from verydeep.errors import printable
+from verydeep.interrupts import kernel_ends_with_parent
 from verydeep.weights.checkpoint import NotWeightsError, Reader
 
 
 def main(module: str, path: Path, most_bytes: int, most_seconds: int, facts: dict[str, Any]) -> None:
     """Read a file by a module's reader, and write what it holds to standard output."""
+    kernel_ends_with_parent()
     output = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints is not taken for a tensor
     read: Reader = import_module(module).read

@@ -1,0 +1,152 @@
+"""Runs that are there already: resumed, extended, and told what has changed in their data."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from pictures import class_folders, save, smooth
+from rich.console import Console
+
+from verydeep.cli import main
+from verydeep.run_folder import CONFIG, LAST_WEIGHTS, STATE, TRAINING_NAMES, WEIGHTS, read_training_names
+from verydeep.training import display
+from verydeep.training.journal import EpochRecord, StepRecord
+
+SMALL = ["--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup-epochs", "1"]
+PLATEAU = ["--schedule", "plateau", "--patience", "1"]
+STEPS = ["--schedule", "steps", "--milestones", "1", "3"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Path:
+    """A desk with data and a run of one epoch that has finished."""
+    desk = tmp_path_factory.mktemp("desk")
+    class_folders(desk / "data", {"blue": 10, "green": 10})
+    main(["train", str(desk / "data"), str(desk / "run"), *SMALL, "--epochs", "1"])
+    return desk
+
+
+@pytest.fixture
+def desk(begun, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(begun, tmp_path / "desk")
+    monkeypatch.chdir(tmp_path / "desk")
+    return tmp_path / "desk"
+
+
+def train(*words: object) -> None:
+    main(["train", *map(str, words)])
+
+
+def refused(capsys, *words: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        train(*words)
+    return ended.value.code, capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_new_run_on_an_old_one_is_told_how_that_goes_on(desk, capsys):
+    said = (
+        "run is a run that has finished (epochs: 1); add more with `verydeep train data run --resume --epochs 2`"
+    )
+    assert refused(capsys, "data", "run", *SMALL) == (2, f"verydeep: {said}, or choose another name")
+    config = json.loads((desk / "run" / CONFIG).read_text())
+    config["provenance"]["recipe"]["epochs"] = 3
+    (desk / "run" / CONFIG).write_text(json.dumps(config))
+    said = "run is a run that has not finished; resume it with `verydeep train data run --resume`"
+    assert refused(capsys, "data", "run", *SMALL) == (2, f"verydeep: {said}, or choose another name")
+    (desk / "other").mkdir()
+    (desk / "other" / "thesis.tex").touch()
+    said = "verydeep: other exists and is not empty; choose another name"
+    assert refused(capsys, "data", "other", *SMALL) == (2, said)
+
+
+def test_what_was_ended_before_it_began_is_no_run(desk):
+    for name in (CONFIG, STATE, WEIGHTS, LAST_WEIGHTS, "journal.jsonl"):
+        (desk / "run" / name).unlink()
+    shutil.rmtree(desk / "run" / "tensorboard", ignore_errors=True)
+    (desk / "run" / f".{CONFIG}.0a1b2c3d.part").touch()
+    train("data", "run", *SMALL, "--epochs", "1")
+    assert (desk / "run" / WEIGHTS).is_file()
+    assert not list((desk / "run").glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", [PLATEAU, STEPS], ids=["plateau", "steps"])
+def test_an_extended_run_is_the_unbroken_one(desk, capsys, schedule):
+    train("data", "whole", *SMALL, *schedule, "--epochs", "4")
+    train("data", "parts", *SMALL, *schedule, "--epochs", "2")
+    train("data", "parts", "--resume", "--epochs", "4")
+    assert "4 epochs instead of 2, as in a run that had them from its start" in capsys.readouterr().err
+    for name in (LAST_WEIGHTS, WEIGHTS):
+        assert (desk / "parts" / name).read_bytes() == (desk / "whole" / name).read_bytes()
+    provenance = json.loads((desk / "parts" / CONFIG).read_text())["provenance"]
+    assert (provenance["recipe"]["epochs"], provenance["epochs_before"]) == (4, [2])
+    train("data", "parts", "--resume")  # as long as it is now
+    assert json.loads((desk / "parts" / CONFIG).read_text())["provenance"] == provenance
+
+
+def test_a_longer_cosine_is_said_to_be_another_run(desk, capsys):
+    train("data", "run", "--resume", "--epochs", "3", "--json")
+    printed = capsys.readouterr()
+    assert "3 epochs instead of 1, at the rates of the longer cosine from here on: the rate rises" in printed.err
+    assert json.loads(printed.out)["epochs"] == 3
+    said = "verydeep: --epochs 2 is fewer than the 3 that the run was begun with; it takes more alone"
+    assert refused(capsys, "data", "run", "--resume", "--epochs", "2") == (2, said)
+
+
+@pytest.mark.parametrize(
+    ("added", "removed", "told"),
+    [
+        (["red/1.jpg", "red/2.jpg"], "", ["1 class added ('red'), 2 training images added ('red/"]),
+        (["blue/new.jpg"], "", ["begun: 1 training image added ('blue/new.jpg'); bring it back"]),
+        ([f"blue/{n}.png" for n in range(15)], "", ["15 training images added ('blue/0.png', ", "and 12 more)"]),
+        (["yellow/1.jpg", "yellow/2.jpg"], "green", ["1 class removed ('green')", "8 training images removed ("]),
+    ],
+)
+def test_what_has_changed_in_the_data_is_told(desk, capsys, added, removed, told):
+    for number, name in enumerate(added):
+        save(desk / "data" / name, smooth(40, 36, seed=number))
+    if removed:
+        shutil.rmtree(desk / "data" / removed)
+    code, said = refused(capsys, "data", "run", "--resume", "--epochs", "2")
+    assert code == 1
+    assert "verydeep: the data has changed since run was begun: " in said
+    for part in told:
+        assert part in said
+    assert said.endswith("with this one's weights if you like: `verydeep train data NEW-RUN --from run`")
+
+
+def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
+    assert len(read_training_names(desk / "run")) == 16
+    (desk / "run" / TRAINING_NAMES).unlink()
+    save(desk / "data" / "blue" / "new.jpg")
+    code, said = refused(capsys, "data", "run", "--resume")
+    assert code == 1
+    assert "its training images are others, or in other classes; bring it back" in said
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_bar_has_the_numbers_of_the_epochs_line(monkeypatch, capsys, columns):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(
+        display, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=columns)
+    )
+    with display.display(0, 4, 50, 64) as show:
+        show(StepRecord(0, 0, 2.0, 50.0, 0.1, 0.5, 0.1))
+        show(EpochRecord(50, 0, 2.0, 50.0, 44.0, True, 99.0))
+        show(StepRecord(50, 1, 2.0, 50.0, 0.1, 0.5, 0.1))
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", capsys.readouterr().err).strip().splitlines()
+    for words in ("epoch 2/4", "51/200", "loss 2.000", "error 50.0 %, val 44.0 %", "128/s"):
+        assert words in lines[-1]
