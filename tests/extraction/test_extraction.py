@@ -22,7 +22,7 @@ from verydeep.errors import UsageError
 from verydeep.extraction.archive import read_features
 from verydeep.images.views import rescale
 
-pytest.importorskip("verydeep.plan.native")
+pytest.importorskip("verydeep._native")
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from verydeep.linear.classifier import CLASSIFIER, FeatureSpec, read_classifier
 from verydeep.linear.features import features_of
 from verydeep.linear.svm import mean_class_recall, random_splits, train_svm
 
-pytest.importorskip("verydeep.plan.native")
+pytest.importorskip("verydeep._native")
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
         assert np.bincount(labels[train]).tolist() == [8, 8, 8]
         assert np.bincount(labels[test]).tolist() == [2, 4, 5]
     assert not np.array_equal(several[0][0], several[1][0])
-    with pytest.raises(DataError, match="--per-class 10 leaves none"):
+    with pytest.raises(DataError, match="`per_class=10` leaves none"):
         random_splits(labels, 3, 1, 10, 5)
 
 
