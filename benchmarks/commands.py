@@ -15,7 +15,8 @@ import numpy as np
 import torch  # noqa: F401 - so that no process has to
 from PIL import Image
 
-from verydeep.cli import COMMANDS, _class_of, main
+from verydeep.cli import COMMANDS, main
+from verydeep.commands.special import command
 
 SMALL = ("--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup-epochs", "0")
 
@@ -23,7 +24,7 @@ SMALL = ("--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup
 def import_all() -> None:
     """Import what the commands import when they are at work; processes that are forked then begin at once."""
     for name in COMMANDS:
-        _class_of(name)
+        command(name)
 
 
 def make_images(folder: Path, each: int, seed: int = 0, side: int = 40) -> Path:
