@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # read by torch: a process that is forked has no threads of its parent
+
 import numpy as np
 import torch  # noqa: F401 - so that no process has to
 from PIL import Image
@@ -64,7 +66,6 @@ def fork(words: Sequence[object], said: Path, before: Callable[[], object] = lam
     code = 1
     try:
         os.setsid()
-        os.environ["OMP_NUM_THREADS"] = "1"
         sys.argv = ["verydeep", *map(str, words)]
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with said.open("w") as file:
