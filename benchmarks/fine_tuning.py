@@ -5,7 +5,7 @@
 PHOTOS is a folder of class folders, or has them in train/ and val/. Some of its classes, drawn by a fixed seed,
 are taken for one's own; a network is trained on the others, and then, for each seed, one on the few classes that
 starts from it (`--from`) and one from scratch, with the recipe `photos` otherwise as it is. Errors are those of
-`verydeep evaluate` on the few classes' held-out photographs. What is done is not done again.
+`verydeep evaluate` on the few classes' held-out photographs. Completed steps are skipped.
 """
 
 from __future__ import annotations

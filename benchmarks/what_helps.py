@@ -3,10 +3,10 @@
     python benchmarks/what_helps.py train DATA RUNS [--epochs 4] [--only grown/D/0 ...]
     python benchmarks/what_helps.py tell RUNS results/what-helps
 
-Every training is one `verydeep train`, tested by one `verydeep evaluate` on the test pictures. What is done is not
-done again, and what was interrupted goes on. Without batch normalisation, which the paper does not have, and at a
-quarter of the width. `tell` compares over the same test pictures: the difference of two errors with its 95 %
-interval, from 10,000 resamplings of the pictures, the means over seeds taken first.
+Every training is one `verydeep train`, tested by one `verydeep evaluate` on the test pictures. Completed
+trainings are skipped, interrupted ones are resumed. Without batch normalisation, which the paper does not have,
+and at a quarter of the width. `tell` compares over the same test pictures: the difference of two errors with its
+95 % interval, from 10,000 resamplings of the pictures, the means over seeds taken first.
 """
 
 from __future__ import annotations

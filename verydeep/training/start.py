@@ -148,12 +148,12 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginni
     """
     recorded = config.provenance.get("recipe")
     if recorded is None:
-        raise ModelError(f"{run} was not trained, so there is nothing to go on with; start a new run")
+        raise ModelError(f"{run} was not trained, so there is nothing to resume; start a new run")
     try:
         recipe = Recipe.from_json(recorded)
         check_recipe(recipe)
     except ValueError as error:
-        raise ModelError(f"{run / CONFIG} has a recipe that cannot be gone on with: {printable(error)}") from None
+        raise ModelError(f"{run / CONFIG} has a recipe that cannot be resumed: {printable(error)}") from None
     changed = [name for name, value in given.items() if value != getattr(recipe, name) and name != "epochs"]
     if changed:
         raise UsageError(

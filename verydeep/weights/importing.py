@@ -243,7 +243,7 @@ def _question(found: Imported) -> str:
     options = {what: option for what, option in unknown.items() if option}
     numbers = "; `mean`, `deviation` and `channels` may stand for a name" * (found.metadata.preprocessing is None)
     return (
-        f"{found.path} does not say {' and '.join(options)}, and it is not guessed; convert it once: "
+        f"{found.path} does not say {' and '.join(options)}; convert it once: "
         f"`verydeep convert {found.source.name} RUN {' '.join(options.values())}`{numbers}"
     )
 

@@ -1,0 +1,123 @@
+"""Pages are written in plain English: short sentences, and no phrase that a stranger has to read twice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+# Pages that are still to be rewritten. A page that is ready is taken out, and stays ready.
+NOT_YET = {
+    "docs/architecture.md",
+    "docs/cifar10.md",
+    "docs/data.md",
+    "docs/export.md",
+    "docs/features.md",
+    "docs/images.md",
+    "docs/lab-notes.md",
+    "docs/native-engine.md",
+    "docs/scaling.md",
+    "docs/speed.md",
+    "docs/study.md",
+    "docs/testing.md",
+    "docs/training.md",
+    "docs/weights.md",
+}
+LONGEST, MEAN = 30, 16
+
+# What to write instead stands behind each phrase.
+PHRASES = {
+    "bear the literature's names": "are named `conv1_1` to `fc8`",
+    "losses that stand on them": "perceptual losses",
+    "range is said and checked": "the input range is checked",
+    "what is done is not done again": "completed steps are skipped",
+    "memory is asked before it is needed": "software prefetch",
+    "its first bytes and its tensors tell": "the format is detected from the content",
+    "of the products; auto is float32": "precision of matrix products (default: float32)",
+    "did not feel it": "was not affected",
+    "does not feel it": "is not affected",
+    "on where it was left": "resumes",
+    "gone on with": "resumed",
+    "pictures that it has been told": "the given images",
+    "that comes along": "bundled",
+    "that come along": "bundled",
+    "nobody says how": "is unknown",
+    "it is not guessed": "pass the option",
+}
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a page, without code blocks, tables, headings and images; inline code is one word."""
+    text = re.sub(r"^---\n.*?^---\n", "", page, flags=re.M | re.S) if page.startswith("---\n") else page
+    text = re.sub(r"^ *```.*?^ *```$", "\n\n", text, flags=re.M | re.S)
+    text = re.sub(r"(?:^\n|\A)(?:(?: {4}|\t).*\n)+(?=\n|\Z)", "\n", text, flags=re.M)
+    text = re.sub(r"^ *(\||#).*$", "\n", text, flags=re.M)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+    text = re.sub(r"`+[^`]+`+", "code", text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"^ *(?:[-*+]|\d+\.) ", "\n\n", text, flags=re.M)
+    text = re.sub(r"[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}", "", text)
+    text = re.sub(r"\b(e\.g|i\.e|et al|cf|vs|Fig|Dr)\.", r"\1", text)
+    paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text))
+    found = (one for paragraph in paragraphs for one in re.split(r"(?<=[.!?])[\"')]*\s+(?=\S)", paragraph))
+    return [one for one in found if re.search(r"[A-Za-z]", one) and not re.search(r"[가-힣]", one)]
+
+
+def words(sentence: str) -> int:
+    return sum(bool(re.search(r"\w", word)) for word in sentence.split())
+
+
+def ready(page: str) -> bool:
+    lengths = [words(one) for one in sentences((ROOT / page).read_text(encoding="utf-8"))]
+    return not lengths or (max(lengths) <= LONGEST and mean(lengths) <= MEAN)
+
+
+@pytest.mark.parametrize(
+    ("page", "lengths"),
+    [
+        ("# A heading of words\n\nOne two three. Four `five six`, seven!\n", [3, 3]),
+        ("A [link of four](docs/x.md) here\nand there (3.5 times).\n", [9]),
+        ("- one two\n- three **four five**: six\n  seven\n\n    code that is indented\n\nEight.\n", [2, 5, 1]),
+        ("| a table | b |\n|---|---|\n\n```console\nverydeep x. Y z\n```\n\nNine et al. ten. (Eleven.)\n", [4, 1]),
+    ],
+)
+def test_sentences_are_found(page, lengths):
+    assert [words(one) for one in sentences(page)] == lengths
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in NOT_YET])
+def test_sentences_are_short(page):
+    found = sentences((ROOT / page).read_text(encoding="utf-8"))
+    lengths = [words(one) for one in found]
+    long = [f"{length}: {one}" for length, one in zip(lengths, found, strict=True) if length > LONGEST]
+    assert not long, "\n".join(long)
+    assert not lengths or mean(lengths) <= MEAN
+
+
+def test_pages_that_are_to_be_rewritten_are_there():
+    assert set(PAGES) >= NOT_YET
+
+
+def phrases_in(text: str) -> list[str]:
+    plain = re.sub(r"(?:\s|^ *(?:#|//|\*))+", " ", re.sub(r"[`*]", "", text), flags=re.M).lower()
+    return [phrase for phrase in PHRASES if phrase in plain]
+
+
+def test_a_phrase_is_found_across_lines():
+    assert phrases_in("// Here it did not\n// feel it.") == ["did not feel it"]
+    assert phrases_in("What is **done** is not\n   done again") == ["what is done is not done again"]
+
+
+def test_no_file_has_a_phrase_of_the_list():
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md", "*.py", "*.cpp", "*.h"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "README.md" in listed
+    checked = [name for name in listed if not name.startswith("tests/") and name not in NOT_YET]
+    found = {name: phrases_in((ROOT / name).read_text(encoding="utf-8")) for name in checked}
+    assert not {name: phrases for name, phrases in found.items() if phrases}
