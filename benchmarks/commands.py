@@ -11,11 +11,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # read by torch: a process that is forked has no threads of its parent
+
 import numpy as np
 import torch  # noqa: F401 - so that no process has to
 from PIL import Image
 
-from verydeep.cli import COMMANDS, _class_of, main
+from verydeep.cli import COMMANDS, main
+from verydeep.commands.special import command
 
 SMALL = ("--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup-epochs", "0")
 
@@ -23,7 +26,7 @@ SMALL = ("--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup
 def import_all() -> None:
     """Import what the commands import when they are at work; processes that are forked then begin at once."""
     for name in COMMANDS:
-        _class_of(name)
+        command(name)
 
 
 def make_images(folder: Path, each: int, seed: int = 0, side: int = 40) -> Path:
@@ -63,7 +66,6 @@ def fork(words: Sequence[object], said: Path, before: Callable[[], object] = lam
     code = 1
     try:
         os.setsid()
-        os.environ["OMP_NUM_THREADS"] = "1"
         sys.argv = ["verydeep", *map(str, words)]
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with said.open("w") as file:

@@ -165,6 +165,11 @@ def places(pattern: str) -> set[str]:
         ("preprocessing of tensors", r"- mean\) / self\.deviation", {"network/preprocess.py"}),
         ("the chunk loop", r"\bprefetch_groups\(", {"chunks/run.py", "prefetch.py"}),
         ("sharing of chunks", r"world\.share\(plan\)", {"chunks/run.py"}),
+        (
+            "reading arrays, but the benchmark's own",
+            r"\bnp\.load\(",
+            {"benchmark/measure.py", "benchmark/task.py"},
+        ),
         ("reading ahead", r"\bdeque\[", {"prefetch.py"}),
     ],
 )

@@ -184,15 +184,12 @@ def test_a_run_folder_that_exists(run, data, model, tmp_path):
     before = {path: path.read_bytes() for path in model.iterdir()}
     assert_refused(run("train", data, model, *TINY), WRONG_REQUEST, f"{model} exists", "choose another name")
     assert_refused(run("new", "A", model), WRONG_REQUEST, f"{model} exists")
-    (tmp_path / "begun").mkdir()
-    (tmp_path / "begun" / "state.pt").touch()
-    assert_refused(run("train", data, tmp_path / "begun", *TINY), WRONG_REQUEST, "or go on with it by --resume")
     assert {path: path.read_bytes() for path in model.iterdir()} == before
 
 
 def test_a_run_folder_that_is_a_file(run, data, tmp_path):
     (tmp_path / "run").write_text("a letter")
-    assert_refused(run("train", data, tmp_path / "run", *TINY), WRONG_REQUEST, "exists")
+    assert_refused(run("train", data, tmp_path / "run", *TINY), WRONG_REQUEST, "run is a file")
     assert (tmp_path / "run").read_text() == "a letter"
 
 
@@ -382,7 +379,7 @@ def test_predicting_what_cannot_be_read_after_what_can(run, trained, tmp_path):
     assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [str(good), str(also)]
     assert outcome.err.splitlines()[0].startswith(f"verydeep: {damaged}: damaged (")
     assert outcome.err.splitlines()[1].startswith(f"verydeep: {text}: not a picture")
-    assert outcome.err.splitlines()[2:] == ["verydeep: 2 of 4 pictures could not be read"]
+    assert outcome.err.splitlines()[2:] == ["verydeep: 2 of 4 images could not be read"]
 
 
 def test_predicting_what_is_not_there(run, trained, tmp_path):
@@ -399,7 +396,7 @@ def test_predicting_a_picture_too_long_to_be_rescaled(run, trained, tmp_path, wo
     assert "Traceback" not in outcome.err
     first, last = outcome.err.splitlines()
     assert first.startswith(f"verydeep: {long}: 6000000x1 pixels would be 216000000x36")
-    assert last == "verydeep: 1 of 2 pictures could not be read"
+    assert last == "verydeep: 1 of 2 images could not be read"
 
 
 def test_testing_on_data_with_another_class(run, trained, data):

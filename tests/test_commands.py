@@ -146,3 +146,19 @@ for name in {list(COMMANDS)!r}:
 assert "typeguard" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+
+def test_of_a_recipes_settings_those_are_given_that_the_words_name():
+    """One that has the recipe's value too: it may be other than the earlier network's, or the run's."""
+    settings = inspect.signature(Recipe).parameters.keys()
+    from verydeep.commands.special import command
+
+    read = command("train").read
+    for words, named in (
+        ("", {}),
+        ("--window 128 --no-mirror", {"window": 128, "mirror": False}),
+        ("--epochs=80 --train_scale 144:192", {"epochs": 80, "train_scale": (144, 192)}),
+        ("--recipe digits --batch-norm", {"batch_norm": True}),
+    ):
+        given = read(["photos", "run", *words.split()])
+        assert {name: given[name] for name in given.keys() & settings} == named

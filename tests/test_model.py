@@ -78,9 +78,17 @@ def test_what_was_said_of_other_weights_is_said_again(run, tmp_path, monkeypatch
 def test_a_classifier_beside_the_model_is_sent_too(run):
     names, weights = ("left", "right"), np.eye(2, 205, dtype=np.float32)
     described = FeatureSpec(scales=(32,))
-    write_classifier(
-        run, Classifier(described, names, weights, weights[:, 0], 1.0, {}, digest(read_model(run)[1]))
+    network = digest(read_model(run)[1])
+    classifier = Classifier(
+        described=described,
+        class_names=names,
+        sharpness=1.0,
+        facts={},
+        network=network,
+        weights=weights,
+        bias=weights[:, 0],
     )
+    write_classifier(run, classifier)
     model = verydeep.load(run)
     other = pickle.loads(pickle.dumps(model))
     assert other.class_names == names

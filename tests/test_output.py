@@ -21,8 +21,8 @@ from verydeep.api.new import NewModel, new
 from verydeep.api.predict import Predictions
 from verydeep.cli import main
 from verydeep.errors import escaped, escaped_lines, printable
+from verydeep.evaluation.ranking import Prediction
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
-from verydeep.model import Prediction
 from verydeep.notes import say
 from verydeep.reports.text_table import TextTable, in_markdown
 from verydeep.results import rendered

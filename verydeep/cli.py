@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn, TextIO
@@ -166,9 +167,11 @@ def _run(name: str, arguments: list[str]) -> None:
         if name == "predict":
             _import_numpy_alone()
         from verydeep.commands.special import command
+        from verydeep.notes import said_as
         from verydeep.run_folder.origin import carrying_out  # not above: it takes NumPy
 
-        with carrying_out(shlex.join(["verydeep", name, *arguments])):
+        told = partial(_in_options, name=name)
+        with carrying_out(shlex.join(["verydeep", name, *arguments])), said_as(told):
             command(name).run(arguments)
     elif name == COMPLETION:
         _print_completion([name, *arguments])

@@ -61,7 +61,7 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
         target = _target(path)
     aside = _aside(target)
     try:
-        with _named(path, fetched=True):
+        with _named(path, aside):
             write(aside)
         with _named(path):
             if target is None:
@@ -302,12 +302,12 @@ class Lines:
 
 
 @contextmanager
-def _named(path: Path, *, fetched: bool = False) -> Iterator[None]:
+def _named(path: Path, aside: Path | None = None) -> Iterator[None]:
     """Say which file or folder cannot be written, and why.
 
     Args:
         path: of the file.
-        fetched: a file that is not found is not this one, but one that is read while it is written.
+        aside: where it is written; any other file that is not found is one that is read meanwhile.
 
     """
     try:
@@ -317,6 +317,6 @@ def _named(path: Path, *, fetched: bool = False) -> Iterator[None]:
     except PermissionError as error:
         raise DeniedError(refusal(error.filename2 or error.filename or path, "written", error)) from None
     except OSError as error:
-        if fetched and isinstance(error, FileNotFoundError):
+        if aside and isinstance(error, FileNotFoundError) and error.filename != str(aside):
             raise
         raise DiskError(refusal(path, "written", error)) from None

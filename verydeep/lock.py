@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import BusyError, DiskError, UsageError, printable
+from verydeep.errors import BusyError, DeniedError, DiskError, UsageError, printable, refusal
 from verydeep.files import json_text
 from verydeep.notes import note
 
@@ -109,8 +109,10 @@ def _take(file: Path, target: Path) -> int | None:
             if time.monotonic() < end:
                 continue
             raise DiskError(f"{file.parent} cannot be made") from None
+        except PermissionError as error:
+            raise DeniedError(refusal(target, "written", error)) from None
         except OSError as error:
-            raise DiskError(f"{target} cannot be written: {error.strerror or error}") from None
+            raise DiskError(refusal(target, "written", error)) from None
         try:
             _lock(descriptor)
         except BlockingIOError:

@@ -10,12 +10,25 @@ from functools import cache
 
 from verydeep.errors import escaped
 
+_render: Callable[[str], str] = str
+
 
 def say(line: str) -> None:
     """Tell a person what is going on; of several processes that work together the first does."""
     if speaks() and sys.stderr:
         with suppress(OSError, ValueError):  # nobody listens: standard error is closed
-            print(escaped(line), file=sys.stderr, flush=True)
+            print(escaped(_render(line)), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def said_as(render: Callable[[str], str]) -> Iterator[None]:
+    """Put what is told through a function: the command line writes arguments as its options."""
+    global _render
+    before, _render = _render, render
+    try:
+        yield
+    finally:
+        _render = before
 
 
 @cache

@@ -24,7 +24,6 @@ NAMES: dict[Any, str] = {
     type(None): "null",
 }
 MOST = 2**63  # of whole numbers
-_PLAIN = (str, int, float, bool, type(None))
 
 
 def as_type(kind: Any, value: Any, name: str = "it") -> Any:
@@ -110,14 +109,16 @@ def texts(values: Iterable[str], what: str = "names") -> tuple[str, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value of the file's, short and safe; one that has others within it may be without end, and is counted."""
-    if isinstance(value, int) and abs(value) >= MOST:
-        return "too great a number"
-    held = (
-        [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    )
-    if any(type(one) not in _PLAIN or (type(one) is int and abs(one) >= MOST) for one in held):
-        return f"a {'table' if isinstance(value, dict) else 'list'} of {len(value)}"
-    return (
-        printable(repr(value), 60) if type(value) in (*_PLAIN, list, tuple, dict) else f"a {type(value).__name__}"
-    )
+    """A value of the file's, short and safe. Of one that holds more than plain values, its size."""
+    if type(value) in (list, tuple, dict):
+        held = [*value, *value.values()] if type(value) is dict else value
+        if not all(map(_is_plain, held)):
+            return f"a {'table' if type(value) is dict else 'list'} of {len(value)}"
+    elif not _is_plain(value):
+        return "too great a number" if type(value) is int else f"a {type(value).__name__}"
+    return printable(repr(value), 60)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value has nothing within it; of whole numbers those of thousands of digits cannot be written."""
+    return type(value) in (str, float, bool, type(None)) or (type(value) is int and abs(value) < MOST)

@@ -284,7 +284,7 @@ def test_a_run_without_a_state_does_not_go_on_with_other_data(run, photos, tmp_p
     with pytest.raises(SystemExit) as ended:
         main(["train", str(tmp_path / "data"), str(tmp_path / "run"), "--resume"])
     assert ended.value.code == 1
-    assert "was begun with other images or classes than" in capsys.readouterr().err
+    assert f"the data has changed since {tmp_path / 'run'} was begun" in capsys.readouterr().err
 
 
 def test_an_interrupted_test_is_not_gone_on_with_where_images_were_changed(run, tmp_path, capsys):

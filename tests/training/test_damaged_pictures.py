@@ -157,4 +157,4 @@ def test_predicting_names_them_after_the_others(damaged, trained, capfd):
     total = 2 * (2 * len(KINDS) + 3)
     assert len(said.out.splitlines()) == 1 + total - count
     assert len(said.err.splitlines()) == count + 1
-    assert said.err.splitlines()[-1] == f"verydeep: {count} of {total} pictures could not be read"
+    assert said.err.splitlines()[-1] == f"verydeep: {count} of {total} images could not be read"

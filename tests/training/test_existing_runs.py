@@ -12,9 +12,10 @@ import torch
 from pictures import class_folders, save, smooth
 from rich.console import Console
 
+from verydeep import bars
 from verydeep.cli import main
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, STATE, TRAINING_NAMES, WEIGHTS, read_training_names
-from verydeep.training import display
+from verydeep.training.display import display
 from verydeep.training.journal import EpochRecord, StepRecord
 
 SMALL = ["--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup-epochs", "1"]
@@ -140,10 +141,8 @@ def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_bar_has_the_numbers_of_the_epochs_line(monkeypatch, capsys, columns):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setattr(
-        display, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=columns)
-    )
-    with display.display(0, 4, 50, 64) as show:
+    monkeypatch.setattr(bars, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=columns))
+    with display(0, 4, 50, 64) as show:
         show(StepRecord(0, 0, 2.0, 50.0, 0.1, 0.5, 0.1))
         show(EpochRecord(50, 0, 2.0, 50.0, 44.0, True, 99.0))
         show(StepRecord(50, 1, 2.0, 50.0, 0.1, 0.5, 0.1))

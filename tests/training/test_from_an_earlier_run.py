@@ -159,6 +159,12 @@ def test_what_does_not_go_together_is_refused(earlier, tmp_path, options, settin
         train("digits", tmp_path / "run", replace(SMALL, **settings), **dict.fromkeys(options, earlier))
 
 
+def test_notes_have_the_options_of_the_command_line(animals, tmp_path, capsys):
+    words = "--config A --width 0.03 --window 32 --train-scale 36 --epochs 1 --batch-size 8"
+    main(["train", str(animals), str(tmp_path / "run"), *words.split()])
+    assert "; --from cifar10 starts from a trained one" in capsys.readouterr().err
+
+
 def test_the_option_is_called_from(earlier, tmp_path, capsys):
     words = ["train", "digits", str(tmp_path / "run"), "--recipe", "digits", "--width", "0.03", "--epochs", "1"]
     main([*words, "--from", str(earlier)])

@@ -130,7 +130,7 @@ def test_a_run_without_a_process_is_interrupted(make, capsys):
     assert facts["resume"] == f"verydeep train DATA '{run}' --resume"
     main(["watch", str(run)])
     out = capsys.readouterr().out
-    assert "epoch 3/4 · interrupted" in out
+    assert "epoch 3/4 · interrupted" in " ".join(out.split())
     assert "resume: verydeep train DATA" in out
     holder = {"process": 1, "host": platform.node(), "command": "verydeep", "since": "2026-01-01T00:00:00+00:00"}
     (run / LOCK).write_text(json.dumps(holder))  # what a killed process leaves

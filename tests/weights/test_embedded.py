@@ -97,7 +97,7 @@ def test_no_classifier_is_laid_beside_it(tmp_path, monkeypatch, capsys):
     Path("cifar10").mkdir()  # data of the same name
     with pytest.raises(SystemExit) as caught:
         main(["transfer", "cifar10", "digits"])
-    assert caught.value.code == 2 and "verydeep convert cifar10 RUN" in capsys.readouterr().err
+    assert caught.value.code == 2 and "by --out RUN" in capsys.readouterr().err
     assert not list(Path("cifar10").iterdir())
 
 

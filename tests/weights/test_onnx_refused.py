@@ -11,7 +11,7 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import mutants
+from mutants import mutants
 from onnx import helper
 from onnx_graphs import RAW, SMALL, agrees, like_tf2onnx, saved, weights
 

@@ -1,6 +1,6 @@
 """Files that are damaged or made to harm: one sentence says so, nothing is run, written, or filled.
 
-`benchmarks/mutated_weights.py` does the same with 500 damaged files of each kind.
+`benchmarks/fuzz.py` does the same with many more, of every kind.
 """
 
 from __future__ import annotations

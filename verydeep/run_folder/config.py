@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import Architecture, LocalResponseNorm
-from verydeep.errors import ModelError, printable
+from verydeep.errors import ModelError, printable, refusal
 from verydeep.files import read_json
 from verydeep.images.color import Preprocessing, PrincipalColors
 from verydeep.run_folder.contents import CONFIG, folder_of
@@ -117,7 +117,7 @@ def read_config(model: Path) -> ModelConfig:
     except FileNotFoundError:
         raise ModelError(f"{model} is not a run folder: it has no {CONFIG}") from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise ModelError(refusal(path, "read", error)) from None
     except ValueError as error:
         raise ModelError(f"{path} is not JSON: {error}") from None
     return ModelConfig.from_json(fields, path)

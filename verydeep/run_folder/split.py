@@ -56,6 +56,8 @@ def read_training_images(model: Path) -> NDArray[np.uint64] | None:
         return None
     try:
         return read_array(path, (np.dtype("<u8"), 1))
+    except PermissionError as error:
+        raise ModelError(refusal(path, "read", error)) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} does not list the images that were trained on: {printable(error)}") from None
 
