@@ -137,7 +137,7 @@ def test_the_recipes_of_docs_features_run(tmp_path, monkeypatch):
     recipes = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "features.md").read_text(encoding="utf-8"), re.S)
     assert len(recipes) == 4
     names = {
-        "pictures": torch.rand(2, 3, 40, 40),
+        "images": torch.rand(2, 3, 40, 40),
         "target": torch.rand(2, 3, 40, 40),
         "pixels": np.zeros((2, 40, 40, 3), np.uint8),
     }
