@@ -59,8 +59,9 @@ from PIL import Image  # noqa: E402
 
 from verydeep.errors import VerydeepError  # noqa: E402
 
-MOST_SECONDS = 20
-MOST_BYTES = 400 << 20  # of memory that one file may take, beside what the process has
+MOST_SECONDS = 90  # the process that reads pickles and HDF5 may take 60
+MOST_BYTES = 400 << 20
+MOST_IMAGE_BYTES = 2 << 30  # of an image of the most pixels that are read, with transparency and without
 MOST_ADDRESSES = 4 << 30  # of address space likewise: what takes more ends in a MemoryError
 MOST_LETTERS = 1500
 
@@ -76,6 +77,7 @@ class Kind:
         make: fills the folder.
         opens: opens the file, given the folder, and looks at what comes of it.
         crafted: a mutation that knows the file's form.
+        most_bytes: memory that one file may take, beside what the process has.
 
     """
 
@@ -83,6 +85,7 @@ class Kind:
     make: Callable[[Path], object]
     opens: Opens
     crafted: Callable[[bytes, np.random.Generator], bytes] | None = None
+    most_bytes: int = MOST_BYTES
 
 
 # Kinds: how each is made, and how it is opened.
@@ -286,7 +289,7 @@ def image(name: str, mode: str = "RGB", **options: Any) -> Kind:
         pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 4), np.uint8)
         Image.fromarray(pixels).convert(mode).save(folder / name, **options)
 
-    return Kind(name, make, open_image)
+    return Kind(name, make, open_image, most_bytes=MOST_IMAGE_BYTES)
 
 
 def weights(kind: str, ending: str) -> Kind:
@@ -515,7 +518,7 @@ def work(kind: Kind, folder: Path, content: bytes, seed: int, numbers: range, ou
         start = peak_bytes()
         word, what = outcome(kind, path, folder)
         taken = peak_bytes() - start
-        if taken > MOST_BYTES:
+        if taken > kind.most_bytes:
             word, what = "memory", f"{taken >> 20} MB"
         left = files_of(folder) - before
         if left:

@@ -201,18 +201,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
-    """Read JSON that anybody may have written.
+    """Read JSON that anybody may have written; its words can be written anywhere, by the rule of `as_text`.
 
     Args:
-        content: the text.
+        content: the text, or its bytes in UTF-8.
         finite: refuse NaN and Infinity, which Python reads and JSON has not.
 
     Raises:
         ValueError: it is not JSON, or nests too deeply.
 
     """
+    text = content if isinstance(content, str) else content.decode("utf-8")
     try:
-        return json.loads(content, parse_constant=_refuse_constant if finite else None)
+        value = json.loads(text, parse_constant=_refuse_constant if finite else None)
+        return _as_text(value) if "\\ud" in text.lower() else value
     except RecursionError:
         raise ValueError("it nests too deeply") from None
 

@@ -112,13 +112,13 @@ def shown(value: Any) -> str:
     """A value of the file's, short and safe. Of one that holds more than plain values, its size."""
     if type(value) in (list, tuple, dict):
         held = [*value, *value.values()] if type(value) is dict else value
-        if not all(map(_is_plain, held)):
+        if not all(map(is_plain, held)):
             return f"a {'table' if type(value) is dict else 'list'} of {len(value)}"
-    elif not _is_plain(value):
+    elif not is_plain(value):
         return "too great a number" if type(value) is int else f"a {type(value).__name__}"
     return printable(repr(value), 60)
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value has nothing within it; of whole numbers those of thousands of digits cannot be written."""
     return type(value) in (str, float, bool, type(None)) or (type(value) is int and abs(value) < MOST)

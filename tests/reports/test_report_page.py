@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -203,3 +204,17 @@ def test_a_model_of_other_classes_is_not_shown(make_result: MakeResult, run: Pat
     result = make_result()
     write_model(run, replace(config, class_names=("x", "y", "z")), tensors)
     assert "has other classes than the result" in Reader(make_page(result)).text
+
+
+def test_a_journal_of_other_fields_and_words_that_cannot_be_written(make_result: MakeResult, run: Path):
+    """What a run folder says is shown as text, and its journal ends where a line is no record."""
+    journal, config = run / JOURNAL, run / "config.json"
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    records[-1].pop("train_error")
+    journal.write_text("".join(json.dumps(record) + "\n" for record in records))
+    fields = json.loads(config.read_text())
+    fields["provenance"]["recipe_name"] = "\ud800"
+    config.write_text(json.dumps(fields))
+    page = make_page(make_result())
+    assert page.count("<svg") == 3
+    assert r"\ud800" in page

@@ -94,7 +94,9 @@ class Shards(ImageSource):
         key, shard, offset, length, *_ = self._record(number)
         name, shards, folder = self.name(number), self.index.manifest.shards, self.index.folder
         if shard >= len(shards):
-            raise PictureError(f"{name}: the index has it in shard {shard} of {len(shards)}; {DAMAGED}")
+            raise PictureError(
+                f"{name} in {folder.location}: the index has it in shard {shard} of {len(shards)}; {DAMAGED}"
+            )
         tar, size = shards[shard]
         called = f"{name} in {folder.path(tar)}"
         if offset < BLOCK or offset + length > size:
@@ -130,7 +132,10 @@ class Shards(ImageSource):
         """Look it up in the index."""
         *_, width, height, _ = self._record(number)
         if min(width, height) < 1:
-            raise PictureError(f"{self.name(number)}: the index has {width}x{height} as its size; {DAMAGED}")
+            raise PictureError(
+                f"{self.name(number)} in {self.index.folder.location}: the index has {width}x{height} as its "
+                f"size; {DAMAGED}"
+            )
         return width, height
 
     def hash(self, number: int) -> int:

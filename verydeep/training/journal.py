@@ -80,10 +80,11 @@ def _is_record(record: dict[str, Any]) -> bool:
 
     A loss may be NaN or infinite, of a run that diverged.
     """
-    kind = EpochRecord if "validation_error" in record else StepRecord
+    of_epoch = "validation_error" in record
+    kind, needed = (EpochRecord, {"train_loss", "train_error"}) if of_epoch else (StepRecord, {"loss"})
     numbers = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     return (
-        ("loss" in numbers or kind is EpochRecord)
+        needed <= numbers.keys()
         and all(is_of(record.get(name), int) and record[name] >= 0 for name in ("step", "epoch"))
         and all(type(value) in (bool, float) or is_of(value, int) for value in numbers.values())
         and all(isfinite(record.get(name, 0)) for name in ("seconds", "wait"))

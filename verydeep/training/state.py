@@ -21,7 +21,9 @@ from verydeep.notes import say
 from verydeep.prefetch import starting_threads
 from verydeep.run_folder import PREVIOUS_STATE, STATE
 from verydeep.training.recipe import renamed
-from verydeep.typed import as_type, shown
+from verydeep.typed import as_type, is_plain, shown
+
+MOST_VALUES = 1_000_000
 
 
 @dataclass
@@ -100,14 +102,29 @@ def _read(file: Path) -> TrainingState:
         if not stored or sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
             raise ValueError("it is not what PyTorch writes")
     fields = torch.load(file, map_location="cpu", weights_only=True)
+    _check_end(fields)
     state: TrainingState = as_type(TrainingState, fields, "the state")
-    as_type(dict[str, Any] | None, state.facts.get("recipe"), "its recipe")
+    recipe = as_type(dict[str, Any] | None, state.facts.get("recipe"), "its recipe") or {}
+    for name, value in {**state.facts, **recipe, "recipe": None}.items():
+        if not (is_plain(value) or (isinstance(value, list | tuple) and all(map(is_plain, value)))):
+            raise ValueError(f"its {name} is {shown(value)}")
     counts = as_type(dict[str, int], {name: state.schedule.get(name) for name in ("bad_epochs", "divisions")})
     if min(state.step, *counts.values()) < 0 or type(state.schedule.get("best_error")) is not float:
         raise ValueError("it has no step, or no schedule")
     if not {"processes", "threads"} <= state.machine.keys():
         raise ValueError("it has no processes and threads")
     return state
+
+
+def _check_end(value: Any) -> None:
+    """Make sure that a value can be walked through: of lists that hold each other twice there is no end."""
+    left, steps = [value], 0
+    while left:
+        one = left.pop()
+        left += one.values() if isinstance(one, dict) else one if isinstance(one, list | tuple | set) else ()
+        steps += 1
+        if steps > MOST_VALUES:
+            raise ValueError("it has too many values to be a run's state")
 
 
 def restore(state: TrainingState, network: torch.nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> None:
@@ -142,8 +159,8 @@ def _check(state: TrainingState, facts: dict[str, Any], file: Path) -> None:
             before, value = before.get(name), value.get(name)
         if before != value:
             raise TrainingError(
-                f"{file}: this run was started with {name} {shown(before)}, not {shown(value)}; go on with the "
-                "same, or start a new run"
+                f"{file}: this run was started with {printable(name)} {shown(before)}, not {shown(value)}; go on "
+                "with the same, or start a new run"
             )
 
 
