@@ -28,7 +28,7 @@ demo: $(VENV)/.installed
 	rm -rf $(DEMO)
 	$(BIN)/verydeep study digits --out $(DEMO)/study
 	$(BIN)/verydeep report $(DEMO)/study/tests/A-seed0.dense.36.npz $(DEMO)/study/tests/D-seed0.dense.36.npz \
-		--page $(DEMO)/index.html
+		--page $(DEMO)/index.html --models $(DEMO)/study/runs/A-seed0 $(DEMO)/study/runs/D-seed0 --data digits
 	@echo
 	@echo "Open the pages: $(CURDIR)/$(DEMO)/index.html, two of the networks and what they see,"
 	@echo "  and $(CURDIR)/$(DEMO)/study/index.html, all of them in the paper's tables, and its claims"

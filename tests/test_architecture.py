@@ -24,6 +24,8 @@ ORDER = (
         "distributed",
         "results",
         "files",
+        "typed",
+        "array_files",
         "notes",
         "safetensors_file",
     ),

@@ -477,11 +477,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "too few classes": (lambda model: damage_config(model, class_names=["one"]), "1 class names for 2 classes"),
     "a number for a configuration": (
         lambda model: damage_architecture(model, configuration=16),
-        "not a model's config.json: its architecture has 16 as configuration",
+        "not a model's config.json: configuration is 16; it has to be",
     ),
     "a broken number of classes": (
         lambda model: damage_architecture(model, num_classes=3.0),
-        "its architecture has 3.0 as num_classes",
+        "num_classes is 3.0; it has to be",
     ),
     "a list for the architecture": (
         lambda model: damage_config(model, architecture=[]),

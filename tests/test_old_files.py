@@ -35,7 +35,7 @@ COMMANDS = {
     "fuse": "fuse {results} --out {out}",
     "extract": "extract {model} {images} --layers {layers} --out {out}",
     "report": "report {results} --json",
-    "report page": "report {results} --page {out}",
+    "report page": "report {results} --page {out} --models runs/finished --data pictures",
     "watch": "watch {runs} --json",
     "watch image": "watch {runs} --out {out}",
     "study": "study {file} --out {out} --data {data}",

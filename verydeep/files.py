@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from verydeep.errors import DiskError, UsageError, as_text
 
+MOST_JSON_BYTES = 1 << 24
+MOST_LINE_BYTES = 1 << 20
 MARK = ("Software", "verydeep")
 """Text in the PNG files that this package draws, such as score maps: nobody takes them for data."""
 
@@ -87,6 +89,60 @@ def _as_text(value: Any) -> Any:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole; numbers that are not finite are refused."""
     write_text(path, json_text(value, indent=2, allow_nan=False) + "\n")
+
+
+def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
+    """Read JSON that anybody may have written.
+
+    Args:
+        content: the text.
+        finite: refuse NaN and Infinity, which Python reads and JSON has not.
+
+    Raises:
+        ValueError: it is not JSON, or nests too deeply.
+
+    """
+    try:
+        return json.loads(content, parse_constant=_refuse_constant if finite else None)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"it has {word}")
+
+
+def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
+    """Read a file of JSON that anybody may have written.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too long, is not JSON, or nests too deeply.
+
+    """
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes} bytes")
+    return parse_json(content)
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the tables of a file that grows by lines; at a line that was cut short, or is none, it ends.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    with path.open("rb") as file:
+        while line := file.readline(MOST_LINE_BYTES):
+            try:
+                record = parse_json(line, finite=False)
+            except ValueError:
+                return
+            if not isinstance(record, dict):
+                return
+            yield record
 
 
 class Lines:

@@ -7,6 +7,7 @@ each tensor once, into where it stays. Writing is the package's.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -67,8 +68,12 @@ def read_header(path: Path) -> Header:
         return _read_header(file, path)
 
 
-def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all tensors; bfloat16 becomes float32, which has all its numbers.
+def read_tensors(path: Path, only: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read tensors; bfloat16 becomes float32, which has all its numbers.
+
+    Args:
+        path: of the file.
+        only: names of the tensors that are read, as far as they are there; None for all.
 
     Raises:
         ModelError: this is no whole safetensors file; the message says why.
@@ -76,7 +81,11 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """
     with path.open("rb", buffering=0) as file:
         header = _read_header(file, path)
-        return {name: _read_tensor(file, header, entry, path) for name, entry in header.entries.items()}
+        return {
+            name: _read_tensor(file, header, entry, path)
+            for name, entry in header.entries.items()
+            if only is None or name in only
+        }
 
 
 def _read_header(file: BinaryIO, path: Path) -> Header:

@@ -686,19 +686,19 @@ DAMAGED = {
     "an index cut short": (lambda out: cut(out / PICTURES), "pictures.npy has 434 bytes where 868 are wanted"),
     "an index that is none": (
         lambda out: (out / NAMES).write_bytes(b"x" * (out / NAMES).stat().st_size),
-        "names.npy is not an array",
+        "names.npy is not the array that is wanted",
     ),
     "an index of objects": (
         lambda out: (out / LABELS).write_bytes(pickle.dumps([1]).ljust((out / LABELS).stat().st_size)),
-        "labels.npy is not an array",
+        "labels.npy is not the array that is wanted",
     ),
     "an index of other length": (
         lambda out: damage_manifest(out, val={"pictures": 5, "fingerprint": "x"}),
-        "where 18 of type",
+        "where 18 are wanted",
     ),
     "labels of another type": (
         lambda out: np.save(out / LABELS, np.load(out / LABELS).astype("<f8")),
-        "type float64 where 17 of type int64",
+        "it holds '<f8' and not int64",
     ),
     "a label too high": (
         lambda out: damage_array(out, LABELS, lambda labels: labels.__setitem__(0, 2)),
@@ -710,7 +710,7 @@ DAMAGED = {
     ),
     "no JSON": (lambda out: (out / MANIFEST).write_text("{"), "is not what `verydeep shard` writes"),
     "other JSON": (lambda out: (out / MANIFEST).write_text("[]"), "is not what `verydeep shard` writes"),
-    "a field missing": (lambda out: (out / MANIFEST).write_text(json.dumps({"format": FORMAT})), "class_names"),
+    "a field missing": (lambda out: (out / MANIFEST).write_text(json.dumps({"format": FORMAT})), "it lacks"),
     "another version": (lambda out: damage_manifest(out, format="verydeep shards 2"), "make the shards anew"),
     "no pictures": (lambda out: damage_manifest(out, val={"pictures": 0, "fingerprint": "x"}), "has no pictures"),
     "a tar elsewhere": (

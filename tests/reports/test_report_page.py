@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from verydeep.errors import UsageError
 from verydeep.evaluation.results import Evaluation
 from verydeep.reports.page import class_errors, render
-from verydeep.run_folder import JOURNAL, read_config, write_model
+from verydeep.run_folder import JOURNAL, read_config, read_model, write_model
 
 MakeResult = Callable[..., Evaluation]
 SECTIONS = ("trained", "learning", "results", "classes", "filters", "maps", "mistakes", "again")
@@ -57,7 +59,10 @@ class Reader(HTMLParser):
 
 
 def make_page(*results: Evaluation) -> str:
-    return render(results, [Path(f"{number}.npz") for number in range(len(results))], Path("page.html"))
+    """A page for which the user names the folders that the results name."""
+    paths = [Path(f"{number}.npz") for number in range(len(results))]
+    models = dict.fromkeys(Path(member.model) for result in results for member in result.facts.members)
+    return render(results, paths, Path("page.html"), list(models), results[0].facts.data)
 
 
 def test_page_is_whole_and_stands_alone(make_result: MakeResult):
@@ -75,7 +80,7 @@ def test_page_is_whole_and_stands_alone(make_result: MakeResult):
     assert "guessing would give 66.7 %" in reader.text
     assert "One pass over a row of pictures" in reader.text
     assert "All 2 wrong answers" in reader.text
-    assert "verydeep report 0.npz 1.npz --page page.html" in reader.text
+    assert "verydeep report 0.npz 1.npz --page page.html --models " in reader.text
     assert "cannot be" not in reader.text
 
 
@@ -93,7 +98,7 @@ def test_page_is_made_without_the_run_folder(make_result: MakeResult, run: Path)
     result = make_result()
     shutil.rmtree(run)
     reader = Reader(make_page(result))
-    assert "Of this run only its result is left" in reader.text
+    assert "Of this run only its result is shown" in reader.text
     assert "There are no learning curves" in reader.text
     assert "The filters of" in reader.text and "There are no score maps" in reader.text
     assert "All 2 wrong answers" in reader.text
@@ -123,7 +128,7 @@ def test_page_is_made_of_a_journal_cut_short(make_result: MakeResult, run: Path)
 def test_damaged_weights_are_told(make_result: MakeResult, run: Path):
     result = make_result()
     (run / "model.safetensors").write_bytes(b"\x00" * 20)
-    assert "no first-layer filters that can be read" in Reader(make_page(result)).text
+    assert "is not a whole safetensors file" in Reader(make_page(result)).text
 
 
 def test_no_mistakes(make_result: MakeResult):
@@ -142,8 +147,6 @@ def test_window_too_large_for_a_row(make_result: MakeResult, run: Path):
     class_names = read_config(run).class_names
     shutil.rmtree(run)
     new("A", run, num_classes=3, width=0.01, window=96)
-    from verydeep.run_folder import read_model
-
     config, tensors = read_model(run)
     write_model(run, replace(config, class_names=class_names), tensors)
     text = Reader(make_page(make_result(scales=(110,)))).text
@@ -164,3 +167,39 @@ def test_hardest_class_comes_first(make_result: MakeResult):
     errors = class_errors(make_result(wrong=2))
     assert [item["error"] for item in errors] == [100.0, 0.0, 0.0]
     assert errors[0]["name"] == AWKWARD and errors[0]["taken_for"] == "cat"
+
+
+OPENED: list[str] = []
+sys.addaudithook(
+    lambda event, facts: OPENED.append(str(facts)) if event in ("open", "os.listdir", "os.scandir") else None
+)
+
+
+def test_nothing_that_a_result_names_is_opened(make_result: MakeResult, run: Path, photos: Path):
+    """A result may come from anybody: only what the user names is opened."""
+    results = [make_result(), make_result(model="hf-hub:nobody/vgg"), make_result(data="https://nobody.invalid/x")]
+    for result in results:
+        OPENED.clear()
+        text = Reader(render([result], [Path("0.npz")], Path("page.html"))).text
+        assert not [one for one in OPENED if str(run) in one or str(photos) in one]
+        assert f"give the run folder of {result.facts.first.model} by `models`" in text
+        assert f"give {result.facts.data} by `data`" in text
+
+
+def test_a_model_is_that_of_the_same_path_or_of_the_same_name(make_result: MakeResult, run: Path, photos: Path):
+    def page(model: Path, *results: Evaluation) -> str:
+        paths = [Path("0.npz")] * len(results)
+        return Reader(render(results, paths, Path("page.html"), [model], str(photos))).text
+
+    assert "filters of conv1_1" in page(run, make_result(model="/another/machine/A"))
+    with pytest.raises(UsageError, match="none of the networks"):
+        page(run, make_result(model="runs/B"))
+    with pytest.raises(UsageError, match="more than one"):
+        page(run, make_result(model="one/A"), make_result(model="two/A"))
+
+
+def test_a_model_of_other_classes_is_not_shown(make_result: MakeResult, run: Path):
+    config, tensors = read_model(run)
+    result = make_result()
+    write_model(run, replace(config, class_names=("x", "y", "z")), tensors)
+    assert "has other classes than the result" in Reader(make_page(result)).text

@@ -48,7 +48,7 @@ MISTAKES = {
     TOP + A + "settings = {epochs = 'x'}": "epochs is 'x'; it has to be a whole number",
     TOP + A + "settings = {epochs = 0}": "epochs is 0; it has to be from 1",
     TOP + A + "settings = {width = nan}": "width is nan",
-    TOP + A + "settings = {learning_rate = 1e400}": "learning rate is inf",
+    TOP + A + "settings = {learning_rate = 1e400}": "learning_rate is inf",
     TOP + A + "settings = {batch_norm = 1}": "batch_norm is 1; it has to be true or false",
     TOP + A + "settings = {init = 'hee'}": "init has 'hee'; there are he, glorot, normal, normal-literal",
     TOP + A + "settings = {schedule = 'linear'}": "schedule has 'linear'; there are plateau, steps, cosine",

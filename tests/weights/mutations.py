@@ -205,6 +205,22 @@ def crafted(folder: Path, created: Path) -> dict[str, Path]:
         file["layers"] = file["/"]
     with h5py.File(new("elsewhere.h5"), "w") as file:
         file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(folder / "huge.h5"), "/layers/conv2d/vars/0")
+    name = "layers/conv2d/vars/0"
+    (folder / "secret").write_bytes(bytes(4 * 27))
+    with h5py.File(new("soft.h5"), "w") as file:
+        file["layers/conv2d_1/vars/0"] = np.zeros((3, 3, 3, 1), "f4")
+        file[name] = h5py.SoftLink("/layers/conv2d_1/vars/0")
+    with h5py.File(new("raw.h5"), "w") as file:
+        file.create_dataset(name, (3, 3, 3, 1), "f4", external=[(str(folder / "secret"), 0, 4 * 27)])
+    with h5py.File(new("virtual.h5"), "w") as file:
+        layout = h5py.VirtualLayout((3, 3, 3, 1), "f4")
+        layout[:] = h5py.VirtualSource(str(folder / "huge.h5"), name, (3, 3, 3, 1))
+        file.create_virtual_dataset(name, layout)
+    with h5py.File(new("elsewhere_2.h5"), "w") as file:
+        file.attrs["layer_names"] = ["conv"]
+        file["conv"] = h5py.ExternalLink(str(folder / "huge.h5"), "/layers")
+    with h5py.File(new("weights_elsewhere.h5"), "w") as file:
+        file["model_weights"] = h5py.ExternalLink(str(folder / "huge.h5"), "/")
     with (
         zipfile.ZipFile(new("bomb.keras"), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("model.weights.h5", "w") as member,

@@ -175,7 +175,8 @@ class _Test:
         tested = chosen or here.from_first(lambda: self.choose(data))
         images = tested.of(data).relabel(configs[0].class_names)
         say_skipped(self.data, data.skipped)
-        parts = PosteriorParts(self.out, self._key(protocols, images)) if self.out else None
+        num_classes = len(configs[0].class_names)
+        parts = PosteriorParts(self.out, self._key(protocols, images), num_classes) if self.out else None
         start = time.perf_counter()
         lost: list[Unreadable] = []
         with progress(f"testing {described(tested.name, self.data)}", here.num_counted(len(images))) as advance:

@@ -161,7 +161,7 @@ class _Job:
         images = find_images(self.images)
         plan, shapes = wanted.plan(images, config.architecture)
         facts = self._facts(config, wanted)
-        parts = FeatureParts(self.out, self._key(facts, wanted, images))
+        parts = FeatureParts(self.out, self._key(facts, wanted, images), shapes)
 
         def work(rescaled: list[Rescaled]) -> Rows:
             shown = [wanted.cut(image[wanted.scale]) for image in rescaled]

@@ -53,6 +53,8 @@ def report(
     *,
     out: str | PathLike[str] | None = None,
     page: str | PathLike[str] | None = None,
+    models: Sequence[str | PathLike[str]] = (),
+    data: str | None = None,
 ) -> Report:
     """Lay results out as the paper's Tables 3 to 6 do, and make an HTML page of them.
 
@@ -61,9 +63,13 @@ def report(
             files of what `verydeep evaluate --json` printed.
         out: file for the table: Markdown if it ends with .md, CSV if with .csv.
         page: HTML file with learning curves, the table, what the networks see and their worst mistakes.
+        models: run folders of the networks in the results, for the page's learning curves, filters and score maps.
+            A result may come from anybody, so nothing that it names is opened.
+        data: where the tested images are, for the page's pictures; likewise.
 
     Raises:
-        UsageError: there is no result, two are of different classes, or a file cannot have its ending.
+        UsageError: there is no result, two are of different classes, a file cannot have its ending, or a model is
+            of none of the results.
         ModelError: a file is no result.
         VerydeepError: what makes pages is not installed.
 
@@ -75,6 +81,8 @@ def report(
         raise UsageError("no result is given; `verydeep evaluate MODEL DATA --out FILE.npz` makes one")
     if table_file and table_file.suffix not in (".md", ".csv"):
         raise UsageError(f"`out` {table_file} has to end with .md or .csv")
+    if (models or data) and not page_file:
+        raise UsageError("`models` and `data` are for a page; name one by `page`")
     if page_file and summaries:
         raise UsageError("a page shows images, and needs .npz files; `verydeep evaluate --out` makes them")
     files = [path for path in paths if path not in summaries]
@@ -85,7 +93,7 @@ def report(
     if page_file:
         from verydeep.reports.page import render
 
-        write_text(page_file, render(found, files, page_file))
+        write_text(page_file, render(found, files, page_file, list(map(Path, models)), data))
         say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {page_file.stat().st_size / 1e6:.1f} MB")
     if table_file:
         write_text(table_file, made.csv() if table_file.suffix == ".csv" else made.markdown() + "\n")

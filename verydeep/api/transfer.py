@@ -154,7 +154,13 @@ def transfer(
     }
     if save:
         classifier = Classifier(
-            spec, opened_data.class_names, svm.weights, svm.bias, svm.sharpness, facts, digest(weights)
+            described=spec,
+            class_names=opened_data.class_names,
+            sharpness=svm.sharpness,
+            facts=facts,
+            network=digest(weights),
+            weights=svm.weights,
+            bias=svm.bias,
         )
         say(f"{write_classifier(path, classifier)} written; `verydeep predict {path}` uses it")
     return Transferred(facts)

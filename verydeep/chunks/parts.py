@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from verydeep.chunks.plan import Chunk
 from verydeep.errors import UsageError
-from verydeep.files import json_text, write_json
+from verydeep.files import json_text, read_json, write_json
 
 Rows = TypeVar("Rows")
 
@@ -37,11 +37,18 @@ class Parts(ABC, Generic[Rows]):
         # A folder without a finished chunk has nothing to resume, and is anybody's.
         if not self._key_file.is_file() or not any(self.folder.glob(f"*{self.suffix}")):
             write_json(self._key_file, key)
-        elif json.loads(self._key_file.read_text(encoding="utf-8")) != json.loads(json_text(key)):
+        elif self._key() != json.loads(json_text(key)):
             raise UsageError(
                 f"{self.folder} is what another, interrupted {self.noun} has finished; go on with that one as it "
                 "was begun, choose another `out` file, or remove the folder"
             )
+
+    def _key(self) -> Any:
+        """What decides the result that was begun; None where the file is damaged."""
+        try:
+            return read_json(self._key_file)
+        except ValueError:
+            return None
 
     def file(self, chunk: Chunk) -> Path:
         """Where a chunk is kept: under another name once its images are others, or have been changed."""

@@ -28,6 +28,11 @@ class Report(Answering):
     """Write the table as Markdown (.md) or CSV (.csv); - prints it as Markdown."""
     page: Path | None = None
     """Make this HTML page."""
+    models: tuple[Path, ...] = ()
+    """Run folders of the networks, for the page's learning curves, filters and score maps. Nothing that a result
+    names is opened."""
+    data: str | None = None
+    """Where the tested images are, for the page's pictures."""
 
     renamed: ClassVar = {"--markdown": "--out TABLE.md", "--csv": "--out TABLE.csv"}
 

@@ -18,25 +18,49 @@ class ErrorRates:
         top1_error: share of pictures whose best class is wrong, in %.
         top5_error: share of pictures whose right class is not among the best five (or all, where there are
             fewer), in %.
-        num_images: how many pictures.
-        confusion: number of pictures of each class (row) that were taken for each class (column).
         top_k: the 5 of top-5, or the number of classes.
+        num_classes: how many classes.
+        labels: of the pictures.
+        answers: the best class of each.
 
     """
 
     top1_error: float
     top5_error: float
-    num_images: int
-    confusion: NDArray[np.int64]
     top_k: int
+    num_classes: int
+    labels: NDArray[np.int64]
+    answers: NDArray[np.int64]
+
+    @property
+    def num_images(self) -> int:
+        """How many pictures."""
+        return len(self.labels)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many pictures of each class."""
+        return np.bincount(self.labels, minlength=self.num_classes)
 
     @property
     def per_class(self) -> NDArray[np.float64]:
         """Top-1 error of each class in %; NaN where the class has no picture."""
-        counts = self.confusion.sum(1)
-        errors = np.full(len(counts), np.nan)
-        np.divide(counts - self.confusion.diagonal(), counts, out=errors, where=counts > 0)
+        wrong = np.bincount(self.labels[self.answers != self.labels], minlength=self.num_classes)
+        errors = np.full(self.num_classes, np.nan)
+        np.divide(wrong, self.counts, out=errors, where=self.counts > 0)
         return 100.0 * errors
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Number of pictures of each class (row) that were taken for each class (column)."""
+        confusion = np.zeros((self.num_classes, self.num_classes), np.int64)
+        np.add.at(confusion, (self.labels, self.answers), 1)
+        return confusion
+
+    def taken_for(self, label: int) -> int | None:
+        """The class that a class is most often taken for; None where all its pictures are named right."""
+        others = self.answers[(self.labels == label) & (self.answers != label)]
+        return int(np.bincount(others).argmax()) if len(others) else None
 
 
 def error_rates(posteriors: Posteriors, labels: NDArray[np.int64]) -> ErrorRates:
@@ -47,13 +71,10 @@ def error_rates(posteriors: Posteriors, labels: NDArray[np.int64]) -> ErrorRates
         labels: of shape (pictures,).
 
     """
-    num_images, num_classes = posteriors.shape
+    num_classes = posteriors.shape[1]
     top_k = min(5, num_classes)
     ranked = np.argsort(-posteriors, axis=1, kind="stable")
     best = ranked[:, 0]
     found = (ranked[:, :top_k] == labels[:, None]).any(1)
-    confusion = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(confusion, (labels, best), 1)
-    return ErrorRates(
-        100 * float(np.mean(best != labels)), 100 * float(np.mean(~found)), num_images, confusion, top_k
-    )
+    errors = 100 * float(np.mean(best != labels)), 100 * float(np.mean(~found))
+    return ErrorRates(*errors, top_k, num_classes, labels, best)

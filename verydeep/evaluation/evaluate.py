@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from verydeep.array_files import read_array
 from verydeep.chunks.parts import Parts
 from verydeep.chunks.plan import Chunk, by_shape
 from verydeep.chunks.run import ALONE, Rescaled, run_chunks
@@ -99,15 +101,25 @@ def evaluate(
 
 
 class PosteriorParts(Parts[Posteriors]):
-    """Finished chunks of a test: each an array of its images' posteriors."""
+    """Finished chunks of a test: each an array of its images' posteriors.
+
+    Args:
+        result, key: as of `Parts`.
+        num_classes: of the networks.
+
+    """
+
+    def __init__(self, result: Path, key: dict[str, Any], num_classes: int) -> None:
+        super().__init__(result, key)
+        self._num_classes = num_classes
 
     def read(self, chunk: Chunk) -> Posteriors | None:
         """Posteriors of a chunk."""
         try:
-            posteriors: Posteriors = np.load(self.file(chunk), allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            posteriors = read_array(self.file(chunk), ("f", 2))
+        except (OSError, ValueError):
             return None
-        whole = posteriors.ndim == 2 and len(posteriors) == len(chunk.pictures) and np.isfinite(posteriors).all()
+        whole = posteriors.shape == (len(chunk.pictures), self._num_classes) and np.isfinite(posteriors).all()
         return posteriors if whole else None
 
     def write(self, chunk: Chunk, numbers: Sequence[int], rows: Posteriors) -> None:

@@ -5,8 +5,6 @@ A result is a NumPy archive (`.npz`) of four arrays: `names`, `labels`, `posteri
 
 from __future__ import annotations
 
-import json
-import zipfile
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,13 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, UsageError, printable
+from verydeep.array_files import Wanted, read_arrays
+from verydeep.configurations import configuration
+from verydeep.errors import ModelError, UsageError, check_choice, printable
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
-from verydeep.files import json_text, write_whole
+from verydeep.evaluation.protocols import PROTOCOLS
+from verydeep.files import json_text, parse_json, write_whole
 from verydeep.results import Result
+from verydeep.typed import as_type, texts
 
 MOST_CLASSES = 10  # that are named as most often wrong
+ROUNDING = 1e-3  # by which a posterior may be above 1
+ARRAYS: dict[str, Wanted] = {"names": ("U", 1), "labels": ("iu", 1), "posteriors": ("f", 2), "facts": ("U", 0)}
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,6 @@ class MemberFacts:
     scales: tuple[int, ...]
     mirror: bool
     grid: int = 5
-
-    @staticmethod
-    def from_json(fields: dict[str, Any]) -> MemberFacts:
-        """Read back what `dataclasses.asdict` and JSON have made of it."""
-        scale = tuple(fields["trained_scale"])
-        return MemberFacts(**{**fields, "trained_scale": scale, "scales": tuple(fields["scales"])})
 
 
 @dataclass(frozen=True)
@@ -96,11 +94,26 @@ class Facts:
         return tuple({member.model: member for member in reversed(self.members)}.values())[::-1]
 
     @staticmethod
-    def from_json(fields: dict[str, Any]) -> Facts:
-        """Read back what `dataclasses.asdict` and JSON have made of it."""
-        members = tuple(MemberFacts.from_json(member) for member in fields["members"])
-        texts = {name: tuple(fields[name]) for name in ("class_names", "fused")}
-        return Facts(**{**fields, **texts, "members": members})
+    def from_json(fields: Any) -> Facts:
+        """Read back what `dataclasses.asdict` and JSON have made of it.
+
+        Raises:
+            ValueError: they are not the facts of a test.
+
+        """
+        facts: Facts = as_type(Facts, fields, "its facts")
+        if not facts.members or not facts.class_names:
+            raise ValueError("its facts have no network, or no class")
+        if min(facts.seconds, facts.num_unreadable, facts.num_trained_on) < 0:
+            raise ValueError("its facts have a number below 0")
+        for member in facts.members:
+            configuration(member.configuration)
+            check_choice("test protocol", member.views, PROTOCOLS)
+            least, greatest = member.trained_scale
+            numbers = (member.width, member.parameters, member.grid, least, *member.scales)
+            if not member.scales or min(numbers) <= 0 or least > greatest:
+                raise ValueError(f"its facts have a number that {printable(member.model, 60)} cannot have")
+        return facts
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,9 +135,7 @@ class Evaluation(Result):
         rates = self.error_rates
         per_class = {
             name: {"num_images": int(count), "top1_error": None if count == 0 else float(error)}
-            for name, count, error in zip(
-                self.facts.class_names, rates.confusion.sum(1), rates.per_class, strict=True
-            )
+            for name, count, error in zip(self.facts.class_names, rates.counts, rates.per_class, strict=True)
         }
         return {
             "top1_error": rates.top1_error,
@@ -153,17 +164,15 @@ class Evaluation(Result):
             f"top-1 error {rates.top1_error:.2f} %",
             f"top-{rates.top_k} error {rates.top5_error:.2f} %",
         ]
-        order = sorted(
-            (label for label in range(len(facts.class_names)) if rates.per_class[label] > 0),
-            key=lambda label: -rates.per_class[label],
-        )
+        errors = rates.per_class
+        order = sorted(np.flatnonzero(errors > 0).tolist(), key=lambda label: -errors[label])
         if order:
             lines.append("most often wrong:")
         for label in order[:MOST_CLASSES]:
-            row = rates.confusion[label].copy()
-            row[label] = 0
-            taken_for = facts.class_names[int(row.argmax())]
-            lines.append(f"  {rates.per_class[label]:5.1f} %  {facts.class_names[label]}, most for {taken_for}")
+            taken_for = rates.taken_for(label)
+            if taken_for is not None:
+                names = facts.class_names[label], facts.class_names[taken_for]
+                lines.append(f"  {errors[label]:5.1f} %  {names[0]}, most for {names[1]}")
         return "\n".join(lines)
 
 
@@ -219,17 +228,20 @@ def read_result(path: Path) -> Evaluation:
 
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            result = Evaluation(
-                Facts.from_json(json.loads(str(archive["facts"]))),
-                tuple(str(name) for name in archive["names"]),
-                archive["labels"].astype(np.int64),
-                archive["posteriors"].astype(np.float64),
-            )
+        arrays = read_arrays(path, ARRAYS)
+        result = Evaluation(
+            Facts.from_json(parse_json(str(arrays["facts"]))),
+            texts(arrays.pop("names").tolist()),
+            arrays["labels"].astype(np.int64),
+            arrays["posteriors"].astype(np.float64, copy=False),
+        )
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --out` makes such a file") from None
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} is not a result of `verydeep evaluate --out`, or is damaged ({error})") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a result of `verydeep evaluate --out`, or is damaged ({printable(error)}); "
+            "test the model again"
+        ) from None
     shape = (len(result.names), len(result.facts.class_names))
     if result.posteriors.shape != shape or result.labels.shape != shape[:1]:
         raise ModelError(f"{path} has posteriors of shape {result.posteriors.shape} where {shape} is wanted")
@@ -238,13 +250,15 @@ def read_result(path: Path) -> Evaluation:
 
 
 def _check_numbers(path: Path, result: Evaluation) -> None:
-    """Make sure that no posterior is NaN, as of a network that had diverged, and that each label is a class's."""
+    """Make sure that posteriors are probabilities, not NaN as of a network that diverged, and labels classes."""
     broken = np.flatnonzero(~np.isfinite(result.posteriors).all(1))
     if len(broken):
         raise ModelError(
             f"{path} has NaN or infinite posteriors for {len(broken)} of {len(result.names)} pictures, such as "
             f"{printable(result.names[broken[0]])!r}; test the model again by `verydeep evaluate`"
         )
+    if len(result.names) and not -ROUNDING <= result.posteriors.min() <= result.posteriors.max() <= 1 + ROUNDING:
+        raise ModelError(f"{path} has posteriors that are no probabilities; test the model again")
     num_classes = len(result.facts.class_names)
     if len(result.labels) and not 0 <= result.labels.min() <= result.labels.max() < num_classes:
         raise ModelError(

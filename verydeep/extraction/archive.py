@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.array_files import Wanted, read_arrays
 from verydeep.chunks.plan import Chunk
-from verydeep.errors import UsageError, require
+from verydeep.errors import UsageError, printable, require
 from verydeep.extraction.extract import FeatureParts, Shapes
-from verydeep.files import check_out, json_text, write_whole
+from verydeep.files import check_out, json_text, parse_json, write_whole
 from verydeep.images.pictures import Pictures
+from verydeep.typed import as_type, texts
 
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
 
+TEXTS: dict[str, Wanted] = {"names": ("U", 1), "facts": ("U", 0)}
 AT_ONCE = 4096  # names that are spread to one length in memory
 
 
@@ -147,9 +150,13 @@ def read_features(path: Path) -> tuple[list[str], dict[str, NDArray[np.float32]]
 
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        names, facts = arrays.pop("names"), json.loads(str(arrays.pop("facts")))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is no .npz file of `verydeep extract`: {error}") from None
-    return names.tolist(), arrays, facts
+        arrays = read_arrays(path, lambda name: TEXTS.get(name, (np.dtype("<f4"), -1)))
+        if not arrays.keys() >= TEXTS.keys():
+            raise ValueError("it has no names, or no facts")
+        names = texts(arrays.pop("names").tolist())
+        facts = as_type(dict[str, Any], parse_json(str(arrays.pop("facts"))), "its facts")
+        if any(array.shape[:1] != (len(names),) for array in arrays.values()):
+            raise ValueError("an array has not a row for each name")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is no .npz file of `verydeep extract`: {printable(error)}") from None
+    return list(names), arrays, facts

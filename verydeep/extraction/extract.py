@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.array_files import read_arrays
 from verydeep.chunks.parts import Parts
 from verydeep.chunks.plan import Chunk, in_order, size_of
 from verydeep.configurations import Architecture
@@ -139,26 +141,51 @@ def _batch_size(engine: Engine, layers: Sequence[str], height: int, width: int) 
 
 
 class FeatureParts(Parts[Rows]):
-    """Finished chunks of an extraction: each an archive of what is kept of its images, layer by layer."""
+    """Finished chunks of an extraction: each an archive of what is kept of its images, layer by layer.
+
+    Args:
+        result, key: as of `Parts`.
+        shapes: of what is kept of an image, by layer.
+
+    """
+
+    def __init__(self, result: Path, key: dict[str, Any], shapes: Shapes) -> None:
+        super().__init__(result, key)
+        self._shapes = shapes
 
     noun = "extraction"
     suffix = ".npz"
 
     def read(self, chunk: Chunk) -> Rows | None:
-        """Whether a chunk is there with all of its images; its rows stay on disk."""
-        return {} if len(self.kept(chunk)) == len(chunk.pictures) else None
+        """Whether a chunk is there with all of its images, and whole; its rows stay on disk."""
+        if not np.array_equal(self.kept(chunk), chunk.pictures):
+            return None
+        try:
+            for layer in self._shapes:
+                self.rows(chunk, layer)
+        except (OSError, ValueError):
+            return None
+        return {}
 
     def kept(self, chunk: Chunk) -> NDArray[np.int64]:
         """Numbers of the images of a chunk that could be read."""
         try:
-            return self.rows(chunk, "kept").astype(np.int64)
-        except (OSError, ValueError, EOFError, KeyError):
+            return read_arrays(self.file(chunk), {"kept": (np.dtype("<i8"), 1)})["kept"]
+        except (OSError, ValueError):
             return np.empty(0, np.int64)
 
     def rows(self, chunk: Chunk, layer: str) -> NDArray[np.float32]:
-        """What is kept of a layer, a row an image."""
-        with np.load(self.file(chunk), allow_pickle=False) as archive:
-            rows: NDArray[np.float32] = archive[layer]
+        """What is kept of a layer, a row an image.
+
+        Raises:
+            OSError: the chunk is not there.
+            ValueError: it is damaged, or of another shape.
+
+        """
+        shape = self._shapes[layer]
+        rows = read_arrays(self.file(chunk), {layer: (np.dtype("<f4"), 1 + len(shape))})[layer]
+        if rows.shape[1:] != shape or len(rows) != len(self.kept(chunk)):
+            raise ValueError(f"{layer} has shape {rows.shape}")
         return rows
 
     def write(self, chunk: Chunk, numbers: Sequence[int], rows: Rows) -> None:

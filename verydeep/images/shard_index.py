@@ -16,7 +16,6 @@ by its number, as a range of bytes of a tar. The index is mapped into memory, wh
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,9 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import DataError
+from verydeep.array_files import read_array
+from verydeep.errors import DataError, printable
+from verydeep.files import parse_json
 from verydeep.images.data import Part
 from verydeep.images.storage import Folder, open_folder
+from verydeep.typed import as_type, shown
 
 MANIFEST = "shards.json"
 FORMAT = "verydeep shards 1"
@@ -83,33 +85,36 @@ class Manifest:
 
         """
         try:
-            fields = json.loads(content)
+            fields = as_type(dict[str, Any], parse_json(content))
             if fields["format"] != FORMAT:
                 raise DataError(
-                    f"{where} has the format {fields['format']!r}, this version reads {FORMAT!r}; "
+                    f"{where} has the format {shown(fields['format'])}, this version reads {FORMAT!r}; "
                     "make the shards anew by `verydeep shard`"
                 )
-            return Manifest(
-                tuple(map(str, fields["class_names"])),
-                str(fields["split"]),
-                tuple(_part(fields[part]) for part in PARTS),
-                tuple((_tar_name(name), int(length)) for name, length in fields["shards"]),
-                {file: int(fields["index"][file]) for file in _INDEX if file in fields["index"] or file != HASHES},
+            index = as_type(dict[str, Any], fields["index"], "index")
+            manifest = Manifest(
+                as_type(tuple[str, ...], fields["class_names"], "class_names"),
+                as_type(str, fields["split"], "split"),
+                tuple(_part(part, fields[part]) for part in PARTS),
+                as_type(tuple[tuple[str, int], ...], fields["shards"], "shards"),
+                {file: as_type(int, index[file], file) for file in _INDEX if file in index or file != HASHES},
             )
-        except (AttributeError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{where} is not what `verydeep shard` writes ({error!r}); {ANEW}") from None
+        except KeyError as error:
+            raise DataError(f"{where} is not what `verydeep shard` writes (it lacks {error}); {ANEW}") from None
+        except ValueError as error:
+            raise DataError(f"{where} is not what `verydeep shard` writes ({printable(error)}); {ANEW}") from None
+        for name, _ in manifest.shards:
+            if not re.fullmatch(rf"({'|'.join(PARTS)})-[0-9]+\.tar", name):
+                raise DataError(f"{where} has {shown(name)}, which is not the name of a shard; {ANEW}")
+        return manifest
 
 
-def _part(fields: dict[str, Any]) -> tuple[int, str]:
-    if int(fields["pictures"]) < 1:
-        raise ValueError("a part has no pictures")
-    return int(fields["pictures"]), str(fields["fingerprint"])
-
-
-def _tar_name(name: str) -> str:
-    if not re.fullmatch(rf"({'|'.join(PARTS)})-\d+\.tar", name):
-        raise ValueError(f"{name!r} is not the name of a shard")
-    return name
+def _part(part: str, fields: Any) -> tuple[int, str]:
+    fields = as_type(dict[str, Any], fields, part)
+    count = as_type(int, fields["pictures"], "pictures")
+    if count < 1:
+        raise ValueError(f"{part} has no pictures")
+    return count, as_type(str, fields["fingerprint"], "fingerprint")
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,12 +198,9 @@ def _on_disk(folder: Folder, file: str, num_bytes: int, version: str) -> Path:
 def _mapped(path: Path, called: str, dtype: np.dtype[Any], count: int | None) -> NDArray[Any]:
     """Map an array into memory, and make sure that it is of the wanted type and length."""
     try:
-        array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError):
-        raise DataError(f"{called} is not an array; {ANEW}") from None
-    if array.dtype != dtype or array.ndim != 1 or count not in (None, len(array)):
-        raise DataError(
-            f"{called} has shape {array.shape} and type {array.dtype} where {count or 'any'} of type {dtype} "
-            f"are wanted; {ANEW}"
-        )
+        array = read_array(path, (dtype, 1), mapped=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{called} is not the array that is wanted: {printable(error)}; {ANEW}") from None
+    if count not in (None, len(array)):
+        raise DataError(f"{called} has {len(array)} rows where {count} are wanted; {ANEW}")
     return array

@@ -7,7 +7,6 @@ that are missing.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.array_files import read_array
 from verydeep.errors import DataError, UsageError
-from verydeep.files import write_json
+from verydeep.files import read_json, write_json
 from verydeep.images.data import Data
 from verydeep.images.pictures import Pictures, Unreadable
 from verydeep.images.shard_index import FORMAT, MANIFEST, PARTS
@@ -32,6 +32,7 @@ from verydeep.images.shard_writing import (
     write_tar,
 )
 from verydeep.images.shards import UNFINISHED
+from verydeep.typed import as_type
 
 ORDER_SEED = 0
 _PLAN = f"{UNFINISHED}/plan.json"
@@ -194,9 +195,9 @@ def _begin(data: Data, out: Path, packing: Packing) -> None:
         write_json(path, plan)
         return
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        begun = as_type(dict[str, Any], read_json(path))
         differ = sorted(_ARGUMENTS.get(field, field) for field in plan if begun[field] != plan[field])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError):
         raise UsageError(f"{path} is damaged; remove {out}, or choose another name") from None
     if differ:
         raise UsageError(
@@ -210,12 +211,11 @@ def _begin(data: Data, out: Path, packing: Packing) -> None:
 def _finished(out: Path, name: str, num_images: int) -> NDArray[np.void] | None:
     """The records of a tar, if it is there, whole, and lacks no image."""
     try:
-        records: NDArray[np.void] = np.load(_record_file(out, name), allow_pickle=False)
+        records = read_array(_record_file(out, name), (PACKED, 1))
         num_bytes = (out / name).stat().st_size
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError):
         return None
-    whole = records.dtype == PACKED and len(records) == num_images and num_bytes == tar_bytes(records)
-    return records if whole else None
+    return records if len(records) == num_images and num_bytes == tar_bytes(records) else None
 
 
 def _record_file(out: Path, name: str) -> Path:

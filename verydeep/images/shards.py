@@ -27,6 +27,7 @@ from verydeep.images.shard_index import (
 )
 from verydeep.images.storage import is_local, local_path
 
+MOST_NAME_BYTES = 1 << 16
 UNFINISHED = ".unfinished"  # folder in which `verydeep shard` keeps what it needs to resume
 
 
@@ -77,7 +78,7 @@ class Shards(ImageSource):
         """
         place, ends = int(self.numbers[number]), self.index.pictures["name_end"]
         start, end = int(ends[place - 1]) if place else 0, int(ends[place])
-        if not start <= end <= len(self.index.names):
+        if not start <= end <= min(start + MOST_NAME_BYTES, len(self.index.names)):
             path = self.index.folder.path(PICTURES)
             raise DataError(f"{path} has no name for picture {place}; {DAMAGED}")
         return as_text(self.index.names[start:end].tobytes().decode(errors="surrogateescape"))

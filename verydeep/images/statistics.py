@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import PictureError
-from verydeep.files import write_json
+from verydeep.files import read_json, write_json
 from verydeep.images.color import Statistics, measure
 from verydeep.images.pictures import Pictures
 from verydeep.images.storage import cache_folder
+from verydeep.typed import as_type
+
+Triple = tuple[float, float, float]
 
 MEASURED_SIDE = 256  # JPEGs are decoded no larger than that
 MOST_PICTURES = 20_000  # beyond as many the mean no longer moves
@@ -73,9 +76,9 @@ def _cache_file(pictures: Pictures, numbers: range) -> Path | None:
 
 def _read(kept: Path) -> Statistics | None:
     try:
-        fields = json.loads(kept.read_text(encoding="utf-8"))
-        mean, covariance = (np.array(fields[name], dtype=np.float64) for name in ("mean", "covariance"))
-    except (OSError, ValueError, KeyError, TypeError):
+        fields = as_type(dict[str, tuple[Any, ...]], read_json(kept))
+        mean = np.array(as_type(Triple, fields.get("mean")))
+        covariance = np.array(as_type(tuple[Triple, Triple, Triple], fields.get("covariance")))
+    except (OSError, ValueError):
         return None
-    whole = mean.shape == (3,) and covariance.shape == (3, 3) and np.isfinite(covariance).all()
-    return Statistics(mean, covariance) if whole else None
+    return Statistics(mean, covariance) if covariance.diagonal().min() >= 0 else None

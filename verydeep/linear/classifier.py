@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, printable
 from verydeep.evaluation.posterior import Posteriors, softmax
-from verydeep.files import json_text, write_whole
+from verydeep.files import json_text, parse_json, write_whole
 from verydeep.notes import say
+from verydeep.safetensors_file import read_header, read_tensors
+from verydeep.typed import as_type
 
 CLASSIFIER = "classifier.safetensors"
 
@@ -41,8 +42,17 @@ class FeatureSpec:
     combine: Combination = "stack"
 
 
-@dataclass(frozen=True)
-class Classifier:
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    described: FeatureSpec
+    class_names: tuple[str, ...]
+    sharpness: float
+    facts: dict[str, Any]
+    network: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier(_Told):
     """One-against-all scores `weights @ features + bias`, and what they are made of.
 
     Attributes:
@@ -56,13 +66,8 @@ class Classifier:
 
     """
 
-    described: FeatureSpec
-    class_names: tuple[str, ...]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
-    sharpness: float
-    facts: dict[str, Any]
-    network: str
 
     def check_network(self, tensors: Tensors) -> None:
         """Make sure that these are the weights whose features it was trained on.
@@ -115,13 +120,7 @@ def write_classifier(model: Path, classifier: Classifier) -> Path:
     """
     from safetensors.numpy import save_file
 
-    facts = {
-        "described": asdict(classifier.described),
-        "class_names": classifier.class_names,
-        "sharpness": classifier.sharpness,
-        "facts": classifier.facts,
-        "network": classifier.network,
-    }
+    facts = {name: value for name, value in asdict(classifier).items() if name not in ("weights", "bias")}
     tensors = {"weights": np.ascontiguousarray(classifier.weights), "bias": np.ascontiguousarray(classifier.bias)}
     path = classifier_file(model)
     metadata = {"verydeep": json_text(facts)}
@@ -139,27 +138,22 @@ def read_classifier(model: Path) -> Classifier | None:
     path = classifier_file(model)
     if not path.is_file():
         return None
-    from safetensors import SafetensorError, safe_open  # not above: most models have no classifier
-
     try:
-        with safe_open(path, "np") as file:
-            facts = json.loads(file.metadata()["verydeep"])
-            weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
-        described = facts["described"]
-        classifier = Classifier(
-            FeatureSpec(**{**described, "scales": tuple(described["scales"])}),
-            tuple(facts["class_names"]),
-            weights,
-            bias,
-            float(facts["sharpness"]),
-            facts["facts"],
-            facts["network"],
-        )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is no whole classifier: {error}; make it anew by `verydeep transfer`") from None
-    if weights.shape != (len(classifier.class_names), weights.shape[-1]) or bias.shape != weights.shape[:1]:
-        raise ModelError(f"{path} is no whole classifier: its weights have the shape {weights.shape}")
-    return classifier
+        told: _Told = as_type(_Told, parse_json(read_header(path).metadata.get("verydeep", "")))
+        tensors = read_tensors(path, only=("weights", "bias"))
+        if not told.described.scales or min(told.described.scales) < 1:
+            raise ValueError(f"its scales are {told.described.scales}")
+        wanted, shapes = len(told.class_names), {name: tensor.shape for name, tensor in tensors.items()}
+        if shapes.keys() != {"weights", "bias"} or len(shapes["weights"]) != 2:
+            raise ValueError("it has not the weights and the bias of one")
+        if shapes["bias"] != (wanted,) or shapes["weights"][0] != wanted or not wanted:
+            raise ValueError(f"its weights have the shape {shapes['weights']} for {wanted} classes")
+        if not all(tensor.dtype.kind == "f" and np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise ValueError("its weights are no finite numbers")
+    except (OSError, ValueError, ModelError) as error:
+        reason = printable(error)
+        raise ModelError(f"{path} is no whole classifier: {reason}; make it anew by `verydeep transfer`") from None
+    return Classifier(**vars(told), weights=tensors["weights"], bias=tensors["bias"])
 
 
 def say_network_alone(model: Path, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError, UsageError, printable
 from verydeep.files import write_whole
+from verydeep.safetensors_file import read_tensors
+from verydeep.typed import as_type
 
 LPIPS_FILES = (("lpips", "weights/v0.1/vgg.pth"), ("torchmetrics", "functional/image/lpips_models/vgg.pth"))
 DISTS_FILES = (("DISTS_pytorch", "weights.pt"),)
 STAGES = 5
+MOST_BYTES = 1 << 20  # LPIPS takes 7 kB, DISTS 20 kB
 
 
 def lpips_weights(path: str | PathLike[str] | None) -> tuple[Tensor, ...]:
@@ -103,14 +107,21 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UsageError(f"{path} does not exist; give the file of learned weights")
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+            return {name: torch.from_numpy(tensor).float() for name, tensor in read_tensors(path).items()}
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                    raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
+        tensors = as_type(dict[str, Tensor], torch.load(path, map_location="cpu", weights_only=True))
+        if sum(tensor.numel() for tensor in tensors.values()) > MOST_BYTES:  # strides may repeat a number
+            raise ValueError("it would fill the memory")
         return {name: tensor.detach().float() for name, tensor in tensors.items()}
     except Exception as error:  # whatever a damaged file may raise
-        raise ModelError(f"{path} is no file of learned weights: {str(error).splitlines()[0][:80]}") from None
+        reason = printable(error, 80) or type(error).__name__
+        raise ModelError(f"{path} is no file of learned weights: {reason}") from None
 
 
 def _first(tensors: dict[str, Tensor], *names: str) -> Tensor | None:

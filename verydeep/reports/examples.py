@@ -26,6 +26,7 @@ MOST_MISTAKES = 24
 NUM_MAPS = 6
 NUM_IN_ROW = 8
 MAP_SCALE = 1.25  # of Q: large enough for several windows, near enough to the scale that the network knows
+MOST_SCALE = 2048  # that pictures are shown at, whatever a result says
 SMALL_WINDOW = 64  # up to it a row of pictures is small enough for one pass
 MOST_ROW_CLASSES = 12  # beyond, only the classes of the pictures in the row are shown
 SURE = 0.5
@@ -59,14 +60,17 @@ class Album:
     """The images of a data set, found by their names.
 
     Args:
-        data: name or path of the data set.
+        data: name or path of the data set, as the user says; None where nothing is opened.
+        called: what the result calls it.
 
     Raises:
-        DataError: it is not there.
+        DataError: it is not named, or not there.
 
     """
 
-    def __init__(self, data: str) -> None:
+    def __init__(self, data: str | None, called: str) -> None:
+        if data is None:
+            raise DataError(f"give {called} by `data`")
         self._images = open_data(data).all
         self._numbers = {name: number for number, name in enumerate(self._images.names)}
 
@@ -96,7 +100,7 @@ def score_maps(result: Evaluation, album: Album, engine: Engine) -> list[Example
     """
     examples = []
     for number, image in _right_of_each_class(result, album, NUM_MAPS, surest=True):
-        mapped = _mapped(engine, image, max(result.facts.first.scales))
+        mapped = _mapped(engine, image, min(max(result.facts.first.scales), MOST_SCALE))
         laid = thumbnail(overlay(mapped, int(result.labels[number])))
         examples.append(_example(result, number, shown_image(mapped), laid))
     return examples
@@ -130,7 +134,7 @@ def image_row(result: Evaluation, album: Album, engine: Engine) -> dict[str, Any
     """
     if engine.config.architecture.window > SMALL_WINDOW:
         return None
-    scale = min(result.facts.first.scales)
+    scale = min(*result.facts.first.scales, MOST_SCALE)
     found = _right_of_each_class(result, album, NUM_IN_ROW)
     row = np.concatenate([_square(image, scale) for _, image in found], axis=1)
     mapped = score_map(engine, Image.fromarray(row), scale)

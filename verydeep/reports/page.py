@@ -1,7 +1,7 @@
 """Results -> one self-contained HTML page: what was trained, how well it does, what it sees, where it errs.
 
-The page needs no network and no JavaScript. What is no longer there (a run folder, the pictures) is left out, and
-the page says so.
+The page needs no network and no JavaScript. Run folders and pictures are opened only where the user names them: a
+result may come from anybody. What is not named or no longer there is left out, and the page says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from verydeep.errors import VerydeepError
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
-from verydeep.inference import open_engine
+from verydeep.inference import Engine, open_engine
 from verydeep.reports import sentences
 from verydeep.reports.embedded import confusion_picture, filter_sheet
 from verydeep.reports.examples import SMALL_WINDOW, Album, image_row, mistakes, score_maps
@@ -25,45 +25,67 @@ from verydeep.reports.published import SOURCE, table_7
 from verydeep.reports.runs import Run, in_columns, network_facts, read_runs, short_path, training_facts
 from verydeep.reports.tables import Row, data_names, headings, make_rows, title
 from verydeep.reports.templates import render_page
-from verydeep.run_folder import weights_file
+from verydeep.run_folder import CONFIG, ModelConfig, weights_file
+from verydeep.safetensors_file import read_tensors
 from verydeep.version import __version__
 
 MOST_NUMBERED = 25  # classes of a confusion matrix with numbers
+MOST_DRAWN = 5000  # classes of one that is drawn
 MOST_LISTED = 20  # classes of which the error is listed
 
 Made = TypeVar("Made")
 
 
-def render(results: Sequence[Evaluation], paths: Sequence[Path], page: Path) -> str:
+def render(
+    results: Sequence[Evaluation],
+    paths: Sequence[Path],
+    page: Path,
+    models: Sequence[Path] = (),
+    data: str | None = None,
+) -> str:
     """Make the page.
 
     Args:
         results: at least one, all of the same classes.
         paths: of the results.
         page: where it will be written, for the command that makes it again.
+        models: run folders of the results' networks that may be opened.
+        data: the data that may be opened, for the pictures.
 
     Raises:
+        UsageError: one of the models is of none of the results.
         VerydeepError: what makes pages is not installed.
 
     """
-    return render_page("page.html.jinja", _context(results, paths, page))
-
-
-def _context(results: Sequence[Evaluation], paths: Sequence[Path], page: Path) -> dict[str, Any]:
-    rows, runs = make_rows(results), read_runs(results)
+    rows, runs = make_rows(results), read_runs(results, models)
     best = min(results, key=_rank)
+    return render_page(
+        "page.html.jinja",
+        {
+            **_context(results, paths, rows, runs, best),
+            **_pictures(best, _run_of(best, runs), data),
+            "report_command": sentences.report_command(paths, page, models, data),
+        },
+    )
+
+
+def _context(
+    results: Sequence[Evaluation],
+    paths: Sequence[Path],
+    rows: Sequence[Row],
+    runs: Sequence[Run],
+    best: Evaluation,
+) -> dict[str, Any]:
     return {
         **_overview(rows, runs, best),
         **_table(rows),
         **_confusion(best),
         **_calibration(best),
-        **_pictures(best),
         "short_path": short_path,
         "short_paths": lambda members: " + ".join(short_path(member.model) for member in members),
         "filters": [_filters(run) for run in runs],
         "training_commands": sentences.training_commands(runs),
         "evaluation_commands": list(map(sentences.evaluation_command, results, paths)),
-        "report_command": sentences.report_command(paths, page),
         "version": __version__,
     }
 
@@ -73,9 +95,14 @@ def _rank(result: Evaluation) -> tuple[bool, float]:
     return result.facts.part in ("train", "all"), result.error_rates.top1_error
 
 
+def _run_of(best: Evaluation, runs: Sequence[Run]) -> Run:
+    """The run of a result's first network."""
+    return next(run for run in runs if run.facts.model == best.facts.first.model)
+
+
 def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Evaluation) -> dict[str, Any]:
     row = next(row for row in rows if row.facts == best.facts)
-    run = next(run for run in runs if run.facts.model == best.facts.first.model)
+    run = _run_of(best, runs)
     return {
         "headline": sentences.headline(row, len(runs)),
         "standfirst": sentences.standfirst(run, len(best.facts.class_names)),
@@ -107,22 +134,25 @@ def _table(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _confusion(best: Evaluation) -> dict[str, Any]:
-    confusion = best.error_rates.confusion
-    numbered = len(confusion) <= MOST_NUMBERED
-    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    num_classes = len(best.facts.class_names)
+    numbered, drawn = num_classes <= MOST_NUMBERED, MOST_NUMBERED < num_classes <= MOST_DRAWN
     errors = class_errors(best)
     return {
-        "confusion": [
-            [(count, round(share, 4)) for count, share in zip(*row, strict=True)]
-            for row in zip(confusion.tolist(), shares.tolist(), strict=True)
-        ]
-        if numbered
-        else None,
-        "confusion_picture": None if numbered else confusion_picture(confusion),
+        "confusion": _numbered(best.error_rates.confusion) if numbered else None,
+        "confusion_picture": confusion_picture(best.error_rates.confusion) if drawn else None,
         "class_errors": errors[:MOST_LISTED],
         "num_class_errors": len(errors),
         "greatest_class_error": max([item["error"] for item in errors], default=0.0),
     }
+
+
+def _numbered(confusion: NDArray[np.int64]) -> list[list[tuple[int, float]]]:
+    """Each number of a confusion matrix, and its share of its row."""
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    return [
+        [(count, round(share, 4)) for count, share in zip(*row, strict=True)]
+        for row in zip(confusion.tolist(), shares.tolist(), strict=True)
+    ]
 
 
 def _calibration(best: Evaluation) -> dict[str, Any]:
@@ -142,19 +172,18 @@ def class_errors(result: Evaluation) -> list[dict[str, Any]]:
     Of each: its name; its top-1 error, in %; and the class that it is most often taken for, if there is one.
     """
     rates, names = result.error_rates, result.facts.class_names
-    listed = []
-    for label, row in enumerate(rates.confusion):
-        if row.sum():
-            others = np.where(np.arange(len(row)) == label, 0, row)
-            taken_for = names[int(others.argmax())] if others.any() else ""
-            listed.append({"name": names[label], "error": float(rates.per_class[label]), "taken_for": taken_for})
+    errors, listed = rates.per_class, []
+    for label in np.flatnonzero(rates.counts).tolist():
+        other = rates.taken_for(label) if errors[label] else None
+        taken_for = "" if other is None else names[other]
+        listed.append({"name": names[label], "error": float(errors[label]), "taken_for": taken_for})
     return sorted(listed, key=lambda item: -item["error"])
 
 
-def _pictures(best: Evaluation) -> dict[str, Any]:
-    """Show the best network's examples, as far as its data and its weights are there."""
-    album, album_lost = _attempt(lambda: Album(best.facts.data))
-    engine, engine_lost = _attempt(lambda: open_engine(Path(best.facts.first.model)))
+def _pictures(best: Evaluation, run: Run, data: str | None) -> dict[str, Any]:
+    """Show the best network's examples, as far as its data and its weights are named and there."""
+    album, album_lost = _attempt(lambda: Album(data, best.facts.data))
+    engine, engine_lost = _attempt(lambda: _engine_of(run, best))
     maps, row, maps_lost = None, None, album_lost or engine_lost
     if album and engine:
         maps, maps_lost = _attempt(lambda: score_maps(best, album, engine))
@@ -171,12 +200,22 @@ def _pictures(best: Evaluation) -> dict[str, Any]:
     }
 
 
+def _engine_of(run: Run, best: Evaluation) -> Engine:
+    if run.model is None:
+        raise VerydeepError(run.lost)
+    engine = open_engine(run.model)
+    if engine.config.class_names != best.facts.class_names:
+        raise VerydeepError(f"{run.model} has other classes than the result")
+    return engine
+
+
 def _filters(run: Run) -> dict[str, Any]:
     """First-layer filters of a run, or why they cannot be shown."""
     config = run.config
-    if config is None:
+    if config is None or run.model is None:
         return {"run": run, "sheet": None, "lost": run.lost, "grey": False}
-    sheet, lost = _attempt(lambda: filter_sheet(_first_layer(run.facts.model), config.preprocessing.channels))
+    model = run.model
+    sheet, lost = _attempt(lambda: filter_sheet(_first_layer(model, config), config.preprocessing.channels))
     return {
         "run": run,
         "sheet": sheet,
@@ -186,15 +225,11 @@ def _filters(run: Run) -> dict[str, Any]:
     }
 
 
-def _first_layer(model: str) -> NDArray[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    path = weights_file(Path(model))
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            weights: NDArray[Any] = tensors.get_tensor("conv1_1.weight")
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise VerydeepError(f"{path} has no first-layer filters that can be read: {error}") from None
+def _first_layer(model: Path, config: ModelConfig) -> NDArray[Any]:
+    path, name = weights_file(model), "conv1_1.weight"
+    weights = read_tensors(path, only=(name,)).get(name)
+    if weights is None or weights.shape != config.architecture.tensors[name]:
+        raise VerydeepError(f"{path} has no first-layer filters of the network in its {CONFIG}")
     return weights
 
 

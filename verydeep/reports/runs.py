@@ -1,6 +1,7 @@
 """Run folders -> what was trained: the architecture, the recipe, the journal. Section 3.1.
 
-A result outlives its run folder: a run whose folder is gone is still named, with what the result says of it.
+A result may come from anybody: what it says is text, and only run folders that the user names are opened. A run
+without one is still named, with what the result says of it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import configuration
-from verydeep.errors import VerydeepError
+from verydeep.errors import UsageError, VerydeepError, few
 from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
 from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config
@@ -31,6 +32,7 @@ class Run:
     Attributes:
         facts: what its first result says of it.
         number: from 0, among the runs of the page.
+        model: where it lies, as the user says; None where nothing is opened.
         config: None where the folder is gone or damaged.
         lost: why, in a sentence, or an empty text.
         journal: its records.
@@ -39,6 +41,7 @@ class Run:
 
     facts: MemberFacts
     number: int
+    model: Path | None
     config: ModelConfig | None
     lost: str
     journal: list[dict[str, Any]]
@@ -74,12 +77,36 @@ class Run:
         return sum(float(record["seconds"]) for record in self.journal if "seconds" in record)
 
 
-def read_runs(results: Sequence[Evaluation]) -> list[Run]:
-    """Read the run folder of each model once, in the order of the results."""
+def read_runs(results: Sequence[Evaluation], models: Sequence[Path]) -> list[Run]:
+    """Read the run folder of each network once, in the order of the results.
+
+    Args:
+        results: they say what their networks are called, and nothing that they name is opened.
+        models: the run folders that the user names: each is of the network that was tested from that path, or
+            from one with the same last part.
+
+    Raises:
+        UsageError: one is of none of the networks, or of several.
+
+    """
     members = [member for result in results for member in result.facts.members]
     first = {member.model: member for member in reversed(members)}
-    models = dict.fromkeys(member.model for member in members)
-    return [_read(first[model], number) for number, model in enumerate(models)]
+    recorded = list(dict.fromkeys(member.model for member in members))
+    named = {_recorded_as(model, recorded): model for model in models}
+    return [_read(first[model], number, named.get(model)) for number, model in enumerate(recorded)]
+
+
+def _recorded_as(model: Path, recorded: Sequence[str]) -> str:
+    """What results call a model that the user names."""
+    same = [name for name in recorded if Path(name).absolute() == model.absolute()]
+    found = same or [name for name in recorded if Path(name).name == model.name]
+    if len(found) != 1:
+        what = "none" if not found else "more than one"
+        raise UsageError(
+            f"`models` names {model}, which is {what} of the networks of these results ({few(recorded)}); name "
+            "their run folders"
+        )
+    return found[0]
 
 
 def short_path(path: str) -> str:
@@ -87,12 +114,13 @@ def short_path(path: str) -> str:
     return "/".join(Path(path).parts[-2:])
 
 
-def _read(facts: MemberFacts, number: int) -> Run:
+def _read(facts: MemberFacts, number: int, model: Path | None) -> Run:
+    if model is None:
+        return Run(facts, number, None, None, f"give the run folder of {facts.model} by `models`", [])
     try:
-        config = read_config(Path(facts.model))
-        return Run(facts, number, config, "", read_journal(folder_of(Path(facts.model)) / JOURNAL))
+        return Run(facts, number, model, read_config(model), "", read_journal(folder_of(model) / JOURNAL))
     except (VerydeepError, OSError) as error:
-        return Run(facts, number, None, str(error), [])
+        return Run(facts, number, model, None, str(error), [])
 
 
 def in_columns(columns: Sequence[dict[str, Any]]) -> Particulars:
@@ -148,7 +176,7 @@ def training_facts(run: Run) -> dict[str, Any]:
 def _rate(recipe: dict[str, Any]) -> str | None:
     if "learning_rate" not in recipe:
         return None
-    return f"{recipe['learning_rate']:g}, {recipe.get('schedule', 'constant')}"
+    return f"{recipe['learning_rate']}, {recipe.get('schedule', 'constant')}"
 
 
 def duration(seconds: float) -> str:

@@ -85,9 +85,11 @@ def training_commands(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(str(provenance["command"]) for provenance in known if "command" in provenance))
 
 
-def report_command(paths: Sequence[Path], page: Path) -> str:
+def report_command(paths: Sequence[Path], page: Path, models: Sequence[Path], data: str | None) -> str:
     """Write the command that makes the page again."""
-    return shlex.join(["verydeep", "report", *map(str, paths), "--page", str(page)])
+    words = ["verydeep", "report", *map(str, paths), "--page", str(page)]
+    words += ["--models", *map(str, models)] if models else []
+    return shlex.join(words + (["--data", data] if data else []))
 
 
 def _standard_error(row: Row) -> float:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, printable
+from verydeep.evaluation.error_rates import ErrorRates
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
+from verydeep.files import read_json
 from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
 from verydeep.reports.text_table import NOTHING, TextTable, in_markdown
+from verydeep.typed import as_type
 
 NUMBERS = range(4, 7)  # columns of numbers
 PARTS = {  # names of results -> for people
@@ -102,7 +104,7 @@ class Row:
 
 def make_rows(results: Sequence[Evaluation]) -> list[Row]:
     """Make a row of each result, in order."""
-    return in_order([_row(result.facts, result.to_dict()) for result in results])
+    return in_order([_row(result.facts, result.error_rates) for result in results])
 
 
 def read_row(path: Path) -> Row:
@@ -113,12 +115,19 @@ def read_row(path: Path) -> Row:
 
     """
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        return _row(Facts.from_json({field.name: summary[field.name] for field in fields(Facts)}), summary)
+        summary = as_type(dict[str, Any], read_json(path))
+        facts = Facts.from_json({field.name: summary[field.name] for field in fields(Facts)})
+        top1, top5 = (as_type(float, summary[name], name) for name in ("top1_error", "top5_error"))
+        top_k, num_images = (as_type(int, summary[name], name) for name in ("top_k", "num_images"))
+        if not (0 <= top1 <= 100 and 0 <= top5 <= 100 and min(top_k, num_images) > 0):
+            raise ValueError("it has errors that are no shares, or no images")
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --json` prints what it may hold") from None
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({error})") from None
+    except KeyError as error:
+        raise ModelError(f"{path} is not what `verydeep evaluate --json` printed (it lacks {error})") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({printable(error)})") from None
+    return Row(facts, top1, top5, top_k, num_images, _published(facts))
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
@@ -137,15 +146,8 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
     )
 
 
-def _row(facts: Facts, summary: dict[str, Any]) -> Row:
-    return Row(
-        facts,
-        top1_error=float(summary["top1_error"]),
-        top5_error=float(summary["top5_error"]),
-        top_k=int(summary["top_k"]),
-        num_images=int(summary["num_images"]),
-        published=_published(facts),
-    )
+def _row(facts: Facts, rates: ErrorRates) -> Row:
+    return Row(facts, rates.top1_error, rates.top5_error, rates.top_k, rates.num_images, _published(facts))
 
 
 def _published(facts: Facts) -> Published | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, VerydeepError
+from verydeep.files import MOST_LINE_BYTES, parse_json
 from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config
 from verydeep.training.optimizer import Schedule
 from verydeep.training.recipe import Recipe
@@ -67,7 +67,7 @@ class JournalNumbers:
                 self._start(status.st_size)
             self._inode, self.changed = status.st_ino, status.st_mtime
             file.seek(self._place)
-            for line in file:
+            while line := file.readline(MOST_LINE_BYTES):
                 if not line.endswith(b"\n"):
                     break  # it is being written
                 self._place += len(line)
@@ -78,8 +78,8 @@ class JournalNumbers:
 
     def _note(self, line: bytes) -> None:
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line, finite=False)
+        except ValueError:
             return
         if isinstance(record, dict) and 0 <= _number(record.get("step")) < 1e12:
             columns = self.epochs if "validation_error" in record else self.steps if "loss" in record else {}
@@ -163,7 +163,7 @@ class WatchedRun:
         self.num_images = number if isinstance(number, int) and number > 0 else None
         self.recipe_name = str(facts["recipe_name"]) if facts.get("recipe_name") else None
         self.recipe: Recipe | None = None
-        with suppress(VerydeepError, LookupError, AttributeError, TypeError, ValueError):  # of another version
+        with suppress(LookupError, ValueError):  # of another version
             self.recipe = Recipe.from_json(facts["recipe"])
 
     @property

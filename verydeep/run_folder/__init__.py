@@ -13,6 +13,7 @@ RUN/
 """
 
 from verydeep.run_folder.config import (
+    EARLIER,
     ModelConfig,
     TrainedOn,
     read_config,
@@ -33,7 +34,6 @@ from verydeep.run_folder.contents import (
     refuse_existing,
 )
 from verydeep.run_folder.origin import (
-    EARLIER,
     processor_name,
     provenance,
 )

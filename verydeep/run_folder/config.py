@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import Architecture, LocalResponseNorm
 from verydeep.errors import ModelError, printable
+from verydeep.files import read_json
 from verydeep.images.color import Preprocessing, PrincipalColors
 from verydeep.run_folder.contents import CONFIG, folder_of
+from verydeep.typed import as_type
 
 FORMAT = "verydeep 1"
+EARLIER = "earlier"
+"""In a run's provenance: what is kept of that of the run it started from."""
 
 
 @dataclass(frozen=True)
@@ -87,28 +90,17 @@ class ModelConfig:
         try:
             if not str(fields["format"]).startswith(FORMAT):
                 raise ModelError(f"format {fields['format']!r} is not one that this version reads")
-            preprocessing, trained_on = fields["preprocessing"], fields["trained_on"]
-            colors = fields.get("principal_colors")
             return ModelConfig(
                 _architecture(fields["architecture"]),
-                Preprocessing(
-                    tuple(map(float, preprocessing["mean"])),  # type: ignore[arg-type]
-                    tuple(map(float, preprocessing["deviation"])),  # type: ignore[arg-type]
-                    preprocessing["channels"],
-                ),
-                tuple(map(str, fields["class_names"])),
-                TrainedOn(tuple(map(int, trained_on["scale"])), bool(trained_on["mirror"])),  # type: ignore[arg-type]
-                dict(fields.get("provenance", {})),
-                PrincipalColors(
-                    tuple(map(float, colors["eigenvalues"])),  # type: ignore[arg-type]
-                    tuple(tuple(map(float, row)) for row in colors["eigenvectors"]),  # type: ignore[misc]
-                )
-                if colors
-                else None,
+                as_type(Preprocessing, fields["preprocessing"], "its preprocessing"),
+                as_type(tuple[str, ...], fields["class_names"], "class_names"),
+                as_type(TrainedOn, fields["trained_on"], "trained_on"),
+                _provenance(fields.get("provenance", {})),
+                as_type(PrincipalColors | None, fields.get("principal_colors"), "principal_colors"),
             )
         except KeyError as error:
             raise ModelError(f"{where} is not a model's config.json: it lacks {error}") from None
-        except (TypeError, ValueError, OverflowError, ModelError) as error:
+        except (TypeError, ValueError, ModelError) as error:
             raise ModelError(f"{where} is not a model's config.json: {printable(error)}") from None
 
 
@@ -121,52 +113,35 @@ def read_config(model: Path) -> ModelConfig:
     """
     path = folder_of(model) / CONFIG
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        fields = read_json(path)
     except FileNotFoundError:
         raise ModelError(f"{model} is not a run folder: it has no {CONFIG}") from None
-    except (ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
         raise ModelError(f"{path} is not JSON: {error}") from None
     return ModelConfig.from_json(fields, path)
 
 
-def _refuse_constant(word: str) -> None:
-    """Refuse NaN and Infinity, which Python reads and JSON has not."""
-    raise ValueError(f"it has {word}")
-
-
-_ARCHITECTURE_TYPES: dict[str, tuple[type, ...]] = {
-    "configuration": (str,),
-    "num_classes": (int,),
-    "width": (int, float),
-    "image_size": (int,),
-    "batch_norm": (bool,),
-    "local_response_norm": (dict,),
-    "hidden": (list,),
-}
-_NORM_TYPES: dict[str, tuple[type, ...]] = {
-    "size": (int,),
-    "alpha": (int, float),
-    "beta": (int, float),
-    "k": (int, float),
-}
-
-
 def _architecture(fields: Any) -> Architecture:
-    if not isinstance(fields, dict):
-        raise ModelError(f"its architecture is {fields!r}")
-    fields = _typed(fields, _ARCHITECTURE_TYPES)
-    if "local_response_norm" in fields:
-        fields["local_response_norm"] = LocalResponseNorm(**_typed(fields["local_response_norm"], _NORM_TYPES))
-    if "hidden" in fields:
-        fields["hidden"] = tuple(
-            _typed({"hidden": number}, {"hidden": (int,)})["hidden"] for number in fields["hidden"]
-        )
-    return Architecture(window=fields.pop("image_size"), **fields)
+    """The network; its window is called otherwise in the file."""
+    fields = as_type(dict[str, Any], fields, "its architecture")
+    fields = {"window" if name == "image_size" else name: value for name, value in fields.items()}
+    architecture: Architecture = as_type(Architecture, fields, "its architecture")
+    return architecture
 
 
-def _typed(fields: dict[str, Any], types: dict[str, tuple[type, ...]]) -> dict[str, Any]:
-    """The fields, of the types that they have to be: a dataclass would take any."""
-    for name, value in fields.items():
-        if type(value) not in types.get(name, (type(value),)):
-            raise ModelError(f"its architecture has {value!r} as {name}")
-    return dict(fields)
+_PROVENANCE: dict[str, Any] = {
+    **dict.fromkeys(("data", "recipe", EARLIER), dict[str, Any]),
+    **dict.fromkeys(("command", "processor", "recipe_name", "grown_from", "started_from", "licence"), str),
+    "new_layers": tuple[str, ...],
+}
+"""Facts that are read again, and their types; there may be any others."""
+
+
+def _provenance(fields: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = as_type(dict[str, Any], fields, "its provenance")
+    for name, kind in _PROVENANCE.items():
+        as_type(kind | None, facts.get(name), name)
+    as_type(int | None, (facts.get("data") or {}).get("num_images"), "num_images")
+    return facts

@@ -11,10 +11,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from verydeep.run_folder.config import ModelConfig
+from verydeep.run_folder.config import EARLIER, ModelConfig
 
-EARLIER = "earlier"
-"""In a run's provenance: what is kept of that of the run it started from."""
 KEPT_OF_EARLIER = (
     *("origin", "licence", "commit", "recipe", "recipe_name", "data", "grown_from", "started_from"),
     EARLIER,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError
-from verydeep.files import write_json, write_whole
+from verydeep.array_files import read_array
+from verydeep.errors import ModelError, printable
+from verydeep.files import read_json, write_json, write_whole
 from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, folder_of
+from verydeep.typed import as_type
+
+MOST_SPLIT_BYTES = 1 << 28  # names of six million images
 
 
 def read_split(model: Path) -> frozenset[str]:
@@ -25,9 +29,10 @@ def read_split(model: Path) -> frozenset[str]:
     if not path.is_file():
         return frozenset()
     try:
-        return frozenset(json.loads(path.read_text(encoding="utf-8"))["held_out"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError(f"{path} does not list the images that were held out: {error}") from None
+        fields = as_type(dict[str, Any], read_json(path, MOST_SPLIT_BYTES))
+        return frozenset(as_type(tuple[str, ...], fields.get("held_out"), "held_out"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} does not list the images that were held out: {printable(error)}") from None
 
 
 def write_split(run: Path, origin: str, held_out: Iterable[str]) -> None:
@@ -46,12 +51,9 @@ def read_training_images(model: Path) -> NDArray[np.uint64] | None:
     if not path.is_file():
         return None
     try:
-        hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
-        if hashes.dtype != np.uint64 or hashes.ndim != 1:
-            raise ValueError(f"it has {hashes.dtype} numbers")
-    except (OSError, ValueError, EOFError) as error:
-        raise ModelError(f"{path} does not list the images that were trained on: {error}") from None
-    return hashes
+        return read_array(path, (np.dtype("<u8"), 1))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} does not list the images that were trained on: {printable(error)}") from None
 
 
 def write_training_images(run: Path, hashes: NDArray[np.uint64]) -> None:

@@ -18,12 +18,14 @@ from verydeep.configurations import STARTS, Architecture, configuration
 from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.tables import trained_scale
-from verydeep.studies.toml_table import NAMES, Table, is_of, one_of, wrong
+from verydeep.studies.toml_table import Table, one_of, wrong
 from verydeep.training.recipe import Recipe, find_recipe, renamed
 from verydeep.training.schedules import SCHEDULES
+from verydeep.typed import NAMES, is_of
 
 Scales = str | tuple[int, ...]  # `one`, `three`, or Q itself
 
+MOST_BYTES = 1 << 20
 RULES = ("one", "three")
 REACH = 32  # pixels between the three Q around a fixed S, in the paper
 SHIPPED = ("digits", "cifar10", "photos", "imagenet")
@@ -157,7 +159,11 @@ def read_text(file: str) -> str:
     if file in SHIPPED and not path.is_file():
         path = Path(__file__).parent / f"{file}.toml"
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as content:
+            text = content.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise UsageError(f"{file} has more than {MOST_BYTES} bytes, too many to be a study's description")
+        return text.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         raise UsageError(
             f"{file} does not exist; give a study's TOML file, or one of those that are shipped: "

@@ -10,14 +10,15 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.errors import UsageError
-from verydeep.files import Lines, json_text
+from verydeep.files import MOST_LINE_BYTES, Lines, json_text, parse_json
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.studies.workflow import DATA, Step, Workflow
+from verydeep.typed import as_type
 
 DESCRIPTION, RECORDS, LOCK, LOGS = "study.toml", "study.jsonl", "study.lock", "logs"
 
@@ -55,15 +56,14 @@ class Ledger:
     def __init__(self, out: Path) -> None:
         self.path = out / RECORDS
         self.records: list[Record] = []
-        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
-        self._cut_short = bool(text) and not text.endswith("\n")
-        for line in text.splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # cut short by a kill
-            if isinstance(record, dict):
-                self.records.append(record)
+        self._cut_short = False
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            while line := file.readline(MOST_LINE_BYTES):
+                self._cut_short = not line.endswith(b"\n")
+                with suppress(ValueError):  # cut short by a kill
+                    self.records.append(_record(parse_json(line)))
 
     def add(self, event: str, step: Step, fingerprint: str, **facts: Any) -> None:
         """Note what has happened to a step."""
@@ -87,6 +87,14 @@ class Ledger:
             for record in self.records
             if record.get("step") == step.name and record.get("fingerprint") == fingerprint
         )
+
+
+def _record(value: Any) -> Record:
+    record: Record = as_type(Record, value)
+    for name in ("event", "step", "fingerprint"):
+        as_type(str, record.get(name), name)
+    as_type(float, record.get("seconds", 0), "seconds")
+    return record
 
 
 def states(workflow: Workflow, out: Path, prints: Mapping[str, str], ledger: Ledger) -> dict[str, State]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from verydeep.errors import UsageError, did_you_mean, printable
+from verydeep.typed import NAMES, is_of, shown
 
 T = TypeVar("T", str, int)
-
-NAMES = {str: "a word in quotes", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -103,18 +102,6 @@ def one_of(word: str, choices: Sequence[str], what: str) -> str:
     return word
 
 
-def is_of(value: Any, kind: type) -> bool:
-    """Whether a value has exactly this type, and can be written where it is a number."""
-    return type(value) is kind and not (isinstance(value, int) and abs(value) >= 2**63)
-
-
 def wrong(key: str, value: Any, wanted: str) -> UsageError:
     """The error of a value that is not what is wanted."""
     return UsageError(f"{key} is {shown(value)}; it has to be {wanted}")
-
-
-def shown(value: Any) -> str:
-    """A value of the file's, short and safe; whole numbers of thousands of digits cannot be written at all."""
-    if isinstance(value, int) and abs(value) >= 2**63:
-        return "too great a number"
-    return printable(repr(value), 60)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import takewhile
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from verydeep.files import Lines, write_whole
+from verydeep.files import Lines, read_json_lines, write_whole
+from verydeep.typed import is_of
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,25 @@ Listener = Callable[[Record], object]
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Read a journal's lines; a last line that was cut short is left out."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
-    return records
+    """Read a journal's lines, as far as they are records; a last line that was cut short is left out."""
+    if not path.is_file():
+        return []
+    return list(takewhile(_is_record, read_json_lines(path)))
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether a line has a step's numbers, or an epoch's; those of earlier versions may lack some.
+
+    A loss may be NaN or infinite, of a run that diverged.
+    """
+    kind = EpochRecord if "validation_error" in record else StepRecord
+    numbers = {field.name: record[field.name] for field in fields(kind) if field.name in record}
+    return (
+        ("loss" in numbers or kind is EpochRecord)
+        and all(is_of(record.get(name), int) and record[name] >= 0 for name in ("step", "epoch"))
+        and all(type(value) in (bool, float) or is_of(value, int) for value in numbers.values())
+        and all(isfinite(record.get(name, 0)) for name in ("seconds", "wait"))
+    )
 
 
 @contextmanager
@@ -95,5 +109,5 @@ def journal(path: Path, first: int) -> Iterator[Listener]:
 
 
 def _is_before(record: dict[str, Any], first: int) -> bool:
-    step = int(record.get("step", 0))
+    step: int = record["step"]
     return step < first or (step == first and "validation_error" in record)

@@ -34,6 +34,7 @@ from verydeep.notes import say
 from verydeep.run_folder import (
     JOURNAL,
     LAST_WEIGHTS,
+    STATE,
     TENSORBOARD,
     ModelConfig,
     has_state,
@@ -44,7 +45,7 @@ from verydeep.training.display import display
 from verydeep.training.journal import EpochRecord, Listener, StepRecord, journal
 from verydeep.training.optimizer import Schedule, make_optimizer
 from verydeep.training.recipe import Recipe
-from verydeep.training.state import TrainingState, Writer, copied, read_state, write_state
+from verydeep.training.state import TrainingState, Writer, copied, read_state, restore, write_state
 from verydeep.training.tensorboard import curves
 from verydeep.training.unreadable import UnreadableLog
 
@@ -318,8 +319,7 @@ class Trainer:
         """Continue from the first process's state; give the next step."""
         state = read_state(self.run, self.facts) if self.world.first else None
         if state:
-            self.network.load_state_dict(state.network)
-            self.optimizer.load_state_dict(state.optimizer)
+            restore(state, self.network, self.optimizer, self.run / STATE)
             if state.machine != self.machine:
                 say(
                     f"going on with {_threads(self.machine)} what was begun with {_threads(state.machine)}: "

@@ -14,6 +14,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from verydeep.errors import UsageError, check_choice, did_you_mean
 from verydeep.training.schedules import SCHEDULES
+from verydeep.typed import as_type
 
 Precision = Literal["auto", "float32", "bfloat16"]
 ShiftForm = Literal["eigenvalue", "root"]
@@ -145,12 +146,15 @@ class Recipe:
         return replace(self, **settings)
 
     @staticmethod
-    def from_json(settings: dict[str, Any]) -> Recipe:
-        """Read back what `dataclasses.asdict` and JSON have made of a recipe."""
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in renamed(settings).items()
-        }
-        return Recipe(**plain)
+    def from_json(settings: Any) -> Recipe:
+        """Read back what `dataclasses.asdict` and JSON have made of a recipe.
+
+        Raises:
+            ValueError: a setting is not known, or of another type or range.
+
+        """
+        recipe: Recipe = as_type(Recipe, renamed(as_type(dict[str, Any], settings, "the recipe")), "the recipe")
+        return recipe
 
 
 def paper() -> Recipe:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World
-from verydeep.errors import ModelError, TrainingError, UsageError, check_choice
+from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, printable
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.data import Data
 from verydeep.images.pictures import Pictures
 from verydeep.images.views import TrainingView
 from verydeep.notes import say
-from verydeep.run_folder import ModelConfig, read_split
+from verydeep.run_folder import CONFIG, ModelConfig, read_split
 from verydeep.run_folder.origin import provenance_of_earlier
 from verydeep.training.recipe import Recipe
 
@@ -135,7 +135,11 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginni
     recorded = config.provenance.get("recipe")
     if recorded is None:
         raise ModelError(f"{run} was not trained, so there is nothing to go on with; start a new run")
-    recipe = Recipe.from_json(recorded)
+    try:
+        recipe = Recipe.from_json(recorded)
+        check_recipe(recipe)
+    except ValueError as error:
+        raise ModelError(f"{run / CONFIG} has a recipe that cannot be gone on with: {printable(error)}") from None
     changed = [name for name, value in given.items() if value != getattr(recipe, name)]
     if changed:
         raise UsageError(
@@ -152,7 +156,7 @@ def check_same_data(run: Path, config: ModelConfig, data: Data) -> None:
         TrainingError: the classes or the training images are others.
 
     """
-    begun_with = config.provenance.get("data", {}).get("fingerprint")
+    begun_with = (config.provenance.get("data") or {}).get("fingerprint")
     if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
         raise TrainingError(
             f"{run} was begun with other images or classes than the data has now; bring the data back to what it "

@@ -5,6 +5,7 @@ There are no states of random generators in it: whatever a step draws is a funct
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verydeep.errors import TrainingError
+from verydeep.errors import TrainingError, printable
 from verydeep.files import write_whole
 from verydeep.notes import say
 from verydeep.run_folder import PREVIOUS_STATE, STATE
 from verydeep.training.recipe import renamed
+from verydeep.typed import as_type
 
 
 @dataclass
@@ -39,7 +41,7 @@ class TrainingState:
     facts: dict[str, Any]
     network: dict[str, Tensor]
     optimizer: dict[str, Any]
-    schedule: dict[str, float]
+    schedule: dict[str, Any]
     machine: dict[str, int]
 
 
@@ -75,11 +77,11 @@ def read_state(run: Path, facts: dict[str, Any]) -> TrainingState:
     damage = []
     for file in (run / STATE, run / PREVIOUS_STATE):
         try:
-            state = TrainingState(**torch.load(file, map_location="cpu", weights_only=True))
+            state = _read(file)
         except FileNotFoundError:
             continue
         except Exception as error:  # torch.load raises whatever the damage leads to
-            damage.append(f"{file} cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})")
+            damage.append(f"{file} cannot be read ({printable(error) or type(error).__name__})")
             continue
         _check(state, facts)
         if damage:
@@ -88,12 +90,49 @@ def read_state(run: Path, facts: dict[str, Any]) -> TrainingState:
     raise TrainingError("; ".join(damage) or f"{run} has no state to go on from")
 
 
+def _read(file: Path) -> TrainingState:
+    with zipfile.ZipFile(file) as archive:
+        # As torch writes it: numbers that are not compressed, so that they take no more memory than the file.
+        stored = {member.compress_type for member in archive.infolist()} <= {zipfile.ZIP_STORED}
+        if not stored or sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
+            raise ValueError("it is not what PyTorch writes")
+    fields = torch.load(file, map_location="cpu", weights_only=True)
+    state: TrainingState = as_type(TrainingState, fields, "the state")
+    counts = as_type(dict[str, int], {name: state.schedule.get(name) for name in ("bad_epochs", "divisions")})
+    if min(state.step, *counts.values()) < 0 or type(state.schedule.get("best_error")) is not float:
+        raise ValueError("it has no step, or no schedule")
+    if not {"processes", "threads"} <= state.machine.keys():
+        raise ValueError("it has no processes and threads")
+    return state
+
+
+def restore(state: TrainingState, network: torch.nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> None:
+    """Give a network and its optimizer the weights and the momentum of a state.
+
+    Raises:
+        TrainingError: they are another network's.
+
+    """
+    try:
+        network.load_state_dict(state.network)
+        optimizer.load_state_dict(state.optimizer)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                momentum = optimizer.state[parameter].get("momentum_buffer")
+                if momentum is not None and momentum.shape != parameter.shape:
+                    raise ValueError(f"a momentum of shape {tuple(momentum.shape)}")
+    except Exception as error:  # torch raises whatever does not fit leads to
+        raise TrainingError(
+            f"{file} is another network's ({printable(error) or type(error).__name__}); start a new run"
+        ) from None
+
+
 def _check(state: TrainingState, facts: dict[str, Any]) -> None:
     begun = {**state.facts, "recipe": renamed(state.facts.get("recipe") or {})}
     for name, value in facts.items():
         if begun.get(name) != value:
             raise TrainingError(
-                f"this run was started with {name} {begun.get(name)!r}, not {value!r}; "
+                f"this run was started with {name} {printable(begun.get(name))}, not {printable(value)}; "
                 "go on with the same, or start a new run"
             )
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verydeep.files import Lines, json_text
+from verydeep.files import Lines, json_text, read_json_lines
 from verydeep.images.pictures import Unreadable, too_many
-from verydeep.training.journal import read_journal
 
 
 @dataclass
@@ -29,10 +28,10 @@ class UnreadableLog:
 
     def read(self) -> None:
         """Take note of what an earlier part of the run left out."""
-        for record in read_journal(self.path):
-            if "name" in record:
-                name = str(record["name"])
-                self._images[name] = Unreadable(name, str(record.get("reason")))
+        for record in read_json_lines(self.path) if self.path.is_file() else ():
+            name, reason = record.get("name"), record.get("reason")
+            if isinstance(name, str) and isinstance(reason, str):
+                self._images[name] = Unreadable(name, reason)
 
     def add(self, image: Unreadable, step: int | None = None) -> bool:
         """Note an image; tell whether it is a new one.

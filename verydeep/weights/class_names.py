@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.errors import UsageError, printable
+from verydeep.files import MOST_JSON_BYTES
 from verydeep.images import imagenet
 from verydeep.images.names import nfc
 
@@ -270,7 +271,11 @@ def class_names(given: ClassNames, num_classes: int) -> tuple[str, ...]:
 
 def _read(path: Path) -> tuple[str, ...]:
     try:
-        return names_in(path.read_bytes(), path.suffix.lower() == ".json")
+        with path.open("rb") as file:
+            content = file.read(MOST_JSON_BYTES + 1)
+        if len(content) > MOST_JSON_BYTES:
+            raise ValueError("it is too long to be a list of classes")
+        return names_in(content, path.suffix.lower() == ".json")
     except FileNotFoundError:
         reason = ": there is no such file; give imagenet, numbers, or a file with a line for each class"
     except OSError as error:

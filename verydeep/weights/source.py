@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from verydeep.errors import ModelError
+from verydeep.files import read_json
 from verydeep.run_folder import CONFIG
 from verydeep.weights.formats import MODEL_FILES
 from verydeep.weights.metadata import UNKNOWN, Metadata
@@ -91,7 +91,7 @@ def weights_path(path: Path) -> Path:
 def read_card(folder: Path) -> dict[str, Any] | None:
     """A folder's config.json; None if there is none that is a JSON object."""
     try:
-        card = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        card = read_json(folder / CONFIG)
+    except (OSError, ValueError):
         return None
     return card if isinstance(card, dict) else None

@@ -9,20 +9,25 @@ has it, and the names of all layers, also of those without weights.
 from __future__ import annotations
 
 import io
+import os
 import re
 import zipfile
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from verydeep.errors import printable
 from verydeep.weights.checkpoint import NotWeightsError, Tensor
 
 MOST_DEPTH, MOST_LAYERS = 10, 1000
 WEIGHTS_MEMBER, CONFIG_MEMBER = "model.weights.h5", "config.json"
 MOST_CONFIG_BYTES = 1 << 23
+MOST_NAMES_BYTES = 1 << 20
 PIECE_BYTES = 1 << 20
+SPARE_BYTES, TIMES = 1 << 24, 20  # what tensors may take, beside the file's size: compressed zeros take more
 ORDER = ("conv2d", "batch_normalization", "dense")
 GROUPS = ("layers", "_layer_checkpoint_dependencies", "vars")  # between the classes' names
 KERAS_2, KERAS_3 = "Keras 2", "Keras 3"
@@ -38,13 +43,15 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
                 with archive.open(CONFIG_MEMBER) as config:
                     _configure(config.read(MOST_CONFIG_BYTES + 1), facts)
             member = archive.getinfo(WEIGHTS_MEMBER)
+            _check_size(member.file_size, path.stat().st_size)
             with _member(path, archive, member) as content, h5py.File(content, "r") as file:
-                yield from _layers(file, facts)
+                yield from _within(_layers(file, facts), path.stat().st_size)
     else:
         with h5py.File(path, "r") as file:
             if "model_config" in file.attrs:
+                _check_attribute(file, "model_config", MOST_CONFIG_BYTES)
                 _configure(file.attrs["model_config"], facts)
-            yield from _layers(file, facts)
+            yield from _within(_layers(file, facts), path.stat().st_size)
 
 
 def _configure(content: bytes | str, facts: dict[str, Any]) -> None:
@@ -53,8 +60,46 @@ def _configure(content: bytes | str, facts: dict[str, Any]) -> None:
     facts["config"] = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
 
 
-def _layers(file: h5py.File, facts: dict[str, Any]) -> Iterator[Tensor]:
-    group = file.get("model_weights", file)
+def _check_size(num_bytes: int, file_size: int) -> None:
+    """Make sure that a file does not say that it holds far more than its size, as compressed zeros do."""
+    if num_bytes > SPARE_BYTES + TIMES * file_size:
+        raise NotWeightsError(f"cannot be read: {num_bytes:,} bytes in {file_size:,} would fill the memory")
+
+
+def _check_attribute(group: h5py.Group, name: str, most_bytes: int) -> None:
+    attribute = group.attrs.get_id(name)
+    if prod(attribute.shape) * attribute.dtype.itemsize > most_bytes:
+        raise NotWeightsError(f"has {name} that is too long to be a network's")
+
+
+def _within(stored: Iterator[tuple[str, h5py.Dataset]], file_size: int) -> Iterator[Tensor]:
+    """Read tensors, which together may not be far more than the file."""
+    total = 0
+    for name, dataset in stored:
+        total += dataset.nbytes
+        _check_size(total, file_size)
+        yield name, dataset[()], dataset.dtype.name
+
+
+def _find(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
+    """What lies in a group; links to elsewhere, in this file or another, are not followed."""
+    item = group
+    for name in filter(None, path.split("/")):
+        if not isinstance(item, h5py.Group) or not _holds(item, name):
+            raise NotWeightsError(f"has no {printable(path)}; it is damaged")
+        if item.id.links.get_info(os.fsencode(name)).type != h5py.h5l.TYPE_HARD:
+            raise NotWeightsError(f"has {printable(path)} as a link to elsewhere, which is not followed")
+        item = item[name]
+    return item
+
+
+def _holds(group: h5py.Group, name: str) -> bool:
+    """Whether there is a link of that name; h5py's own words for it follow the link."""
+    return bool(group.id.links.exists(os.fsencode(name)))
+
+
+def _layers(file: h5py.File, facts: dict[str, Any]) -> Iterator[tuple[str, h5py.Dataset]]:
+    group = _find(file, "model_weights") if _holds(file, "model_weights") else file
     if "layer_names" in group.attrs:
         facts["form"] = KERAS_2
         yield from _keras_2(group, facts)
@@ -63,17 +108,18 @@ def _layers(file: h5py.File, facts: dict[str, Any]) -> Iterator[Tensor]:
         yield from _keras_3(file, facts)
 
 
-def _keras_2(group: h5py.Group, facts: dict[str, Any]) -> Iterator[Tensor]:
+def _keras_2(group: h5py.Group, facts: dict[str, Any]) -> Iterator[tuple[str, h5py.Dataset]]:
     """Every layer and every tensor stand in the order that an attribute names."""
     layers = facts["layers"] = _names(group, "layer_names")[:MOST_LAYERS]
     seen = set()
     for layer in layers:
-        for weight in _names(group[layer], "weight_names"):
+        home = _find(group, layer)
+        for weight in _names(home, "weight_names"):
             name = f"{layer}/{_own_name(layer, weight)}"
             if name in seen:
                 raise NotWeightsError(f"has {name} twice")
             seen.add(name)
-            yield from _tensor(group, group[layer][weight], name)
+            yield name, _numbers(_find(home, weight), name)
 
 
 def _own_name(layer: str, weight: str) -> str:
@@ -85,15 +131,16 @@ def _own_name(layer: str, weight: str) -> str:
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
     """Names that a group lists; a long list is split among numbered attributes."""
-    if attribute in group.attrs:
-        values = list(group.attrs[attribute])
-    else:
-        parts = (f"{attribute}{number}" for number in range(MOST_LAYERS))
-        values = [value for part in parts if part in group.attrs for value in group.attrs[part]]
+    numbered = [f"{attribute}{number}" for number in range(MOST_LAYERS)]
+    values: list[Any] = []
+    for part in [attribute] if attribute in group.attrs else numbered:
+        if part in group.attrs:
+            _check_attribute(group, part, MOST_NAMES_BYTES)
+            values += list(group.attrs[part])
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _keras_3(file: h5py.File, facts: dict[str, Any]) -> Iterator[Tensor]:
+def _keras_3(file: h5py.File, facts: dict[str, Any]) -> Iterator[tuple[str, h5py.Dataset]]:
     """Layers are numbered within their class: `layers/conv2d_3/vars/0`, `layers/model/layers/conv2d/vars/0`."""
     by_layer: dict[tuple[Any, ...], list[tuple[int, h5py.Dataset]]] = {}
     places = set()
@@ -108,7 +155,8 @@ def _keras_3(file: h5py.File, facts: dict[str, Any]) -> Iterator[Tensor]:
     facts["layers"] = sorted(places - {""})
     for place, parts in sorted(by_layer.items(), key=lambda entry: [_rank(word) for word in entry[0]]):
         for number, dataset in sorted(parts, key=lambda part: part[0]):
-            yield from _tensor(file, dataset, f"{'/'.join(place)}/{number}")
+            name = f"{'/'.join(place)}/{number}"
+            yield name, _numbers(dataset, name)
 
 
 def _rank(word: str) -> tuple[int, str, int]:
@@ -124,19 +172,20 @@ def _items(group: h5py.Group, path: str, depth: int) -> Iterator[tuple[str, h5py
     if depth == 0 or len(group) > MOST_LAYERS:
         raise NotWeightsError("has too many groups within each other to be a network's weights")
     for name in group:
-        item = group[name]
+        item = _find(group, name)
         if path or "optimizer" not in name:
             yield path + name, item
             if not isinstance(item, h5py.Dataset):
                 yield from _items(item, f"{path}{name}/", depth - 1)
 
 
-def _tensor(home: h5py.Group, dataset: Any, name: str) -> Iterator[Tensor]:
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.external:
+def _numbers(dataset: Any, name: str) -> h5py.Dataset:
+    """An array of numbers that lie in this file."""
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in "fiu":
         raise NotWeightsError(f"has {name}, which is not an array of numbers")
-    if dataset.file != home.file:
-        raise NotWeightsError(f"has {name} in another file; give that file")
-    yield name, dataset[()], dataset.dtype.name
+    if dataset.external or dataset.is_virtual:
+        raise NotWeightsError(f"has {name} in another file, which is not read; save the weights as one file")
+    return dataset
 
 
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> io.RawIOBase | io.BytesIO:

@@ -1,0 +1,188 @@
+"""NumPy's files, `.npy` and `.npz`, that anybody may have written: checked before memory is taken for them.
+
+A header says how long an array is. It is compared with the type that is wanted and with the bytes that are there,
+and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verydeep.errors import printable
+
+Wanted = tuple[str | np.dtype[Any], int]
+"""Type and number of axes: letters of NumPy's kinds, `iu` for whole numbers, or one type."""
+
+MAGIC = b"\x93NUMPY"
+MOST_HEADER_BYTES = 10_000
+MOST_AXES = 8
+PIECE_BYTES = 1 << 20
+SPARE_BYTES, TIMES = 1 << 27, 100  # memory that an archive may take: this, and so many times its size
+STRING_BYTES = 64  # that Python takes for a string, beside its letters
+_HEADER = re.compile(
+    r"\{'descr': (?P<type>'[<>|=][fiuUb][0-9]{1,9}'|\[.*\]), 'fortran_order': (?P<order>True|False), "
+    r"'shape': \((?P<shape>[0-9, ]*)\), \} *\n?"
+)
+
+
+class _Header(NamedTuple):
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    order: str
+    size: int  # of the header itself
+
+    @property
+    def num_bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def read_array(path: Path, wanted: Wanted, *, mapped: bool = False) -> NDArray[Any]:
+    """Read an `.npy` file.
+
+    Args:
+        path: of the file.
+        wanted: type and number of axes.
+        mapped: map it into memory, where it takes what is looked at.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file, is cut short, or holds an array of another kind.
+
+    """
+    with path.open("rb") as file, _in_a_sentence():
+        header = _read_header(file, wanted)
+        here = file.seek(0, 2) - header.size
+        if here != header.num_bytes:
+            raise ValueError(f"it has {here} bytes of numbers where {header.num_bytes} are announced")
+        if mapped:
+            array = np.memmap(path, header.dtype, "r", header.size, header.shape, header.order)  # type: ignore[call-overload]
+            return np.asarray(array)
+        file.seek(header.size)
+        return _read_numbers(file, header)
+
+
+def read_arrays(path: Path, wanted: Mapping[str, Wanted] | Callable[[str], Wanted]) -> dict[str, NDArray[Any]]:
+    """Read arrays of an `.npz` file.
+
+    Args:
+        path: of the file.
+        wanted: type and number of axes of each array that is read, by its name; or a function that tells them, for
+            all arrays that are there.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file, is damaged, lacks one, or holds arrays of another kind or of more memory
+            than such a file may take.
+
+    """
+    with path.open("rb") as file, _in_a_sentence(), zipfile.ZipFile(file) as archive:
+        if callable(wanted):
+            wanted = {name.removesuffix(".npy"): wanted(name.removesuffix(".npy")) for name in archive.namelist()}
+        members = {name: _member(archive, f"{name}.npy") for name in wanted}
+        headers = {}
+        for name, member in members.items():
+            with archive.open(member) as content, _of(name):
+                headers[name] = header = _read_header(content, wanted[name])
+                if member.file_size - header.size != header.num_bytes:
+                    raise ValueError(f"{member.file_size} bytes, which do not fit its shape {header.shape}")
+        if sum(map(_memory, headers.values())) > SPARE_BYTES + TIMES * path.stat().st_size:
+            raise ValueError("it would fill the memory")
+        arrays = {}
+        for name, header in headers.items():
+            with archive.open(members[name]) as content, _of(name):
+                content.read(header.size)
+                arrays[name] = _read_numbers(content, header)
+        return arrays
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """A file within an archive, of the two kinds that NumPy writes."""
+    try:
+        member = archive.getinfo(name)
+    except KeyError:
+        raise ValueError(f"it has no {printable(name, 60)}") from None
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{printable(name, 60)} is compressed in another way than NumPy's")
+    return member
+
+
+def _memory(header: _Header) -> int:
+    """Bytes that an array takes, and its words as Python's strings."""
+    if header.dtype.kind != "U":
+        return header.num_bytes
+    return 2 * header.num_bytes + STRING_BYTES * prod(header.shape)
+
+
+def _read_header(file: IO[bytes], wanted: Wanted) -> _Header:
+    start = file.read(8)
+    if len(start) < 8 or not start.startswith(MAGIC) or start[6] not in (1, 2, 3):
+        raise ValueError("it is no array of NumPy's")
+    digits = 2 if start[6] == 1 else 4
+    length = int.from_bytes(file.read(digits), "little")
+    if length > MOST_HEADER_BYTES:
+        raise ValueError(f"its header would be {length} bytes long")
+    match = _HEADER.fullmatch(file.read(length).decode("latin1"))
+    if not match:
+        raise ValueError("its header is none of NumPy's")
+    shape = tuple(int(side) for side in match["shape"].split(",") if side.strip())
+    dtype, axes = _type_of(match["type"], wanted[0]), wanted[1]
+    if len(shape) > MOST_AXES or axes not in (-1, len(shape)):
+        raise ValueError(f"its shape is {printable(shape, 60)}, of {len(shape)} axes where {axes} are wanted")
+    return _Header(dtype, shape, "F" if match["order"] == "True" else "C", 8 + digits + length)
+
+
+def _type_of(written: str, wanted: str | np.dtype[Any]) -> np.dtype[Any]:
+    """The type of numbers that a header names, if it is wanted."""
+    if isinstance(wanted, np.dtype):
+        if written != repr(np.lib.format.dtype_to_descr(wanted)):
+            raise ValueError(f"it holds {printable(written, 60)} and not {wanted}")
+        return wanted
+    try:
+        dtype = np.dtype(written.strip("'"))
+    except TypeError:
+        dtype = np.dtype("V")
+    if dtype.kind not in wanted or not dtype.itemsize:
+        raise ValueError(f"it holds {printable(written, 60)}, another type than is wanted")
+    return dtype
+
+
+def _read_numbers(file: IO[bytes], header: _Header) -> NDArray[Any]:
+    """Read an array into where it stays; an archive's checksum is compared at its end."""
+    array = np.empty(prod(header.shape), header.dtype)
+    target, done = array.view(np.uint8).data, 0
+    while piece := file.read(PIECE_BYTES):
+        if done + len(piece) > len(target):
+            raise ValueError("it is longer than it says")
+        target[done : done + len(piece)] = piece
+        done += len(piece)
+    if done < len(target):
+        raise ValueError("it ends early")
+    return array.reshape(header.shape, order=header.order)  # type: ignore[call-overload, no-any-return]
+
+
+@contextmanager
+def _of(name: str) -> Iterator[None]:
+    """Say which array of an archive something is wrong with."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{printable(name, 60)}: {error}") from None
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """Turn whatever a damaged archive makes its reader raise into one kind of error."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OverflowError) as error:
+        raise ValueError(printable(error) or type(error).__name__) from None
