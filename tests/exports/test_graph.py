@@ -200,7 +200,7 @@ def test_the_former_words_of_export_get_one_sentence(run_folder, tmp_path, capsy
         main(["export", str(run_folder), "net.onnx", "--pixels"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        f"verydeep: `verydeep export {run_folder} net.onnx` is `verydeep export {run_folder} --out net.onnx` now\n"
+        f"verydeep: what is written stands behind --out now: `verydeep export {run_folder} --out net.onnx`\n"
     )
 
 

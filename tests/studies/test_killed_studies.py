@@ -220,7 +220,7 @@ def test_terminated_it_says_how_to_go_on(desk):
     process.terminate()
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "this goes on: verydeep study" in said
+    assert "stopped; `verydeep study" in said
     assert "Traceback" not in said
 
 

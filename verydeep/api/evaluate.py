@@ -170,6 +170,8 @@ class _Test:
             for model in self.models
         ]
         configs = [engine.config for engine in engines]
+        for config in configs:
+            config.architecture.check_classes()
         protocols = [self._protocols(config) for config in configs]
         data = self.open()
         tested = chosen or here.from_first(lambda: self.choose(data))

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from verydeep.errors import UsageError, check_choice
+from verydeep.errors import UsageError, check_choice, command_line
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference
@@ -49,7 +49,7 @@ class Exported(Result):
 
     def __str__(self) -> str:
         if self.to == "hub":
-            return f"{self.path}: weights and card; `verydeep push {self.path} OWNER/NAME` sends them"
+            return f"{self.path}: weights and card; {command_line('push', self.path, 'OWNER/NAME')} sends them"
         if self.bytes is None:
             return f"{self.path}: weights for {self.to}"
         lines = [

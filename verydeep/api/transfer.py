@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import DataError, UsageError, check_least, require
+from verydeep.errors import DataError, UsageError, check_least, command_line, require
 from verydeep.images.data import Split, train_and_test
 from verydeep.images.pictures import Unreadable, readable
 from verydeep.images.sources import open_data
@@ -117,7 +117,7 @@ def transfer(
     if save and (source.embedded or not is_ours(source.path)):
         raise UsageError(
             f"{path} is no run folder, beside whose weights a classifier could lie; make it one by "
-            f"`verydeep convert {path} RUN`, or leave no classifier by `save=False`"
+            f"{command_line('convert', path, 'RUN')}, or leave no classifier by `save=False`"
         )
     config, weights = open_source(path)
     opened = engine_of(
@@ -162,7 +162,7 @@ def transfer(
             weights=svm.weights,
             bias=svm.bias,
         )
-        say(f"{write_classifier(path, classifier)} written; `verydeep predict {path}` uses it")
+        say(f"{write_classifier(path, classifier)} written; {command_line('predict', path, 'IMAGE')} uses it")
     return Transferred(facts)
 
 

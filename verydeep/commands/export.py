@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.command import Answering, command
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, command_line
 
 
 @command
@@ -49,5 +49,5 @@ class Export(Answering):
         super().check(arguments)
         model, *rest = arguments or [""]
         if rest and not model.startswith("-") and not rest[0].startswith("-"):
-            new = f"verydeep export {model} --out {rest[0]}"
-            raise UsageError(f"`verydeep export {model} {rest[0]}` is `{new}` now")
+            now = command_line("export", model, "--out", rest[0])
+            raise UsageError(f"what is written stands behind --out now: {now}")

@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from verydeep.commands.command import Answering, command
-from verydeep.errors import UsageError, VerydeepError
+from verydeep.errors import UsageError, VerydeepError, command_line
 from verydeep.results import Result
 
 
@@ -51,9 +51,9 @@ class Study(Answering):
 
         """
         if len(self.file) > 1 or (self.file and self.report and not self.out):
-            file = "" if self.report else f"{self.file[0]} "
-            report = " --report" if self.report else ""
-            raise UsageError(f"the folder is said by --out: `verydeep study {file}--out {self.file[-1]}{report}`")
+            file, report = ([], ["--report"]) if self.report else ([self.file[0]], [])
+            same = command_line("study", *file, "--out", self.file[-1], *report)
+            raise UsageError(f"the folder stands behind --out: {same}")
         return super().arguments() | {"file": self.file[0] if self.file else None}
 
     def show(self, answer: Result) -> None:

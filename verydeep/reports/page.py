@@ -68,8 +68,18 @@ def render(
             **_context(results, paths, rows, runs, best),
             **_pictures(best, _run_of(best, runs), data),
             "report_command": sentences.report_command(paths, page, models, data),
+            "fuller_command": _fuller_command(paths, page, runs, models, data or best.facts.data),
+            "is_full": data is not None and all(run.model for run in runs),
         },
     )
+
+
+def _fuller_command(
+    paths: Sequence[Path], page: Path, runs: Sequence[Run], models: Sequence[Path], data: str
+) -> str:
+    """The command for a page on which nothing is left out, with what the results name."""
+    unnamed = [Path(run.facts.model) for run in runs if run.model is None]
+    return sentences.report_command(paths, page, [*models, *unnamed], data)
 
 
 def _context(
@@ -188,7 +198,7 @@ def class_errors(result: Evaluation) -> list[dict[str, Any]]:
 
 def _pictures(best: Evaluation, run: Run, data: str | None) -> dict[str, Any]:
     """Show the best network's examples, as far as its data and its weights are named and there."""
-    album, album_lost = _attempt(lambda: Album(data, best.facts.data))
+    album, album_lost = _attempt(lambda: Album(data))
     engine, engine_lost = _attempt(lambda: _engine_of(run, best))
     maps, row, maps_lost = None, None, album_lost or engine_lost
     if album and engine:

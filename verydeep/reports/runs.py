@@ -118,7 +118,7 @@ def short_path(path: str) -> str:
 
 def _read(facts: MemberFacts, number: int, model: Path | None) -> Run:
     if model is None:
-        return Run(facts, number, None, None, f"give the run folder of {facts.model} by `models`", [])
+        return Run(facts, number, None, None, "its run folder was not named", [])
     try:
         where = locate(model).path
         return Run(facts, number, model, open_config(model), "", read_journal(folder_of(where) / JOURNAL))
