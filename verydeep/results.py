@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -31,10 +32,10 @@ class Result:
 
 
 def rendered(*renderables: Any) -> str:
-    """Tables of `rich` as text, as wide as the terminal; 120 letters where there is none."""
+    """Tables of `rich` as text, as wide as the terminal or `COLUMNS` says; 120 letters where nothing does."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    console = Console(highlight=False, width=None if Console().is_terminal or "COLUMNS" in os.environ else 120)
     with console.capture() as captured:
         for renderable in renderables:
             console.print(renderable)
