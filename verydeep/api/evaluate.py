@@ -65,9 +65,9 @@ def evaluate(
     Args:
         models: a run folder, or weights in one, or another library's weights; or several of these.
         data: labelled images, as for `verydeep.train`.
-        views: `dense`, `crops` (a grid), `both`, `centre` or `ten`.
+        views: `dense`, `crops` (multi-crop), `both` (multi-crop & dense), `centre` or `ten`.
         scales: Q, one or several; by default S, or the middle of its range.
-        grid: crops along each side, of `crops` and `both`.
+        grid: crops along each side, of multi-crop.
         mirror: average with the mirror image; None where training showed mirror images.
         part: which images: `auto` takes the test part, else the validation part, else all. Images that a model was
             trained on are left out and counted, except with `train` and `all`.

@@ -29,12 +29,12 @@ class Evaluate(ReadingMany):
     models_and_data: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...] DATA")]
     """Run folders, or weights in them, or other libraries' weights; the last word is the data, as for `train`."""
     views: str = "dense"
-    """dense: the whole image; crops: a grid of crops; both: the mean of these two; centre: one crop; ten: the
-    corners and the centre. All but centre with their mirror images."""
+    """dense: the whole image; crops: multi-crop, a grid of crops; both: multi-crop & dense, the mean of the two;
+    centre: centre crop; ten: ten crops, the corners and the centre. All but centre with their mirror images."""
     scales: tuple[int, ...] = ()
     """Q, one or several (default: S, or the middle of its range)."""
     grid: int = 5
-    """Crops along each side, of crops and both."""
+    """Crops along each side, of multi-crop."""
     mirror: FlagCreatePairsOff[bool] = False
     """Average with the mirror image even if training showed none; it is averaged with where training did."""
     no_mirror: FlagCreatePairsOff[bool] = False
