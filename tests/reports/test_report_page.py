@@ -182,7 +182,7 @@ def test_nothing_that_a_result_names_is_opened(make_result: MakeResult, run: Pat
         OPENED.clear()
         text = Reader(render([result], [Path("0.npz")], Path("page.html"))).text
         assert not [one for one in OPENED if str(run) in one or str(photos) in one]
-        assert "its run folder was not named" in text and "where they are was not named" in text
+        assert "its run folder was not named" in text and "no data was named" in text
         assert f"--models {result.facts.first.model} --data {result.facts.data}" in text
 
 

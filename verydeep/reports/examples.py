@@ -69,7 +69,7 @@ class Album:
 
     def __init__(self, data: str | None) -> None:
         if data is None:
-            raise DataError("where they are was not named")
+            raise DataError("no data was named")
         self._images = open_data(data).all
         self._numbers = {name: number for number, name in enumerate(self._images.names)}
 
