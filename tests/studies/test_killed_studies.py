@@ -114,7 +114,7 @@ def test_it_makes_every_file(unbroken):
     page = (unbroken / "index.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "A tiny study" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
 
 
 def test_the_report_says_the_same_again(unbroken, capsys):
