@@ -8,12 +8,13 @@ CXX_SOURCES := $(filter %.h %.cpp,$(NATIVE_SOURCES))
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check sanitize avx512 check-tuning bench-kernels aarch64 install format reference clean
+.PHONY: demo test check check-pages sanitize avx512 check-tuning bench-kernels aarch64 install format reference clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     train the paper's networks on handwritten digits and make two pages about them"
 	@echo "make test     everything that CI runs (make check is the same)"
+	@echo "make check-pages  the HTML pages in a browser, if there is one, in a wide and a narrow window"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
 	@echo "make avx512   the AVX-512 kernels tested on a processor that lacks it, each instruction a loop"
@@ -43,6 +44,9 @@ test check: $(VENV)/.installed-for-tests
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
 	$(BIN)/pytest -n 2 --dist worksteal --durations 20
+
+check-pages: $(VENV)/.installed-for-tests
+	$(BIN)/python tests/check_pages.py
 
 # A program of its own, as a sanitizer has to be the first thing in a process.
 sanitize:

@@ -35,11 +35,11 @@ from verydeep.run_folder import ModelConfig, TrainedOn
 PROTOCOLS = {
     "centre crop": ("centre", (256,)),
     "ten crops": ("ten", (256,)),
-    "dense, one scale": ("dense", (256,)),
-    "50 crops": ("crops", (256,)),
-    "dense, three scales": ("dense", (256, 384, 512)),
-    "150 crops": ("crops", (256, 384, 512)),
-    "150 crops & dense": ("both", (256, 384, 512)),
+    "dense, one Q": ("dense", (256,)),
+    "multi-crop, one Q": ("crops", (256,)),
+    "dense, three Q": ("dense", (256, 384, 512)),
+    "multi-crop, three Q": ("crops", (256, 384, 512)),
+    "multi-crop & dense, three Q": ("both", (256, 384, 512)),
 }
 
 
@@ -141,7 +141,7 @@ def main() -> None:
         }
         for name in tests
     ]
-    crops = next(row for row in rows if row["protocol"] == "150 crops")
+    crops = next(row for row in rows if row["protocol"] == "multi-crop, three Q")
     for row in rows:
         row["measured_share"] = row["seconds"] / crops["seconds"]
         row["predicted_share"] = row["giga_multiply_adds"] / crops["giga_multiply_adds"]
@@ -149,11 +149,11 @@ def main() -> None:
         print(json.dumps({"pictures": sizes, "threads": torch.get_num_threads(), "rows": rows}))
         return
     print(f"{arguments.configuration}, {len(sizes)} pictures, {torch.get_num_threads()} threads, float32")
-    print("protocol               s/picture   G mult-adds   of 150 crops: measured  predicted   peak MB")
+    print("protocol                      s/picture   G mult-adds   of multi-crop: measured  predicted   peak MB")
     for row in rows:
         print(
-            f"{row['protocol']:20} {row['seconds']:11.2f} {row['giga_multiply_adds']:13.0f} "
-            f"{row['measured_share']:25.3f} {row['predicted_share']:10.3f} {row['peak_megabytes']:9.0f}"
+            f"{row['protocol']:27} {row['seconds']:11.2f} {row['giga_multiply_adds']:13.0f} "
+            f"{row['measured_share']:26.3f} {row['predicted_share']:10.3f} {row['peak_megabytes']:9.0f}"
         )
 
 

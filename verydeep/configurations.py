@@ -342,11 +342,11 @@ class Architecture:
         """Name and shape of every tensor in the state dict, batch normalisation's statistics included."""
         return {name: shape for node in self.nodes for name, shape in node.tensors.items()}
 
-    def score_map_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the class score map of a picture of `height` x `width` pixels.
+    def check_classes(self) -> None:
+        """Make sure that the network can name classes.
 
         Raises:
-            UsageError: the picture is smaller than one window, or the network has no classes.
+            UsageError: it is features only.
 
         """
         if not self.num_classes:
@@ -354,6 +354,15 @@ class Architecture:
                 "this network is features only: it has no FC layers and cannot name classes; train some on it by "
                 "`verydeep train DATA RUN --from MODEL`"
             )
+
+    def score_map_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the class score map of a picture of `height` x `width` pixels.
+
+        Raises:
+            UsageError: the picture is smaller than one window, or the network has no classes.
+
+        """
+        self.check_classes()
         if min(height, width) < self.window:
             raise UsageError(
                 f"picture is {width}x{height} pixels; this network needs both sides to be at least "

@@ -6,6 +6,7 @@ it and ends: a `UsageError` with exit code 2, any other with 1.
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from os import PathLike
@@ -131,6 +132,11 @@ def few(names: Sequence[str], most: int = 5, *, quoted: bool = True) -> str:
     """Name some in a sentence and count the rest."""
     shown = [repr(name) if quoted else name for name in names[:most]]
     return ", ".join(shown) + f" and {len(names) - most} more" * (len(names) > most)
+
+
+def command_line(*words: object) -> str:
+    """A command to propose, in backticks, quoted as a shell needs it."""
+    return f"`{shlex.join(['verydeep', *map(str, words)])}`"
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -59,7 +60,7 @@ def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]], title: st
 
 
 def rendered(*renderables: Any) -> str:
-    """Tables of `rich` as text, as wide as the terminal; 120 letters where there is none."""
+    """Tables of `rich` as text, as wide as the terminal or `COLUMNS` says; 120 letters where nothing does."""
     from rich.console import Console
 
     from verydeep.bars import in_notebook
@@ -67,7 +68,7 @@ def rendered(*renderables: Any) -> str:
     in_terminal = Console().is_terminal and not in_notebook()
     console = Console(
         highlight=False,
-        width=None if in_terminal else 120,
+        width=None if in_terminal or "COLUMNS" in os.environ else 120,
         color_system="auto" if in_terminal else None,
         force_jupyter=False,
     )

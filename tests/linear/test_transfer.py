@@ -92,7 +92,7 @@ def test_a_model_that_is_no_run_folder_becomes_one_with_the_classifier_in_it(dat
     assert ended.value.code == 2
     assert "--out RUN" in capsys.readouterr().err
     main(["transfer", "cifar10", str(data), "--out", str(run), "--scales", "64"])
-    assert f"`verydeep predict {run}` uses it" in capsys.readouterr().err
+    assert f"`verydeep predict {run} IMAGE` uses it" in capsys.readouterr().err
     picture = save(tmp_path / "red.png", np.uint8([127, 0, 0]) + smooth(60, 40) // 2)
     assert {one.class_name for one in verydeep.load(run).predict(picture)} == {"blue", "green", "red"}
     network, bundled = (verydeep.load(model, network=True).posterior([picture]) for model in (run, "cifar10"))

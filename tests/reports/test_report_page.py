@@ -183,8 +183,8 @@ def test_nothing_that_a_result_names_is_opened(make_result: MakeResult, run: Pat
         OPENED.clear()
         text = Reader(render([result], [Path("0.npz")], Path("page.html"))).text
         assert not [one for one in OPENED if str(run) in one or str(photos) in one]
-        assert f"give the run folder of {result.facts.first.model} by `models`" in text
-        assert f"give {result.facts.data} by `data`" in text
+        assert "its run folder was not named" in text and "no data was named" in text
+        assert f"--models {result.facts.first.model} --data {result.facts.data}" in text
 
 
 def test_a_model_is_that_of_the_same_path_or_of_the_same_name(make_result: MakeResult, run: Path, photos: Path):

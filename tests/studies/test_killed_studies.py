@@ -115,7 +115,7 @@ def test_it_makes_every_file(unbroken):
     page = (unbroken / "index.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "A tiny study" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
 
 
 def test_the_report_says_the_same_again(unbroken, capsys):
@@ -229,5 +229,5 @@ def test_a_signal_to_it_alone_ends_the_step_which_saves_its_state(desk, number):
     assert process.returncode == 128 + number
     assert (step / STATE).is_file()
     assert not is_written(step)
-    assert "this goes on: verydeep study" in said
+    assert "stopped; `verydeep study" in said
     assert "Traceback" not in said

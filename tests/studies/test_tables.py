@@ -12,6 +12,7 @@ from made import evidence, measurement, training
 
 from verydeep.evaluation.protocols import PROTOCOLS, TenCrop, Views
 from verydeep.reports.published import TABLE_7, counterpart
+from verydeep.results import rendered
 from verydeep.studies import tables as in_tables
 from verydeep.studies import verdicts
 from verydeep.studies.claims import judge
@@ -97,7 +98,8 @@ def test_table_7_and_errors_on_the_test_set_are_in_every_form(found):
     ]
     rows = [row for row in csv.reader(StringIO(in_tables.comma_separated(tables))) if row[0] == "Table 7"]
     assert ["Table 7", "GoogLeNet", "7", "–", "–", "6.7"] in rows
-    assert len(rows) == len(TABLE_7) == in_tables.text_tables(tables)[-1].rich().row_count
+    shown = rendered(in_tables.text_tables(tables)[-1].rich()).splitlines()
+    assert len(rows) == len(TABLE_7) == len([line for line in shown[4:] if line.strip()])
     without = [table for table in tables if table.number != 6]
     assert "Table 7" not in in_tables.markdown(without) + in_tables.comma_separated(without)
 

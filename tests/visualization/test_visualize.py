@@ -11,6 +11,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from advice import on_page
 from PIL import Image
 from without_torch import WITHOUT_TORCH
 
@@ -62,8 +63,8 @@ def test_json_and_the_command_that_makes_it_again(small, desk, tmp_path, capsys)
     first, last = facts["layers"]
     assert first["shape"][1:] == [16, 24] and last["shape"] == [3, 1, 1]
     assert first["sees"] == 8 and 0 < first["missing"] < 1 and first["steps"] == 2
-    command = re.search(r"<code>verydeep (visualize .*?)</code>", page.read_text(encoding="utf-8"))[1]
-    visualize(*command.split()[1:], "--page", again)
+    (command,) = on_page(page.read_text(encoding="utf-8"))
+    visualize(*command[2:], "--page", again)
     same = [path.read_text(encoding="utf-8").split('<section id="again">')[0] for path in (page, again)]
     assert same[0] == same[1]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments
 from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, Architecture, configuration
+from verydeep.reports.text_table import TextTable
 from verydeep.results import Result, rendered
 
 
@@ -93,24 +94,18 @@ class Description(Result):
             f"Configuration {name}{beside}: {configuration(name).weight_layers} weight layers, "
             f"{self.architecture.num_classes} classes, width {self.architecture.width:g}, "
             f"pictures of {side}x{side}",
-            self._table(),
+            self.layer_table().rich(),
             f"In all {self.parameters:,} parameters ({in_bytes(self.weight_bytes)}), "
             f"{self.multiply_adds / 1e9:.2f} G multiply-adds, {in_bytes(self.activation_bytes)} of activations\n",
             "Section 2.3: each stage's stack of small filters beside the one large filter that sees as much",
-            self._argument(),
+            self.stage_table().rich(),
         )
 
-    def _table(self) -> Any:
-        from rich import box
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD)
-        table.add_column("layer")
-        table.add_column("kind")
-        for title in ("output", "parameters", "multiply-adds", "sees", "weights", "activations"):
-            table.add_column(title, justify="right")
-        for row in self.layers:
-            table.add_row(
+    def layer_table(self) -> TextTable:
+        """The layers, in order."""
+        headings = ("layer", "kind", "output", "parameters", "multiply-adds", "sees", "weights", "activations")
+        rows = [
+            (
                 row.name,
                 row.kind,
                 " x ".join(map(str, row.shape)),
@@ -119,29 +114,28 @@ class Description(Result):
                 f"{row.receptive_field}",
                 in_bytes(row.weight_bytes) if row.weight_bytes else "",
                 in_bytes(row.activation_bytes),
-                end_section=row.name.startswith("pool"),
             )
-        return table
+            for row in self.layers
+        ]
+        pools = [number for number, row in enumerate(self.layers) if row.name.startswith("pool")]
+        return TextTable("", headings, rows, range(2, 8), sections=pools)
 
-    def _argument(self) -> Any:
-        from rich import box
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD)
-        for title in ("stage", "stack", "sees", "its weights", "one filter", "its weights", "saved"):
-            table.add_column(title, justify="right")
-        for stage in self.stages:
-            field, channels = stage.receptive_field, stage.channels
-            table.add_row(
+    def stage_table(self) -> TextTable:
+        """Section 2.3: each stage's small filters beside one large filter."""
+        headings = ("stage", "stack", "sees", "its weights", "one filter", "its weights", "saved")
+        rows = [
+            (
                 str(stage.stage),
                 " ".join(f"{kernel}x{kernel}" for kernel in stage.kernels),
-                f"{field}x{field}",
-                f"{stage.stack_factor} C² = {stage.stack_factor * channels**2:,}",
-                f"{field}x{field}",
-                f"{stage.single_factor} C² = {stage.single_factor * channels**2:,}",
+                f"{stage.receptive_field}x{stage.receptive_field}",
+                f"{stage.stack_factor} C² = {stage.stack_factor * stage.channels**2:,}",
+                f"{stage.receptive_field}x{stage.receptive_field}",
+                f"{stage.single_factor} C² = {stage.single_factor * stage.channels**2:,}",
                 f"{1 - stage.stack_factor / stage.single_factor:.0%}",
             )
-        return table
+            for stage in self.stages
+        ]
+        return TextTable("", headings, rows, range(7))
 
 
 def describe(

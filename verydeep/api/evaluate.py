@@ -67,10 +67,11 @@ def evaluate(
         models: one or several: run folders or weights in them, `cifar10`, or other libraries' weights.
         data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
             these; ImageNet's folder; `digits`; or the folder or URL that `verydeep.shard` made.
-        views: what is shown of an image. dense: the whole image; crops: a grid of crops; both: the mean of these
-            two; centre: one crop; ten: the corners and the centre. All but centre with their mirror images.
+        views: what is shown of an image. dense: the whole image; crops: multi-crop, a grid of crops; both:
+            multi-crop & dense, the mean of the two; centre: centre crop; ten: ten crops, the corners and the
+            centre. All but centre with their mirror images.
         scales: Q, the smaller side of the rescaled image, one or several (default: S, or the middle of its range).
-        grid: crops along each side, for the views crops and both.
+        grid: crops along each side, of multi-crop.
         mirror: average with the mirror image (default: if training showed mirror images).
         part: which images: auto takes test/ if it has labels, else val/, else all. Images that a model was trained
             on are left out and counted, except with train and all.
@@ -175,6 +176,8 @@ class _Test:
             for model in self.models
         ]
         configs = [engine.config for engine in engines]
+        for config in configs:
+            config.architecture.check_classes()
         protocols = [self._protocols(config) for config in configs]
         data = self.open()
         tested = chosen or here.from_first(lambda: self.choose(data))

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from verydeep.errors import UsageError, check_choice, escaped
+from verydeep.errors import UsageError, check_choice, command_line, escaped
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference
@@ -53,7 +53,7 @@ class Exported(Result):
     def __str__(self) -> str:
         path = escaped(self.path)
         if self.to == "hub":
-            return f"{path}: weights and card; `verydeep push {path} OWNER/NAME` sends them"
+            return f"{path}: weights and card; {command_line('push', self.path, 'OWNER/NAME')} sends them"
         if self.bytes is None:
             return f"{path}: weights for {self.to}"
         lines = [

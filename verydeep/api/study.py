@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
@@ -11,7 +10,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from verydeep.errors import UsageError, VerydeepError, escaped
+from verydeep.errors import UsageError, VerydeepError, command_line, escaped
 from verydeep.files import write_json, write_text
 from verydeep.lock import writing_folder
 from verydeep.notes import say
@@ -177,7 +176,7 @@ def study(
     folder = Path(out)
     if report:
         if file or dry_run or data or launch or processes != 1:
-            raise UsageError(f"a report runs nothing: `verydeep study --out {folder} --report`")
+            raise UsageError(f"a report runs nothing: {command_line('study', '--out', folder, '--report')}")
         return make_report(folder)
     if file is None:
         raise UsageError("a study needs a description: give `file`, or `report` for the study that is in `out`")
@@ -208,7 +207,10 @@ def study(
             with Progress(len(run.states)) as progress:
                 failed = run.run(progress, held)
         except KeyboardInterrupt:
-            say(f"stopped; this goes on: {shlex.join(['verydeep', 'study', str(file), '--out', str(folder)])}")
+            same = ["--data", data] if data else []
+            same += ["--processes", str(processes)] if processes != 1 else []
+            same += ["--launch", launch] if launch else []
+            say(f"stopped; {command_line('study', file, '--out', folder, *same)} resumes it")
             raise
         return make_report(folder, failed)
 
@@ -244,7 +246,8 @@ def make_report(out: Path, failed: Mapping[str, str] | None = None) -> StudyRepo
     path = out / DESCRIPTION
     if not path.is_file():
         raise UsageError(
-            f"{out} has no {DESCRIPTION}: it is not a study's folder; `verydeep study FILE --out {out}` makes one"
+            f"{out} has no {DESCRIPTION}: it is not a study's folder; "
+            f"{command_line('study', 'FILE', '--out', out)} makes one"
         )
     workflow = make_workflow(parse(read_text(str(path)), str(path)))
     evidence = gather(workflow, out)

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from verydeep.errors import escaped, require
+from verydeep.errors import command_line, escaped, require
 from verydeep.interrupts import interrupts
 from verydeep.notes import progress, say
 from verydeep.plan import nodes_to
@@ -156,7 +156,8 @@ def style(
         made = descend(objective, start, steps, advance=advance, stopped=stopped)
         write_image(target, to_pixels(made.image))
     if made.stopped:
-        say(f"stopped; `verydeep style MODEL CONTENT STYLE --out {target} --init {target}` resumes from there")
+        again = command_line("style", model, content, style, "--out", target, "--init", target)
+        say(f"stopped; {again} resumes from there")
     height, width = made.image.shape[2:]
     seconds, before, after = time.monotonic() - began, made.before._asdict(), made.after._asdict()
     return Stylized(target, name, width, height, made.num_steps, steps, made.stopped, seconds, before, after)

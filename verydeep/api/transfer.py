@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import DataError, UsageError, check_least, escaped, require
+from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
 from verydeep.images.data import Split, train_and_test
 from verydeep.images.pictures import Unreadable, readable
 from verydeep.images.sources import open_data
@@ -183,7 +183,8 @@ def transfer(
             if out:
                 write_model(target, config, weights)
                 copy_training_images(source.path, target)
-            say(f"{write_classifier(target, classifier)} written; `verydeep predict {target}` uses it")
+            file = write_classifier(target, classifier)
+            say(f"{file} written; {command_line('predict', target, 'IMAGE')} uses it")
     return Transferred(facts)
 
 

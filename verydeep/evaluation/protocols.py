@@ -6,7 +6,7 @@ A new protocol is a class like these, and an entry in `PROTOCOLS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -105,7 +105,7 @@ class Views:
     """A test protocol by the name that commands and results call it.
 
     Attributes:
-        words: for tables.
+        words: what people call it, in every table, page and message.
         make: scales, mirror, grid -> protocols, whose posteriors are averaged.
 
     """
@@ -125,8 +125,21 @@ PROTOCOLS: dict[str, Views] = {
 }
 
 
+def protocol_name(views: Iterable[str]) -> str:
+    """What a mean of tests is called for people: of `dense` and `crops` as `both` is.
+
+    Args:
+        views: names of `PROTOCOLS`.
+
+    """
+    names = dict.fromkeys(views)
+    if set(names) == {"dense", "crops"}:
+        return PROTOCOLS["both"].words
+    return " & ".join(PROTOCOLS[name].words for name in names)
+
+
 def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 5) -> tuple[Protocol, ...]:
-    """Make the protocols of a name; `both` is the paper's multi-crop and dense.
+    """Make the protocols of a name; `both` is the paper's multi-crop & dense.
 
     Args:
         views: a name of `PROTOCOLS`.

@@ -18,7 +18,7 @@ from verydeep.configurations import configuration
 from verydeep.errors import ModelError, UsageError, check_choice, escaped, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
-from verydeep.evaluation.protocols import PROTOCOLS
+from verydeep.evaluation.protocols import PROTOCOLS, protocol_name
 from verydeep.files import check_out, json_text, parse_json, write_whole
 from verydeep.results import Result
 from verydeep.typed import as_type, texts
@@ -158,7 +158,8 @@ class Evaluation(Result):
             f"{left_out(facts.num_trained_on)}{unreadable}, {facts.seconds:.1f} s"
         ]
         for member in facts.members:
-            views = f"{member.views}, Q = {', '.join(map(str, member.scales))}" + ", mirror images" * member.mirror
+            views = f"{protocol_name([member.views])}, Q = {', '.join(map(str, member.scales))}"
+            views += ", mirror images" * member.mirror
             lines.append(f"{escaped(member.model)} ({member.configuration}): {views}")
         lines += [
             f"top-1 error {rates.top1_error:.2f} %",

@@ -89,7 +89,7 @@ def choose(
     if not len(left):
         raise DataError(
             f"the model was trained on all {len(pictures):,} images of {_called(chosen)}, so that nothing is left "
-            "to test; choose the part `all` to see its error on them all the same"
+            "to test; `part=all` shows its error on them all the same"
         )
     if len(left) == len(pictures):
         return Tested(chosen)

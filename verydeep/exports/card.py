@@ -13,6 +13,7 @@ from typing import Any
 from verydeep.accounting import num_parameters
 from verydeep.configurations import configuration
 from verydeep.errors import UsageError
+from verydeep.evaluation.protocols import protocol_name
 from verydeep.evaluation.results import Evaluation
 from verydeep.run_folder import EARLIER, ModelConfig
 from verydeep.training.recipe import renamed
@@ -145,7 +146,7 @@ def _classes(names: tuple[str, ...]) -> str:
 def _figures(facts: CardFacts) -> str:
     parts = []
     if facts.results:
-        rows = ["| data | pictures | views | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
+        rows = ["| data | pictures | protocol | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
         for result in facts.results:
             rates, data = result.error_rates, f"{last_part(result.facts.data)}, {result.facts.part}"
             top5 = f"{rates.top5_error:.2f} %" if rates.top_k == 5 else ""
@@ -166,9 +167,8 @@ def _figures(facts: CardFacts) -> str:
 def _views(result: Evaluation) -> str:
     first = result.facts.first
     tests = [member for member in result.facts.members if member.model == first.model]
-    views = " and ".join(dict.fromkeys(member.views for member in tests))
     scales = ", ".join(map(str, first.scales))
-    return f"{views}, Q = {scales}" + ", mirror images" * first.mirror
+    return f"{protocol_name(member.views for member in tests)}, Q = {scales}" + ", mirror images" * first.mirror
 
 
 def _use(facts: CardFacts) -> str:

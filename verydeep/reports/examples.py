@@ -61,16 +61,15 @@ class Album:
 
     Args:
         data: name or path of the data set, as the user says; None where nothing is opened.
-        called: what the result calls it.
 
     Raises:
         DataError: it is not named, or not there.
 
     """
 
-    def __init__(self, data: str | None, called: str) -> None:
+    def __init__(self, data: str | None) -> None:
         if data is None:
-            raise DataError(f"give {called} by `data`")
+            raise DataError("no data was named")
         self._images = open_data(data).all
         self._numbers = {name: number for number, name in enumerate(self._images.names)}
 

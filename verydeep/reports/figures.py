@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, RULE = "#010101", "#010102", "#010103"
+INK, MUTED, RULE, PAPER = "#010101", "#010102", "#010103", "#010104"
 SERIES = tuple(f"#0102{number:02x}" for number in range(1, NUM_COLORS + 1))
-VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule"} | {
+VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {
     color: f"series-{number}" for number, color in enumerate(SERIES, 1)
 }
 STYLE: dict[Any, Any] = {

@@ -28,10 +28,13 @@ from verydeep.reports.templates import render_page
 from verydeep.run_folder import CONFIG, ModelConfig, weights_file
 from verydeep.safetensors_file import read_tensors
 from verydeep.version import __version__
+from verydeep.weights.opening import is_ours, open_source
+from verydeep.weights.source import locate
 
 MOST_NUMBERED = 25  # classes of a confusion matrix with numbers
 MOST_DRAWN = 5000  # classes of one that is drawn
 MOST_LISTED = 20  # classes of which the error is listed
+THEIRS = ("S", "Q", "top-1 (%)", "top-5 (%)", "top-5, test set (%)")  # headings of `Row.published_cells`
 
 Made = TypeVar("Made")
 
@@ -65,8 +68,18 @@ def render(
             **_context(results, paths, rows, runs, best),
             **_pictures(best, _run_of(best, runs), data),
             "report_command": sentences.report_command(paths, page, models, data),
+            "fuller_command": _fuller_command(paths, page, runs, models, data or best.facts.data),
+            "is_full": data is not None and all(run.model for run in runs),
         },
     )
+
+
+def _fuller_command(
+    paths: Sequence[Path], page: Path, runs: Sequence[Run], models: Sequence[Path], data: str
+) -> str:
+    """The command for a page on which nothing is left out, with what the results name."""
+    unnamed = [Path(run.facts.model) for run in runs if run.model is None]
+    return sentences.report_command(paths, page, [*models, *unnamed], data)
 
 
 def _context(
@@ -86,6 +99,8 @@ def _context(
         "filters": [_filters(run) for run in runs],
         "training_commands": sentences.training_commands(runs),
         "evaluation_commands": list(map(sentences.evaluation_command, results, paths)),
+        "own_commands": sentences.OWN_COMMANDS,
+        "further_commands": sentences.further_commands(),
         "version": __version__,
     }
 
@@ -118,11 +133,12 @@ def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Evaluation) -> dic
 
 
 def _table(rows: Sequence[Row]) -> dict[str, Any]:
+    has_test_errors = any(row.published and row.published.top5_test_error is not None for row in rows)
     return {
         "table_title": title(rows),
         "headings": headings(rows),
         "rows": rows,
-        "has_test_errors": any(row.published and row.published.top5_test_error is not None for row in rows),
+        "theirs": THEIRS if has_test_errors else THEIRS[:-1],
         "several_data": len({row.data for row in rows}) > 1,
         "data_names": data_names(rows),
         "order": sentences.order(rows),
@@ -182,7 +198,7 @@ def class_errors(result: Evaluation) -> list[dict[str, Any]]:
 
 def _pictures(best: Evaluation, run: Run, data: str | None) -> dict[str, Any]:
     """Show the best network's examples, as far as its data and its weights are named and there."""
-    album, album_lost = _attempt(lambda: Album(data, best.facts.data))
+    album, album_lost = _attempt(lambda: Album(data))
     engine, engine_lost = _attempt(lambda: _engine_of(run, best))
     maps, row, maps_lost = None, None, album_lost or engine_lost
     if album and engine:
@@ -226,10 +242,11 @@ def _filters(run: Run) -> dict[str, Any]:
 
 
 def _first_layer(model: Path, config: ModelConfig) -> NDArray[Any]:
-    path, name = weights_file(model), "conv1_1.weight"
-    weights = read_tensors(path, only=(name,)).get(name)
+    where, name = locate(model).path, "conv1_1.weight"
+    tensors = read_tensors(weights_file(where), only=(name,)) if is_ours(where) else open_source(model)[1]
+    weights = tensors.get(name)
     if weights is None or weights.shape != config.architecture.tensors[name]:
-        raise VerydeepError(f"{path} has no first-layer filters of the network in its {CONFIG}")
+        raise VerydeepError(f"{model} has no first-layer filters of the network in its {CONFIG}")
     return weights
 
 

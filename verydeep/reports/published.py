@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.text_table import NOTHING, TextTable
 
 SOURCE = "Simonyan and Zisserman, arXiv 1409.1556v6"
@@ -27,7 +26,7 @@ class Published:
         network: column of Table 1, or the columns of several networks, sorted, with ` + ` between them.
         trained_scale: least and greatest S; of several networks the jittered one's.
         scales: Q, where all networks are tested at the same.
-        protocol: as tables have it: `dense`, `multi-crop`, or `multi-crop & dense`.
+        protocol: a name of `verydeep.evaluation.protocols.PROTOCOLS`: `dense`, `crops` or `both`.
         top1_error: in %.
         top5_error: in %.
         top5_test_error: in %, on the test set; None where the paper has none.
@@ -123,11 +122,11 @@ TABLE_4 = (
 
 TABLE_5 = (
     _table_5("D", "dense", 24.8, 7.5),
-    _table_5("D", "multi-crop", 24.6, 7.5),
-    _table_5("D", "multi-crop & dense", 24.4, 7.2),
+    _table_5("D", "crops", 24.6, 7.5),
+    _table_5("D", "both", 24.4, 7.2),
     _table_5("E", "dense", 24.8, 7.5),
-    _table_5("E", "multi-crop", 24.6, 7.4),
-    _table_5("E", "multi-crop & dense", 24.4, 7.1, 7.0),  # on the test set: Table 7
+    _table_5("E", "crops", 24.6, 7.4),
+    _table_5("E", "both", 24.4, 7.1, 7.0),  # on the test set: Table 7
 )
 
 
@@ -137,8 +136,8 @@ SEVEN_NETS = "C + C + D + D + D + E + E"
 TABLE_6 = (
     Published(6, SEVEN_NETS, JITTERED, (256, 384, 512), "dense", 24.7, 7.5, 7.3),
     Published(6, "D + E", JITTERED, (256, 384, 512), "dense", 24.0, 7.1, 7.0),
-    Published(6, "D + E", JITTERED, (256, 384, 512), "multi-crop", 23.9, 7.2),
-    Published(6, "D + E", JITTERED, (256, 384, 512), "multi-crop & dense", 23.7, 6.8, 6.8),
+    Published(6, "D + E", JITTERED, (256, 384, 512), "crops", 23.9, 7.2),
+    Published(6, "D + E", JITTERED, (256, 384, 512), "both", 23.7, 6.8, 6.8),
 )
 
 TABLE_7_TITLE = "the state of the art in 2014, as the paper has it (an excerpt)"
@@ -184,7 +183,7 @@ def counterpart(network: str, trained_scale: tuple[int, int], num_scales: int, v
         row
         for row in TABLE_3 + TABLE_4 + TABLE_5 + TABLE_6
         if row.network == network
-        and row.protocol == PROTOCOLS[views].words
+        and row.protocol == views
         and (len(row.scales) > 1) == (num_scales > 1)
         and (row.trained_scale == JITTERED) == jittered
     ]

@@ -15,9 +15,11 @@ from verydeep.configurations import configuration
 from verydeep.errors import UsageError, VerydeepError, few, of_system
 from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
-from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config
+from verydeep.run_folder import JOURNAL, ModelConfig, folder_of
 from verydeep.training.journal import read_journal
 from verydeep.training.recipe import renamed
+from verydeep.weights.opening import open_config
+from verydeep.weights.source import locate
 
 Particulars = list[tuple[str, list[str]]]
 """A term, and its value for each run: Table 1 has its networks in columns."""
@@ -32,7 +34,7 @@ class Run:
     Attributes:
         facts: what its first result says of it.
         number: from 0, among the runs of the page.
-        model: where it lies, as the user says; None where nothing is opened.
+        model: its path or name, as the user says; None where nothing is opened.
         config: None where the folder is gone or damaged.
         lost: why, in a sentence, or an empty text.
         journal: its records.
@@ -116,9 +118,10 @@ def short_path(path: str) -> str:
 
 def _read(facts: MemberFacts, number: int, model: Path | None) -> Run:
     if model is None:
-        return Run(facts, number, None, None, f"give the run folder of {facts.model} by `models`", [])
+        return Run(facts, number, None, None, "its run folder was not named", [])
     try:
-        return Run(facts, number, model, read_config(model), "", read_journal(folder_of(model) / JOURNAL))
+        where = locate(model).path
+        return Run(facts, number, model, open_config(model), "", read_journal(folder_of(where) / JOURNAL))
     except VerydeepError as error:
         return Run(facts, number, model, None, str(error), [])
     except OSError as error:

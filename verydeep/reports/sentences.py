@@ -10,8 +10,16 @@ from pathlib import Path
 from verydeep.evaluation.results import Evaluation
 from verydeep.reports.runs import Run, duration
 from verydeep.reports.tables import PARTS, Row
+from verydeep.training.recipe import find_recipe
 
 LARGE_DIFFERENCE = 2.0  # standard errors
+OWN_COMMANDS = (
+    "verydeep train my-photos runs/mine --recipe photos",
+    "verydeep predict runs/mine 'holiday/*.jpg' --maps maps",
+    "verydeep evaluate runs/mine my-photos --out mine.npz",
+    "verydeep report mine.npz --page mine.html --models runs/mine --data my-photos",
+)
+"""For the reader's own photographs: train, predict, test, and make a page."""
 
 
 def headline(best: Row, num_networks: int) -> str:
@@ -74,7 +82,11 @@ def evaluation_command(result: Evaluation, path: Path) -> str:
         return shlex.join(["verydeep", "fuse", *facts.fused, "--out", str(path)])
     test, models = facts.first, [network.model for network in facts.networks]
     words = ["verydeep", "evaluate", *models, facts.data, "--views", test.views]
-    words += ["--scales", *map(str, test.scales), "--mirror" if test.mirror else "--no-mirror"]
+    if all(
+        member.scales == test.scales for member in facts.members
+    ):  # else each model's own, which is the default
+        words += ["--scales", *map(str, test.scales)]
+    words += ["--mirror" if test.mirror else "--no-mirror"]
     words += ["--part", facts.part] if facts.part != "held-out" else []
     return shlex.join([*words, "--out", str(path)])
 
@@ -83,6 +95,16 @@ def training_commands(runs: Sequence[Run]) -> list[str]:
     """List the commands that made the runs, as far as they are known."""
     known = [run.config.provenance for run in runs if run.config]
     return list(dict.fromkeys(str(provenance["command"]) for provenance in known if "command" in provenance))
+
+
+def further_commands() -> list[str]:
+    """What may do better than `OWN_COMMANDS`: a deeper network, and a test at several scales."""
+    least, greatest = find_recipe("photos").train_scale
+    scales = f"{least} {(least + greatest) // 2} {greatest}"
+    return [
+        "verydeep train my-photos runs/deeper --recipe photos --config D --grow-from runs/mine",
+        f"verydeep evaluate runs/deeper my-photos --scales {scales} --out deeper.npz",
+    ]
 
 
 def report_command(paths: Sequence[Path], page: Path, models: Sequence[Path], data: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from verydeep.configurations import ALL_CONFIGURATIONS
 from verydeep.errors import ModelError, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates
-from verydeep.evaluation.protocols import PROTOCOLS
+from verydeep.evaluation.protocols import protocol_name
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.files import read_json
 from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
@@ -87,7 +87,10 @@ class Row:
     @property
     def protocol(self) -> str:
         """How it was tested."""
-        return joined(PROTOCOLS[member.views].words + " + mirror" * member.mirror for member in self.facts.members)
+        members = self.facts.members
+        if len({member.mirror for member in members}) == 1:
+            return protocol_name(member.views for member in members) + " + mirror" * members[0].mirror
+        return joined(protocol_name([member.views]) + " + mirror" * member.mirror for member in members)
 
     @property
     def model(self) -> str:

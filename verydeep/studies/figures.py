@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from verydeep.configurations import CONFIGURATIONS
-from verydeep.reports.figures import MUTED, RULE, SERIES, STYLE, Drawing, drawing, svg_of
+from verydeep.reports.figures import INK, MUTED, PAPER, SERIES, STYLE, Drawing, drawing, svg_of
 from verydeep.reports.published import TABLE_3, Published
 from verydeep.reports.tables import trained_scale
 from verydeep.studies.claims import Claim
@@ -14,12 +14,13 @@ from verydeep.studies.evidence import Evidence, Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WRONG_COLOR, RIGHT_COLOR = SERIES[1], SERIES[2]
 
 
-def depth(evidence: Evidence) -> Drawing | None:
-    """Draw error by network, a mark for each seed, and the paper's beside it; nothing where there is one network.
+def depth(evidence: Evidence) -> list[Drawing]:
+    """Draw error by network, a mark for each seed, and then the paper's; nothing where there is one network.
 
     Raises:
         VerydeepError: matplotlib is not installed.
@@ -28,29 +29,35 @@ def depth(evidence: Evidence) -> Drawing | None:
     ours = [one for one in evidence.measurements if one.dense and not one.setup.several]
     names = [name for name in CONFIGURATIONS if any(one.training.recipe.config == name for one in ours)]
     if len(names) < 2:
-        return None
+        return []
     with drawing("a study"):
-        from matplotlib.figure import Figure
+        here, ours_axes = _figure(names, "top-1 error here (%)")
+        _ours(ours_axes, ours, names)
+        there, papers_axes = _figure(names, "top-1 error in the paper, ImageNet (%)")
+        _theirs(papers_axes, [row for row in TABLE_3 if row.network in names], names)
+        return [
+            Drawing(
+                svg_of(here, "depth", "Top-1 error by network"),
+                "Dense, at one test scale. A dot is a seed, the line goes through the means; colours are training "
+                "scales S.",
+            ),
+            Drawing(
+                svg_of(there, "papers-depth", "Top-1 error by network in the paper"),
+                "The same networks in the paper. The axes differ: it is the order that compares.",
+            ),
+        ]
 
-        figure = Figure(figsize=(10.4, 4), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _bare(left, names, "top-1 error here (%)")
-        _ours(left, ours, names)
-        _bare(right, names, "top-1 error in the paper, ImageNet (%)")
-        _theirs(right, [row for row in TABLE_3 if row.network in names], names)
-        svg = svg_of(figure, "depth", "Top-1 error by network, here and in the paper")
-    return Drawing(
-        svg,
-        "Dense, at one test scale. A dot is a seed, the line goes through the means; colours are training scales "
-        "S: here on the left, in the paper on the right. The axes differ: it is the order that compares.",
-    )
 
+def _figure(names: Sequence[str], title: str) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
 
-def _bare(axes: Axes, names: Sequence[str], title: str) -> None:
+    figure = Figure(figsize=(5.2, 3.7), layout="constrained")
+    axes = figure.add_subplot()
     axes.set_title(title, loc="left", color=MUTED, fontsize=11)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.4, len(names) - 0.6)
     axes.spines["left"].set_visible(False)
+    return figure, axes
 
 
 def _ours(axes: Axes, measurements: Sequence[Measurement], names: Sequence[str]) -> None:
@@ -97,21 +104,30 @@ def intervals(claims: Sequence[Claim]) -> Drawing | None:
     with drawing("a study", STYLE | {"axes.grid.axis": "x"}):
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(10.4, 0.9 + 0.34 * len(tested)), layout="constrained")
+        figure = Figure(figsize=(5.6, 0.7 + 0.5 * len(tested)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(0, color=MUTED, linewidth=1)
-        for place, (_, one) in enumerate(tested):
+        for place, (claim, one) in enumerate(tested):
             sign = 1 if one.below else -1
             ends = sorted(sign * (end - one.threshold) for end in (one.interval.low, one.interval.high))
             color = {True: RIGHT_COLOR, False: WRONG_COLOR, None: MUTED}[one.holds]
             axes.plot(ends, [place, place], color=color, linewidth=3)
             axes.plot([sign * (one.interval.mean - one.threshold)], [place], "o", color=color, markersize=6)
-        axes.set_yticks(range(len(tested)), [f"{claim.number}. {_short(one.says)}" for claim, one in tested])
+            label = f"{claim.number}. {_short(one.says)}"
+            axes.annotate(
+                label,
+                (0, place - 0.25),
+                xycoords=axes.get_yaxis_transform(),
+                color=INK,
+                fontsize=10,
+                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+            )
+        axes.set_yticks([])
         axes.set_xscale("symlog", linthresh=2)
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_ylim(len(tested) - 0.5, -0.5)
+        axes.set_ylim(len(tested) - 0.7, -0.7)
         axes.set_xlabel("points of %; left of the line the statement holds")
-        axes.spines["left"].set_color(RULE)
+        axes.spines["left"].set_visible(False)
         svg = svg_of(figure, "claims", "Differences with their intervals")
     return Drawing(
         svg,

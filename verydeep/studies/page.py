@@ -46,7 +46,7 @@ def render(
         "missing": len(workflow.steps) - len(done),
         "num_steps": len(workflow.steps),
         "num_trainings": sum(step.kind == "train" for step in done),
-        "commands": [step.shown(evidence.data, out) for step in done],
+        "steps": [step.shown(evidence.data, out) for step in done],
         "source": SOURCE,
         "version": __version__,
     }

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from verydeep.configurations import ALL_CONFIGURATIONS
-from verydeep.evaluation.protocols import PROTOCOLS
+from verydeep.evaluation.protocols import PROTOCOLS, protocol_name
 from verydeep.reports.published import PAPERS_PROTOCOLS, percent, table_7
 from verydeep.reports.tables import joined, test_scales, trained_scale
 from verydeep.reports.text_table import TextTable
@@ -87,7 +87,7 @@ def cells(one: Measurement) -> tuple[str, ...]:
         one.setup.name,
         joined(trained_scale(training.recipe.train_scale) for training in one.trainings),
         joined(map(test_scales, one.setup.scales)),
-        PROTOCOLS[one.setup.views].words,
+        protocol_name([one.setup.views]),
         spread(one.top1),
         spread(one.top5),
         str(len(one.seeds)),
