@@ -14,6 +14,7 @@ from jaxtyping import install_import_hook
 # threads of OpenMP that wait for each other there cost a third of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.pop("COLUMNS", None)  # tables are as wide as where nobody says
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

@@ -13,7 +13,9 @@ import pytest
 from advice import ARGUMENT, OPTION, PACKAGE, in_documents, in_source, texts_of
 
 import verydeep
-from verydeep.cli import COMMANDS, _class_of, _in_options, _parse, main
+from verydeep.cli import COMMANDS, _in_options, main
+from verydeep.commands.special import command as command_of
+from verydeep.errors import UsageError
 
 PLACEHOLDERS = {"N": "3", "NAME": "photos", "PIXELS": "64", "COMMAND": "train", "CONFIG": "A", "...": "x"}
 """What stands for a word that a reader has to choose; any other word stands for itself."""
@@ -51,11 +53,13 @@ def parses(words: list[str]) -> bool:
     """Whether the command line takes a command's words."""
     try:
         if words and words[0] in COMMANDS:
-            _parse(words[0], words[1:])
+            command_of(words[0]).read(words[1:])
         else:
             main(words)
     except SystemExit as ended:
         return not ended.code
+    except UsageError:
+        return False
     return True
 
 
@@ -95,7 +99,7 @@ def arguments() -> set[str]:
     """The parameters of all commands and of all that is public in Python."""
     public = [getattr(verydeep, name) for name in verydeep.__all__]
     public += [value for value in vars(verydeep.perceptual).values() if callable(value)]
-    found = {field.name for name in COMMANDS for field in fields(_class_of(name))}
+    found = {argument for name in COMMANDS for argument in command_of(name).parameters}
     for one in filter(callable, public):
         try:
             found |= {

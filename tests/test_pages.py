@@ -164,8 +164,7 @@ def troubles(desk):
         (["evaluate", RUN, "damaged", "--part", "all"], "--max-unreadable 1", []),
         (["train", "photos", RUN], "--resume", []),
         (["export", RUN, "a b.onnx"], f"verydeep export {RUN} --out 'a b.onnx'", []),
-        (["transfer", "cifar10", "photos"], "verydeep convert cifar10 RUN", ["RUN=converted"]),
-        (["study", "study", "--report"], "verydeep study --out study --report", []),
+        (["transfer", "cifar10", "photos"], "--out RUN", ["RUN=converted"]),
         (["report"], "verydeep evaluate MODEL DATA --out FILE.npz", [f"MODEL={RUN}", "DATA=photos"]),
         (
             ["evaluate", "features", "photos"],
