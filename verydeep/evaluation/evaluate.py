@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.array_files import read_array
 from verydeep.chunks.parts import Parts
 from verydeep.chunks.plan import Chunk, by_shape
 from verydeep.chunks.run import ALONE, Rescaled, run_chunks
@@ -115,6 +114,8 @@ class PosteriorParts(Parts[Posteriors]):
 
     def read(self, chunk: Chunk) -> Posteriors | None:
         """Posteriors of a chunk."""
+        from verydeep.array_files import read_array  # not above: an answer for one image has no parts
+
         try:
             posteriors = read_array(self.file(chunk), ("f", 2))
         except (OSError, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import read_array
 from verydeep.errors import ModelError, printable, refusal
 from verydeep.files import parse_json, read_json, write_json, write_whole
 from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, TRAINING_NAMES, folder_of
@@ -54,6 +52,8 @@ def read_training_images(model: Path) -> NDArray[np.uint64] | None:
     path = folder_of(model) / TRAINING_IMAGES
     if not path.is_file():
         return None
+    from verydeep.array_files import read_array  # not above: an answer for one image does not ask
+
     try:
         return read_array(path, (np.dtype("<u8"), 1))
     except PermissionError as error:
@@ -74,6 +74,8 @@ def write_training_images(run: Path, hashes: NDArray[np.uint64]) -> None:
 
 def read_training_names(run: Path) -> frozenset[str] | None:
     """Names of the images that a run trains on; None where it did not keep them, or they are damaged."""
+    import gzip  # not above, as it is imported for each answer
+
     try:
         with gzip.open(run / TRAINING_NAMES) as file:
             lines = file.read(MOST_SPLIT_BYTES).splitlines()
@@ -84,6 +86,7 @@ def read_training_names(run: Path) -> frozenset[str] | None:
 
 def write_training_names(run: Path, names: Iterable[str]) -> None:
     """Keep the names of the images that a run trains on, by which it tells later what has changed."""
+    import gzip
 
     def write(aside: Path) -> None:
         with gzip.open(aside, "wt", encoding="utf-8") as lines:
