@@ -14,6 +14,7 @@ from PIL import Image
 import verydeep
 from verydeep.api.inspect import inspect
 from verydeep.cli import main
+from verydeep.errors import UsageError
 from verydeep.evaluation.protocols import Dense
 from verydeep.inference.processor import native_module
 from verydeep.run_folder import CONFIG, WEIGHTS
@@ -119,3 +120,11 @@ def test_half_is_of_a_folder_for_the_hub_and_of_numbers_that_fit(tmp_path, capsy
     assert caught.value.code == 2 and "--to hub" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"conv1_1.weight has numbers above 65504"):
         halved({"conv1_1.weight": np.full((2, 3), 7e4, np.float32)})
+
+
+def test_it_is_described_by_its_name(capsys):
+    main(["describe", "cifar10", "--json"])
+    described = json.loads(capsys.readouterr().out)
+    assert described == verydeep.describe(EMBEDDED["cifar10"]).to_dict()
+    with pytest.raises(UsageError, match="no configuration is called 'cifar11'"):
+        verydeep.describe("cifar11")

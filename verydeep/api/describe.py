@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
 from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments
@@ -168,16 +167,23 @@ def describe(
     """
     if isinstance(network, Architecture):
         architecture = network
-    elif fspath(network) not in ALL_CONFIGURATIONS and Path(network).exists():
-        from verydeep.weights.opening import open_config  # not above: most are a column of Table 1
-
-        architecture = open_config(network).architecture
     else:
-        architecture = Architecture(fspath(network), num_classes, width, window, batch_norm)
+        name = fspath(network)
+        architecture = _of_model(name) or Architecture(name, num_classes, width, window, batch_norm)
     side = architecture.window if size is None else size
     if architecture.num_classes:
         architecture.score_map_size(side, side)
     return Description(architecture, side, account(architecture, (side, side)), stage_arguments(architecture))
+
+
+def _of_model(name: str) -> Architecture | None:
+    """The architecture of a model; None where the name is none of a model's."""
+    if name in ALL_CONFIGURATIONS:
+        return None
+    from verydeep.weights.opening import open_config  # not above: most are a column of Table 1
+    from verydeep.weights.source import names_weights
+
+    return open_config(name).architecture if names_weights(name) else None
 
 
 def in_bytes(count: int) -> str:

@@ -67,6 +67,11 @@ def locate(source: str | PathLike[str]) -> Source:
     return Source(found, fspath(source), metadata)
 
 
+def names_weights(word: str) -> bool:
+    """Whether a word means weights, by its looks: a path that exists, or a name as `locate` knows them."""
+    return Path(word).exists() or word in EMBEDDED or ":" in word
+
+
 def absolute(source: str | PathLike[str]) -> str:
     """A MODEL argument that means the same from every folder: of a path from the root; a name stays a name."""
     path = Path(source)
