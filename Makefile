@@ -8,12 +8,13 @@ CXX_SOURCES := $(filter %.h %.cpp,$(NATIVE_SOURCES))
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check check-pages sanitize avx512 check-tuning bench-kernels aarch64 install format reference clean
+.PHONY: demo test check heavy check-pages sanitize avx512 check-tuning bench-kernels aarch64 install format reference clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     train the paper's networks on handwritten digits and make two pages about them"
 	@echo "make test     everything that CI runs (make check is the same)"
+	@echo "make heavy    the tests that take long: full-size networks, processes killed at many moments"
 	@echo "make check-pages  the HTML pages in a browser, if there is one, in a wide and a narrow window"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
@@ -44,7 +45,11 @@ test check: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(CXX_SOURCES)
-	$(BIN)/pytest -n 2 --dist worksteal --durations 20
+	$(BIN)/pytest -n 2 --dist worksteal --durations 20 -m "not heavy"
+
+# Full-size networks of which a test has one already, and processes that are killed at many moments.
+heavy: $(VENV)/.installed-for-tests
+	$(BIN)/pytest -n 2 --dist worksteal --durations 20 -m heavy
 
 check-pages: $(VENV)/.installed-for-tests
 	$(BIN)/python tests/check_pages.py

@@ -60,7 +60,7 @@ def test_of_several_files_all_or_none_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_long_commands_at_random_moments():
     script = Path(__file__).parent.parent / "benchmarks" / "random_signals.py"
     ended = subprocess.run(

@@ -172,7 +172,7 @@ def test_every_command_that_writes_a_folder_or_parts_is_refused(desk, monkeypatc
     assert sorted(path for path in desk.rglob("*")) == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_two_writers_at_once():
     """Of two processes that begin at the same moment, one works and the other is refused."""
     script = Path(__file__).parent.parent / "benchmarks" / "two_writers.py"

@@ -103,7 +103,7 @@ def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, pho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("configuration", ["B", "D", "E"])
+@pytest.mark.parametrize("configuration", ["D", *(pytest.param(one, marks=pytest.mark.heavy) for one in "BE")])
 def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(configuration, photographs):
     """torch multiplies directly in bfloat16: what Winograd's transforms add to that is half of it at most.
 

@@ -85,8 +85,16 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return bool((ours - theirs).abs().max() <= 2e-5 * theirs.abs().max())
 
 
-@pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "bn"])
-@pytest.mark.parametrize("configuration", TORCHVISION)
+@pytest.mark.parametrize(
+    ("configuration", "batch_norm"),
+    [
+        pytest.param(
+            name, norm, marks=pytest.mark.heavy if (name, norm) not in {("D", False), ("A", True)} else ()
+        )
+        for name in TORCHVISION
+        for norm in (False, True)
+    ],
+)
 @torch.inference_mode()
 def test_logits_are_torchvisions(configuration, batch_norm, batch):
     model = network(configuration, batch_norm)
@@ -102,7 +110,9 @@ def test_logits_are_torchvisions(configuration, batch_norm, batch):
         assert close(maps, recast(twin)(dense))
 
 
-@pytest.mark.parametrize(("configuration", "name"), [("D", "VGG16"), ("E", "VGG19")])
+@pytest.mark.parametrize(
+    ("configuration", "name"), [("D", "VGG16"), pytest.param("E", "VGG19", marks=pytest.mark.heavy)]
+)
 @torch.inference_mode()
 def test_logits_are_keras(configuration, name, photographs):
     with warnings.catch_warnings():

@@ -129,6 +129,7 @@ def test_the_report_says_the_same_again(unbroken, capsys):
     assert table_6["rows"][0]["top1_error"] == [fused.error_rates.top1_error]
 
 
+@pytest.mark.heavy
 def test_each_step_shared_by_two_processes(desk, unbroken):
     out = without_b(unbroken, "shared")
     outcome = run(desk, "shared", "--processes", "2")
@@ -140,6 +141,7 @@ def test_each_step_shared_by_two_processes(desk, unbroken):
     assert {path.name for path in (out / "runs").iterdir()} == {"A-seed0", "B-seed0"}
 
 
+@pytest.mark.heavy
 def test_killed_at_five_moments(desk, unbroken):
     out = desk / "killed"
     moments = random.Random(0)

@@ -100,6 +100,7 @@ def test_a_lost_process_is_replaced_and_the_end_is_the_same_to_the_bit(two, tmp_
     assert steps == list(range(STEPS))
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path, capsys):
     run = tmp_path / "run"
     world = torchrun(2, words(run, "--save-steps", "5"))
