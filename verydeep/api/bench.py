@@ -102,7 +102,7 @@ def bench(
     Each engine runs in a process of its own. They take turns, and the others are stopped meanwhile. Other engines
     get preprocessed images, ours get bytes. The table shows medians over the rounds, ratios within each round, the
     relative L2 error of the class scores against float64, and the process's peak memory. It also shows the
-    operations of direct convolution as a share of this machine's fastest matrix product in the same precision.
+    operations of direct convolution as a share of the most that this machine computes in the same precision.
 
     By default four engines are shown one image at a time, which takes a minute or two.
 

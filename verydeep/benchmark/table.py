@@ -52,8 +52,8 @@ def text_table(rows: Sequence[dict[str, Any]], title: str, base: str) -> TextTab
     names = ("case", "engine", "images/s", "ms/image", f"× {base}", "error", "peak memory", "share of peak")
     caption = (
         f"× {base}: how many times as fast as {base}, the median of the rounds' ratios. Error: relative L2 error "
-        "of the class scores against float64. Share of peak: operations of a direct convolution over those of "
-        "this machine's fastest matrix product; engines that need fewer can exceed 100 %."
+        "of the class scores against float64. Share of peak: operations of a direct convolution as a "
+        "share of the most that this machine computes in that precision; engines that need fewer can exceed 100 %."
     )
     return TextTable(title, names, [(row["case"], row["engine"], *cells(row)) for row in rows], NUMBERS, caption)
 
