@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +15,17 @@ import numpy as np
 
 from verydeep.accounting import num_parameters
 from verydeep.distributed import World, num_restarts, world
-from verydeep.errors import DataError, DeniedError, DiskError, TrainingError, UsageError, escaped, few, require
+from verydeep.errors import (
+    DataError,
+    DeniedError,
+    DiskError,
+    TrainingError,
+    UsageError,
+    command_line,
+    escaped,
+    few,
+    require,
+)
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing
 from verydeep.images.in_memory import keep_in_memory
@@ -189,10 +198,11 @@ def train(
             where = choose_device(device)
             opened = _open(fspath(data), begin)
             if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
+                transfer = command_line("transfer", "cifar10", fspath(data), "--out", "RUN")
                 say(
                     f"note: {len(opened.train):,} images are few for a network that starts from nothing; "
-                    "`start_from=cifar10` starts from a trained one, and `verydeep transfer cifar10 "
-                    f"{shlex.quote(fspath(data))} --out RUN` trains a classifier on its features in seconds"
+                    f"`start_from=cifar10` starts from a trained one, and {transfer} trains a classifier on its "
+                    "features in seconds"
                 )
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps

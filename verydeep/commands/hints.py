@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from verydeep.commands.words import MEANT, RENAMED
-from verydeep.errors import did_you_mean
+from verydeep.errors import command_line, did_you_mean
 
 
 def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], arguments: Sequence[str]) -> str:
@@ -53,7 +53,7 @@ def right_order(name: str, positions: Sequence[str], words: Sequence[str]) -> st
     right = sorted(words, key=lambda word: not leads(word))
     if right == list(words):
         return ""
-    return f"{positions[0]} stands before {positions[1]}: `{shlex.join(['verydeep', name, *right])}`"
+    return f"{positions[0]} stands before {positions[1]}: {command_line(name, *right)}"
 
 
 def _is_model(word: str) -> bool:

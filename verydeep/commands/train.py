@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, get_annotations
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from verydeep.commands.command import Command, read_docstring
 from verydeep.errors import TrainingError
 from verydeep.notes import speaks
 from verydeep.results import Result
+from verydeep.run_folder import resume_command
 from verydeep.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
 from verydeep.training.scale import read_scale
 
@@ -64,7 +65,7 @@ class Train(Command):
         except TrainingError as error:
             if not speaks():
                 sys.exit(1)  # the first process says it
-            again = shlex.join(["verydeep", "train", given["data"], given["run"], "--resume"])
+            again = resume_command(given["data"], Path(given["run"]))
             raise type(error)(str(error).replace("`resume=True`", again)) from None
 
     def show(self, answer: Result, given: Mapping[str, Any], json: bool) -> None:

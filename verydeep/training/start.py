@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World
-from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, few, printable
+from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, command_line, few, printable
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.data import Data
@@ -195,10 +194,10 @@ def check_same_data(run: Path, config: ModelConfig, data: Data, name: str) -> No
     """
     begun_with = (config.provenance.get("data") or {}).get("fingerprint")
     if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
-        again = shlex.join(["verydeep", "train", name, "NEW-RUN", "--from", str(run)])
+        again = command_line("train", name, "NEW-RUN", "--from", run)
         raise TrainingError(
             f"the data has changed since {run} was begun: {_changes(run, config, data)}; bring it back to what it "
-            f"was, or start a new run, with this one's weights if you like: `{again}`"
+            f"was, or start a new run, with this one's weights if you like: {again}"
         )
 
 
