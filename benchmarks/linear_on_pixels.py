@@ -1,4 +1,4 @@
-"""What a linear classifier on pixels reaches on a data set: the least that a network has to beat.
+"""What a linear classifier on pixels reaches on a data set: the least that a network must beat.
 
     python benchmarks/linear_on_pixels.py DATA [--side 32]
 

@@ -77,7 +77,7 @@ struct Step {
 };
 
 Step step_with_weights(StepKind kind, Floats4 weights, Floats bias, bool relu, bool max_pool) {
-    if (weights.shape(2) != weights.shape(3)) throw std::invalid_argument("a kernel has to be square");
+    if (weights.shape(2) != weights.shape(3)) throw std::invalid_argument("a kernel must be square");
     if (bias.ndim() != 1 || bias.shape(0) != weights.shape(0))
         throw std::invalid_argument("bias needs a number for each of " + std::to_string(weights.shape(0)) +
                                     " outputs");

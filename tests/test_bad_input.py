@@ -103,28 +103,29 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
 
 
 WRONG_REQUESTS = {
-    "trian": "no command is called 'trian'; there are describe, train, watch, evaluate",
+    "trian": "no command is called 'trian'; there are train, watch, evaluate",
     "train digits RUN --recipe foto": "paper, paper_384, paper_jittered; did you mean photos?",
     "train digits RUN --recipe=digit": "did you mean digits?",
     "train digits RUN --recipe x": "no recipe is called 'x'; there are digits, cifar10, photos, paper",
     "train digits RUN TINY --config F": "no configuration is called 'F'; Table 1 has A, A-LRN, B, C, D, E",
     "train digits RUN TINY --config a-lnr": "did you mean A-LRN?",
-    "train digits RUN TINY --window 33": "image size is 33; five poolings need a multiple of 32: use 32",
-    "train digits RUN TINY --train-scale 30": "it has to be at least the network's window, 32 pixels",
-    "train digits RUN TINY --train-scale 40:36": "scale is 40:36; it has to be",
-    "train digits RUN TINY --init hee": "no start is called 'hee'; there are he, glorot, normal, normal-literal",
+    "train digits RUN TINY --window 33": "image size is 33; it must be a multiple of 32: use 32",
+    "train digits RUN TINY --train-scale 30": "it must be at least the network's window, 32 pixels",
+    "train digits RUN TINY --train-scale 40:36": "scale is 40:36; it must be",
+    "train digits RUN TINY --init hee": "no initialisation is called 'hee'; there are he, glorot, normal, "
+    "normal-literal",
     "train digits RUN TINY --width 0": "width is 0.0; give a factor above 0",
     "train digits RUN TINY --device gpu9": "device 'gpu9' cannot be used",
     "train digits RUN TINY --workers -1": "-1",
     "train digits RUN TINY --max-unreadable -1": "-1",
     "new D16 RUN": "no configuration is called 'D16'",
-    "new D RUN --window 0": "image size is 0; five poolings need a multiple of 32: use 32",
-    "new A RUN --width 0.05 --window 32 --init hee": "no start is called 'hee'",
+    "new D RUN --window 0": "image size is 0; it must be a multiple of 32: use 32",
+    "new A RUN --width 0.05 --window 32 --init hee": "no initialisation is called 'hee'",
     "describe vgg16": "no configuration is called 'vgg16'",
     "describe D --num-classes -1": "number of classes is -1",
-    "shard digits --out OUT --rescale 0": "--rescale is 0; it has to be at least 1 pixel",
-    "shard digits --out OUT --images-per-shard 0": "--images-per-shard is 0; it has to be at least 1",
-    "shard digits --out OUT --max-unreadable -1": "--max-unreadable is -1; it has to be 0 or more",
+    "shard digits --out OUT --rescale 0": "--rescale is 0; it must be at least 1 pixel",
+    "shard digits --out OUT --images-per-shard 0": "--images-per-shard is 0; it must be at least 1",
+    "shard digits --out OUT --max-unreadable -1": "--max-unreadable is -1; it must be 0 or more",
     "shard digits OUT": "`verydeep shard digits --out OUT`",
     "shard digits --out OUT --smaller-side 64": "--smaller-side is called --rescale now",
     "predict MODEL nothing*.jpg": "no file matches nothing*.jpg",
@@ -248,7 +249,7 @@ def test_an_empty_class(run, data):
 
 def test_one_class_alone(run, data):
     shutil.rmtree(data / "dog")
-    refuse_data(run, data, "the one class 'cat'", "takes two or more")
+    refuse_data(run, data, "the one class 'cat'", "needs at least two")
 
 
 def test_a_truncated_image_among_good_ones(run, data):
@@ -259,7 +260,7 @@ def test_a_truncated_image_among_good_ones(run, data):
         "1 image cannot be read",
         f"{damaged}: damaged",
         "--max-unreadable 1",
-        after=("left out: ",),
+        after=("skipped: ",),
     )
 
 
@@ -267,7 +268,7 @@ def test_a_truncated_image_that_may_be_left_out(run, data):
     damaged = cut(data / open_data(str(data)).train.names[0])
     outcome = run("train", data, data.parent / "run", *TINY, "--max-unreadable", "1")
     assert outcome.code == 0
-    assert f"left out: {damaged}: damaged" in outcome.err
+    assert f"skipped: {damaged}: damaged" in outcome.err
     assert "7 images of 2 classes to train on, 2 to validate on" in outcome.err
     assert "least validation error" in outcome.out
 
@@ -282,26 +283,26 @@ def test_a_truncated_image_that_is_found_while_training(run, data, monkeypatch):
     shutil.rmtree(data.parent / "run")
     outcome = run(*words, "--max-unreadable", "1")
     assert outcome.code == 0
-    assert outcome.err.splitlines()[-1].startswith("left out 1 image that cannot be read; see ")
+    assert outcome.err.splitlines()[-1].startswith("skipped 1 image that cannot be read; see ")
     [left_out] = [json.loads(line) for line in (data.parent / "run" / "skipped.jsonl").read_text().splitlines()]
     assert left_out["reason"].startswith(f"{damaged}: damaged")
 
 
 def test_a_text_file_that_is_called_an_image(run, data):
     (data / "dog" / "notes.jpg").write_text("It was a dark and stormy night.")
-    refuse_data(run, data, "notes.jpg: not an image that can be read: a text file", after=("left out: ",))
+    refuse_data(run, data, "notes.jpg: not a readable image: a text file", after=("skipped: ",))
 
 
 def test_a_decompression_bomb(run, data):
     bomb(data / "dog" / "bomb.png")
-    refuse_data(run, data, "bomb.png: more than 178,000,000 pixels", after=("left out: ",))
+    refuse_data(run, data, "bomb.png: more than 178,000,000 pixels", after=("skipped: ",))
 
 
 def test_nothing_can_be_read_though_all_may_be_left_out(run, data):
     for path in data.rglob("*.jpg"):
         path.write_bytes(b"")
     refuse_data(
-        run, data, "not one", "be read", after=("left out: ", "0 images"), more=("--max-unreadable", "100")
+        run, data, "none of the", "be read", after=("skipped: ", "0 images"), more=("--max-unreadable", "100")
     )
 
 
@@ -310,7 +311,7 @@ def test_no_held_out_image_can_be_read(run, tmp_path):
     class_folders(data / "train", {"cat": 4, "dog": 4})
     for name in ("cat", "dog"):
         save(data / "val" / name / "0.jpg").write_bytes(b"")
-    refuse_data(run, data, "held", after=("left out: ",), more=("--max-unreadable", "2"))
+    refuse_data(run, data, "held", after=("skipped: ",), more=("--max-unreadable", "2"))
 
 
 # Difficult but right
@@ -376,7 +377,7 @@ def test_predicting_what_cannot_be_read_after_what_can(run, trained, tmp_path):
     assert outcome.code == FAILURE
     assert [json.loads(line)["image"] for line in outcome.out.splitlines()] == [str(good), str(also)]
     assert outcome.err.splitlines()[0].startswith(f"verydeep: {damaged}: damaged (")
-    assert outcome.err.splitlines()[1].startswith(f"verydeep: {text}: not an image")
+    assert outcome.err.splitlines()[1].startswith(f"verydeep: {text}: not a readable image")
     assert outcome.err.splitlines()[2:] == ["verydeep: 2 of 4 images could not be read"]
 
 
@@ -429,7 +430,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda model: damage_weights(model, lambda tensors: tensors.update(conv1_2=np.zeros(3, np.float32))),
         "has conv1_2",
     ),
-    "another width's weights": (lambda model: damage_architecture(model, width=0.1), "another network's weights"),
+    "another width's weights": (lambda model: damage_architecture(model, width=0.1), "belong to another network"),
     "NaN weights": (
         lambda model: damage_weights(model, lambda tensors: tensors["conv1_1.bias"].fill(np.nan)),
         "conv1_1.bias has NaN or infinite numbers",
@@ -438,14 +439,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda model: damage_weights(model, lambda tensors: tensors["fc8.weight"].fill(np.inf)),
         "fc8.weight has NaN or infinite numbers",
     ),
-    "half a weights file": (lambda model: cut(model / "model.safetensors"), "is not a whole safetensors file"),
+    "half a weights file": (lambda model: cut(model / "model.safetensors"), "is not a complete safetensors file"),
     "an empty weights file": (
         lambda model: (model / "model.safetensors").write_bytes(b""),
-        "is not a whole safetensors file",
+        "is not a complete safetensors file",
     ),
     "a weights file of text": (
         lambda model: (model / "model.safetensors").write_text("It was a dark and stormy night."),
-        "is not a whole safetensors file",
+        "is not a complete safetensors file",
     ),
     "no weights": (lambda model: (model / "model.safetensors").unlink(), "has no weights yet"),
     "no config.json": (lambda model: (model / "config.json").unlink(), "it has no config.json"),
@@ -472,11 +473,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "too few classes": (lambda model: damage_config(model, class_names=["one"]), "1 class names for 2 classes"),
     "a number for a configuration": (
         lambda model: damage_architecture(model, configuration=16),
-        "not a model's config.json: configuration is 16; it has to be",
+        "not a model's config.json: configuration is 16; it must be",
     ),
     "a broken number of classes": (
         lambda model: damage_architecture(model, num_classes=3.0),
-        "num_classes is 3.0; it has to be",
+        "num_classes is 3.0; it must be",
     ),
     "a list for the architecture": (
         lambda model: damage_config(model, architecture=[]),
@@ -515,7 +516,7 @@ def test_a_damaged_model(run, model, tmp_path, damage):
 def test_damaged_models_as_people_see_them(model, tmp_path):
     cut(model / "model.safetensors")
     outcome = run_alone("predict", model, save(tmp_path / "a.jpg"))
-    assert_refused(outcome, FAILURE, "is not a whole safetensors file")
+    assert_refused(outcome, FAILURE, "is not a complete safetensors file")
 
 
 def test_testing_a_damaged_model(run, model, data):

@@ -180,7 +180,7 @@ class NotAnImage:
         (NotAnImage(), "is a NotAnImage; give a path, bytes"),
         (7, "is a int; give a path, bytes"),
         (None, "is a NoneType; give a path, bytes"),
-        (IMAGE / 255, r"shape \(40, 50, 3\) and type float64; it has to be uint8"),
+        (IMAGE / 255, r"shape \(40, 50, 3\) and type float64; it must be uint8"),
         (IMAGE.transpose(2, 0, 1), r"shape \(3, 40, 50\)"),
         (IMAGE[:0], r"shape \(0, 50, 3\)"),
         (np.zeros((2, 2, 4), np.uint8), r"shape \(2, 2, 4\)"),

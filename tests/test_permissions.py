@@ -151,7 +151,7 @@ def test_a_run_that_may_not_be_written_is_not_resumed(denied):
 def test_an_image_that_may_be_left_out_is_named(denied):
     words = ["evaluate", "run", "data", "--part", "all", "--max-unreadable", "1"]
     code, said = denied(IMAGE, 0, words)
-    assert (code, said.count(f"left out: {IMAGE}: may not be read: permission denied")) == (0, 1)
+    assert (code, said.count(f"skipped: {IMAGE}: cannot be read: permission denied")) == (0, 1)
 
 
 def test_a_cache_that_may_not_be_written_is_done_without(denied, tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ class LocalResponseNorm:
         if not (1 <= self.size <= MOST_CHANNELS and self.size % 2) or not all(map(isfinite, numbers)):
             raise UsageError(f"{self}: give an odd number of channels up to {MOST_CHANNELS}, and finite numbers")
         if self.alpha < 0 or self.k <= 0:
-            raise UsageError(f"{self} may divide by zero; alpha has to be 0 or more, k more than 0")
+            raise UsageError(f"{self} may divide by zero; alpha must be 0 or more, k more than 0")
 
 
 @dataclass(frozen=True)
@@ -283,16 +283,17 @@ class Architecture:
         configuration(self.configuration)
         if self.num_classes < 0:
             raise UsageError(
-                f"number of classes is {self.num_classes}; a classifier needs at least 1, and 0 is none at all"
+                f"number of classes is {self.num_classes}; a classifier needs at least 1; 0 makes a network "
+                "without one"
             )
         if not 0 < self.width <= 16:
             raise UsageError(f"width is {self.width}; give a factor above 0 and at most 16, 1 for the paper's")
         if self.window < STRIDE or self.window % STRIDE:
             near = max(STRIDE, round(self.window / STRIDE) * STRIDE)
-            raise UsageError(f"image size is {self.window}; five poolings need a multiple of {STRIDE}: use {near}")
+            raise UsageError(f"image size is {self.window}; it must be a multiple of {STRIDE}: use {near}")
 
         if self.hidden is not None and (len(self.hidden) != 2 or min(self.hidden) < 1):
-            raise UsageError(f"hidden FC layers have {self.hidden} channels; give two numbers of at least 1")
+            raise UsageError(f"hidden FC layers have {self.hidden} channels; give two numbers, each at least 1")
 
     def channels(self, paper: int) -> int:
         """Turn the paper's number of channels into this architecture's."""
@@ -351,8 +352,8 @@ class Architecture:
         """
         if not self.num_classes:
             raise UsageError(
-                "this network is features only: it has no FC layers and cannot name classes; train some on it by "
-                "`verydeep train DATA RUN --from MODEL`"
+                "this network is features only: it has no FC layers and cannot name classes; add and train them "
+                "with `verydeep train DATA RUN --from MODEL`"
             )
 
     def score_map_size(self, height: int, width: int) -> tuple[int, int]:

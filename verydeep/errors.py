@@ -169,7 +169,7 @@ def check_least(name: str, value: int, least: int) -> None:
     """
     if value < least:
         wanted = f"at least {least}" if least else "0 or more"
-        raise UsageError(f"`{name}` is {value}; it has to be {wanted}")
+        raise UsageError(f"`{name}` is {value}; it must be {wanted}")
 
 
 def number_from_environment(name: str, default: int, least: int, most: int) -> int:
@@ -185,7 +185,7 @@ def number_from_environment(name: str, default: int, least: int, most: int) -> i
     digits = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
     if not (digits and least <= int(text) <= most):
         raise UsageError(
-            f"{name} is {printable(repr(text), 40)}; it has to be a whole number from {least} to {most}"
+            f"{name} is {printable(repr(text), 40)}; it must be a whole number from {least} to {most}"
         )
     return int(text)
 

@@ -96,7 +96,7 @@ class Model:
             protocol: which views are shown; None for the model's own.
 
         Raises:
-            UsageError: this is no list.
+            UsageError: this is not a list.
             ImageError: one cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
 

@@ -87,8 +87,8 @@ class Starter(World):
         code = self.others[rank].exitcode or 0
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return (
-            f"process {rank + 1} of {self.size} {how} before its share was done (too little memory?); "
-            "try fewer processes"
+            f"process {rank + 1} of {self.size} {how} before it finished its share (out of memory?); try fewer "
+            "processes"
         )
 
 
@@ -154,7 +154,7 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
 
     Args:
         count: of processes, this one among them.
-        work: what the others do with their world; it has to be importable.
+        work: what the others do with their world; it must be importable.
 
     Raises:
         UsageError: there is no such number, or torchrun has started several processes already.
@@ -165,7 +165,7 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
 
     check_least("processes", count, 1)
     if world_size() > 1:
-        raise UsageError("torchrun has started several processes already; leave `processes` out")
+        raise UsageError("torchrun has already started several processes; leave `processes` out")
     # Started now, as it lets Ctrl-C through again when it starts, which the first of the others would then hear.
     resource_tracker.ensure_running()
     context = multiprocessing.get_context("spawn")

@@ -41,7 +41,7 @@ NetworkOptions checked(const std::vector<Step>& steps, NetworkOptions options) {
     if (options.in_channels < 1 || options.in_channels > MAX_CHANNELS)
         refuse("a network has " + std::to_string(options.in_channels) + " input channels; it may have 1 to " +
                std::to_string(MAX_CHANNELS));
-    if (options.in_channels == 3 && options.levels.size() != 768) refuse("levels have to be 3 times 256 numbers");
+    if (options.in_channels == 3 && options.levels.size() != 768) refuse("levels must be 3 times 256 numbers");
     if (steps.empty()) refuse("a network needs at least one step");
     long channels = options.in_channels;
     bool flat = false;
@@ -58,7 +58,7 @@ NetworkOptions checked(const std::vector<Step>& steps, NetworkOptions options) {
 
 void check_threads(int threads) {
     if (threads < 1 || threads > MAX_THREADS)
-        refuse("number of threads is " + std::to_string(threads) + "; it has to be 1 to " +
+        refuse("number of threads is " + std::to_string(threads) + "; it must be 1 to " +
                std::to_string(MAX_THREADS));
 }
 

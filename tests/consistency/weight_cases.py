@@ -154,7 +154,7 @@ def checkpoint_case(random: np.random.Generator, folder: Path) -> Outcome:
 
 
 def pooled_case(random: np.random.Generator, folder: Path) -> Outcome:
-    """A network that pools its last map to less than 7x7 is none of a smaller window: it has to be told."""
+    """A network that pools its last map to less than 7x7 is none of a smaller window: it must be told."""
     theirs = peers.torchvision_network("A", False, CLASSES)
     side = int(random.integers(1, 7))
     theirs.avgpool = nn.AdaptiveAvgPool2d(side)

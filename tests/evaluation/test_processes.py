@@ -145,7 +145,7 @@ def test_a_wrong_number_of_processes_is_refused(run, data, capsys, count):
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", str(run), str(data), "--processes", str(count)])
     assert ended.value.code == 2
-    assert f"--processes is {count}; it has to be at least 1" in capsys.readouterr().err
+    assert f"--processes is {count}; it must be at least 1" in capsys.readouterr().err
 
 
 def test_torchruns_processes_start_no_others(monkeypatch):

@@ -148,7 +148,7 @@ def test_what_cannot_be_read_is_named_and_left_out_if_it_may_be(run, tmp_path, c
     names, arrays, _ = extract(*words, "--max-unreadable", 1)
     assert str(broken) not in names
     assert len(names) == len(arrays["pool3"]) == 5
-    assert "left out:" in capsys.readouterr().err
+    assert "skipped:" in capsys.readouterr().err
 
 
 def test_without_the_image_that_cannot_be_read_the_same_command_goes_on(run, tmp_path):
@@ -170,7 +170,7 @@ def test_without_the_image_that_cannot_be_read_the_same_command_goes_on(run, tmp
         (["--layers", "relu1_1", "--scales", "0"], "needs both sides to be at least 1"),
         (["--layers", "fc7", "--scales", "20"], "needs both sides to be at least 32"),
         (["--layers", "relu1_1", "--crop", "--scales", "20"], "smaller than the network's window of 32 pixels"),
-        (["--layers", "relu1_1", "--max-unreadable", "-1"], "has to be 0 or more"),
+        (["--layers", "relu1_1", "--max-unreadable", "-1"], "must be 0 or more"),
     ],
 )
 def test_wrong_requests_are_one_sentence(run, data, tmp_path, capsys, words, said):
@@ -192,7 +192,7 @@ def test_the_file_has_a_kind_that_can_be_written(run, data, tmp_path, capsys):
     assert ended.value.code == 2
     assert "is a folder; name a file" in capsys.readouterr().err
     (tmp_path / "other.npz").write_bytes(b"no archive")
-    with pytest.raises(UsageError, match=r"is no \.npz file of `verydeep extract`"):
+    with pytest.raises(UsageError, match=r"is not an \.npz file of `verydeep extract`"):
         read_features(tmp_path / "other.npz")
 
 

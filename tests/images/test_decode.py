@@ -286,8 +286,8 @@ def test_files_that_are_no_images(tmp_path, function):
     (tmp_path / "text.jpg").write_text("It was a dark and stormy night; the rain fell in torrents.\n")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
-    assert "not an image that can be read: a text file" in refusal(tmp_path / "text.jpg", function)
-    assert "not an image that can be read: an empty file" in refusal(tmp_path / "empty.jpg", function)
+    assert "not a readable image: a text file" in refusal(tmp_path / "text.jpg", function)
+    assert "not a readable image: an empty file" in refusal(tmp_path / "empty.jpg", function)
     assert "a folder" in refusal(tmp_path / "folder.jpg", function)
     assert "no such file" in refusal(tmp_path / "missing.jpg", function)
 
@@ -352,7 +352,7 @@ def test_the_plainest_of_large_images_is_believed(tmp_path, name, mode, options)
 @pytest.mark.parametrize("function", [read, size])
 def test_a_pipe_is_not_waited_for(tmp_path, function):
     os.mkfifo(tmp_path / "a.jpg")
-    assert "a pipe, where an image is wanted" in refusal(tmp_path / "a.jpg", function)
+    assert "a pipe, not an image" in refusal(tmp_path / "a.jpg", function)
 
 
 def test_damaged_exif_data_does_not_matter(tmp_path):

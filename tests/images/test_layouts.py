@@ -99,7 +99,7 @@ def test_a_test_part_without_labels_is_named_and_not_used(tmp_path):
     assert tuple(data.parts) == ("train", "val")
     assert data.skipped == "3 unlabelled images of test/ (0.jpg, 1.jpg, 2.jpg)"
     with pytest.raises(
-        UsageError, match="the data has no test part: it has its own train/ and val/; choose another part"
+        UsageError, match="the data has no test part, only its own train/ and val/; choose another part"
     ):
         data.part("test")
 
@@ -224,7 +224,7 @@ def test_images_beside_the_parts_are_named(tmp_path):
 @pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("training", "validation", "test")])
 def test_parts_without_class_folders_have_no_labels(tmp_path, names):
     said = refusal(folders(tmp_path, *names))
-    assert "no class folders in them, so nothing tells the images' classes" in said
+    assert "no class folders in them, so the classes are unknown" in said
 
 
 def test_a_training_part_without_class_folders_is_not_left_out(tmp_path):

@@ -187,7 +187,7 @@ def test_levels_beyond_the_declared_white_are_refused():
 @pytest.mark.parametrize(
     ("dtype", "white", "reason"),
     [
-        ("int32", 255, "32-bit signed integers, which do not say what level is white"),
+        ("int32", 255, "32-bit signed integers, whose white level is not known"),
         ("int32", 65535, "32-bit signed integers"),
         ("uint32", 255, "32-bit integers, which do not say"),
         ("int16", 255, "16-bit signed integers"),
@@ -510,7 +510,7 @@ def test_every_16_bit_mode_of_pillow(mode):
 
 
 def test_modes_without_a_range_are_refused():
-    with pytest.raises(ImageError, match="32-bit integers, which do not say what level is white"):
+    with pytest.raises(ImageError, match="32-bit integers, whose white level is not known"):
         upright_rgb(Image.new("I", (3, 2), 200))
     with pytest.raises(ImageError, match="its samples are 200 to 200, not 0 to 1"):
         upright_rgb(Image.new("F", (3, 2), 200))

@@ -39,7 +39,7 @@ def readers() -> list[int]:
     [
         (
             signal.SIGKILL,
-            r"ended with signal 9 \(Killed\), most often for want of memory: use fewer `workers`, and",
+            r"ended with signal 9 \(Killed\), most often because memory ran out: use fewer `workers`, and",
         ),
         (signal.SIGQUIT, r"ended with signal 3 \(Quit\):"),
     ],
@@ -53,7 +53,7 @@ def test_a_reader_that_is_killed_is_named(number, said):
     with pytest.raises(DataError) as caught:
         list(fed)
     told = re.fullmatch(
-        rf"process {second}, which reads the images of step (\d+), has {said} go on with `resume=True`",
+        rf"process {second}, which reads the images of step (\d+), has {said} resume with `resume=True`",
         str(caught.value),
     )
     assert told
@@ -74,7 +74,7 @@ def test_a_slow_reader_is_named_and_waited_for(monkeypatch):
     assert shown == [whole[step].labels.tolist() for step in range(8)]
     assert said == [
         f"waiting for the images of step 3: process {second}, which reads them, has taken 0.3 s and more; "
-        "is the disk slow, or an image huge?"
+        "is the disk slow, or an image very large?"
     ]
 
 
@@ -144,7 +144,7 @@ def test_a_run_that_loses_a_reader_saves_and_goes_on_to_the_same_bits(data, tmp_
     assert re.match(
         r"verydeep: process \d+, which reads the images of step [4-7]\d, has ended with signal 9", said
     )
-    assert said.endswith("go on with --resume")
+    assert said.endswith("resume with --resume")
     steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
     assert 41 in steps
     before = (run / JOURNAL).read_text().splitlines()

@@ -144,15 +144,15 @@ def forbidden(server, request, part, first) -> None:
 
 KINDS = {
     endless: "more than|has more bytes|bytes where|whole files|gives more",
-    endless_part: "more than|has more bytes|bytes where|whole files|gives more|another part",
+    endless_part: "more than|has more bytes|bytes where|whole files|has more|wrong part",
     endless_length: "more than|has more bytes|bytes where|whole files|gives more",
     a_byte_now_and_then: "less than 1024 bytes came in 0.3 seconds",
     a_header_byte_now_and_then: "less than 1024 bytes came in 0.3 seconds",
     silent: "less than 1024 bytes came in 0.3 seconds|timed out",
-    cut_off: "after 3 attempts: |broke off at|whole files",
-    elsewhere: "sends us to file:///etc/hostname|server says 302",
-    busy: "the server says 503",
-    forbidden: "the server says 403",
+    cut_off: "after 3 attempts: |stopped at|whole files",
+    elsewhere: "redirects to file:///etc/hostname|server answered 302",
+    busy: "the server answered 503",
+    forbidden: "the server answered 403",
 }
 
 

@@ -325,7 +325,7 @@ def test_an_interrupted_packing_goes_on(tmp_path, folder, shards, monkeypatch, c
     assert "run the same again to resume" in capsys.readouterr().err
     assert not (out / MANIFEST).exists()
     with pytest.raises(
-        DataError, match=r"interrupted `verydeep shard` has left; go on with it by the same command"
+        DataError, match=r"an unfinished result of `verydeep shard`; repeat the same command to resume it"
     ):
         open_data(str(out))
     done = {path.name: path.stat() for path in out.glob("*.tar")}
@@ -394,7 +394,9 @@ def test_going_on_in_another_way_is_refused(tmp_path, folder, monkeypatch, capsy
     assert "begun with other --rescale;" in refused(["shard", folder, "--out", out, "--rescale", 40], capsys)
     assert "other --images-per-shard;" in refused(["shard", folder, "--out", out, "--images-per-shard", 3], capsys)
     save(folder / "grüner Apfel" / "new.jpg")
-    assert "begun with other images; go on as it was begun" in refused(["shard", folder, "--out", out], capsys)
+    assert "begun with other images; repeat the original command" in refused(
+        ["shard", folder, "--out", out], capsys
+    )
     assert contents(out) == before
     cut(out / ".unfinished" / "plan.json")
     assert "plan.json is damaged; remove" in refused(["shard", folder, "--out", out], capsys)
@@ -409,7 +411,7 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path, folder, shards, ca
         ["shard", folder, "--out", tmp_path / "thesis"], capsys
     )
     assert "file is a file; choose another name" in refused(["shard", folder, "--out", tmp_path / "file"], capsys)
-    assert "has whole shards already" in refused(["shard", folder, "--out", shards], capsys)
+    assert "already has complete shards" in refused(["shard", folder, "--out", shards], capsys)
     assert "lies in" in refused(["shard", folder, "--out", folder / "shards"], capsys)
     assert "lies in" in refused(["shard", folder, "--out", folder], capsys)
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
@@ -453,7 +455,7 @@ def test_a_part_without_a_readable_image_is_refused(tmp_path, folder, capsys):
         (folder / name).write_bytes(b"")
     options = ["--max-unreadable", len(held_out)]
     said = refused(["shard", folder, "--out", tmp_path / "out", *options], capsys, code=1)
-    assert f"not one of the {len(held_out)} images of val can be read" in said
+    assert f"none of the {len(held_out)} images of val can be read" in said
 
 
 # Other processes, threads, places
@@ -603,7 +605,7 @@ def test_behind_a_web_server_they_are_the_folder(folder, shards, serve):
 def test_a_web_server_without_ranges_is_one_sentence(shards, serve, monkeypatch):
     monkeypatch.setattr(remote, "WAITS", ())
     data = open_data(serve(shards, ranges=False))
-    with pytest.raises(VerydeepError, match="gives whole files where a range of bytes is asked for"):
+    with pytest.raises(VerydeepError, match="ignores byte ranges and sends whole files"):
         data.train.source.read(0)
 
 
@@ -684,14 +686,14 @@ DAMAGED = {
     ),
     "a tar missing": (lambda out: (out / "val-000000.tar").unlink(), "val-000000.tar is missing"),
     "an index missing": (lambda out: (out / LABELS).unlink(), "labels.npy is missing"),
-    "an index cut short": (lambda out: cut(out / IMAGES), "pictures.npy has 434 bytes where 868 are wanted"),
+    "an index cut short": (lambda out: cut(out / IMAGES), "pictures.npy has 434 bytes; 868 are expected"),
     "an index that is none": (
         lambda out: (out / NAMES).write_bytes(b"x" * (out / NAMES).stat().st_size),
-        "names.npy is not the array that is wanted",
+        "names.npy is not the expected array",
     ),
     "an index of objects": (
         lambda out: (out / LABELS).write_bytes(pickle.dumps([1]).ljust((out / LABELS).stat().st_size)),
-        "labels.npy is not the array that is wanted",
+        "labels.npy is not the expected array",
     ),
     "an index of other length": (
         lambda out: damage_manifest(out, val={"pictures": 5, "fingerprint": "x"}),
@@ -712,7 +714,7 @@ DAMAGED = {
     "no JSON": (lambda out: (out / MANIFEST).write_text("{"), "is not what `verydeep shard` writes"),
     "other JSON": (lambda out: (out / MANIFEST).write_text("[]"), "is not what `verydeep shard` writes"),
     "a field missing": (lambda out: (out / MANIFEST).write_text(json.dumps({"format": FORMAT})), "it lacks"),
-    "another version": (lambda out: damage_manifest(out, format="verydeep shards 2"), "make the shards anew"),
+    "another version": (lambda out: damage_manifest(out, format="verydeep shards 2"), "make the shards again"),
     "no images": (lambda out: damage_manifest(out, val={"pictures": 0, "fingerprint": "x"}), "has no images"),
     "a tar elsewhere": (
         lambda out: damage_manifest(out, shards=[["../secret.tar", 512]]),
@@ -797,7 +799,7 @@ def test_damaged_pixels_are_an_image_that_cannot_be_read(shards):
     first = int(index.images["offset"][0])
     content[first : first + 40] = bytes(40)
     tar.write_bytes(content)
-    with pytest.raises(ImageError, match=r"\.tar: not an image"):
+    with pytest.raises(ImageError, match=r"\.tar: not a readable image"):
         data.train.source.read(0)
     batch = TrainingBatches(data.train, JITTERED, len(data.train), seed=0)[0]
     assert [image.name for image in batch.unreadable] == [data.train.names[0]]
@@ -841,12 +843,12 @@ def test_the_function_answers_what_was_packed(tmp_path, folder, shards):
 
 def test_errors_of_the_function_name_its_arguments(tmp_path, folder):
     out = tmp_path / "out"
-    with pytest.raises(UsageError, match=r"^`rescale` is 0; it has to be at least 1 pixel$"):
+    with pytest.raises(UsageError, match=r"^`rescale` is 0; it must be at least 1 pixel$"):
         verydeep.shard(folder, out=out, rescale=0)
-    with pytest.raises(UsageError, match=r"^`max_unreadable` is -1; it has to be 0 or more$"):
+    with pytest.raises(UsageError, match=r"^`max_unreadable` is -1; it must be 0 or more$"):
         verydeep.shard(folder, out=out, max_unreadable=-1)
     cut(folder / open_data(str(folder)).train.names[0])
-    with pytest.raises(DataError, match=r"remove it, or leave it out by `max_unreadable=1`$"):
+    with pytest.raises(DataError, match=r"remove it, or skip it with `max_unreadable=1`$"):
         verydeep.shard(folder, out=out)
     with pytest.raises(UsageError, match="was begun with other `rescale`;"):
         verydeep.shard(folder, out=out, rescale=40)

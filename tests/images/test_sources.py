@@ -256,7 +256,7 @@ def test_a_class_without_images(tmp_path):
 def test_a_class_of_one_image(tmp_path):
     data = open_data(str(empty_files(tmp_path, {"cat": 3, "dog": 1})))
     assert len(data.all) == 4  # nothing is split unless it is asked for
-    with pytest.raises(DataError, match="class 'dog' has one image; it takes two"):
+    with pytest.raises(DataError, match="class 'dog' has one image; it needs two"):
         _ = data.train
 
 
@@ -270,7 +270,7 @@ def test_a_training_part_alone_is_undivided_data(tmp_path):
 def test_without_a_training_part_there_is_nothing_to_train_on(tmp_path, there):
     data = open_data(str(empty_files(tmp_path, {f"{there}/cat": 2})))
     assert len(data.part(there)) == 2
-    with pytest.raises(DataError, match=f"the data has no training part: it has its own {there}/; add train/"):
+    with pytest.raises(DataError, match=f"the data has no training part, only its own {there}/; add train/"):
         _ = data.train
 
 

@@ -121,7 +121,7 @@ def test_nothing_is_mirrored_unless_wanted():
 
 @pytest.mark.parametrize("scale", [(31, 31), (31, 64), (40, 36), (0, 0)])
 def test_a_scale_that_holds_no_window_is_refused(scale):
-    with pytest.raises(UsageError, match=rf"scale is {scale[0]}:{scale[1]}; it has to be at least .* 32 pixels"):
+    with pytest.raises(UsageError, match=rf"scale is {scale[0]}:{scale[1]}; it must be at least .* 32 pixels"):
         TrainingView(scale, 32)
 
 
@@ -277,7 +277,7 @@ def test_nothing_that_can_be_read_is_one_sentence(on_disk, num_workers):
     batches = TrainingBatches(on_disk, JITTERED, 4, seed=0)
     with pytest.raises(DataError) as caught:
         list(feed(batches, 0, 3, num_workers))
-    assert str(caught.value) == "not one of the training images can be read"
+    assert str(caught.value) == "none of the training images can be read"
 
 
 def test_no_images_at_all_are_refused(on_disk):

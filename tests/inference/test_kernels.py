@@ -445,7 +445,7 @@ def test_the_peak_is_known_for_each_form_and_is_that_of_its_vectors():
     for instructions, precision in lacking:
         with pytest.raises(ValueError, match=f"'portable' has no products in {precision}"):
             _native.peak(instructions, precision, 1)
-    with pytest.raises(ValueError, match="threads is 0; it has to be 1 to 8192"):
+    with pytest.raises(ValueError, match="threads is 0; it must be 1 to 8192"):
         _native.peak("portable", "float32", 0)
 
 

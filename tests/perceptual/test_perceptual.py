@@ -312,8 +312,8 @@ IMAGES = torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
         ((255 * IMAGES).byte(), IMAGES, r"images are integers \(uint8\)"),
         (IMAGES, (255 * IMAGES).int(), r"target images are integers \(int32\)"),
         (IMAGES[:, :1], IMAGES[:, :1], "images have 1 channel.*grey"),
-        (IMAGES, IMAGES[:, :, :7], "a pair has to be of one size"),
-        (IMAGES.repeat(2, 1, 1, 1), IMAGES, "a pair has to be of one size"),
+        (IMAGES, IMAGES[:, :, :7], "a pair must be of one size"),
+        (IMAGES.repeat(2, 1, 1, 1), IMAGES, "a pair must be of one size"),
         (IMAGES / 0, IMAGES, "NaN or infinite"),
         (IMAGES, IMAGES.double(), r"bring both to one: target\.to\(images\)"),
         (IMAGES[0], IMAGES[0], r"\[None\] makes one image a batch"),
@@ -352,7 +352,7 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         perceptual.LPIPS(narrow(), tmp_path / "none.pth", preprocessing=IMAGENET, range=(0, 1))
     (tmp_path / "bad.pth").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="is no file of learned weights"):
+    with pytest.raises(ModelError, match="is not a file of learned weights"):
         perceptual.LPIPS(narrow(), tmp_path / "bad.pth", preprocessing=IMAGENET, range=(0, 1))
     torch.save({"other": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ModelError, match="have lin0 to lin4"):

@@ -50,7 +50,7 @@ def test_half_precision_gives_float32_and_the_right_value(kind, dtype, network, 
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), wanted, rtol=0.05 if dtype == torch.bfloat16 else 0.01, atol=0)
     first.requires_grad_()
-    (1000 * loss(first, second).sum()).backward()  # scaled, as with float16 gradients have to be
+    (1000 * loss(first, second).sum()).backward()  # scaled, as with float16 gradients must be
     assert first.grad.isfinite().all()
     assert first.grad.any()
 

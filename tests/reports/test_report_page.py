@@ -129,7 +129,7 @@ def test_page_is_made_of_a_journal_cut_short(make_result: MakeResult, run: Path)
 def test_damaged_weights_are_told(make_result: MakeResult, run: Path):
     result = make_result()
     (run / "model.safetensors").write_bytes(b"\x00" * 20)
-    assert "is not a whole safetensors file" in Reader(make_page(result)).text
+    assert "is not a complete safetensors file" in Reader(make_page(result)).text
 
 
 def test_no_mistakes(make_result: MakeResult):

@@ -193,7 +193,7 @@ def test_another_description_does_not_overwrite(desk, unbroken):
     other.write_text(TEXT.replace("epochs = 2", "epochs = 3"))
     outcome = run(desk, "unbroken", file="other.toml")
     assert outcome.returncode == 2
-    assert "was made by another command than this description gives" in outcome.stderr
+    assert "was made by a different command than in this description" in outcome.stderr
     assert "epochs = 2" in (unbroken / "study.toml").read_text()
 
 

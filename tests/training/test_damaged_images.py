@@ -107,7 +107,7 @@ def test_the_run_is_the_same_whoever_reads(damaged, tmp_path):
 def test_none_is_left_out_unasked(damaged, tmp_path, capfd):
     said = refused(capfd, "train", damaged.folder, tmp_path / "run", *TINY)
     assert said.startswith(f"verydeep: {len(damaged.lost)} images cannot be read, the first is {damaged.folder}")
-    assert said.endswith(f"leave them out by --max-unreadable {len(damaged.lost)}")
+    assert said.endswith(f"skip them with --max-unreadable {len(damaged.lost)}")
     assert not (tmp_path / "run").exists()
 
 
@@ -136,7 +136,7 @@ def test_testing_leaves_out_what_it_may(damaged, trained, tmp_path, capfd):
     capfd.readouterr()
     main([*map(str, words), "--max-unreadable", str(count)])
     said = capfd.readouterr()
-    assert {line.split(": ")[1] for line in said.err.splitlines() if line.startswith("left out: ")} == {
+    assert {line.split(": ")[1] for line in said.err.splitlines() if line.startswith("skipped: ")} == {
         str(damaged.folder / name) for name in damaged.lost_held_out
     }
     summary = json.loads(said.out)

@@ -89,7 +89,7 @@ def test_an_extended_run_is_the_unbroken_one(desk, capsys, schedule):
     train("data", "whole", *SMALL, *schedule, "--epochs", "4")
     train("data", "parts", *SMALL, *schedule, "--epochs", "2")
     train("data", "parts", "--resume", "--epochs", "4")
-    assert "4 epochs instead of 2, as in a run that had them from its start" in capsys.readouterr().err
+    assert "4 epochs instead of 2, as in a run that had this number from its start" in capsys.readouterr().err
     for name in (LAST_WEIGHTS, WEIGHTS):
         assert (desk / "parts" / name).read_bytes() == (desk / "whole" / name).read_bytes()
     provenance = json.loads((desk / "parts" / CONFIG).read_text())["provenance"]
@@ -135,7 +135,7 @@ def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
     save(desk / "data" / "blue" / "new.jpg")
     code, said = refused(capsys, "data", "run", "--resume")
     assert code == 1
-    assert "its training images are others, or in other classes; bring it back" in said
+    assert "its training images or their classes differ; bring it back" in said
 
 
 @pytest.mark.parametrize("columns", [80, 120])

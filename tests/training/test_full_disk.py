@@ -119,7 +119,7 @@ def test_a_writer_that_finds_no_room(train, unbroken, tmp_path, monkeypatch, fai
         said.startswith(f"verydeep: the run cannot be saved: {run / name} cannot be written: File too large")
         for name in fails.split("|")
     ), said
-    assert said.endswith(f"make room, and go on with: verydeep train digits {run} --resume")
+    assert said.endswith(f"make room, and resume with verydeep train digits {run} --resume")
     assert len(said.splitlines()) == 1
     assert_whole(run)
     assert train(run, "--resume") == (0, "")

@@ -133,7 +133,7 @@ def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_n
     for run in (one, two):
         lines = [json.loads(line) for line in (run / SKIPPED).read_text().splitlines()]
         assert sorted(line["name"] for line in lines) == ["dog/3.jpg", "dog/5.jpg"]
-    assert err.count("left out: ") == 2  # once, though every process has found out
+    assert err.count("skipped: ") == 2  # once, though every process has found out
     assert out.count("least validation error") == 1
 
 

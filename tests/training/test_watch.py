@@ -242,7 +242,7 @@ def test_an_image(make, tmp_path, capsys):
         (["run", "--out", "curves.jpg"], 2, "--out curves.jpg has to end with .png"),
         (["run", "--png", "curves.png"], 2, "--png is called --out now"),
         (["run", "--follow"], 2, "--follow draws in a terminal"),
-        (["run"] * 7, 2, "7 runs are too many to tell apart; give at most 6"),
+        (["run"] * 7, 2, "7 runs are too many for one chart; give at most 6"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(make, tmp_path, monkeypatch, capsys, arguments, code, words):

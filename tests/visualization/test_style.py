@@ -183,7 +183,7 @@ def test_misuse_is_one_sentence(small, pair, tmp_path, capsys, words, said):
     ("name", "said"),
     [
         ("missing.png", "no such file"),
-        ("text.png", "not an image"),
+        ("text.png", "not a readable image"),
         ("tiny.png", "both sides"),
         ("strip.png", "both sides"),
     ],

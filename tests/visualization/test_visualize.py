@@ -104,7 +104,7 @@ def test_misuse_is_one_sentence(small, desk, tmp_path, capsys, words, said):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing.png", "no such file"), ("text.png", "not an image"), ("strip.png", "both sides")],
+    [("missing.png", "no such file"), ("text.png", "not a readable image"), ("strip.png", "both sides")],
 )
 def test_images_that_cannot_be_seen(small, desk, tmp_path, capsys, name, said):
     assert said in refused(capsys, small, desk / name, "--page", tmp_path / "page.html")

@@ -429,7 +429,7 @@ def test_of_another_head_the_convolutions_alone_are_taken_where_that_is_told(hea
         main(["convert", str(path), str(tmp_path / "run"), *TOLD])
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert f"to take its convolutions alone: `verydeep convert {path} RUN --features-only`" in said
+    assert f"to import only its convolutions: `verydeep convert {path} RUN --features-only`" in said
     assert said.count("\n") == 1
     features_are_theirs(path, tmp_path / "run", network, crops, "--features-only")
 

@@ -350,7 +350,7 @@ STRANGE = {
     "an endless crop": ({"crop_pct": 1e-300}, "crop_pct is 1e-300"),
     "an inverted crop": ({"crop_pct": -1}, "training's scale"),
     "no size": ({"input_size": 3}, "not subscriptable"),
-    "names that are one": ({"label_names": "abcde"}, "label_names is no list"),
+    "names that are one": ({"label_names": "abcde"}, "label_names is not a list"),
 }
 
 
@@ -432,7 +432,7 @@ def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, images, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["transfer", str(folder), "digits"])
     assert ended.value.code == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
     capsys.readouterr()
     measured = ["--engines", "verydeep", "--batch-sizes", "1", "--rounds", "1", "--seconds", "0.01", "--json"]
     main(["bench", str(folder), *measured])

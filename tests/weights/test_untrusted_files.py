@@ -67,8 +67,8 @@ CRAFTED = {
     "nested.caffemodel": "without weights",
     "huge.caffemodel": "would have shape",
     "nested.onnx": "it has no graph",
-    "huge.h5": "fill the memory",
-    "bomb.h5": "fill the memory",
+    "huge.h5": "fit in memory",
+    "bomb.h5": "fit in memory",
     "loop.h5": "too many groups",
     "elsewhere.h5": "a link to elsewhere",
     "soft.h5": "a link to elsewhere",
@@ -76,7 +76,7 @@ CRAFTED = {
     "virtual.h5": "in another file",
     "elsewhere_2.h5": "a link to elsewhere",
     "weights_elsewhere.h5": "a link to elsewhere",
-    "bomb.keras": "fill the memory",
+    "bomb.keras": "fit in memory",
     "outside.keras": "without model.weights.h5",
     "huge.mat": "cannot be read",
     "newer.mat": "version 7.3",
@@ -147,8 +147,8 @@ def test_a_reader_that_does_not_end_is_an_error(tmp_path, monkeypatch):
 READERS = {
     "sleeps": ("time.sleep(100)", r"its reader gave nothing for 2 seconds"),
     "spins": ("while True: pass", "its reader took more than 2 seconds of processor time"),
-    "allocates": ("kept = bytearray(1 << 36)", "it would fill the memory"),
-    "dies": ("os.kill(os.getpid(), 9)", "its reader was killed, most often for want of memory"),
+    "allocates": ("kept = bytearray(1 << 36)", "it does not fit in memory"),
+    "dies": ("os.kill(os.getpid(), 9)", "its reader was killed, most often because memory ran out"),
     "is slow on a busy machine": ("for _ in range(3): time.sleep(0.8); yield 'a', np.ones(3, 'f4'), 'F32'", ""),
 }
 

@@ -208,10 +208,10 @@ class _Test:
             num_trained_on=tested.num_trained_on,
         )
         for image in lost:
-            say(f"left out: {image.reason}")
+            say(f"skipped: {image.reason}")
         read = readable(len(images), lost)
         if here.first and not len(read):
-            raise DataError(f"not one of the {len(images)} images can be read")
+            raise DataError(f"none of the {len(images)} images can be read")
         names = tuple(images.names[number] for number in read.tolist())
         return Evaluation(facts, names, images.labels[read], posteriors[read]), parts
 

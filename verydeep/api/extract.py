@@ -109,7 +109,7 @@ def extract(
     check_features_out(path)
     check_least("max_unreadable", max_unreadable, 0)
     if len(scales) > 1:
-        raise UsageError(f"`scales` is {' '.join(map(str, scales))}; features are of one scale")
+        raise UsageError(f"`scales` is {' '.join(map(str, scales))}; features use one scale")
     options = {"engine": engine, "precision": precision, "device": device}
     job = _Job(
         Path(with_network(model, tensors)),
@@ -185,9 +185,9 @@ class _Job:
                 advance=advance,
             )
         for image in lost:
-            say(f"left out: {image.reason}")
+            say(f"skipped: {image.reason}")
         if here.first and len(lost) == len(images):
-            raise DataError(f"not one of the {len(images)} images can be read")
+            raise DataError(f"none of the {len(images)} images can be read")
         return parts, plan, images, shapes, facts
 
     def _facts(self, config: ModelConfig, wanted: Extraction) -> dict[str, Any]:

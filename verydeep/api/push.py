@@ -67,9 +67,9 @@ def push(
     """
     check_repository(repository)
     if is_offline():
-        raise UsageError("nothing is sent offline, which HF_HUB_OFFLINE asks for")
+        raise UsageError("nothing was sent: the network is off (--offline or HF_HUB_OFFLINE)")
     if not yes:
-        raise UsageError(f"nothing was sent: confirm by `yes` that {folder} goes to hf:{repository}")
+        raise UsageError(f"nothing was sent; confirm with `yes` that {folder} goes to hf:{repository}")
     model = with_network(folder, tensors)
     config, weights = open_source(model)
     with tempfile.TemporaryDirectory() as aside:
@@ -78,6 +78,6 @@ def push(
             sent = Path(aside) / "model"
             write_for_hub(sent, model, config, weights, results, licence, repository)
         elif results or licence:
-            raise UsageError(f"{folder} has its card already; change {CARD} there, or export the run once more")
+            raise UsageError(f"{folder} already has a card; edit {CARD} there, or export the run again")
         del weights
         return Pushed(repository, upload(sent, repository, private=private, revision=revision))

@@ -87,9 +87,9 @@ def report(
     if table_file:
         check_out(table_file)
     if (models or data) and not page_file:
-        raise UsageError("`models` and `data` are for a page; name one by `page`")
+        raise UsageError("`models` and `data` need a page; give `page`")
     if page_file and summaries:
-        raise UsageError("a page shows images, and needs .npz files; `verydeep evaluate --out` makes them")
+        raise UsageError("a page needs .npz files, which `verydeep evaluate --out` writes")
     files = [path for path in paths if path not in summaries]
     found = [read_result(path) for path in files]
     check_together(found, files)
@@ -116,6 +116,4 @@ def check_together(results: Sequence[Evaluation], paths: Sequence[Path]) -> None
         if not len(result.labels):
             raise UsageError(f"{path} is a result of no images; test the model on some")
         if result.facts.class_names != results[0].facts.class_names:
-            raise UsageError(
-                f"{path} is of other classes than {paths[0]}; make a report of each data set by itself"
-            )
+            raise UsageError(f"{path} is of other classes than {paths[0]}; make one report for each data set")

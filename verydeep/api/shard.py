@@ -82,18 +82,18 @@ def shard(
     name, folder, packing = str(data), Path(out), Packing(rescale, images_per_shard)
     check_least("max_unreadable", max_unreadable, 0)
     if is_local(name) and folder.resolve().is_relative_to(local_path(name).resolve()):
-        raise UsageError(f"{folder} lies in {name} itself, and would be taken for a class; put it elsewhere")
+        raise UsageError(f"{folder} lies in {name} itself, and would become a class; choose another place")
     with writing_folder(folder):
         refuse_other(folder)
         opened = open_data(name)
         say_skipped(name, opened.skipped)
         if "test" in opened.parts:
-            say("the test part is not packed; pack it by itself, by its own folder")
+            say("the test part is not packed; give its folder to pack it")
         try:
             with progress("packing", len(opened.train) + len(opened.held_out)) as advance:
                 tars = pack(opened, folder, packing, advance)
         except KeyboardInterrupt:
-            say("interrupted; run the same again to resume")
+            say("interrupted; repeat the command to resume")
             raise
         lost = [image for tar in tars for image in tar.unreadable]
         tell_unreadable(lost, max_unreadable)

@@ -116,7 +116,7 @@ def style(
         UsageError: the request cannot be carried out.
         ModelError: there is no such model.
         ImageError: an image cannot be read.
-        VerydeepError: torch is not installed, or the network gives numbers that are not finite.
+        VerydeepError: torch is not installed, or the network's outputs are not finite.
 
     """
     require("torch", "train", "style transfer")

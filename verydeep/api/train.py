@@ -164,7 +164,7 @@ def train(
     require("torch", "train", "training")
     begun, folder, origin = time.monotonic(), Path(run), start_from or grow_from
     if grow_from and start_from:
-        raise UsageError("`grow_from` and `start_from` exclude each other: a network has one start")
+        raise UsageError("`grow_from` and `start_from` cannot be combined: a network has one start")
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
     for option, number, least in (
@@ -173,9 +173,9 @@ def train(
         ("save_steps", save_steps, 1),
     ):
         if number is not None and number < least:
-            raise UsageError(f"`{option}` is {number}; it has to be {least} or more")
+            raise UsageError(f"`{option}` is {number}; it must be {least} or more")
     if save_seconds <= 0:
-        raise UsageError(f"`save_seconds` is {save_seconds}; it has to be more than 0")
+        raise UsageError(f"`save_seconds` is {save_seconds}; it must be more than 0")
     from verydeep.inference.torch_engine import choose_device
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
@@ -200,8 +200,8 @@ def train(
             if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
                 transfer = command_line("transfer", "cifar10", fspath(data), "--out", "RUN")
                 say(
-                    f"note: {len(opened.train):,} images are few for a network that starts from nothing; "
-                    f"`start_from=cifar10` starts from a trained one, and {transfer} trains a classifier on its "
+                    f"note: {len(opened.train):,} images are few to train from random weights; "
+                    f"`start_from=cifar10` starts from trained ones, and {transfer} trains a classifier on its "
                     "features in seconds"
                 )
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
@@ -211,7 +211,7 @@ def train(
             raise TrainingError(f"the run cannot be saved: {error}; {_advice(folder, error)}") from None
     lost, scale = len(trainer.unreadable), trainer.config.trained_on.test_scale
     if lost:
-        say(f"left out {lost} image{'s' * (lost > 1)} that cannot be read; see {trainer.unreadable.path}")
+        say(f"skipped {lost} image{'s' * (lost > 1)} that cannot be read; see {trainer.unreadable.path}")
     return Trained(folder, best_error, scale, trainer.epochs, lost, time.monotonic() - begun)
 
 
@@ -219,7 +219,7 @@ def _advice(run: Path, error: DiskError) -> str:
     """What to do about a run that cannot be saved, where that is more than the error says."""
     denied = isinstance(error, DeniedError)
     if os.path.isfile(run / CONFIG):  # noqa: PTH113  # it does not fail where the folder may not be read
-        return f"what was saved before is whole: {'' if denied else 'make room, and '}go on with: `resume=True`"
+        return f"what was saved before is intact: {'' if denied else 'make room, and '}resume with `resume=True`"
     return "nothing has been trained yet" + ("" if denied else ": make room, and start again")
 
 
@@ -330,7 +330,7 @@ def _read(
         held_out, lost_too = keep_in_memory(data.held_out, test_scale, limit, advance)
     tell_unreadable(lost + lost_too, max_unreadable)
     if not len(held_out):
-        raise DataError(f"not one of the {len(data.held_out)} held-out images can be read")
+        raise DataError(f"none of the {len(data.held_out)} held-out images can be read")
     say(
         f"{len(images):,} images of {len(data.class_names)} classes to train on, "
         f"{len(held_out):,} to validate on ({data.split}); the classes are {few(data.class_names)}"
@@ -413,7 +413,7 @@ def _validator(engine: Engine, held_out: ImageSet, log: UnreadableLog, here: Wor
 
     def leave_out(image: Unreadable) -> None:
         if log.add(image):
-            say(f"left out: {image.reason}")
+            say(f"skipped: {image.reason}")
 
     def validate() -> float:
         posteriors = evaluate(members, held_out, world=here, max_unreadable=log.most, unreadable=leave_out)
@@ -422,7 +422,7 @@ def _validator(engine: Engine, held_out: ImageSet, log: UnreadableLog, here: Wor
     def top1_error(posteriors: Posteriors) -> float:
         tested = np.isfinite(posteriors).all(1)
         if not tested.any():
-            raise DataError(f"not one of the {len(held_out)} held-out images can be read")
+            raise DataError(f"none of the {len(held_out)} held-out images can be read")
         return error_rates(posteriors[tested], held_out.labels[tested]).top1_error
 
     return validate

@@ -131,11 +131,11 @@ def transfer(
         refuse_existing(target)
     elif save and (source.embedded or not is_ours(source.path)):
         raise UsageError(
-            f"{path} is no run folder, beside whose weights a classifier could lie; have one made by `out=RUN`, "
-            "or keep no classifier by `save=False`"
+            f"{path} is not a run folder, so the classifier cannot be saved in it; make one with `out=RUN`, or "
+            "do not save the classifier with `save=False`"
         )
     if out and not save:
-        raise UsageError("`out` keeps the classifier and `save=False` does not; choose one of them")
+        raise UsageError("`out` keeps the classifier and `save=False` does not; choose one")
     with writing_file(classifier_file(target)) if save else nullcontext():  # from now on: it takes long
         config, weights = open_source(path)
         opened = engine_of(
@@ -201,9 +201,9 @@ def _features(
             engine, images, spec, max_unreadable=max_unreadable, unreadable=lost.append, advance=advance
         )
     for image in lost:
-        say(f"left out: {image.reason}")
+        say(f"skipped: {image.reason}")
     if len(lost) == len(images):
-        raise DataError(f"not one of the {len(images)} images can be read")
+        raise DataError(f"none of the {len(images)} images can be read")
     is_train = np.arange(len(images)) < len(split.train)
     read = readable(len(images), lost)
     return features[read], images.labels[read], is_train[read]

@@ -189,7 +189,7 @@ class Command:
             needed = absent if is_position(parameter) else f"needs a value: {self.metavar(parameter)}"
             reason = getattr(event, "message", needed)
             if choices := getattr(event, "choices", None):
-                reason = f"is {event.value!r}; it has to be one of {', '.join(choices)}"
+                reason = f"is {event.value!r}; it must be one of {', '.join(choices)}"
             raise UsageError(f"{word_of(parameter)} {reason}")
 
     def _right_order(self, given: Mapping[str, Any]) -> str:
@@ -262,7 +262,7 @@ def _reader(kind: Any, count: Count, metavar: str) -> Any:
         try:
             values = tuple(map(read_word, words))
         except ValueError:
-            raise ValueError(f"is {' '.join(words)!r}; it has to be {KINDS[kind][1]}") from None
+            raise ValueError(f"is {' '.join(words)!r}; it must be {KINDS[kind][1]}") from None
         return values[0] if count == 1 else values
 
     return PrimitiveConstructorSpec(

@@ -149,7 +149,8 @@ def check_together(members: Sequence[Member]) -> None:
         if names != first:
             raise UsageError(
                 f"the networks have other classes: the first {len(first)} ({first[0]!r}, ...), another "
-                f"{len(names)} ({names[0]!r}, ...); only networks of the same classes, in the same order, fuse"
+                f"{len(names)} ({names[0]!r}, ...); only networks of the same classes, in the same order, can "
+                "be combined"
             )
 
 

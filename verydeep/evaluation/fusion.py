@@ -26,7 +26,7 @@ def fuse(results: Sequence[Evaluation], paths: Sequence[Path]) -> Evaluation:
 
     """
     if len(results) < 2:
-        raise UsageError("a fusion takes two results or more")
+        raise UsageError("a fusion needs two results or more")
     first = results[0]
     in_order = [first] + [
         matched(result, path, first, paths[0]) for result, path in zip(results[1:], paths[1:], strict=True)
@@ -44,7 +44,8 @@ def fuse(results: Sequence[Evaluation], paths: Sequence[Path]) -> Evaluation:
     other = next((result.facts.data for result in results if result.facts.data != first.facts.data), None)
     if other is not None:
         note(
-            f"results of {first.facts.data} and of {other} are fused: images of the same name have to be the same"
+            f"results of {first.facts.data} and of {other} are combined; images with the same name must be the "
+            "same images"
         )
     posteriors = np.mean([result.posteriors for result in in_order], axis=0)
     return Evaluation(facts, first.names, first.labels, posteriors)
@@ -77,7 +78,7 @@ def _places(
     missing = [name for name in wanted if name not in place_of]
     extra = set(names) - set(wanted)
     if missing or extra or len(place_of) < len(names) or len(set(wanted)) < len(wanted):
-        example = next(iter(missing), None) or next(iter(sorted(extra)), "one that is there twice")
+        example = next(iter(missing), None) or next(iter(sorted(extra)), "one that appears twice")
         raise UsageError(
             f"{path} has {len(names)} {what} and {first_path} has {len(wanted)}, not the same ones (such as "
             f"{example!r}); only tests of the same {what} fuse"

@@ -152,7 +152,7 @@ class Evaluation(Result):
     def __str__(self) -> str:
         """Error rates in a few lines, the worst classes last."""
         rates, facts = self.error_rates, self.facts
-        unreadable = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""
+        unreadable = f", {facts.num_unreadable:,} unreadable images skipped" if facts.num_unreadable else ""
         lines = [
             f"{escaped(described(facts.part, facts.data))}: {rates.num_images:,} images"
             f"{left_out(facts.num_trained_on)}{unreadable}, {facts.seconds:.1f} s"
@@ -262,13 +262,13 @@ def _check_numbers(path: Path, result: Evaluation) -> None:
     if len(broken):
         raise ModelError(
             f"{path} has NaN or infinite posteriors for {len(broken)} of {len(result.names)} images, such as "
-            f"{printable(result.names[broken[0]])!r}; test the model again by `verydeep evaluate`"
+            f"{printable(result.names[broken[0]])!r}; test the model again with `verydeep evaluate`"
         )
     if len(result.names) and not -ROUNDING <= result.posteriors.min() <= result.posteriors.max() <= 1 + ROUNDING:
-        raise ModelError(f"{path} has posteriors that are no probabilities; test the model again")
+        raise ModelError(f"{path} has posteriors that are not probabilities; test the model again")
     num_classes = len(result.facts.class_names)
     if len(result.labels) and not 0 <= result.labels.min() <= result.labels.max() < num_classes:
         raise ModelError(
             f"{path} has labels from {result.labels.min()} to {result.labels.max()}, and {num_classes} classes; "
-            "test the model again by `verydeep evaluate`"
+            "test the model again with `verydeep evaluate`"
         )

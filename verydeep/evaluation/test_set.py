@@ -88,8 +88,8 @@ def choose(
     left = np.flatnonzero(~(by_content | by_name))
     if not len(left):
         raise DataError(
-            f"the model was trained on all {len(images):,} images of {_called(chosen)}, so that nothing is left "
-            "to test; `part=all` shows its error on them all the same"
+            f"the model was trained on all {len(images):,} images of {_called(chosen)}, so no images are left "
+            "to test; `part=all` tests on them anyway"
         )
     if len(left) == len(images):
         return Tested(chosen)

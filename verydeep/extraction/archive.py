@@ -160,5 +160,5 @@ def read_features(path: Path) -> tuple[list[str], dict[str, NDArray[np.float32]]
     except PermissionError as error:
         raise UsageError(refusal(path, "read", error)) from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is no .npz file of `verydeep extract`: {printable(error)}") from None
+        raise UsageError(f"{path} is not an .npz file of `verydeep extract`: {printable(error)}") from None
     return list(names), arrays, facts

@@ -89,8 +89,8 @@ class Extraction:
             shapes = shapes_at(height, width)
             if kept and shapes != kept:
                 raise UsageError(
-                    f"{images.names[number]} is shown as {width}x{height} pixels, others as others: whole "
-                    "maps of different shapes are no array; show all alike by `crop`, or summarize by `pool=mean`"
+                    f"{images.names[number]} has {width}x{height} pixels when rescaled, others differ; maps of "
+                    "different shapes do not fit in one array; use `crop` for the same shape, or `pool=mean`"
                 )
             kept = shapes
             return 3 * width * height + 4 * sum(map(prod, kept.values()))

@@ -70,7 +70,7 @@ class TrainingBatches:
         self, images: ImageSet, view: TrainingView, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)
     ) -> None:
         if not len(images):
-            raise DataError("there are no images to train on; not one could be read")
+            raise DataError("there are no images to train on: none could be read")
         self.images = images
         self.view = view
         self.batch_size = min(batch_size, len(images))
@@ -79,7 +79,7 @@ class TrainingBatches:
         number, count = share
         if self.batch_size < count:
             raise UsageError(
-                f"a batch of {self.batch_size} images cannot be shared by {count} processes; use fewer of them"
+                f"a batch of {self.batch_size} images cannot be shared by {count} processes; use fewer"
             )
         self.places = range(self.batch_size * number // count, self.batch_size * (number + 1) // count)
 
@@ -109,7 +109,7 @@ class TrainingBatches:
                 return number, self.images.source.read(number, smallest_side=scale)
             except ImageError as error:
                 unreadable.append(Unreadable(self.images.names[number], str(error)))
-        raise DataError("not one of the training images can be read")
+        raise DataError("none of the training images can be read")
 
 
 @lru_cache(maxsize=2)
@@ -184,7 +184,7 @@ class _Reader:
             if not self._connection.poll(PATIENCE):
                 tell(
                     f"waiting for the images of step {step}: process {self._process.pid}, which reads them, has "
-                    f"taken {PATIENCE:g} s and more; is the disk slow, or an image huge?"
+                    f"taken {PATIENCE:g} s and more; is the disk slow, or an image very large?"
                 )
             outcome: Batch | Exception = self._connection.recv()
         except (EOFError, OSError):  # between two batches, within one
@@ -197,10 +197,10 @@ class _Reader:
         self._process.join()
         code = self._process.exitcode or 0
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-        why = ", most often for want of memory: use fewer `workers`, and" if code == -signal.SIGKILL else ":"
+        why = ", most often because memory ran out: use fewer `workers`, and" if code == -signal.SIGKILL else ":"
         return (
             f"process {self._process.pid}, which reads the images of step {step}, has ended with {how}{why} "
-            "go on with `resume=True`"
+            "resume with `resume=True`"
         )
 
     def end(self) -> None:

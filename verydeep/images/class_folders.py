@@ -79,8 +79,8 @@ def _parts(root: Path, listing: Listing, folders: dict[Part, Listing], skipped: 
     if not labelled or ("train" in folders and "train" not in labelled):
         flat = [folder for part, folder in folders.items() if part not in labelled]
         raise DataError(
-            f"{listing.path} has {_and(map(_name, flat))} with images and no class folders in them, so nothing "
-            "tells the images' classes; put each class's images in a folder with the class's name"
+            f"{listing.path} has {_and(map(_name, flat))} with images and no class folders in them, so the "
+            "classes are unknown; put each class's images in a folder with the class's name"
         )
     for folder in listing.folders:
         if not folder.every_image and folder in folders.values():
@@ -153,7 +153,7 @@ def _refuse_tars(listing: Listing) -> None:
     if not listing.folders and any(listing.path.glob("*.tar")):
         raise DataError(
             f"{listing.path} has tar files without shards.json, which `verydeep shard` writes last; unpack them "
-            "into a folder for each class, and pack these by `verydeep shard` if they are too many"
+            "into a folder for each class, and pack these with `verydeep shard` if they are too many"
         )
 
 
@@ -213,7 +213,7 @@ def _refuse_parts_beside_others(listing: Listing, folders: list[Listing]) -> Non
     them, rest = _and(map(_name, parts)), _and(map(_name, others)) if others else "another part of the same name"
     raise DataError(
         f"{listing.path} has {them} with class folders, and beside them {rest}: keep one folder for each part, "
-        f"and move the others away. If {them} {'is a class' if len(parts) == 1 else 'are classes'}, put the "
+        f"and move the others elsewhere. If {them} {'is a class' if len(parts) == 1 else 'are classes'}, put the "
         "images directly into the folder"
     )
 

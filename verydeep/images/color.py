@@ -35,8 +35,8 @@ class Preprocessing:
         three_each = len(self.mean) == len(self.deviation) == 3
         if not three_each or not np.isfinite((self.mean, self.deviation)).all() or min(self.deviation) <= 0:
             raise ModelError(
-                "preprocessing wants three finite means and three positive deviations, "
-                f"not {self.mean} and {self.deviation}"
+                f"preprocessing needs three finite means and three positive deviations, not {self.mean} and "
+                f"{self.deviation}"
             )
         if self.channels not in ("RGB", "BGR"):
             raise ModelError(f"preprocessing has channel order {self.channels!r}; it is RGB or BGR")
@@ -75,7 +75,7 @@ class PrincipalColors:
             or min(self.eigenvalues) < 0
             or not np.isfinite(directions).all()
         ):
-            raise ModelError("principal colors want finite eigenvalues of 0 or more, and finite eigenvectors")
+            raise ModelError("principal colors need finite eigenvalues of 0 or more, and finite eigenvectors")
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def measure(images: Iterable[NDArray[np.uint8]]) -> Statistics:
             products += levels.T @ levels / len(pixels)
         count += 1
     if center is None:
-        raise DataError("there is no image to measure the mean RGB of; not one could be read")
+        raise DataError("the mean RGB cannot be measured: none of the images could be read")
     mean = total / count
     covariance = products / count - np.outer(mean, mean)
     # A difference: where the colors hardly vary it may come out a hair below zero.

@@ -112,7 +112,7 @@ class Data:
         train = self.parts.get("train")
         if train is None:
             raise DataError(
-                f"the data has no training part: it has {self.layout}; add train/ with a folder for each class"
+                f"the data has no training part, only {self.layout}; add train/ with a folder for each class"
             )
         val = self.parts.get("val")
         before = frozenset(map(nfc, self.held_out_before))
@@ -142,7 +142,7 @@ class Data:
         if name == "all":
             return self.all
         if name == "test" and "test" not in self.parts:
-            raise UsageError(f"the data has no test part: it has {self.layout}; choose another part")
+            raise UsageError(f"the data has no test part, only {self.layout}; choose another part")
         if name == "test" or (name == "val" and "val" in self.parts and not self.drawn):
             return self.parts[name]  # type: ignore[index]
         return self.train if name == "train" else self.held_out
@@ -168,7 +168,7 @@ def _hold_out(images: ImageSet) -> Split:
         members = np.flatnonzero(images.labels == label)
         if len(members) < 2:
             raise DataError(
-                f"class {name!r} has one image; it takes two, one to train on and one to hold out for testing"
+                f"class {name!r} has one image; it needs two: one to train on and one to hold out for testing"
             )
         # Each class has random numbers of its own, so that another class does not change this one's split.
         random = np.random.default_rng([SPLIT_SEED, *hashlib.sha256(nfc(name).encode()).digest()])

@@ -43,8 +43,8 @@ _SIDEWAYS = (5, 6, 7, 8)
 _FROM_THE_END = (3, 4, 6, 7)  # the first rows of the file come last
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (FileNotFoundError, "no such file"),
-    (IsADirectoryError, "a folder, where an image is wanted"),
-    (PermissionError, "may not be read: permission denied; change its permissions or run as its owner"),
+    (IsADirectoryError, "a folder, not an image"),
+    (PermissionError, "cannot be read: permission denied; change its permissions or run as its owner"),
     (Image.DecompressionBombError, f"more than {MAX_PIXELS:,} pixels; make it smaller first"),
     (MemoryError, "does not fit in memory"),
 )
@@ -248,7 +248,7 @@ def _file(path: Path | Encoded) -> Iterator[tuple[BinaryIO, int]]:
     else:
         facts = path.stat()
         if stat.S_ISFIFO(facts.st_mode):
-            raise ImageError("a pipe, where an image is wanted")  # to open it would be to wait for ever
+            raise ImageError("a pipe, not an image")  # to open it would be to wait for ever
         with path.open("rb") as file:
             yield file, facts.st_size
 
@@ -257,7 +257,7 @@ def _open(file: BinaryIO, path: Path | Encoded) -> Image.Image:
     """Open a file as what its first bytes say that it is, and as nothing else."""
     kind = sniff_file(file, str(path))
     if not kind.is_image:
-        raise ImageError(f"not an image that can be read: {kind.reason}")
+        raise ImageError(f"not a readable image: {kind.reason}")
     if kind is HEIC:
         import_module("pillow_heif").register_heif_opener()
     if kind is ICO:
@@ -321,7 +321,7 @@ def _check_size(image: Image.Image, num_bytes: int) -> None:
     if most and width * height > max(LARGE, most * num_bytes):
         raise ImageError(f"damaged ({num_bytes:,} bytes cannot hold the {width}x{height} pixels that they claim)")
     if min(width, height) < 1:
-        raise ImageError(f"{width}x{height} pixels, nothing to see")
+        raise ImageError(f"{width}x{height} pixels, no pixels")
 
 
 def _check_icon(file: BinaryIO) -> None:

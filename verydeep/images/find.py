@@ -86,7 +86,7 @@ def _paths(words: Sequence[str]) -> list[Path]:
     paths: list[Path] = []
     for word in words:
         if not word:
-            raise UsageError("the name of an image is empty; name images, folders or patterns")
+            raise UsageError("an image name is empty; name images, folders or patterns")
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))
             continue

@@ -132,7 +132,7 @@ def _pixels(array: NDArray[np.uint8], name: str) -> Pixels:
     grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
     if array.dtype != np.uint8 or 0 in array.shape or not (grey or (array.ndim == 3 and array.shape[2] == 3)):
         raise ImageError(
-            f"{name} is an array of shape {array.shape} and type {array.dtype}; it has to be uint8 with levels of "
+            f"{name} is an array of shape {array.shape} and type {array.dtype}; it must be uint8 with levels of "
             "0 to 255, of shape (height, width, 3), or (height, width) for grey"
         )
     return np.repeat(array.reshape(*array.shape[:2], 1), 3, 2) if grey else array
@@ -147,5 +147,5 @@ def _content(file: BinaryIO, name: str) -> bytes:
     except (OSError, ValueError) as error:  # the latter is of a closed file
         raise ImageError(f"{name} cannot be read: {error}") from None
     if not content:
-        raise ImageError(f"{name} is a file with nothing left to read; rewind it by `file.seek(0)`")
+        raise ImageError(f"{name} is a file that has been read to its end; rewind it with `file.seek(0)`")
     return content

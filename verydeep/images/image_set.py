@@ -193,7 +193,7 @@ class Arrays(ImageSource):
 
 @dataclass(frozen=True, eq=False)
 class SourceNames(Sequence[str]):
-    """Names of a source's images, looked up when they are asked for: of millions they would fill the memory."""
+    """Names of a source's images, looked up when they are asked for: of millions they would not fit in memory."""
 
     source: ImageSource
 
@@ -311,7 +311,7 @@ def too_many(lost: Sequence[Unreadable], which: Literal["first", "last"] = "last
     images, them = ("image", "it") if len(lost) == 1 else ("images", "them")
     return DataError(
         f"{len(lost)} {images} cannot be read, the {which} is {lost[0 if which == 'first' else -1].reason}; "
-        f"remove {them}, or leave {them} out by `max_unreadable={len(lost)}`"
+        f"remove {them}, or skip {them} with `max_unreadable={len(lost)}`"
     )
 
 
@@ -323,6 +323,6 @@ def tell_unreadable(lost: Sequence[Unreadable], allowed: int) -> None:
 
     """
     for image in lost[:MOST_NAMED]:
-        say(f"left out: {image.reason}")
+        say(f"skipped: {image.reason}")
     if len(lost) > allowed:
         raise too_many(lost, "first")

@@ -167,7 +167,9 @@ def _from_integers(image: Image.Image, name: str, file: BinaryIO | None) -> Conv
 
 def _from_floats(image: Image.Image) -> Convert:
     if image.info.get("scale", 1) != 1:  # of a PFM
-        raise ImageError(f"its scale is {image.info['scale']:g}, not 1, so its white is not known; {_RESCALE}")
+        raise ImageError(
+            f"its scale is {image.info['scale']:g}, not 1, so its white level is not known; {_RESCALE}"
+        )
     white = _declared(image) or 1
     if not all(np.isfinite(np.asarray(strip)).all() for _, strip in strips(image)):
         raise ImageError("some of its samples are not finite (NaN or infinite); replace them first")
@@ -192,8 +194,8 @@ def _white(image: Image.Image) -> int:
     signed = _tag(image, _SAMPLE_FORMAT) == _SIGNED
     if signed or bits > 16:
         what = f"{bits}-bit {'signed ' if signed else ''}integers"
-        declare = ", or declare the level of white in its tag MaxSampleValue" if image.format == "TIFF" else ""
-        raise ImageError(f"its samples are {what}, which do not say what level is white; {_RESCALE}{declare}")
+        declare = ", or declare the level of white in the tag MaxSampleValue" if image.format == "TIFF" else ""
+        raise ImageError(f"its samples are {what}, whose white level is not known; {_RESCALE}{declare}")
     return (1 << bits) - 1
 
 
@@ -345,7 +347,7 @@ def _declares_alpha(file: BinaryIO) -> bool:
 def _check_tiff(image: Image.Image) -> None:
     """What Pillow takes for common 8-bit samples or colours in a TIFF, though its tags say otherwise."""
     if _tag(image, _SAMPLE_FORMAT) == _SIGNED:
-        raise ImageError(f"its samples are signed integers, which do not say what level is white; {_RESCALE}")
+        raise ImageError(f"its samples are signed integers, whose white level is not known; {_RESCALE}")
     white = _declared(image)
     if _tag(image, _BITS) == 16 and white not in (None, 65535):
         raise ImageError(

@@ -9,7 +9,7 @@ SHARDS/
   index/hashes.npy       of the files that they were made of, as `ImageSource.hashes`; older shards have none
   shards.json            classes, split, fingerprints, the length of every file; written last
 
-A training batch is a function of the seed and the step, so any image has to be at hand at any time: it is read
+A training batch is a function of the seed and the step, so any image must be at hand at any time: it is read
 by its number, as a range of bytes of a tar. The index is mapped into memory, where it takes what is looked at.
 `verydeep.images.sharding` writes all this.
 """
@@ -53,7 +53,7 @@ RECORD = np.dtype(
     ]
 )
 
-ANEW = "copy the folder again, or make it anew by `verydeep shard`"
+ANEW = "copy the folder again, or make it again with `verydeep shard`"
 DAMAGED = f"it is damaged: {ANEW}"
 
 
@@ -90,7 +90,7 @@ class Manifest:
             if fields["format"] != FORMAT:
                 raise DataError(
                     f"{where} has the format {shown(fields['format'])}, this version reads {FORMAT!r}; "
-                    "make the shards anew by `verydeep shard`"
+                    "make the shards again with `verydeep shard`"
                 )
             index = as_type(dict[str, Any], fields["index"], "index")
             manifest = Manifest(
@@ -161,7 +161,7 @@ def open_index(location: str) -> Index:
     except FileNotFoundError:
         raise DataError(
             f"{folder.location} has no {MANIFEST}, which `verydeep shard` writes last; "
-            "give the folder of whole shards, or make them"
+            "give a folder of complete shards, or make one"
         ) from None
     manifest = Manifest.from_json(content, folder.path(MANIFEST))
     count = sum(count for count, _ in manifest.parts)
@@ -192,7 +192,7 @@ def _on_disk(folder: Folder, file: str, num_bytes: int, version: str) -> Path:
     except FileNotFoundError:
         raise DataError(f"{folder.path(file)} is missing; {ANEW}") from None
     if length != num_bytes:
-        raise DataError(f"{folder.path(file)} has {length} bytes where {num_bytes} are wanted; {ANEW}")
+        raise DataError(f"{folder.path(file)} has {length} bytes; {num_bytes} are expected; {ANEW}")
     return path
 
 
@@ -201,7 +201,7 @@ def _mapped(path: Path, called: str, dtype: np.dtype[Any], count: int | None) ->
     try:
         array = read_array(path, (dtype, 1), mapped=True)
     except (OSError, ValueError) as error:
-        raise DataError(f"{called} is not the array that is wanted: {printable(error)}; {ANEW}") from None
+        raise DataError(f"{called} is not the expected array: {printable(error)}; {ANEW}") from None
     if count not in (None, len(array)):
-        raise DataError(f"{called} has {len(array)} rows where {count} are wanted; {ANEW}")
+        raise DataError(f"{called} has {len(array)} rows; {count} are expected; {ANEW}")
     return array

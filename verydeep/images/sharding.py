@@ -60,9 +60,9 @@ class Packing:
 
     def __post_init__(self) -> None:
         if self.rescale is not None and self.rescale < 1:
-            raise UsageError(f"`rescale` is {self.rescale}; it has to be at least 1 pixel")
+            raise UsageError(f"`rescale` is {self.rescale}; it must be at least 1 pixel")
         if self.images_per_shard < 1:
-            raise UsageError(f"`images_per_shard` is {self.images_per_shard}; it has to be at least 1")
+            raise UsageError(f"`images_per_shard` is {self.images_per_shard}; it must be at least 1")
 
     def to_dict(self) -> dict[str, int | None]:
         """The settings by their names in the files."""
@@ -98,7 +98,7 @@ def refuse_other(out: Path) -> None:
 
     """
     if (out / MANIFEST).exists():
-        raise UsageError(f"{out} has whole shards already; choose another name, or remove it first")
+        raise UsageError(f"{out} already has complete shards; choose another name, or remove it first")
     if (out / _PLAN).is_file() or not out.exists():
         return
     if not out.is_dir() or any(path.name != LOCK for path in out.iterdir()):
@@ -162,7 +162,7 @@ def finish(data: Data, out: Path, tars: Sequence[PackedTar], packing: Packing, m
     for part, images in _parts(data):
         found = np.concatenate([tar.records for tar in tars if tar.part == part])
         if not len(found):
-            raise DataError(f"not one of the {len(images):,} images of {part} can be read")
+            raise DataError(f"none of the {len(images):,} images of {part} can be read")
         found = found[np.argsort(found["key"])]
         records.append(found)
         parts[part] = images if len(found) == len(images) else images.select(found["key"].tolist())
@@ -202,8 +202,8 @@ def _begin(data: Data, out: Path, packing: Packing) -> None:
         raise UsageError(f"{path} is damaged; remove {out}, or choose another name") from None
     if differ:
         raise UsageError(
-            f"{out} was begun with other {' and '.join(differ)}; go on as it was begun, choose another name, or "
-            "remove it first"
+            f"{out} was begun with other {' and '.join(differ)}; repeat the original command, choose another "
+            "name, or remove it first"
         )
     for cut_off in out.rglob(".*.part"):
         cut_off.unlink()

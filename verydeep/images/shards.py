@@ -48,7 +48,7 @@ def open_data(location: str) -> Data:
     """
     if is_local(location) and not (local_path(location) / MANIFEST).is_file():
         raise DataError(
-            f"{location} is what an interrupted `verydeep shard` has left; go on with it by the same command"
+            f"{location} is an unfinished result of `verydeep shard`; repeat the same command to resume it"
         )
     index, parts, first = open_index(location), dict[Part, ImageSet](), 0
     manifest = index.manifest

@@ -78,8 +78,8 @@ class Classifier(_Told):
         """
         if digest(tensors) != self.network:
             raise ModelError(
-                "the classifier beside the model was trained on features of other weights; make it anew by "
-                "`verydeep transfer`, or let the network itself answer by `network=True`"
+                "the classifier beside the model was trained on features of other weights; make it again with "
+                "`verydeep transfer`, or use the network's own classes with `network=True`"
             )
 
     def scores(self, features: Features) -> NDArray[np.float64]:
@@ -149,12 +149,14 @@ def read_classifier(model: Path) -> Classifier | None:
         if shapes["bias"] != (wanted,) or shapes["weights"][0] != wanted or not wanted:
             raise ValueError(f"its weights have the shape {shapes['weights']} for {wanted} classes")
         if not all(tensor.dtype.kind == "f" and np.isfinite(tensor).all() for tensor in tensors.values()):
-            raise ValueError("its weights are no finite numbers")
+            raise ValueError("its weights are not finite numbers")
     except PermissionError as error:
         raise ModelError(refusal(path, "read", error)) from None
     except (OSError, ValueError, ModelError) as error:
         reason = printable(error)
-        raise ModelError(f"{path} is no whole classifier: {reason}; make it anew by `verydeep transfer`") from None
+        raise ModelError(
+            f"{path} is not a complete classifier: {reason}; make it again with `verydeep transfer`"
+        ) from None
     return Classifier(**vars(told), weights=tensors["weights"], bias=tensors["bias"])
 
 

@@ -52,7 +52,7 @@ def train_svm(features: Features, labels: Labels, num_classes: int, seed: int = 
 
     """
     if num_classes < 2:
-        raise DataError("all images are of one class; a classifier wants two or more to tell apart")
+        raise DataError("all images are of one class; a classifier needs at least two")
     train, held_out = _hold_out(labels, num_classes, seed)
     best: tuple[float, float, float] | None = None
     for strength in STRENGTHS:

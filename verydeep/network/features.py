@@ -137,7 +137,9 @@ class Features(Network):
         """
         dtype: torch.dtype = attrgetter(next(name for node in self.nodes for name in node.tensors))(self).dtype
         if dtype not in PRECISIONS:
-            raise UsageError(f"the weights are {dtype}, in which nothing is computed; use `.float()` or `.half()`")
+            raise UsageError(
+                f"the weights are {dtype}, which cannot be used for computing; use `.float()` or `.half()`"
+            )
         if images.dtype == torch.float64:
             return torch.float64
         return torch.float32 if dtype == torch.float64 else dtype
@@ -153,7 +155,7 @@ class Features(Network):
         if all((one.device, one.dtype) == (device, dtype) and not is_foreign(one) for one in tensors):
             return self
         if any(one.is_meta for one in tensors) and device.type != "meta":
-            raise UsageError("the weights are on the meta device, where they have no values; load the model anew")
+            raise UsageError("the weights are on the meta device, which has no values; load the model anew")
         if can_keep(tensors):
             return self._copies.get((device, dtype), tensors, lambda: self._copy(device, dtype))
         return self._copy(device, dtype)

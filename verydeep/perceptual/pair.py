@@ -258,8 +258,8 @@ def check_pair(images: Tensor, target: Tensor) -> None:
     check_images(target, "target images")
     if images.shape != target.shape:
         raise UsageError(
-            f"images have the shape {tuple(images.shape)}, their targets {tuple(target.shape)}; a pair has to "
-            "be of one size: rescale or cut one of them, or .expand() a single one over the batch"
+            f"images have the shape {tuple(images.shape)}, their targets {tuple(target.shape)}; a pair must be "
+            "of one size: rescale or cut one of them, or .expand() a single one over the batch"
         )
     if (images.dtype, images.device) != (target.dtype, target.device):
         raise UsageError(
@@ -279,7 +279,7 @@ def layer_weights(layers: Sequence[str], weights: Sequence[float] | None) -> dic
     """A weight for each layer: 1 where none are given.
 
     Raises:
-        UsageError: there is another number of them, or one is no finite number.
+        UsageError: there is another number of them, or one is not a finite number.
 
     """
     try:
@@ -289,7 +289,7 @@ def layer_weights(layers: Sequence[str], weights: Sequence[float] | None) -> dic
     if len(numbers) != len(layers):
         raise UsageError(f"there are {len(numbers)} weights for {len(layers)} layers; give one for each")
     if not all(isfinite(number) for number in numbers):
-        raise UsageError(f"layers have the weights {', '.join(map(str, numbers))}; each has to be a finite number")
+        raise UsageError(f"layers have the weights {', '.join(map(str, numbers))}; each must be a finite number")
     return dict(zip(layers, numbers, strict=True))
 
 

@@ -11,7 +11,7 @@ from verydeep.reports.text_table import NOTHING, TextTable
 from verydeep.studies.claims import Claim, Statement, Verdict
 
 HEADINGS = (
-    *("claim", "verdict", "what has to hold", "difference", "95 % interval", "has to be", "McNemar's p", "images"),
+    *("claim", "verdict", "what has to hold", "difference", "95 % interval", "must be", "McNemar's p", "images"),
     *("seeds", "paper's difference"),
 )
 NUMBERS = range(3, 10)
@@ -86,5 +86,5 @@ def terminal_table(claims: Sequence[Claim]) -> TextTable:
         found.append((f"{claim.number}. {claim.says}", claim.verdict, "", "", "", ""))
         for says, difference, interval, wanted, _, _, count, _ in map(cells, claim.statements):
             found.append((f"   {says}", "", difference, interval, wanted, count))
-    headings = ("claim", "verdict", "difference", "95 % interval", "has to be", "seeds")
+    headings = ("claim", "verdict", "difference", "95 % interval", "must be", "seeds")
     return TextTable("Claims of the paper", headings, found, range(2, 6))

@@ -57,7 +57,7 @@ def check_recipe(recipe: Recipe) -> None:
     """
     Architecture(recipe.config, 2, recipe.width, recipe.window, recipe.batch_norm)
     TrainingView(recipe.train_scale, recipe.window)
-    check_choice("start", recipe.init, STARTS)
+    check_choice("initialisation", recipe.init, STARTS)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Beginning:
 
     def __post_init__(self) -> None:
         if self.recipe.freeze != "none" and not self.earlier:
-            raise UsageError("`freeze` keeps layers as they came: it takes `start_from` or `grow_from`")
+            raise UsageError("`freeze` keeps given layers as they are: it needs `start_from` or `grow_from`")
 
 
 def beginning_with(
@@ -147,7 +147,7 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginni
     """
     recorded = config.provenance.get("recipe")
     if recorded is None:
-        raise ModelError(f"{run} was not trained, so there is nothing to resume; start a new run")
+        raise ModelError(f"{run} was never trained, so there is nothing to resume; start a new run")
     try:
         recipe = Recipe.from_json(recorded)
         check_recipe(recipe)
@@ -156,7 +156,7 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginni
     changed = [name for name, value in given.items() if value != getattr(recipe, name) and name != "epochs"]
     if changed:
         raise UsageError(
-            f"`resume` goes on with the run's own settings; {', '.join(changed)} cannot be changed: start a new "
+            f"`resume` uses the run's own settings; {', '.join(changed)} cannot be changed: start a new "
             "run for that"
         )
     recipe = _extended(recipe, int(given.get("epochs", recipe.epochs)))
@@ -171,11 +171,9 @@ def _extended(recipe: Recipe, epochs: int) -> Recipe:
 
     """
     if epochs < recipe.epochs:
-        raise UsageError(
-            f"`epochs={epochs}` is fewer than the {recipe.epochs} that the run was begun with; it takes more alone"
-        )
+        raise UsageError(f"`epochs={epochs}` is less than the {recipe.epochs} of the run; it can only be raised")
     if epochs > recipe.epochs:
-        same = "as in a run that had them from its start"
+        same = "as in a run that had this number from its start"
         if recipe.schedule == "cosine":
             same = (
                 "at the rates of the longer cosine from here on: the rate rises again, and the result is another "
@@ -196,8 +194,8 @@ def check_same_data(run: Path, config: ModelConfig, data: Data, name: str) -> No
     if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
         again = command_line("train", name, "NEW-RUN", "--from", run)
         raise TrainingError(
-            f"the data has changed since {run} was begun: {_changes(run, config, data)}; bring it back to what it "
-            f"was, or start a new run, with this one's weights if you like: {again}"
+            f"the data has changed since {run} was begun: {_changes(run, config, data)}; restore it, or start a "
+            f"new run, for example with this one's weights: {again}"
         )
 
 
@@ -207,7 +205,7 @@ def _changes(run: Path, config: ModelConfig, data: Data) -> str:
     names = read_training_names(run)
     if names is not None:
         found += _changed("training image", "training images", names, data.train.names)
-    return ", ".join(found) or "its training images are others, or in other classes"
+    return ", ".join(found) or "its training images or their classes differ"
 
 
 def _changed(one: str, several: str, before: Iterable[str], now: Iterable[str]) -> list[str]:
