@@ -109,7 +109,7 @@ def test_a_licence_of_ones_own_and_none(run, tmp_path):
     assert (card.data.license, card.data.license_name) == ("other", "For my friends: only")
     card = ModelCard.load(export(run, tmp_path / "none") / "README.md")
     assert card.data.license is None
-    assert "has not been stated" in card.text
+    assert "licence of these weights is unknown" in card.text
 
 
 def test_without_journal_and_results_no_figure_is_told(tmp_path):

@@ -275,7 +275,7 @@ def _open(name: str, begin: start.Beginning) -> Data:
     data = open_data(name, begin.held_out) if begin.config else open_data(name).split_as(begin.held_out)
     if len(data.class_names) < 2:
         raise DataError(
-            f"{name} has the one class {data.class_names[0]!r}; telling classes apart takes two or more: "
+            f"{name} has the one class {data.class_names[0]!r}; training needs at least two: "
             "give the folder that holds the class folders"
         )
     say_skipped(name, data.skipped)

@@ -191,7 +191,9 @@ def _right_of_each_class(
     images = ((number, album.find(result.names[number])) for number in right[first[chosen]].tolist())
     found = [(number, image) for number, image in images if image]
     if not found:
-        raise DataError(f"none of the images wanted is in {result.facts.data} any more, or none was named right")
+        raise DataError(
+            f"none of the needed images is in {result.facts.data} any more, or none was classified correctly"
+        )
     return found
 
 
