@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 class Model:
     """A network with everything that belongs to it; `verydeep.load` opens one.
 
-    An image is a path, the bytes of a file, an open binary file, a Pillow image, or a NumPy array of uint8 with
-    levels of 0 to 255, of shape (height, width, 3), or (height, width) or (height, width, 1) for grey. Any
-    size will do.
+    An image is a path, the bytes of a file, an open binary file, a Pillow image or a NumPy array. An array has
+    uint8 levels from 0 to 255 and the shape (height, width, 3). Grey arrays have the shape (height, width) or
+    (height, width, 1). Images can have any size.
 
         model = verydeep.load("cifar10")
         model("photo.jpg")                   # its most probable classes, as model.predict("photo.jpg")

@@ -97,9 +97,9 @@ def bench(
     chart: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
 ) -> Benchmark:
-    """Measure how fast and how exact engines are, side by side.
+    """Compare the speed and accuracy of engines.
 
-    Each engine runs in a process of its own. They take turns, and the others are stopped meanwhile. Other engines
+    Each engine runs in its own process. They take turns; the others are stopped meanwhile. Other engines
     get preprocessed images, ours get bytes. The table shows medians over the rounds, ratios within each round, the
     relative L2 error of the class scores against float64, and the process's peak memory. It also shows the
     operations of direct convolution as a share of the most that this machine computes in the same precision.

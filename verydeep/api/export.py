@@ -76,7 +76,7 @@ def export(
     name: str | None = None,
     tensors: str | None = None,
 ) -> Exported:
-    """Write a model in a form that others read. Nothing is overwritten.
+    """Write a model in a format for other software. Nothing is overwritten.
 
     onnx is one file for any number of images of any size; its outputs are the score map and the posterior.
     openvino is the same as OpenVINO's two files. Both are compared with the network at three sizes first. hub is a

@@ -72,9 +72,9 @@ def extract(
 ) -> Extracted | None:
     """Save the outputs of a network's layers for images, for retrieval, clustering or another classifier.
 
-    Images are rescaled so that the smaller side is Q, and shown whole. Memory does not grow with their number. An
-    interrupted extraction resumes when it is started again, and makes the same file. With `processes`, or under
-    torchrun, the images are shared out.
+    Images are rescaled so that the smaller side is Q, and shown whole. Memory use does not grow with the number
+    of images. An interrupted extraction resumes when the command is repeated. With `processes`, or under
+    torchrun, several processes share the images.
 
     Args:
         model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or

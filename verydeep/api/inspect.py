@@ -99,7 +99,7 @@ def inspect(source: str | PathLike[str], *, tensors: str | None = None) -> Inspe
     """Show what a file of weights is: configuration, classes, preprocessing, licence, origin.
 
     It takes files of torchvision, timm, Keras, Caffe and MatConvNet, folders of the Hub, models of ours, and ONNX
-    graphs. What is not known about them is no error.
+    graphs. Unknown facts are not an error.
 
     Args:
         source: weights: a file, a folder or a name.

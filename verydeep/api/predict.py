@@ -99,9 +99,9 @@ def predict(
     device: str = "auto",
     threads: int | None = None,
 ) -> Predictions:
-    """Name what images show.
+    """Classify images.
 
-    Where `verydeep.transfer` has left a classifier beside the model, that answers. One image gives a table.
+    If `verydeep.transfer` saved a classifier beside the model, it is used. One image gives a table.
     Several give CSV: a line for each image, with its classes and their probabilities.
 
     Args:

@@ -45,10 +45,11 @@ def push(
     revision: str | None = None,
     tensors: str | None = None,
 ) -> Pushed:
-    """Send a model to the Hub, with a model card; hf:OWNER/NAME is then a model for every command.
+    """Upload a model with a model card to the Hugging Face Hub.
 
-    A folder that `verydeep.export` made for the Hub is sent as it is, with what you have changed in its card. Of
-    any other model such a folder is made first. The account is that of HF_TOKEN, or of `hf auth login`.
+    Afterwards hf:OWNER/NAME is a model for every command. A folder that `verydeep.export` made for the Hub is
+    uploaded as it is, with your changes to its card. For any other model, such a folder is made first. The
+    account is that of HF_TOKEN or `hf auth login`.
 
     Args:
         folder: a folder that `verydeep.export` made for the Hub, a run folder, or weights in one.

@@ -56,10 +56,10 @@ def report(
     models: Sequence[str | PathLike[str]] = (),
     data: str | None = None,
 ) -> Report:
-    """Show results in the form of the paper's Tables 3 to 6, or make one HTML page of them.
+    """Show results in the form of the paper's Tables 3 to 6, or as an HTML page.
 
-    The page shows what was trained, its learning curves, the table with the paper's figures beside it, what the
-    networks see, and their worst mistakes. It is one file that needs no network.
+    The page shows the networks, their learning curves, the table with the paper's figures, score maps and the
+    worst mistakes. It is one file that needs no network connection.
 
     Args:
         results: files that `verydeep.evaluate` and `verydeep.fuse` wrote, of one data set; or .json files of what

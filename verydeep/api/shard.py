@@ -55,11 +55,11 @@ def shard(
     images_per_shard: int = 10_000,
     max_unreadable: int = 0,
 ) -> PackedData:
-    """Pack labelled images into a few large files: millions of small ones are slow to copy, list and back up.
+    """Pack labelled images into a few large files, which are faster to copy, list and back up.
 
     The files are tars in WebDataset's layout, with an index beside them. Their folder is data for every other
     command. It gives the same images, labels, split and batches as what it was made from; only images that are
-    rescaled differ. After an interruption the same call resumes.
+    rescaled differ. An interrupted call resumes when it is repeated.
 
     Args:
         data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold

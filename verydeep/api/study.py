@@ -144,14 +144,14 @@ def study(
     launch: str = "",
     speed: float | None = None,
 ) -> StudyPlan | StudyReport:
-    """Train, test and fuse a table's worth of networks, and put the paper's claims to the test.
+    """Train, test and fuse several networks, and test the paper's claims.
 
-    The description says in TOML which networks, how each is trained and tested, and what is fused. Each step is a
-    command that `dry_run` shows. An interrupted study resumes by the same call. A step that fails ends neither the
-    study nor the steps that do not need it.
+    The description is a TOML file: which networks, how each is trained and tested, and what is fused. Each step
+    is a command; `dry_run` shows them. An interrupted study resumes when the command is repeated. If a step
+    fails, the study continues with the steps that do not need it.
 
-    The folder gets the paper's Tables 3 to 6 with the published figures beside: tables.md, tables.csv, claims.json
-    and a page, index.html. `report` makes them of what is there.
+    The folder gets the paper's Tables 3 to 6 with the published figures: tables.md, tables.csv, claims.json and a
+    page, index.html. `report` makes these from the results so far.
 
     Args:
         file: the description, a TOML file; or one of those that are shipped: digits, cifar10, photos, imagenet.

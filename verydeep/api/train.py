@@ -126,8 +126,8 @@ def train(
 ) -> Trained:
     """Train a network on labelled images.
 
-    A named recipe gives every setting, and any of them can be changed. The help of the command shows the settings
-    of the recipe that is named. Under torchrun all processes call it together, and train one network.
+    A recipe gives the default of every setting; options override it. The help of the command shows the settings
+    of the given recipe. Under torchrun, all processes train one network together.
 
     With fewer than about 2,000 images, start from a trained network: `start_from=cifar10` takes the bundled one.
     Or let `verydeep.transfer` train a classifier on its features, which takes seconds.

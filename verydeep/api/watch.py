@@ -53,10 +53,10 @@ def watch(
     follow: bool = False,
     out: str | PathLike[str] | None = None,
 ) -> Watched:
-    """Show how runs are getting on: training loss and error, validation error, learning rate.
+    """Show the learning curves of runs: training loss and error, validation error, learning rate.
 
-    A running run can be watched, and one that has ended; several are drawn over each other. Curves of steps are
-    means of up to a hundred parts of the run.
+    Runs may be running or finished. Several runs are drawn over each other. Curves of steps are averages over up
+    to a hundred parts of the run.
 
     Args:
         runs: run folders that `verydeep.train` made, one or several.
