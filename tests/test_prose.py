@@ -17,9 +17,7 @@ from verydeep.commands.command import read_docstring
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
 LONGEST, MEAN = 30, 16

@@ -58,7 +58,7 @@ class DiskError(VerydeepError, OSError):
 
 
 class DeniedError(DiskError, PermissionError):
-    """A file or folder may not be written by this user."""
+    """A file or folder cannot be written by this user."""
 
 
 def refusal(path: str | PathLike[str], done: str, error: OSError) -> str:
@@ -74,7 +74,7 @@ def refusal(path: str | PathLike[str], done: str, error: OSError) -> str:
         return f"{path} cannot be {done}: {error.strerror or error}"
     place = next(filter(os.path.exists, (Path(path), *Path(path).parents)), Path(path))
     shown = place if place.name else place.absolute()  # the folder where we are has no name
-    return f"{shown} may not be {done}: permission denied; change its permissions or run as its owner"
+    return f"{shown} cannot be {done}: permission denied; change its permissions or run as its owner"
 
 
 def of_system(error: OSError) -> str:

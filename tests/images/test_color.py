@@ -54,7 +54,7 @@ def test_measure_takes_one_pass():
 
 
 def test_measure_of_nothing_is_refused():
-    with pytest.raises(DataError, match="no image"):
+    with pytest.raises(DataError, match="none of the images"):
         measure([])
 
 

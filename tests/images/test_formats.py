@@ -151,7 +151,7 @@ def boxes(brand: bytes, *compatible: bytes) -> bytes:
 
 OTHERS: dict[str, tuple[str, str, bytes]] = {  # what it is called, what is advised, its bytes
     "empty": ("empty file", "download or copy it again", b""),
-    "zeros": ("file of zero bytes only", "not written whole", bytes(5000)),
+    "zeros": ("file of zero bytes only", "it is incomplete", bytes(5000)),
     "page": (
         "HTML page",
         "download of the image failed",

@@ -300,7 +300,7 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     denied = "permission denied; change its permissions or run as its owner"
-    assert refusal(root) == f"DATA/cat/secret may not be listed: {denied}"
+    assert refusal(root) == f"DATA/cat/secret cannot be listed: {denied}"
 
 
 # What lies among the images

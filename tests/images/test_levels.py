@@ -189,7 +189,7 @@ def test_levels_beyond_the_declared_white_are_refused():
     [
         ("int32", 255, "32-bit signed integers, whose white level is not known"),
         ("int32", 65535, "32-bit signed integers"),
-        ("uint32", 255, "32-bit integers, which do not say"),
+        ("uint32", 255, "32-bit integers, whose white level"),
         ("int16", 255, "16-bit signed integers"),
         ("int8", 127, "signed integers"),
         (

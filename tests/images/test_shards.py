@@ -322,7 +322,7 @@ def test_an_interrupted_packing_goes_on(tmp_path, folder, shards, monkeypatch, c
         with pytest.raises(SystemExit) as ended:
             shard(folder, out, "--images-per-shard", 4)
     assert ended.value.code == 130
-    assert "run the same again to resume" in capsys.readouterr().err
+    assert "repeat the command to resume" in capsys.readouterr().err
     assert not (out / MANIFEST).exists()
     with pytest.raises(
         DataError, match=r"an unfinished result of `verydeep shard`; repeat the same command to resume it"
@@ -355,7 +355,7 @@ def test_an_interruption_while_the_index_is_written(tmp_path, folder, shards, mo
         patch.setattr(shard_writing, "write_json", until(shard_writing.write_json))
         with pytest.raises(StopError):
             shard(folder, out, "--images-per-shard", 4)
-    with pytest.raises(DataError, match="interrupted"):
+    with pytest.raises(DataError, match="unfinished"):
         open_data(str(out))
     shard(folder, out, "--images-per-shard", 4)
     assert contents(out) == contents(shards)
@@ -682,7 +682,7 @@ def damage_array(out: Path, file: str, change: Callable[[np.ndarray], object]) -
 DAMAGED = {
     "a tar cut short": (
         lambda out: cut(out / "train-000001.tar"),
-        "train-000001.tar has 10240 bytes where 20480 are",
+        "train-000001.tar has 10240 bytes; 20480 are",
     ),
     "a tar missing": (lambda out: (out / "val-000000.tar").unlink(), "val-000000.tar is missing"),
     "an index missing": (lambda out: (out / LABELS).unlink(), "labels.npy is missing"),
@@ -697,7 +697,7 @@ DAMAGED = {
     ),
     "an index of other length": (
         lambda out: damage_manifest(out, val={"pictures": 5, "fingerprint": "x"}),
-        "where 18 are wanted",
+        "; 18 are expected",
     ),
     "labels of another type": (
         lambda out: np.save(out / LABELS, np.load(out / LABELS).astype("<f8")),

@@ -218,7 +218,7 @@ def train(
 def _advice(run: Path, error: DiskError) -> str:
     """What to do about a run that cannot be saved, where that is more than the error says."""
     denied = isinstance(error, DeniedError)
-    if os.path.isfile(run / CONFIG):  # noqa: PTH113  # it does not fail where the folder may not be read
+    if os.path.isfile(run / CONFIG):  # noqa: PTH113  # it does not fail where the folder cannot be read
         return f"what was saved before is intact: {'' if denied else 'make room, and '}resume with `resume=True`"
     return "nothing has been trained yet" + ("" if denied else ": make room, and start again")
 

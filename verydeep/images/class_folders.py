@@ -53,7 +53,7 @@ def open_data(location: str) -> Data:
     """Open a data set of folders.
 
     Raises:
-        DataError: its layout is none that is read, or can be read in two ways; or a folder may not be read.
+        DataError: its layout is none that is read, or can be read in two ways; or a folder cannot be read.
 
     """
     root, skipped = local_path(location), Skipped()

@@ -60,7 +60,7 @@ def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> ImageSe
 
     Raises:
         ImageError: there is no such file, or a folder without images.
-        DataError: a folder may not be read.
+        DataError: a folder cannot be read.
 
     """
     skipped = Skipped() if skipped is None else skipped

@@ -112,7 +112,7 @@ def list_images(folder: Path, skipped: Skipped) -> Listing:
         skipped: gets what is not taken.
 
     Raises:
-        DataError: a folder may not be read.
+        DataError: a folder cannot be read.
 
     """
     top = Listing(folder)

@@ -313,7 +313,7 @@ def _network(path: str, pace: remote.Pace) -> Iterator[None]:
     except (FileNotFoundError, DataError, remote.BrokenError):
         raise
     except PermissionError as error:
-        raise DataError(f"{path} may not be read: {error}") from None
+        raise DataError(f"{path} cannot be read: {error}") from None
     except TimeoutError:
         raise pace.too_slow() from None
     except Exception as error:  # each kind of file system raises what its library raises
