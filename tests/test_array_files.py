@@ -47,7 +47,7 @@ def of(dtype: str, shape: str) -> bytes:
 
 
 CRAFTED = {
-    "no array": (b"PK\x03\x04", "no array of NumPy's"),
+    "no array": (b"PK\x03\x04", "not a NumPy array"),
     "more than there is": (of("'<f8'", "(1099511627776,)"), "announced"),
     "objects": (of("'|O'", "(1,)") + b"cos\nsystem\n", "header"),
     "another type": (of("'<i8'", "(1,)") + bytes(8), "another type"),
@@ -99,7 +99,7 @@ def test_a_member_that_is_longer_than_it_says(tmp_path):
     ("changes", "said"),
     [
         ({"names": np.array(["\ud800"])}, "names is"),
-        ({"posteriors": np.array([[2.0, -1.0]])}, "no probabilities"),
+        ({"posteriors": np.array([[2.0, -1.0]])}, "not probabilities"),
         ({"posteriors": np.array([["a", "b"]])}, "another type"),
         ({"labels": np.array([5])}, "labels from 5 to 5"),
         ({"facts": np.array("[" * 100_000)}, "nests too deeply"),

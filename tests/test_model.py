@@ -176,7 +176,7 @@ class NotAnImage:
         (b"", "empty file"),
         (b"hello, this is text\n", "a text file"),
         (io.StringIO("text"), 'opened as text; open it with mode "rb"'),
-        (io.BytesIO(), "nothing left to read"),
+        (io.BytesIO(), "been read to its end"),
         (NotAnImage(), "is a NotAnImage; give a path, bytes"),
         (7, "is a int; give a path, bytes"),
         (None, "is a NoneType; give a path, bytes"),

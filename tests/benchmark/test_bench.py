@@ -241,7 +241,7 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
     ("words", "message"),
     [
         ("--engines torhc", "no engine is called 'torhc'.*did you mean torch"),
-        (f"--exclude {' '.join(ENGINES)}", "no engine is left"),
+        (f"--exclude {' '.join(ENGINES)}", "no engine left"),
         (
             "--engines torch --base openvino",
             "--base openvino is not among the engines to measure; there are torch",
@@ -249,8 +249,8 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
         ("--engines torch --base fast", "--base fast is not an engine; there are torch"),
         ("--rounds 0", "--rounds and --num-images must be at least 1"),
         ("--threads 0", "--threads is 0"),
-        ("--batch-sizes 0", "--batch-sizes wants different numbers"),
-        ("--batch-sizes 2 2", "--batch-sizes wants different numbers"),
+        ("--batch-sizes 0", "--batch-sizes must be different numbers"),
+        ("--batch-sizes 2 2", "--batch-sizes must be different numbers"),
         ("--dense 256 --size 224 224", "--dense shows one image at a time"),
         ("--dense 256 --batch-sizes 1", "--dense shows one image at a time"),
         ("--size 100 224", "image is 224x100 pixels"),

@@ -143,9 +143,9 @@ def forbidden(server, request, part, first) -> None:
 
 
 KINDS = {
-    endless: "more than|has more bytes|bytes where|whole files|gives more",
+    endless: "more than|has more bytes|bytes where|whole files|has more",
     endless_part: "more than|has more bytes|bytes where|whole files|has more|wrong part",
-    endless_length: "more than|has more bytes|bytes where|whole files|gives more",
+    endless_length: "more than|has more bytes|bytes where|whole files|has more",
     a_byte_now_and_then: "less than 1024 bytes came in 0.3 seconds",
     a_header_byte_now_and_then: "less than 1024 bytes came in 0.3 seconds",
     silent: "less than 1024 bytes came in 0.3 seconds|timed out",

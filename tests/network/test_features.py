@@ -251,8 +251,8 @@ def test_under_torch_compile(photographs):
         ("block3_pool", "did you mean pool3"),
         ("bn1_1", "it is not batch-normalised; did you mean "),
         ("norm1_1", "configuration A-LRN alone has LRN"),
-        ("features.28", "not by indices: conv1_1, relu1_1"),
-        ("28", "not by indices"),
+        ("features.28", "not indices: conv1_1, relu1_1"),
+        ("28", "not indices"),
         ("fc9", "did you mean fc"),
         ("logits", "it has conv1_1, relu1_1"),
     ],
@@ -273,7 +273,7 @@ def test_layers_are_a_list_of_different_names():
     network = network_of("A")
     with pytest.raises(UsageError, match=r"give a list: \['relu1_1'\]"):
         verydeep.features(network, "relu1_1")
-    with pytest.raises(UsageError, match="no layer is asked for"):
+    with pytest.raises(UsageError, match="no layer is given"):
         verydeep.features(network, [])
     with pytest.raises(UsageError, match="'relu1_1' is asked for twice"):
         verydeep.features(network, ["relu1_1", "pool1", "relu1_1"])
@@ -335,10 +335,10 @@ def test_any_range_gives_what_the_model_takes(channels, photographs):
         ((0, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), r"integers \(uint8\); turn them into floats"),
         ((0, 1), torch.zeros(1, 1, 2, 2), "have 1 channel, .*grey"),
         ((0, 1), torch.zeros(1, 4, 2, 2), "have 4 channels, .*transparency"),
-        ((0, 1), torch.zeros(1, 5, 5, 3), "channels come first"),
+        ((0, 1), torch.zeros(1, 5, 5, 3), "channels must come first"),
         ((0, 1), torch.zeros(3, 2, 2), r"\[None\] makes one image a batch"),
-        ((0, 1), torch.zeros(0, 3, 2, 2), "there is nothing in them"),
-        ((0, 1), np.zeros((1, 3, 2, 2)), "a torch.Tensor is wanted"),
+        ((0, 1), torch.zeros(0, 3, 2, 2), "so they are empty"),
+        ((0, 1), np.zeros((1, 3, 2, 2)), "not torch.Tensor"),
     ],
 )
 def test_images_that_cannot_be_meant_are_refused(range, images, said):
@@ -350,7 +350,7 @@ def test_a_range_is_one_of_three_and_what_looks_like_another_is_warned_of():
     for wrong in ((0, 2), (1, 0), "01"):
         with pytest.raises(UsageError, match=r"images have the range \(0, 1\) or \(-1, 1\) or \(0, 255\)"):
             TotalVariation(range=wrong)
-    with pytest.raises(UsageError, match="say least and greatest value"):
+    with pytest.raises(UsageError, match="give the least and greatest value"):
         TotalVariation(range=255)
     with pytest.raises(UsageError, match="does not know how its images are preprocessed"):
         Features(network_of("A"), ["pool1"], range=(0, 1))

@@ -149,7 +149,7 @@ def test_few_images_are_a_reason_to_start_from_a_trained_network(
     ("options", "settings", "said"),
     [
         ({"start_from": True, "grow_from": True}, {}, "cannot be combined"),
-        ({}, {"freeze": "conv1_1"}, "takes `start_from` or `grow_from`"),
+        ({}, {"freeze": "conv1_1"}, "needs `start_from` or `grow_from`"),
         ({"start_from": True}, {"config": "D"}, "has config A; it cannot become D"),
         ({"start_from": True}, {"freeze": "conv9"}, "no layer to freeze up to is called 'conv9'"),
     ],

@@ -112,7 +112,7 @@ def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path, capsys):
     main(["train", "digits", str(run), "--recipe", "digits", "--resume"])
     told = capsys.readouterr().err
     assert re.search(
-        r"going on with 1 x \d threads what was begun with 2 x 1 threads: .* no longer to the last bit", told
+        r"resuming with 1 x \d threads; the run began with 2 x 1 threads: .* may differ in the last bits", told
     )
     np.testing.assert_allclose(losses(run), losses(one), rtol=1e-4)
 

@@ -241,7 +241,7 @@ def test_an_image(make, tmp_path, capsys):
         (["."], 1, "has no journal.jsonl: it was not made by `verydeep train`"),
         (["run", "--out", "curves.jpg"], 2, "--out curves.jpg has to end with .png"),
         (["run", "--png", "curves.png"], 2, "--png is called --out now"),
-        (["run", "--follow"], 2, "--follow draws in a terminal"),
+        (["run", "--follow"], 2, "--follow needs a terminal"),
         (["run"] * 7, 2, "7 runs are too many for one chart; give at most 6"),
     ],
 )

@@ -140,7 +140,7 @@ def test_a_network_of_nan_is_one_sentence(opened, pair):
     [
         ({"content_layers": ("relu1_1",), "content_weight": -1}, "a weight is -1"),
         ({"content_layers": ("relu1_1",), "variation_weight": float("nan")}, "a weight is nan"),
-        ({"content_layers": ("relu1_1",), "content_weight": 0}, "neither content nor style counts"),
+        ({"content_layers": ("relu1_1",), "content_weight": 0}, "there is nothing to optimise"),
         ({"style_layers": ("relu1_1",), "style_layer_weights": (1, 2)}, "there are 2 weights for 1 layers"),
         ({"style_layers": ("relu1_1",), "style_layer_weights": (-2,)}, "style layers have the weights -2"),
         ({"style_layers": ("relu1_1", "relu1_1")}, "named twice"),

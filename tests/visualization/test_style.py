@@ -162,10 +162,10 @@ def test_a_network_of_features_only(bare, pair, tmp_path, capsys):
     ("words", "said"),
     [
         (["--style-layers", "relu4_9"], "did you mean relu4_"),
-        (["--content-layers", "features.28"], "not by indices"),
+        (["--content-layers", "features.28"], "not indices"),
         (["--style-layer-weights", "1", "2"], "2 weights for 5 layers"),
         (["--content-weight", "-1"], "a weight is -1"),
-        (["--style-weight", "0", "--content-weight", "0"], "neither content nor style counts"),
+        (["--style-weight", "0", "--content-weight", "0"], "there is nothing to optimise"),
         (["--size", "0"], "--size is 0"),
         (["--size", "1000000"], "1 to 10,000"),
         (["--size", "10"], "needs both sides to be at least"),
@@ -201,7 +201,7 @@ def test_out_has_to_be_a_file_that_can_be_made(small, pair, tmp_path, capsys):
     file.write_bytes(b"dear")
     for out, said in (
         (tmp_path / "out.xyz", "has to end with one of .png"),
-        (pair[0], "is one of the images that are read"),
+        (pair[0], "is one of the input images"),
         (file / "out.png", "cannot be made"),
     ):
         assert said in refused(capsys, small, *pair, "--out", out, *FEW)

@@ -360,9 +360,9 @@ def test_nothing_is_pushed_unconfirmed(model, hub, monkeypatch, capsys):
             with pytest.raises(SystemExit) as ended:
                 main(["push", str(model), "someone/asked"])
             assert ended.value.code == 2
-            assert f"confirm by --yes that {model} goes to hf:someone/asked" in capsys.readouterr().err
+            assert f"confirm with --yes that {model} goes to hf:someone/asked" in capsys.readouterr().err
         assert ("someone/asked" in hub.repositories) == sent
-    with pytest.raises(UsageError, match="confirm by `yes`"):
+    with pytest.raises(UsageError, match="confirm with `yes`"):
         verydeep.push(model, "someone/other")
     assert "someone/other" not in hub.repositories
 

@@ -68,7 +68,7 @@ def refused(capsys, *words: object) -> tuple[int, str]:
         (["--mean", "9", "9", "9", "--deviation", "1", "0", "1", "--channels", "RGB"], 2, "positive deviations"),
         (["--preprocessing", "oxford", "--train-scale", "384", "256"], 2, "the least and the greatest S"),
         (["--preprocessing", "oxford", "--class-names", "."], 2, "cannot be read: Is a directory"),
-        (["--preprocessing", "oxford", "--channels", "BGR"], 2, "give one or the other"),
+        (["--preprocessing", "oxford", "--channels", "BGR"], 2, "give either the name or these"),
         (["--preprocessing", "oxford", "--class-names", "imagenet"], 2, "names 1000 classes, the weights have 5"),
         (["--preprocessing", "oxford", "--class-names", "none.txt"], 2, "there is no such file"),
         (["--config", "D"], 2, "is configuration A, not D"),

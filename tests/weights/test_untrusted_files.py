@@ -61,7 +61,7 @@ CRAFTED = {
     "whole_network.pth": "holds a whole network (torchvision.models.vgg.VGG)",
     "nested.safetensors": "header cannot be read",
     "huge.safetensors": "bytes of numbers",
-    "overlapping.safetensors": "does not lie where",
+    "overlapping.safetensors": "is not where",
     "negative.safetensors": "header cannot be read",
     "long_header.safetensors": "header would be",
     "nested.caffemodel": "without weights",
