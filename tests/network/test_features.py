@@ -332,7 +332,7 @@ def test_any_range_gives_what_the_model_takes(channels, photographs):
         ((0, 255), torch.linspace(-500, 500, 12).reshape(1, 3, 2, 2), "clamp them"),
         ((0, 1), torch.tensor([0.5, torch.nan]).repeat(6).reshape(1, 3, 2, 2), "NaN or infinite"),
         ((0, 1), torch.tensor([0.5, torch.inf]).repeat(6).reshape(1, 3, 2, 2), "NaN or infinite"),
-        ((0, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), r"integers \(uint8\); turn them into floats"),
+        ((0, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), r"integers \(uint8\); convert them to floats"),
         ((0, 1), torch.zeros(1, 1, 2, 2), "have 1 channel, .*grey"),
         ((0, 1), torch.zeros(1, 4, 2, 2), "have 4 channels, .*transparency"),
         ((0, 1), torch.zeros(1, 5, 5, 3), "channels must come first"),

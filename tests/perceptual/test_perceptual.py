@@ -307,7 +307,7 @@ IMAGES = torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
 @pytest.mark.parametrize(
     ("images", "target", "said"),
     [
-        (2 * IMAGES - 1, IMAGES, r"look like images of range \(-1, 1\): say range=\(-1, 1\)"),
+        (2 * IMAGES - 1, IMAGES, r"look like images of range \(-1, 1\): pass range=\(-1, 1\)"),
         (IMAGES, 255 * IMAGES, r"look like images of range \(0, 255\)"),
         ((255 * IMAGES).byte(), IMAGES, r"images are integers \(uint8\)"),
         (IMAGES, (255 * IMAGES).int(), r"target images are integers \(int32\)"),

@@ -111,7 +111,7 @@ def test_a_longer_cosine_is_said_to_be_another_run(desk, capsys):
     ("added", "removed", "told"),
     [
         (["red/1.jpg", "red/2.jpg"], "", ["1 class added ('red'), 2 training images added ('red/"]),
-        (["blue/new.jpg"], "", ["begun: 1 training image added ('blue/new.jpg'); bring it back"]),
+        (["blue/new.jpg"], "", ["begun: 1 training image added ('blue/new.jpg'); restore it"]),
         ([f"blue/{n}.png" for n in range(15)], "", ["15 training images added ('blue/0.png', ", "and 12 more)"]),
         (["yellow/1.jpg", "yellow/2.jpg"], "green", ["1 class removed ('green')", "8 training images removed ("]),
     ],
@@ -126,7 +126,7 @@ def test_what_has_changed_in_the_data_is_told(desk, capsys, added, removed, told
     assert "verydeep: the data has changed since run was begun: " in said
     for part in told:
         assert part in said
-    assert said.endswith("with this one's weights if you like: `verydeep train data NEW-RUN --from run`")
+    assert said.endswith("for example with this one's weights: `verydeep train data NEW-RUN --from run`")
 
 
 def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
