@@ -95,8 +95,7 @@ std::size_t Network::weight_bytes() const {
 
 void Network::run(const Images& images, const std::vector<Output>& outputs, const std::vector<float*>& results,
                   const Comparison* comparison) {
-    if (comparison && images.count % 2)
-        refuse("images come in pairs, these are " + std::to_string(images.count));
+    if (comparison && images.count % 2) refuse("images come in pairs, these are " + std::to_string(images.count));
     for (const Output& output : outputs)
         if (comparison && output.step >= 0 && output.step < num_steps() &&
             steps_[output.step].step.kind == StepKind::fully_connected)

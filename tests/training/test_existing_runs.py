@@ -103,7 +103,7 @@ def test_a_longer_cosine_is_said_to_be_another_run(desk, capsys):
     printed = capsys.readouterr()
     assert "3 epochs instead of 1, at the rates of the longer cosine from here on: the rate rises" in printed.err
     assert json.loads(printed.out)["epochs"] == 3
-    said = "verydeep: --epochs 2 is fewer than the 3 that the run was begun with; it takes more alone"
+    said = "verydeep: --epochs 2 is less than the 3 of the run; it can only be raised"
     assert refused(capsys, "data", "run", "--resume", "--epochs", "2") == (2, said)
 
 
@@ -135,7 +135,7 @@ def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
     save(desk / "data" / "blue" / "new.jpg")
     code, said = refused(capsys, "data", "run", "--resume")
     assert code == 1
-    assert "its training images or their classes differ; bring it back" in said
+    assert "its training images or their classes differ; restore it" in said
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -68,9 +68,7 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
         if path := _file(repository, revision, name, offline):
             return path
     if offline:
-        raise VerydeepError(
-            f"{repository} is not in the cache, and downloads are off (--offline or HF_HUB_OFFLINE)"
-        )
+        raise VerydeepError(f"{repository} is not in the cache, and downloads are off (HF_HUB_OFFLINE is set)")
     raise VerydeepError(f"{repository} has no {' and no '.join(names)}; name one of its files: hf:OWNER/NAME/FILE")
 
 
