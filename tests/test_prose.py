@@ -10,7 +10,7 @@ from statistics import mean
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 LONGEST, MEAN = 30, 16
 
 # What to write instead stands behind each phrase.

@@ -73,10 +73,10 @@ def convert(
 ) -> Conversion:
     """Import another library's weights into a run folder, or copy a model of ours.
 
-    A source is a file of torchvision, timm, Keras, Caffe (such as Oxford's), MatConvNet or ONNX, a state dict with
-    our names, a folder of the Hub, or a model of ours. The configuration, width, classes and normalization are
-    found from the tensors. The preprocessing and the class names are known for published files; give them for
-    others.
+    A source is a file of torchvision, timm, Keras, Caffe (such as Oxford's), MatConvNet or ONNX. It may also be a
+    state dict with our names, a folder of the Hub, or a model of ours. The configuration, width, classes and
+    normalization are found from the tensors. The preprocessing and the class names are known for published files;
+    give them for others.
 
     Args:
         source: weights: a file, a folder or a name.
