@@ -31,7 +31,6 @@ html_copy_source = False
 # Headings get the anchors that GitHub gives them, so that a link works in both places.
 myst_heading_anchors = 4
 highlight_language = "none"
-smartquotes_action = "q"  # two hyphens are an option, not a dash
 
 nb_execution_mode = "force"
 nb_execution_timeout = 180  # seconds a cell
@@ -47,6 +46,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: name for name in ("ImageLike", "Posteriors")}
 autodoc_inherit_docstrings = False
 add_module_names = False
 toc_object_entries_show_parents = "hide"
@@ -59,6 +59,7 @@ TAKEN_IN = {
 }
 """Pages whose text is a file elsewhere in the repository; in docs/ they have a heading and a link."""
 
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 
 
@@ -86,8 +87,10 @@ def take_in(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def as_rst(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Make reStructuredText of a docstring: its indented paragraphs are code, and a star is a star."""
+    """Make reStructuredText of a docstring: indented paragraphs and options are code, and a star is a star."""
     marked, code = [], False
+    if what in ("attribute", "property", "data"):
+        lines.insert(0, "")  # else napoleon takes what stands before a colon for a type
     for line in lines:
         if line and not line.startswith(" "):
             code = False
@@ -96,11 +99,21 @@ def as_rst(app: Sphinx, what: str, name: str, obj: object, options: object, line
             code = not above.startswith(" ")
             marked += ["::", ""] if code else []
         parts = enumerate(line.split("`"))
-        marked.append(line if code else "`".join(part if n % 2 else part.replace("*", "\\*") for n, part in parts))
+        marked.append(line if code else "`".join(part if n % 2 else _escaped(part) for n, part in parts))
     lines[:] = marked
 
 
+def _escaped(text: str) -> str:
+    return _OPTION.sub(r"``\g<0>``", text.replace("*", "\\*"))
+
+
+def is_class(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Skip the classes within a class: they are how it works, and not for its users."""
+    return True if isinstance(obj, type) else None
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the two changes of texts."""
+    """Connect the functions above."""
     app.connect("source-read", take_in)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon makes fields of sections
+    app.connect("autodoc-skip-member", is_class)
