@@ -147,7 +147,7 @@ template <class Array>
 verydeep::Images images_of(const Network& network, const Array& array, const std::uint8_t* pixels,
                            const float* numbers) {
     if (static_cast<long>(array.shape(3)) != network.in_channels())
-        throw std::invalid_argument("pictures have " + std::to_string(array.shape(3)) +
+        throw std::invalid_argument("images have " + std::to_string(array.shape(3)) +
                                     " channels, this network takes " + std::to_string(network.in_channels()));
     const auto side = [&array](int axis) {
         return static_cast<int>(std::min<std::size_t>(array.shape(axis), std::numeric_limits<int>::max()));

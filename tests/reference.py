@@ -14,12 +14,11 @@ import types
 import typing
 from collections.abc import Iterable, Iterator
 from inspect import Parameter
-from itertools import chain
 from pathlib import Path
 
 import verydeep
 from verydeep import errors, perceptual
-from verydeep.cli import COMMANDS, RENAMED
+from verydeep.cli import COMMANDS, GROUPS, RENAMED
 from verydeep.commands.command import (
     Command,
     has_two_forms,
@@ -30,6 +29,7 @@ from verydeep.commands.command import (
     word_of,
 )
 from verydeep.commands.special import command
+from verydeep.commands.words import EXAMPLES
 from verydeep.commands.words import RENAMED as RENAMED_OPTIONS
 from verydeep.results import Result
 from verydeep.training.recipe import DEFAULT_RECIPE, RECIPES, Recipe
@@ -41,54 +41,31 @@ _DEFAULT = re.compile(r"\s*\((?:default: )([^()]*(?:\([^()]*\)[^()]*)*)\)")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _OF_PYTHON = re.compile(r" In Python [^.]*\.")
 
-GROUPS = {
-    "Train and test": ("train", "watch", "evaluate", "fuse", "report"),
-    "Use": ("predict", "extract", "transfer", "visualize", "style"),
-    "Weights": ("convert", "inspect", "export", "push", "new", "describe"),
-    "Studies, data and speed": ("study", "shard", "bench", "engines"),
-}
-
-EXAMPLES = {
-    "describe": ("verydeep describe D", "verydeep describe cifar10 --size 96"),
-    "train": ("verydeep train photos runs/photos --from cifar10", "verydeep train photos runs/photos --resume"),
-    "watch": ("verydeep watch runs/photos --follow", "verydeep watch runs/A runs/D --out curves.png"),
-    "evaluate": (
-        "verydeep evaluate runs/photos photos",
-        "verydeep evaluate runs/D runs/E photos --views both --scales 256 384 512 --out result.npz",
-    ),
-    "fuse": ("verydeep fuse dense.npz crops.npz --out both.npz",),
-    "predict": (
-        "verydeep predict cifar10 photo.jpg --top 3",
-        "verydeep predict torchvision:vgg16 holiday --maps maps",
-    ),
-    "extract": ("verydeep extract cifar10 photos --layers relu4_3 relu7 --pool mean --out features.npz",),
-    "transfer": ("verydeep transfer cifar10 photos --out runs/quick",),
-    "visualize": ("verydeep visualize cifar10 photo.jpg --page layers.html --layers relu2_2 pool5",),
-    "style": ("verydeep style torchvision:vgg19 content.jpg style.jpg --out out.png",),
-    "study": ("verydeep study digits --out OUT", "verydeep study cifar10 --out OUT --data CIFAR10 --dry-run"),
-    "report": ("verydeep report photos.npz --page photos.html --models runs/photos --data photos",),
-    "shard": ("verydeep shard IMAGENET --out shards --rescale 512",),
-    "bench": ("verydeep bench --batch-sizes 1 16", "verydeep bench cifar10 --engines verydeep openvino"),
+MORE_EXAMPLES = {
+    "bench": ("verydeep bench cifar10 --engines verydeep openvino",),
     "convert": (
         "verydeep convert torchvision:vgg16 runs/vgg16",
         "verydeep convert mine.pth runs/mine --window 32",
     ),
-    "inspect": ("verydeep inspect vgg16-397923af.pth",),
-    "engines": ("verydeep engines",),
-    "export": (
-        "verydeep export runs/photos --out photos.onnx --pixels",
-        "verydeep export runs/photos --to timm --out photos-timm",
+    "describe": ("verydeep describe cifar10 --size 96",),
+    "evaluate": ("verydeep evaluate runs/D runs/E photos --scales 256 384 512 --out ensemble.npz",),
+    "export": ("verydeep export runs/mine --to timm --out mine-timm",),
+    "extract": (
+        "verydeep extract cifar10 photos --layers pool5 --pool mean --processes 2 --out features.parquet",
     ),
-    "push": ("verydeep push photos-vgg owner/photos-vgg --yes",),
-    "new": ("verydeep new A runs/untrained --num-classes 10 --width 0.25 --window 32",),
+    "predict": ("verydeep predict torchvision:vgg16 holiday --maps maps",),
+    "study": ("verydeep study cifar10 --out OUT --data CIFAR10 --dry-run",),
+    "train": ("verydeep train photos runs/mine --resume", "verydeep train photos runs/E --config E --epochs 40"),
+    "watch": ("verydeep watch runs/A runs/D --out curves.png",),
 }
+"""Of commands of which the example of the help shows too little."""
 
 API = {
     "models": ("Models", "Open a model, and ask it.", ("load", "Model", "Prediction", "Preprocessing")),
     "commands": (
         "Commands as functions",
         "Every command is a function with the same arguments.",
-        tuple(chain(*GROUPS.values())),
+        tuple(COMMANDS),
     ),
     "features": ("Features", "Read layers by their names.", ("features", "layer_names")),
     "losses": (
@@ -164,6 +141,11 @@ def arguments(made: Command, chosen: Iterable[Parameter]) -> list[str]:
     return table(("argument", "meaning", "default"), rows)
 
 
+def examples(name: str) -> tuple[str, ...]:
+    """The example of a command's help, and more."""
+    return EXAMPLES[name], *MORE_EXAMPLES.get(name, ())
+
+
 def command_page(name: str) -> str:
     made = command(name)
     parameters = list(made.shown(()).values())
@@ -181,7 +163,7 @@ def command_page(name: str) -> str:
         f"In Python: `verydeep.{name}` ([Commands as functions](../python/commands.md)).",
         "",
     ]
-    lines += ["## Examples", "", "```bash", *EXAMPLES[name], "```", ""]
+    lines += ["## Examples", "", "```bash", *examples(name), "```", ""]
     if positions:
         lines += ["## Positions", "", *arguments(made, positions)]
     lines += ["## Options", "", *arguments(made, options)]
@@ -228,8 +210,8 @@ def commands_index() -> str:
         f"`verydeep COMMAND --help` prints the same text as these pages. {MADE}",
         "",
     ]
-    for group, names in GROUPS.items():
-        rows = [(f"[`{name}`]({name}.md)", COMMANDS[name]) for name in names]
+    for group, summaries in GROUPS.items():
+        rows = [(f"[`{name}`]({name}.md)", summary) for name, summary in summaries.items()]
         lines += [f"## {group}", "", *table(("command", "what it does"), rows)]
     lines += [
         "## All commands",
@@ -261,7 +243,7 @@ def commands_index() -> str:
         "## Earlier names",
         "",
         *table(("earlier name", "now"), [(f"`{old}`", f"`{new}`") for old, new in RENAMED.items()]),
-        *toctree(chain(*GROUPS.values())),
+        *toctree(COMMANDS),
     ]
     return "\n".join(lines)
 

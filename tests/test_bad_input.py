@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from pictures import bomb, class_folders, cut, save, smooth
 from safetensors.numpy import load_file, save_file
+from sample_images import bomb, class_folders, cut, save, smooth
 
 import verydeep
 from verydeep.cli import main
@@ -78,7 +78,7 @@ def assert_refused(outcome: Outcome, code: int, *said: str, after: tuple[str, ..
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Two classes of five pictures."""
+    """Two classes of five images."""
     return class_folders(tmp_path / "data", {"cat": 5, "dog": 5})
 
 
@@ -129,7 +129,7 @@ WRONG_REQUESTS = {
     "shard digits --out OUT --smaller-side 64": "--smaller-side is called --rescale now",
     "predict MODEL nothing*.jpg": "no file matches nothing*.jpg",
     "predict MODEL a.jpg --top 0": "--top is 0; name at least 1 class",
-    "predict MODEL": "no picture is given",
+    "predict MODEL": "no image is given",
 }
 
 
@@ -251,7 +251,7 @@ def test_one_class_alone(run, data):
     refuse_data(run, data, "the one class 'cat'", "takes two or more")
 
 
-def test_a_truncated_picture_among_good_ones(run, data):
+def test_a_truncated_image_among_good_ones(run, data):
     damaged = cut(data / "cat" / "3.jpg")
     refuse_data(
         run,
@@ -263,7 +263,7 @@ def test_a_truncated_picture_among_good_ones(run, data):
     )
 
 
-def test_a_truncated_picture_that_may_be_left_out(run, data):
+def test_a_truncated_image_that_may_be_left_out(run, data):
     damaged = cut(data / open_data(str(data)).train.names[0])
     outcome = run("train", data, data.parent / "run", *TINY, "--max-unreadable", "1")
     assert outcome.code == 0
@@ -272,8 +272,8 @@ def test_a_truncated_picture_that_may_be_left_out(run, data):
     assert "least validation error" in outcome.out
 
 
-def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch):
-    """Pictures that take too much memory to be kept are read when their turn comes."""
+def test_a_truncated_image_that_is_found_while_training(run, data, monkeypatch):
+    """Images that take too much memory to be kept are read when their turn comes."""
     monkeypatch.setattr(in_memory, "KEEP_BYTES", 0)
     damaged = cut(data / open_data(str(data)).train.names[0])
     words = ["train", data, data.parent / "run", *TINY, "--workers", "0"]
@@ -287,9 +287,9 @@ def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch
     assert left_out["reason"].startswith(f"{damaged}: damaged")
 
 
-def test_a_text_file_that_is_called_a_picture(run, data):
+def test_a_text_file_that_is_called_an_image(run, data):
     (data / "dog" / "notes.jpg").write_text("It was a dark and stormy night.")
-    refuse_data(run, data, "notes.jpg: not a picture that can be read: a text file", after=("left out: ",))
+    refuse_data(run, data, "notes.jpg: not an image that can be read: a text file", after=("left out: ",))
 
 
 def test_a_decompression_bomb(run, data):
@@ -305,7 +305,7 @@ def test_nothing_can_be_read_though_all_may_be_left_out(run, data):
     )
 
 
-def test_no_held_out_picture_can_be_read(run, tmp_path):
+def test_no_held_out_image_can_be_read(run, tmp_path):
     data = tmp_path / "data"
     class_folders(data / "train", {"cat": 4, "dog": 4})
     for name in ("cat", "dog"):
@@ -318,11 +318,11 @@ def test_no_held_out_picture_can_be_read(run, tmp_path):
 
 def test_class_names_with_spaces_and_unicode(run, trained):
     model, root = trained
-    picture = root / "ねこ" / "0.jpg"
-    outcome = run("predict", model, picture, "--json")
+    image = root / "ねこ" / "0.jpg"
+    outcome = run("predict", model, image, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     answer = json.loads(outcome.out)
-    assert answer["picture"] == str(picture)
+    assert answer["image"] == str(image)
     names = {"grüner Apfel", "ねこ", "white shark, man-eater"}
     assert {prediction["class"] for prediction in answer["predictions"]} == names
     assert "ねこ" in outcome.out  # as it is written, not as escapes
@@ -334,12 +334,12 @@ def test_class_names_with_spaces_and_unicode_as_people_see_them(trained):
     outcome = run_alone("predict", model, root / "ねこ", "--top", "3")
     assert (outcome.code, outcome.err) == (0, "")
     header, *lines = outcome.out.splitlines()
-    assert header == "picture,class_1,probability_1,class_2,probability_2,class_3,probability_3"
+    assert header == "image,class_1,probability_1,class_2,probability_2,class_3,probability_3"
     assert len(lines) == 5
     assert all('"white shark, man-eater"' in line and "grüner Apfel" in line for line in lines)
 
 
-def test_a_picture_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
+def test_an_image_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
     for width, height in ((1, 1), (5, 3), (20, 400)):
         outcome = run("predict", trained[0], save(tmp_path / "small.png", smooth(width, height)))
         assert (outcome.code, outcome.err) == (0, "")
@@ -349,9 +349,7 @@ def test_a_picture_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
 def test_a_tensor_smaller_than_the_window_is_refused(trained):
     engine = verydeep.load(trained[0]).engine
     assert engine.score_maps(np.zeros((1, 32, 40, 3), np.uint8)).shape == (1, 3, 1, 1)
-    with pytest.raises(
-        UsageError, match="picture is 40x31 pixels; this network needs both sides to be at least 32"
-    ):
+    with pytest.raises(UsageError, match="image is 40x31 pixels; this network needs both sides to be at least 32"):
         engine.score_maps(np.zeros((1, 31, 40, 3), np.uint8))
 
 
@@ -367,7 +365,7 @@ def test_testing_at_a_scale_smaller_than_the_window_is_refused(run, trained):
     assert_refused(run("evaluate", *trained, "--scales", "16"), WRONG_REQUEST, "scale 16 is smaller", "32 pixels")
 
 
-# Pictures to predict
+# Images to predict
 
 
 def test_predicting_what_cannot_be_read_after_what_can(run, trained, tmp_path):
@@ -376,9 +374,9 @@ def test_predicting_what_cannot_be_read_after_what_can(run, trained, tmp_path):
     text.write_text("It was a dark and stormy night.")
     outcome = run("predict", trained[0], tmp_path, "--json")
     assert outcome.code == FAILURE
-    assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [str(good), str(also)]
+    assert [json.loads(line)["image"] for line in outcome.out.splitlines()] == [str(good), str(also)]
     assert outcome.err.splitlines()[0].startswith(f"verydeep: {damaged}: damaged (")
-    assert outcome.err.splitlines()[1].startswith(f"verydeep: {text}: not a picture")
+    assert outcome.err.splitlines()[1].startswith(f"verydeep: {text}: not an image")
     assert outcome.err.splitlines()[2:] == ["verydeep: 2 of 4 images could not be read"]
 
 
@@ -388,7 +386,7 @@ def test_predicting_what_is_not_there(run, trained, tmp_path):
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
-def test_predicting_a_picture_too_long_to_be_rescaled(run, trained, tmp_path, words):
+def test_predicting_an_image_too_long_to_be_rescaled(run, trained, tmp_path, words):
     long, good = save(tmp_path / "a.png", np.zeros((1, 6_000_000, 3), np.uint8)), save(tmp_path / "b.png")
     outcome = run("predict", trained[0], good, long, *words)
     assert outcome.code == FAILURE
@@ -539,10 +537,10 @@ def test_a_damaged_state(run, trained, tmp_path):
 
 
 def test_no_such_model(run, tmp_path):
-    picture = save(tmp_path / "a.jpg")
+    image = save(tmp_path / "a.jpg")
     for name in ("none", "none.safetensors"):
-        assert_refused(run("predict", tmp_path / name, picture), FAILURE, f"{tmp_path / name} does not exist")
-    assert_refused(run("predict", picture, picture), FAILURE, "a.jpg is not a model")
+        assert_refused(run("predict", tmp_path / name, image), FAILURE, f"{tmp_path / name} does not exist")
+    assert_refused(run("predict", image, image), FAILURE, "a.jpg is not a model")
     assert_refused(run("evaluate", tmp_path / "none", "digits"), FAILURE, "does not exist")
 
 

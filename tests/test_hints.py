@@ -9,7 +9,7 @@ from functools import wraps
 from pathlib import Path
 
 import pytest
-from pictures import class_folders, save
+from sample_images import class_folders, save
 
 import verydeep
 from verydeep.cli import main

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pictures import class_folders, save
+from sample_images import class_folders, save
 
 from verydeep import lock, notes
 from verydeep.cli import main

@@ -18,7 +18,7 @@ from PIL import Image
 
 import verydeep
 from verydeep.api.new import new
-from verydeep.errors import ModelError, PictureError, UsageError, VerydeepError
+from verydeep.errors import ImageError, ModelError, UsageError, VerydeepError
 from verydeep.evaluation.ranking import Prediction, Ranking, Rankings
 from verydeep.inference.native import NativeEngine
 from verydeep.linear.classifier import Classifier, FeatureSpec, digest, write_classifier
@@ -190,16 +190,16 @@ class NotAnImage:
 )
 def test_what_is_no_image_is_said_in_a_sentence(run, image, said):
     model = verydeep.load(run)
-    with pytest.raises(PictureError, match=said):
+    with pytest.raises(ImageError, match=said):
         model.predict(image)
-    with pytest.raises(PictureError, match=said):
+    with pytest.raises(ImageError, match=said):
         model.predict([IMAGE, image])
 
 
 def test_a_message_about_one_of_several_says_which(run):
     model = verydeep.load(run)
     for wrong in (b"hello", IMAGE / 255, IMAGE.tolist(), Image.new("F", (4, 4), float("nan"))):
-        with pytest.raises(PictureError, match=r"images\[2\]"):
+        with pytest.raises(ImageError, match=r"images\[2\]"):
             model.predict([IMAGE, IMAGE, wrong])
 
 
@@ -212,7 +212,7 @@ def test_one_image_is_not_taken_for_a_list(run):
         model.predict(IMAGE, top=0)
     file = io.BytesIO()
     file.close()
-    with pytest.raises(PictureError, match="closed file"):
+    with pytest.raises(ImageError, match="closed file"):
         model.predict(file)
 
 

@@ -188,7 +188,7 @@ class Pooling:
 
 @dataclass(frozen=True)
 class FullyConnected:
-    """An FC layer as the convolution that it is on a whole picture (Section 3.2), without padding."""
+    """An FC layer as the convolution that it is on a whole image (Section 3.2), without padding."""
 
     name: str  # fc6
     in_channels: int
@@ -300,7 +300,7 @@ class Architecture:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Every layer with weights and every pooling, from the picture to the class scores."""
+        """Every layer with weights and every pooling, from the image to the class scores."""
         layers: list[Layer] = []
         channels = 3
         for number, stage in enumerate(configuration(self.configuration).stages, 1):
@@ -356,16 +356,16 @@ class Architecture:
             )
 
     def score_map_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the class score map of a picture of `height` x `width` pixels.
+        """Height and width of the class score map of an image of `height` x `width` pixels.
 
         Raises:
-            UsageError: the picture is smaller than one window, or the network has no classes.
+            UsageError: the image is smaller than one window, or the network has no classes.
 
         """
         self.check_classes()
         if min(height, width) < self.window:
             raise UsageError(
-                f"picture is {width}x{height} pixels; this network needs both sides to be at least "
+                f"image is {width}x{height} pixels; this network needs both sides to be at least "
                 f"{self.window}: rescale its smaller side to {self.window} or more"
             )
         window = self.window // STRIDE - 1

@@ -37,8 +37,8 @@ class DataError(VerydeepError):
     """The data set is not one of the layouts that can be read, or lacks what is asked of it."""
 
 
-class PictureError(VerydeepError):
-    """A picture cannot be read, or is not of a size that can be used."""
+class ImageError(VerydeepError):
+    """An image cannot be read, or is not of a size that can be used."""
 
 
 class ModelError(VerydeepError):

@@ -14,7 +14,7 @@ from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.evaluation.ranking import Ranking, Rankings, ranked
 from verydeep.images.color import Preprocessing
 from verydeep.images.given import ImageLike, are_several, given_image, given_images, open_image
-from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.inference import Engine, EngineName, PrecisionName, choose_engine, engine_of
 from verydeep.linear.classifier import Classifier, read_classifier
 from verydeep.results import html_table
@@ -97,7 +97,7 @@ class Model:
 
         Raises:
             UsageError: this is no list.
-            PictureError: one cannot be read, or is no image.
+            ImageError: one cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
 
         """
@@ -105,15 +105,15 @@ class Model:
 
     def posteriors_of(
         self,
-        pictures: Pictures,
+        images: ImageSet,
         protocol: Protocol | None = None,
         *,
         advance: Callable[[int], None] = lambda count: None,
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Posteriors:
-        """Probabilities of each class for any number of pictures; arguments and errors as of `evaluate`."""
+        """Probabilities of each class for any number of images; arguments and errors as of `evaluate`."""
         members = [Member(self.engine, (protocol or self.protocol,), self.name)]
-        return evaluate(members, pictures, advance=advance, unreadable=unreadable)
+        return evaluate(members, images, advance=advance, unreadable=unreadable)
 
     @overload
     def predict(self, image: ImageLike, top: int = 5) -> Ranking: ...  # type: ignore[overload-overlap]
@@ -133,7 +133,7 @@ class Model:
 
         Raises:
             UsageError: `top` is less than 1.
-            PictureError: an image cannot be read, or is no image.
+            ImageError: an image cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
 
         """
@@ -153,7 +153,7 @@ class Model:
             scale: smaller side that it is rescaled to, in pixels; None for two windows of the network.
 
         Raises:
-            PictureError: it cannot be read, or is no image.
+            ImageError: it cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
 
         """
@@ -187,7 +187,7 @@ class TransferModel(Model):
 
     def posteriors_of(
         self,
-        pictures: Pictures,
+        images: ImageSet,
         protocol: Protocol | None = None,
         *,
         advance: Callable[[int], None] = lambda count: None,
@@ -197,7 +197,7 @@ class TransferModel(Model):
 
         Raises:
             UsageError: a protocol is given.
-            PictureError: a picture cannot be read, and `unreadable` is None.
+            ImageError: an image cannot be read, and `unreadable` is None.
             ModelError: the network gives features that are not finite.
 
         """
@@ -205,7 +205,7 @@ class TransferModel(Model):
 
         if protocol is not None and protocol != self.protocol:
             raise UsageError(f"a protocol is for the network's own classes; {NETWORK_ALONE}")
-        return posteriors_of(self.engine, self.classifier, pictures, advance=advance, unreadable=unreadable)
+        return posteriors_of(self.engine, self.classifier, images, advance=advance, unreadable=unreadable)
 
     def score_map(self, image: ImageLike, scale: int | None = None) -> ScoreMap:
         """Refuse: a classifier on features has no score map.

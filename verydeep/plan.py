@@ -48,7 +48,7 @@ def check_size(architecture: Architecture, nodes: Sequence[Node], height: int, w
     needed = 2 ** sum(node.kind == "pooling" for node in nodes)
     if min(height, width) < needed:
         raise UsageError(
-            f"picture is {width}x{height} pixels; layer {nodes[-1].name} needs both sides to be at least "
+            f"image is {width}x{height} pixels; layer {nodes[-1].name} needs both sides to be at least "
             f"{needed}: enlarge it, or ask for a layer before"
         )
 

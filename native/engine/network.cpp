@@ -69,8 +69,8 @@ Network::Network(const std::vector<Step>& steps, NetworkOptions options)
           pack_steps(steps, {options_.instructions, options_.precision, options_.threads, options_.on_demand})) {}
 
 Plan Network::plan(long batch, int height, int width, const std::vector<Output>& outputs, long multiple) const {
-    if (batch < 1 || height < 1 || width < 1) refuse("there is no picture, or it has no pixels");
-    if (height > MAX_SIDE || width > MAX_SIDE || long{height} * width > MAX_PIXELS) refuse("picture is too large");
+    if (batch < 1 || height < 1 || width < 1) refuse("there is no image, or it has no pixels");
+    if (height > MAX_SIDE || width > MAX_SIDE || long{height} * width > MAX_PIXELS) refuse("image is too large");
     return make_plan(lower(steps_, {options_.in_channels, height, width}, outputs),
                      {batch, multiple, options_.threads, &kernels_});
 }
@@ -96,7 +96,7 @@ std::size_t Network::weight_bytes() const {
 void Network::run(const Images& images, const std::vector<Output>& outputs, const std::vector<float*>& results,
                   const Comparison* comparison) {
     if (comparison && images.count % 2)
-        refuse("pictures come in pairs, these are " + std::to_string(images.count));
+        refuse("images come in pairs, these are " + std::to_string(images.count));
     for (const Output& output : outputs)
         if (comparison && output.step >= 0 && output.step < num_steps() &&
             steps_[output.step].step.kind == StepKind::fully_connected)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders, cut
+from sample_images import class_folders, cut
 
 from verydeep.api.new import new
 from verydeep.cli import main
@@ -28,7 +28,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Pictures of two shapes, 37 and 12: no share is even."""
+    """Images of two shapes, 37 and 12: no share is even."""
     folder = class_folders(tmp_path_factory.mktemp("data"), {"blue": 25, "green": 12, "red": 12})
     class_folders(folder, {"blue": 12}, size=(33, 50))
     return folder

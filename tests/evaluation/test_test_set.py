@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders, save, smooth
 from PIL import Image
+from sample_images import class_folders, save, smooth
 
 from verydeep.cli import main
 from verydeep.errors import DataError
 from verydeep.evaluation.results import read_result
 from verydeep.evaluation.test_set import Training, choose
-from verydeep.images.pictures import content_hash
+from verydeep.images.image_set import content_hash
 from verydeep.images.sources import open_data
 from verydeep.run_folder import SPLIT, TRAINING_IMAGES, read_training_images
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import class_folders, save
+from sample_images import class_folders, save
 
 from verydeep import run_folder
 from verydeep.cli import main
@@ -373,7 +373,7 @@ def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsy
     assert data.class_names == ("bird", "cat")
     for words in (
         "1 run folder of verydeep (run)",
-        "6 pictures drawn by verydeep",
+        "6 images drawn by verydeep",
         "1 folder of shards of verydeep",
     ):
         assert words in data.skipped
@@ -381,7 +381,7 @@ def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsy
     main(["predict", "cifar10", str(root / "cat"), "--top", "1"])
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 4
-    assert err.startswith(f"skipped in {root / 'cat'}: 3 pictures drawn by verydeep (0-")
+    assert err.startswith(f"skipped in {root / 'cat'}: 3 images drawn by verydeep (0-")
 
 
 def test_nothing_skipped_says_nothing(tmp_path):

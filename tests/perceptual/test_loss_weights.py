@@ -281,7 +281,7 @@ def test_weights_without_values_are_one_sentence(kind, tmp_path):
     for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
         with pytest.raises(UsageError, match=f"the weights are {dtype}"):
             make_loss(kind, tmp_path).to(dtype)(x, y)
-    with pytest.raises(UsageError, match=r"pictures are torch.float8_e4m3fn; turn them into floats .*\.float\(\)"):
+    with pytest.raises(UsageError, match=r"images are torch.float8_e4m3fn; turn them into floats .*\.float\(\)"):
         make_loss(kind, tmp_path)(x.to(torch.float8_e4m3fn), y.to(torch.float8_e4m3fn))
 
 

@@ -114,7 +114,7 @@ def test_a_network_that_overflows_is_said_and_not_measured(kind, engine, scale, 
     with torch.no_grad():
         network.conv1_1.weight.mul_(scale)
     for reduced in (images, images.clone().requires_grad_()):
-        with pytest.raises(ModelError, match="a distance is NaN or infinite though the pictures are finite"):
+        with pytest.raises(ModelError, match="a distance is NaN or infinite though the images are finite"):
             make(kind, network.eval(), engine=engine)(reduced, images.flip(3))
     unchecked = make(kind, network, engine=engine, check=False)(images, images.flip(3))
     assert not unchecked.isfinite().all()

@@ -79,7 +79,7 @@ def test_page_is_whole_and_stands_alone(make_result: MakeResult):
     assert "names 4 of 6 held-out images of photos right: 33.33 % top-1 error" in reader.text
     assert "test set (%)" not in reader.text  # the paper has no such figure for a single net A
     assert "guessing would give 66.7 %" in reader.text
-    assert "One pass over a row of pictures" in reader.text
+    assert "One pass over a row of images" in reader.text
     assert "All 2 wrong answers" in reader.text
     assert "verydeep report 0.npz 1.npz --page page.html --models " in reader.text
     assert "cannot be" not in reader.text
@@ -105,19 +105,19 @@ def test_page_is_made_without_the_run_folder(make_result: MakeResult, run: Path)
     assert "All 2 wrong answers" in reader.text
 
 
-def test_page_is_made_without_the_pictures(make_result: MakeResult, photos: Path):
+def test_page_is_made_without_the_images(make_result: MakeResult, photos: Path):
     result = make_result()
     shutil.rmtree(photos)
     text = Reader(make_page(result)).text
-    assert "The pictures themselves cannot be had" in text and "does not exist" in text
+    assert "The images themselves cannot be had" in text and "does not exist" in text
     assert "There are no score maps" in text
 
 
-def test_page_is_made_where_some_pictures_are_gone_or_damaged(make_result: MakeResult, photos: Path):
+def test_page_is_made_where_some_images_are_gone_or_damaged(make_result: MakeResult, photos: Path):
     result = make_result()
     (photos / result.names[0]).unlink()
-    (photos / result.names[1]).write_bytes(b"no picture")
-    assert Reader(make_page(result)).text.count("no picture") == 2
+    (photos / result.names[1]).write_bytes(b"no image")
+    assert Reader(make_page(result)).text.count("no image") == 2
 
 
 def test_page_is_made_of_a_journal_cut_short(make_result: MakeResult, run: Path):
@@ -134,7 +134,7 @@ def test_damaged_weights_are_told(make_result: MakeResult, run: Path):
 
 def test_no_mistakes(make_result: MakeResult):
     text = Reader(make_page(make_result(wrong=0))).text
-    assert "There are none. Every picture was named right" in text
+    assert "There are none. Every image was named right" in text
 
 
 def test_nothing_right(make_result: MakeResult):

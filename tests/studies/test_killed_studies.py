@@ -16,7 +16,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from pictures import class_folders
+from sample_images import class_folders
 
 from verydeep.cli import main
 from verydeep.evaluation.results import read_result

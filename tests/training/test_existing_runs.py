@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import class_folders, save, smooth
 from rich.console import Console
+from sample_images import class_folders, save, smooth
 
 from verydeep import bars
 from verydeep.cli import main

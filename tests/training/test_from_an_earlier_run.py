@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders
 from safetensors.numpy import load_file
+from sample_images import class_folders
 
 import verydeep
 from verydeep.cli import main

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders, cut
 from safetensors.numpy import load_file
+from sample_images import class_folders, cut
 
 from verydeep.cli import main
 from verydeep.errors import UsageError
@@ -83,7 +83,7 @@ def test_two_processes_have_the_losses_of_one(one, two):
     """With dropout, over 38 steps; a batch of 75 does not divide by 2."""
     assert len(losses(one)) == len(losses(two)) == STEPS
     np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
-    np.testing.assert_allclose(errors(two), errors(one), atol=0.3)  # one of 359 pictures
+    np.testing.assert_allclose(errors(two), errors(one), atol=0.3)  # one of 359 images
     assert_near(one, two, 1e-3)
 
 
@@ -138,9 +138,9 @@ def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_n
 
 
 def test_too_many_processes_for_a_batch_are_refused():
-    pictures = open_data("digits").train
-    with pytest.raises(UsageError, match=r"a batch of 1 (picture|image)s cannot be shared by 2 processes"):
-        TrainingBatches(pictures, TrainingView((36, 36), 32), 1, 0, (1, 2))
+    images = open_data("digits").train
+    with pytest.raises(UsageError, match=r"a batch of 1 (image|image)s cannot be shared by 2 processes"):
+        TrainingBatches(images, TrainingView((36, 36), 32), 1, 0, (1, 2))
 
 
 def wait_until(condition, seconds: float = 120) -> None:

@@ -168,7 +168,7 @@ def test_growing_starts_from_net_a(unbroken, tmp_path, capsys):
     assert deep.provenance["grown_from"] == str(unbroken)
 
 
-def test_worker_processes_feed_the_same_pictures(unbroken, tmp_path):
+def test_worker_processes_feed_the_same_images(unbroken, tmp_path):
     train(tmp_path / "run", workers=2)
     assert weights(tmp_path / "run") == weights(unbroken)
 

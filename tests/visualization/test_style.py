@@ -1,4 +1,4 @@
-"""`verydeep style`: a picture that comes whole, also when it is stopped, and a sentence for what cannot be."""
+"""`verydeep style`: an image that comes whole, also when it is stopped, and a sentence for what cannot be."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def pair(desk):
 
 
 @pytest.mark.parametrize("name", ["out.png", "deep/out.jpg", "out.webp", "out.tif"])
-def test_a_picture_of_the_contents_size(small, pair, tmp_path, capsys, name):
+def test_an_image_of_the_contents_size(small, pair, tmp_path, capsys, name):
     out = tmp_path / name
     style(small, *pair, "--out", out, *FEW, "--json")
     facts = json.loads(capsys.readouterr().out)
-    with Image.open(out) as picture:
-        assert picture.size == (facts["width"], facts["height"]) == (64, 43)
-        picture.load()
+    with Image.open(out) as image:
+        assert image.size == (facts["width"], facts["height"]) == (64, 43)
+        image.load()
     assert facts["steps"] == 3 and not facts["stopped"]
     assert facts["after"]["total"] < facts["before"]["total"]
     assert facts["before"]["content"] == pytest.approx(0, abs=1e-6)
@@ -59,7 +59,7 @@ def test_the_same_command_gives_the_same_bytes(small, pair, tmp_path):
     assert first == second != other
 
 
-def test_it_goes_on_from_a_picture(small, pair, tmp_path, capsys):
+def test_it_goes_on_from_an_image(small, pair, tmp_path, capsys):
     out = tmp_path / "out.png"
     style(small, *pair, "--out", out, *FEW, "--json")
     ended = json.loads(capsys.readouterr().out)["after"]["total"]
@@ -92,7 +92,7 @@ def test_every_option_is_heard(small, pair, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_writes_the_picture_as_far_as_it_is(small, pair, tmp_path, number, capsys, monkeypatch):
+def test_a_signal_writes_the_image_as_far_as_it_is(small, pair, tmp_path, number, capsys, monkeypatch):
     step, steps = Descent.step, []
 
     def and_then_stop(self):
@@ -112,8 +112,8 @@ def test_a_signal_writes_the_picture_as_far_as_it_is(small, pair, tmp_path, numb
     assert facts["stopped"] and facts["steps"] == 4
     assert facts["after"]["total"] < facts["before"]["total"]
     assert "--init" in printed.err
-    with Image.open(out) as picture, Image.open(pair[0]) as content:
-        assert not np.array_equal(np.asarray(picture), np.asarray(content.resize(picture.size)))
+    with Image.open(out) as image, Image.open(pair[0]) as content:
+        assert not np.array_equal(np.asarray(image), np.asarray(content.resize(image.size)))
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
     assert signal.getsignal(number) is before
 
@@ -139,17 +139,17 @@ def test_a_process_ends_soon_after_sigterm(small, pair, tmp_path):
         printed, _ = process.communicate(timeout=600)  # 100,000 steps would take hours
     assert process.returncode == 128 + signal.SIGTERM
     assert json.loads(printed)["stopped"]
-    with Image.open(out) as picture:
-        picture.load()
+    with Image.open(out) as image:
+        image.load()
 
 
 @pytest.mark.parametrize("name", ["gray.png", "clear.png", "cmyk.jpg", "huge.jpg"])
-def test_pictures_of_every_kind(small, desk, tmp_path, name):
+def test_images_of_every_kind(small, desk, tmp_path, name):
     style(small, desk / name, desk / "style.png", "--out", tmp_path / "1.png", "--size", 48, "--steps", 1)
     style(small, desk / "content.png", desk / name, "--out", tmp_path / "2.png", "--size", 48, "--steps", 1)
     for number in (1, 2):
-        with Image.open(tmp_path / f"{number}.png") as picture:
-            assert picture.mode == "RGB"
+        with Image.open(tmp_path / f"{number}.png") as image:
+            assert image.mode == "RGB"
 
 
 def test_a_network_of_features_only(bare, pair, tmp_path, capsys):
@@ -183,12 +183,12 @@ def test_misuse_is_one_sentence(small, pair, tmp_path, capsys, words, said):
     ("name", "said"),
     [
         ("missing.png", "no such file"),
-        ("text.png", "not a picture"),
+        ("text.png", "not an image"),
         ("tiny.png", "both sides"),
         ("strip.png", "both sides"),
     ],
 )
-def test_pictures_that_cannot_be_used(small, desk, tmp_path, capsys, name, said):
+def test_images_that_cannot_be_used(small, desk, tmp_path, capsys, name, said):
     good, bad = desk / "content.png", desk / name
     assert said in refused(capsys, small, bad, good, "--out", tmp_path / "out.png")
     assert said in refused(capsys, small, good, bad, "--out", tmp_path / "out.png")
@@ -209,8 +209,8 @@ def test_out_has_to_be_a_file_that_can_be_made(small, pair, tmp_path, capsys):
     assert "is a folder" in refused(capsys, small, *pair, "--out", tmp_path / "folder.png")
     assert there.read_bytes() == file.read_bytes() == b"dear"
     style(small, *pair, "--out", there, *FEW)
-    with Image.open(there) as picture:
-        assert picture.size == (64, 43)
+    with Image.open(there) as image:
+        assert image.size == (64, 43)
 
 
 @pytest.mark.parametrize(

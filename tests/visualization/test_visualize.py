@@ -47,10 +47,10 @@ def test_the_page_has_what_it_promises(small, desk, tmp_path, capsys):
     sources = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert all(source.startswith(("data:", "#")) for source in sources)
     assert "url(" not in html and "<script" not in html and "http" not in html
-    pictures = [source for source in sources if source.startswith("data:image/png;base64,")]
-    assert len(pictures) == 1 + 1 + len(LAYERS) + 3 * len(LAYERS)
-    for picture in pictures:
-        with Image.open(BytesIO(base64.b64decode(picture.split(",")[1]))) as shown:
+    images = [source for source in sources if source.startswith("data:image/png;base64,")]
+    assert len(images) == 1 + 1 + len(LAYERS) + 3 * len(LAYERS)
+    for image in images:
+        with Image.open(BytesIO(base64.b64decode(image.split(",")[1]))) as shown:
             shown.load()
     assert "strongest channels" in capsys.readouterr().out
 
@@ -70,7 +70,7 @@ def test_json_and_the_command_that_makes_it_again(small, desk, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("name", ["gray.png", "clear.png", "cmyk.jpg", "tiny.png", "huge.jpg"])
-def test_pictures_of_every_kind(small, desk, tmp_path, name):
+def test_images_of_every_kind(small, desk, tmp_path, name):
     visualize(small, desk / name, "--page", tmp_path / "page.html", "--steps", 1, "--layers", "relu1_1", "pool5")
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
@@ -104,9 +104,9 @@ def test_misuse_is_one_sentence(small, desk, tmp_path, capsys, words, said):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing.png", "no such file"), ("text.png", "not a picture"), ("strip.png", "both sides")],
+    [("missing.png", "no such file"), ("text.png", "not an image"), ("strip.png", "both sides")],
 )
-def test_pictures_that_cannot_be_seen(small, desk, tmp_path, capsys, name, said):
+def test_images_that_cannot_be_seen(small, desk, tmp_path, capsys, name, said):
     assert said in refused(capsys, small, desk / name, "--page", tmp_path / "page.html")
     assert said not in refused(capsys, tmp_path / "no-model", desk / name)
 

@@ -307,11 +307,11 @@ def test_torchvisions_weights_are_a_model(tmp_path, monkeypatch, photographs):
         monkeypatch.setattr(remote, "WAITS", (0.01,))
         serve_torchvision(server, weights, monkeypatch)
         found = load("torchvision:vgg11")
-    picture = photographs[0][:256, :256]
+    image = photographs[0][:256, :256]
     with torch.inference_mode():
-        expected = theirs(weights.transforms()(torch.from_numpy(picture).permute(2, 0, 1))[None])
+        expected = theirs(weights.transforms()(torch.from_numpy(image).permute(2, 0, 1))[None])
     assert found.class_names == tuple(weights.meta["categories"])
-    ours = found.engine.score_maps(np.ascontiguousarray(picture[None, 16:240, 16:240]))[..., 0, 0]
+    ours = found.engine.score_maps(np.ascontiguousarray(image[None, 16:240, 16:240]))[..., 0, 0]
     np.testing.assert_allclose(ours, expected.numpy(), atol=1e-5)
 
 

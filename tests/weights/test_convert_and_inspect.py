@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import gives
 from peers import torchvision_network
-from pictures import save
 from safetensors.torch import save_file
+from sample_images import save
 from torchvision import models
 
 from verydeep.api.new import new
@@ -210,8 +210,8 @@ def test_imagenets_folders_are_known_by_their_numbers(tmp_path):
     for part in ("train", "val"):
         for number in ("n01440764", "n15075141"):
             save(tmp_path / part / number / "1.jpg")
-    pictures = open_data(str(tmp_path)).held_out.relabel(imagenet.class_names())
-    assert pictures.labels.tolist() == [0, 999]
+    images = open_data(str(tmp_path)).held_out.relabel(imagenet.class_names())
+    assert images.labels.tolist() == [0, 999]
     with pytest.raises(DataError, match="tench"):
         open_data(str(tmp_path)).held_out.relabel(("a", "b"))
 

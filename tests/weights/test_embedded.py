@@ -42,10 +42,10 @@ def posteriors(engine: str) -> dict[str, dict[str, list[float]]]:
     model = verydeep.load("cifar10", engine=engine)
     return {
         name: {
-            str(scale): [float(f"{number:.6f}") for number in model.posterior([picture], Dense((scale,)))[0]]
+            str(scale): [float(f"{number:.6f}") for number in model.posterior([image], Dense((scale,)))[0]]
             for scale in (64, 96)
         }
-        for name, picture in views().items()
+        for name, image in views().items()
     }
 
 

@@ -136,7 +136,7 @@ def bench(
     Raises:
         UsageError: the request cannot be carried out.
         ModelError: there is no such model.
-        PictureError: there is no such image.
+        ImageError: there is no such image.
         VerydeepError: no engine could be measured.
 
     """
@@ -173,7 +173,7 @@ def bench(
     facts = {
         "network": _described(architecture, task),
         "weights": weights,
-        "pictures": source,
+        "images": source,
         "threads": task.threads,
         "processor": processor_name(),
     }
@@ -243,7 +243,7 @@ def _described(architecture: Architecture, task: Task) -> str:
 def _say(result: Benchmark) -> None:
     """Say on standard error what the table does not."""
     peaks = ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in result.peak.items())
-    say(f"weights: {result.facts['weights']}; images: {result.facts['pictures']}; peak: {peaks or 'unknown'}")
+    say(f"weights: {result.facts['weights']}; images: {result.facts['images']}; peak: {peaks or 'unknown'}")
     for name, absence in result.not_installed.items():
         say(f"{name}: not measured: {absence}")
     for name, reason in result.failed.items():

@@ -25,7 +25,7 @@ from verydeep.evaluation.results import (
 )
 from verydeep.evaluation.test_set import PartName, Tested, Training, choose, default_part
 from verydeep.images.data import Data
-from verydeep.images.pictures import Pictures, Unreadable, readable
+from verydeep.images.image_set import ImageSet, Unreadable, readable
 from verydeep.images.sources import open_data
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.linear.classifier import say_network_alone
@@ -211,7 +211,7 @@ class _Test:
             say(f"left out: {image.reason}")
         read = readable(len(images), lost)
         if here.first and not len(read):
-            raise DataError(f"not one of the {len(images)} pictures can be read")
+            raise DataError(f"not one of the {len(images)} images can be read")
         names = tuple(images.names[number] for number in read.tolist())
         return Evaluation(facts, names, images.labels[read], posteriors[read]), parts
 
@@ -222,13 +222,13 @@ class _Test:
             check(protocol, config.architecture.window)
         return protocols
 
-    def _key(self, protocols: Sequence[tuple[Protocol, ...]], images: Pictures) -> dict[str, object]:
+    def _key(self, protocols: Sequence[tuple[Protocol, ...]], images: ImageSet) -> dict[str, object]:
         """What decides the result, so that another's finished chunks are not taken."""
         stats = [(model, weights_path(locate(model).path).stat()) for model in self.models]
         return {
             "models": [[model, stat.st_size, stat.st_mtime_ns] for model, stat in stats],
             "protocols": [[[type(one).__name__, asdict(one)] for one in several] for several in protocols],
-            "pictures": images.fingerprint,
+            "pictures": images.fingerprint,  # the key of parts that earlier versions began
             "batch_size": self.batch_size,
             "precision": self.precision,
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.errors import UsageError, check_least, escaped
-from verydeep.images.pictures import tell_unreadable
+from verydeep.images.image_set import tell_unreadable
 from verydeep.images.sharding import Packing, finish, pack, refuse_other
 from verydeep.images.sources import open_data
 from verydeep.images.storage import is_local, local_path

@@ -115,7 +115,7 @@ def style(
     Raises:
         UsageError: the request cannot be carried out.
         ModelError: there is no such model.
-        PictureError: an image cannot be read.
+        ImageError: an image cannot be read.
         VerydeepError: torch is not installed, or the network gives numbers that are not finite.
 
     """

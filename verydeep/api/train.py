@@ -28,10 +28,10 @@ from verydeep.errors import (
 )
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing
+from verydeep.images.image_set import ImageSet, Unreadable, tell_unreadable
 from verydeep.images.in_memory import keep_in_memory
-from verydeep.images.pictures import Pictures, Unreadable, tell_unreadable
 from verydeep.images.sources import open_data
-from verydeep.images.statistics import MOST_PICTURES, measure_pictures
+from verydeep.images.statistics import MOST_IMAGES, measure_images
 from verydeep.lock import writing_folder
 from verydeep.notes import progress, say, say_skipped
 from verydeep.reports.watched import open_run
@@ -296,10 +296,10 @@ def _trainer(
     from verydeep.training.loop import Trainer, uses_bfloat16
 
     recipe = begin.recipe
-    pictures, held_out, lost = _read(data, recipe, max_unreadable, here)
+    images, held_out, lost = _read(data, recipe, max_unreadable, here)
     network = start.make_network(recipe, len(data.class_names), begin.hidden)
-    hashes = _hashes(run, begin, data, pictures, here)
-    config = here.from_first(lambda: _config(run, begin, network, data, pictures, hashes, asked))
+    hashes = _hashes(run, begin, data, images, here)
+    config = here.from_first(lambda: _config(run, begin, network, data, images, hashes, asked))
     log = UnreadableLog(run / SKIPPED, max_unreadable)
     if here.first:
         log.read()
@@ -311,38 +311,38 @@ def _trainer(
         f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
     )
     validate = _validator(TorchEngine(network, config, device, precision), held_out, log, here)
-    batches = start.make_batches(recipe, config, pictures, here)
+    batches = start.make_batches(recipe, config, images, here)
     new_layers = config.provenance.get("new_layers") or None
     return Trainer(network, recipe, batches, validate, config, run, device, log, here, new_layers)
 
 
 def _read(
     data: Data, recipe: Recipe, max_unreadable: int, here: World
-) -> tuple[Pictures, Pictures, list[Unreadable]]:
+) -> tuple[ImageSet, ImageSet, list[Unreadable]]:
     """Both parts, in memory where they fit, at the scale they are shown at; and what cannot be read."""
     from verydeep.images.in_memory import KEEP_BYTES  # now: tests set it
 
     least, greatest = recipe.train_scale
     limit = KEEP_BYTES // here.local_size
     with progress("reading", len(data.train) + len(data.held_out), "images") as advance:
-        pictures, lost = keep_in_memory(data.train, least if least == greatest else None, limit, advance)
+        images, lost = keep_in_memory(data.train, least if least == greatest else None, limit, advance)
         test_scale = TrainedOn(recipe.train_scale).test_scale
         held_out, lost_too = keep_in_memory(data.held_out, test_scale, limit, advance)
     tell_unreadable(lost + lost_too, max_unreadable)
     if not len(held_out):
         raise DataError(f"not one of the {len(data.held_out)} held-out images can be read")
     say(
-        f"{len(pictures):,} images of {len(data.class_names)} classes to train on, "
+        f"{len(images):,} images of {len(data.class_names)} classes to train on, "
         f"{len(held_out):,} to validate on ({data.split}); the classes are {few(data.class_names)}"
     )
-    return pictures, held_out, lost + lost_too
+    return images, held_out, lost + lost_too
 
 
-def _hashes(run: Path, begin: start.Beginning, data: Data, pictures: Pictures, here: World) -> Hashes:
+def _hashes(run: Path, begin: start.Beginning, data: Data, images: ImageSet, here: World) -> Hashes:
     """Of the images that are trained on, and of those that the network was trained on before."""
     before = run if begin.config else locate(begin.earlier.name).path if begin.earlier else None
     with progress("hashing", here.num_counted(len(data.train)), "images") as advance:
-        return training_hashes(data.train, pictures, before, here, advance)
+        return training_hashes(data.train, images, before, here, advance)
 
 
 def _config(
@@ -350,7 +350,7 @@ def _config(
     begin: start.Beginning,
     network: VGG,
     data: Data,
-    pictures: Pictures,
+    images: ImageSet,
     hashes: Hashes,
     asked: dict[str, Any],
 ) -> ModelConfig:
@@ -365,8 +365,8 @@ def _config(
         preprocessing = source.preprocessing
         facts = start.take_layers(network, begin.recipe, data.class_names, begin.earlier, source, tensors)
     if config is None:
-        facts |= asked | {"data": asked["data"] | start.facts_of(data, pictures)}
-        config = _new_config(begin.recipe, network, data, pictures, preprocessing, facts)
+        facts |= asked | {"data": asked["data"] | start.facts_of(data, images)}
+        config = _new_config(begin.recipe, network, data, images, preprocessing, facts)
         write_split(run, data.split, data.held_out.names)
         write_training_names(run, data.train.names)
     elif begin.recipe.epochs != config.provenance["recipe"]["epochs"]:
@@ -384,15 +384,15 @@ def _new_config(
     recipe: Recipe,
     network: VGG,
     data: Data,
-    pictures: Pictures,
+    images: ImageSet,
     preprocessing: Preprocessing | None,
     facts: dict[str, Any],
 ) -> ModelConfig:
     import torch
 
     if preprocessing is None or recipe.color_shift:
-        with progress("measuring colors", min(len(pictures), MOST_PICTURES), "images") as advance:
-            statistics = measure_pictures(pictures, advance=advance)
+        with progress("measuring colors", min(len(images), MOST_IMAGES), "images") as advance:
+            statistics = measure_images(images, advance=advance)
     return ModelConfig(
         network.architecture,
         preprocessing or start.preprocessing_for(recipe.init, statistics),
@@ -403,7 +403,7 @@ def _new_config(
     )
 
 
-def _validator(engine: Engine, held_out: Pictures, log: UnreadableLog, here: World) -> Callable[[], float]:
+def _validator(engine: Engine, held_out: ImageSet, log: UnreadableLog, here: World) -> Callable[[], float]:
     """What tests the network as it is then: its top-1 error in %, dense at one scale, the same everywhere."""
     from verydeep.evaluation.error_rates import error_rates
     from verydeep.evaluation.evaluate import Member, evaluate

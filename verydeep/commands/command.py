@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import verydeep
 from verydeep.commands.hints import right_order, unknown_word
-from verydeep.commands.words import FILES, NAMES, ONE_WORD, POSITIONS
+from verydeep.commands.words import EXAMPLES, FILES, NAMES, ONE_WORD, POSITIONS
 from verydeep.errors import UsageError, VerydeepError, escaped_lines
 from verydeep.files import json_text
 from verydeep.results import Result
@@ -97,10 +97,14 @@ class Command:
             read: dict[str, Any] = tyro.cli(
                 self.collector(arguments),
                 prog=f"verydeep {self.name}",
-                description=in_options(self.description, self.words),
+                description=self._description(),
                 args=arguments,
             )
         return read
+
+    def _description(self) -> str:
+        """The text above the arguments in the help: what the command does, and an example."""
+        return f"{in_options(self.description, self.words)}\n\nExample: {EXAMPLES[self.name]}"
 
     def call(self, given: dict[str, Any]) -> Result | None:
         """Call the function; None on all processes but the first."""

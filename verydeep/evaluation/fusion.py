@@ -13,16 +13,16 @@ from verydeep.notes import note
 
 
 def fuse(results: Sequence[Evaluation], paths: Sequence[Path]) -> Evaluation:
-    """Average results of the same pictures, each with the same weight.
+    """Average results of the same images, each with the same weight.
 
-    Pictures and classes are matched by name; the first result's order is kept.
+    Images and classes are matched by name; the first result's order is kept.
 
     Args:
         results: at least two.
         paths: of the results, for the message where they do not match, and to be recorded.
 
     Raises:
-        UsageError: there is one, or they are of other pictures, other classes or other labels.
+        UsageError: there is one, or they are of other images, other classes or other labels.
 
     """
     if len(results) < 2:
@@ -51,22 +51,22 @@ def fuse(results: Sequence[Evaluation], paths: Sequence[Path]) -> Evaluation:
 
 
 def matched(result: Evaluation, path: Path, first: Evaluation, first_path: Path) -> Evaluation:
-    """Bring a result's pictures and classes into the order of the first.
+    """Bring a result's images and classes into the order of the first.
 
     Raises:
-        UsageError: they are of other pictures, other classes or other labels.
+        UsageError: they are of other images, other classes or other labels.
 
     """
-    pictures = _places(result.names, first.names, "pictures", path, first_path)
+    images = _places(result.names, first.names, "images", path, first_path)
     classes = _places(result.facts.class_names, first.facts.class_names, "classes", path, first_path)
-    labels = np.argsort(classes)[result.labels[pictures]]
+    labels = np.argsort(classes)[result.labels[images]]
     differ = np.flatnonzero(labels != first.labels)
     if len(differ):
         raise UsageError(
-            f"{path} and {first_path} have other labels for {len(differ)} pictures, such as "
+            f"{path} and {first_path} have other labels for {len(differ)} images, such as "
             f"{first.names[differ[0]]!r}; they are not of the same data"
         )
-    return Evaluation(first.facts, first.names, labels, result.posteriors[pictures][:, classes])
+    return Evaluation(first.facts, first.names, labels, result.posteriors[images][:, classes])
 
 
 def _places(

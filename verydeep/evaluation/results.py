@@ -1,4 +1,4 @@
-"""A test's outcome, kept: each picture's name, label and posterior, and how they came about.
+"""A test's outcome, kept: each image's name, label and posterior, and how they came about.
 
 A result is a NumPy archive (`.npz`) of four arrays: `names`, `labels`, `posteriors` and `facts` (JSON).
 """
@@ -69,7 +69,7 @@ class Facts:
         class_names: in the order of the posteriors' columns.
         seconds: that the test took.
         fused: paths of the results that this one is the mean of.
-        num_unreadable: pictures that were left out because they cannot be read.
+        num_unreadable: images that were left out because they cannot be read.
         num_trained_on: images that were left out because the model was trained on them.
 
     """
@@ -118,7 +118,7 @@ class Facts:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(Result):
-    """Names, labels and posteriors of the pictures of one test, in one order."""
+    """Names, labels and posteriors of the images of one test, in one order."""
 
     facts: Facts
     names: tuple[str, ...]
@@ -261,7 +261,7 @@ def _check_numbers(path: Path, result: Evaluation) -> None:
     broken = np.flatnonzero(~np.isfinite(result.posteriors).all(1))
     if len(broken):
         raise ModelError(
-            f"{path} has NaN or infinite posteriors for {len(broken)} of {len(result.names)} pictures, such as "
+            f"{path} has NaN or infinite posteriors for {len(broken)} of {len(result.names)} images, such as "
             f"{printable(result.names[broken[0]])!r}; test the model again by `verydeep evaluate`"
         )
     if len(result.names) and not -ROUNDING <= result.posteriors.min() <= result.posteriors.max() <= 1 + ROUNDING:

@@ -1,6 +1,6 @@
-"""The class score map laid over its picture: where the network sees what.
+"""The class score map laid over its image: where the network sees what.
 
-One place of the map is the answer to one window of the picture. Windows lie 32 pixels apart; shifting the picture
+One place of the map is the answer to one window of the image. Windows lie 32 pixels apart; shifting the image
 below the network by less gives the places in between.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from verydeep.configurations import STRIDE
 from verydeep.errors import printable
 from verydeep.evaluation.posterior import softmax
-from verydeep.images.pictures import png
+from verydeep.images.image_set import png
 from verydeep.images.views import Pixels, rescale
 from verydeep.inference.engine import Engine
 
@@ -36,7 +36,7 @@ class ScoreMap:
     Attributes:
         pixels: the rescaled image that was shown, of shape (height, width, 3).
         posteriors: of shape (classes, rows, columns); the sum over classes is 1 at each place.
-        window: side of a window, in pixels of the rescaled picture.
+        window: side of a window, in pixels of the rescaled image.
         stride: distance between windows, in pixels.
         class_names: of the first axis.
 
@@ -78,13 +78,13 @@ class ScoreMap:
         label = self._best() if label is None else label
         factor = max(1.0, SHOWN_SIDE / min(self.pixels.shape[:2]))
         height, width = (round(side * factor) for side in self.pixels.shape[:2])
-        picture = Image.fromarray(self.pixels).resize((width, height), Image.Resampling.BICUBIC)
+        image = Image.fromarray(self.pixels).resize((width, height), Image.Resampling.BICUBIC)
         heat = self.spread(self.posteriors[label], (width, height), factor)
         text = caption or f"{self.class_names[label]}: where a window of {self.window} pixels shows it"
         font = ImageFont.load_default(20)
         sheet = Image.new("RGB", (2 * width + 3 * MARGIN, height + 3 * MARGIN + 48), PAPER)
-        sheet.paste(picture, (MARGIN, MARGIN))
-        sheet.paste(colored(np.asarray(picture), heat), (2 * MARGIN + width, MARGIN))
+        sheet.paste(image, (MARGIN, MARGIN))
+        sheet.paste(colored(np.asarray(image), heat), (2 * MARGIN + width, MARGIN))
         draw = ImageDraw.Draw(sheet)
         draw.text((MARGIN, height + 2 * MARGIN), _fit(text, font, width), INK, font)
         _draw_scale(sheet, draw, 2 * MARGIN + width, height + 2 * MARGIN, width)
@@ -119,14 +119,12 @@ class ScoreMap:
         return np.clip(places, 0, count - 1), (places >= -0.5) & (places <= count - 0.5)
 
 
-def score_map(
-    engine: Engine, picture: Image.Image, scale: int | None = None, stride: int | None = None
-) -> ScoreMap:
-    """Run the network over a picture and keep every window's posterior.
+def score_map(engine: Engine, image: Image.Image, scale: int | None = None, stride: int | None = None) -> ScoreMap:
+    """Run the network over an image and keep every window's posterior.
 
     Args:
         engine: one with a model.
-        picture: upright RGB.
+        image: upright RGB.
         scale: its smaller side is rescaled to this; None for two windows.
         stride: distance between windows in pixels, a divisor of 32; None chooses a fine one for small windows, a
             coarse one where each pass takes long.
@@ -134,7 +132,7 @@ def score_map(
     """
     window = engine.config.architecture.window
     stride = stride or min(STRIDE, max(4, 2 ** int(log2(window / 7))))
-    pixels = np.asarray(rescale(picture, scale or 2 * window))
+    pixels = np.asarray(rescale(image, scale or 2 * window))
     height, width = pixels.shape[:2]
     rows, columns = (height - window) // stride + 1, (width - window) // stride + 1
     scores = np.empty((engine.config.architecture.num_classes, rows, columns), np.float32)
@@ -158,9 +156,9 @@ def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
-def colored(picture: Pixels, heat: NDArray[np.float32]) -> Image.Image:
-    """Lay colour over a greyed picture, the thicker the greater the posterior; none where that is NaN."""
-    grey = picture.mean(-1, keepdims=True) * 0.75 + 48
+def colored(image: Pixels, heat: NDArray[np.float32]) -> Image.Image:
+    """Lay colour over a greyed image, the thicker the greater the posterior; none where that is NaN."""
+    grey = image.mean(-1, keepdims=True) * 0.75 + 48
     strength = np.where(np.isnan(heat), 0, 0.25 + 0.55 * heat)[..., None]
     colors = heat_colors(np.nan_to_num(heat))
     return Image.fromarray((grey * (1 - strength) + colors * strength).round().astype(np.uint8))

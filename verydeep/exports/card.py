@@ -130,7 +130,7 @@ def _what(config: ModelConfig) -> str:
         f"Network {architecture.configuration} of *Very Deep Convolutional Networks for Large-Scale Image "
         "Recognition* (Simonyan and Zisserman, [arXiv 1409.1556](https://arxiv.org/abs/1409.1556)): "
         f"{', '.join(shape)}. It is fully convolutional: it gives class scores for every window of "
-        f"{architecture.window}x{architecture.window} pixels, whose mean is its answer for a picture.\n\n"
+        f"{architecture.window}x{architecture.window} pixels, whose mean is its answer for an image.\n\n"
         f"It tells {_classes(config.class_names)}."
     )
 
@@ -146,7 +146,7 @@ def _classes(names: tuple[str, ...]) -> str:
 def _figures(facts: CardFacts) -> str:
     parts = []
     if facts.results:
-        rows = ["| data | pictures | protocol | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
+        rows = ["| data | images | protocol | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
         for result in facts.results:
             rates, data = result.error_rates, f"{last_part(result.facts.data)}, {result.facts.part}"
             top5 = f"{rates.top5_error:.2f} %" if rates.top_k == 5 else ""
@@ -157,9 +157,9 @@ def _figures(facts: CardFacts) -> str:
     if facts.epochs:
         best = min(facts.epochs, key=lambda record: float(record["validation_error"]))
         parts.append(
-            f"While it was trained, its least top-1 error on the pictures that were held out was "
+            f"While it was trained, its least top-1 error on the images that were held out was "
             f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(facts.epochs)}), and the "
-            "weights are of that epoch: chosen by these pictures, the figure is a little too good."
+            "weights are of that epoch: chosen by these images, the figure is a little too good."
         )
     return "\n\n".join(parts) or "No test of these weights is known."
 
@@ -175,9 +175,9 @@ def _use(facts: CardFacts) -> str:
     on_hub = "/" in facts.name
     word, package = (f"hf:{facts.name}", "'verydeep[hub]'") if on_hub else (facts.name, "verydeep")
     return (
-        f"```bash\npip install {package}\nverydeep predict {word} picture.jpg\n```\n\n"
+        f"```bash\npip install {package}\nverydeep predict {word} image.jpg\n```\n\n"
         f'```python\nimport verydeep\n\nmodel = verydeep.load("{word}")\n'
-        'print(model.predict("picture.jpg"))\nmodel.score_map("picture.jpg").draw().save("where.png")\n```'
+        'print(model.predict("image.jpg"))\nmodel.score_map("image.jpg").draw().save("where.png")\n```'
     )
 
 
@@ -187,7 +187,7 @@ def _preprocessing(config: ModelConfig) -> str:
     return (
         f"Pixels of 0 to 255, channels in the order {preprocessing.channels}; of R, G and B the mean "
         f"{preprocessing.mean} is subtracted, and the rest divided by {preprocessing.deviation}. Loaded by "
-        "verydeep it takes any picture, and does this itself.\n\n"
+        "verydeep it takes any image, and does this itself.\n\n"
         f"Any size of at least {config.architecture.window} pixels on both sides. It was trained at S = "
         f"{scale}, {'with' if trained.mirror else 'without'} mirror images, and by default is tested at Q = "
         f"{trained.test_scale}."
@@ -219,7 +219,7 @@ def _stage(facts: dict[str, Any]) -> list[str]:
             lines.append(f"{word}: {facts[fact]}")
     if isinstance(data, dict):
         count = data.get("num_images")
-        lines.append(f"Data: {data.get('name')}" + (f", {count:,} pictures" if isinstance(count, int) else ""))
+        lines.append(f"Data: {data.get('name')}" + (f", {count:,} images" if isinstance(count, int) else ""))
         lines[-1] += f"; {data['split']}" if data.get("split") else ""
     if isinstance(recipe, dict):
         values = ", ".join(f"{name} {value}" for name, value in renamed(recipe).items())
@@ -232,9 +232,9 @@ def _limits(config: ModelConfig) -> str:
     if not count:
         return "- Its features are those that its data taught it: of what that shows too seldom they tell little."
     return (
-        f"- It always names one of its {count} classes, whatever a picture shows; a probability is a share among "
-        "these, and was not calibrated on pictures of other kinds.\n"
-        "- Figures hold for pictures like those of the data above, under the views that are named.\n"
+        f"- It always names one of its {count} classes, whatever an image shows; a probability is a share among "
+        "these, and was not calibrated on images of other kinds.\n"
+        "- Figures hold for images like those of the data above, under the views that are named.\n"
         "- What its data shows too seldom, or shows one-sidedly, it has learnt so."
     )
 

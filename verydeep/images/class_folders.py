@@ -21,10 +21,10 @@ import numpy as np
 
 from verydeep.errors import DataError, as_text, few
 from verydeep.images.data import PARTS, UNDIVIDED, Data, Part
+from verydeep.images.image_set import Files, ImageSet
 from verydeep.images.imagenet import validation_classes
 from verydeep.images.listing import Listing, Skipped, list_images
 from verydeep.images.names import case_hint, numbers_of
-from verydeep.images.pictures import Files, Pictures
 from verydeep.images.storage import is_local, local_path
 
 SPELLINGS: dict[str, Part] = {
@@ -117,7 +117,7 @@ def _and(words: Iterable[str]) -> str:
 
 def _class_folders(
     root: Path, listing: Listing, class_names: tuple[str, ...] | None, skipped: Skipped
-) -> Pictures:
+) -> ImageSet:
     """Images of the class folders of one folder; names are relative to `root`.
 
     Args:
@@ -146,7 +146,7 @@ def _class_folders(
         paths += inside
         labels += [label] * len(inside)
     relative = tuple(as_text(path.relative_to(root).as_posix()) for path in paths)
-    return Pictures(relative, np.array(labels, dtype=np.int64), names, Files(tuple(paths)))
+    return ImageSet(relative, np.array(labels, dtype=np.int64), names, Files(tuple(paths)))
 
 
 def _refuse_tars(listing: Listing) -> None:
@@ -222,7 +222,7 @@ def _holds_classes(folder: Listing) -> bool:
     return not folder.images and len(_innermost(folder)) > 1
 
 
-def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) -> Pictures:
+def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) -> ImageSet:
     """ImageNet's validation images, which lie in one folder, by the list of labels beside them."""
     label_of = {name: number for number, name in enumerate(class_names)}
     listed = validation_classes(root, folder.path, class_names)
@@ -237,4 +237,4 @@ def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) 
             )
     labels = np.array([label_of[listed[path.stem]] for path in folder.images], dtype=np.int64)
     names = tuple(as_text(path.relative_to(root).as_posix()) for path in folder.images)
-    return Pictures(names, labels, class_names, Files(tuple(folder.images)))
+    return ImageSet(names, labels, class_names, Files(tuple(folder.images)))

@@ -34,9 +34,10 @@ from verydeep.typed import as_type, shown
 
 MANIFEST = "shards.json"
 FORMAT = "verydeep shards 1"
-PICTURES, LABELS, NAMES = "index/pictures.npy", "index/labels.npy", "index/names.npy"
+# The file is called so in every data set of shards; the name is part of the format.
+IMAGES, LABELS, NAMES = "index/pictures.npy", "index/labels.npy", "index/names.npy"
 HASHES = "index/hashes.npy"
-_INDEX = (PICTURES, LABELS, NAMES, HASHES)
+_INDEX = (IMAGES, LABELS, NAMES, HASHES)
 PARTS: tuple[Part, ...] = ("train", "val")
 BLOCK = 512  # bytes: of a tar, which has one of them before each file
 
@@ -113,7 +114,7 @@ def _part(part: str, fields: Any) -> tuple[int, str]:
     fields = as_type(dict[str, Any], fields, part)
     count = as_type(int, fields["pictures"], "pictures")
     if count < 1:
-        raise ValueError(f"{part} has no pictures")
+        raise ValueError(f"{part} has no images")
     return count, as_type(str, fields["fingerprint"], "fingerprint")
 
 
@@ -124,7 +125,7 @@ class Index:
     Attributes:
         folder: with the tars.
         manifest: what they are.
-        pictures: of shape (images,) and type `RECORD`.
+        images: of shape (images,) and type `RECORD`.
         labels: of shape (images,).
         names: bytes of all names.
         hashes: of shape (images,): of the files that the images were made of; None where they are not known.
@@ -133,7 +134,7 @@ class Index:
 
     folder: Folder
     manifest: Manifest
-    pictures: NDArray[np.void]
+    images: NDArray[np.void]
     labels: NDArray[np.int64]
     names: NDArray[np.uint8]
     hashes: NDArray[np.uint64] | None
@@ -170,7 +171,7 @@ def open_index(location: str) -> Index:
         path = _on_disk(folder, file, manifest.index[file], version)
         return _mapped(path, folder.path(file), np.dtype(dtype), length)
 
-    pictures, labels, names = array_of(PICTURES, RECORD), array_of(LABELS, "<i8"), array_of(NAMES, "u1", None)
+    images, labels, names = array_of(IMAGES, RECORD), array_of(LABELS, "<i8"), array_of(NAMES, "u1", None)
     hashes = array_of(HASHES, "<u8") if HASHES in manifest.index else None
     if labels.min() < 0 or labels.max() >= len(manifest.class_names):
         raise DataError(
@@ -180,7 +181,7 @@ def open_index(location: str) -> Index:
     if folder.is_local:  # behind a URL, a thousand questions would take too long
         for name, num_bytes in manifest.shards:
             _on_disk(folder, name, num_bytes, version)
-    return Index(folder, manifest, pictures, labels, names, hashes)
+    return Index(folder, manifest, images, labels, names, hashes)
 
 
 def _on_disk(folder: Folder, file: str, num_bytes: int, version: str) -> Path:

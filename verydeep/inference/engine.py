@@ -95,6 +95,6 @@ def check_images(images: Images) -> None:
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UsageError(
-            f"array of shape {images.shape} and type {images.dtype} holds no pictures; "
+            f"array of shape {images.shape} and type {images.dtype} holds no images; "
             "it has to be (batch, height, width, 3) of uint8, levels of 0 to 255"
         )

@@ -30,7 +30,7 @@ class FeatureSpec:
 
     Attributes:
         layer: of the network, averaged over space.
-        scales: Q, the smaller sides of the rescaled picture.
+        scales: Q, the smaller sides of the rescaled image.
         mirror: whether the mean is taken with the mirror image.
         combine: whether scales are stacked, or averaged.
 
@@ -60,7 +60,7 @@ class Classifier(_Told):
         class_names: in the order of the scores.
         weights: of shape (classes, features).
         bias: of shape (classes,).
-        sharpness: factor on the scores before the soft-max, as held-out pictures fit it best.
+        sharpness: factor on the scores before the soft-max, as held-out images fit it best.
         facts: how it was trained and how well it does.
         network: `digest` of the weights whose features it was trained on.
 
@@ -83,12 +83,12 @@ class Classifier(_Told):
             )
 
     def scores(self, features: Features) -> NDArray[np.float64]:
-        """Scores of shape (pictures, classes)."""
+        """Scores of shape (images, classes)."""
         scores: NDArray[np.float64] = features.astype(np.float64) @ self.weights.T + self.bias
         return scores
 
     def posteriors(self, features: Features) -> Posteriors:
-        """Soft-max of the sharpened scores, of shape (pictures, classes)."""
+        """Soft-max of the sharpened scores, of shape (images, classes)."""
         return softmax(self.sharpness * self.scores(features))
 
 

@@ -44,7 +44,7 @@ def lpips_weights(path: str | PathLike[str] | None) -> tuple[Tensor, ...]:
 
 
 def dists_weights(path: str | PathLike[str] | None) -> tuple[Tensor, Tensor]:
-    """Alpha and beta of each channel, the picture's three first, of shape (channels,) each.
+    """Alpha and beta of each channel, the image's three first, of shape (channels,) each.
 
     Args:
         path: `weights.pt` of the `DISTS_pytorch` package, or what `write_learned_weights` has made of it; None for

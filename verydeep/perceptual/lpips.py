@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look to people, on VGG-16.
+"""LPIPS: how different two images look to people, on VGG-16.
 
 Source: Zhang, Isola, Efros, Shechtman, Wang, The Unreasonable Effectiveness of Deep Features as a Perceptual
 Metric, arXiv 1801.03924, equation 1; and its reference package `lpips`, version 0.1 of the weights.
@@ -26,9 +26,9 @@ PIECE = 1 << 16  # numbers that are worked on at a time
 
 
 class LPIPS(PairLoss):
-    """The learned distance of two pictures: `sum_l mean_p sum_c w_lc (u_lcp - v_lcp)^2`.
+    """The learned distance of two images: `sum_l mean_p sum_c w_lc (u_lcp - v_lcp)^2`.
 
-    `u` and `v` are what the last ReLU of each of the five stages gives for the two pictures, divided at each place
+    `u` and `v` are what the last ReLU of each of the five stages gives for the two images, divided at each place
     p by its length over the channels c. The weights w are those that the authors have fitted to people's
     judgements.
 
@@ -41,7 +41,7 @@ class LPIPS(PairLoss):
             package that is installed. The package itself is not used.
         spatial: give a distance for each pixel, of shape (batch, 1, height, width), before the reduction.
         engine: `torch` never takes the native engine.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
         options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
@@ -83,21 +83,21 @@ class LPIPS(PairLoss):
     def _linear(self) -> Taps:
         return {layer: usable(getattr(self, layer)) for layer in self.features.layers}
 
-    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+    def _distance(self, taps: Taps, target_taps: Taps, images: Tensor, target: Tensor) -> Tensor:
         maps = {}
         for layer, weights in self._linear().items():
             first, second = wide(taps[layer]), wide(target_taps[layer])
             maps[layer] = unit_distance(first, second, weights.to(first))
-        return self._sum(maps, pictures)
+        return self._sum(maps, images)
 
-    def _compare_natively(self, pictures: Tensor, target: Tensor) -> Tensor:
-        maps = self._native.distances(self.features, pictures, target, self._linear(), epsilon=EPSILON)
-        return self._sum(maps, pictures)
+    def _compare_natively(self, images: Tensor, target: Tensor) -> Tensor:
+        maps = self._native.distances(self.features, images, target, self._linear(), epsilon=EPSILON)
+        return self._sum(maps, images)
 
-    def _sum(self, maps: Taps, pictures: Tensor) -> Tensor:
-        """Over the layers, of means over places or of maps that are grown to the pictures' size."""
+    def _sum(self, maps: Taps, images: Tensor) -> Tensor:
+        """Over the layers, of means over places or of maps that are grown to the images' size."""
         if self.spatial:
-            size = pictures.shape[2:]
+            size = images.shape[2:]
             grown = [
                 F.interpolate(one[:, None], size, mode="bilinear", align_corners=False) for one in maps.values()
             ]
@@ -231,7 +231,7 @@ def _like(maps: Tensor) -> Tensor:
 
 
 def _pieces(maps: Tensor) -> Iterator[tuple[int, slice]]:
-    """Pictures of a batch, and some places of each."""
+    """Images of a batch, and some places of each."""
     places = maps.shape[2] * maps.shape[3]
     size = max(1, PIECE // maps.shape[1]) if maps.device.type == "cpu" else places
     for number in range(len(maps)):

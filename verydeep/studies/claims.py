@@ -81,7 +81,7 @@ class Statement:
             "wanted": "below" if self.below else "above",
             "holds": self.holds,
             "mcnemar_p": self.p,
-            "num_pictures": self.num_images,
+            "num_images": self.num_images,
             "seeds": self.seeds,
             "seeds_alike": self.seeds_alike,
             "paper_difference": self.published,

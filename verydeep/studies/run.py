@@ -1,7 +1,7 @@
 """A workflow -> its results: each step is a process of its own, one after the other.
 
 A step that fails ends neither the study nor the steps that do not need it. A study that is ended goes on by the
-same command: trainings from their last saved state, tests from their last finished pictures.
+same command: trainings from their last saved state, tests from their last finished images.
 """
 
 from __future__ import annotations

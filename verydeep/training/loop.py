@@ -127,7 +127,7 @@ class Trainer:
         self.bfloat16 = uses_bfloat16(self.recipe.precision, self.device)
         settings = asdict(self.recipe).items()
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in settings}
-        self.facts = {"recipe": plain, "data": self.batches.pictures.fingerprint}
+        self.facts = {"recipe": plain, "data": self.batches.images.fingerprint}
         self.machine = {"processes": self.world.size, "threads": torch.get_num_threads()}
         self.model: nn.Module = self.network
         self.writer = Writer()

@@ -16,7 +16,7 @@ from verydeep.errors import ModelError, TrainingError, UsageError, check_choice,
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.data import Data
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 from verydeep.images.views import TrainingView
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG, ModelConfig, read_split, read_training_names
@@ -219,12 +219,12 @@ def _changed(one: str, several: str, before: Iterable[str], now: Iterable[str]) 
     ]
 
 
-def facts_of(data: Data, pictures: Pictures) -> dict[str, Any]:
-    """What provenance says about the data; `pictures` are those training images that can be read."""
+def facts_of(data: Data, images: ImageSet) -> dict[str, Any]:
+    """What provenance says about the data; `images` are those training images that can be read."""
     return {
         "fingerprint": data.train.fingerprint,
-        "num_images": len(pictures),
-        "num_unreadable": len(data.train) - len(pictures),
+        "num_images": len(images),
+        "num_unreadable": len(data.train) - len(images),
         "split": data.split,
     }
 
@@ -242,12 +242,12 @@ def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | Non
     return network
 
 
-def make_batches(recipe: Recipe, config: ModelConfig, pictures: Pictures, here: World) -> TrainingBatches:
+def make_batches(recipe: Recipe, config: ModelConfig, images: ImageSet, here: World) -> TrainingBatches:
     """What is shown in each step: of every batch the part of this process."""
     colors = config.principal_colors
     shift = ColorShift(colors, recipe.color_shift, recipe.color_shift_form) if colors else None
     view = TrainingView(recipe.train_scale, recipe.window, recipe.mirror, shift)
-    return TrainingBatches(pictures, view, recipe.batch_size, recipe.seed, (here.rank, here.size))
+    return TrainingBatches(images, view, recipe.batch_size, recipe.seed, (here.rank, here.size))
 
 
 def take_layers(

@@ -31,7 +31,7 @@ def read_pixels(path: Path, longer_side: int, *, enlarge: bool = False) -> Pixel
         Of shape (height, width, 3).
 
     Raises:
-        PictureError: it cannot be read.
+        ImageError: it cannot be read.
 
     """
     image = decode.read(path, smallest_side=None if enlarge else longer_side)

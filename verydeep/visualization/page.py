@@ -72,7 +72,7 @@ class Visualization(Result):
         return {
             "page": str(self.page),
             "model": self.model,
-            "picture": str(self.image),
+            "image": str(self.image),
             "width": self.pixels.shape[1],
             "height": self.pixels.shape[0],
             "layers": [self._layer(layer) for layer in self.layers],

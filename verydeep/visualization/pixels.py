@@ -46,7 +46,7 @@ def initial_image(init: str, content: Tensor, seed: int) -> Tensor:
 
     Raises:
         UsageError: it is neither a word nor a file.
-        PictureError: the image cannot be read.
+        ImageError: the image cannot be read.
 
     """
     if init == "content":

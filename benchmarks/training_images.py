@@ -1,11 +1,11 @@
-"""Training pictures a second on one core: ours beside torchvision's ImageFolder pipeline.
+"""Training images a second on one core: ours beside torchvision's ImageFolder pipeline.
 
-    python benchmarks/training_pictures.py FOLDER [--rounds 7] [--pictures 96]
+    python benchmarks/training_images.py FOLDER [--rounds 7] [--images 96]
 
-Of each picture: its file read and decoded, rescaled to S, cropped to 224 at random, mirrored half of the time,
+Of each image: its file read and decoded, rescaled to S, cropped to 224 at random, mirrored half of the time,
 shifted along the principal colors, normalised, in a float32 batch. Torchvision: `ImageFolder` with `Resize`,
 `RandomCrop`, `RandomHorizontalFlip`, `ToTensor`, a color shift and `Normalize`, in batches by `DataLoader` without
-processes; S drawn for each picture where it is a range. In turns in one process on one thread, by its time on the
+processes; S drawn for each image where it is a range. In turns in one process on one thread, by its time on the
 processor; files come from the page cache.
 """
 
@@ -42,8 +42,8 @@ COLORS = PrincipalColors(
 def theirs(folder: Path, scale: tuple[int, int], count: int) -> Callable[[], int]:
     directions, values = torch.tensor(COLORS.eigenvectors).T, torch.tensor(COLORS.eigenvalues)
 
-    def resize(picture: Image.Image) -> Image.Image:
-        return transforms.functional.resize(picture, random.randint(*scale))  # type: ignore[no-any-return]
+    def resize(image: Image.Image) -> Image.Image:
+        return transforms.functional.resize(image, random.randint(*scale))  # type: ignore[no-any-return]
 
     def shift(pixels: Tensor) -> Tensor:
         return pixels + (directions @ (values * 0.1 * torch.randn(3)))[:, None, None]
@@ -63,9 +63,9 @@ def theirs(folder: Path, scale: tuple[int, int], count: int) -> Callable[[], int
 
 
 def ours(folder: Path, scale: tuple[int, int], count: int) -> Callable[[], int]:
-    pictures = unlabelled(sorted(folder.glob("*/*.*"))).select(range(count))
+    images = unlabelled(sorted(folder.glob("*/*.*"))).select(range(count))
     view = TrainingView(scale, WINDOW, color_shift=ColorShift(COLORS, 0.1))
-    batches = TrainingBatches(pictures, view, BATCH, 0)
+    batches = TrainingBatches(images, view, BATCH, 0)
     preprocess = Preprocess(Preprocessing(MEAN, DEVIATION))
 
     def epoch() -> int:
@@ -83,12 +83,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pictures", type=int, default=96)
+    parser.add_argument("--images", type=int, default=96)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for scale in ((256, 512), (256, 256), (384, 384)):
         variants = {
-            name: make(arguments.folder, scale, arguments.pictures)
+            name: make(arguments.folder, scale, arguments.images)
             for name, make in (("torchvision", theirs), ("verydeep", ours))
         }
         rates: dict[str, list[float]] = {name: [] for name in variants}
@@ -98,7 +98,7 @@ def main() -> None:
                 shown = epoch()
                 if number:  # the first round fills the page cache
                     rates[name].append(shown / (time.process_time() - start))
-        told = "  ".join(f"{name} {statistics.median(found):6.1f} pictures/s" for name, found in rates.items())
+        told = "  ".join(f"{name} {statistics.median(found):6.1f} images/s" for name, found in rates.items())
         ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
         print(f"S = {scale}: {told}  x {ratio:.2f}", flush=True)
 

@@ -1,10 +1,10 @@
 """Train on photographs among which are 300 damaged copies: what is left out, how long it takes, how much memory.
 
-    python benchmarks/damaged_pictures.py PHOTOGRAPHS [--copies 300] [--seed 0] [--epochs 1] [--recipe photos]
+    python benchmarks/damaged_images.py PHOTOGRAPHS [--copies 300] [--seed 0] [--epochs 1] [--recipe photos]
 
 PHOTOGRAPHS has train/<class>/ and val/<class>/. Each way of damage that the tests know takes its turn, and so do
-large pictures that are whole. Pictures are read when their turn comes, by 0, 1 and 3 processes, and all runs have
-to end with the same bits; then the model is tested, and predicts. Nothing may hang, or leave out another picture.
+large images that are whole. Images are read when their turn comes, by 0, 1 and 3 processes, and all runs have
+to end with the same bits; then the model is tested, and predicts. Nothing may hang, or leave out another image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from damage import write_damaged
 
-FROM_DISK = (  # as where the pictures do not fit in memory
+FROM_DISK = (  # as where the images do not fit in memory
     "import sys; from verydeep.images import in_memory; in_memory.KEEP_BYTES = 0; "
     "from verydeep.cli import main; main(sys.argv[1:])"
 )

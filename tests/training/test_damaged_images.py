@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:De
 
 class Damaged(NamedTuple):
     folder: Path
-    lost: set[str]  # names of the pictures that cannot be read
+    lost: set[str]  # names of the images that cannot be read
     lost_held_out: set[str]
 
 
@@ -49,13 +49,13 @@ def damaged(tmp_path_factory, photographs) -> Damaged:
                     path, readable = write_damaged(place, crop, number, random)
                     if not readable:
                         lost[part].add(path.relative_to(folder).as_posix())
-    assert sum(1 for _ in (folder / "train").rglob("*.*")) % BATCH == 0  # so that an epoch shows each picture
+    assert sum(1 for _ in (folder / "train").rglob("*.*")) % BATCH == 0  # so that an epoch shows each image
     return Damaged(folder, lost["train"] | lost["val"], lost["val"])
 
 
 @pytest.fixture
 def from_disk(monkeypatch) -> None:
-    """Pictures are read when their turn comes, as they are where they would not fit in memory."""
+    """Images are read when their turn comes, as they are where they would not fit in memory."""
     monkeypatch.setattr(in_memory, "KEEP_BYTES", 0)
 
 
@@ -121,7 +121,7 @@ def test_no_more_are_left_out_than_asked(damaged, tmp_path, capfd, most):
 
 
 @pytest.mark.usefixtures("from_disk")
-def test_held_out_pictures_count_too(damaged, tmp_path, capfd):
+def test_held_out_images_count_too(damaged, tmp_path, capfd):
     """As many as training leaves out are allowed, and one more is held out."""
     most = len(damaged.lost) - 1
     said = refused(capfd, "train", damaged.folder, tmp_path / "run", *TINY, "--max-unreadable", most)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import DataError, PictureError, few, refusal
+from verydeep.errors import DataError, ImageError, few, refusal
 from verydeep.images import decode, imagenet
 from verydeep.images.formats import HEAD, TAIL, kind_of
 from verydeep.images.names import case_hint, numbers_of
@@ -45,7 +45,7 @@ class ImageSource(ABC):
         """The bytes of image `number` as a file of a format that is read, and what messages call it.
 
         Raises:
-            PictureError: they cannot be read.
+            ImageError: they cannot be read.
 
         """
 
@@ -65,7 +65,7 @@ class ImageSource(ABC):
         """Image `number`, upright RGB; `smallest_side` as in `decode.read`.
 
         Raises:
-            PictureError: it cannot be read.
+            ImageError: it cannot be read.
 
         """
         return decode.read(self.encoded(number), smallest_side=smallest_side)
@@ -74,7 +74,7 @@ class ImageSource(ABC):
         """Width and height of image `number`, upright.
 
         Raises:
-            PictureError: they cannot be read.
+            ImageError: they cannot be read.
 
         """
         return decode.size(self.encoded(number))
@@ -86,7 +86,7 @@ class ImageSource(ABC):
         """
         try:
             file = self.encoded(number)
-        except PictureError:  # whoever decodes it will say why
+        except ImageError:  # whoever decodes it will say why
             return 0
         # Many files may hold the same error page of a server, and none of them is an image.
         is_image = kind_of(file.content[:HEAD], file.name, lambda: file.content[-TAIL:]).is_image
@@ -123,7 +123,7 @@ class Files(ImageSource):
         try:
             return decode.Encoded(str(path), path.read_bytes())
         except OSError as error:
-            raise PictureError(refusal(path, "read", error)) from None
+            raise ImageError(refusal(path, "read", error)) from None
 
     def select(self, numbers: Sequence[int]) -> Self:
         """Keep these paths."""
@@ -162,7 +162,7 @@ class Arrays(ImageSource):
 
     def encoded(self, number: int) -> decode.Encoded:
         """Encode the array as PNG."""
-        return decode.Encoded(f"picture {number}", png(Image.fromarray(self.arrays[number])))
+        return decode.Encoded(f"image {number}", png(Image.fromarray(self.arrays[number])))
 
     def select(self, numbers: Sequence[int]) -> Self:
         """Keep these arrays."""
@@ -206,7 +206,7 @@ class SourceNames(Sequence[str]):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """Some images with their names, labels and the names of their classes.
 
     Attributes:
@@ -227,20 +227,20 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.names)
 
-    def select(self, numbers: Sequence[int]) -> Pictures:
+    def select(self, numbers: Sequence[int]) -> ImageSet:
         """Keep the images of these numbers, in this order."""
         labels, source = self.labels[np.asarray(numbers, dtype=np.int64)], self.source.select(numbers)
         if isinstance(self.names, SourceNames):
-            return Pictures(SourceNames(source), labels, self.class_names, source)
-        return Pictures(tuple(self.names[number] for number in numbers), labels, self.class_names, source)
+            return ImageSet(SourceNames(source), labels, self.class_names, source)
+        return ImageSet(tuple(self.names[number] for number in numbers), labels, self.class_names, source)
 
-    def join(self, other: Pictures) -> Pictures:
+    def join(self, other: ImageSet) -> ImageSet:
         """These images, and then those of another part of the same data set."""
         labels, source = np.concatenate([self.labels, other.labels]), self.source.join(other.source)
         names = SourceNames(source) if isinstance(self.names, SourceNames) else (*self.names, *other.names)
-        return Pictures(names, labels, self.class_names, source)
+        return ImageSet(names, labels, self.class_names, source)
 
-    def relabel(self, class_names: tuple[str, ...]) -> Pictures:
+    def relabel(self, class_names: tuple[str, ...]) -> ImageSet:
         """Number the classes as a model does, by their names; ImageNet's folders are known by their numbers too.
 
         Raises:
@@ -260,7 +260,7 @@ class Pictures:
                 f"the data has {len(unknown)} of {len(self.class_names)} classes that the model lacks: "
                 f"{few(unknown)}; the model's are {few(class_names)}{case_hint(unknown, class_names)}"
             )
-        return Pictures(self.names, np.array(numbers, np.int64)[self.labels], class_names, self.source)
+        return ImageSet(self.names, np.array(numbers, np.int64)[self.labels], class_names, self.source)
 
     @cached_property
     def fingerprint(self) -> str:

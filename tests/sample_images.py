@@ -1,4 +1,4 @@
-"""Picture files for tests: small, made from arrays, and some that are damaged in known ways."""
+"""Image files for tests: small, made from arrays, and some that are damaged in known ways."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image
 
 
 def smooth(width: int, height: int, seed: int = 0) -> np.ndarray:
-    """A soft picture with four different corners, which JPEG hardly changes: (height, width, 3) of uint8."""
+    """A soft image with four different corners, which JPEG hardly changes: (height, width, 3) of uint8."""
     corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def save(path: Path, pixels: np.ndarray | None = None, **options) -> Path:
-    """Write a picture of the kind that the path's ending says; its folder is made."""
+    """Write an image of the kind that the path's ending says; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(smooth(40, 36) if pixels is None else pixels).save(path, **options)
     return path
