@@ -17,7 +17,7 @@ help:
 	@echo "make test     everything that CI runs (make check is the same)"
 	@echo "make heavy    the tests that take long: full-size networks, processes killed at many moments"
 	@echo "make docs     the documentation as a website in $(SITE) (EXECUTE=off: without running the notebooks)"
-	@echo "make check-pages  the HTML pages in a browser, if there is one, in a wide and a narrow window"
+	@echo "make check-pages  the HTML pages and the website in a browser, if there is one, in a wide and a narrow window"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
 	@echo "make avx512   the AVX-512 kernels tested on a processor that lacks it, each instruction a loop"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import TypeAliasForwardRef
 
 from verydeep.version import __version__
 
@@ -18,7 +19,7 @@ author = "The verydeep authors"
 version = release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["tutorials/out"]  # what the notebooks write
 
 html_theme = "furo"
 html_title = f"verydeep {version}"
@@ -47,6 +48,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in ("ImageLike", "Posteriors")}
+TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # within other types it is shown by this
 autodoc_inherit_docstrings = False
 add_module_names = False
 toc_object_entries_show_parents = "hide"
@@ -89,8 +91,6 @@ def take_in(app: Sphinx, docname: str, source: list[str]) -> None:
 def as_rst(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Make reStructuredText of a docstring: indented paragraphs and options are code, and a star is a star."""
     marked, code = [], False
-    if what in ("attribute", "property", "data"):
-        lines.insert(0, "")  # else napoleon takes what stands before a colon for a type
     for line in lines:
         if line and not line.startswith(" "):
             code = False
