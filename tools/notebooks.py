@@ -3,13 +3,14 @@
     python tools/notebooks.py                     # all of docs/tutorials
     python tools/notebooks.py NOTEBOOK.ipynb ...
 
-It needs `nbclient` and `ipykernel`. A notebook runs in its own folder. An error in a cell ends the run, and nothing
-is written.
+It needs `nbclient` and `ipykernel`. A notebook runs in its own folder. An error in a cell ends the run, and
+nothing is written.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -40,6 +41,9 @@ def run(path: Path) -> Notebook:
     import nbformat
     from nbclient import NotebookClient
 
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "passive"
+    )  # other work on the machine is not held up by waiting threads
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=MOST_SECONDS, kernel_name="python3", resources=resources).execute()
@@ -93,7 +97,9 @@ def clean_outputs(outputs: list[Output]) -> Iterator[Output]:
 def is_progress(output: Output) -> bool:
     """Whether it is a bar, or the place where one was."""
     data = output["data"]
-    return set(data) == {"text/plain"} and (not text(data["text/plain"]).strip() or "━" in text(data["text/plain"]))
+    return set(data) == {"text/plain"} and (
+        not text(data["text/plain"]).strip() or "━" in text(data["text/plain"])
+    )
 
 
 def small_png(encoded: str) -> str:
