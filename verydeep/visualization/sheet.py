@@ -12,7 +12,7 @@ from verydeep.evaluation.score_map import INK, PAPER, heat_colors
 from verydeep.images.views import Pixels
 from verydeep.visualization.maps import LayerMaps
 
-TILE = 160  # longer side of each image, in pixels
+TILE = 120  # longer side of each image, in pixels
 GAP, LABEL, HEAD = 8, 84, 22  # between images; for names of layers, on the left; for what columns are, on top
 
 
