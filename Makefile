@@ -9,7 +9,7 @@ CXX_SOURCES := $(filter %.h %.cpp,$(NATIVE_SOURCES))
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check heavy docs check-pages sanitize avx512 check-tuning bench-kernels aarch64 install format reference clean
+.PHONY: demo test check heavy docs check-pages sanitize avx512 check-tuning bench-kernels aarch64 install format reference notebooks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make aarch64  the kernels built for aarch64 and run under qemu (g++-aarch64-linux-gnu, qemu-user-static)"
 	@echo "make format   bring the code into its form"
 	@echo "make reference  write docs/reference/commands and docs/reference/python from the code"
+	@echo "make notebooks  run the tutorials' notebooks and store their outputs"
 
 # A photograph folder would do as well: verydeep study photos --out STUDY --data PHOTOS.
 demo: $(VENV)/.installed
@@ -110,6 +111,10 @@ format: $(VENV)/.installed-for-tests
 # The pages of commands and public names, which a test compares with the code.
 reference: $(VENV)/.installed-for-tests
 	$(BIN)/python tests/reference.py
+
+# Minutes; the outputs are stored, so that they are seen where nothing runs.
+notebooks: $(VENV)/.installed-for-docs
+	$(BIN)/python tools/notebooks.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from reference import API, examples, pages
+from test_prose import prose
 
 import verydeep
 from verydeep.cli import COMMANDS
@@ -16,13 +17,15 @@ from verydeep.commands.special import command
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-WITH_LINKS = [*sorted(ROOT.glob("*.md")), ROOT / "results" / "README.md", *PAGES]
+NOTEBOOKS = sorted((DOCS / "tutorials").glob("*.ipynb"))
+WITH_LINKS = [*sorted(ROOT.glob("*.md")), ROOT / "results" / "README.md", *PAGES, *NOTEBOOKS]
 FENCE = re.compile(r"^```.*?^```$", re.S | re.M)
 TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```$", re.S | re.M)
 
 
 def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
+    """Its text; of a notebook, its cells of text."""
+    return prose(str(page.relative_to(ROOT)))
 
 
 def slugs(page: Path) -> list[str]:
@@ -43,7 +46,7 @@ def listed() -> list[Path]:
 
 
 def test_each_page_is_in_one_toctree():
-    sources = [path.with_suffix("") for path in [*PAGES, *DOCS.rglob("*.ipynb")]]
+    sources = [path.with_suffix("") for path in [*PAGES, *NOTEBOOKS]]
     assert sorted(listed()) == sorted(set(sources) - {DOCS / "index"})
 
 
