@@ -273,7 +273,7 @@ void bind_network(nb::module_& module) {
 }  // namespace
 
 NB_MODULE(_native, module) {
-    module.doc() = "VGG networks on a processor's own instructions: see docs/native-engine.md";
+    module.doc() = "VGG networks on a processor's own instructions: see docs/explanation/native-engine.md";
     bind_step(module);
     bind_network(module);
     module.def("available_instructions", available_instructions);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -18,7 +19,9 @@ from verydeep.commands.command import read_docstring
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
-    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    *sorted(
+        str(path.relative_to(ROOT)) for kind in ("md", "ipynb") for path in (ROOT / "docs").rglob(f"*.{kind}")
+    ),
 ]
 LONGEST, MEAN = 30, 16
 ENTRY = re.compile(r"^ +`?\w+`?: |^(?:Args|Attributes|Returns|Raises|Example|Examples):$", re.M)  # of a docstring
@@ -61,12 +64,21 @@ def sentences(page: str) -> list[str]:
     return [one for one in found if re.search(r"[A-Za-z]", one) and not re.search(r"[가-힣]", one)]
 
 
+def prose(page: str) -> str:
+    """The text of a page; of a notebook, its markdown cells."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if not page.endswith(".ipynb"):
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
 def words(sentence: str) -> int:
     return sum(bool(re.search(r"\w", word)) for word in sentence.split())
 
 
 def ready(page: str) -> bool:
-    lengths = [words(one) for one in sentences((ROOT / page).read_text(encoding="utf-8"))]
+    lengths = [words(one) for one in sentences(prose(page))]
     return not lengths or (max(lengths) <= LONGEST and mean(lengths) <= MEAN)
 
 
@@ -85,7 +97,7 @@ def test_sentences_are_found(page, lengths):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_sentences_are_short(page):
-    found = sentences((ROOT / page).read_text(encoding="utf-8"))
+    found = sentences(prose(page))
     lengths = [words(one) for one in found]
     long = [f"{length}: {one}" for length, one in zip(lengths, found, strict=True) if length > LONGEST]
     assert not long, "\n".join(long)
@@ -103,12 +115,13 @@ def test_a_phrase_is_found_across_lines():
 
 
 def test_no_file_has_a_phrase_of_the_list():
+    kinds = ["*.md", "*.py", "*.cpp", "*.h", "*.ipynb"]
     listed = subprocess.run(
-        ["git", "ls-files", "*.md", "*.py", "*.cpp", "*.h"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", *kinds], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert "README.md" in listed
     checked = [name for name in listed if not name.startswith("tests/")]
-    found = {name: phrases_in((ROOT / name).read_text(encoding="utf-8")) for name in checked}
+    found = {name: phrases_in(prose(name)) for name in checked}
     assert not {name: phrases for name, phrases in found.items() if phrases}
 
 

@@ -335,7 +335,7 @@ class Architecture:
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """The plan of the network: every node, in order of computation."""
+        """The plan of the network, which is every node in order of computation."""
         return tuple(node for layer in self.layers for node in _nodes_of(layer))
 
     @cached_property

@@ -84,7 +84,7 @@ class Model:
 
     @property
     def protocol(self) -> Dense:
-        """How it is tested at one scale: Q and mirror images as it was trained (Section 4.1)."""
+        """The default test, dense at one scale, with Q and mirror images as in training (Section 4.1)."""
         return Dense((self.config.trained_on.test_scale,), self.config.trained_on.mirror)
 
     def posterior(self, images: Iterable[ImageLike], protocol: Protocol | None = None) -> Posteriors:

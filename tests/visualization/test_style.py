@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -230,6 +231,16 @@ def test_the_function_paints_what_the_command_does(small, pair, tmp_path):
     style(small, *pair, "--out", tmp_path / "2.png", *FEW)
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
     assert (made.width, made.height, made.steps, made.stopped) == (64, 43, 3, False)
+
+
+def test_a_notebook_shows_the_image(small, pair, tmp_path):
+    made = verydeep.style(small, *pair, out=tmp_path / "out.webp", size=64, steps=1)
+    with Image.open(BytesIO(made._repr_png_())) as shown, Image.open(made.out) as written:
+        assert shown.format == "PNG"
+        assert np.array_equal(np.asarray(shown), np.asarray(written))
+    assert made._repr_html_() is None
+    made.out.unlink()
+    assert made._repr_png_() is None
 
 
 def test_a_model_that_is_not_there(pair, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 White is the largest value of the sample type for unsigned integers of up to 16 bits, 1.0 for floats, and what
 the file declares where it does. Whatever leaves its range open is refused. No image is scaled by its content, so
-that all images of a data set are scaled alike. `docs/images.md` has the table.
+that all images of a data set are scaled alike. `docs/reference/images.md` has the table.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Each loss is a `torch.nn.Module`. Images are float tensors, RGB, of shape (batch, 3, height, width). `range` says
 their least and greatest value: (0, 1), (-1, 1) or (0, 255); it is checked. The loss applies the model's
 preprocessing and never changes the images. The answer is a number; `reduction="none"` gives one for each pair.
-Arguments that do not fit raise a `UsageError`. docs/features.md has recipes.
+Arguments that do not fit raise a `UsageError`. docs/guides/perceptual-losses.md has recipes.
 """
 
 from collections.abc import Callable
