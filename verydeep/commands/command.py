@@ -258,7 +258,9 @@ def _reader(kind: Any, count: Count, metavar: str) -> Any:
         try:
             values = tuple(map(read_word, words))
         except ValueError:
-            raise ValueError(f"is {' '.join(words)!r}; it has to be {KINDS[kind][1]}") from None
+            raise ValueError(_misread(kind, count, words)) from None
+        if count == "*" and not values:
+            raise ValueError(f"needs a value: {metavar}")
         return values[0] if count == 1 else values
 
     return PrimitiveConstructorSpec(
@@ -269,6 +271,18 @@ def _reader(kind: Any, count: Count, metavar: str) -> Any:
         str_from_instance=lambda value: [show_word(value)] if count == 1 else list(map(str, value or ())),
         choices=choices or None,
     )
+
+
+def _misread(kind: Any, count: Count, words: Sequence[str]) -> str:
+    """Why words are no values of an option: what is wanted, and what people write instead."""
+    reason = f"is {' '.join(words)!r}; it has to be {KINDS[kind][1]}"
+    if count == "*":
+        reason = f"is {' '.join(words)!r}; each has to be {KINDS[kind][1]}"
+        if any("," in word for word in words):
+            reason += f": write {' '.join(' '.join(words).replace(',', ' ').split())}"
+        elif len(words) > 1:
+            reason += ": put the other arguments before the option"
+    return reason
 
 
 def _errors_told_to(refuse: Callable[[Any], None]) -> Any:

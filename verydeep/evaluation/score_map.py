@@ -30,8 +30,8 @@ class ScoreMap:
     """Posteriors of each window of an image. A notebook shows the drawing of the most probable class.
 
     The place of row r and column c belongs to the window whose centre is `window / 2 + stride * r` pixels from the
-    upper edge of the image and `window / 2 + stride * c` from its left edge, less `margin`. With a margin of half a
-    window, windows are centred up to the edges of the image; those near an edge see the image mirrored beyond it.
+    upper edge of the image and `window / 2 + stride * c` from its left edge, less `margin`. With a margin of half
+    a window, windows are centred up to the edges of the image; those near an edge see the image mirrored beyond it.
     Without a margin, no window is centred nearer to the edges than half a window, and no class is known there.
 
     Attributes:
@@ -96,7 +96,9 @@ class ScoreMap:
         font = ImageFont.load_default(20)
         sheet = Image.new("RGB", (2 * width + 3 * MARGIN, height + 3 * MARGIN + 48), PAPER)
         sheet.paste(picture, (MARGIN, MARGIN))
-        sheet.paste(colored(np.asarray(picture), heat, self._within((width, height), factor)), (2 * MARGIN + width, MARGIN))
+        sheet.paste(
+            colored(np.asarray(picture), heat, self._within((width, height), factor)), (2 * MARGIN + width, MARGIN)
+        )
         draw = ImageDraw.Draw(sheet)
         draw.text((MARGIN, height + 2 * MARGIN), _fit(text, font, width), INK, font)
         _draw_scale(sheet, draw, 2 * MARGIN + width, height + 2 * MARGIN, width)
@@ -130,7 +132,6 @@ class ScoreMap:
         places = ((np.arange(side) + 0.5) / factor + self.margin - self.window / 2) / self.stride
         return np.clip(places, 0, count - 1), (places >= -0.5) & (places <= count - 0.5)
 
-
     def _within(self, size: tuple[int, int], factor: float) -> NDArray[np.float64]:
         """The share of the window centred at each pixel that lies within the image, of shape (height, width)."""
         across, down = (_share_within(side, self.window * factor) for side in size)
@@ -145,7 +146,12 @@ def _share_within(side: int, window: float) -> NDArray[np.float64]:
 
 
 def score_map(
-    engine: Engine, picture: Image.Image, scale: int | None = None, stride: int | None = None, *, mirrored: bool = False
+    engine: Engine,
+    picture: Image.Image,
+    scale: int | None = None,
+    stride: int | None = None,
+    *,
+    mirrored: bool = False,
 ) -> ScoreMap:
     """Run the network over a picture and keep every window's posterior.
 
@@ -155,8 +161,8 @@ def score_map(
         scale: its smaller side is rescaled to this; None for two windows.
         stride: distance between windows in pixels, a divisor of 32; None chooses a fine one for small windows, a
             coarse one where each pass takes long.
-        mirrored: continue the picture beyond its edges by its mirror image, half a window wide, so that windows are
-            centred everywhere in it.
+        mirrored: continue the picture beyond its edges by its mirror image, half a window wide, so that windows
+            are centred everywhere in it.
 
     Raises:
         UsageError: the scale is smaller than the window.
@@ -164,7 +170,9 @@ def score_map(
     """
     window = engine.config.architecture.window
     if scale is not None and scale < window:
-        raise UsageError(f"scale {scale} is smaller than the network's window of {window} pixels; use {window} or more")
+        raise UsageError(
+            f"scale {scale} is smaller than the network's window of {window} pixels; use {window} or more"
+        )
     stride = stride or min(STRIDE, max(4, 2 ** int(log2(window / 7))))
     pixels = np.asarray(rescale(picture, scale or 2 * window))
     margin = window // 2 if mirrored else 0
@@ -192,9 +200,7 @@ def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
-def colored(
-    picture: Pixels, heat: NDArray[np.float32], share: NDArray[np.float64] | float = 1.0
-) -> Image.Image:
+def colored(picture: Pixels, heat: NDArray[np.float32], share: NDArray[np.float64] | float = 1.0) -> Image.Image:
     """Lay colour over a greyed picture, the thicker the greater the posterior; none where that is NaN.
 
     It is thinner by the factor `share`, a number or one for each pixel.
