@@ -165,7 +165,7 @@ class Command:
         if is_position(parameter):
             marks.append(Positional)
         if kind is not bool:
-            marks.append(_reader(kind, count, self.metavar(parameter)))
+            marks.append(_reader(kind, count, self.metavar(parameter), some=not is_position(parameter)))
         elif flag:
             marks.append(FlagCreatePairsOff)
         plain = kind if isinstance(kind, type) else str
@@ -247,8 +247,8 @@ def _kind(annotation: Any) -> tuple[Any, Count]:
     return next(one for one in members if one is bool or one in KINDS or get_origin(one) is Literal), 1
 
 
-def _reader(kind: Any, count: Count, metavar: str) -> Any:
-    """How tyro reads an argument's words."""
+def _reader(kind: Any, count: Count, metavar: str, *, some: bool) -> Any:
+    """How tyro reads an argument's words; `some` refuses none."""
     from tyro.constructors import PrimitiveConstructorSpec
 
     choices = get_args(kind)
@@ -259,7 +259,7 @@ def _reader(kind: Any, count: Count, metavar: str) -> Any:
             values = tuple(map(read_word, words))
         except ValueError:
             raise ValueError(_misread(kind, count, words)) from None
-        if count == "*" and not values:
+        if some and count == "*" and not values:
             raise ValueError(f"needs a value: {metavar}")
         return values[0] if count == 1 else values
 
