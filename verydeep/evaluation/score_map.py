@@ -31,7 +31,7 @@ class ScoreMap:
 
     The place of row r and column c belongs to the window whose centre is `window / 2 + stride * r` pixels from the
     upper edge of the image and `window / 2 + stride * c` from its left edge, less `margin`. With a margin of half
-    a window, windows are centred up to the edges of the image, and those near an edge see the image mirrored beyond
+    a window, windows are centred up to the edges of the image, and those near one see the image mirrored beyond
     it. Without a margin, no window is centred nearer to the edges than half a window, and no class is known there.
 
     Attributes:
