@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from sample_images import bomb, class_folders, cut, save, smooth
 
@@ -550,3 +551,35 @@ def test_growing_from_a_network_that_does_not_fit(run, data, model, tmp_path):
     assert outcome.code in (FAILURE, WRONG_REQUEST)
     assert_refused(outcome, outcome.code, "width", after=("8 images",))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--scales"], "--scales needs a value: INT [INT ...]"),
+        (["--scales", "64,80"], "--scales is '64,80'; each has to be a whole number: write 64 80"),
+        (["--scales", "64", "80", "b.jpg"], "put the other arguments before the option"),
+        (["--device", "gpu", "--engine", "torch"], "no device is called 'gpu'; give auto, cpu, cuda"),
+    ],
+)
+def test_options_of_several_values_and_devices_say_what_to_write(words, told, tmp_path, capsys):
+    Image.new("RGB", (80, 80)).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "cifar10", str(tmp_path / "a.png"), *words])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_folder_is_no_result(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["report", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert "is a folder, and no result" in said
+    assert "Errno" not in said
+
+
+def test_a_resumed_run_takes_no_other_start(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "digits", str(tmp_path / "run"), "--resume", "--from", "cifar10"])
+    assert ended.value.code == 2
+    assert "leave --grow-from and --from out" in capsys.readouterr().err

@@ -262,7 +262,7 @@ def test_a_model_tells_what_it_is(run):
 def test_a_score_map_shows_itself(run):
     mapped = verydeep.load(run).score_map(IMAGE)
     assert repr(mapped).startswith(
-        "<ScoreMap of 80x64 pixels: 9 rows and 13 columns of windows of 32 pixels, one every 4"
+        "<ScoreMap of 80x64 pixels: 17 rows and 21 columns of windows of 32 pixels, one every 4"
     )
     with Image.open(io.BytesIO(mapped._repr_png_())) as sheet:
         assert sheet.format == "PNG"

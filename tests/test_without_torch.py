@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sample_images import class_folders
+from without_torch import WITHOUT_TORCH
 
 from verydeep.api.new import new
 from verydeep.evaluation.results import read_result
@@ -164,3 +165,11 @@ def seconds_to_the_first_answer(verydeep: Path, model: Path, image: Path) -> flo
         spent = after.children_user - before.children_user + after.children_system - before.children_system
         seconds.append(spent)
     return min(seconds)
+
+
+@pytest.mark.parametrize("module", ["verydeep.perceptual", "verydeep.perceptual.lpips", "verydeep.network.vgg"])
+def test_a_module_that_needs_torch_names_the_extra(module):
+    code = WITHOUT_TORCH.partition("from verydeep.cli")[0] + f"import {module}"
+    ended = run(sys.executable, "-c", code)
+    assert "needs torch, which is not installed; run: pip install 'verydeep[train]'" in ended.stderr
+    assert "No module named" not in ended.stderr

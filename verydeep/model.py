@@ -148,6 +148,8 @@ class Model:
     def score_map(self, image: ImageLike, scale: int | None = None) -> ScoreMap:
         """Tell where in an image its classes are; `.draw()` of the answer is a Pillow image.
 
+        It covers the whole image: windows near an edge see the image mirrored beyond it, and are drawn paler.
+
         Args:
             image: as the class says.
             scale: smaller side that it is rescaled to, in pixels; None for two windows of the network.
@@ -155,11 +157,12 @@ class Model:
         Raises:
             ImageError: it cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
+            UsageError: the scale is smaller than the network's window.
 
         """
         from verydeep.evaluation.score_map import score_map
 
-        return score_map(self.engine, open_image(image), scale)
+        return score_map(self.engine, open_image(image), scale, mirrored=True)
 
 
 class TransferModel(Model):

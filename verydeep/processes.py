@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 Item = TypeVar("Item")
+
+UNGUARDED = 77
+"""Exit code of a process that runs the script which started it, and comes to this place again."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,11 @@ class Starter(World):
     def _lost(self, rank: int) -> str:
         self.others[rank].join()
         code = self.others[rank].exitcode or 0
+        if code == UNGUARDED:
+            return (
+                "a script that asks for several processes is run by each of them: put what it does under "
+                '`if __name__ == "__main__":`, or leave `processes` out'
+            )
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return (
             f"process {rank + 1} of {self.size} {how} before it finished its share (out of memory?); try fewer "
@@ -131,6 +140,8 @@ def shared(processes: int, work: Callable[[World], object], out: Path | None) ->
         BusyError: another process makes the file.
 
     """
+    if processes != 1:
+        _end_if_unguarded()
     with ExitStack() as stack:
 
         def lock() -> None:
@@ -144,6 +155,14 @@ def shared(processes: int, work: Callable[[World], object], out: Path | None) ->
             lock()
             here = stack.enter_context(start_processes(processes, work))
         yield here
+
+
+def _end_if_unguarded() -> None:
+    """End a process that was started only now, and has come here by importing its parent's script."""
+    import multiprocessing
+
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(UNGUARDED)  # the parent says why
 
 
 @contextmanager

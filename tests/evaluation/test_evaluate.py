@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 from torch import nn
 from torchvision.transforms import v2
@@ -304,3 +304,36 @@ def test_a_loaded_model_answers_for_paths_images_and_arrays(run, photographs, tm
     assert model.posterior(photographs).shape == (2, CLASSES)
     with pytest.raises(Exception, match="levels of 0 to 255"):
         model.predict(photographs[0].astype(np.float32))
+
+
+def test_a_mirrored_score_map_is_that_of_the_image_continued_by_its_mirror_image(engine, photographs):
+    picture, half = Image.fromarray(photographs[0]).crop((0, 0, 160, 128)), WINDOW // 2
+    sheet = Image.new("RGB", (3 * 160, 3 * 128))
+    for column in range(3):
+        for row in range(3):
+            piece = picture if column == 1 else ImageOps.mirror(picture)
+            sheet.paste(piece if row == 1 else ImageOps.flip(piece), (column * 160, row * 128))
+    sheet = sheet.crop((160 - half, 128 - half, 320 + half, 256 + half))
+    whole = score_map(engine, picture, 128, 16, mirrored=True)
+    assert whole.posteriors.shape[1:] == (128 // 16 + 1, 160 // 16 + 1)  # windows are centred from edge to edge
+    np.testing.assert_allclose(whole.posteriors, score_map(engine, sheet, 192, 16).posteriors, atol=1e-9)
+    np.testing.assert_array_equal(whole.pixels, np.asarray(picture))
+
+
+def test_a_mirrored_score_map_is_paler_where_a_window_reaches_beyond_the_image(engine):
+    """All of one class: the colour is full in the middle, half as thick at an edge, a quarter in a corner."""
+    blank = score_map(engine, Image.new("RGB", (192, 192)), 192, 32, mirrored=True)
+    ones = replace(blank, posteriors=np.eye(CLASSES)[3][:, None, None] * np.ones(blank.posteriors.shape))
+    sheet = np.asarray(ones.draw(3)).astype(float)
+    panel = sheet[16 : 16 + 448, 2 * 16 + 448 : 2 * 16 + 2 * 448]
+    strength = (panel - 48).sum(-1) / (panel[224, 224] - 48).sum()  # black in grey is 48
+    assert strength[:, 224][[0, -1]] == pytest.approx(0.5, abs=0.02)
+    assert strength[0, 0] == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_score_map_refuses_small_scales_and_other_classes(engine):
+    with pytest.raises(UsageError, match="use 64 or more"):
+        score_map(engine, Image.new("RGB", (64, 64)), 63)
+    for label in ("ship", -1, CLASSES):
+        with pytest.raises(UsageError, match="number of a class, 0 to 6"):
+            score_map(engine, Image.new("RGB", (64, 64)), 64).draw(label)

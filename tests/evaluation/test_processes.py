@@ -232,3 +232,19 @@ def test_processes_die_with_the_one_that_started_them(tmp_path, elsewhere):
     end = time.monotonic() + 2
     first.communicate()  # they have its standard output too, and it ends with the last of them
     assert time.monotonic() < end
+
+
+def test_a_script_without_the_guard_is_told_so(tmp_path):
+    """Each process imports the script, and would start processes itself."""
+    new("A", tmp_path / "run", width=0.05, num_classes=10, window=32)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import verydeep\n"
+        "try:\n"
+        "    verydeep.evaluate('run', 'digits', part='all', processes=2, out='result.npz')\n"
+        "except verydeep.errors.VerydeepError as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert '`if __name__ == "__main__":`' in ended.stdout, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr

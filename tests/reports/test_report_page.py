@@ -105,10 +105,11 @@ def test_page_is_made_without_the_run_folder(make_result: MakeResult, run: Path)
     assert "All 2 wrong answers" in reader.text
 
 
-def test_page_is_made_without_the_images(make_result: MakeResult, photos: Path):
+def test_page_is_made_without_the_images(make_result: MakeResult, photos: Path, capsys):
     result = make_result()
     shutil.rmtree(photos)
     text = Reader(make_page(result)).text
+    assert "the page has no images: " in capsys.readouterr().err
     assert "The images cannot be shown" in text and "does not exist" in text
     assert "There are no score maps" in text
 

@@ -55,8 +55,16 @@ def refused(capsys, *words: object) -> tuple[int, str]:
             "does not say how images are preprocessed and what its 5 classes are called",
         ),
         (["--preprocessing", "torchvision"], 1, "does not say what its 5 classes are called"),
-        (["--preprocessing", "torchvision"], 1, "RUN --class-names imagenet | numbers | FILE"),
-        (["--class-names", "numbers"], 1, "RUN --preprocessing torchvision | oxford | matconvnet | amdegroot`"),
+        (
+            ["--preprocessing", "torchvision"],
+            1,
+            "RUN --class-names numbers`; or give --class-names imagenet or a file",
+        ),
+        (
+            ["--class-names", "numbers"],
+            1,
+            "RUN --preprocessing torchvision`; or give --preprocessing oxford, matconvnet, amdegroot, or --mean",
+        ),
         (["--mean", "1", "2", "3"], 2, "both --mean and --channels"),
         (["--mean", "0.485", "0.456", "0.406", "--channels", "RGB"], 2, "multiply them by 255"),
         (

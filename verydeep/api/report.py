@@ -99,10 +99,16 @@ def report(
         from verydeep.reports.page import render
 
         write_text(page_file, render(found, files, page_file, list(map(Path, models)), data))
-        say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {page_file.stat().st_size / 1e6:.1f} MB")
+        say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {file_size(page_file)}")
     if table_file:
         write_text(table_file, made.csv() if table_file.suffix == ".csv" else made.markdown() + "\n")
     return made
+
+
+def file_size(path: Path) -> str:
+    """The size of a file, in words."""
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} KB"
 
 
 def check_together(results: Sequence[Evaluation], paths: Sequence[Path]) -> None:

@@ -165,6 +165,8 @@ def train(
     begun, folder, origin = time.monotonic(), Path(run), start_from or grow_from
     if grow_from and start_from:
         raise UsageError("`grow_from` and `start_from` cannot be combined: a network has one start")
+    if resume and origin:
+        raise UsageError("a run that is resumed has its start already: leave `grow_from` and `start_from` out")
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
     for option, number, least in (

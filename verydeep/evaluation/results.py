@@ -244,6 +244,10 @@ def read_result(path: Path) -> Evaluation:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --out` makes such a file") from None
     except PermissionError as error:
         raise ModelError(refusal(path, "read", error)) from None
+    except IsADirectoryError:
+        raise ModelError(
+            f"{path} is a folder, and no result; `verydeep evaluate MODEL DATA --out FILE.npz` makes one"
+        ) from None
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path} is not a result of `verydeep evaluate --out`, or is damaged ({printable(error)}); "

@@ -17,6 +17,7 @@ from verydeep.errors import VerydeepError, of_system
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
 from verydeep.inference import Engine, open_engine
+from verydeep.notes import say
 from verydeep.reports import sentences
 from verydeep.reports.embedded import confusion_image, filter_sheet
 from verydeep.reports.examples import SMALL_WINDOW, Album, image_row, mistakes, score_maps
@@ -204,6 +205,9 @@ def _images(best: Evaluation, run: Run, data: str | None) -> dict[str, Any]:
     if album and engine:
         maps, maps_lost = _attempt(lambda: score_maps(best, album, engine))
         row, _ = _attempt(lambda: image_row(best, album, engine))
+    lost = album_lost or ("" if engine_lost else maps_lost)
+    if data is not None and lost:
+        say(f"the page has no score maps: {lost}" if album else f"the page has no images: {lost}")
     return {
         "maps": maps,
         "maps_lost": maps_lost,

@@ -233,18 +233,27 @@ def _check_outputs(architecture: Architecture) -> None:
 
 def _question(found: Imported) -> str:
     """Ask for all that is not known at once."""
+    first, *others = PREPROCESSING
+    names, other_names = (
+        ("imagenet", "numbers") if found.architecture.num_classes == 1000 else ("numbers", "imagenet")
+    )
     unknown = {
-        "how images are preprocessed": found.metadata.preprocessing is None
-        and f"--preprocessing {' | '.join(PREPROCESSING)}",
+        "how images are preprocessed": found.metadata.preprocessing is None and f"--preprocessing {first}",
         f"what its {found.architecture.num_classes} classes are called": found.metadata.class_names is None
-        and "--class-names imagenet | numbers | FILE",
+        and f"--class-names {names}",
         window_question(found.architecture.window): not found.window_known and "--window PIXELS",
     }
     options = {what: option for what, option in unknown.items() if option}
-    numbers = "; `mean`, `deviation` and `channels` can stand for a name" * (found.metadata.preprocessing is None)
+    more = [
+        f"--preprocessing {', '.join(others)}, or `mean`, `deviation` and `channels`"
+        if found.metadata.preprocessing is None
+        else "",
+        f"--class-names {other_names} or a file" if found.metadata.class_names is None else "",
+    ]
+    choice = "; or give " + "; ".join(filter(None, more)) if any(more) else ""
     return (
         f"{found.path} does not say {' and '.join(options)}; convert it once: "
-        f"`verydeep convert {found.source.name} RUN {' '.join(options.values())}`{numbers}"
+        f"`verydeep convert {found.source.name} RUN {' '.join(options.values())}`{choice}"
     )
 
 
