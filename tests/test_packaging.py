@@ -33,6 +33,8 @@ def tracked() -> list[str]:
 def test_the_citation_is_of_this_version_and_of_the_paper():
     citation = read(ROOT / "CITATION.cff")
     assert citation["version"] == __version__
+    for page in ("README.md", "README.ko.md"):
+        assert f"version = {{{__version__}}}" in (ROOT / page).read_text(encoding="utf-8")
     assert citation["license"] == PROJECT["project"]["license"]
     assert citation["authors"] == PROJECT["project"]["authors"]
     (paper,) = citation["references"]
