@@ -9,7 +9,7 @@ CXX_SOURCES := $(filter %.h %.cpp,$(NATIVE_SOURCES))
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check heavy docs check-pages sanitize avx512 check-tuning bench-kernels aarch64 install format reference notebooks clean
+.PHONY: demo test check heavy docs check-pages sanitize avx512 check-tuning bench-kernels aarch64 install wheel format reference notebooks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make docs     the documentation as a website in $(SITE) (EXECUTE=off: without running the notebooks)"
 	@echo "make check-pages  the HTML pages and the website in a browser, if there is one, in a wide and a narrow window"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
+	@echo "make wheel    the wheel and the source archive in dist, tested without a compiler (IMAGE=FILE CLASS=NAME)"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
 	@echo "make avx512   the AVX-512 kernels tested on a processor that lacks it, each instruction a loop"
 	@echo "make check-tuning   the kernels tested with other tuning constants than those of native/tuning.h"
@@ -103,6 +104,15 @@ aarch64:
 
 install: $(VENV)/.installed
 
+# The wheel is built from the source archive, so both are tested.
+wheel: | $(BIN)/python
+	$(BIN)/python -m venv build/packaging
+	build/packaging/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build twine
+	rm -rf dist
+	build/packaging/bin/python -m build
+	build/packaging/bin/python -m twine check --strict dist/*
+	build/packaging/bin/python tools/check_wheel.py dist/*.whl $(IMAGE) $(CLASS)
+
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -117,7 +127,7 @@ notebooks: $(VENV)/.installed-for-docs
 	$(BIN)/python tools/notebooks.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "verydeep needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another by: make PYTHON=python3.12 ...")'

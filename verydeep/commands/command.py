@@ -279,9 +279,9 @@ def _reader(kind: Any, count: Count, metavar: str, *, some: bool) -> Any:
 
 def _misread(kind: Any, count: Count, words: Sequence[str]) -> str:
     """Why words are no values of an option: what is wanted, and what people write instead."""
-    reason = f"is {' '.join(words)!r}; it has to be {KINDS[kind][1]}"
+    reason = f"is {' '.join(words)!r}; it must be {KINDS[kind][1]}"
     if count == "*":
-        reason = f"is {' '.join(words)!r}; each has to be {KINDS[kind][1]}"
+        reason = f"is {' '.join(words)!r}; each must be {KINDS[kind][1]}"
         if any("," in word for word in words):
             reason += f": write {' '.join(' '.join(words).replace(',', ' ').split())}"
         elif len(words) > 1:
