@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from without_torch import WITHOUT_TORCH
 import verydeep
 from verydeep.api.new import new
 from verydeep.cli import COMMANDS, main
+from verydeep.commands.words import EXAMPLES
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,6 +45,17 @@ def test_every_command_has_help(name, capsys):
         main([name, "--help"])
     assert ended.value.code == 0
     assert f"usage: verydeep {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_the_terminal(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    example = shown[shown.index("Example: ") :].split("\n\n")[0]
+    assert shlex.split(example)[1:] == EXAMPLES[name].split()
 
 
 def test_the_help_of_train_shows_the_recipe_that_is_named(capsys):

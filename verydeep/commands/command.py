@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from inspect import Parameter
@@ -103,8 +105,15 @@ class Command:
         return read
 
     def _description(self) -> str:
-        """The text above the arguments in the help: what the command does, and an example."""
-        return f"{in_options(self.description, self.words)}\n\nExample: {EXAMPLES[self.name]}"
+        """The text above the arguments in the help: what the command does, and an example.
+
+        tyro wraps the help of arguments alone.
+        """
+        width = shutil.get_terminal_size().columns
+        text = in_options(self.description, self.words)
+        paragraphs = [textwrap.fill(one, width, break_on_hyphens=False) for one in text.split("\n\n")]
+        example = textwrap.wrap(f"Example: {EXAMPLES[self.name]}", width - 2, break_on_hyphens=False)
+        return "\n\n".join([*paragraphs, " \\\n  ".join(example)])
 
     def call(self, given: dict[str, Any]) -> Result | None:
         """Call the function; None on all processes but the first."""
