@@ -110,20 +110,20 @@ WRONG_REQUESTS = {
     "train digits RUN --recipe x": "no recipe is called 'x'; there are digits, cifar10, photos, paper",
     "train digits RUN TINY --config F": "no configuration is called 'F'; Table 1 has A, A-LRN, B, C, D, E",
     "train digits RUN TINY --config a-lnr": "did you mean A-LRN?",
-    "train digits RUN TINY --window 33": "image size is 33; it must be a multiple of 32: use 32",
+    "train digits RUN TINY --window 33": "--window is 33; it must be a multiple of 32: use 32",
     "train digits RUN TINY --train-scale 30": "it must be at least the network's window, 32 pixels",
-    "train digits RUN TINY --train-scale 40:36": "scale is 40:36; it must be",
+    "train digits RUN TINY --train-scale 40:36": "--train-scale is 40:36; it must be",
     "train digits RUN TINY --init hee": "no initialisation is called 'hee'; there are he, glorot, normal, "
     "normal-literal",
-    "train digits RUN TINY --width 0": "width is 0.0; give a factor above 0",
-    "train digits RUN TINY --device gpu9": "device 'gpu9' cannot be used",
+    "train digits RUN TINY --width 0": "--width is 0.0; give a factor above 0",
+    "train digits RUN TINY --device gpu9": "no device is called 'gpu9'",
     "train digits RUN TINY --workers -1": "-1",
     "train digits RUN TINY --max-unreadable -1": "-1",
     "new D16 RUN": "no configuration is called 'D16'",
-    "new D RUN --window 0": "image size is 0; it must be a multiple of 32: use 32",
+    "new D RUN --window 0": "--window is 0; it must be a multiple of 32: use 32",
     "new A RUN --width 0.05 --window 32 --init hee": "no initialisation is called 'hee'",
     "describe vgg16": "no configuration is called 'vgg16'",
-    "describe D --num-classes -1": "number of classes is -1",
+    "describe D --num-classes -1": "--num-classes is -1",
     "shard digits --out OUT --rescale 0": "--rescale is 0; it must be at least 1 pixel",
     "shard digits --out OUT --images-per-shard 0": "--images-per-shard is 0; it must be at least 1",
     "shard digits --out OUT --max-unreadable -1": "--max-unreadable is -1; it must be 0 or more",
@@ -149,11 +149,12 @@ NOT_UNDERSTOOD = {
     "train digits RUN --nonsense": "--nonsense",
     "train digits RUN --epochs": "--epochs",
     "train digits RUN --epochs many": "many",
-    "train digits RUN --epochs 0": "epochs is 0",
-    "train digits RUN --batch-size 0": "batch size is 0",
-    "train digits RUN --learning-rate -1": "learning rate is -1.0",
-    "train digits RUN --learning-rate nan": "learning rate is nan",
-    "train digits RUN --dropout 1": "dropout is 1.0",
+    "train digits RUN --epochs 0": "--epochs is 0; it must be from 1 to 1000000",
+    "train digits RUN --batch-size 0": "--batch-size is 0",
+    "train digits RUN --seed -1": "--seed is -1; it must be from 0 to 9223372036854775807",
+    "train digits RUN --learning-rate -1": "--learning-rate is -1.0",
+    "train digits RUN --learning-rate nan": "--learning-rate is nan",
+    "train digits RUN --dropout 1": "--dropout is 1.0",
     "train digits RUN --train-scale abc": "abc",
     "train digits RUN --schedule linear": "linear",
     "train digits RUN --recipe": "recipe",
@@ -364,7 +365,8 @@ def test_a_scale_smaller_than_the_window_is_refused(run, trained, tmp_path, opti
 
 
 def test_testing_at_a_scale_smaller_than_the_window_is_refused(run, trained):
-    assert_refused(run("evaluate", *trained, "--scales", "16"), WRONG_REQUEST, "scale 16 is smaller", "32 pixels")
+    refused = run("evaluate", *trained, "--scales", "16")
+    assert_refused(refused, WRONG_REQUEST, "--scales has 16, which is smaller", "32 pixels")
 
 
 # Images to predict

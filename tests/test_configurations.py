@@ -115,8 +115,8 @@ def test_section_2_3():
         ({"configuration": "VGG16"}, "Table 1 has A, A-LRN, B, C, D, E"),
         ({"window": 100}, "use 96"),
         ({"window": 0}, "use 32"),
-        ({"width": 0}, "width is 0"),
-        ({"width": float("nan")}, "width is nan"),
+        ({"width": 0}, "`width` is 0"),
+        ({"width": float("nan")}, "`width` is nan"),
         ({"num_classes": -1}, "at least 1"),
     ],
 )

@@ -196,6 +196,8 @@ def _run(name: str, arguments: list[str]) -> None:
     elif name in RENAMED:
         raise UsageError(f"`verydeep {name}` is called `verydeep {RENAMED[name]}` now")
     else:
+        if name in ("-v", "version"):
+            raise UsageError(f"no command is called {name!r}; --version prints the version")
         raise UsageError(
             f"no command is called {name!r}; there are {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"
         )

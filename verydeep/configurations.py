@@ -283,14 +283,14 @@ class Architecture:
         configuration(self.configuration)
         if self.num_classes < 0:
             raise UsageError(
-                f"number of classes is {self.num_classes}; a classifier needs at least 1; 0 makes a network "
+                f"`num_classes` is {self.num_classes}; a classifier needs at least 1; 0 makes a network "
                 "without one"
             )
         if not 0 < self.width <= 16:
-            raise UsageError(f"width is {self.width}; give a factor above 0 and at most 16, 1 for the paper's")
+            raise UsageError(f"`width` is {self.width}; give a factor above 0 and at most 16, 1 for the paper's")
         if self.window < STRIDE or self.window % STRIDE:
             near = max(STRIDE, round(self.window / STRIDE) * STRIDE)
-            raise UsageError(f"image size is {self.window}; it must be a multiple of {STRIDE}: use {near}")
+            raise UsageError(f"`window` is {self.window}; it must be a multiple of {STRIDE}: use {near}")
 
         if self.hidden is not None and (len(self.hidden) != 2 or min(self.hidden) < 1):
             raise UsageError(f"hidden FC layers have {self.hidden} channels; give two numbers, each at least 1")

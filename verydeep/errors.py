@@ -145,6 +145,17 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def near_path(path: str | PathLike[str]) -> str:
+    """End a sentence by the file or folder that was meant by a path at which there is none; likewise."""
+    folder, name = os.path.split(path)
+    try:
+        names = os.listdir(folder or ".")  # noqa: PTH208 - the path may begin by `./`, and stays as it is
+    except (OSError, ValueError):  # the latter is of a zero byte
+        return ""
+    near = get_close_matches(name, sorted(names), n=1)
+    return f"; did you mean {as_text(os.path.join(folder, near[0]))}?" if near else ""  # noqa: PTH118
+
+
 def check_choice(what: str, value: str, choices: Any) -> Any:
     """Make sure that a value is among the words of a `Literal`, or among other names.
 

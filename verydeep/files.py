@@ -8,7 +8,7 @@ import stat
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -111,6 +111,25 @@ def check_out(path: Path) -> None:
             aside.touch()
         finally:
             aside.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure, before the work, that files can be written into a folder; it need not be there.
+
+    Raises:
+        UsageError: it is a file.
+        DiskError: it cannot be made or written to.
+
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder")
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        check_out(folder / "checked")
+    finally:
+        for place in made:
+            with suppress(OSError):  # it was not made
+                place.rmdir()
 
 
 def make_folder(folder: Path) -> None:

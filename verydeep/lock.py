@@ -123,9 +123,7 @@ def _take(file: Path, target: Path) -> int | None:
             time.sleep(0.02)
         except OSError as error:
             os.close(descriptor)
-            if error.errno not in NO_LOCKS:
-                raise DiskError(f"{target} cannot be locked: {error.strerror or error}") from None
-            note(f"{target} is on a file system without locks; make sure that no other process writes there")
+            _without_locks(target, error)
             return None
         else:
             if _is_at(descriptor, file):
@@ -134,12 +132,32 @@ def _take(file: Path, target: Path) -> int | None:
             os.close(descriptor)  # its last holder has removed it
 
 
-def _lock(descriptor: int, *, shared: bool = False) -> None:
+def wait_for_lock(descriptor: int, target: Path) -> None:
+    """Lock an open file as soon as no other process holds it; closing it unlocks it. Without locks a note says so.
+
+    Raises:
+        DiskError: it cannot be locked.
+
+    """
+    try:
+        _lock(descriptor, wait=True)
+    except OSError as error:
+        _without_locks(target, error)
+
+
+def _without_locks(target: Path, error: OSError) -> None:
+    if error.errno not in NO_LOCKS:
+        raise DiskError(f"{target} cannot be locked: {error.strerror or error}") from None
+    note(f"{target} is on a file system without locks; make sure that no other process writes there")
+
+
+def _lock(descriptor: int, *, shared: bool = False, wait: bool = False) -> None:
     try:
         import fcntl
     except ImportError:  # Windows
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
-    fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    fcntl.flock(descriptor, how if wait else how | fcntl.LOCK_NB)
 
 
 def _is_at(descriptor: int, file: Path) -> bool:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+LEAST_LIMIT, PER_PROCESSOR = 16, 4
+"""Processes that any machine may be asked for, and those for each of its processors."""
+
 UNGUARDED = 77
 """Exit code of a process that runs the script which started it, and comes to this place again."""
 
@@ -127,11 +130,14 @@ class Started(World):
 
 
 @contextmanager
-def shared(processes: int, work: Callable[[World], object], out: Path | None) -> Iterator[World]:
+def shared(
+    processes: int, work: Callable[[World], object], out: Path | None, most: int | None = None
+) -> Iterator[World]:
     """The world of a piece of work: torchrun's, or that of the processes that are started here.
 
     Args:
         processes: as of `start_processes`; 1 leaves it to torchrun.
+        most: processes that there is work for; no more are started.
         work: likewise.
         out: file that the work makes; no other process makes it meanwhile.
 
@@ -142,6 +148,8 @@ def shared(processes: int, work: Callable[[World], object], out: Path | None) ->
     """
     if processes != 1:
         _end_if_unguarded()
+    if most is not None:
+        processes = max(1, min(processes, most))
     with ExitStack() as stack:
 
         def lock() -> None:
@@ -155,6 +163,20 @@ def shared(processes: int, work: Callable[[World], object], out: Path | None) ->
             lock()
             here = stack.enter_context(start_processes(processes, work))
         yield here
+
+
+def check_processes(count: int, name: str = "processes", least: int = 1) -> None:
+    """Make sure that a number of processes is one that this machine can use.
+
+    Raises:
+        UsageError: it is too small, or several times the number of processors.
+
+    """
+    check_least(name, count, least)
+    processors = os.cpu_count() or 1
+    most = max(LEAST_LIMIT, PER_PROCESSOR * processors)
+    if count > most:
+        raise UsageError(f"`{name}` is {count}; this machine has {processors} processors: use at most {most}")
 
 
 def _end_if_unguarded() -> None:
@@ -176,13 +198,12 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
         work: what the others do with their world; it must be importable.
 
     Raises:
-        UsageError: there is no such number, or torchrun has started several processes already.
+        UsageError: torchrun has started several processes already.
 
     """
     import multiprocessing
     from multiprocessing import resource_tracker
 
-    check_least("processes", count, 1)
     if world_size() > 1:
         raise UsageError("torchrun has already started several processes; leave `processes` out")
     # Started now, as it lets Ctrl-C through again when it starts, which the first of the others would then hear.

@@ -259,7 +259,7 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
         ("--pictures photos", "--pictures is called --images now"),
         ("--chart chart.pdf", "has to end with .png or .svg"),
         ("--config F", "no configuration is called 'F'"),
-        ("--window 100", "image size is 100"),
+        ("--window 100", "--window is 100"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(words, message, capsys):

@@ -121,7 +121,8 @@ def test_nothing_is_mirrored_unless_wanted():
 
 @pytest.mark.parametrize("scale", [(31, 31), (31, 64), (40, 36), (0, 0)])
 def test_a_scale_that_holds_no_window_is_refused(scale):
-    with pytest.raises(UsageError, match=rf"scale is {scale[0]}:{scale[1]}; it must be at least .* 32 pixels"):
+    said = rf"`train_scale` is {scale[0]}:{scale[1]}; it must be at least .* 32 pixels"
+    with pytest.raises(UsageError, match=said):
         TrainingView(scale, 32)
 
 

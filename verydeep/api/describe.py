@@ -8,6 +8,7 @@ from typing import Any
 
 from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments
 from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, Architecture, configuration
+from verydeep.errors import UsageError
 from verydeep.reports.text_table import TextTable
 from verydeep.results import Result, rendered
 
@@ -140,9 +141,9 @@ class Description(Result):
 def describe(
     network: str | PathLike[str] | Architecture,
     *,
-    num_classes: int = 1000,
-    width: float = 1.0,
-    window: int = 224,
+    num_classes: int | None = None,
+    width: float | None = None,
+    window: int | None = None,
     batch_norm: bool = False,
     size: int | None = None,
 ) -> Description:
@@ -154,22 +155,24 @@ def describe(
     Args:
         network: column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, which is B with one 5x5 layer for each pair;
             or a model, which has all that follows but the size. In Python also an `Architecture`.
-        num_classes: number of classes.
-        width: factor on the number of channels of every layer.
-        window: side of the network's input in training, in pixels; a multiple of 32.
+        num_classes: number of classes (default: 1000).
+        width: factor on the number of channels of every layer (default: 1).
+        window: side of the network's input in training, in pixels; a multiple of 32 (default: 224).
         batch_norm: batch normalization after each convolution.
         size: side of the image that the figures are for, in pixels (default: the window).
 
     Raises:
-        UsageError: there is no such configuration, or a number is out of its range.
+        UsageError: there is no such configuration, a number is out of its range, or a model is given what it has.
         ModelError: the model cannot be read.
 
     """
-    if isinstance(network, Architecture):
-        architecture = network
-    else:
-        name = fspath(network)
-        architecture = _of_model(name) or Architecture(name, num_classes, width, window, batch_norm)
+    given = {"num_classes": num_classes, "width": width, "window": window, "batch_norm": batch_norm or None}
+    settings = {name: value for name, value in given.items() if value is not None}
+    made = network if isinstance(network, Architecture) else _of_model(fspath(network))
+    if made and settings:
+        what = "an architecture" if made is network else f"{network} is a model, and"
+        raise UsageError(f"{what} has its own `{next(iter(settings))}`; leave it out")
+    architecture = made or Architecture(fspath(network), **settings)  # type: ignore[arg-type]
     side = architecture.window if size is None else size
     if architecture.num_classes:
         architecture.score_map_size(side, side)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from verydeep.inference.processor import has_gpu, instruction_set, native_module, num_threads
+from verydeep.inference.processor import has_gpu, instruction_set, native_absence, native_module, num_threads
 from verydeep.results import Result
 from verydeep.run_folder import processor_name
 
@@ -46,7 +46,7 @@ class Engines(Result):
 
     def __str__(self) -> str:
         products = {"bfloat16": "no", "int16": "no"}
-        native = "no: the package was installed without a C++ compiler"
+        native = f"no: {native_absence()}"
         if self.native:
             native = f"{self.instructions}, of {', '.join(self.available_instructions)}"
             products = {
@@ -60,7 +60,7 @@ class Engines(Result):
             **products,
             "torch engine": self.torch or "no: torch is not installed",
             "GPU": "there may be one: torch is asked" if self.gpu else "none that torch could use",
-            "chosen": self.chosen or "none: install a C++ compiler and verydeep again, or torch",
+            "chosen": self.chosen or "none: install torch, or a C++ compiler and then verydeep again",
         }
         return "\n".join(f"{name:13}  {value}" for name, value in lines.items())
 

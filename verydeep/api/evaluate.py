@@ -30,7 +30,7 @@ from verydeep.images.sources import open_data
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import progress, say, say_skipped
-from verydeep.processes import shared
+from verydeep.processes import check_processes, shared
 from verydeep.run_folder import ModelConfig, read_split, read_training_images
 from verydeep.weights.source import locate, weights_path, with_network
 
@@ -118,9 +118,14 @@ def evaluate(
         device,
         threads,
     )
-    chosen = test.choose(test.open()) if processes != 1 else None  # once for all of them
+    check_processes(processes)
+    chosen, most = None, None
+    if processes > 1:  # once for all of them
+        opened = test.open()
+        chosen = test.choose(opened)
+        most = len(chosen.of(opened))
     run = partial(test.run, chosen=chosen)
-    with shared(processes, run, target) as here:
+    with shared(processes, run, target, most) as here:
         result, parts = run(here)
         if not here.first:
             return None

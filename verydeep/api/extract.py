@@ -21,7 +21,7 @@ from verydeep.images.find import Words, find_images
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.notes import progress, say
-from verydeep.processes import shared
+from verydeep.processes import check_processes, shared
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.source import locate, weights_path, with_network
@@ -124,8 +124,10 @@ def extract(
         threads,
     )
     run = partial(job.run, max_unreadable=max_unreadable)
-    with shared(processes, run, path) as here:
-        parts, plan, found, shapes, facts = run(here)
+    check_processes(processes)
+    images_here = find_images(images)
+    with shared(processes, run, path, len(images_here)) as here:
+        parts, plan, found, shapes, facts = run(here, found=images_here)
         if not here.first:
             return None
         count = write_features(path, parts, plan, found, shapes, facts)
@@ -149,9 +151,9 @@ class _Job:
     threads: int | None
 
     def run(
-        self, here: World, max_unreadable: int
+        self, here: World, max_unreadable: int, found: ImageSet | None = None
     ) -> tuple[FeatureParts, list[Chunk], ImageSet, Shapes, dict[str, Any]]:
-        """Extract this process's share."""
+        """Extract this process's share; the images are those that have been found, or are looked for."""
         engine = open_engine(self.model, self.layers, pooling=self.pooling, threads=self.threads, **self.options)
         config = engine.config
         wanted = Extraction(
@@ -161,7 +163,7 @@ class _Job:
             self.pool,
         )
         wanted.check(config.architecture)
-        images = find_images(self.images)
+        images = find_images(self.images) if found is None else found
         plan, shapes = wanted.plan(images, config.architecture)
         facts = self._facts(config, wanted)
         parts = FeatureParts(self.out, self._key(facts, wanted, images), shapes)

@@ -13,7 +13,7 @@ from typing import Any
 
 from verydeep.errors import ImageError, UsageError, escaped
 from verydeep.evaluation.ranking import Ranking, ranked
-from verydeep.files import MARK, free_name, name_part, write_whole
+from verydeep.files import MARK, check_folder, free_name, name_part, write_whole
 from verydeep.images.find import Words, find_images
 from verydeep.images.image_set import ImageSet, Unreadable, readable
 from verydeep.inference import EngineName, PrecisionName
@@ -128,6 +128,8 @@ def predict(
     """
     if top < 1:
         raise UsageError(f"`top` is {top}; name at least 1 class")
+    if maps is not None:
+        check_folder(Path(maps))
     found = find_images(images)
     loaded = load(model, device, precision, engine, threads=threads, network=network, tensors=tensors)
     _check(loaded, scales, maps, map_scale)

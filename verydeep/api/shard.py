@@ -7,11 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import UsageError, check_least, escaped
+from verydeep.errors import check_least, escaped
 from verydeep.images.image_set import tell_unreadable
 from verydeep.images.sharding import Packing, finish, pack, refuse_other
-from verydeep.images.sources import open_data
-from verydeep.images.storage import is_local, local_path
+from verydeep.images.sources import open_data, refuse_inside
 from verydeep.lock import writing_folder
 from verydeep.notes import progress, say, say_skipped
 from verydeep.results import Result
@@ -81,8 +80,7 @@ def shard(
     """
     name, folder, packing = str(data), Path(out), Packing(rescale, images_per_shard)
     check_least("max_unreadable", max_unreadable, 0)
-    if is_local(name) and folder.resolve().is_relative_to(local_path(name).resolve()):
-        raise UsageError(f"{folder} lies in {name} itself, and would become a class; choose another place")
+    refuse_inside(folder, name)
     with writing_folder(folder):
         refuse_other(folder)
         opened = open_data(name)

@@ -30,10 +30,11 @@ from verydeep.files import write_json
 from verydeep.images.color import Preprocessing
 from verydeep.images.image_set import ImageSet, Unreadable, tell_unreadable
 from verydeep.images.in_memory import keep_in_memory
-from verydeep.images.sources import open_data
+from verydeep.images.sources import open_data, refuse_inside
 from verydeep.images.statistics import MOST_IMAGES, measure_images
 from verydeep.lock import writing_folder
 from verydeep.notes import progress, say, say_skipped
+from verydeep.processes import check_processes
 from verydeep.reports.watched import open_run
 from verydeep.results import Result
 from verydeep.run_folder import (
@@ -170,12 +171,12 @@ def train(
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
     for option, number, least in (
-        ("workers", workers, 0),
         ("max_unreadable", max_unreadable, 0),
         ("save_steps", save_steps, 1),
     ):
         if number is not None and number < least:
             raise UsageError(f"`{option}` is {number}; it must be {least} or more")
+    check_processes(workers or 0, "workers", 0)
     if save_seconds <= 0:
         raise UsageError(f"`save_seconds` is {save_seconds}; it must be more than 0")
     from verydeep.inference.torch_engine import choose_device
@@ -238,8 +239,11 @@ def _begin(
     """Find out, on the first process for all, with what a run begins, before the data is read."""
     # torchrun starts all processes again when it has lost one, with the same arguments.
     if resume or (num_restarts() > 0 and (run / CONFIG).is_file()):
+        if not (run / CONFIG).is_file():
+            raise UsageError(f"{run} has no run to resume; start one without `resume`")
         return start.resumed(run, read_config(run), given)
     remove_unbegun(run)
+    refuse_inside(run, data)
     if num_restarts() == 0:
         _refuse_run(run, data)
         refuse_existing(run)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
 from verydeep.images.data import Split, train_and_test
 from verydeep.images.image_set import Unreadable, readable
-from verydeep.images.sources import open_data
+from verydeep.images.sources import open_data, refuse_inside
 from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
 from verydeep.linear.classifier import Classifier, Features, FeatureSpec, classifier_file, digest, write_classifier
 from verydeep.lock import writing_file
@@ -128,6 +128,7 @@ def transfer(
     source = locate(path)
     target = Path(out) if out else path
     if out:
+        refuse_inside(target, fspath(data))
         refuse_existing(target)
     elif save and (source.embedded or not is_ours(source.path)):
         raise UsageError(
@@ -166,7 +167,9 @@ def transfer(
             "layer": layer,
             "scales": list(spec.scales),
             "combine": combine,
-            "split": f"{splits} random, {per_class} a class to train on" if splits else split.origin,
+            "split": f"{splits} random splits with {per_class} training images per class"
+            if splits
+            else split.origin,
             "mean_class_recall": recalls,
             "C": svm.strength,
         }

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from verydeep.errors import UsageError, did_you_mean
+from verydeep.inference.processor import native_absence
 
 Precision = Literal["float32", "bfloat16", "int16", "int8"]
 OUR_MODULE = "verydeep._native"
@@ -45,7 +46,7 @@ class Engine:
     def absence(self) -> str:
         """Why it cannot be measured, where something is missing."""
         if OUR_MODULE in self.missing:
-            return "the package was installed without a C++ compiler"
+            return native_absence()
         return f"{' and '.join(self.missing)} {'is' if len(self.missing) == 1 else 'are'} not installed"
 
     @property

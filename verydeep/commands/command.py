@@ -13,14 +13,16 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from inspect import Parameter
+from itertools import dropwhile
 from os import PathLike
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import verydeep
-from verydeep.commands.hints import right_order, unknown_word
+from verydeep.commands.hints import apart, meant_number, right_order, unknown_word
 from verydeep.commands.words import EXAMPLES, FILES, NAMES, ONE_WORD, POSITIONS
 from verydeep.errors import UsageError, VerydeepError, escaped_lines
 from verydeep.files import json_text
@@ -102,6 +104,9 @@ class Command:
                 description=self._description(),
                 args=arguments,
             )
+        for name, one in self.shown(arguments).items():
+            if is_position(one) and read[name] == () and (hint := self._taken(name, arguments)):
+                raise UsageError(f"{self.words[name]} is missing{hint}")
         return read
 
     def _description(self) -> str:
@@ -192,7 +197,10 @@ class Command:
             raise UsageError(hint)
         absent = f"is missing; `verydeep {self.name} --help` tells all arguments"
         if missing := getattr(event, "missing_arguments", None):
-            raise UsageError(f"{', '.join(self.words[one.arg.field.intern_name] for one in missing)} {absent}")
+            names = [one.arg.field.intern_name for one in missing]
+            raise UsageError(
+                f"{', '.join(self.words[name] for name in names)} {absent}{self._taken(names, arguments)}"
+            )
         if argument := getattr(event, "argument", None):
             parameter = self.parameters[argument.field.intern_name]
             needed = absent if is_position(parameter) else f"needs a value: {self.metavar(parameter)}"
@@ -200,6 +208,17 @@ class Command:
             if choices := getattr(event, "choices", None):
                 reason = f"is {event.value!r}; it must be one of {', '.join(choices)}"
             raise UsageError(f"{word_of(parameter)} {reason}")
+
+    def _taken(self, missing: str, arguments: Sequence[str]) -> str:
+        """What to say of the last option of several words, which may have taken those of a missing position."""
+        several = [
+            self.words[name]
+            for name, one in self.parameters.items()
+            if not is_position(one) and kind_of(one)[1] == "*" and self.words[name] in arguments
+        ]
+        if not several or not is_position(self.parameters[missing]):
+            return ""
+        return f"; {several[-1]} takes all words behind it: put {self.words[missing]} before it"
 
     def _right_order(self, given: Mapping[str, Any]) -> str:
         """What to say where the words of the positions stand in the wrong order; else nothing."""
@@ -274,6 +293,8 @@ def _reader(kind: Any, count: Count, metavar: str, *, some: bool) -> Any:
             raise ValueError(_misread(kind, count, words)) from None
         if some and count == "*" and not values:
             raise ValueError(f"needs a value: {metavar}")
+        if some and count == "*" and kind is str and any("," in word for word in words):
+            raise ValueError(f"is {' '.join(words)!r}; put spaces between names: write {apart(words)}")
         return values[0] if count == 1 else values
 
     return PrimitiveConstructorSpec(
@@ -291,11 +312,23 @@ def _misread(kind: Any, count: Count, words: Sequence[str]) -> str:
     reason = f"is {' '.join(words)!r}; it must be {KINDS[kind][1]}"
     if count == "*":
         reason = f"is {' '.join(words)!r}; each must be {KINDS[kind][1]}"
+        others = list(dropwhile(partial(_can_be, kind), words))
         if any("," in word for word in words):
-            reason += f": write {' '.join(' '.join(words).replace(',', ' ').split())}"
-        elif len(words) > 1:
-            reason += ": put the other arguments before the option"
+            reason += f": write {apart(words)}"
+        elif len(words) > len(others) > 0:
+            reason += f": put {' '.join(others)} before the option"
+    elif count == 1 and (meant := meant_number(kind, *words)):
+        reason += f": write {meant}"
     return reason
+
+
+def _can_be(kind: Any, word: str) -> bool:
+    """Whether a word is a value of a kind."""
+    try:
+        kind(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _errors_told_to(refuse: Callable[[Any], None]) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from verydeep.commands.words import MEANT, RENAMED
 from verydeep.errors import command_line, did_you_mean
+from verydeep.training.scale import read_scale
 
 
 def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], arguments: Sequence[str]) -> str:
@@ -31,11 +34,31 @@ def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], argument
     if not extra:
         return ""
     word = extra[0]
+    for option, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
+        if option == "--train-scale" and first.isdecimal() and second.isdecimal():
+            return f"{option} takes one word: write {option} {first}:{second}"
     if "--out" in options and "--out" not in arguments:  # which stood there before it was an option
         place = arguments.index(word)
         words = shlex.join([*arguments[:place], "--out", *arguments[place:]])
         return f"{word} is said by --out: `verydeep {name} {words}`"
     return f"{word} is one word too many; `verydeep {name} --help` tells what it takes"
+
+
+def apart(words: Sequence[str]) -> str:
+    """Words that commas join, with spaces instead."""
+    return " ".join(" ".join(words).replace(",", " ").split())
+
+
+def meant_number(kind: Any, word: str) -> str:
+    """A number as an option takes it, of one that people write as a fraction or with a comma; else nothing."""
+    ratio = re.fullmatch(r"(\d{1,9})/(\d{1,9})", word)
+    if kind is float and ratio and int(ratio[2]):
+        return f"{int(ratio[1]) / int(ratio[2]):.6g}"
+    if kind is float and re.fullmatch(r"-?\d+,\d+", word):
+        return word.replace(",", ".")
+    if kind is read_scale and (ends := re.fullmatch(r"(\d+)\D(\d+)", word)):
+        return f"{ends[1]}:{ends[2]}"
+    return ""
 
 
 def right_order(name: str, positions: Sequence[str], words: Sequence[str]) -> str:

@@ -22,11 +22,15 @@ def fuse(results: Sequence[Evaluation], paths: Sequence[Path]) -> Evaluation:
         paths: of the results, for the message where they do not match, and to be recorded.
 
     Raises:
-        UsageError: there is one, or they are of other images, other classes or other labels.
+        UsageError: there is one, one is given twice, or they are of other images, other classes or other labels.
 
     """
     if len(results) < 2:
         raise UsageError("a fusion needs two results or more")
+    files = [path.resolve() for path in paths]
+    twice = next((path for path, file in zip(paths, files, strict=True) if files.count(file) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is given twice; give each result once")
     first = results[0]
     in_order = [first] + [
         matched(result, path, first, paths[0]) for result, path in zip(results[1:], paths[1:], strict=True)

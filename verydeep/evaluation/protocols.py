@@ -175,6 +175,6 @@ def check(protocol: Protocol, window: int) -> None:
     for scale in protocol.scales:
         if scale < window:
             raise UsageError(
-                f"scale {scale} is smaller than the network's window of {window} pixels; use `scales={window}` or "
-                "more"
+                f"`scales` has {scale}, which is smaller than the network's window of {window} pixels; use "
+                f"`scales={window}` or more"
             )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from verydeep.array_files import Wanted, read_arrays
 from verydeep.configurations import configuration
-from verydeep.errors import ModelError, UsageError, check_choice, escaped, printable, refusal
+from verydeep.errors import ModelError, UsageError, check_choice, escaped, near_path, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import PROTOCOLS, protocol_name
@@ -173,7 +173,9 @@ class Evaluation(Result):
             taken_for = rates.taken_for(label)
             if taken_for is not None:
                 names = facts.class_names[label], facts.class_names[taken_for]
-                lines.append(f"  {errors[label]:5.1f} %  {escaped(names[0])}, most for {escaped(names[1])}")
+                lines.append(
+                    f"  {errors[label]:5.1f} %  {escaped(names[0])}, mostly taken for {escaped(names[1])}"
+                )
         return "\n".join(lines)
 
 
@@ -241,7 +243,9 @@ def read_result(path: Path) -> Evaluation:
             arrays["posteriors"].astype(np.float64, copy=False),
         )
     except FileNotFoundError:
-        raise ModelError(f"{path} does not exist; `verydeep evaluate --out` makes such a file") from None
+        raise ModelError(
+            f"{path} does not exist; `verydeep evaluate --out` makes such a file{near_path(path)}"
+        ) from None
     except PermissionError as error:
         raise ModelError(refusal(path, "read", error)) from None
     except IsADirectoryError:

@@ -171,7 +171,7 @@ def score_map(
     window = engine.config.architecture.window
     if scale is not None and scale < window:
         raise UsageError(
-            f"scale {scale} is smaller than the network's window of {window} pixels; use {window} or more"
+            f"`scale` {scale} is smaller than the network's window of {window} pixels; use {window} or more"
         )
     stride = stride or min(STRIDE, max(4, 2 ** int(log2(window / 7))))
     pixels = np.asarray(rescale(image, scale or 2 * window))

@@ -60,8 +60,8 @@ class Extraction:
         """
         if self.window and self.scale < self.window:
             raise UsageError(
-                f"scale {self.scale} is smaller than the network's window of {self.window} pixels, which `crop` "
-                f"shows; use `scales={self.window}` or more"
+                f"`scales` has {self.scale}, which is smaller than the network's window of {self.window} pixels, "
+                f"which `crop` shows; use `scales={self.window}` or more"
             )
         check_size(architecture, nodes_to(architecture, self.layers), self.scale, self.scale)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ImageError, UsageError, as_text
+from verydeep.errors import ImageError, UsageError, as_text, near_path
 from verydeep.images.formats import HEAD, kind_of
 from verydeep.images.image_set import Files, ImageSet
 from verydeep.images.listing import Skipped, list_images
@@ -75,7 +75,7 @@ def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> ImageSe
         elif path.exists():
             found.append(path)
         else:
-            raise ImageError(f"{path}: no such file")
+            raise ImageError(f"{path}: no such file{near_path(path)}")
     names = tuple(map(as_text, found))
     return ImageSet(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
 
@@ -87,6 +87,12 @@ def _paths(words: Sequence[str]) -> list[Path]:
     for word in words:
         if not word:
             raise UsageError("an image name is empty; name images, folders or patterns")
+        if "://" in word:
+            from verydeep.images.storage import URLS, is_local, local_path  # not above: most are paths
+
+            if not is_local(word):
+                raise ImageError(f"{word} is a URL; {URLS}")
+            word = str(local_path(word))
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))
             continue

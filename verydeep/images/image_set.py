@@ -256,9 +256,12 @@ class ImageSet:
             numbers = numbers_of(mine, class_names, "the model")
         unknown = [name for name, number in zip(mine, numbers, strict=True) if number is None]
         if unknown:
+            hint = case_hint(unknown, class_names)
+            if len(unknown) == len(mine):
+                hint = hint or "; to teach it these classes, start `verydeep.transfer` or `verydeep.train` from it"
             raise DataError(
                 f"the data has {len(unknown)} of {len(self.class_names)} classes that the model lacks: "
-                f"{few(unknown)}; the model's are {few(class_names)}{case_hint(unknown, class_names)}"
+                f"{few(unknown)}; the model's are {few(class_names)}{hint}"
             )
         return ImageSet(self.names, np.array(numbers, np.int64)[self.labels], class_names, self.source)
 

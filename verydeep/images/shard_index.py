@@ -29,7 +29,7 @@ from verydeep.array_files import read_array
 from verydeep.errors import DataError, printable
 from verydeep.files import parse_json
 from verydeep.images.data import Part
-from verydeep.images.storage import Folder, open_folder
+from verydeep.images.storage import URLS, Folder, open_folder
 from verydeep.typed import as_type, shown
 
 MANIFEST = "shards.json"
@@ -163,6 +163,10 @@ def open_index(location: str) -> Index:
             f"{folder.location} has no {MANIFEST}, which `verydeep shard` writes last; "
             "give a folder of complete shards, or make one"
         ) from None
+    except DataError as error:
+        if folder.is_local:
+            raise
+        raise DataError(f"{error}; {URLS}") from None
     manifest = Manifest.from_json(content, folder.path(MANIFEST))
     count = sum(count for count, _ in manifest.parts)
     version = sha256(content).hexdigest()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Self
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from PIL import Image
 from verydeep.errors import DataError, ImageError, as_text
 from verydeep.images import decode
 from verydeep.images.data import AT_RANDOM, Data, Part
+from verydeep.images.formats import EXTENSIONS
 from verydeep.images.image_set import ImageSet, ImageSource, SourceNames
 from verydeep.images.shard_index import (
     ANEW,
@@ -25,9 +28,11 @@ from verydeep.images.shard_index import (
     key_name,
     open_index,
 )
-from verydeep.images.storage import is_local, local_path
+from verydeep.images.storage import URLS, is_local, local_path
 
 MOST_NAME_BYTES = 1 << 16
+FILES = EXTENSIONS | {".gz", ".json", ".tar", ".tgz", ".zip"}
+"""Endings of files that people may name in the place of a folder."""
 UNFINISHED = ".unfinished"  # folder in which `verydeep shard` keeps what it needs to resume
 
 
@@ -43,13 +48,15 @@ def open_data(location: str) -> Data:
     """Open shards by the path or URL of their folder.
 
     Raises:
-        DataError: they are not finished, or damaged.
+        DataError: they are not finished, or damaged; or the URL is of something else.
 
     """
     if is_local(location) and not (local_path(location) / MANIFEST).is_file():
         raise DataError(
             f"{location} is an unfinished result of `verydeep shard`; repeat the same command to resume it"
         )
+    if not is_local(location) and PurePosixPath(urlsplit(location).path).suffix.lower() in FILES:
+        raise DataError(f"{location} is the URL of a file; {URLS}")
     index, parts, first = open_index(location), dict[Part, ImageSet](), 0
     manifest = index.manifest
     for part, (count, fingerprint) in zip(PARTS, manifest.parts, strict=True):

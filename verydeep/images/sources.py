@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from verydeep.errors import DataError
+from verydeep.errors import DataError, UsageError, did_you_mean, near_path
 from verydeep.images import class_folders, digits, shards
 from verydeep.images.data import Data
-from verydeep.images.storage import local_path
+from verydeep.images.storage import is_local, local_path
 
 
 class DataSource(Protocol):
@@ -38,6 +38,24 @@ def find_source(location: str) -> DataSource | None:
     return next((source for source in SOURCES if source.recognizes(location)), None)
 
 
+def refuse_inside(folder: Path, data: str) -> None:
+    """Make sure that a new folder does not lie in the data, where it would be taken for a class.
+
+    Raises:
+        UsageError: it does.
+
+    """
+    if is_local(data) and find_source(data) and folder.resolve().is_relative_to(local_path(data).resolve()):
+        raise UsageError(
+            f"{folder} lies in the data {data} itself, and would become a class; choose another place"
+        )
+
+
+def near_data(data: str) -> str:
+    """End a sentence by the data that was meant by the name of none."""
+    return did_you_mean(data, [digits.NAME]) or near_path(local_path(data))
+
+
 def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
     """Open a data set.
 
@@ -60,8 +78,8 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
         )
     source = find_source(data)
     if source is None:
-        what = "is a file" if local_path(data).exists() else "does not exist"
-        raise DataError(
-            f"data folder {data} {what}; give a folder with a folder of images for each class, or 'digits'"
-        )
+        wanted = "give a folder with a folder of images for each class, or 'digits'"
+        if local_path(data).exists():
+            raise DataError(f"data folder {data} is a file; {wanted}")
+        raise DataError(f"data folder {data} does not exist; {wanted}{near_data(data)}")
     return replace(source.open_data(data), held_out_before=held_out)

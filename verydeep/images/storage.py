@@ -19,6 +19,9 @@ from verydeep import remote
 from verydeep.errors import DataError, refusal, require
 from verydeep.files import write_whole
 
+URLS = "a URL has to be that of a folder that `verydeep shard` made; download other images first"
+"""What to say of another URL."""
+
 MOST_OPEN = 256  # descriptors kept by a process: a thousand shards must not use up the usual limit of 1,024
 
 _MOST_IN_REQUEST = (

@@ -75,7 +75,7 @@ class TrainingView:
     def __post_init__(self) -> None:
         if not self.window <= self.scale[0] <= self.scale[1]:
             raise UsageError(
-                f"scale is {self.scale[0]}:{self.scale[1]}; it must be at least the network's window, "
+                f"`train_scale` is {self.scale[0]}:{self.scale[1]}; it must be at least the network's window, "
                 f"{self.window} pixels, and its lower end no more than its upper end"
             )
 

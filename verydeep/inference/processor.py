@@ -19,12 +19,19 @@ GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Nvidia's, the same u
 
 
 def native_module() -> ModuleType | None:
-    """The package's compiled part; None where it was installed without a compiler."""
+    """The package's compiled part; None where it was installed without a compiler, and on Windows."""
     try:
         import verydeep._native as _native
     except ImportError:
         return None
     return _native
+
+
+def native_absence() -> str:
+    """Why the native engine is not there."""
+    if sys.platform == "win32":
+        return "there is no native engine for Windows"
+    return "the package was installed without a C++ compiler"
 
 
 def require_native() -> None:
@@ -36,8 +43,9 @@ def require_native() -> None:
     """
     if native_module() is None:
         raise VerydeepError(
-            "the native engine is missing: the package was installed without a C++ compiler; install one, and "
-            "then verydeep again, or use the torch engine"
+            f"the native engine is missing: {native_absence()}; "
+            + ("" if sys.platform == "win32" else "install one, and then verydeep again, or ")
+            + "use the torch engine"
         )
 
 

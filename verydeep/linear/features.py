@@ -55,8 +55,8 @@ def features_of(
     window = engine.config.architecture.window
     if min(described.scales) < window:
         raise UsageError(
-            f"scale {min(described.scales)} is smaller than the network's window of {window} pixels; use "
-            f"`scales={window}` or more"
+            f"`scales` has {min(described.scales)}, which is smaller than the network's window of {window} "
+            f"pixels; use `scales={window}` or more"
         )
     scales = sorted(described.scales)
 

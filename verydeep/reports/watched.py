@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import ModelError, VerydeepError
+from verydeep.errors import ModelError, VerydeepError, near_path
 from verydeep.files import MOST_LINE_BYTES, parse_json
 from verydeep.lock import is_written
-from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config, resume_command
+from verydeep.run_folder import CONFIG, JOURNAL, ModelConfig, folder_of, holds_instead, read_config, resume_command
 from verydeep.training.journal import with_current_names
 from verydeep.training.optimizer import Schedule
 from verydeep.training.recipe import Recipe
@@ -283,14 +283,16 @@ def open_run(run: Path) -> WatchedRun:
     """
     folder = folder_of(run)
     if not folder.is_dir():
-        raise ModelError(f"{run} does not exist; give a run folder, as `verydeep train` makes")
+        what = "is a file" if folder.exists() else "does not exist"
+        wanted = "give a run folder, as `verydeep train` makes"
+        raise ModelError(f"{run} {what}; {wanted}{near_path(run) * (not folder.exists())}")
     numbers = JournalNumbers(folder / JOURNAL)
     try:
         numbers.read()
     except FileNotFoundError:
-        raise ModelError(
-            f"{run} has no {JOURNAL}: it was not made by `verydeep train`, or has not begun its first step"
-        ) from None
+        instead = "" if (folder / CONFIG).is_file() else holds_instead(folder)
+        why = instead or "it was not made by `verydeep train`, or has not begun its first step"
+        raise ModelError(f"{run} has no {JOURNAL}: {why}") from None
     try:
         return WatchedRun(str(run), numbers, read_config(folder))
     except (VerydeepError, OSError):  # curves can be drawn without

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import Architecture, LocalResponseNorm
-from verydeep.errors import ModelError, printable, refusal
+from verydeep.errors import ModelError, near_path, printable, refusal
 from verydeep.files import read_json
 from verydeep.images.color import Preprocessing, PrincipalColors
-from verydeep.run_folder.contents import CONFIG, folder_of
+from verydeep.run_folder.contents import CONFIG, folder_of, holds_instead
 from verydeep.typed import as_type
 
 FORMAT = "verydeep 1"
@@ -115,7 +115,14 @@ def read_config(model: Path) -> ModelConfig:
     try:
         fields = read_json(path)
     except FileNotFoundError:
-        raise ModelError(f"{model} is not a run folder: it has no {CONFIG}") from None
+        folder = folder_of(model)
+        if not folder.exists():
+            wanted = "give a run folder, as `verydeep train` and `verydeep new` make"
+            raise ModelError(f"{folder} does not exist; {wanted}{near_path(folder)}") from None
+        instead = holds_instead(folder)
+        raise ModelError(
+            f"{model} is not a run folder: it has no {CONFIG}" + f"; {instead}" * bool(instead)
+        ) from None
     except OSError as error:
         raise ModelError(refusal(path, "read", error)) from None
     except ValueError as error:

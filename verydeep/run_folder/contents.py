@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, as_text
+from verydeep.images.formats import EXTENSIONS
 from verydeep.lock import LOCK, writing_folder
 
 WEIGHTS = "model.safetensors"
@@ -22,6 +23,9 @@ STATE = "state.pt"
 PREVIOUS_STATE = "state.previous.pt"
 TENSORBOARD = "tensorboard"
 
+MOST_LOOKED_INTO = 20
+"""Folders that are looked into for images."""
+
 BEFORE_CONFIG = (SPLIT, TRAINING_IMAGES, TRAINING_NAMES)
 """What a new run writes before its config.json."""
 OF_TRAINING = (WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, *BEFORE_CONFIG, STATE)
@@ -30,6 +34,21 @@ OF_TRAINING = (WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, *BEFORE_CONFIG, STATE)
 def folder_of(model: Path) -> Path:
     """The run folder of a MODEL argument, which may be one of its weights."""
     return model.parent if model.suffix == ".safetensors" else model
+
+
+def holds_instead(folder: Path) -> str:
+    """What a folder that is no run holds, and what to give; empty where a quick look does not tell."""
+    try:
+        inside = sorted(folder.iterdir())
+        runs = [path for path in inside if (path / CONFIG).is_file()]
+        if runs:
+            return f"it holds runs; give one of them, such as {as_text(runs[0])}"
+        deeper = [path for part in inside[:MOST_LOOKED_INTO] if part.is_dir() for path in part.iterdir()]
+    except OSError:
+        return ""
+    if any(path.suffix.lower() in EXTENSIONS for path in (*inside, *deeper)):
+        return "it holds images; give a run folder, or a name such as cifar10"
+    return ""
 
 
 def refuse_existing(run: Path) -> None:

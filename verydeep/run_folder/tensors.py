@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.configurations import Architecture
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, near_path
 from verydeep.files import write_json, write_whole
 from verydeep.run_folder.config import ModelConfig, read_config
-from verydeep.run_folder.contents import CONFIG, WEIGHTS, folder_of
+from verydeep.run_folder.contents import CONFIG, WEIGHTS, folder_of, holds_instead
 from verydeep.safetensors_file import read_tensors
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -61,11 +61,12 @@ def weights_file(model: Path) -> Path:
     folder = folder_of(model)
     path = model if model != folder else model / WEIGHTS
     if not path.is_file():
-        what = "has no weights yet" if (model / CONFIG).is_file() else "is not a model"
-        raise ModelError(
-            f"{model} {what if model.exists() else 'does not exist'}; "
-            f"give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and `verydeep new` make"
-        )
+        wanted = f"give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and `verydeep new` make"
+        if not model.exists():
+            raise ModelError(f"{model} does not exist; {wanted}{near_path(model)}")
+        if (model / CONFIG).is_file():
+            raise ModelError(f"{model} has no weights yet; {wanted}")
+        raise ModelError(f"{model} is not a model; {holds_instead(model) or wanted}")
     return path
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.files import make_folder
 from verydeep.interrupts import kernel_ends_with_parent, passed_on
+from verydeep.processes import check_processes
 from verydeep.reports.runs import duration
 from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import provenance
@@ -48,8 +49,7 @@ class Launch:
     words: str = ""
 
     def __post_init__(self) -> None:
-        if self.processes < 1:
-            raise UsageError(f"`processes` is {self.processes}; it must be at least 1")
+        check_processes(self.processes)
         if self.processes > 1 and self.words:
             raise UsageError(
                 "`processes` and `launch` cannot be combined: `launch` decides the number of processes"

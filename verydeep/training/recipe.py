@@ -107,24 +107,22 @@ class Recipe:
         limits: dict[str, tuple[float, float]] = {
             "dropout": (0, 0.999),
             "color_shift": (0, 100),
-            "epochs": (1, 1e6),
-            "batch_size": (1, 1e6),
-            "learning_rate": (1e-12, 1e6),
+            "epochs": (1, 10**6),
+            "batch_size": (1, 10**6),
+            "learning_rate": (1e-12, 10**6),
             "momentum": (0, 0.9999),
-            "weight_decay": (0, 1e6),
-            "patience": (1, 1e6),
-            "warmup_epochs": (0, 1e6),
-            "rate_below": (0, 1e6),
+            "weight_decay": (0, 10**6),
+            "patience": (1, 10**6),
+            "warmup_epochs": (0, 10**6),
+            "rate_below": (0, 10**6),
             "seed": (0, 2**63 - 1),
         }
         for name, (least, most) in limits.items():
             if not least <= getattr(self, name) <= most:
-                raise UsageError(
-                    f"{name.replace('_', ' ')} is {getattr(self, name)}; it must be from {least:g} to {most:g}"
-                )
+                raise UsageError(f"`{name}` is {getattr(self, name)}; it must be from {least} to {most}")
         if (self.schedule == "steps") != bool(self.milestones) or list(self.milestones) != sorted(self.milestones):
             raise UsageError(
-                f"schedule {self.schedule} and milestones {list(self.milestones)} do not go together: "
+                f"`schedule` {self.schedule} and `milestones` {list(self.milestones)} do not go together: "
                 "`schedule=steps` takes `milestones`, rising epochs after which the rate is divided by ten; no "
                 "other does"
             )

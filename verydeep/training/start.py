@@ -269,12 +269,12 @@ def take_layers(
     weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
     if earlier.grown:
         layers = grow(network, config.architecture, weights)
-        say(f"{', '.join(layers)} come from {earlier.name}, the other layers from the start {recipe.init}")
+        say(f"{', '.join(layers)} come from {earlier.name}, the other layers are initialised anew ({recipe.init})")
         return {"grown_from": earlier.name, "grown_layers": layers, **provenance_of_earlier(config)}
     new = start_from(network, class_names, config.architecture, config.class_names, weights)
     say(
         f"all layers come from {earlier.name}"
-        + (f" but {', '.join(new)}, which have the start {recipe.init}" if new else "")
+        + (f" but {', '.join(new)}, which are initialised anew ({recipe.init})" if new else "")
         + (f"; up to {recipe.freeze} they stay as they are" if recipe.freeze != "none" else "")
     )
     return {"started_from": earlier.name, "new_layers": new, **provenance_of_earlier(config)}

@@ -13,15 +13,23 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from verydeep.configurations import name_elsewhere
-from verydeep.errors import ModelError, UsageError, VerydeepError, require
+from verydeep.configurations import ALL_CONFIGURATIONS, name_elsewhere
+from verydeep.errors import (
+    ModelError,
+    UsageError,
+    VerydeepError,
+    command_line,
+    did_you_mean,
+    near_path,
+    require,
+)
 from verydeep.images.color import Preprocessing
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG, WEIGHTS
@@ -29,7 +37,10 @@ from verydeep.weights.download import Watch, fetch
 from verydeep.weights.formats import FORMATS
 from verydeep.weights.hub import Repository, from_hub
 from verydeep.weights.metadata import UNKNOWN, Metadata
-from verydeep.weights.published import PUBLISHED, Checksum, published_with
+from verydeep.weights.published import PUBLISHED, Checksum, Published, published_with
+
+TORCHVISION = [f"vgg{layers}{norm}" for layers in (11, 13, 16, 19) for norm in ("", "_bn")]
+"""Its networks, for what may be meant by another word."""
 
 
 class Remote(NamedTuple):
@@ -41,11 +52,12 @@ class Remote(NamedTuple):
     metadata: Metadata
 
 
-def find(name: str) -> tuple[Path, Metadata]:
+def find(name: str, bundled: Iterable[str] = ()) -> tuple[Path, Metadata]:
     """Find weights by their name, and fetch them if they are not here yet.
 
     Args:
         name: as this module's docstring has them; it is no path.
+        bundled: names of models that come with the package, one of which may be meant.
 
     Returns:
         The file here, and what is known about it because of its name.
@@ -64,12 +76,28 @@ def find(name: str) -> tuple[Path, Metadata]:
     # A word that may as well be a path is none of the Hub's where nobody can ask it.
     if repository and (name.startswith(("hf:", "timm/")) or find_spec("huggingface_hub")):
         return from_hub(repository, offline=is_offline()), UNKNOWN
+    raise ModelError(_unknown(name, bundled))
+
+
+def _unknown(name: str, bundled: Iterable[str]) -> str:
+    """What to say of a word that means no weights."""
+    if name in ALL_CONFIGURATIONS:
+        return (
+            f"{name} is a configuration, and has no weights; give a model, such as cifar10 or torchvision:vgg16, "
+            f"or make an untrained one with {command_line('new', name, 'RUN')}"
+        )
+    if ":/" in name:
+        return f"{name} is a URL; download the file of weights, and give its path"
     elsewhere = name_elsewhere(name)
-    hint = f"did you mean torchvision:{elsewhere}? Otherwise " if elsewhere else ""
-    raise ModelError(
-        f"{name} does not exist; {hint}give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and "
-        "`verydeep new` make, a file of weights, or a name such as cifar10, torchvision:vgg16 or hf:OWNER/NAME"
+    known = [*bundled, *(f"torchvision:{network}" for network in TORCHVISION), *_keras_files()]
+    near = (
+        f"; did you mean torchvision:{elsewhere}?" if elsewhere else did_you_mean(name, known) or near_path(name)
     )
+    wanted = (
+        f"give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and `verydeep new` make, a file of "
+        "weights, or a name such as cifar10, torchvision:vgg16 or hf:OWNER/NAME"
+    )
+    return f"{name} does not exist{near} Otherwise {wanted}" if near else f"{name} does not exist; {wanted}"
 
 
 def is_offline() -> bool:
@@ -111,11 +139,12 @@ def _torchvision(name: str) -> Remote:
     network, dash, choice = name.partition("-")
     networks = [network for network in list_models() if network.startswith("vgg")]
     if network not in networks:
-        raise UsageError(f"torchvision has no VGG called {network!r}; it has {', '.join(networks)}")
+        near = did_you_mean(network, networks)
+        raise UsageError(f"torchvision has no VGG called {network!r}; it has {', '.join(networks)}{near}")
     weights: Any = get_model_weights(network)
     if dash and choice not in weights.__members__:
-        names = ", ".join(weights.__members__)
-        raise UsageError(f"torchvision has no weights of {network} called {choice!r}; it has {names}")
+        names, near = ", ".join(weights.__members__), did_you_mean(choice, weights.__members__)
+        raise UsageError(f"torchvision has no weights of {network} called {choice!r}; it has {names}{near}")
     chosen = weights[choice if dash else "DEFAULT"]
     file = Path(urlsplit(chosen.url).path).name
     digits = re.search(r"-([0-9a-f]{8,})\.", file)
@@ -140,15 +169,20 @@ def _levels(shares: list[float]) -> tuple[float, float, float]:
 
 def _keras(name: str) -> Remote:
     """Look into the table; the file is where Keras keeps it."""
-    files = {published.name: published for published in PUBLISHED if published.name.startswith("keras:")}
+    files = _keras_files()
     network, dash, rest = name.partition("-")
     published = files.get(f"keras:{network.upper()}{dash}{rest}")
     if published is None:
-        raise UsageError(f"Keras publishes no VGG called {name!r}; there are {', '.join(files)}")
+        near = did_you_mean(f"keras:{name.upper()}", files)
+        raise UsageError(f"Keras publishes no VGG called {name!r}; there are {', '.join(files)}{near}")
     require("h5py", "weights", f"keras:{name}")  # before half a gigabyte is fetched that nothing here reads
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     path = home / "models" / published.url.rpartition("/")[2]
     return Remote(published.url, path, published.checksum, published.metadata)
+
+
+def _keras_files() -> dict[str, Published]:
+    return {published.name: published for published in PUBLISHED if published.name.startswith("keras:")}
 
 
 _LIBRARIES: dict[str, Callable[[str], Remote]] = {"torchvision": _torchvision, "keras": _keras}

@@ -6,7 +6,6 @@ HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 import urllib.error
@@ -19,6 +18,7 @@ from typing import IO, Any
 from verydeep import remote
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out
+from verydeep.lock import wait_for_lock
 from verydeep.remote import BrokenError
 from verydeep.weights.published import Checksum
 
@@ -61,7 +61,7 @@ def fetch(url: str, path: Path, expected: Checksum, watch: Watch | None = None) 
     aside = path.with_name(f"{path.name}.part")
     while not path.is_file():
         with aside.open("ab") as part:
-            fcntl.flock(part, fcntl.LOCK_EX)  # wait until no other process writes to it; closing unlocks it
+            wait_for_lock(part.fileno(), path)  # while another process writes to it; closing unlocks it
             if not _is_at(part, aside):
                 continue  # another process fetched it, or gave up, while this one waited
             try:

@@ -63,7 +63,7 @@ def locate(source: str | PathLike[str]) -> Source:
         return Source(path, fspath(source))
     from verydeep.weights.by_name import find  # not above: most models are here
 
-    found, metadata = find(fspath(source))
+    found, metadata = find(fspath(source), EMBEDDED)
     return Source(found, fspath(source), metadata)
 
 
