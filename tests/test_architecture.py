@@ -18,6 +18,7 @@ HEAVY = {"torch", "numpy", "PIL", "sklearn", "matplotlib", "jinja2", "rich"}
 ORDER = (
     *(
         "errors",
+        "arguments",
         "remote",
         "version",
         "interrupts",

@@ -14,6 +14,7 @@ from functools import cached_property
 from math import isfinite
 from typing import Literal, get_args
 
+from verydeep.arguments import check_fields
 from verydeep.errors import UsageError, did_you_mean
 
 STRIDE = 32  # five poolings of stride 2: one place of the score map for each 32 pixels
@@ -280,6 +281,7 @@ class Architecture:
     hidden: tuple[int, int] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         configuration(self.configuration)
         if self.num_classes < 0:
             raise UsageError(

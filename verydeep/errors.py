@@ -33,6 +33,10 @@ class UsageError(VerydeepError, ValueError):
     """The request itself cannot be carried out as it was made."""
 
 
+class ArgumentError(UsageError, TypeError):
+    """An argument of a function is missing, or of another type than is wanted."""
+
+
 class DataError(VerydeepError):
     """The data set is not one of the layouts that can be read, or lacks what is asked of it."""
 

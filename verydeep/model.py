@@ -7,6 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from verydeep.arguments import check_type, checked
 from verydeep.errors import UsageError, check_least, few
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import Posteriors
@@ -69,7 +70,7 @@ class Model:
             ("width", f"{architecture.width:g}"),
             ("window", f"{architecture.window} pixels"),
             ("classes", f"{len(names)} ({few(names, 3, quoted=False)})"),
-            ("engine", type(self.engine).__name__),
+            ("engine", self.engine.name),
         ]
 
     @property
@@ -87,21 +88,22 @@ class Model:
         """The default test, dense at one scale, with Q and mirror images as in training (Section 4.1)."""
         return Dense((self.config.trained_on.test_scale,), self.config.trained_on.mirror)
 
-    def posterior(self, images: Iterable[ImageLike], protocol: Protocol | None = None) -> Posteriors:
+    def posterior(self, images: ImageLike | Iterable[ImageLike], protocol: Protocol | None = None) -> Posteriors:
         """Probabilities of each class for each image, of shape (images, classes).
 
         Args:
-            images: several, each as the class says; or an array of shape (images, height, width, 3). Files are
-                decoded as they are needed, so that there may be any number of them.
+            images: one as the class says, which gives one row; or several, or an array of shape (images, height,
+                width, 3). Files are decoded as they are needed, so that there may be any number of them.
             protocol: which views are shown; None for the model's own.
 
         Raises:
-            UsageError: this is not a list.
             ImageError: one cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
 
         """
-        return self.posteriors_of(given_images(images), protocol)
+        check_type("protocol", protocol, Protocol | None)
+        given = given_images(images) if are_several(images) else given_image(images)  # type: ignore[arg-type]
+        return self.posteriors_of(given, protocol)
 
     def posteriors_of(
         self,
@@ -137,6 +139,7 @@ class Model:
             ModelError: the network gives scores that are not finite.
 
         """
+        check_type("top", top, int)
         check_least("top", top, 1)
         if are_several(image):
             return Rankings(ranked(posterior, self.class_names, top) for posterior in self.posterior(image))
@@ -162,6 +165,7 @@ class Model:
         """
         from verydeep.evaluation.score_map import score_map
 
+        check_type("scale", scale, int | None)
         return score_map(self.engine, open_image(image), scale, mirrored=True)
 
 
@@ -226,6 +230,7 @@ NETWORK_ALONE = (
 )
 
 
+@checked
 def load(
     model: str | PathLike[str],
     device: str = "auto",

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from verydeep.arguments import checked
 from verydeep.benchmark.chart import check_chart, write_chart
 from verydeep.benchmark.engines import ENGINES, Engine, choose
 from verydeep.benchmark.measure import Measurements, Processes
@@ -74,6 +75,7 @@ class Benchmark(Result):
         return self.table.html()
 
 
+@checked
 def bench(
     model: str | PathLike[str] | None = None,
     *,

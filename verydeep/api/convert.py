@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from verydeep.accounting import num_parameters
+from verydeep.arguments import checked
 from verydeep.configurations import Architecture, configuration
 from verydeep.errors import ModelError, UsageError, escaped
 from verydeep.images.color import Preprocessing
@@ -55,6 +56,7 @@ class Conversion(Result):
 
 
 @recorded
+@checked
 def convert(
     source: str | PathLike[str],
     run: str | PathLike[str],

@@ -7,6 +7,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments
+from verydeep.arguments import checked
 from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, Architecture, configuration
 from verydeep.errors import UsageError
 from verydeep.reports.text_table import TextTable
@@ -138,6 +139,7 @@ class Description(Result):
         return TextTable("", headings, rows, range(7))
 
 
+@checked
 def describe(
     network: str | PathLike[str] | Architecture,
     *,

@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from verydeep.accounting import num_parameters
+from verydeep.arguments import checked
 from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least
 from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts
@@ -37,6 +38,7 @@ from verydeep.weights.source import locate, weights_path, with_network
 Source = str | PathLike[str]
 
 
+@checked
 def evaluate(
     models: Source | Sequence[Source],
     data: Source,

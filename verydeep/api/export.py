@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
+from verydeep.arguments import checked
 from verydeep.errors import UsageError, check_choice, command_line, escaped
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
@@ -64,6 +65,7 @@ class Exported(Result):
         return "\n".join([*lines, f"{path}: {self.bytes / 1e6:.1f} MB"])
 
 
+@checked
 def export(
     model: str | PathLike[str],
     *,

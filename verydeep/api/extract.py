@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
+from verydeep.arguments import checked
 from verydeep.chunks.plan import Chunk
 from verydeep.chunks.run import Rescaled, run_chunks
 from verydeep.distributed import World
@@ -52,6 +53,7 @@ class Extracted(Result):
         return f"{escaped(self.path)}: {self.num_images:,} images, {kept}"
 
 
+@checked
 def extract(
     model: str | PathLike[str],
     images: Words,

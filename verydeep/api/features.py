@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.arguments import checked
 from verydeep.configurations import Architecture
-from verydeep.errors import UsageError, require
+from verydeep.errors import ArgumentError, UsageError, require
 from verydeep.inference import open_engine
 from verydeep.inference.engine import Engine
+from verydeep.model import Model
 from verydeep.weights.opening import open_config
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class EngineFeatures:
 
 @overload
 def features(
-    model: VGG | str | PathLike[str],
+    model: Model | VGG | str | PathLike[str],
     layers: Sequence[str],
     *,
     range: Range | None = ...,
@@ -59,7 +61,7 @@ def features(
 
 @overload
 def features(
-    model: str | PathLike[str],
+    model: Model | str | PathLike[str],
     layers: Sequence[str],
     *,
     pooling: Literal["max", "average"] = ...,
@@ -67,8 +69,9 @@ def features(
 ) -> EngineFeatures: ...
 
 
+@checked
 def features(
-    model: VGG | str | PathLike[str],
+    model: Model | VGG | str | PathLike[str],
     layers: Sequence[str],
     *,
     range: Range | None = None,
@@ -88,7 +91,8 @@ def features(
         maps = tap(torch.rand(2, 3, 64, 64))["relu3_2"]  # (2, 64, 16, 16)
 
     Args:
-        model: a model on disk, or another library's weights, a file or a name; or, with torch, a `VGG`.
+        model: a model on disk, or another library's weights, a file or a name; or, with torch, a `VGG` or what
+            `verydeep.load` gives.
         layers: names such as `conv4_3` (before its ReLU), `relu4_3` (after it), `pool5`, `fc7`.
         range: least and greatest value of the RGB images: (0, 1), (-1, 1) or (0, 255); the model's preprocessing
             is applied. None where images are preprocessed already, as a `VGG` takes them.
@@ -130,13 +134,14 @@ def features(
     return EngineFeatures(open_engine(model, layers, pooling=pooling, engine="native"), layers)
 
 
-def layer_names(model: Architecture | VGG | str | PathLike[str]) -> tuple[str, ...]:
+@checked
+def layer_names(model: Model | Architecture | VGG | str | PathLike[str]) -> tuple[str, ...]:
     """Names of a network's layers, in the order in which they are computed, as `features` takes them.
 
         verydeep.layer_names(verydeep.Architecture("A"))[:3]  # ('conv1_1', 'relu1_1', 'pool1')
 
     Args:
-        model: an `Architecture`, a `VGG`, or a model on disk.
+        model: an `Architecture`, a `VGG`, what `verydeep.load` gives, or a model on disk.
 
     Raises:
         ModelError: there is no such model.
@@ -144,5 +149,11 @@ def layer_names(model: Architecture | VGG | str | PathLike[str]) -> tuple[str, .
     """
     if isinstance(model, (str, PathLike)):
         model = open_config(model).architecture
-    architecture = model if isinstance(model, Architecture) else model.architecture
+    if isinstance(model, Model):
+        model = model.config.architecture
+    architecture = model if isinstance(model, Architecture) else getattr(model, "architecture", None)
+    if architecture is None:
+        raise ArgumentError(
+            f"`model` is a {type(model).__name__}; it must be a path or a name, a model, an Architecture or a VGG"
+        )
     return tuple(node.name for node in architecture.nodes)

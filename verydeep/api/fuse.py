@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
+from verydeep.arguments import checked
 from verydeep.evaluation import fusion
 from verydeep.evaluation.results import Evaluation, check_result_path, read_result, write_result
 
 
+@checked
 def fuse(results: Sequence[str | PathLike[str]], *, out: str | PathLike[str] | None = None) -> Evaluation:
     """Average the posteriors of several tests of the same images.
 

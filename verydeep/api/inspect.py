@@ -8,6 +8,7 @@ from typing import Any
 
 from verydeep.accounting import num_parameters
 from verydeep.api.describe import in_bytes
+from verydeep.arguments import checked
 from verydeep.errors import printable
 from verydeep.images.color import Preprocessing
 from verydeep.results import Result
@@ -95,6 +96,7 @@ class Inspection(Result):
         return "\n".join([*told, *(f"note: {printable(note, MOST_LETTERS)}" for note in facts["notes"])])
 
 
+@checked
 def inspect(source: str | PathLike[str], *, tensors: str | None = None) -> Inspection:
     """Show what a file of weights is: configuration, classes, preprocessing, licence, origin.
 

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from verydeep.accounting import num_parameters
+from verydeep.arguments import checked
 from verydeep.configurations import Architecture
 from verydeep.errors import escaped, require
 from verydeep.images.color import Preprocessing
@@ -35,6 +36,7 @@ class NewModel(Result):
 
 
 @recorded
+@checked
 def new(
     config: str,
     run: str | PathLike[str],

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from verydeep.arguments import checked
 from verydeep.errors import ImageError, UsageError, escaped
 from verydeep.evaluation.ranking import Ranking, ranked
 from verydeep.files import MARK, check_folder, free_name, name_part, write_whole
@@ -84,6 +85,7 @@ class Predictions(Result):
         return table.getvalue().removesuffix("\n")
 
 
+@checked
 def predict(
     model: str | PathLike[str],
     images: Words,

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from verydeep.api.export import write_for_hub
+from verydeep.arguments import checked
 from verydeep.errors import UsageError
 from verydeep.exports.hub_folder import CARD, check_repository, upload
 from verydeep.results import Result
@@ -34,6 +35,7 @@ class Pushed(Result):
         return f"{self.url}: verydeep predict hf:{self.repository} IMAGE"
 
 
+@checked
 def push(
     folder: str | PathLike[str],
     repository: str,

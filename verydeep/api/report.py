@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from verydeep.arguments import checked
 from verydeep.errors import UsageError
 from verydeep.evaluation.results import Evaluation, read_result
 from verydeep.files import check_out, write_text
@@ -48,6 +49,7 @@ class Report(Result):
         return tables.table(self.rows, papers_errors=True).csv()
 
 
+@checked
 def report(
     results: Sequence[str | PathLike[str]],
     *,

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from verydeep.arguments import checked
 from verydeep.errors import check_least, escaped
 from verydeep.images.image_set import tell_unreadable
 from verydeep.images.sharding import Packing, finish, pack, refuse_other
@@ -46,6 +47,7 @@ class PackedData(Result):
         return f"{escaped(self.out)}: {self.images:,} images in {self.shards:,} shards, {size} ({self.split})"
 
 
+@checked
 def shard(
     data: str | PathLike[str],
     *,

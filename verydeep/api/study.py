@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from verydeep.arguments import checked
 from verydeep.errors import UsageError, VerydeepError, command_line, escaped
 from verydeep.files import write_json, write_text
 from verydeep.lock import writing_folder
@@ -133,6 +134,7 @@ class StudyReport(Result):
         return rendered(*(table.rich() for table in tables))
 
 
+@checked
 def study(
     file: str | PathLike[str] | None = None,
     *,

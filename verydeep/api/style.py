@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from verydeep.arguments import checked
 from verydeep.errors import command_line, escaped, require
 from verydeep.images.image_set import png
 from verydeep.interrupts import interrupts
@@ -76,6 +77,7 @@ class Stylized(Result):
         )
 
 
+@checked
 def style(
     model: str | PathLike[str],
     content: str | PathLike[str],

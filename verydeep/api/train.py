@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verydeep.accounting import num_parameters
+from verydeep.accounting import account, num_parameters
+from verydeep.arguments import checked
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import (
     DataError,
@@ -109,6 +110,7 @@ class Trained(Result):
 
 
 @recorded
+@checked
 def train(
     data: str | PathLike[str],
     run: str | PathLike[str],
@@ -313,13 +315,23 @@ def _trainer(
             log.add(image)
     precision = "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32"
     say(
-        f"configuration {recipe.config}, {num_parameters(config.architecture):,} parameters, "
+        f"configuration {recipe.config}, {num_parameters(config.architecture):,} parameters, window of "
+        f"{recipe.window} pixels, batches of {recipe.batch_size}: about {_memory(recipe, config, precision)}, "
         f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
     )
     validate = _validator(TorchEngine(network, config, device, precision), held_out, log, here)
     batches = start.make_batches(recipe, config, images, here)
     new_layers = config.provenance.get("new_layers") or None
     return Trainer(network, recipe, batches, validate, config, run, device, log, here, new_layers)
+
+
+def _memory(recipe: Recipe, config: ModelConfig, precision: str) -> str:
+    """Memory for weights, gradients, momentum and a batch's activations, as a person is told it."""
+    layers = account(config.architecture)
+    activations = sum(layer.activation_bytes for layer in layers) * recipe.batch_size
+    of_weights = 3 * sum(layer.weight_bytes for layer in layers)
+    count = of_weights + (activations // 2 if precision == "bfloat16" else activations)
+    return f"{count / 1e9:.1f} GB of memory" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB of memory"
 
 
 def _read(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.arguments import checked
 from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
 from verydeep.images.data import Split, train_and_test
 from verydeep.images.image_set import Unreadable, readable
@@ -59,6 +60,7 @@ class Transferred(Result):
         )
 
 
+@checked
 def transfer(
     model: str | PathLike[str],
     data: str | PathLike[str],

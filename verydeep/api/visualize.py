@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.accounting import account
+from verydeep.arguments import checked
 from verydeep.errors import UsageError, require
 from verydeep.evaluation.posterior import check_finite
 from verydeep.files import write_text
@@ -33,6 +34,7 @@ LARGEST_DEFAULT = 192  # a longer side that one can wait for on a processor
 PAGE = Path("visualize.html")
 
 
+@checked
 def visualize(
     model: str | PathLike[str],
     image: str | PathLike[str],

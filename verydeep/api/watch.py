@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from verydeep.arguments import checked
 from verydeep.errors import UsageError
 from verydeep.files import check_out, write_whole
 from verydeep.notes import say
@@ -47,6 +48,7 @@ class Watched(Result):
         return captured.get().rstrip("\n")
 
 
+@checked
 def watch(
     runs: str | PathLike[str] | Iterable[str | PathLike[str]],
     *,

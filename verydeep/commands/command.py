@@ -198,9 +198,8 @@ class Command:
         absent = f"is missing; `verydeep {self.name} --help` tells all arguments"
         if missing := getattr(event, "missing_arguments", None):
             names = [one.arg.field.intern_name for one in missing]
-            raise UsageError(
-                f"{', '.join(self.words[name] for name in names)} {absent}{self._taken(names, arguments)}"
-            )
+            words = ", ".join(self.words[name] for name in names)
+            raise UsageError(f"{words} {absent}{self._taken(names[-1], arguments)}")
         if argument := getattr(event, "argument", None):
             parameter = self.parameters[argument.field.intern_name]
             needed = absent if is_position(parameter) else f"needs a value: {self.metavar(parameter)}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from verydeep.commands.words import MEANT, RENAMED
 from verydeep.errors import command_line, did_you_mean
+from verydeep.training.recipe import SHORT
 from verydeep.training.scale import read_scale
 
 
@@ -29,7 +30,8 @@ def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], argument
         if now:
             return f"{option} is called {now} now" if now.startswith("-") else f"{option}: {now}"
         if option in extra or (option.startswith("--") and not {option, option.replace("--no-", "--")} & options):
-            near = did_you_mean(MEANT.get(option, option), options)
+            short = {f"--{word}": f"--{setting.replace('_', '-')}" for word, setting in SHORT.items()}
+            near = did_you_mean((MEANT | short).get(option, option), options)
             return f"there is no {option}{near or f'; `verydeep {name} --help` lists the options'}"
     if not extra:
         return ""

@@ -71,12 +71,8 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 """Options by their earlier names, and what they are called now; or a sentence on what to write instead."""
 
 MEANT = {
-    "--lr": "--learning-rate",
-    "--wd": "--weight-decay",
-    "--bs": "--batch-size",
-    "--arch": "--config",
     "--gpu": "--device",
     "--output": "--out",
     "-o": "--out",
 }
-"""Options as other programs call them, and what they are called here."""
+"""Options as other programs call them, and what they are called here; those of `train` are in `recipe.SHORT`."""

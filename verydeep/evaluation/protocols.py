@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from verydeep.arguments import check_fields
 from verydeep.errors import UsageError, did_you_mean
 from verydeep.images.geometry import Offset, centre_offset, grid_offsets
 
@@ -26,6 +27,9 @@ class Protocol:
 
     scales: tuple[int, ...]
     mirror: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     whole: ClassVar[bool] = False
     """Whether images are shown whole, without crops."""

@@ -22,6 +22,7 @@ ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Im
 Item = Path | decode.Encoded | Pixels
 
 KINDS = "a path, bytes, an open binary file, a Pillow image, or an array of uint8"
+OF_TENSORS = "; of a tensor `x` of (3, height, width) from 0 to 1: (255 * x).byte().permute(1, 2, 0).cpu().numpy()"
 THE_IMAGE, IN_A_LIST = "the image", "images[{}]"  # what messages call one, and one of several
 
 
@@ -98,7 +99,13 @@ def are_several(images: Any) -> TypeGuard[Iterable[Any]]:
     if isinstance(images, np.ndarray):
         return images.ndim == 4
     one = isinstance(images, (str, bytes, bytearray, memoryview, Image.Image)) or hasattr(images, "read")
+    one = one or is_tensor(images)
     return isinstance(images, Iterable) and not one
+
+
+def is_tensor(images: Any) -> bool:
+    """Whether this is a tensor of torch's, which does not say what its values mean."""
+    return hasattr(images, "permute") and hasattr(images, "numpy")
 
 
 def open_image(image: ImageLike) -> Image.Image:
@@ -124,7 +131,7 @@ def _item(image: ImageLike, name: str) -> Item:
         return decode.Encoded(name, bytes(image))
     if hasattr(image, "read"):
         return decode.Encoded(name, _content(image, name))
-    raise ImageError(f"{name} is a {type(image).__name__}; give {KINDS}")
+    raise ImageError(f"{name} is a {type(image).__name__}; give {KINDS}{OF_TENSORS * is_tensor(image)}")
 
 
 def _pixels(array: NDArray[np.uint8], name: str) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,19 @@ class Engine(ABC):
 
     config: ModelConfig
     nodes: tuple[Node, ...]
+
+    name: ClassVar[str]
+    """What people call it."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The network's tensors by their names in the state dict, of their own.
+
+        Raises:
+            ModelError: they are read from a file again, and it is gone or another.
+            VerydeepError: they cannot be read again.
+
+        """
 
     @abstractmethod
     def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
@@ -98,3 +112,9 @@ def check_images(images: Images) -> None:
             f"array of shape {images.shape} and type {images.dtype} holds no images; "
             "it must be (batch, height, width, 3) of uint8, levels of 0 to 255"
         )
+
+
+class Opened(Protocol):
+    """A model that has been opened, as `verydeep.load` gives it."""
+
+    engine: Engine

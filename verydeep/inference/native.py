@@ -71,6 +71,8 @@ class NativeEngine(Engine):
 
     """
 
+    name = "native"
+
     def __init__(
         self,
         config: ModelConfig,
@@ -123,13 +125,21 @@ class NativeEngine(Engine):
             VerydeepError: its weights are in memory alone.
 
         """
+        return _engine_again, (self.config, self._where(), self._arguments)
+
+    def _where(self) -> Reopening:
+        """Where its weights are: the engine itself has them packed for its kernels."""
         if self._again is None:
             raise VerydeepError(
                 "this engine cannot be pickled: its weights are in memory alone; write them as a run folder and "
                 "open that"
             )
         self._again.check_there()
-        return _engine_again, (self.config, self._again, self._arguments)
+        return self._again
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The tensors, read again."""
+        return self._where().read()
 
     def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
         """Compute outputs of layers, as `Engine` says."""

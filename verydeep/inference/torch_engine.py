@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
-from verydeep.inference.engine import Engine, Images, Outputs, check_images
+from verydeep.inference.engine import Engine, Images, Opened, Outputs, check_images
 from verydeep.inference.processor import num_threads
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
@@ -31,6 +31,8 @@ class TorchEngine(Engine):
         precision: `float32`, `bfloat16`, or `auto`: float32, so that results are the same everywhere.
 
     """
+
+    name = "torch"
 
     def __init__(self, network: VGG, config: ModelConfig, device: torch.device, precision: str = "auto") -> None:
         self.config = config
@@ -72,6 +74,10 @@ class TorchEngine(Engine):
         self.__dict__.update(state)
         _use_threads(self.threads)
 
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Copies of the tensors, by their names."""
+        return {name: tensor.cpu().numpy().copy() for name, tensor in self.network.state_dict().items()}
+
     @torch.inference_mode()
     def run(self, images: Images, outputs: Sequence[str]) -> Outputs:
         """Compute outputs of layers, as `Engine` says."""
@@ -112,9 +118,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def open_network(
-    model: VGG | str | PathLike[str], preprocessing: Preprocessing | None = None
+    model: VGG | str | PathLike[str] | Opened, preprocessing: Preprocessing | None = None
 ) -> tuple[VGG, Preprocessing | None]:
     """Open a model on disk, with its preprocessing, or take a network as it is, with the preprocessing given.
+
+    Of a model that `verydeep.load` has opened the weights are copied.
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
@@ -123,11 +131,14 @@ def open_network(
     """
     if isinstance(model, VGG):
         return model, preprocessing
-    if not isinstance(model, (str, PathLike)):
+    if preprocessing is not None:
+        raise UsageError("the model has its own preprocessing; leave the argument out")
+    if isinstance(model, (str, PathLike)):
+        config, tensors = open_source(model)
+    elif isinstance(getattr(model, "engine", None), Engine):
+        config, tensors = model.engine.config, model.engine.weights()
+    else:
         raise UsageError(
             f"model is a {type(model).__name__}; give a run folder's path, or a verydeep.VGG with weights in it"
         )
-    if preprocessing is not None:
-        raise UsageError("a model on disk has its own preprocessing; leave the argument out")
-    config, tensors = open_source(model)
     return VGG.holding(config.architecture, tensors), config.preprocessing

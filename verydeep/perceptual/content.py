@@ -7,6 +7,7 @@ from typing import Unpack
 
 from torch import Tensor
 
+from verydeep.arguments import checked
 from verydeep.errors import check_choice
 from verydeep.network.ranges import Range
 from verydeep.perceptual.pair import (
@@ -31,7 +32,7 @@ class ContentLoss(PairLoss):
     Fei-Fei (arXiv 1603.08155) have this.
 
     Args:
-        model: a model on disk, or a `VGG`.
+        model: a model on disk, one that `verydeep.load` has opened, or a `VGG`.
         layers: that are compared: `conv4_2` before its ReLU, `relu4_2` after it.
         weights: of the layers; 1 each where there are none.
         distance: `mse`, or `mae` for the mean of absolute differences.
@@ -45,6 +46,7 @@ class ContentLoss(PairLoss):
 
     """
 
+    @checked
     def __init__(
         self,
         model: ModelLike,

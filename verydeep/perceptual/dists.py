@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from verydeep.arguments import checked
 from verydeep.errors import UsageError
 from verydeep.network.derivatives import usable
 from verydeep.network.features import Features
@@ -45,7 +46,7 @@ class DISTS(PairLoss):
     + v_y + e)`. The network's max-poolings are replaced by the root of a Hann window over squares.
 
     Args:
-        model: a model on disk, or a `VGG`: configuration D.
+        model: a model on disk, one that `verydeep.load` has opened, or a `VGG`: configuration D.
         weights: alpha and beta: a file of the `DISTS_pytorch` package or a converted one; None for those of the
             package that is installed. The package itself is not used.
         range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
@@ -59,6 +60,7 @@ class DISTS(PairLoss):
     tapped = _HannFeatures
 
     @torch.inference_mode(False)
+    @checked
     def __init__(
         self,
         model: ModelLike,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from verydeep.arguments import checked
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.errors import UsageError
 from verydeep.network.derivatives import has_tangent, is_recorded, is_transformed, usable
@@ -36,7 +37,7 @@ class LPIPS(PairLoss):
     publishes them. Unlike the reference's, its gradients are finite where a layer gives nothing but zeros.
 
     Args:
-        model: a model on disk, or a `VGG`: configuration D.
+        model: a model on disk, one that `verydeep.load` has opened, or a `VGG`: configuration D.
         weights: the linear weights: a file of the `lpips` package or a converted one; None for those of the
             package that is installed. The package itself is not used.
         spatial: give a distance for each pixel, of shape (batch, 1, height, width), before the reduction.
@@ -52,6 +53,7 @@ class LPIPS(PairLoss):
     native_pixels = PAIR_PIXELS  # their maps are compared within the engine, and not kept
 
     @torch.inference_mode(False)
+    @checked
     def __init__(
         self,
         model: ModelLike,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.images.color import Preprocessing
+from verydeep.inference.engine import Opened
 from verydeep.inference.processor import native_module
 from verydeep.inference.torch_engine import open_network
 from verydeep.network.derivatives import is_differentiated, is_recorded
@@ -33,7 +34,7 @@ Reduction = Literal["mean", "sum", "none"]
 Engine = Literal["auto", "torch"]
 Distance = Literal["mse", "mae"]
 Taps = dict[str, Tensor]
-ModelLike = VGG | str | PathLike[str]
+ModelLike = Opened | VGG | str | PathLike[str]
 
 PAIR_PIXELS = 8 * 224 * 224  # of images whose maps are in memory at once, where no gradients are wanted
 NATIVE_PIXELS = 2 * 224 * 224  # of those that the native engine is shown at once: more leave the processor's cache
@@ -56,7 +57,7 @@ class PairLoss(nn.Module):
     the processor in float32, while the weights are frozen.
 
     Args:
-        model: a model on disk, or a `VGG`.
+        model: a model on disk, one that `verydeep.load` has opened, or a `VGG`.
         layers: that are compared, or what chooses them for an architecture.
         range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
         preprocessing: of a `VGG`; a model on disk has its own.
@@ -133,6 +134,16 @@ class PairLoss(nn.Module):
         count = max(1, most // (2 * images.shape[2] * images.shape[3]))
         pairs = zip(torch.split(images, count), torch.split(target, count), strict=True)
         return reduce(self._checked(torch.cat([compare(*pair) for pair in pairs])), self.reduction)
+
+    def __repr__(self) -> str:
+        preprocess = self.features.preprocess
+        shown = {
+            "configuration": self.features.architecture.configuration,
+            "layers": self.features.layers,
+            "range": preprocess and preprocess.range,
+            "reduction": self.reduction,
+        }
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def _weights(self) -> list[Tensor]:
         """All tensors that may be trained, also of a replica by `nn.DataParallel`, which has no parameters."""

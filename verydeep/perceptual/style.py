@@ -7,6 +7,7 @@ from typing import Literal, Unpack
 
 from torch import Tensor
 
+from verydeep.arguments import checked
 from verydeep.errors import UsageError, check_choice
 from verydeep.network.ranges import Range
 from verydeep.perceptual.pair import (
@@ -36,7 +37,7 @@ class StyleLoss(PairLoss):
     Johnson, Alahi and Fei-Fei (arXiv 1603.08155) have the sum over the entries, C^2 times it.
 
     Args:
-        model: a model on disk, or a `VGG`.
+        model: a model on disk, one that `verydeep.load` has opened, or a `VGG`.
         layers: whose matrices are compared; Gatys' five where none are given.
         weights: of the layers; 1 each where there are none.
         distance: `mse`, or `mae` for the mean of absolute differences.
@@ -51,6 +52,7 @@ class StyleLoss(PairLoss):
 
     """
 
+    @checked
     def __init__(
         self,
         model: ModelLike,

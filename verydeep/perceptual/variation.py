@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from verydeep.arguments import checked
 from verydeep.errors import check_choice
 from verydeep.network.ranges import Range, check_images, check_range, check_values
 from verydeep.perceptual.pair import Reduction, reduce, wide
@@ -31,6 +32,7 @@ class TotalVariation(nn.Module):
 
     """
 
+    @checked
     def __init__(
         self, *, range: Range, norm: Norm = "l2", reduction: Reduction = "mean", check: bool = True
     ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from verydeep.arguments import check_fields
 from verydeep.errors import UsageError, check_choice, did_you_mean
 from verydeep.training.schedules import SCHEDULES
 from verydeep.typed import as_type
@@ -19,6 +20,9 @@ ShiftForm = Literal["eigenvalue", "root"]
 
 
 DEFAULT_RECIPE = "photos"
+SHORT = {"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "arch": "config"}
+"""Settings as other programs call them, and what they are called here."""
+
 RENAMED = {"configuration": "config", "image_size": "window", "start": "init", "scale": "train_scale"}
 """Settings as they were called before, in runs and studies, and what they are called now."""
 
@@ -103,6 +107,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_choice("schedule", self.schedule, SCHEDULES)
         limits: dict[str, tuple[float, float]] = {
             "dropout": (0, 0.999),
@@ -137,7 +142,9 @@ class Recipe:
         known = [field.name for field in fields(self)]
         for name in settings:
             if name not in known:
-                now = f"; it is called `{RENAMED[name]}` now" if name in RENAMED else did_you_mean(name, known)
+                now = did_you_mean(SHORT.get(name, name), known)
+                if name in RENAMED:
+                    now = f"; it is called `{RENAMED[name]}` now"
                 raise UsageError(f"no setting of a recipe is called {name!r}{now}")
         return replace(self, **settings)
 
