@@ -97,6 +97,7 @@ def test_commands_in_documents_parse(where, command, capsys):
 def arguments() -> set[str]:
     """The parameters of all commands and of all that is public in Python."""
     public = [getattr(verydeep, name) for name in verydeep.__all__]
+    public += [method for name, method in vars(verydeep.Model).items() if not name.startswith("_")]
     public += [value for value in vars(verydeep.perceptual).values() if callable(value)]
     found = {argument for name in COMMANDS for argument in command_of(name).parameters}
     for one in filter(callable, public):

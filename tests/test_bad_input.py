@@ -204,9 +204,10 @@ def test_a_run_folder_within_a_file(run, data, tmp_path):
 
 
 def test_resuming_what_is_no_run(run, data, tmp_path):
-    for folder in (tmp_path / "none", data):
-        outcome = run("train", data, folder, *TINY, "--resume")
-        assert_refused(outcome, FAILURE, f"{folder} is not a run folder")
+    outcome = run("train", data, tmp_path / "none", *TINY, "--resume")
+    assert_refused(outcome, WRONG_REQUEST, "none has no run to resume; start one without --resume")
+    outcome = run("train", data, data, *TINY, "--resume")
+    assert_refused(outcome, FAILURE, f"{data} is not a run folder: it has no config.json; it holds images")
     assert not (tmp_path / "none").exists()
 
 
@@ -559,8 +560,8 @@ def test_growing_from_a_network_that_does_not_fit(run, data, model, tmp_path):
     ("words", "told"),
     [
         (["--scales"], "--scales needs a value: INT [INT ...]"),
-        (["--scales", "64,80"], "--scales is '64,80'; each has to be a whole number: write 64 80"),
-        (["--scales", "64", "80", "b.jpg"], "put the other arguments before the option"),
+        (["--scales", "64,80"], "--scales is '64,80'; each must be a whole number: write 64 80"),
+        (["--scales", "64", "80", "b.jpg"], "put b.jpg before the option"),
         (["--device", "gpu", "--engine", "torch"], "no device is called 'gpu'; give auto, cpu, cuda"),
     ],
 )

@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+import verydeep
 from verydeep.api.new import new
 from verydeep.cli import main
 from verydeep.distributed import num_restarts, world
 from verydeep.errors import UsageError, VerydeepError, lack_of_memory
-from verydeep.inference.processor import MOST_THREADS, num_threads
+from verydeep.inference.processor import MOST_THREADS, num_threads, require_native
 from verydeep.prefetch import prefetch
 from verydeep.processes import start_processes
 from verydeep.training.state import Writer
@@ -228,3 +229,13 @@ def test_a_command_that_finds_too_little_memory_goes_on_where_there_is_more(tmp_
     assert ended.stdout == "1 True\n", ended.stderr
     assert ended.stderr.startswith("verydeep: there is not enough memory (")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("system", "why"), [("win32", "for Windows"), ("linux", "without a C++ compiler")])
+def test_why_there_is_no_native_engine(monkeypatch, system, why):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr("verydeep.api.engines.native_module", lambda: None)
+    assert why in str(verydeep.engines())
+    monkeypatch.setattr("verydeep.inference.processor.native_module", lambda: None)
+    with pytest.raises(VerydeepError, match=why):
+        require_native()

@@ -17,7 +17,7 @@ from PIL import Image
 from verydeep.api.new import new
 from verydeep.cli import main
 from verydeep.errors import DiskError, UsageError
-from verydeep.files import check_out, write_text, write_whole
+from verydeep.files import check_folder, check_out, write_text, write_whole
 
 
 def left_aside(folder: Path) -> list[Path]:
@@ -184,3 +184,11 @@ def test_no_command_replaces_a_link_or_starts_where_it_cannot_end(command, world
         main([*words, str(out)])
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"verydeep: {out} is a folder; name a file\n"
+
+
+def test_a_folder_is_checked_and_not_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_folder(tmp_path / "new" / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(UsageError, match="file is a file; name a folder"):
+        check_folder(tmp_path / "file")

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sample_images import class_folders, save
 
 import verydeep
 from verydeep.cli import main
+from verydeep.evaluation.results import Evaluation, Facts, MemberFacts, write_result
 from verydeep.files import _named
 
 Said = Callable[..., tuple[int, str]]
@@ -69,12 +71,79 @@ def said(tmp_path, monkeypatch, capsys) -> Said:
         ("predict a.jpg cifar10", "MODEL stands before IMAGE: `verydeep predict cifar10 a.jpg`"),
         ("transfer photos cifar10 --no-save", "MODEL stands before DATA: `verydeep transfer cifar10 photos`"),
         ("train RUN photos", "DATA stands before RUN: `verydeep train photos RUN`"),
+        ("-v", "--version prints the version"),
+        ("version", "--version prints the version"),
+        ("predict cifar10 --scales 64 80 a.jpg", "put a.jpg before the option"),
+        (
+            "extract cifar10 --out f.npz --layers relu1_1 a.jpg",
+            "IMAGE is missing; --layers takes all words",
+        ),
+        ("style cifar10 --style-layers relu1_1 a.jpg a.jpg --out o.png", "put STYLE before it"),
+        ("extract cifar10 a.jpg --layers relu1_1,relu1_2 --out f.npz", "write relu1_1 relu1_2"),
+        ("train photos RUN --train-scale 256 512", "write --train-scale 256:512"),
+        ("train photos --train-scale 256 512 RUN", "write --train-scale 256:512"),
+        ("train photos RUN --train-scale 256-512", "write 256:512"),
+        ("train photos RUN --width 1/4", "write 0.25"),
+        ("train photos RUN --width 0,25", "write 0.25"),
+        ("train photos photos/run", "photos/run lies in the data photos itself"),
+        ("transfer cifar10 photos --out photos/run", "photos/run lies in the data photos itself"),
+        ("train photos RUN --resume", "RUN has no run to resume; start one without --resume"),
+        ("describe cifar10 --width 2", "cifar10 is a model, and has its own --width; leave it out"),
+        ("describe cifar10 --batch-norm", "cifar10 is a model, and has its own --batch-norm"),
+        ("predict cifar10 a.jpg --maps a.jpg", "a.jpg is a file; name a folder"),
+        ("evaluate cifar10 photos --processes 1000", "--processes is 1000; this machine has"),
+        (
+            "extract cifar10 a.jpg --layers fc7 --out f.npz --processes 1000",
+            "--processes is 1000; this machine has",
+        ),
+        ("study digits --out OUT --processes 1000", "--processes is 1000; this machine has"),
+        ("train photos RUN --workers 1000", "--workers is 1000; this machine has"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_right_one(said, command, hint):
     code, error = said(command)
     assert code == 2
     assert hint in error
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("predict cifr10 a.jpg", "did you mean cifar10?"),
+        ("predict torchvison:vgg16 a.jpg", "did you mean torchvision:vgg16?"),
+        ("predict keras:vgg61 a.jpg", "did you mean keras:VGG19?"),
+        ("predict D a.jpg", "D is a configuration, and has no weights; give a model, such as cifar10"),
+        ("predict photos a.jpg", "photos is not a model; it holds images; give a run folder"),
+        ("predict runs a.jpg", "runs is not a model; it holds runs; give one of them, such as runs/first"),
+        ("predict run/first a.jpg", "run/first does not exist; did you mean runs/first?"),
+        ("predict runs/fist a.jpg", "did you mean runs/first?"),
+        ("inspect runs", "runs is not a run folder: it has no config.json; it holds runs"),
+        ("watch runs", "runs has no journal.jsonl: it holds runs; give one of them, such as runs/first"),
+        ("watch photos", "photos has no journal.jsonl: it holds images"),
+        ("watch a.jpg", "a.jpg is a file; give a run folder"),
+        ("predict https://host.invalid/a.pth a.jpg", "is a URL; download the file of weights"),
+        ("predict cifar10 https://host.invalid/a.jpg", "is the URL of a file; a URL has to be that of a folder"),
+        ("predict cifar10 a.jpg https://host.invalid/b", "https://host.invalid/b is a URL; a URL has to be"),
+        ("evaluate cifar10 https://host.invalid/a.zip", "is the URL of a file; a URL has to be that of a folder"),
+        ("evaluate cifar10 photo", "data folder photo does not exist"),
+        ("evaluate cifar10 photo", "did you mean photos?"),
+        ("train digit RUN", "did you mean digits?"),
+        ("predict cifar10 b.jpg", "b.jpg: no such file; did you mean a.jpg?"),
+        ("fuse a.npz b.npz", "a.npz does not exist; `verydeep evaluate --out` makes such a file"),
+        ("evaluate cifar10 others", "start `verydeep transfer` or `verydeep train` from it"),
+    ],
+)
+def test_what_was_meant_is_proposed(said, command, hint):
+    verydeep.new("A", "runs/first", width=0.05, window=32)
+    class_folders(Path("others"), {"chair": 2, "lamp": 2})
+    assert hint in said(command)[1]
+
+
+def test_a_result_is_not_fused_with_itself(said):
+    images = np.zeros(2, np.int64), np.full((2, 2), 0.5, np.float32)
+    test = MemberFacts("m", "A", 1.0, False, 9, (32, 32), "dense", (32,), False)
+    write_result(Path("a.npz"), Evaluation(Facts((test,), "d", "all", ("x", "y"), 1.0), ("1", "2"), *images))
+    assert "a.npz is given twice" in said("fuse a.npz ./a.npz")[1]
 
 
 @pytest.mark.parametrize("name", ["vgg16", "VGG-16", "vgg19_bn"])
@@ -86,7 +155,7 @@ def test_a_model_that_torchvision_has(said, name):
 def test_words_in_the_right_order_are_not_turned_round(said):
     assert "nothing does not exist" in said("evaluate nothing photos")[1]
     assert "nothing.jpg: no such file" in said("predict cifar10 nothing.jpg")[1]
-    assert "photos exists" in said("train photos photos")[1]
+    assert "photos lies in the data photos itself" in said("train photos photos")[1]
 
 
 def test_an_error_of_the_system_has_no_number(said, monkeypatch):

@@ -17,7 +17,7 @@ from sample_images import class_folders, save
 from verydeep import lock, notes
 from verydeep.cli import main
 from verydeep.errors import BusyError, UsageError
-from verydeep.lock import LOCK, is_written, writing_file, writing_folder
+from verydeep.lock import LOCK, is_written, wait_for_lock, writing_file, writing_folder
 
 SMALL = ["--recipe", "digits", "--width", "0.03", "--epochs", "1", "--batch-size", "8"]
 
@@ -103,6 +103,16 @@ def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, ca
             assert descriptor is None
             assert is_written(tmp_path / "run") is None
     assert capsys.readouterr().err.count("is on a file system without locks") == 1
+
+
+def test_a_system_without_locks_fetches_and_says_so(tmp_path, monkeypatch, capsys):
+    """As Windows, which has no fcntl."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    notes.note.cache_clear()
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        wait_for_lock(file.fileno(), path)
+    assert "without locks" in capsys.readouterr().err
 
 
 def test_who_looks_for_a_moment_keeps_nobody_from_writing(tmp_path):

@@ -113,7 +113,7 @@ def test_weights_that_have_changed_are_not_taken_for_the_same(run):
 def test_a_model_whose_file_has_gone_says_so_before_it_is_sent(run):
     model = verydeep.load(run, engine="native")
     shutil.rmtree(run)
-    with pytest.raises(ModelError, match="has gone"):
+    with pytest.raises(ModelError, match="is gone"):
         pickle.dumps(model)
     assert copy.deepcopy(model).predict(IMAGE) == model.predict(IMAGE)
 
@@ -203,11 +203,12 @@ def test_a_message_about_one_of_several_says_which(run):
             model.predict([IMAGE, IMAGE, wrong])
 
 
-def test_one_image_is_not_taken_for_a_list(run):
+def test_one_image_has_one_row_as_in_a_list(run):
     model = verydeep.load(run)
-    for one in ("a.png", b"hello", IMAGE, Image.fromarray(IMAGE)):
-        with pytest.raises(UsageError, match="give a list"):
-            model.posterior(one)
+    for one in (IMAGE, Image.fromarray(IMAGE)):
+        assert np.array_equal(model.posterior(one), model.posterior([one]))
+    with pytest.raises(ImageError, match=r"nothing\.png"):
+        model.posterior("nothing.png")
     with pytest.raises(UsageError, match="`top` is 0"):
         model.predict(IMAGE, top=0)
     file = io.BytesIO()
@@ -253,7 +254,7 @@ def test_a_model_tells_what_it_is(run):
         "width: 0.05",
         "32 pixels",
         "5 (0, 1, 2 and 2 more)",
-        "NativeEngine",
+        "engine: native",
     ):
         assert fact in told
     assert "relu4_1" in repr(verydeep.features(run, ["relu4_1"], engine="native"))

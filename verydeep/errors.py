@@ -151,13 +151,21 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 def near_path(path: str | PathLike[str]) -> str:
     """End a sentence by the file or folder that was meant by a path at which there is none; likewise."""
-    folder, name = os.path.split(path)
+    near = nearest(Path(path))
+    return f"; did you mean {as_text(near)}?" if near else ""
+
+
+def nearest(path: Path) -> Path | None:
+    """What may be meant by a path at which there is nothing: of a near name, or in a folder of a near name."""
+    folder = path.parent
     try:
-        names = os.listdir(folder or ".")  # noqa: PTH208 - the path may begin by `./`, and stays as it is
+        if not folder.is_dir():
+            near = nearest(folder)
+            return near / path.name if near and (near / path.name).exists() else None
+        names = get_close_matches(path.name, sorted(os.listdir(folder)), n=1)  # noqa: PTH208 - names alone
     except (OSError, ValueError):  # the latter is of a zero byte
-        return ""
-    near = get_close_matches(name, sorted(names), n=1)
-    return f"; did you mean {as_text(os.path.join(folder, near[0]))}?" if near else ""  # noqa: PTH118
+        return None
+    return folder / names[0] if names else None
 
 
 def check_choice(what: str, value: str, choices: Any) -> Any:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from sample_images import class_folders, cut
 
+import verydeep
 from verydeep.api.new import new
 from verydeep.cli import main
 from verydeep.distributed import World
@@ -146,6 +148,21 @@ def test_a_wrong_number_of_processes_is_refused(run, data, capsys, count):
         main(["evaluate", str(run), str(data), "--processes", str(count)])
     assert ended.value.code == 2
     assert f"--processes is {count}; it must be at least 1" in capsys.readouterr().err
+
+
+def test_no_more_processes_than_images_are_started(run, monkeypatch, tmp_path):
+    """Any machine may be asked for 16; the images are fewer here."""
+    data, counts = class_folders(tmp_path / "data", {"blue": 2, "green": 1, "red": 1}), []
+
+    @contextmanager
+    def started(count, work):
+        counts.append(count)
+        yield World()
+
+    monkeypatch.setattr("verydeep.processes.start_processes", started)
+    verydeep.evaluate(run, data, processes=16)
+    verydeep.extract(run, data, layers=["fc7"], out=tmp_path / "features.npz", processes=16)
+    assert counts == [4, 4]
 
 
 def test_torchruns_processes_start_no_others(monkeypatch):

@@ -46,6 +46,7 @@ from verydeep.run_folder import (
     ModelConfig,
     TrainedOn,
     has_state,
+    is_empty,
     provenance,
     read_config,
     read_split,
@@ -241,7 +242,7 @@ def _begin(
     """Find out, on the first process for all, with what a run begins, before the data is read."""
     # torchrun starts all processes again when it has lost one, with the same arguments.
     if resume or (num_restarts() > 0 and (run / CONFIG).is_file()):
-        if not (run / CONFIG).is_file():
+        if is_empty(run):
             raise UsageError(f"{run} has no run to resume; start one without `resume`")
         return start.resumed(run, read_config(run), given)
     remove_unbegun(run)

@@ -19,7 +19,7 @@ from itertools import dropwhile
 from os import PathLike
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, SupportsIndex, Union, get_args, get_origin
 
 import verydeep
 from verydeep.commands.hints import apart, meant_number, right_order, unknown_word
@@ -44,6 +44,14 @@ _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):\n", re.MULTILINE)
 _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 _OF_PYTHON = re.compile(r" In Python [^.]*\.")
+
+
+class Wrapped(str):
+    """A text of which tyro keeps the lines: it would split it into them, and join them to long ones."""
+
+    def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
+        """Give the whole text."""
+        return [str(self)]
 
 
 class Command:
@@ -110,15 +118,12 @@ class Command:
         return read
 
     def _description(self) -> str:
-        """The text above the arguments in the help: what the command does, and an example.
-
-        tyro wraps the help of arguments alone.
-        """
+        """The text above the arguments in the help: what the command does, and an example."""
         width = shutil.get_terminal_size().columns
-        text = in_options(self.description, self.words)
-        paragraphs = [textwrap.fill(one, width, break_on_hyphens=False) for one in text.split("\n\n")]
-        example = textwrap.wrap(f"Example: {EXAMPLES[self.name]}", width - 2, break_on_hyphens=False)
-        return "\n\n".join([*paragraphs, " \\\n  ".join(example)])
+        paragraphs = in_options(self.description, self.words).split("\n\n")
+        wrapped = [textwrap.fill(one, width, break_on_hyphens=False) for one in paragraphs]
+        example = textwrap.wrap(f"Example: {EXAMPLES[self.name]}", width - 4, break_on_hyphens=False)
+        return Wrapped("\n\n".join([*wrapped, " \\\n  ".join(example)]))
 
     def call(self, given: dict[str, Any]) -> Result | None:
         """Call the function; None on all processes but the first."""

@@ -22,7 +22,7 @@ ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Im
 Item = Path | decode.Encoded | Pixels
 
 KINDS = "a path, bytes, an open binary file, a Pillow image, or an array of uint8"
-OF_TENSORS = "; of a tensor `x` of (3, height, width) from 0 to 1: (255 * x).byte().permute(1, 2, 0).cpu().numpy()"
+OF_TENSORS = "; of a tensor x of (3, height, width) from 0 to 1: (255 * x).byte().permute(1, 2, 0).cpu().numpy()"
 THE_IMAGE, IN_A_LIST = "the image", "images[{}]"  # what messages call one, and one of several
 
 

@@ -51,6 +51,11 @@ def holds_instead(folder: Path) -> str:
     return ""
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder but the lock of whoever writes there."""
+    return all(path.name == LOCK for path in folder.iterdir())
+
+
 def refuse_existing(run: Path) -> None:
     """Make sure that a new run does not overwrite anything.
 
@@ -58,7 +63,7 @@ def refuse_existing(run: Path) -> None:
         UsageError: the folder holds something already, or is a file.
 
     """
-    if run.exists() and (not run.is_dir() or any(path.name != LOCK for path in run.iterdir())):
+    if run.exists() and not (run.is_dir() and is_empty(run)):
         raise UsageError(f"{run} exists and is not empty; choose another name")
 
 

@@ -28,6 +28,7 @@ from verydeep.errors import (
     command_line,
     did_you_mean,
     near_path,
+    nearest,
     require,
 )
 from verydeep.images.color import Preprocessing
@@ -73,8 +74,9 @@ def find(name: str, bundled: Iterable[str] = ()) -> tuple[Path, Metadata]:
         remote = _LIBRARIES[library](rest)
         return _fetched(name, remote), remote.metadata
     repository = as_repository(name)
-    # A word that may as well be a path is none of the Hub's where nobody can ask it.
-    if repository and (name.startswith(("hf:", "timm/")) or find_spec("huggingface_hub")):
+    # A word that may as well be a path is none of the Hub's where nobody can ask it, or where a path is near.
+    clear = name.startswith(("hf:", "timm/"))
+    if repository and (clear or (find_spec("huggingface_hub") and not nearest(Path(name)))):
         return from_hub(repository, offline=is_offline()), UNKNOWN
     raise ModelError(_unknown(name, bundled))
 
