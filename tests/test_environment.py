@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -237,5 +238,5 @@ def test_why_there_is_no_native_engine(monkeypatch, system, why):
     monkeypatch.setattr("verydeep.api.engines.native_module", lambda: None)
     assert why in str(verydeep.engines())
     monkeypatch.setattr("verydeep.inference.processor.native_module", lambda: None)
-    with pytest.raises(VerydeepError, match=why):
+    with pytest.raises(VerydeepError, match=re.escape(why)):
         require_native()

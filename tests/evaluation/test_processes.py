@@ -101,7 +101,7 @@ def test_a_process_that_is_killed_is_one_sentence_and_the_rest_is_done_next_time
     out, err = first.communicate(timeout=60)
     assert first.returncode == 1
     assert not out
-    assert err.startswith("verydeep: process 2 of 2 was ended by signal 9 before its share was done")
+    assert err.startswith("verydeep: process 2 of 2 was ended by signal 9 before it finished its share")
     assert len(err.splitlines()) == 1
     assert not file.exists()
     assert 0 < len(list((tmp_path / "result.npz.parts").glob("*.npy"))) < 49
