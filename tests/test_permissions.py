@@ -146,6 +146,12 @@ def test_a_run_that_may_not_be_written_is_not_resumed(denied):
     assert sentence(said).startswith("verydeep: the run cannot be saved: run cannot be written: permission denied")
 
 
+def test_a_run_that_may_not_be_written_gets_no_classifier(denied):
+    code, said = denied("run", 0o500, ["transfer", "run", "data"])
+    assert code == 1
+    assert sentence(said).startswith("verydeep: run cannot be written: permission denied")
+
+
 def test_an_image_that_may_be_left_out_is_named(denied):
     words = ["evaluate", "run", "data", "--part", "all", "--max-unreadable", "1"]
     code, said = denied(IMAGE, 0, words)
