@@ -162,7 +162,7 @@ def test_what_does_not_go_together_is_refused(earlier, tmp_path, options, settin
 def test_notes_have_the_options_of_the_command_line(animals, tmp_path, capsys):
     words = "--config A --width 0.03 --window 32 --train-scale 36 --epochs 1 --batch-size 8"
     main(["train", str(animals), str(tmp_path / "run"), *words.split()])
-    assert "; --from cifar10 starts from a trained one" in capsys.readouterr().err
+    assert "; --from cifar10 starts from trained ones" in capsys.readouterr().err
 
 
 def test_the_option_is_called_from(earlier, tmp_path, capsys):

@@ -142,7 +142,8 @@ def _share_within(side: int, window: float) -> NDArray[np.float64]:
     """The share of a window's length that lies within a side, for the window centred at each of its pixels."""
     centres = np.arange(side) + 0.5
     least, greatest = np.maximum(centres - window / 2, 0), np.minimum(centres + window / 2, side)
-    return (greatest - least) / window
+    share: NDArray[np.float64] = (greatest - least) / window
+    return share
 
 
 def score_map(
