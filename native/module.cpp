@@ -19,6 +19,7 @@
 #include "engine/ceiling.h"
 #include "engine/network.h"
 #include "engine/threads.h"
+#include "layers_module.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -285,4 +286,5 @@ NB_MODULE(_native, module) {
         },
         "instructions"_a, "precision"_a);
     module.def("peak", peak, "instructions"_a, "precision"_a, "threads"_a);
+    bind_layers(module);
 }

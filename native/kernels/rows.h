@@ -89,14 +89,6 @@ void normalize_row(const ResponseNormRow& row) {
         }
 }
 
-VERYDEEP_INLINE float sum_of(Vector x) {
-    float lanes[LANES];
-    store(lanes, x);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    return lanes[0];
-}
-
 // What makes a vector one of unit length; NaN where its squares overflow, as it would come out as zeros.
 VERYDEEP_INLINE float inverse_length(Vector squares, float epsilon) {
     const float length = __builtin_sqrtf(sum_of(squares));

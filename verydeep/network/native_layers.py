@@ -1,0 +1,347 @@
+"""Layers on our own kernels, with gradients: what `Network.run` takes in the place of torch's on a processor.
+
+Between these layers pass *maps*: 1-D tensors that hold activations in the kernels' own layout, blocks of 16 channels
+with a border of zeros. Only `pack`, `unpack` and the functions here know what is where. Weights, gradients of weights
+and images are plain tensors.
+
+The gradient at maps. A convolution with a ReLU gives maps that are `rectified`. Whoever reads rectified maps makes
+the gradient at them 0 where they are not above 0, which is the ReLU's own gradient: so the layer that made them need
+not keep them. Masking is linear, so gradients from several readers may be added up.
+
+Derivatives of gradients (`create_graph=True`) are computed by torch, layer by layer, from the same inputs.
+docs/gradients.md tells how the kernels work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable as once_differentiable
+from torch.nn import functional as F
+
+from verydeep.inference.processor import instruction_set, native_module
+
+Sizes = tuple[int, int, int, int]  # images, channels, height, width
+Gradients = tuple[Tensor | None, ...]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Activations in the kernels' layout.
+
+    Attributes:
+        tensor: 1-D, opaque.
+        sizes: images, channels, height and width.
+        rectified: whether they come out of a ReLU, and readers mask the gradient.
+        bordered: whether they are images of three channels, as the first convolution reads them.
+
+    """
+
+    tensor: Tensor
+    sizes: Sizes
+    rectified: bool = False
+    bordered: bool = False
+
+    def relu(self) -> Maps:
+        """Maps after a ReLU."""
+        return replace(self, tensor=F.relu(self.tensor), rectified=True)
+
+
+def pack(x: Tensor, *, bordered: bool = False) -> Maps:
+    """Bring a tensor of shape (images, channels, height, width) into the kernels' layout."""
+    sizes = _sizes(x)
+    return Maps(_Pack.apply(x, sizes, bordered, None), sizes, bordered=bordered)  # type: ignore[no-untyped-call]
+
+
+def unpack(maps: Maps) -> Tensor:
+    """Give maps as a plain tensor of shape (images, channels, height, width), channels last in memory."""
+    found: Tensor = _Unpack.apply(maps.tensor, maps.sizes, maps.bordered, maps.rectified)  # type: ignore[no-untyped-call]
+    return found
+
+
+def convolve(
+    maps: Maps,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    relu: bool,
+    max_pool: bool = False,
+    transformed: tuple[Tensor, Tensor | None] | None = None,
+) -> Maps:
+    """A 3x3 convolution with a border of zeros, and what follows it.
+
+    Args:
+        maps: its input.
+        weight: of shape (outputs, inputs, 3, 3).
+        bias: of shape (outputs,).
+        relu: whether a ReLU follows.
+        max_pool: whether a 2x2 max-pooling follows that. Not of `bordered` maps.
+        transformed: what `transform` made of these weights, forwards and back.
+
+    """
+    layer = _Layer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed)
+    images, _, height, width = maps.sizes
+    sizes = (images, len(weight), height // 2, width // 2) if max_pool else (images, len(weight), height, width)
+    return Maps(_Convolution.apply(maps.tensor, weight, bias, layer), sizes, rectified=relu)  # type: ignore[no-untyped-call]
+
+
+def max_pool(maps: Maps) -> Maps:
+    """The greatest of 2x2 places."""
+    images, channels, height, width = maps.sizes
+    tensor = _MaxPool.apply(maps.tensor, maps.sizes)  # type: ignore[no-untyped-call]
+    return Maps(tensor, (images, channels, height // 2, width // 2), rectified=maps.rectified)
+
+
+def average_pool(maps: Maps) -> Maps:
+    """The mean of 2x2 places."""
+    images, channels, height, width = maps.sizes
+    tensor = _AveragePool.apply(maps.tensor, maps.sizes, maps.rectified)  # type: ignore[no-untyped-call]
+    return Maps(tensor, (images, channels, height // 2, width // 2))
+
+
+def unit_distance(first: Maps, second: Maps, weights: Tensor, *, epsilon: float) -> Tensor:
+    """Weighted squared distance of unit vectors along the channels, at each place: (images, height, width).
+
+    `weights` get no gradient.
+    """
+    found: Tensor = _UnitDistance.apply(first.tensor, second.tensor, weights, first, second, epsilon)  # type: ignore[no-untyped-call]
+    return found
+
+
+def transform(weight: Tensor, sizes: Sizes, *, back: bool) -> Tensor:
+    """Transform weights once for many calls of `convolve`, with input of these sizes; or for their gradients."""
+    return torch.from_numpy(_layers().transform(weight.detach().contiguous().numpy(), sizes, back))
+
+
+@lru_cache
+def _layers_on(threads: int, instructions: str) -> Any:
+    native = native_module()
+    assert native is not None
+    return native.Layers(instructions=instructions, threads=threads)
+
+
+def _layers() -> Any:
+    native = native_module()
+    assert native is not None
+    return _layers_on(torch.get_num_threads(), instruction_set(native))
+
+
+def _sizes(x: Tensor) -> Sizes:
+    images, channels, height, width = x.shape
+    return images, channels, height, width
+
+
+def _new(kind: str, sizes: Sizes) -> Tensor:
+    return torch.from_numpy(getattr(native_module(), kind)(sizes))
+
+
+def _array(tensor: Tensor | None) -> Any:
+    return None if tensor is None else tensor.detach().numpy()
+
+
+def _pack(x: Tensor, sizes: Sizes, bordered: bool, seen: Tensor | None) -> Tensor:
+    to = _new("bordered_images" if bordered else "maps", sizes)
+    if bordered:
+        _layers().pack_images(_array(x), sizes, _array(to))
+    else:
+        _layers().pack(_array(x), sizes, _array(to), _array(seen))
+    return to
+
+
+class _Pack(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: Sizes, bordered: bool, seen: Tensor | None) -> Tensor:
+        ctx.sizes, ctx.bordered = sizes, bordered
+        ctx.save_for_backward(seen)
+        return _pack(x, sizes, bordered, seen)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+        (seen,) = ctx.saved_tensors
+        found: Tensor = _Unpack.apply(gradient, ctx.sizes, ctx.bordered, False)  # type: ignore[no-untyped-call]
+        if seen is not None:
+            found = torch.where(_Unpack.apply(seen, ctx.sizes, False, False) <= 0, 0, found)  # type: ignore[no-untyped-call]
+        return found, None, None, None
+
+
+class _Unpack(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, sizes: Sizes, bordered: bool, rectified: bool) -> Tensor:
+        ctx.sizes, ctx.bordered = sizes, bordered
+        ctx.save_for_backward(maps if rectified else None)
+        x = torch.empty(sizes, memory_format=torch.channels_last)
+        unpack_maps = _layers().unpack_images if bordered else _layers().unpack
+        unpack_maps(_array(maps), sizes, _array(x))
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+        (seen,) = ctx.saved_tensors
+        seen = None if seen is None else seen.detach()
+        return _Pack.apply(gradient, ctx.sizes, ctx.bordered, seen), None, None, None  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What a convolution is beside its weights. `rectified` and `bordered` are those of its input."""
+
+    sizes: Sizes
+    relu: bool
+    max_pool: bool
+    rectified: bool
+    bordered: bool
+    transformed: tuple[Tensor, Tensor | None] | None
+
+    def output_sizes(self, channels: int) -> Sizes:
+        images, _, height, width = self.sizes
+        return (images, channels, height // 2, width // 2) if self.max_pool else (images, channels, height, width)
+
+    def on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The same output by torch's own functions."""
+        x = _Unpack.apply(maps, self.sizes, self.bordered, False)  # type: ignore[no-untyped-call]
+        x = F.conv2d(x, weight, bias, padding=1)
+        x = F.relu(x) if self.relu else x
+        return F.max_pool2d(x, 2) if self.max_pool else x
+
+
+class _Convolution(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, layer: _Layer) -> Tensor:
+        sizes = layer.output_sizes(len(weight))
+        to = _new("maps", sizes)
+        argmax = _new("argmax", sizes) if layer.max_pool else None
+        arrays = _array(weight.contiguous()), _array(bias.contiguous())
+        if layer.bordered:
+            _layers().convolve_images(_array(maps), layer.sizes, *arrays, layer.relu, _array(to))
+        else:
+            transformed = layer.transformed[0] if layer.transformed else None
+            _layers().convolve(
+                _array(maps), layer.sizes, arrays[0], _array(transformed), arrays[1], layer.relu, _array(to),
+                _array(argmax),
+            )  # fmt: skip
+        ctx.layer = layer
+        ctx.save_for_backward(maps, weight, bias, argmax)
+        ctx.set_materialize_grads(False)
+        return to
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Gradients:
+        maps, weight, bias, argmax = ctx.saved_tensors
+        layer: _Layer = ctx.layer
+        if gradient is None:
+            return None, None, None, None
+        if torch.is_grad_enabled():
+            return *_gradients_by_torch(layer, (maps, weight, bias), gradient, ctx.needs_input_grad[:3]), None
+        slope, plain = _array(gradient.contiguous()), weight.contiguous()
+        to_maps = to_weight = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_maps = _new("bordered_images" if layer.bordered else "maps", layer.sizes)
+            if layer.bordered:
+                _layers().images_data_gradient(slope, layer.sizes, _array(plain), _array(to_maps))
+            else:
+                transformed = layer.transformed[1] if layer.transformed else None
+                seen = maps if layer.rectified else None
+                _layers().data_gradient(
+                    slope, _array(argmax), layer.sizes, _array(plain), _array(transformed), _array(seen),
+                    _array(to_maps),
+                )  # fmt: skip
+        if any(ctx.needs_input_grad[1:3]):
+            to_weight, to_bias = torch.empty_like(plain), torch.empty_like(bias)
+            arrays = _array(to_weight), _array(to_bias)
+            if layer.bordered:
+                _layers().images_weight_gradient(_array(maps), layer.sizes, slope, *arrays)
+            else:
+                _layers().weight_gradient(_array(maps), layer.sizes, slope, _array(argmax), *arrays)
+        wanted = ctx.needs_input_grad
+        return to_maps, to_weight if wanted[1] else None, to_bias if wanted[2] else None, None
+
+
+def _gradients_by_torch(
+    layer: _Layer, inputs: tuple[Tensor, Tensor, Tensor], gradient: Tensor, wanted: tuple[bool, ...]
+) -> Gradients:
+    """Gradients of a convolution that have gradients themselves."""
+    with torch.enable_grad():
+        found = layer.on_torch(*inputs)
+        sizes = _sizes(found)
+        slope = _Unpack.apply(gradient, sizes, False, False)  # type: ignore[no-untyped-call]
+        asked = [one for one, want in zip(inputs, wanted, strict=True) if want]
+        gradients = iter(torch.autograd.grad(found, asked, slope, create_graph=True))
+        to_maps, to_weight, to_bias = (next(gradients) if want else None for want in wanted)
+        if to_maps is not None and layer.rectified:
+            to_maps = torch.where(inputs[0].detach() <= 0, 0, to_maps)
+    return to_maps, to_weight, to_bias
+
+
+class _MaxPool(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, sizes: Sizes) -> Tensor:
+        images, channels, height, width = sizes
+        pooled = (images, channels, height // 2, width // 2)
+        to, argmax = _new("maps", pooled), _new("argmax", pooled)
+        _layers().max_pool(_array(maps), sizes, _array(to), _array(argmax))
+        ctx.sizes = sizes
+        ctx.save_for_backward(argmax)
+        return to
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+        (argmax,) = ctx.saved_tensors
+        return _MaxPoolGradient.apply(gradient, argmax, ctx.sizes), None  # type: ignore[no-untyped-call]
+
+
+class _MaxPoolGradient(Function):
+    """Linear in the gradient: its own gradient picks the places that were the greatest."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, argmax: Tensor, sizes: Sizes) -> Tensor:
+        to = _new("maps", sizes)
+        _layers().max_pool_gradient(_array(gradient.contiguous()), _array(argmax), sizes, _array(to))
+        ctx.sizes = sizes
+        ctx.save_for_backward(argmax)
+        return to
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+        (argmax,) = ctx.saved_tensors
+        images, channels, height, width = ctx.sizes
+        ones = _pack(torch.ones(images, channels, height // 2, width // 2), *_pooled_arguments(ctx.sizes))
+        chosen = _new("maps", ctx.sizes)
+        _layers().max_pool_gradient(_array(ones), _array(argmax), ctx.sizes, _array(chosen))
+        whole = unpack(Maps(gradient * chosen, ctx.sizes))
+        sums = F.avg_pool2d(whole, 2) * 4
+        return _Pack.apply(sums, _sizes(sums), False, None), None, None  # type: ignore[no-untyped-call]
+
+
+def _pooled_arguments(sizes: Sizes) -> tuple[Sizes, bool, None]:
+    images, channels, height, width = sizes
+    return (images, channels, height // 2, width // 2), False, None
+
+
+class _AveragePool(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, sizes: Sizes, rectified: bool) -> Tensor:
+        images, channels, height, width = sizes
+        to = _new("maps", (images, channels, height // 2, width // 2))
+        _layers().average_pool(_array(maps), sizes, _array(to))
+        ctx.sizes = sizes
+        ctx.save_for_backward(maps if rectified else None)
+        return to
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+        (seen,) = ctx.saved_tensors
+        images, channels, height, width = ctx.sizes
+        if torch.is_grad_enabled():
+            pooled = (images, channels, height // 2, width // 2)
+            spread = unpack(Maps(gradient, pooled)).repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+            spread = F.pad(spread, (0, width % 2, 0, height % 2))
+            found = _Pack.apply(spread, ctx.sizes, False, None if seen is None else seen.detach())  # type: ignore[no-untyped-call]
+            return found, None, None
+        to = _new("maps", ctx.sizes)
+        _layers().average_pool_gradient(_array(gradient.contiguous()), ctx.sizes, _array(seen), _array(to))
+        return to, None, None
