@@ -274,6 +274,7 @@ void bind_network(nb::module_& module) {
 }  // namespace
 
 NB_MODULE(_native, module) {
+    nb::set_leak_warnings(false);  // Python keeps some objects until it ends
     module.doc() = "VGG networks on a processor's own instructions: see docs/native-engine.md";
     bind_step(module);
     bind_network(module);

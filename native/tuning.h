@@ -61,6 +61,7 @@ constexpr long PACKED_AT_ONCE = 64;
 
 constexpr int TILES_AHEAD = 6;                   // tiles whose memory is prefetched before they are transformed
 constexpr long MAX_PREFETCH_BYTES = 64L * 1024;  // ahead of a product's weights: a panel's point of 512 channels
+constexpr int DEEP_BLOCKS = 8;                   // of inputs, whose weights stay in L1 for all rows of a product
 constexpr int WEIGHT_ROWS_AHEAD = 16;            // rows of weights that are prefetched into L1
 constexpr int NORMALIZED_AT_ONCE = 32;           // pixels whose squares are kept
 

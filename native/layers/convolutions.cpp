@@ -138,6 +138,7 @@ void transform_convolution(const Processor& processor, const ConvolutionWeights&
 
 void convolve(const Processor& processor, const Maps& in, const LayerWeights& weights, const float* bias,
               Activation activation, const Maps& out, Argmax* argmax) {
+    if (in.images == 0) return;
     const std::vector<float> biases = padded(bias, out.shape.channels);
     if (by_positions(in.shape)) {
         const Shape full{out.shape.channels, in.shape.height, in.shape.width};
@@ -173,6 +174,7 @@ void convolve(const Processor& processor, const Maps& in, const LayerWeights& we
 
 void convolution_data_gradient(const Processor& processor, const OutputGradient& gradient,
                                const LayerWeights& weights, const float* seen, const Maps& out) {
+    if (out.images == 0) return;
     const Shape in{gradient.maps.shape.channels, out.shape.height, out.shape.width};
     if (by_positions(in)) {
         const long full_floats = gradient.argmax ? out.images * map_floats(in) : 0;

@@ -58,7 +58,8 @@ void images_data_gradient(const Processor& processor, const Maps& gradient, cons
 void images_weight_gradient(const Processor& processor, const BorderedImages& in, const Maps& gradient,
                             float* weights, float* bias) {
     const FeatureMap map = gradient.map();
-    const long rows = gradient.images * map.height, parts = std::min(rows, long{tuning::MAX_PARTIAL_SUMS});
+    const long rows = gradient.images * map.height;
+    const long parts = std::min(rows, long{tuning::MAX_PARTIAL_SUMS});
     float* const sums = layer_scratch(parts * map.num_blocks * SUMS);
     std::fill_n(sums, parts * map.num_blocks * SUMS, 0.0f);
     parallel_for(processor.threads, parts * map.num_blocks, [&](long task, int) {

@@ -102,6 +102,11 @@ private:
 
 void convolution_weight_gradient(const Processor& processor, const Maps& in, const OutputGradient& gradient,
                                  float* weights, float* bias) {
+    if (in.images == 0) {
+        std::fill_n(weights, gradient.maps.shape.channels * in.shape.channels * 9, 0.0f);
+        std::fill_n(bias, gradient.maps.shape.channels, 0.0f);
+        return;
+    }
     if (by_positions(in.shape)) return positions_weight_gradient(processor, in, gradient, weights, bias);
     Winograd(processor, in, gradient).run(in.shape.channels, gradient.maps.shape.channels, weights, bias);
 }

@@ -19,12 +19,14 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable as once_differentiable
+from torch.nn import Parameter
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 from verydeep.inference.processor import instruction_set, native_module
+from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, is_transformed
 
 Sizes = tuple[int, int, int, int]  # images, channels, height, width
 Gradients = tuple[Tensor | None, ...]
@@ -104,18 +106,47 @@ def average_pool(maps: Maps) -> Maps:
     return Maps(tensor, (images, channels, height // 2, width // 2))
 
 
-def unit_distance(first: Maps, second: Maps, weights: Tensor, *, epsilon: float) -> Tensor:
-    """Weighted squared distance of unit vectors along the channels, at each place: (images, height, width).
-
-    `weights` get no gradient.
-    """
-    found: Tensor = _UnitDistance.apply(first.tensor, second.tensor, weights, first, second, epsilon)  # type: ignore[no-untyped-call]
-    return found
-
-
 def transform(weight: Tensor, sizes: Sizes, *, back: bool) -> Tensor:
     """Transform weights once for many calls of `convolve`, with input of these sizes; or for their gradients."""
     return torch.from_numpy(_layers().transform(weight.detach().contiguous().numpy(), sizes, back))
+
+
+def takes(x: Tensor) -> bool:
+    """Whether the kernels can compute with a tensor here and now: on the processor, in float32, by plain autograd.
+
+    All else is torch's: `torch.compile` and tracing, transforms of `torch.func`, forward-mode derivatives, autocast,
+    tensor subclasses, other devices and types.
+    """
+    return (
+        native_module() is not None
+        and type(x) in (Tensor, Parameter)
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.layout == torch.strided
+        and not is_recorded()
+        and not is_transformed(x)
+        and not has_tangent(x)
+        and not is_foreign(x)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def takes_module(module: nn.Module) -> bool:
+    """Whether a module is a 3x3 convolution that is nothing more: no hook, no parametrisation, no other forward."""
+    if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
+        return False
+    if "forward" in vars(module) or _has_hooks(module) or module.bias is None:
+        return False
+    plain = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
+    if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or module.padding_mode != "zeros":
+        return False
+    return takes(module.weight) and takes(module.bias)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return _has_any_global_hook() or any(
+        (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    )
 
 
 @lru_cache
