@@ -177,10 +177,11 @@ public:
         Argmax* const argmax = argmax_of(winners, out);
         run([&] { verydeep::max_pool(processor_, in, out, argmax); });
     }
-    void max_pool_gradient(const Numbers& gradient, const Winners& winners, const Sizes& sizes, Numbers to) const {
+    void max_pool_gradient(const Numbers& gradient, const Winners& winners, const Sizes& sizes, Numbers to,
+                           bool accumulate) const {
         const Maps in = maps_of(gradient, pooled(sizes)), out = maps_of(to, sizes);
         const Argmax* const argmax = argmax_of(winners, in);
-        run([&] { verydeep::max_pool_gradient(processor_, {in, argmax}, out); });
+        run([&] { verydeep::max_pool_gradient(processor_, {in, argmax}, out, accumulate); });
     }
     void average_pool(const Numbers& from, const Sizes& sizes, Numbers to) const {
         const Maps in = maps_of(from, sizes), out = maps_of(to, pooled(sizes));
@@ -333,7 +334,8 @@ void bind_layers(nb::module_& module) {
         .def("pack_images", &Layers::pack_images, "tensor"_a, "sizes"_a, "to"_a)
         .def("unpack_images", &Layers::unpack_images, "images"_a, "sizes"_a, "to"_a)
         .def("max_pool", &Layers::max_pool, "maps"_a, "sizes"_a, "to"_a, "argmax"_a)
-        .def("max_pool_gradient", &Layers::max_pool_gradient, "gradient"_a, "argmax"_a, "sizes"_a, "to"_a)
+        .def("max_pool_gradient", &Layers::max_pool_gradient, "gradient"_a, "argmax"_a, "sizes"_a, "to"_a,
+             "accumulate"_a = false)
         .def("average_pool", &Layers::average_pool, "maps"_a, "sizes"_a, "to"_a)
         .def("average_pool_gradient", &Layers::average_pool_gradient, "gradient"_a, "sizes"_a, "seen"_a.none(),
              "to"_a)

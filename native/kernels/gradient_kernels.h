@@ -109,6 +109,7 @@ struct MaxPoolingGradientRow {
     const Argmax* argmax;
     int width;  // of the pooled map
     float *upper, *lower;
+    bool accumulate;  // onto what is there
 };
 // `seen` are the rows that were pooled; where these are not above 0, so is the gradient. They may be null.
 struct AveragePoolingGradientRow {

@@ -22,16 +22,25 @@ void max_pool_argmax_row(const ArgmaxPoolingRow& all) {
         }
 }
 
-void max_pool_gradient_row(const MaxPoolingGradientRow& row) {
+template <bool ACCUMULATE>
+VERYDEEP_INLINE void spread_pooled_row(const MaxPoolingGradientRow& row) {
+    const auto put = [](float* to, Vector x) { store(to, ACCUMULATE ? load(to) + x : x); };
     for (int x = 0; x < row.width; ++x)
         for (int part = 0; part < PARTS; ++part) {
             const Window window(load(row.gradient + x * BLOCK + part * LANES), row.argmax[x], part);
             const long at = 2 * x * BLOCK + part * LANES;
-            store(row.upper + at, window.upper_left);
-            store(row.upper + at + BLOCK, window.upper_right);
-            store(row.lower + at, window.lower_left);
-            store(row.lower + at + BLOCK, window.lower_right);
+            put(row.upper + at, window.upper_left);
+            put(row.upper + at + BLOCK, window.upper_right);
+            put(row.lower + at, window.lower_left);
+            put(row.lower + at + BLOCK, window.lower_right);
         }
+}
+
+void max_pool_gradient_row(const MaxPoolingGradientRow& row) {
+    if (row.accumulate)
+        spread_pooled_row<true>(row);
+    else
+        spread_pooled_row<false>(row);
 }
 
 void average_pool_gradient_row(const AveragePoolingGradientRow& row) {

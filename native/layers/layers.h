@@ -67,7 +67,8 @@ void pack_images(const Processor&, const PlainTensor& from, const BorderedImages
 void unpack_images(const Processor&, const BorderedImages& from, const PlainTensor& to);
 
 void max_pool(const Processor&, const Maps& in, const Maps& out, Argmax* argmax);
-void max_pool_gradient(const Processor&, const OutputGradient& gradient, const Maps& out);
+// May be added to a gradient that is there already.
+void max_pool_gradient(const Processor&, const OutputGradient& gradient, const Maps& out, bool accumulate = false);
 void average_pool(const Processor&, const Maps& in, const Maps& out);
 void average_pool_gradient(const Processor&, const Maps& gradient, const float* seen, const Maps& out);
 

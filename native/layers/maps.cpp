@@ -135,27 +135,29 @@ void max_pool(const Processor& processor, const Maps& in, const Maps& out, Argma
 
 // What the pooling dropped, of an odd side, gets no gradient.
 template <class Gradient>
-void spread_pooled(const Processor& processor, const FeatureMap& pooled, const Maps& out, Gradient gradient) {
+void spread_pooled(const Processor& processor, const FeatureMap& pooled, const Maps& out, bool accumulate,
+                   Gradient gradient) {
     const FeatureMap to = out.map();
     for_each_block(processor, out, [&](long image, int block) {
-        for (int y = 0; y < pooled.height; ++y) {
-            gradient(image, block, y, to);
+        for (int y = 0; y < pooled.height; ++y) gradient(image, block, y, to);
+        if (accumulate) return;
+        for (int y = 0; y < pooled.height; ++y)
             for (int lower = 0; lower < 2; ++lower)
                 if (to.width % 2)
                     std::memset(to.at(image, block, 2 * y + lower, to.width - 1), 0, BLOCK * sizeof(float));
-        }
         if (to.height % 2)
             std::memset(to.at(image, block, to.height - 1, 0), 0, to.width * BLOCK * sizeof(float));
     });
 }
 
-void max_pool_gradient(const Processor& processor, const OutputGradient& gradient, const Maps& out) {
+void max_pool_gradient(const Processor& processor, const OutputGradient& gradient, const Maps& out,
+                       bool accumulate) {
     const FeatureMap pooled = gradient.maps.map();
-    spread_pooled(processor, pooled, out, [&](long image, int block, int y, const FeatureMap& to) {
+    spread_pooled(processor, pooled, out, accumulate, [&](long image, int block, int y, const FeatureMap& to) {
         const float* const row = pooled.at(image, block, y, 0);
         processor.gradients.max_pool_gradient_row({row, gradient.argmax + (row - pooled.data) / BLOCK, pooled.width,
                                                    to.at(image, block, 2 * y, 0),
-                                                   to.at(image, block, 2 * y + 1, 0)});
+                                                   to.at(image, block, 2 * y + 1, 0), accumulate});
     });
 }
 
@@ -170,7 +172,7 @@ void average_pool(const Processor& processor, const Maps& in, const Maps& out) {
 
 void average_pool_gradient(const Processor& processor, const Maps& gradient, const float* seen, const Maps& out) {
     const FeatureMap pooled = gradient.map();
-    spread_pooled(processor, pooled, out, [&](long image, int block, int y, const FeatureMap& to) {
+    spread_pooled(processor, pooled, out, false, [&](long image, int block, int y, const FeatureMap& to) {
         float *const upper = to.at(image, block, 2 * y, 0), *const lower = to.at(image, block, 2 * y + 1, 0);
         const auto mask = [&](const float* row) { return seen ? seen + (row - to.data) : nullptr; };
         processor.gradients.average_pool_gradient_row(

@@ -54,7 +54,11 @@ class Network(nn.Module):
         first = 0
         while first < len(nodes):
             after = self._end_of_unit(nodes, first, outputs) if native else first + 1
-            value = self._apply(nodes[first:after], value, native)
+            if isinstance(value, Maps) and self._pools_maps(nodes[first]):
+                value, tapped = native_layers.max_pool(value)
+                found.update({name: tapped for name in found if name == nodes[first - 1].name})
+            else:
+                value = self._apply(nodes[first:after], value, native)
             if nodes[after - 1].name in outputs:
                 found[nodes[after - 1].name] = value
             first = after
@@ -77,6 +81,10 @@ class Network(nn.Module):
             return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
         result: Tensor = module(x)
         return result
+
+    def transformed(self, weight: Tensor, name: str) -> native_layers.Transformed | None:
+        """What keeps a convolution's transformed weights; None where they are transformed at each call."""
+        return None
 
     def pool(self, x: Tensor) -> Tensor:
         """The mean or the maximum of 2x2 places."""
@@ -106,12 +114,17 @@ class Network(nn.Module):
             # Three channels would fill a fifth of a block of 16.
             maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=value.shape[1] == 3)
             return native_layers.convolve(
-                maps, convolution.weight, convolution.bias, relu=len(nodes) > 1, max_pool=len(nodes) > 2
+                maps,
+                convolution.weight,
+                convolution.bias,
+                relu=len(nodes) > 1,
+                max_pool=len(nodes) > 2,
+                transformed=self.transformed(convolution.weight, node.name),
             )
         if isinstance(value, Maps) and node.kind == "relu":
             return value.relu()
         if isinstance(value, Maps) and node.kind == "pooling" and self._pools_plainly():
-            return native_layers.max_pool(value) if self.pooling == "max" else native_layers.average_pool(value)
+            return native_layers.average_pool(value)
         return self.apply_node(node, plain(value))
 
     def _is_native(self, node: Node) -> bool:
@@ -119,6 +132,10 @@ class Network(nn.Module):
         if node.kind != "convolution" or not isinstance(node.layer, Convolution) or node.layer.batch_norm:
             return False
         return native_layers.takes_module(self.get_submodule(node.name))
+
+    def _pools_maps(self, node: Node) -> bool:
+        """Whether a node is a max-pooling that the kernels can compute."""
+        return node.kind == "pooling" and self.pooling == "max" and self._pools_plainly()
 
     def _pools_plainly(self) -> bool:
         """Whether pooling is what it says, and no subclass has another."""

@@ -14,6 +14,7 @@ docs/gradients.md tells how the kernels work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -30,6 +31,10 @@ from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, i
 
 Sizes = tuple[int, int, int, int]  # images, channels, height, width
 Gradients = tuple[Tensor | None, ...]
+Transformed = Callable[[Sizes, bool], Tensor | None]
+"""Gives a convolution's transformed weights for an input of these sizes; or, where true, for its gradient."""
+
+BLOCK = 16  # channels that lie side by side
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def convolve(
     *,
     relu: bool,
     max_pool: bool = False,
-    transformed: tuple[Tensor, Tensor | None] | None = None,
+    transformed: Transformed | None = None,
 ) -> Maps:
     """A 3x3 convolution with a border of zeros, and what follows it.
 
@@ -83,7 +88,7 @@ def convolve(
         bias: of shape (outputs,).
         relu: whether a ReLU follows.
         max_pool: whether a 2x2 max-pooling follows that. Not of `bordered` maps.
-        transformed: what `transform` made of these weights, forwards and back.
+        transformed: gives what `transform` makes of these weights, where it is kept.
 
     """
     layer = _Layer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed)
@@ -92,11 +97,15 @@ def convolve(
     return Maps(_Convolution.apply(maps.tensor, weight, bias, layer), sizes, rectified=relu)  # type: ignore[no-untyped-call]
 
 
-def max_pool(maps: Maps) -> Maps:
-    """The greatest of 2x2 places."""
+def max_pool(maps: Maps) -> tuple[Maps, Maps]:
+    """The greatest of 2x2 places, and the maps themselves for other readers.
+
+    Where others read what is handed on here, their gradient and that of the pooling are added up in one place.
+    """
     images, channels, height, width = maps.sizes
-    tensor = _MaxPool.apply(maps.tensor, maps.sizes)  # type: ignore[no-untyped-call]
-    return Maps(tensor, (images, channels, height // 2, width // 2), rectified=maps.rectified)
+    pooled, tensor = _MaxPool.apply(maps.tensor, maps.sizes)  # type: ignore[no-untyped-call]
+    sizes = images, channels, height // 2, width // 2
+    return Maps(pooled, sizes, rectified=maps.rectified), replace(maps, tensor=tensor)
 
 
 def average_pool(maps: Maps) -> Maps:
@@ -106,9 +115,35 @@ def average_pool(maps: Maps) -> Maps:
     return Maps(tensor, (images, channels, height // 2, width // 2))
 
 
-def transform(weight: Tensor, sizes: Sizes, *, back: bool) -> Tensor:
-    """Transform weights once for many calls of `convolve`, with input of these sizes; or for their gradients."""
-    return torch.from_numpy(_layers().transform(weight.detach().contiguous().numpy(), sizes, back))
+def distances(first: Tensor, second: Tensor, sizes: Sizes, weights: Tensor, epsilon: float) -> Tensor:
+    """Weighted squared distances of unit vectors along the channels, of shape (images, height, width)."""
+    images, _, height, width = sizes
+    to = torch.empty(images, height, width)
+    arrays = _array(first), _array(second)
+    _layers().distances(*arrays, sizes, _padded(weights), epsilon, _array(to.view(-1)))
+    return to
+
+
+def distance_gradients(
+    both: tuple[Tensor, Tensor], wanted: tuple[bool, bool], layout: Maps, weights: Tensor, epsilon: float, slope: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of `distances` at the maps, where they are wanted."""
+    found = tuple(_new("maps", layout.sizes) if want else None for want in wanted)
+    _layers().distance_gradients(
+        *map(_array, both), layout.sizes, _padded(weights), epsilon, _array(slope.view(-1)), layout.rectified,
+        *map(_array, found),
+    )  # fmt: skip
+    return found[0], found[1]
+
+
+def _padded(weights: Tensor) -> Any:
+    """Weights of channels, and zeros up to whole blocks."""
+    return _array(F.pad(weights.detach(), (0, -len(weights) % BLOCK)))
+
+
+def transform(weight: Tensor, sizes: Sizes, back: bool) -> Tensor:
+    """Transform weights once for many calls of `convolve` with an input of these sizes; or for their gradients."""
+    return torch.from_numpy(_layers().transform(_array(weight.contiguous()), sizes, back))
 
 
 def takes(x: Tensor) -> bool:
@@ -226,7 +261,7 @@ class _Layer:
     max_pool: bool
     rectified: bool
     bordered: bool
-    transformed: tuple[Tensor, Tensor | None] | None
+    transformed: Transformed | None
 
     def output_sizes(self, channels: int) -> Sizes:
         images, _, height, width = self.sizes
@@ -250,7 +285,7 @@ class _Convolution(Function):
         if layer.bordered:
             _layers().convolve_images(_array(maps), layer.sizes, *arrays, layer.relu, _array(to))
         else:
-            transformed = layer.transformed[0] if layer.transformed else None
+            transformed = layer.transformed(layer.sizes, False) if layer.transformed else None
             _layers().convolve(
                 _array(maps), layer.sizes, arrays[0], _array(transformed), arrays[1], layer.relu, _array(to),
                 _array(argmax),
@@ -275,7 +310,7 @@ class _Convolution(Function):
             if layer.bordered:
                 _layers().images_data_gradient(slope, layer.sizes, _array(plain), _array(to_maps))
             else:
-                transformed = layer.transformed[1] if layer.transformed else None
+                transformed = layer.transformed(layer.sizes, True) if layer.transformed else None
                 seen = maps if layer.rectified else None
                 _layers().data_gradient(
                     slope, _array(argmax), layer.sizes, _array(plain), _array(transformed), _array(seen),
@@ -310,19 +345,27 @@ def _gradients_by_torch(
 
 class _MaxPool(Function):
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, sizes: Sizes) -> Tensor:
+    def forward(ctx: Any, maps: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor]:
         images, channels, height, width = sizes
         pooled = (images, channels, height // 2, width // 2)
         to, argmax = _new("maps", pooled), _new("argmax", pooled)
         _layers().max_pool(_array(maps), sizes, _array(to), _array(argmax))
         ctx.sizes = sizes
         ctx.save_for_backward(argmax)
-        return to
+        ctx.set_materialize_grads(False)
+        return to, maps.view_as(maps)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+    def backward(ctx: Any, pooled: Tensor | None, maps: Tensor | None) -> Gradients:
         (argmax,) = ctx.saved_tensors
-        return _MaxPoolGradient.apply(gradient, argmax, ctx.sizes), None  # type: ignore[no-untyped-call]
+        if pooled is None:
+            return maps, None
+        if maps is None or torch.is_grad_enabled():
+            found = _MaxPoolGradient.apply(pooled, argmax, ctx.sizes)  # type: ignore[no-untyped-call]
+            return found if maps is None else found + maps, None
+        # In place: gradients at maps are seen by these functions alone.
+        _layers().max_pool_gradient(_array(pooled.contiguous()), _array(argmax), ctx.sizes, _array(maps), True)
+        return maps, None
 
 
 class _MaxPoolGradient(Function):
