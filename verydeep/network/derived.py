@@ -32,12 +32,12 @@ class Derived(Generic[Key, Value]):
     Threads may ask at once: a value is made by one of them. A copy or a pickle of this is empty.
 
     Args:
-        size: of a value, in bytes.
+        size: of a value, in bytes; None where all are kept.
         most: bytes that are kept; a value beyond them is made for its caller alone.
 
     """
 
-    def __init__(self, size: Callable[[Value], int] = lambda _: 0, most: int = 0) -> None:
+    def __init__(self, size: Callable[[Value], int] | None = None, most: int = 0) -> None:
         self._size, self._most = size, most
         self._lock = Lock()
         self._kept: dict[Key, tuple[_Snapshot, Value]] = {}
@@ -58,9 +58,14 @@ class Derived(Generic[Key, Value]):
             snapshot = _Snapshot(tensors)
             with torch.inference_mode(False):
                 made = make()
-            if self._size(made) + sum(self._size(value) for _, value in self._kept.values()) <= self._most:
+            if self._has_room(made):
                 self._kept[key] = snapshot, made
             return made
+
+    def _has_room(self, made: Value) -> bool:
+        if self._size is None:
+            return True
+        return self._size(made) + sum(self._size(value) for _, value in self._kept.values()) <= self._most
 
     def __deepcopy__(self, memo: dict[int, object]) -> Derived[Key, Value]:
         """Copies start empty."""

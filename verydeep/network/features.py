@@ -24,7 +24,7 @@ from verydeep.plan import PoolingKind, check_size, nodes_to
 
 Module = TypeVar("Module", bound=nn.Module)
 
-MOST_TRANSFORMED = 512 << 20  # bytes of transformed weights: D's features take 450 MiB, with those for gradients
+MOST_TRANSFORMED = 256 << 20  # bytes of transformed weights: D's features take 225 MiB, and as much for gradients
 
 
 class Features(Network):
@@ -78,7 +78,7 @@ class Features(Network):
         self.preprocess = Preprocess(preprocessing, range) if preprocessing and range else None
         self.check = check
         self._copies: Derived[tuple[torch.device, torch.dtype], Features] = Derived()
-        self._transformed: Derived[object, Tensor] = Derived(lambda tensor: tensor.nbytes, MOST_TRANSFORMED)
+        self._transformed: Derived[object, Tensor] = Derived(_bytes_of, MOST_TRANSFORMED)
         for node in self.nodes:
             if node.tensors:
                 module = network.get_submodule(node.name)
@@ -204,6 +204,10 @@ def _with(module: Module, parts: Mapping[str, Tensor | nn.Module]) -> Module:
     for name, part in parts.items():
         setattr(replica, name, part)
     return replica
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    return tensor.nbytes
 
 
 def _frozen(module: nn.Module) -> nn.Module:

@@ -58,7 +58,7 @@ class Network(nn.Module):
                 value, tapped = native_layers.max_pool(value)
                 found.update({name: tapped for name in found if name == nodes[first - 1].name})
             else:
-                value = self._apply(nodes[first:after], value, native)
+                value = self._compute(nodes[first:after], value, native)
             if nodes[after - 1].name in outputs:
                 found[nodes[after - 1].name] = value
             first = after
@@ -105,7 +105,7 @@ class Network(nn.Module):
             return first + 2
         return first + 3
 
-    def _apply(self, nodes: Sequence[Node], value: Tensor | Maps, native: bool) -> Tensor | Maps:
+    def _compute(self, nodes: Sequence[Node], value: Tensor | Maps, native: bool) -> Tensor | Maps:
         """Compute the nodes of one unit."""
         node = nodes[0]
         if native and self._is_native(node):

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ Gradients = tuple[Tensor | None, ...]
 Transformed = Callable[[Sizes, bool], Tensor | None]
 """Gives a convolution's transformed weights for an input of these sizes; or, where true, for its gradient."""
 
-BLOCK = 16  # channels that lie side by side
+BLOCK, TILE = 16, 4  # channels that lie side by side, and what a map's sides are rounded up to
+BORDERED_SLACK = 64  # numbers behind bordered images
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Maps:
 def pack(x: Tensor, *, bordered: bool = False) -> Maps:
     """Bring a tensor of shape (images, channels, height, width) into the kernels' layout."""
     sizes = _sizes(x)
-    return Maps(_Pack.apply(x, sizes, bordered, None), sizes, bordered=bordered)  # type: ignore[no-untyped-call]
+    return Maps(_Pack.apply(x, sizes, bordered), sizes, bordered=bordered)  # type: ignore[no-untyped-call]
 
 
 def unpack(maps: Maps) -> Tensor:
@@ -125,7 +127,12 @@ def distances(first: Tensor, second: Tensor, sizes: Sizes, weights: Tensor, epsi
 
 
 def distance_gradients(
-    both: tuple[Tensor, Tensor], wanted: tuple[bool, bool], layout: Maps, weights: Tensor, epsilon: float, slope: Tensor
+    both: tuple[Tensor, Tensor],
+    wanted: tuple[bool, bool],
+    layout: Maps,
+    weights: Tensor,
+    epsilon: float,
+    slope: Tensor,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of `distances` at the maps, where they are wanted."""
     found = tuple(_new("maps", layout.sizes) if want else None for want in wanted)
@@ -210,7 +217,7 @@ def _array(tensor: Tensor | None) -> Any:
     return None if tensor is None else tensor.detach().numpy()
 
 
-def _pack(x: Tensor, sizes: Sizes, bordered: bool, seen: Tensor | None) -> Tensor:
+def _pack(x: Tensor, sizes: Sizes, bordered: bool, seen: Tensor | None = None) -> Tensor:
     to = _new("bordered_images" if bordered else "maps", sizes)
     if bordered:
         _layers().pack_images(_array(x), sizes, _array(to))
@@ -219,20 +226,60 @@ def _pack(x: Tensor, sizes: Sizes, bordered: bool, seen: Tensor | None) -> Tenso
     return to
 
 
+def _unpack(maps: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
+    x = torch.empty(sizes, memory_format=torch.channels_last)
+    unpack_maps = _layers().unpack_images if bordered else _layers().unpack
+    unpack_maps(_array(maps.contiguous()), sizes, _array(x))
+    return x
+
+
+def _by_torch(gradient: Tensor) -> bool:
+    """Whether a gradient is differentiated or batched itself, which is left to torch."""
+    return torch.is_grad_enabled() or is_transformed(gradient)
+
+
+def _laid_out(sizes: Sizes, bordered: bool) -> tuple[tuple[int, ...], int, int]:
+    """Shape of maps as the kernels lay them out, and their rows and columns with the border."""
+    images, channels, height, width = sizes
+    if bordered:
+        return (images, height + 2, width + 2, channels), height + 2, width + 2
+    rows, columns = (-(-side // TILE) * TILE + 2 for side in (height, width))
+    return (images, -(-channels // BLOCK), rows, columns, BLOCK), rows, columns
+
+
+def unpack_by_torch(maps: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
+    """The same as `_unpack`, of operations that torch can differentiate and batch."""
+    shape, _, _ = _laid_out(sizes, bordered)
+    _, channels, height, width = sizes
+    laid_out = maps[: prod(shape)].view(shape)
+    if bordered:
+        return laid_out[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+    inside = laid_out[:, :, 1 : height + 1, 1 : width + 1].permute(0, 1, 4, 2, 3)
+    return inside.reshape(shape[0], shape[1] * BLOCK, height, width)[:, :channels]
+
+
+def _pack_by_torch(x: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
+    """The same as `_pack`."""
+    shape, rows, columns = _laid_out(sizes, bordered)
+    images, channels, height, width = sizes
+    x = F.pad(x, (1, columns - width - 1, 1, rows - height - 1))
+    if bordered:
+        return F.pad(x.permute(0, 2, 3, 1).flatten(), (0, BORDERED_SLACK))
+    x = F.pad(x, (0, 0, 0, 0, 0, shape[1] * BLOCK - channels))
+    return x.reshape(images, shape[1], BLOCK, rows, columns).permute(0, 1, 3, 4, 2).flatten()
+
+
 class _Pack(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, sizes: Sizes, bordered: bool, seen: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
         ctx.sizes, ctx.bordered = sizes, bordered
-        ctx.save_for_backward(seen)
-        return _pack(x, sizes, bordered, seen)
+        return _pack(x, sizes, bordered)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
-        (seen,) = ctx.saved_tensors
-        found: Tensor = _Unpack.apply(gradient, ctx.sizes, ctx.bordered, False)  # type: ignore[no-untyped-call]
-        if seen is not None:
-            found = torch.where(_Unpack.apply(seen, ctx.sizes, False, False) <= 0, 0, found)  # type: ignore[no-untyped-call]
-        return found, None, None, None
+        if _by_torch(gradient):
+            return unpack_by_torch(gradient, ctx.sizes, ctx.bordered), None, None, None
+        return _unpack(gradient, ctx.sizes, ctx.bordered), None, None, None
 
 
 class _Unpack(Function):
@@ -240,16 +287,15 @@ class _Unpack(Function):
     def forward(ctx: Any, maps: Tensor, sizes: Sizes, bordered: bool, rectified: bool) -> Tensor:
         ctx.sizes, ctx.bordered = sizes, bordered
         ctx.save_for_backward(maps if rectified else None)
-        x = torch.empty(sizes, memory_format=torch.channels_last)
-        unpack_maps = _layers().unpack_images if bordered else _layers().unpack
-        unpack_maps(_array(maps), sizes, _array(x))
-        return x
+        return _unpack(maps, sizes, bordered)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
         (seen,) = ctx.saved_tensors
-        seen = None if seen is None else seen.detach()
-        return _Pack.apply(gradient, ctx.sizes, ctx.bordered, seen), None, None, None  # type: ignore[no-untyped-call]
+        if not _by_torch(gradient):
+            return _pack(gradient, ctx.sizes, ctx.bordered, seen), None, None, None
+        found = _pack_by_torch(gradient, ctx.sizes, ctx.bordered)
+        return found if seen is None else masked(found, seen), None, None, None
 
 
 @dataclass(frozen=True)
@@ -269,7 +315,7 @@ class _Layer:
 
     def on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The same output by torch's own functions."""
-        x = _Unpack.apply(maps, self.sizes, self.bordered, False)  # type: ignore[no-untyped-call]
+        x = unpack_by_torch(maps, self.sizes, self.bordered)
         x = F.conv2d(x, weight, bias, padding=1)
         x = F.relu(x) if self.relu else x
         return F.max_pool2d(x, 2) if self.max_pool else x
@@ -301,7 +347,7 @@ class _Convolution(Function):
         layer: _Layer = ctx.layer
         if gradient is None:
             return None, None, None, None
-        if torch.is_grad_enabled():
+        if _by_torch(gradient):
             return *_gradients_by_torch(layer, (maps, weight, bias), gradient, ctx.needs_input_grad[:3]), None
         slope, plain = _array(gradient.contiguous()), weight.contiguous()
         to_maps = to_weight = to_bias = None
@@ -334,13 +380,18 @@ def _gradients_by_torch(
     with torch.enable_grad():
         found = layer.on_torch(*inputs)
         sizes = _sizes(found)
-        slope = _Unpack.apply(gradient, sizes, False, False)  # type: ignore[no-untyped-call]
+        slope = unpack_by_torch(gradient, sizes, False)
         asked = [one for one, want in zip(inputs, wanted, strict=True) if want]
         gradients = iter(torch.autograd.grad(found, asked, slope, create_graph=True))
         to_maps, to_weight, to_bias = (next(gradients) if want else None for want in wanted)
         if to_maps is not None and layer.rectified:
-            to_maps = torch.where(inputs[0].detach() <= 0, 0, to_maps)
+            to_maps = masked(to_maps, inputs[0])
     return to_maps, to_weight, to_bias
+
+
+def masked(gradient: Tensor, seen: Tensor) -> Tensor:
+    """A gradient behind the ReLU that gave `seen`."""
+    return gradient.masked_fill(seen.detach() <= 0, 0)
 
 
 class _MaxPool(Function):
@@ -360,40 +411,36 @@ class _MaxPool(Function):
         (argmax,) = ctx.saved_tensors
         if pooled is None:
             return maps, None
-        if maps is None or torch.is_grad_enabled():
-            found = _MaxPoolGradient.apply(pooled, argmax, ctx.sizes)  # type: ignore[no-untyped-call]
+        if _by_torch(pooled) or (maps is not None and is_transformed(maps)):
+            found = _max_pool_gradient_by_torch(pooled, argmax, ctx.sizes)
             return found if maps is None else found + maps, None
+        if maps is None:
+            maps = _new("maps", ctx.sizes)
+            _layers().max_pool_gradient(
+                _array(pooled.contiguous()), _array(argmax), ctx.sizes, _array(maps), False
+            )
+            return maps, None
         # In place: gradients at maps are seen by these functions alone.
         _layers().max_pool_gradient(_array(pooled.contiguous()), _array(argmax), ctx.sizes, _array(maps), True)
         return maps, None
 
 
-class _MaxPoolGradient(Function):
-    """Linear in the gradient: its own gradient picks the places that were the greatest."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, argmax: Tensor, sizes: Sizes) -> Tensor:
-        to = _new("maps", sizes)
-        _layers().max_pool_gradient(_array(gradient.contiguous()), _array(argmax), sizes, _array(to))
-        ctx.sizes = sizes
-        ctx.save_for_backward(argmax)
-        return to
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Gradients:
-        (argmax,) = ctx.saved_tensors
-        images, channels, height, width = ctx.sizes
-        ones = _pack(torch.ones(images, channels, height // 2, width // 2), *_pooled_arguments(ctx.sizes))
-        chosen = _new("maps", ctx.sizes)
-        _layers().max_pool_gradient(_array(ones), _array(argmax), ctx.sizes, _array(chosen))
-        whole = unpack(Maps(gradient * chosen, ctx.sizes))
-        sums = F.avg_pool2d(whole, 2) * 4
-        return _Pack.apply(sums, _sizes(sums), False, None), None, None  # type: ignore[no-untyped-call]
-
-
-def _pooled_arguments(sizes: Sizes) -> tuple[Sizes, bool, None]:
+def _max_pool_gradient_by_torch(gradient: Tensor, argmax: Tensor, sizes: Sizes) -> Tensor:
+    """A pooled gradient in the places that were the greatest, which `_spread` marks."""
     images, channels, height, width = sizes
-    return (images, channels, height // 2, width // 2), False, None
+    pooled = (images, channels, height // 2, width // 2)
+    chosen = _new("maps", sizes)
+    ones = _pack(torch.ones(pooled), pooled, False)
+    _layers().max_pool_gradient(_array(ones), _array(argmax), sizes, _array(chosen), False)
+    return _pack_by_torch(_spread(unpack_by_torch(gradient, pooled, False), sizes), sizes, False) * chosen
+
+
+def _spread(pooled: Tensor, sizes: Sizes) -> Tensor:
+    """A number for all four places that were pooled to one, and 0 where none was."""
+    _, _, height, width = sizes
+    whole = pooled[..., :, None, :, None].expand(*pooled.shape[:3], 2, pooled.shape[3], 2)
+    whole = whole.reshape(*pooled.shape[:2], height // 2 * 2, width // 2 * 2)
+    return F.pad(whole, (0, width % 2, 0, height % 2))
 
 
 class _AveragePool(Function):
@@ -410,12 +457,10 @@ class _AveragePool(Function):
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
         (seen,) = ctx.saved_tensors
         images, channels, height, width = ctx.sizes
-        if torch.is_grad_enabled():
-            pooled = (images, channels, height // 2, width // 2)
-            spread = unpack(Maps(gradient, pooled)).repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
-            spread = F.pad(spread, (0, width % 2, 0, height % 2))
-            found = _Pack.apply(spread, ctx.sizes, False, None if seen is None else seen.detach())  # type: ignore[no-untyped-call]
-            return found, None, None
+        if _by_torch(gradient):
+            pooled = unpack_by_torch(gradient, (images, channels, height // 2, width // 2), False)
+            found = _pack_by_torch(_spread(pooled / 4, ctx.sizes), ctx.sizes, False)
+            return found if seen is None else masked(found, seen), None, None
         to = _new("maps", ctx.sizes)
         _layers().average_pool_gradient(_array(gradient.contiguous()), ctx.sizes, _array(seen), _array(to))
         return to, None, None

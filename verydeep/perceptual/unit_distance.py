@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,11 +62,14 @@ class _MapsDistance(torch.autograd.Function):
             )
             return *found, None, None
         with torch.enable_grad():
-            maps = [native_layers.unpack(replace(ctx.layout, tensor=one)) for one in (first, second)]
+            maps = [native_layers.unpack_by_torch(one, ctx.layout.sizes, False) for one in (first, second)]
             distance = _plain_distance(*maps, weights)
             asked = [one for one, want in zip((first, second), wanted, strict=True) if want]
-            gradients = iter(torch.autograd.grad(distance, asked, slope, create_graph=True))
-        return *(next(gradients) if want else None for want in wanted), None, None
+            gradients = torch.autograd.grad(distance, asked, slope, create_graph=True)
+            if ctx.layout.rectified:
+                gradients = tuple(map(native_layers.masked, gradients, asked))
+        found = iter(gradients)
+        return *(next(found) if want else None for want in wanted), None, None
 
 
 class _UnitDistance(torch.autograd.Function):
