@@ -3,27 +3,31 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+SITE := build/docs
 NATIVE_SOURCES := $(shell find native -type f)
 CXX_SOURCES := $(filter %.h %.cpp,$(NATIVE_SOURCES))
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check heavy check-pages sanitize avx512 check-tuning bench-kernels aarch64 install format reference clean
+.PHONY: demo test check heavy docs check-pages sanitize avx512 check-tuning bench-kernels aarch64 install wheel format reference notebooks clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     train the paper's networks on handwritten digits and make two pages about them"
 	@echo "make test     everything that CI runs (make check is the same)"
 	@echo "make heavy    the tests that take long: full-size networks, processes killed at many moments"
-	@echo "make check-pages  the HTML pages in a browser, if there is one, in a wide and a narrow window"
+	@echo "make docs     the documentation as a website in $(SITE) (EXECUTE=off: without running the notebooks)"
+	@echo "make check-pages  the HTML pages and the website in a browser, if there is one, in a wide and a narrow window"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
+	@echo "make wheel    the wheel and the source archive in dist, tested without a compiler (IMAGE=FILE CLASS=NAME)"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
 	@echo "make avx512   the AVX-512 kernels tested on a processor that lacks it, each instruction a loop"
 	@echo "make check-tuning   the kernels tested with other tuning constants than those of native/tuning.h"
 	@echo "make bench-kernels  each kernel's speed as a share of what this machine gives at best (ARGS='--json FILE')"
 	@echo "make aarch64  the kernels built for aarch64 and run under qemu (g++-aarch64-linux-gnu, qemu-user-static)"
 	@echo "make format   bring the code into its form"
-	@echo "make reference  write docs/commands.md from the code"
+	@echo "make reference  write docs/reference/commands and docs/reference/python from the code"
+	@echo "make notebooks  run the tutorials' notebooks and store their outputs"
 
 # A photograph folder would do as well: verydeep study photos --out STUDY --data PHOTOS.
 demo: $(VENV)/.installed
@@ -50,6 +54,14 @@ test check: $(VENV)/.installed-for-tests
 # Full-size networks of which a test has one already, and processes that are killed at many moments.
 heavy: $(VENV)/.installed-for-tests
 	$(BIN)/pytest -n 2 --dist worksteal --durations 20 -m heavy
+
+# Warnings are errors, links to pages and headings are checked, and nothing is fetched.
+EXECUTE ?= force
+docs: $(VENV)/.installed-for-docs
+	$(BIN)/python tests/reference.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html \
+		-D nb_execution_mode=$(EXECUTE) docs $(SITE)
+	@echo "Open $(CURDIR)/$(SITE)/index.html"
 
 check-pages: $(VENV)/.installed-for-tests
 	$(BIN)/python tests/check_pages.py
@@ -92,17 +104,30 @@ aarch64:
 
 install: $(VENV)/.installed
 
+# The wheel is built from the source archive, so both are tested.
+wheel: | $(BIN)/python
+	$(BIN)/python -m venv build/packaging
+	build/packaging/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build twine
+	rm -rf dist
+	build/packaging/bin/python -m build
+	build/packaging/bin/python -m twine check --strict dist/*
+	build/packaging/bin/python tools/check_wheel.py dist/*.whl $(IMAGE) $(CLASS)
+
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_SOURCES)
 
-# The table of commands and public names, which a test compares with the code.
+# The pages of commands and public names, which a test compares with the code.
 reference: $(VENV)/.installed-for-tests
 	$(BIN)/python tests/reference.py
 
+# Minutes; the outputs are stored, so that they are seen where nothing runs.
+notebooks: $(VENV)/.installed-for-docs
+	$(BIN)/python tools/notebooks.py
+
 clean:
-	rm -rf $(VENV) $(DEMO) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "verydeep needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another by: make PYTHON=python3.12 ...")'
@@ -117,3 +142,8 @@ $(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(NATIVE_SOURCES) |
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-for-docs: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
+	@echo "Installing into $(VENV), with Sphinx; this takes a minute or two."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@

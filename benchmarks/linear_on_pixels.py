@@ -1,8 +1,8 @@
-"""What a linear classifier on pixels reaches on a data set: the least that a network has to beat.
+"""What a linear classifier on pixels reaches on a data set: the least that a network must beat.
 
     python benchmarks/linear_on_pixels.py DATA [--side 32]
 
-Each picture is rescaled to SIDE x SIDE pixels, standardised, and a multinomial logistic regression is fitted to
+Each image is rescaled to SIDE x SIDE pixels, standardised, and a multinomial logistic regression is fitted to
 the training part; its strength of regularisation is chosen on a fifth of that part. Tested on the held-out part.
 """
 
@@ -18,15 +18,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from verydeep.evaluation.error_rates import error_rates
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 from verydeep.images.sources import open_data
 
 
-def pixels(pictures: Pictures, side: int) -> np.ndarray:
+def pixels(images: ImageSet, side: int) -> np.ndarray:
     rows = []
-    for number in range(len(pictures)):
-        picture = pictures.source.read(number, side)
-        image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    for number in range(len(images)):
+        image = images.source.read(number, side)
+        image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         rows.append(np.asarray(image.resize((side, side), Image.Resampling.BILINEAR)).ravel())
     return np.stack(rows).astype(np.float32)
 
@@ -48,7 +48,7 @@ def main() -> None:
     final = classifier(best).fit(x, y)
     rates = error_rates(final.predict_proba(pixels(data.held_out, arguments.side)), data.held_out.labels)
     print(
-        f"{len(y):,} training and {rates.num_images:,} held-out pictures of {arguments.side}x{arguments.side}, "
+        f"{len(y):,} training and {rates.num_images:,} held-out images of {arguments.side}x{arguments.side}, "
         f"C = {best:g}: top-1 error {rates.top1_error:.2f} %, top-{rates.top_k} error {rates.top5_error:.2f} %"
     )
 

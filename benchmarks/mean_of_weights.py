@@ -3,7 +3,7 @@
     python benchmarks/mean_of_weights.py MODEL MODEL ... --out RUN
 
 Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, arXiv 1803.05407. The models
-have to be of one architecture and one beginning: networks that were trained apart have nothing in common layer by
+must be of one architecture and one beginning: networks that were trained apart have nothing in common layer by
 layer, and their mean is none. Statistics of batch normalisation are averaged as weights are, not measured anew.
 """
 

@@ -63,7 +63,7 @@ def as_torchvision_makes_it(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def peers_loss(name: str, network: torch.nn.Module) -> Loss:
-    """What people use, for pictures of range (0, 1)."""
+    """What people use, for images of range (0, 1)."""
     if name == "LPIPS":
         reference = reference_of(network)
         return lambda a, b: reference(a, b, normalize=True).mean()
@@ -87,16 +87,16 @@ def our_loss(name: str, network: VGG) -> Loss:
     return StyleLoss(network, GATYS, weights=[0.2] * 5, normalization="none", **options)
 
 
-def steps(who: str, name: str, kind: str, pictures: torch.Tensor, target: torch.Tensor) -> Step:
+def steps(who: str, name: str, kind: str, images: torch.Tensor, target: torch.Tensor) -> Step:
     theirs, ours = networks("D", batch_norm=False, width=1.0, with_fc=False)
     loss = peers_loss(name, theirs) if who == "peer" else our_loss(name, ours)
 
     def without() -> torch.Tensor:
         with torch.no_grad():
-            return loss(pictures, target)
+            return loss(images, target)
 
     def with_gradients() -> torch.Tensor:
-        given = pictures.clone().requires_grad_()
+        given = images.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in kind):
             value = loss(given, target)
         value.backward()
@@ -169,8 +169,8 @@ def compare(folder: Path, count: int) -> None:
         )
 
 
-def gradient(loss: Loss, picture: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    given = picture.clone().requires_grad_()
+def gradient(loss: Loss, image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    given = image.clone().requires_grad_()
     return torch.autograd.grad(loss(given, target), given)[0]
 
 
@@ -199,9 +199,9 @@ def main() -> None:
         compare(options.photographs, options.pairs or 50)
         return
     options.pairs = options.pairs or 8
-    pictures, target = pairs(options.pairs, options.side)
+    images, target = pairs(options.pairs, options.side)
     if options.peak:
-        step = steps(options.peak, options.loss, options.kind, pictures, target)
+        step = steps(options.peak, options.loss, options.kind, images, target)
         for _ in range(2):
             step()
         # Not getrusage: its maximum counts what the process was forked from.
@@ -216,8 +216,8 @@ def main() -> None:
     for kind in (options.kind,) if options.kind else KINDS:
         # bfloat16 is for ours alone to gain from: the reference is timed as people run it, in float32.
         both = [
-            steps("peer", options.loss, kind.partition(",")[0], pictures, target),
-            steps("verydeep", options.loss, kind, pictures, target),
+            steps("peer", options.loss, kind.partition(",")[0], images, target),
+            steps("verydeep", options.loss, kind, images, target),
         ]
         values = [step().item() for step in both]
         seconds: list[list[float]] = [[], []]

@@ -1,10 +1,10 @@
-"""What each protocol of the paper costs: seconds a picture and peak memory, measured and by arithmetic.
+"""What each protocol of the paper costs: seconds an image and peak memory, measured and by arithmetic.
 
-    python benchmarks/protocols.py PICTURES [--pictures 3] [--rounds 3] [--configuration D]
+    python benchmarks/protocols.py IMAGES [--images 3] [--rounds 3] [--configuration D]
 
-PICTURES is a folder of photographs. The network has random weights: they do not change the cost. Protocols take
+IMAGES is a folder of photographs. The network has random weights: they do not change the cost. Protocols take
 turns in one process; medians of the rounds. Peak memory is that of a process of its own for each protocol while it
-tests one picture. The arithmetic counts multiply-adds of the views' convolutions and FC layers.
+tests one image. The arithmetic counts multiply-adds of the views' convolutions and FC layers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from verydeep.evaluation.protocols import Dense, Protocol, protocols_of
 from verydeep.images.color import Preprocessing
 from verydeep.images.find import unlabelled
 from verydeep.images.geometry import rescaled_size
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 from verydeep.inference.torch_engine import TorchEngine
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
@@ -52,15 +52,15 @@ def engine_with(configuration: str) -> TorchEngine:
     return TorchEngine(network, config, torch.device("cpu"))
 
 
-def chosen(folder: Path, count: int) -> Pictures:
+def chosen(folder: Path, count: int) -> ImageSet:
     """Photographs of 4:3, lying, as far as there are enough."""
-    pictures = unlabelled([folder])
-    sizes = [pictures.source.size(number) for number in range(len(pictures))]
-    return pictures.select(sorted(range(len(sizes)), key=lambda n: abs(sizes[n][0] / sizes[n][1] - 4 / 3))[:count])
+    images = unlabelled([folder])
+    sizes = [images.source.size(number) for number in range(len(images))]
+    return images.select(sorted(range(len(sizes)), key=lambda n: abs(sizes[n][0] / sizes[n][1] - 4 / 3))[:count])
 
 
 def multiply_adds(architecture: Architecture, protocols: tuple[Protocol, ...], size: tuple[int, int]) -> float:
-    """Of all the views of one picture."""
+    """Of all the views of one image."""
     rows = account(architecture)
     convolutions = sum(row.multiply_adds for row in rows if row.name.startswith("conv"))
     fully_connected = sum(row.multiply_adds for row in rows if row.name.startswith("fc"))
@@ -79,7 +79,7 @@ def multiply_adds(architecture: Architecture, protocols: tuple[Protocol, ...], s
 
 
 def peak_memory(arguments: argparse.Namespace, name: str) -> float:
-    """In MB, of a process that tests one picture by one protocol."""
+    """In MB, of a process that tests one image by one protocol."""
     command = [
         sys.executable,
         __file__,
@@ -105,28 +105,28 @@ def peak_memory_here() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--pictures", type=int, default=3)
+    parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--configuration", default="D")
-    parser.add_argument("--only", choices=PROTOCOLS, help="test one picture so, and print the peak memory in MB")
+    parser.add_argument("--only", choices=PROTOCOLS, help="test one image so, and print the peak memory in MB")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     engine = engine_with(arguments.configuration)
-    pictures = chosen(Path(arguments.folder), 1 if arguments.only else arguments.pictures)
+    images = chosen(Path(arguments.folder), 1 if arguments.only else arguments.images)
     tests = {name: protocols_of(views, scales, mirror=True) for name, (views, scales) in PROTOCOLS.items()}
     if arguments.only:
         forget_peak_memory()  # drawing the weights took more than the test does
-        evaluate([Member(engine, tests[arguments.only])], pictures)
+        evaluate([Member(engine, tests[arguments.only])], images)
         print(peak_memory_here())
         return
     seconds: dict[str, list[float]] = {name: [] for name in tests}
-    evaluate([Member(engine, tests["centre crop"])], pictures)  # warms up
+    evaluate([Member(engine, tests["centre crop"])], images)  # warms up
     for _ in range(arguments.rounds):
         for name, protocols in tests.items():
             start = time.perf_counter()
-            evaluate([Member(engine, protocols)], pictures)
-            seconds[name].append((time.perf_counter() - start) / len(pictures))
-    sizes = [pictures.source.size(number) for number in range(len(pictures))]
+            evaluate([Member(engine, protocols)], images)
+            seconds[name].append((time.perf_counter() - start) / len(images))
+    sizes = [images.source.size(number) for number in range(len(images))]
     architecture = engine.config.architecture
     work = {
         name: statistics.mean(multiply_adds(architecture, protocols, size) for size in sizes)
@@ -146,10 +146,10 @@ def main() -> None:
         row["measured_share"] = row["seconds"] / crops["seconds"]
         row["predicted_share"] = row["giga_multiply_adds"] / crops["giga_multiply_adds"]
     if arguments.json:
-        print(json.dumps({"pictures": sizes, "threads": torch.get_num_threads(), "rows": rows}))
+        print(json.dumps({"images": sizes, "threads": torch.get_num_threads(), "rows": rows}))
         return
-    print(f"{arguments.configuration}, {len(sizes)} pictures, {torch.get_num_threads()} threads, float32")
-    print("protocol                      s/picture   G mult-adds   of multi-crop: measured  predicted   peak MB")
+    print(f"{arguments.configuration}, {len(sizes)} images, {torch.get_num_threads()} threads, float32")
+    print("protocol                      s/image   G mult-adds   of multi-crop: measured  predicted   peak MB")
     for row in rows:
         print(
             f"{row['protocol']:27} {row['seconds']:11.2f} {row['giga_multiply_adds']:13.0f} "

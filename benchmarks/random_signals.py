@@ -55,7 +55,7 @@ class Case:
         words: for a folder, which may not be there, in which it writes all its output.
         digest: of the output in the folder.
         again: the words after an interruption; None for the same.
-        begin: what has to be there before, for a folder.
+        begin: what must be there before, for a folder.
 
     """
 

@@ -4,7 +4,7 @@
 
 Each revision has an environment of its own and, for each case, a process that stays. The two take turns, and the
 first of a pair changes. Processor time does not count what others do meanwhile, but they share the caches: the
-machine has to be quiet. A revision beside itself tells how large the noise is. About 15 minutes with AVX-512.
+machine must be quiet. A revision beside itself tells how large the noise is. About 15 minutes with AVX-512.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """What efficiency to expect of D on 8 to 512 GPUs: a model from measured bytes and their order, no measurement.
 
-    python benchmarks/scaling_model.py [--picture-rate 1300] [--batch 32]
+    python benchmarks/scaling_model.py [--image-rate 1300] [--batch 32]
 
 Measured here, in one training step of D at 224 pixels on this processor: when, as a share of the backward pass,
-each layer's gradient is there, and how many bytes it has. Assumed: pictures a second of one GPU, and what its
+each layer's gradient is there, and how many bytes it has. Assumed: images a second of one GPU, and what its
 links carry. Modelled: the gradients go out in DistributedDataParallel's buckets, one after the other, each as a
 ring's all-reduce that moves 2 (N - 1) / N of its bytes through the narrowest link; the step ends when both the
 backward pass and the last bucket have. Latency: 20 microseconds for each of a ring's steps. No slow workers, no
-waiting for pictures; the optimizer's time is in the pictures a second.
+waiting for images; the optimizer's time is in the images a second.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def measured_gradients(batch_size: int = 8) -> list[tuple[str, int, float]]:
         parameter.register_post_accumulate_grad_hook(
             lambda tensor, name=name: ready.append((name, 4 * tensor.numel(), time.perf_counter()))
         )
-    pictures, labels = torch.randn(batch_size, 3, 224, 224), torch.randint(1000, (batch_size,))
+    images, labels = torch.randn(batch_size, 3, 224, 224), torch.randint(1000, (batch_size,))
     for _ in range(2):  # the first warms up
         ready.clear()
         network.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            loss = F.cross_entropy(network(pictures).float(), labels)
+            loss = F.cross_entropy(network(images).float(), labels)
         start = time.perf_counter()
         loss.backward()
         seconds = time.perf_counter() - start
@@ -83,8 +83,8 @@ def efficiency(filled: list[tuple[float, float]], compute: float, gpus: int, lin
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--picture-rate", type=float, default=1300, help="of one GPU in training (default: 1300)")
-    parser.add_argument("--batch", type=int, default=32, help="pictures a GPU in a step (default: 32)")
+    parser.add_argument("--image-rate", type=float, default=1300, help="of one GPU in training (default: 1300)")
+    parser.add_argument("--batch", type=int, default=32, help="images a GPU in a step (default: 32)")
     arguments = parser.parse_args()
     gradients = measured_gradients()
     total = sum(size for _, size, _ in gradients)
@@ -92,10 +92,8 @@ def main() -> None:
     last = max(at for name, _, at in gradients if name.startswith("fc"))
     print(f"gradients {total / 1e6:.0f} MB, of the FC layers {fully_connected / 1e6:.0f} MB,")
     print(f"which are ready after {100 * last:.1f} % of the backward pass\n")
-    compute = arguments.batch / arguments.picture_rate
-    print(
-        f"a GPU of {arguments.picture_rate:g} pictures/s, {arguments.batch} of them a step: {1e3 * compute:.1f} ms"
-    )
+    compute = arguments.batch / arguments.image_rate
+    print(f"a GPU of {arguments.image_rate:g} images/s, {arguments.batch} of them a step: {1e3 * compute:.1f} ms")
     print("| links | gradients in | 8 | 16 | 64 | 512 |\n|---|---|---|---|---|---|")
     for name, link in LINKS.items():
         for precision, size in (("float32", 4), ("bfloat16", 2)):

@@ -1,9 +1,9 @@
-"""Shards: how start-up grows with the number of pictures, and how fast pictures are read from them.
+"""Shards: how start-up grows with the number of images, and how fast images are read from them.
 
     python benchmarks/shards.py index [--most 10000000]
-    python benchmarks/shards.py read PICTURES [--rounds 5]
+    python benchmarks/shards.py read IMAGES [--rounds 5]
 
-`index` makes an index of 10^4 to 10^7 pictures (1,000 classes, 110 KB each, in tars of 10,000 that hold nothing)
+`index` makes an index of 10^4 to 10^7 images (1,000 classes, 110 KB each, in tars of 10,000 that hold nothing)
 and, in processes of their own, opens it and draws the order of the first epoch; medians of three. Up to 10^5 empty
 files in class folders are opened too. Memory is what the process has resident beyond what it had with the same
 modules imported: its own, and pages of the index, which the system shares among processes and takes back when it
@@ -30,7 +30,7 @@ import numpy as np
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.data import Data
 from verydeep.images.find import unlabelled
-from verydeep.images.pictures import Files, Pictures
+from verydeep.images.image_set import Files, ImageSet
 from verydeep.images.shard_index import BLOCK, RECORD
 from verydeep.images.shard_writing import write_index, write_manifest
 from verydeep.images.sharding import Packing, finish, pack
@@ -43,7 +43,7 @@ MOST_FILES = 100_000
 
 
 def make_index(out: Path, count: int) -> None:
-    """An index without pictures: its tars have the length that they would have, and take no room."""
+    """An index without images: its tars have the length that they would have, and take no room."""
     records = np.zeros(count, RECORD)
     records["key"] = np.arange(count)
     records["shard"], place = np.divmod(np.arange(count), PER_SHARD)
@@ -87,14 +87,14 @@ def open_once(folder: Path) -> None:
     batches = TrainingBatches(data.train, TrainingView((256, 256), 224), 256, seed=0)
     from verydeep.images.batches import _order
 
-    order = _order(len(batches.pictures), 0, 0)
+    order = _order(len(batches.images), 0, 0)
     ordered = time.perf_counter()
     own_now, mapped_now = resident()
     found = {"open": opened - start, "order": ordered - opened, "own": own_now - own}
     if isinstance(data.train.source, Files):
         print(json.dumps(found))
         return
-    # The index is looked up as training does, but for the pictures' bytes.
+    # The index is looked up as training does, but for the images' bytes.
     for number in order[:10_000].tolist():
         assert data.train.names[number]
         assert data.train.source.size(number) == (500, 375)
@@ -105,7 +105,7 @@ def open_once(folder: Path) -> None:
 
 def measure_index(most: int) -> None:
     print(
-        "| pictures | index | open | first order | name and size | own memory | pages | files: open | own memory |"
+        "| images | index | open | first order | name and size | own memory | pages | files: open | own memory |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     count = 10_000
@@ -142,8 +142,8 @@ def one_process(folder: Path) -> dict[str, float]:
 def measure_reading(folder: Path, rounds: int) -> None:
     found = unlabelled([folder])
     labels = np.zeros(len(found), np.int64)
-    pictures = Pictures(found.names, labels, ("a",), found.source)
-    data = Data({"train": pictures, "val": pictures.select([0])}, "made up")
+    images = ImageSet(found.names, labels, ("a",), found.source)
+    data = Data({"train": images, "val": images.select([0])}, "made up")
     with tempfile.TemporaryDirectory() as out:
         finish(data, Path(out), pack(data, Path(out), Packing()), Packing(), str(folder))
         shards = open_data(out).train.source
@@ -168,7 +168,7 @@ def measure_reading(folder: Path, rounds: int) -> None:
                 if turn:
                     seconds[way].append(time.perf_counter() - start)
     for way, taken in seconds.items():
-        print(f"{way:16} {len(found) / statistics.median(taken):12,.0f} pictures/s")
+        print(f"{way:16} {len(found) / statistics.median(taken):12,.0f} images/s")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""From the start of the process to the first answer: `verydeep predict` on one picture, with a small network.
+"""From the start of the process to the first answer: `verydeep predict` on one image, with a small network.
 
     python benchmarks/start_up.py [--rounds 21] [--json]
 
@@ -30,9 +30,9 @@ from verydeep.run_folder import write_model
 def commands(folder: Path) -> dict[str, list[str]]:
     write_model(folder / "model", *random_model(Architecture("D", 10, 0.1, 64)))
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-    picture = folder / "picture.jpg"
-    Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC).save(picture)
-    predict = [sys.executable, "-m", "verydeep", "predict", str(folder / "model"), str(picture)]
+    image = folder / "image.jpg"
+    Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC).save(image)
+    predict = [sys.executable, "-m", "verydeep", "predict", str(folder / "model"), str(image)]
     found = {"python": [sys.executable, "-c", ""], "python, numpy": [sys.executable, "-c", "import numpy"]}
     if native_module():
         found["verydeep predict"] = predict

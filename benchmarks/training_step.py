@@ -32,7 +32,7 @@ from torchvision.models import vgg as torchvision_vgg
 from verydeep.configurations import Architecture
 from verydeep.images.batches import Batch, TrainingBatches
 from verydeep.images.color import Preprocessing
-from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.image_set import Arrays, ImageSet
 from verydeep.images.views import TrainingView
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
@@ -106,13 +106,13 @@ def our_step(architecture: Architecture, batch: Batch, recipe: Recipe, precision
     network = VGG(architecture, dropout=recipe.dropout)
     initialize(network, "he", 0)
     side = architecture.window
-    pictures = Pictures(("",), np.zeros(1, np.int64), ("",), Arrays((np.zeros((side, side, 3), np.uint8),)))
+    images = ImageSet(("",), np.zeros(1, np.int64), ("",), Arrays((np.zeros((side, side, 3), np.uint8),)))
     names = tuple(map(str, range(architecture.num_classes)))
     config = ModelConfig(architecture, Preprocessing(deviation=(58.0,) * 3), names, TrainedOn((side, side)))
     trainer = Trainer(
         network,
         replace(recipe, precision=precision),
-        TrainingBatches(pictures, TrainingView((side, side), side), 1, 0),
+        TrainingBatches(images, TrainingView((side, side), side), 1, 0),
         lambda: 0.0,
         config,
         Path(),
@@ -147,7 +147,7 @@ def variants_of(name: str, compiled: bool) -> tuple[int, dict[str, Callable[[], 
 
 
 def measure(name: str, rounds: int, compiled: bool) -> dict[str, Any]:
-    """Pictures a second of each variant of a case, and its ratio to the first variant, medians over rounds."""
+    """Images a second of each variant of a case, and its ratio to the first variant, medians over rounds."""
     batch_size, variants = variants_of(name, compiled)
     steps = {variant: make() for variant, make in variants.items()}
     seconds: dict[str, list[float]] = {variant: [] for variant in steps}
@@ -162,7 +162,7 @@ def measure(name: str, rounds: int, compiled: bool) -> dict[str, Any]:
     for variant, times in seconds.items():
         ratios = [a / b for a, b in zip(seconds[first], times, strict=True)]
         rows[variant] = {
-            "pictures_per_second": batch_size / statistics.median(times),
+            "images_per_second": batch_size / statistics.median(times),
             "ratio": statistics.median(ratios),
         }
     return {"case": name, "threads": torch.get_num_threads(), "rounds": rounds, "variants": rows}
@@ -203,7 +203,7 @@ def main() -> None:
         print(f"{name} ({result['threads']} threads, medians of {result['rounds']} rounds)")
         for variant, row in result["variants"].items():
             told = f"  {memory[variant]:7.0f} MB" if memory else ""
-            speed = f"{row['pictures_per_second']:8.1f} pictures/s  x {row['ratio']:.2f}"
+            speed = f"{row['images_per_second']:8.1f} images/s  x {row['ratio']:.2f}"
             print(f"  {variant:28} {speed}{told}", flush=True)
 
 

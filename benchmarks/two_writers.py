@@ -2,7 +2,7 @@
 
     python benchmarks/two_writers.py [--tries 50] [--only train resume evaluate extract shard]
 
-The two are given different inputs, so that the output tells whose it is: it has to be, to the last bit, what one
+The two are given different inputs, so that the output tells whose it is: it must be, to the last bit, what one
 of them makes alone. A barrier lets both go at the same moment. What is refused has to say so in one sentence.
 """
 

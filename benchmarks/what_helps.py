@@ -3,10 +3,10 @@
     python benchmarks/what_helps.py train DATA RUNS [--epochs 4] [--only grown/D/0 ...]
     python benchmarks/what_helps.py tell RUNS results/what-helps
 
-Every training is one `verydeep train`, tested by one `verydeep evaluate` on the test pictures. Completed
+Every training is one `verydeep train`, tested by one `verydeep evaluate` on the test images. Completed
 trainings are skipped, interrupted ones are resumed. Without batch normalisation, which the paper does not have,
-and at a quarter of the width. `tell` compares over the same test pictures: the difference of two errors with its
-95 % interval, from 10,000 resamplings of the pictures, the means over seeds taken first.
+and at a quarter of the width. `tell` compares over the same test images: the difference of two errors with its
+95 % interval, from 10,000 resamplings of the images, the means over seeds taken first.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COMMON = [
 
 @dataclass(frozen=True)
 class Training:
-    """One network: how it starts, and what its pictures are."""
+    """One network: how it starts, and what its images are."""
 
     kind: str  # scratch, normal, grown, jittered, shifted, float32
     configuration: str
@@ -135,7 +135,7 @@ def train(data: str, runs: Path, epochs: int, only: list[str]) -> None:
 
 
 def wrong_answers(runs: Path, kind: str, configuration: str) -> dict[int, NDArray[np.bool_]]:
-    """For each seed that has been tested, which of the test pictures were named wrongly."""
+    """For each seed that has been tested, which of the test images were named wrongly."""
     found = {}
     for seed in SEEDS:
         file = runs / f"{Training(kind, configuration, seed).name}.npz"

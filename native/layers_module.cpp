@@ -120,8 +120,8 @@ template <class Array>
 Array array_of(const verydeep::BufferLayout& layout, long count, std::size_t element_bytes) {
     verydeep::Buffer* const buffer =
         verydeep::take_buffer(layout, static_cast<std::size_t>(count ? count : 1) * element_bytes);
-    const nb::capsule owner(buffer,
-                            [](void* data) noexcept { verydeep::give_back(static_cast<verydeep::Buffer*>(data)); });
+    const nb::capsule owner(
+        buffer, [](void* data) noexcept { verydeep::give_back(static_cast<verydeep::Buffer*>(data)); });
     const std::size_t shape[1] = {static_cast<std::size_t>(count)};
     return Array(buffer->memory.data(), 1, shape, owner);
 }
@@ -195,8 +195,9 @@ public:
     }
 
     // `sizes` are those of the input in all that follow.
-    void convolve(const Numbers& from, const Sizes& sizes, const Weights& weights, const Maybe<Numbers>& transformed,
-                  const Numbers& bias, bool relu, Numbers to, const Maybe<Winners>& winners) const {
+    void convolve(const Numbers& from, const Sizes& sizes, const Weights& weights,
+                  const Maybe<Numbers>& transformed, const Numbers& bias, bool relu, Numbers to,
+                  const Maybe<Winners>& winners) const {
         const long outputs = static_cast<long>(weights.shape(0));
         const Sizes out_sizes = with_channels(winners ? pooled(sizes) : sizes, outputs);
         const Maps in = maps_of(from, sizes), out = maps_of(to, out_sizes);
@@ -230,7 +231,8 @@ public:
     }
     // What `transformed` takes: transformed once for many calls.
     NumpyFloats transform(const Weights& weights, const Sizes& sizes, bool back) const {
-        const verydeep::ConvolutionWeights plain = weights_of(weights, std::get<1>(sizes), static_cast<long>(weights.shape(0)));
+        const verydeep::ConvolutionWeights plain =
+            weights_of(weights, std::get<1>(sizes), static_cast<long>(weights.shape(0)));
         const verydeep::Shape in = input_shape(sizes, plain.out_channels, back);
         const long outputs = back ? plain.in_channels : plain.out_channels;
         const long floats = verydeep::transformed_floats(in, outputs, back);
@@ -248,7 +250,8 @@ public:
         check_size(bias, outputs);
         run([&] { verydeep::convolve_images(processor_, in, plain, bias.data(), activation(relu), out); });
     }
-    void images_data_gradient(const Numbers& gradient, const Sizes& sizes, const Weights& weights, Numbers to) const {
+    void images_data_gradient(const Numbers& gradient, const Sizes& sizes, const Weights& weights,
+                              Numbers to) const {
         const long outputs = static_cast<long>(weights.shape(0));
         const BorderedImages out = images_of(to, sizes);
         const Maps in = maps_of(gradient, with_channels(sizes, outputs));
@@ -272,15 +275,13 @@ public:
         check_size(to, one.images * one.shape.height * one.shape.width);
         run([&] { verydeep::unit_distances(processor_, one, other, weights.data(), epsilon, to.data()); });
     }
-    void distance_gradients(const Numbers& first, const Numbers& second, const Sizes& sizes, const Numbers& weights,
-                            float epsilon, const Numbers& slope, bool masked, const Maybe<Numbers>& to_first,
-                            const Maybe<Numbers>& to_second) const {
+    void distance_gradients(const Numbers& first, const Numbers& second, const Sizes& sizes,
+                            const Numbers& weights, float epsilon, const Numbers& slope, bool masked,
+                            const Maybe<Numbers>& to_first, const Maybe<Numbers>& to_second) const {
         const Maps one = maps_of(first, sizes), other = maps_of(second, sizes);
         check_size(weights, verydeep::blocks_of(one.shape.channels) * BLOCK);
         check_size(slope, one.images * one.shape.height * one.shape.width);
-        const auto place = [&](const Maybe<Numbers>& to) {
-            return to ? maps_of(*to, sizes).data : nullptr;
-        };
+        const auto place = [&](const Maybe<Numbers>& to) { return to ? maps_of(*to, sizes).data : nullptr; };
         const verydeep::DistanceGradients gradients{slope.data(), masked, place(to_first), place(to_second)};
         run([&] {
             verydeep::unit_distance_gradients(processor_, one, other, weights.data(), epsilon, gradients);

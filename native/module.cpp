@@ -78,7 +78,7 @@ struct Step {
 };
 
 Step step_with_weights(StepKind kind, Floats4 weights, Floats bias, bool relu, bool max_pool) {
-    if (weights.shape(2) != weights.shape(3)) throw std::invalid_argument("a kernel has to be square");
+    if (weights.shape(2) != weights.shape(3)) throw std::invalid_argument("a kernel must be square");
     if (bias.ndim() != 1 || bias.shape(0) != weights.shape(0))
         throw std::invalid_argument("bias needs a number for each of " + std::to_string(weights.shape(0)) +
                                     " outputs");
@@ -148,7 +148,7 @@ template <class Array>
 verydeep::Images images_of(const Network& network, const Array& array, const std::uint8_t* pixels,
                            const float* numbers) {
     if (static_cast<long>(array.shape(3)) != network.in_channels())
-        throw std::invalid_argument("pictures have " + std::to_string(array.shape(3)) +
+        throw std::invalid_argument("images have " + std::to_string(array.shape(3)) +
                                     " channels, this network takes " + std::to_string(network.in_channels()));
     const auto side = [&array](int axis) {
         return static_cast<int>(std::min<std::size_t>(array.shape(axis), std::numeric_limits<int>::max()));
@@ -275,7 +275,7 @@ void bind_network(nb::module_& module) {
 
 NB_MODULE(_native, module) {
     nb::set_leak_warnings(false);  // Python keeps some objects until it ends
-    module.doc() = "VGG networks on a processor's own instructions: see docs/native-engine.md";
+    module.doc() = "VGG networks on a processor's own instructions: see docs/explanation/native-engine.md";
     bind_step(module);
     bind_network(module);
     module.def("available_instructions", available_instructions);

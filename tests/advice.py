@@ -65,7 +65,7 @@ def in_source() -> list[tuple[str, str]]:
 def in_documents() -> list[tuple[str, str]]:
     """Commands in the README and the docs: lines of code blocks, and what stands in backticks."""
     found = []
-    for file in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for file in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text, where = file.read_text(encoding="utf-8"), str(file.relative_to(ROOT))
         fence = re.compile(r"^```(\w*)\n(.*?)^```", re.S | re.M)
         for language, block in fence.findall(text):

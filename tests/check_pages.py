@@ -1,6 +1,7 @@
 """`make check-pages`: a browser opens a page of each kind at two widths, and nothing is wider than its window.
 
-Each page is shown in a frame of that width, since a browser's own window cannot be as narrow as a telephone.
+Each page is shown in a frame of that width, since a browser's own window cannot be as narrow as a telephone. All
+pages of the documentation's website are among them, if `make docs` has built it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,33 @@ addEventListener("message", event => document.querySelector("pre").textContent =
 </script>
 <iframe src="{page}" style="border: 0; width: {width}px; height: 900px"></iframe><pre></pre>"""
 
+SITE = Path(__file__).parent.parent / "build" / "docs"
+ALL_PAGES = """<pre></pre><script>
+const free = (element, view) => element && (
+  /auto|scroll|hidden/.test(view.getComputedStyle(element).overflowX) || free(element.parentElement, view));
+async function look(page, width) {
+  const frame = document.createElement("iframe");
+  frame.style = `border: 0; width: ${width}px; height: 900px`;
+  frame.src = page;
+  const loaded = new Promise(done => frame.onload = done);
+  document.body.append(frame);
+  await loaded;
+  const view = frame.contentWindow, text = frame.contentDocument;
+  const outside = [...text.querySelectorAll("article *")].filter(element =>
+    element.getBoundingClientRect().right > width + 1 && !free(element.parentElement, view));
+  const seen = {page, width, wide: text.documentElement.scrollWidth,
+    outside: outside.map(element => element.outerHTML.slice(0, 80))};
+  frame.remove();
+  return seen;
+}
+async function all(pages, widths) {
+  const seen = [];
+  for (const page of pages) for (const width of widths) seen.push(await look(page, width));
+  document.querySelector("pre").textContent = JSON.stringify(seen);
+}
+all(PAGES, WIDTHS);
+</script>"""
+
 
 def main() -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -53,7 +81,28 @@ def main() -> None:
                 seen = look(browser, page, width)
                 print(f"{name}, {width} pixels: the page is {seen['page']} wide", *seen["outside"], sep="\n  ")
                 wrong |= seen["window"] != width or seen["page"] > width or bool(seen["outside"])
-    sys.exit(wrong)
+    sys.exit(wrong | site_is_wrong(browser))
+
+
+def site_is_wrong(browser: str) -> bool:
+    """Whether a page of the website is wider than its window; such pages are named."""
+    pages = [
+        str(page.relative_to(SITE)) for page in sorted(SITE.rglob("*.html")) if "_downloads" not in page.parts
+    ]
+    if not pages:
+        print("the website is skipped: `make docs` builds it")
+        return False
+    probe = SITE / "_all_pages.html"
+    probe.write_text(ALL_PAGES.replace("PAGES", json.dumps(pages)).replace("WIDTHS", json.dumps(WIDTHS)))
+    try:
+        seen = json.loads(
+            printed(browser, probe, "--virtual-time-budget=200000", "--allow-file-access-from-files")
+        )
+    finally:
+        probe.unlink()
+    wide = [one for one in seen if one["wide"] > one["width"] or one["outside"]]
+    print(f"website: {len(pages)} pages, {len(wide)} wider than their window", *wide, sep="\n  ")
+    return bool(wide)
 
 
 def look(browser: str, page: Path, width: int) -> dict[str, Any]:
@@ -61,14 +110,19 @@ def look(browser: str, page: Path, width: int) -> dict[str, Any]:
     probed, frame = page.with_name("probed.html"), page.with_name("frame.html")
     probed.write_text(page.read_text(encoding="utf-8").replace("</body>", PROBE), encoding="utf-8")
     frame.write_text(FRAME.format(page=probed.name, width=width), encoding="utf-8")
-    # --no-sandbox: the pages are our own, and root's browser has no sandbox
-    words = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom")
-    done = subprocess.run(
-        [browser, *words, frame.resolve().as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    answer = json.loads(html.unescape(re.search(r"<pre>(.*?)</pre>", done.stdout, re.S)[1]))
+    answer = json.loads(printed(browser, frame, "--virtual-time-budget=5000"))
     assert isinstance(answer, dict)
     return answer
+
+
+def printed(browser: str, page: Path, *options: str) -> str:
+    """What the script of a page writes into its first <pre>."""
+    # --no-sandbox: the pages are our own, and root's browser has no sandbox
+    words = ("--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", *options)
+    done = subprocess.run(
+        [browser, *words, page.resolve().as_uri()], capture_output=True, text=True, timeout=300, check=True
+    )
+    return html.unescape(re.search(r"<pre>(.*?)</pre>", done.stdout, re.S)[1])
 
 
 if __name__ == "__main__":

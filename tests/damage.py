@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from pictures import png, png_of_16_bits
 from PIL import Image
+from sample_images import png, png_of_16_bits
 
 Damage = Callable[[Image.Image, np.random.Generator], bytes]
 

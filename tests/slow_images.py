@@ -9,7 +9,7 @@ from multiprocessing.synchronize import Event
 import numpy as np
 
 from verydeep.images.batches import TrainingBatches
-from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.image_set import Arrays, ImageSet
 from verydeep.images.views import TrainingView
 
 STUCK = 20.0  # seconds: longer than a test takes
@@ -41,5 +41,5 @@ def slow_batches(slow: tuple[int, ...] = (), seconds: float = 0.0, woke: Event |
     """Batches of two of sixteen images whose labels are their numbers."""
     arrays = tuple(np.full((36, 36, 3), number, np.uint8) for number in range(16))
     names = tuple(str(number) for number in range(16))
-    pictures = Pictures(names, np.arange(16), names, Slow(arrays, frozenset(slow), seconds, woke))
-    return TrainingBatches(pictures, TrainingView((36, 36), 32), 2, seed=0)
+    images = ImageSet(names, np.arange(16), names, Slow(arrays, frozenset(slow), seconds, woke))
+    return TrainingBatches(images, TrainingView((36, 36), 32), 2, seed=0)

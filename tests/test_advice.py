@@ -65,7 +65,6 @@ def parses(words: list[str]) -> bool:
 
 def readings(command: str) -> list[list[str]]:
     """What a command in a text may mean: its alternatives chosen and its gaps filled; one of them has to do."""
-    command = re.sub(r" \| [\w-]+", "", command)  # of `torchvision | oxford` the first
     found = []
     for filling in FILLINGS:
         command = re.sub(r"\{(\*|[^}]*join\().*?\}+", "", command)  # options that depend

@@ -1,4 +1,4 @@
-"""Commands and functions have the same words; public names stay what they are; docs/commands.md is the code's."""
+"""Commands and functions have the same words; public names stay what they are."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ import sys
 from importlib import import_module
 
 import pytest
-from reference import PAGE, page
 
 import verydeep
 from verydeep.cli import COMMANDS, main
 from verydeep.commands.command import in_options
 from verydeep.commands.special import command as command_of
 from verydeep.results import Result
-
-
-def test_the_page_of_commands_is_what_the_code_has():
-    """A change of a command, an argument or a public name is made on purpose: `make reference` writes the page."""
-    assert PAGE.read_text(encoding="utf-8") == page()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

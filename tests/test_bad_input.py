@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from pictures import bomb, class_folders, cut, save, smooth
+from PIL import Image
 from safetensors.numpy import load_file, save_file
+from sample_images import bomb, class_folders, cut, save, smooth
 
 import verydeep
 from verydeep.cli import main
@@ -78,7 +79,7 @@ def assert_refused(outcome: Outcome, code: int, *said: str, after: tuple[str, ..
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Two classes of five pictures."""
+    """Two classes of five images."""
     return class_folders(tmp_path / "data", {"cat": 5, "dog": 5})
 
 
@@ -103,33 +104,34 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
 
 
 WRONG_REQUESTS = {
-    "trian": "no command is called 'trian'; there are describe, train, watch, evaluate",
+    "trian": "no command is called 'trian'; there are train, watch, evaluate",
     "train digits RUN --recipe foto": "paper, paper_384, paper_jittered; did you mean photos?",
     "train digits RUN --recipe=digit": "did you mean digits?",
     "train digits RUN --recipe x": "no recipe is called 'x'; there are digits, cifar10, photos, paper",
     "train digits RUN TINY --config F": "no configuration is called 'F'; Table 1 has A, A-LRN, B, C, D, E",
     "train digits RUN TINY --config a-lnr": "did you mean A-LRN?",
-    "train digits RUN TINY --window 33": "image size is 33; five poolings need a multiple of 32: use 32",
-    "train digits RUN TINY --train-scale 30": "it has to be at least the network's window, 32 pixels",
-    "train digits RUN TINY --train-scale 40:36": "scale is 40:36; it has to be",
-    "train digits RUN TINY --init hee": "no start is called 'hee'; there are he, glorot, normal, normal-literal",
+    "train digits RUN TINY --window 33": "image size is 33; it must be a multiple of 32: use 32",
+    "train digits RUN TINY --train-scale 30": "it must be at least the network's window, 32 pixels",
+    "train digits RUN TINY --train-scale 40:36": "scale is 40:36; it must be",
+    "train digits RUN TINY --init hee": "no initialisation is called 'hee'; there are he, glorot, normal, "
+    "normal-literal",
     "train digits RUN TINY --width 0": "width is 0.0; give a factor above 0",
     "train digits RUN TINY --device gpu9": "device 'gpu9' cannot be used",
     "train digits RUN TINY --workers -1": "-1",
     "train digits RUN TINY --max-unreadable -1": "-1",
     "new D16 RUN": "no configuration is called 'D16'",
-    "new D RUN --window 0": "image size is 0; five poolings need a multiple of 32: use 32",
-    "new A RUN --width 0.05 --window 32 --init hee": "no start is called 'hee'",
+    "new D RUN --window 0": "image size is 0; it must be a multiple of 32: use 32",
+    "new A RUN --width 0.05 --window 32 --init hee": "no initialisation is called 'hee'",
     "describe vgg16": "no configuration is called 'vgg16'",
     "describe D --num-classes -1": "number of classes is -1",
-    "shard digits --out OUT --rescale 0": "--rescale is 0; it has to be at least 1 pixel",
-    "shard digits --out OUT --images-per-shard 0": "--images-per-shard is 0; it has to be at least 1",
-    "shard digits --out OUT --max-unreadable -1": "--max-unreadable is -1; it has to be 0 or more",
+    "shard digits --out OUT --rescale 0": "--rescale is 0; it must be at least 1 pixel",
+    "shard digits --out OUT --images-per-shard 0": "--images-per-shard is 0; it must be at least 1",
+    "shard digits --out OUT --max-unreadable -1": "--max-unreadable is -1; it must be 0 or more",
     "shard digits OUT": "`verydeep shard digits --out OUT`",
     "shard digits --out OUT --smaller-side 64": "--smaller-side is called --rescale now",
     "predict MODEL nothing*.jpg": "no file matches nothing*.jpg",
     "predict MODEL a.jpg --top 0": "--top is 0; name at least 1 class",
-    "predict MODEL": "no picture is given",
+    "predict MODEL": "no image is given",
 }
 
 
@@ -248,10 +250,10 @@ def test_an_empty_class(run, data):
 
 def test_one_class_alone(run, data):
     shutil.rmtree(data / "dog")
-    refuse_data(run, data, "the one class 'cat'", "takes two or more")
+    refuse_data(run, data, "the one class 'cat'", "needs at least two")
 
 
-def test_a_truncated_picture_among_good_ones(run, data):
+def test_a_truncated_image_among_good_ones(run, data):
     damaged = cut(data / "cat" / "3.jpg")
     refuse_data(
         run,
@@ -259,21 +261,21 @@ def test_a_truncated_picture_among_good_ones(run, data):
         "1 image cannot be read",
         f"{damaged}: damaged",
         "--max-unreadable 1",
-        after=("left out: ",),
+        after=("skipped: ",),
     )
 
 
-def test_a_truncated_picture_that_may_be_left_out(run, data):
+def test_a_truncated_image_that_may_be_left_out(run, data):
     damaged = cut(data / open_data(str(data)).train.names[0])
     outcome = run("train", data, data.parent / "run", *TINY, "--max-unreadable", "1")
     assert outcome.code == 0
-    assert f"left out: {damaged}: damaged" in outcome.err
+    assert f"skipped: {damaged}: damaged" in outcome.err
     assert "7 images of 2 classes to train on, 2 to validate on" in outcome.err
     assert "least validation error" in outcome.out
 
 
-def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch):
-    """Pictures that take too much memory to be kept are read when their turn comes."""
+def test_a_truncated_image_that_is_found_while_training(run, data, monkeypatch):
+    """Images that take too much memory to be kept are read when their turn comes."""
     monkeypatch.setattr(in_memory, "KEEP_BYTES", 0)
     damaged = cut(data / open_data(str(data)).train.names[0])
     words = ["train", data, data.parent / "run", *TINY, "--workers", "0"]
@@ -282,35 +284,35 @@ def test_a_truncated_picture_that_is_found_while_training(run, data, monkeypatch
     shutil.rmtree(data.parent / "run")
     outcome = run(*words, "--max-unreadable", "1")
     assert outcome.code == 0
-    assert outcome.err.splitlines()[-1].startswith("left out 1 image that cannot be read; see ")
+    assert outcome.err.splitlines()[-1].startswith("skipped 1 image that cannot be read; see ")
     [left_out] = [json.loads(line) for line in (data.parent / "run" / "skipped.jsonl").read_text().splitlines()]
     assert left_out["reason"].startswith(f"{damaged}: damaged")
 
 
-def test_a_text_file_that_is_called_a_picture(run, data):
+def test_a_text_file_that_is_called_an_image(run, data):
     (data / "dog" / "notes.jpg").write_text("It was a dark and stormy night.")
-    refuse_data(run, data, "notes.jpg: not a picture that can be read: a text file", after=("left out: ",))
+    refuse_data(run, data, "notes.jpg: not a readable image: a text file", after=("skipped: ",))
 
 
 def test_a_decompression_bomb(run, data):
     bomb(data / "dog" / "bomb.png")
-    refuse_data(run, data, "bomb.png: more than 178,000,000 pixels", after=("left out: ",))
+    refuse_data(run, data, "bomb.png: more than 178,000,000 pixels", after=("skipped: ",))
 
 
 def test_nothing_can_be_read_though_all_may_be_left_out(run, data):
     for path in data.rglob("*.jpg"):
         path.write_bytes(b"")
     refuse_data(
-        run, data, "not one", "be read", after=("left out: ", "0 images"), more=("--max-unreadable", "100")
+        run, data, "none of the", "be read", after=("skipped: ", "0 images"), more=("--max-unreadable", "100")
     )
 
 
-def test_no_held_out_picture_can_be_read(run, tmp_path):
+def test_no_held_out_image_can_be_read(run, tmp_path):
     data = tmp_path / "data"
     class_folders(data / "train", {"cat": 4, "dog": 4})
     for name in ("cat", "dog"):
         save(data / "val" / name / "0.jpg").write_bytes(b"")
-    refuse_data(run, data, "held", after=("left out: ",), more=("--max-unreadable", "2"))
+    refuse_data(run, data, "held", after=("skipped: ",), more=("--max-unreadable", "2"))
 
 
 # Difficult but right
@@ -318,11 +320,11 @@ def test_no_held_out_picture_can_be_read(run, tmp_path):
 
 def test_class_names_with_spaces_and_unicode(run, trained):
     model, root = trained
-    picture = root / "ねこ" / "0.jpg"
-    outcome = run("predict", model, picture, "--json")
+    image = root / "ねこ" / "0.jpg"
+    outcome = run("predict", model, image, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     answer = json.loads(outcome.out)
-    assert answer["picture"] == str(picture)
+    assert answer["image"] == str(image)
     names = {"grüner Apfel", "ねこ", "white shark, man-eater"}
     assert {prediction["class"] for prediction in answer["predictions"]} == names
     assert "ねこ" in outcome.out  # as it is written, not as escapes
@@ -334,12 +336,12 @@ def test_class_names_with_spaces_and_unicode_as_people_see_them(trained):
     outcome = run_alone("predict", model, root / "ねこ", "--top", "3")
     assert (outcome.code, outcome.err) == (0, "")
     header, *lines = outcome.out.splitlines()
-    assert header == "picture,class_1,probability_1,class_2,probability_2,class_3,probability_3"
+    assert header == "image,class_1,probability_1,class_2,probability_2,class_3,probability_3"
     assert len(lines) == 5
     assert all('"white shark, man-eater"' in line and "grüner Apfel" in line for line in lines)
 
 
-def test_a_picture_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
+def test_an_image_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
     for width, height in ((1, 1), (5, 3), (20, 400)):
         outcome = run("predict", trained[0], save(tmp_path / "small.png", smooth(width, height)))
         assert (outcome.code, outcome.err) == (0, "")
@@ -349,9 +351,7 @@ def test_a_picture_smaller_than_the_window_is_rescaled(run, trained, tmp_path):
 def test_a_tensor_smaller_than_the_window_is_refused(trained):
     engine = verydeep.load(trained[0]).engine
     assert engine.score_maps(np.zeros((1, 32, 40, 3), np.uint8)).shape == (1, 3, 1, 1)
-    with pytest.raises(
-        UsageError, match="picture is 40x31 pixels; this network needs both sides to be at least 32"
-    ):
+    with pytest.raises(UsageError, match="image is 40x31 pixels; this network needs both sides to be at least 32"):
         engine.score_maps(np.zeros((1, 31, 40, 3), np.uint8))
 
 
@@ -367,7 +367,7 @@ def test_testing_at_a_scale_smaller_than_the_window_is_refused(run, trained):
     assert_refused(run("evaluate", *trained, "--scales", "16"), WRONG_REQUEST, "scale 16 is smaller", "32 pixels")
 
 
-# Pictures to predict
+# Images to predict
 
 
 def test_predicting_what_cannot_be_read_after_what_can(run, trained, tmp_path):
@@ -376,9 +376,9 @@ def test_predicting_what_cannot_be_read_after_what_can(run, trained, tmp_path):
     text.write_text("It was a dark and stormy night.")
     outcome = run("predict", trained[0], tmp_path, "--json")
     assert outcome.code == FAILURE
-    assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [str(good), str(also)]
+    assert [json.loads(line)["image"] for line in outcome.out.splitlines()] == [str(good), str(also)]
     assert outcome.err.splitlines()[0].startswith(f"verydeep: {damaged}: damaged (")
-    assert outcome.err.splitlines()[1].startswith(f"verydeep: {text}: not a picture")
+    assert outcome.err.splitlines()[1].startswith(f"verydeep: {text}: not a readable image")
     assert outcome.err.splitlines()[2:] == ["verydeep: 2 of 4 images could not be read"]
 
 
@@ -388,7 +388,7 @@ def test_predicting_what_is_not_there(run, trained, tmp_path):
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
-def test_predicting_a_picture_too_long_to_be_rescaled(run, trained, tmp_path, words):
+def test_predicting_an_image_too_long_to_be_rescaled(run, trained, tmp_path, words):
     long, good = save(tmp_path / "a.png", np.zeros((1, 6_000_000, 3), np.uint8)), save(tmp_path / "b.png")
     outcome = run("predict", trained[0], good, long, *words)
     assert outcome.code == FAILURE
@@ -431,7 +431,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda model: damage_weights(model, lambda tensors: tensors.update(conv1_2=np.zeros(3, np.float32))),
         "has conv1_2",
     ),
-    "another width's weights": (lambda model: damage_architecture(model, width=0.1), "another network's weights"),
+    "another width's weights": (lambda model: damage_architecture(model, width=0.1), "belong to another network"),
     "NaN weights": (
         lambda model: damage_weights(model, lambda tensors: tensors["conv1_1.bias"].fill(np.nan)),
         "conv1_1.bias has NaN or infinite numbers",
@@ -440,14 +440,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda model: damage_weights(model, lambda tensors: tensors["fc8.weight"].fill(np.inf)),
         "fc8.weight has NaN or infinite numbers",
     ),
-    "half a weights file": (lambda model: cut(model / "model.safetensors"), "is not a whole safetensors file"),
+    "half a weights file": (lambda model: cut(model / "model.safetensors"), "is not a complete safetensors file"),
     "an empty weights file": (
         lambda model: (model / "model.safetensors").write_bytes(b""),
-        "is not a whole safetensors file",
+        "is not a complete safetensors file",
     ),
     "a weights file of text": (
         lambda model: (model / "model.safetensors").write_text("It was a dark and stormy night."),
-        "is not a whole safetensors file",
+        "is not a complete safetensors file",
     ),
     "no weights": (lambda model: (model / "model.safetensors").unlink(), "has no weights yet"),
     "no config.json": (lambda model: (model / "config.json").unlink(), "it has no config.json"),
@@ -474,11 +474,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "too few classes": (lambda model: damage_config(model, class_names=["one"]), "1 class names for 2 classes"),
     "a number for a configuration": (
         lambda model: damage_architecture(model, configuration=16),
-        "not a model's config.json: configuration is 16; it has to be",
+        "not a model's config.json: configuration is 16; it must be",
     ),
     "a broken number of classes": (
         lambda model: damage_architecture(model, num_classes=3.0),
-        "num_classes is 3.0; it has to be",
+        "num_classes is 3.0; it must be",
     ),
     "a list for the architecture": (
         lambda model: damage_config(model, architecture=[]),
@@ -517,7 +517,7 @@ def test_a_damaged_model(run, model, tmp_path, damage):
 def test_damaged_models_as_people_see_them(model, tmp_path):
     cut(model / "model.safetensors")
     outcome = run_alone("predict", model, save(tmp_path / "a.jpg"))
-    assert_refused(outcome, FAILURE, "is not a whole safetensors file")
+    assert_refused(outcome, FAILURE, "is not a complete safetensors file")
 
 
 def test_testing_a_damaged_model(run, model, data):
@@ -539,10 +539,10 @@ def test_a_damaged_state(run, trained, tmp_path):
 
 
 def test_no_such_model(run, tmp_path):
-    picture = save(tmp_path / "a.jpg")
+    image = save(tmp_path / "a.jpg")
     for name in ("none", "none.safetensors"):
-        assert_refused(run("predict", tmp_path / name, picture), FAILURE, f"{tmp_path / name} does not exist")
-    assert_refused(run("predict", picture, picture), FAILURE, "a.jpg is not a model")
+        assert_refused(run("predict", tmp_path / name, image), FAILURE, f"{tmp_path / name} does not exist")
+    assert_refused(run("predict", image, image), FAILURE, "a.jpg is not a model")
     assert_refused(run("evaluate", tmp_path / "none", "digits"), FAILURE, "does not exist")
 
 
@@ -551,3 +551,35 @@ def test_growing_from_a_network_that_does_not_fit(run, data, model, tmp_path):
     assert outcome.code in (FAILURE, WRONG_REQUEST)
     assert_refused(outcome, outcome.code, "width", after=("8 images",))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--scales"], "--scales needs a value: INT [INT ...]"),
+        (["--scales", "64,80"], "--scales is '64,80'; each has to be a whole number: write 64 80"),
+        (["--scales", "64", "80", "b.jpg"], "put the other arguments before the option"),
+        (["--device", "gpu", "--engine", "torch"], "no device is called 'gpu'; give auto, cpu, cuda"),
+    ],
+)
+def test_options_of_several_values_and_devices_say_what_to_write(words, told, tmp_path, capsys):
+    Image.new("RGB", (80, 80)).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "cifar10", str(tmp_path / "a.png"), *words])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_folder_is_no_result(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["report", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert "is a folder, and no result" in said
+    assert "Errno" not in said
+
+
+def test_a_resumed_run_takes_no_other_start(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "digits", str(tmp_path / "run"), "--resume", "--from", "cifar10"])
+    assert ended.value.code == 2
+    assert "leave --grow-from and --from out" in capsys.readouterr().err

@@ -94,13 +94,13 @@ def data(tmp_path) -> Path:
 def folder(tmp_path) -> Path:
     random = np.random.default_rng(0)
     for name in ("one.png", "deep/two three.png", "ünï.png"):
-        file = tmp_path / "pictures" / name
+        file = tmp_path / "images" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (40, 50, 3), np.uint8)).save(file)
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
-def test_predicting_one_picture_gives_a_table(model, folder, capsys):
+def test_predicting_one_image_gives_a_table(model, folder, capsys):
     main(["predict", str(model), str(folder / "one.png"), "--top", "2"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
@@ -110,7 +110,7 @@ def test_predicting_one_picture_gives_a_table(model, folder, capsys):
 def test_predicting_a_folder_gives_csv_and_maps(model, folder, tmp_path, capsys):
     main(["predict", str(model), str(folder), "--top", "2", "--maps", str(tmp_path / "maps")])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "picture,class_1,probability_1,class_2,probability_2"
+    assert lines[0] == "image,class_1,probability_1,class_2,probability_2"
     assert [line.split(",")[0] for line in lines[1:]] == [
         str(folder / name) for name in ("deep/two three.png", "one.png", "ünï.png")
     ]

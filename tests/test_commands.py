@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from typing import Any, Literal, get_args
 import pytest
 
 import verydeep
-from verydeep.cli import COMMANDS
+from verydeep.cli import COMMANDS, GROUPS, main
 from verydeep.commands.command import Command, read_docstring
+from verydeep.commands.special import command as command_of
+from verydeep.commands.words import EXAMPLES
 from verydeep.results import Result
 from verydeep.training.recipe import Recipe
 from verydeep.weights.published import PREPROCESSING, PreprocessingName
@@ -61,6 +64,7 @@ def made(
 @pytest.fixture
 def command(monkeypatch) -> Command:
     monkeypatch.setattr(verydeep, "made", made, raising=False)
+    monkeypatch.setitem(EXAMPLES, "made", "verydeep made cifar10 photo.jpg --out file")
     return Command("made")
 
 
@@ -91,6 +95,7 @@ def test_the_help_is_the_docstring_in_the_words_of_the_command_line(command, cap
     assert lines[0] == "usage: verydeep made [-h] [OPTIONS] MODEL IMAGE [IMAGE ...]"
     for line in (
         "Make something of IMAGE, with --crop.",
+        "Example: verydeep made cifar10 photo.jpg --out file",
         "As `verydeep train` does.",
         "MODEL A model. (required)",
         "IMAGE [IMAGE ...] IMAGE or none. (required)",
@@ -103,6 +108,23 @@ def test_the_help_is_the_docstring_in_the_words_of_the_command_line(command, cap
         "--crop",
     ):
         assert line in lines
+
+
+def test_each_command_is_in_one_group(capsys):
+    files = {path.stem for path in Path(verydeep.__file__).parent.glob("api/*.py")}
+    assert set(COMMANDS) == files - {"__init__", "features"}
+    assert sum(map(len, GROUPS.values())) == len(COMMANDS)
+    main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.removesuffix(":") in GROUPS] == [f"{group}:" for group in GROUPS]
+    assert max(map(len, lines)) < 100
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_example_of_a_command_can_be_read(name):
+    start, its_name, *words = shlex.split(EXAMPLES[name])
+    assert (start, its_name) == ("verydeep", name)
+    assert command_of(name).read(words)
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "load"])

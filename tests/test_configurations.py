@@ -156,8 +156,8 @@ def test_b_5x5_is_a_plain_sequential():
     layers += [torch.nn.Conv2d(hidden, hidden, 1), torch.nn.ReLU(), torch.nn.Conv2d(hidden, 7, 1)]
     plain = torch.nn.Sequential(*layers)
     plain.load_state_dict(dict(zip(plain.state_dict(), network.state_dict().values(), strict=True)))
-    pictures = torch.randn(2, 3, 100, 131, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(network.score_map(pictures), plain(pictures))
+    images = torch.randn(2, 3, 100, 131, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network.score_map(images), plain(images))
 
 
 def test_b_5x5_is_not_grown():

@@ -66,14 +66,14 @@ def test_a_number_of_the_environment_that_is_none(alone, name, use, value):
         for each, number in GATHERED.items():
             alone.setenv(each, number)
     alone.setenv(name, value)
-    with pytest.raises(UsageError, match=f"^{name} is .* it has to be a whole number from "):
+    with pytest.raises(UsageError, match=f"^{name} is .* it must be a whole number from "):
         use()
 
 
 @pytest.mark.parametrize(("name", "use"), [(name, use) for name, use in USES if name in FROM_ONE])
 def test_a_number_of_the_environment_that_is_none_as_it_is_zero(alone, name, use):
     alone.setenv(name, "0")
-    with pytest.raises(UsageError, match=f"^{name} is '0'; it has to be a whole number from 1 to "):
+    with pytest.raises(UsageError, match=f"^{name} is '0'; it must be a whole number from 1 to "):
         use()
 
 
@@ -96,7 +96,7 @@ def test_a_world_that_nobody_has_started(alone, name):
 
 @pytest.mark.parametrize("threads", [0, -1, MOST_THREADS + 1, 10**20])
 def test_a_number_of_threads_that_nothing_has(threads):
-    with pytest.raises(UsageError, match=f"`threads` is {threads}; it has to be 1 to {MOST_THREADS}"):
+    with pytest.raises(UsageError, match=f"`threads` is {threads}; it must be 1 to {MOST_THREADS}"):
         num_threads(threads)
 
 

@@ -9,7 +9,7 @@ from functools import wraps
 from pathlib import Path
 
 import pytest
-from pictures import class_folders, save
+from sample_images import class_folders, save
 
 import verydeep
 from verydeep.cli import main
@@ -54,10 +54,10 @@ def said(tmp_path, monkeypatch, capsys) -> Said:
         ("train photos", "RUN is missing"),
         ("shard photos", "--out is missing"),
         ("train photos RUN --epochs", "--epochs needs a value: INT"),
-        ("train photos RUN --epochs many", "--epochs is 'many'; it has to be a whole number"),
-        ("train photos RUN --train-scale 1:x", "--train-scale is '1:x'; it has to be a whole number, or two"),
-        ("bench --size 3 x", "--size is '3 x'; it has to be a whole number"),
-        ("evaluate cifar10 photos --part rest", "--part is 'rest'; it has to be one of auto, test, val"),
+        ("train photos RUN --epochs many", "--epochs is 'many'; it must be a whole number"),
+        ("train photos RUN --train-scale 1:x", "--train-scale is '1:x'; it must be a whole number, or two"),
+        ("bench --size 3 x", "--size is '3 x'; it must be a whole number"),
+        ("evaluate cifar10 photos --part rest", "--part is 'rest'; it must be one of auto, test, val"),
         ("describe D E", "E is one word too many"),
         ("style --model M a.jpg a.jpg --out b.jpg", "`verydeep style MODEL CONTENT STYLE --out IMAGE`"),
         ("export cifar10 a.onnx --to onnx", "`verydeep export cifar10 --out a.onnx --to onnx`"),
@@ -97,7 +97,7 @@ def test_an_error_of_the_system_has_no_number(said, monkeypatch):
     monkeypatch.setattr(verydeep, "describe", denied, raising=False)
     assert said("describe D") == (
         1,
-        f"verydeep: {Path.cwd()} may not be read: permission denied; change its permissions or run as its owner\n",
+        f"verydeep: {Path.cwd()} cannot be read: permission denied; change its permissions or run as its owner\n",
     )
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pictures import class_folders, save
+from sample_images import class_folders, save
 
 from verydeep import lock, notes
 from verydeep.cli import main
@@ -102,7 +102,7 @@ def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, ca
         with writing_folder(tmp_path / "run") as descriptor:
             assert descriptor is None
             assert is_written(tmp_path / "run") is None
-    assert capsys.readouterr().err.count("lies on a file system without locks") == 1
+    assert capsys.readouterr().err.count("is on a file system without locks") == 1
 
 
 def test_who_looks_for_a_moment_keeps_nobody_from_writing(tmp_path):

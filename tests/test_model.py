@@ -18,7 +18,7 @@ from PIL import Image
 
 import verydeep
 from verydeep.api.new import new
-from verydeep.errors import ModelError, PictureError, UsageError, VerydeepError
+from verydeep.errors import ImageError, ModelError, UsageError, VerydeepError
 from verydeep.evaluation.ranking import Prediction, Ranking, Rankings
 from verydeep.inference.native import NativeEngine
 from verydeep.linear.classifier import Classifier, FeatureSpec, digest, write_classifier
@@ -176,11 +176,11 @@ class NotAnImage:
         (b"", "empty file"),
         (b"hello, this is text\n", "a text file"),
         (io.StringIO("text"), 'opened as text; open it with mode "rb"'),
-        (io.BytesIO(), "nothing left to read"),
+        (io.BytesIO(), "been read to its end"),
         (NotAnImage(), "is a NotAnImage; give a path, bytes"),
         (7, "is a int; give a path, bytes"),
         (None, "is a NoneType; give a path, bytes"),
-        (IMAGE / 255, r"shape \(40, 50, 3\) and type float64; it has to be uint8"),
+        (IMAGE / 255, r"shape \(40, 50, 3\) and type float64; it must be uint8"),
         (IMAGE.transpose(2, 0, 1), r"shape \(3, 40, 50\)"),
         (IMAGE[:0], r"shape \(0, 50, 3\)"),
         (np.zeros((2, 2, 4), np.uint8), r"shape \(2, 2, 4\)"),
@@ -190,16 +190,16 @@ class NotAnImage:
 )
 def test_what_is_no_image_is_said_in_a_sentence(run, image, said):
     model = verydeep.load(run)
-    with pytest.raises(PictureError, match=said):
+    with pytest.raises(ImageError, match=said):
         model.predict(image)
-    with pytest.raises(PictureError, match=said):
+    with pytest.raises(ImageError, match=said):
         model.predict([IMAGE, image])
 
 
 def test_a_message_about_one_of_several_says_which(run):
     model = verydeep.load(run)
     for wrong in (b"hello", IMAGE / 255, IMAGE.tolist(), Image.new("F", (4, 4), float("nan"))):
-        with pytest.raises(PictureError, match=r"images\[2\]"):
+        with pytest.raises(ImageError, match=r"images\[2\]"):
             model.predict([IMAGE, IMAGE, wrong])
 
 
@@ -212,7 +212,7 @@ def test_one_image_is_not_taken_for_a_list(run):
         model.predict(IMAGE, top=0)
     file = io.BytesIO()
     file.close()
-    with pytest.raises(PictureError, match="closed file"):
+    with pytest.raises(ImageError, match="closed file"):
         model.predict(file)
 
 
@@ -262,7 +262,7 @@ def test_a_model_tells_what_it_is(run):
 def test_a_score_map_shows_itself(run):
     mapped = verydeep.load(run).score_map(IMAGE)
     assert repr(mapped).startswith(
-        "<ScoreMap of 80x64 pixels: 9 rows and 13 columns of windows of 32 pixels, one every 4"
+        "<ScoreMap of 80x64 pixels: 17 rows and 21 columns of windows of 32 pixels, one every 4"
     )
     with Image.open(io.BytesIO(mapped._repr_png_())) as sheet:
         assert sheet.format == "PNG"

@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import class_folders, cut, save, smooth
+from sample_images import class_folders, cut, save, smooth
 
 from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.errors import DataError, PictureError, VerydeepError, as_text
+from verydeep.errors import DataError, ImageError, VerydeepError, as_text
 from verydeep.evaluation.results import read_result
 from verydeep.files import json_text
 from verydeep.images import decode
-from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.image_set import Arrays, ImageSet
 from verydeep.images.sources import open_data
 
 TINY = "--recipe photos --config A --width 0.06 --window 32 --train-scale 36:36 --epochs 1 --batch-size 4"
@@ -126,11 +126,11 @@ def test_shards_have_the_names(data, run, tmp_path, capfd):
 
 def test_predict_prints_and_draws_them(data, run, tmp_path, capfd):
     out = lines_of(capfd, "predict", run, data, "--json", "--maps", tmp_path / "maps")
-    names = [json.loads(line)["picture"].removeprefix(f"{data}/") for line in out.splitlines()]
+    names = [json.loads(line)["image"].removeprefix(f"{data}/") for line in out.splitlines()]
     assert set(names) == wanted_names(data)
     assert list((tmp_path / "maps").glob("caf_xe9-*.png"))
     rows = list(csv.DictReader(io.StringIO(lines_of(capfd, "predict", run, data))))
-    assert {row["picture"].removeprefix(f"{data}/") for row in rows} == wanted_names(data)
+    assert {row["image"].removeprefix(f"{data}/") for row in rows} == wanted_names(data)
 
 
 def test_an_unreadable_one_is_named_in_the_run(data, tmp_path, capfd):
@@ -143,13 +143,13 @@ def test_an_unreadable_one_is_named_in_the_run(data, tmp_path, capfd):
     assert json.loads(line)["name"] == r"caf\xe9/caf\xe9.jpg"
     assert r"caf\xe9.jpg: damaged" in json.loads(line)["reason"]
     lines_of(capfd, "evaluate", run, copied, "--part", "all", "--max-unreadable", "1")
-    with pytest.raises(PictureError, match=r"caf\\xe9\.jpg: damaged"):
+    with pytest.raises(ImageError, match=r"caf\\xe9\.jpg: damaged"):
         decode.read(copied / LATIN / f"{LATIN}.jpg")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "cp437", "utf-8"])
 def test_output_of_another_encoding(encoding, tmp_path):
-    picture = save(tmp_path / "ж.png", smooth(40, 36))
+    image = save(tmp_path / "ж.png", smooth(40, 36))
     model = tmp_path / "m"
     new("A", model, width=0.06, num_classes=2, window=32)
     config = json.loads((model / "config.json").read_text())
@@ -166,12 +166,12 @@ def test_output_of_another_encoding(encoding, tmp_path):
         assert outcome.returncode == 0, outcome.stderr
         return outcome.stdout.decode(encoding)
 
-    table = said("predict", model, picture)
+    table = said("predict", model, image)
     assert ("█" if encoding in ("utf-8", "cp437") else "#") in table
     assert ("猫" if encoding == "utf-8" else "\\u732b") in table
-    (line,) = said("predict", model, picture, "--json").splitlines()
+    (line,) = said("predict", model, image, "--json").splitlines()
     assert {one["class"] for one in json.loads(line)["predictions"]} == set(names)
-    assert json.loads(line)["picture"] == str(picture)
+    assert json.loads(line)["image"] == str(image)
 
 
 FORMS = ("NFC", "NFD")
@@ -213,17 +213,17 @@ def test_what_looks_the_same_twice_is_refused(tmp_path):
 
 
 def test_a_model_with_two_classes_of_one_name_is_not_guessed_at():
-    pictures = Pictures(("a",), np.zeros(1, np.int64), ("crane",), Arrays((smooth(8, 8),)))
+    images = ImageSet(("a",), np.zeros(1, np.int64), ("crane",), Arrays((smooth(8, 8),)))
     with pytest.raises(DataError, match="the model has two classes called 'crane'"):
-        pictures.relabel(("crane", "dog", "crane"))
-    assert pictures.relabel(("dog", "dog", "crane")).labels.tolist() == [2]
+        images.relabel(("crane", "dog", "crane"))
+    assert images.relabel(("dog", "dog", "crane")).labels.tolist() == [2]
 
 
 @pytest.mark.parametrize(("mine", "models"), [("Cat", "cat"), ("STRASSE", "straße"), ("É", "é")])
 def test_names_that_differ_in_case_are_told(mine, models):
-    pictures = Pictures(("a",), np.zeros(1, np.int64), (mine,), Arrays((smooth(8, 8),)))
+    images = ImageSet(("a",), np.zeros(1, np.int64), (mine,), Arrays((smooth(8, 8),)))
     with pytest.raises(DataError, match=f"'{mine}' and '{models}' differ in upper and lower case alone"):
-        pictures.relabel((models, "dog"))
+        images.relabel((models, "dog"))
 
 
 def test_parts_that_differ_in_case_are_told(tmp_path):

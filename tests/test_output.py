@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import save, smooth
+from sample_images import save, smooth
 
 from verydeep.api.new import NewModel, new
 from verydeep.api.predict import Predictions

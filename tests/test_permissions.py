@@ -1,4 +1,4 @@
-"""What may not be read or written: one sentence that names it, for a user whom permissions bind."""
+"""What cannot be read or written: one sentence that names it, for a user whom permissions bind."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def sentence(said: str) -> str:
 def test_what_may_not_be_read(denied, place, words):
     code, said = denied(place, 0, words)
     assert code in (1, 2), said
-    wanted = rf"{place}:? may not be (read|listed): permission denied; change its permissions or run as its owner"
+    wanted = rf"{place}:? cannot be (read|listed): permission denied; change its permissions or run as its owner"
     assert re.search(wanted, sentence(said))
 
 
@@ -136,22 +136,20 @@ def test_what_may_not_be_read(denied, place, words):
 def test_where_may_not_be_written(denied, words):
     code, said = denied("locked", 0o500, words)
     assert code == 1
-    wanted = "locked may not be written: permission denied; change its permissions or run as its owner"
+    wanted = "locked cannot be written: permission denied; change its permissions or run as its owner"
     assert wanted in sentence(said)
 
 
 def test_a_run_that_may_not_be_written_is_not_resumed(denied):
     code, said = denied("run", 0o500, ["train", "data", "run", "--resume"])
     assert code == 1
-    assert sentence(said).startswith(
-        "verydeep: the run cannot be saved: run may not be written: permission denied"
-    )
+    assert sentence(said).startswith("verydeep: the run cannot be saved: run cannot be written: permission denied")
 
 
 def test_an_image_that_may_be_left_out_is_named(denied):
     words = ["evaluate", "run", "data", "--part", "all", "--max-unreadable", "1"]
     code, said = denied(IMAGE, 0, words)
-    assert (code, said.count(f"left out: {IMAGE}: may not be read: permission denied")) == (0, 1)
+    assert (code, said.count(f"skipped: {IMAGE}: cannot be read: permission denied")) == (0, 1)
 
 
 def test_a_cache_that_may_not_be_written_is_done_without(denied, tmp_path, monkeypatch):

@@ -127,15 +127,16 @@ def test_what_is_not_run_can_be_read(line, capsys):
 
 
 @pytest.mark.filterwarnings("ignore::verydeep.perceptual.RangeWarning")  # one of them wants another range
-def test_the_recipes_of_docs_features_run(tmp_path, monkeypatch):
+def test_the_recipes_of_the_guides_run(tmp_path, monkeypatch):
     """On a narrow network, and so with linear weights for fewer channels."""
     monkeypatch.chdir(tmp_path)
     new("D", Path("runs/vgg16"), width=0.06, num_classes=3, window=32)
     network = Architecture("D", 3, 0.06, 32)
     counts = [one.out_channels for one in network.convolutions if f"relu{one.place}" in last_relus(network)]
     monkeypatch.setattr("verydeep.perceptual.lpips.lpips_weights", lambda _: [torch.ones(n) for n in counts])
-    recipes = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "features.md").read_text(encoding="utf-8"), re.S)
-    assert len(recipes) == 4
+    guides = [ROOT / "docs" / "guides" / f"{name}.md" for name in ("features", "perceptual-losses")]
+    recipes = [block for guide in guides for block in blocks("python", guide.read_text(encoding="utf-8"))]
+    assert len(recipes) == 5
     names = {
         "images": torch.rand(2, 3, 40, 40),
         "target": torch.rand(2, 3, 40, 40),
@@ -146,21 +147,8 @@ def test_the_recipes_of_docs_features_run(tmp_path, monkeypatch):
     assert names["distances"].shape == (2,)
 
 
-def slug(heading: str) -> str:
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-
-
-@pytest.mark.parametrize("page", [README, KOREAN])
-def test_links_lead_somewhere(page):
-    for name, _, place in re.findall(r"\]\(((?!https:)[^)#]+)(#([^)]+))?\)", page):
-        assert (ROOT / name).exists(), name
-        if place:
-            headings = re.findall(r"^#+ (.*)$", (ROOT / name).read_text(encoding="utf-8"), re.M)
-            assert place in map(slug, headings), f"{name}#{place}"
-
-
 def test_the_layout_is_that_of_the_package():
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     tree = re.search(r"^## Layout\n.*?```\n(.*?)```", page, re.S | re.M)[1]
     for name in re.findall(r"\b[a-z_]+\.py\b", tree):
         assert (ROOT / "verydeep" / name).exists(), name

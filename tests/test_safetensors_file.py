@@ -53,8 +53,8 @@ def test_a_file_that_is_cut_anywhere_is_refused(tmp_path):
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        with pytest.raises(ModelError, match="is not a whole safetensors file"):
+        with pytest.raises(ModelError, match="is not a complete safetensors file"):
             read_tensors(path)
     path.write_bytes(whole + b"\0")
-    with pytest.raises(ModelError, match="is not a whole safetensors file"):
+    with pytest.raises(ModelError, match="is not a complete safetensors file"):
         read_tensors(path)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders
+from sample_images import class_folders
+from without_torch import WITHOUT_TORCH
 
 from verydeep.api.new import new
 from verydeep.evaluation.results import read_result
@@ -154,13 +155,21 @@ def test_pip_install_gives_everything_but_training(core, model, data, tmp_path):
     assert 0.05 < seconds_to_the_first_answer(core.parent / "verydeep", model, data / "red" / "0.jpg") < 0.5
 
 
-def seconds_to_the_first_answer(verydeep: Path, model: Path, picture: Path) -> float:
+def seconds_to_the_first_answer(verydeep: Path, model: Path, image: Path) -> float:
     """Of processors' time, the least of seven, as the machine may be busy."""
     seconds = []
     for _ in range(7):
         before = os.times()
-        assert run(verydeep, "predict", model, picture, cwd=model).returncode == 0
+        assert run(verydeep, "predict", model, image, cwd=model).returncode == 0
         after = os.times()
         spent = after.children_user - before.children_user + after.children_system - before.children_system
         seconds.append(spent)
     return min(seconds)
+
+
+@pytest.mark.parametrize("module", ["verydeep.perceptual", "verydeep.perceptual.lpips", "verydeep.network.vgg"])
+def test_a_module_that_needs_torch_names_the_extra(module):
+    code = WITHOUT_TORCH.partition("from verydeep.cli")[0] + f"import {module}"
+    ended = run(sys.executable, "-c", code)
+    assert "needs torch, which is not installed; run: pip install 'verydeep[train]'" in ended.stderr
+    assert "No module named" not in ended.stderr

@@ -63,7 +63,7 @@ def read_array(path: Path, wanted: Wanted, *, mapped: bool = False) -> NDArray[A
         header = _read_header(file, wanted)
         here = file.seek(0, 2) - header.size
         if here != header.num_bytes:
-            raise ValueError(f"it has {here} bytes of numbers where {header.num_bytes} are announced")
+            raise ValueError(f"it has {here} bytes of numbers; its header announces {header.num_bytes}")
         if mapped:
             array = np.memmap(path, header.dtype, "r", header.size, header.shape, header.order)  # type: ignore[call-overload]
             return np.asarray(array)
@@ -96,7 +96,7 @@ def read_arrays(path: Path, wanted: Mapping[str, Wanted] | Callable[[str], Wante
                 if member.file_size - header.size != header.num_bytes:
                     raise ValueError(f"{member.file_size} bytes, which do not fit its shape {header.shape}")
         if sum(map(_memory, headers.values())) > SPARE_BYTES + TIMES * path.stat().st_size:
-            raise ValueError("it would fill the memory")
+            raise ValueError("it does not fit in memory")
         arrays = {}
         for name, header in headers.items():
             with archive.open(members[name]) as content, _of(name):
@@ -112,7 +112,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     except KeyError:
         raise ValueError(f"it has no {printable(name, 60)}") from None
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{printable(name, 60)} is compressed in another way than NumPy's")
+        raise ValueError(f"{printable(name, 60)} is compressed by a method that NumPy does not use")
     return member
 
 
@@ -126,18 +126,18 @@ def _memory(header: _Header) -> int:
 def _read_header(file: IO[bytes], wanted: Wanted) -> _Header:
     start = file.read(8)
     if len(start) < 8 or not start.startswith(MAGIC) or start[6] not in (1, 2, 3):
-        raise ValueError("it is no array of NumPy's")
+        raise ValueError("it is not a NumPy array")
     digits = 2 if start[6] == 1 else 4
     length = int.from_bytes(file.read(digits), "little")
     if length > MOST_HEADER_BYTES:
         raise ValueError(f"its header would be {length} bytes long")
     match = _HEADER.fullmatch(file.read(length).decode("latin1"))
     if not match:
-        raise ValueError("its header is none of NumPy's")
+        raise ValueError("its header is not NumPy's")
     shape = tuple(int(side) for side in match["shape"].split(",") if side.strip())
     dtype, axes = _type_of(match["type"], wanted[0]), wanted[1]
     if len(shape) > MOST_AXES or axes not in (-1, len(shape)):
-        raise ValueError(f"its shape is {printable(shape, 60)}, of {len(shape)} axes where {axes} are wanted")
+        raise ValueError(f"its shape is {printable(shape, 60)}, of {len(shape)} axes; {axes} are expected")
     return _Header(dtype, shape, "F" if match["order"] == "True" else "C", 8 + digits + length)
 
 
@@ -152,7 +152,7 @@ def _type_of(written: str, wanted: str | np.dtype[Any]) -> np.dtype[Any]:
     except TypeError:
         dtype = np.dtype("V")
     if dtype.kind not in wanted or not dtype.itemsize:
-        raise ValueError(f"it holds {printable(written, 60)}, another type than is wanted")
+        raise ValueError(f"it holds {printable(written, 60)}, which is not the expected type")
     return dtype
 
 
@@ -162,7 +162,7 @@ def _read_numbers(file: IO[bytes], header: _Header) -> NDArray[Any]:
     target, done = array.view(np.uint8).data, 0
     while piece := file.read(PIECE_BYTES):
         if done + len(piece) > len(target):
-            raise ValueError("it is longer than it says")
+            raise ValueError("it is longer than its header says")
         target[done : done + len(piece)] = piece
         done += len(piece)
     if done < len(target):

@@ -57,9 +57,10 @@ class NotebookBar(Progress):
         self._update_line()
 
     def stop(self) -> None:
-        """Leave the line as the work has left it."""
+        """Leave the line as the work has left it; a transient one of work that is done is cleared."""
         if self._line:
-            self._line.update(self._content(), raw=True)
+            cleared = self.live.transient and self.finished
+            self._line.update({"text/plain": ""} if cleared else self._content(), raw=True)
 
     def _update_line(self) -> None:
         if self._line and monotonic() - self._shown_at >= SECONDS:

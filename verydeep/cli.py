@@ -21,28 +21,38 @@ from verydeep.errors import DiskError, UsageError, VerydeepError, did_you_mean, 
 from verydeep.interrupts import Terminated, ended_by_signals, exit_code
 from verydeep.version import __version__
 
-COMMANDS = {
-    "describe": "the Table 1 column, layer by layer, and what it costs",
-    "train": "train a network on a folder of images",
-    "watch": "draw the learning curves of runs, while they train or after",
-    "evaluate": "test a model the paper's way: error rates on labelled images",
-    "fuse": "average the posteriors of several networks or protocols",
-    "predict": "name what images show, and where",
-    "extract": "keep the activations of a network's layers",
-    "transfer": "train a linear classifier on a model's features (Appendix B)",
-    "visualize": "one page of what each layer sees in an image",
-    "style": "paint the content of one image in the style of another",
-    "study": "the paper's tables by one command: train, test, fuse, and judge its claims",
-    "report": "one page of what was trained and how well it does",
-    "shard": "pack images into a few large files, where they are millions",
-    "bench": "measure our engines beside others, on this machine",
-    "convert": "import other libraries' weights",
-    "inspect": "tell what a file of weights is",
-    "engines": "tell what this machine can compute with",
-    "export": "write a model in a form that others read: ONNX, OpenVINO, a folder for the Hub",
-    "push": "send a model with its card to the Hub",
-    "new": "make an untrained model",
+GROUPS = {
+    "Train and test": {
+        "train": "train a network on a folder of images",
+        "watch": "draw the learning curves of runs",
+        "evaluate": "measure a model's error rates on labelled images",
+        "fuse": "average the results of several tests",
+        "report": "show results as a table or a web page",
+        "shard": "pack millions of images into a few large files",
+    },
+    "Use a model": {
+        "predict": "classify images",
+        "extract": "save the outputs of a model's layers to a file",
+        "transfer": "train a linear classifier on a model's features",
+        "visualize": "make a web page of what each layer sees in an image",
+        "style": "paint the content of one image in the style of another",
+    },
+    "Weights": {
+        "inspect": "show what a weight file contains",
+        "convert": "import weights of another library",
+        "export": "write a model as ONNX, OpenVINO or for another library",
+        "push": "upload a model to the Hugging Face Hub",
+        "new": "make an untrained model",
+    },
+    "Study": {
+        "study": "train and test many networks, and compare with the paper",
+        "describe": "list a network's layers, parameters and cost",
+        "bench": "compare the speed of engines on this machine",
+        "engines": "list the engines that this machine can use",
+    },
 }
+"""Each command in the group that the help shows it in, with what it does."""
+COMMANDS = {name: summary for commands in GROUPS.values() for name, summary in commands.items()}
 RENAMED = {"features": "extract", "look": "visualize"}
 
 OFFLINE = "--offline"
@@ -53,6 +63,14 @@ ALIKE = {"█": "#", "–": "-", "−": "-", "─": "-", "│": "|", "┤": "|",
 ALIKE |= {"…": "...", "•": "o", "\u2800": " "}
 UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
+ENDING = (
+    "Examples:",
+    "  verydeep predict cifar10 photo.jpg               # classify a photo with the bundled model",
+    "  verydeep train photos runs/mine --from cifar10   # train on a folder with a folder for each class",
+    "",
+    "`verydeep COMMAND --help` explains a command. --version prints the version.",
+    "With --offline, no command uses the network.",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -216,19 +234,10 @@ def _import_numpy_alone() -> None:
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
-    return "\n".join(
-        [
-            USAGE,
-            "",
-            "The VGG networks of Simonyan and Zisserman, trained and tested as their paper does.",
-            "",
-            *lines,
-            "",
-            "`verydeep COMMAND --help` tells the arguments of each; `verydeep --version` the version.",
-            "With --offline no command fetches anything from the network.",
-        ]
-    )
+    lines = [USAGE, "", "Train, test and use the VGG networks of Simonyan and Zisserman."]
+    for group, commands in GROUPS.items():
+        lines += ["", f"{group}:", *(f"  {name:{width}}  {summary}" for name, summary in commands.items())]
+    return "\n".join([*lines, "", *ENDING])
 
 
 def _fail(code: int, error: object) -> NoReturn:

@@ -55,7 +55,7 @@ class LocalResponseNorm:
         if not (1 <= self.size <= MOST_CHANNELS and self.size % 2) or not all(map(isfinite, numbers)):
             raise UsageError(f"{self}: give an odd number of channels up to {MOST_CHANNELS}, and finite numbers")
         if self.alpha < 0 or self.k <= 0:
-            raise UsageError(f"{self} may divide by zero; alpha has to be 0 or more, k more than 0")
+            raise UsageError(f"{self} may divide by zero; alpha must be 0 or more, k more than 0")
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Pooling:
 
 @dataclass(frozen=True)
 class FullyConnected:
-    """An FC layer as the convolution that it is on a whole picture (Section 3.2), without padding."""
+    """An FC layer as the convolution that it is on a whole image (Section 3.2), without padding."""
 
     name: str  # fc6
     in_channels: int
@@ -283,16 +283,17 @@ class Architecture:
         configuration(self.configuration)
         if self.num_classes < 0:
             raise UsageError(
-                f"number of classes is {self.num_classes}; a classifier needs at least 1, and 0 is none at all"
+                f"number of classes is {self.num_classes}; a classifier needs at least 1; 0 makes a network "
+                "without one"
             )
         if not 0 < self.width <= 16:
             raise UsageError(f"width is {self.width}; give a factor above 0 and at most 16, 1 for the paper's")
         if self.window < STRIDE or self.window % STRIDE:
             near = max(STRIDE, round(self.window / STRIDE) * STRIDE)
-            raise UsageError(f"image size is {self.window}; five poolings need a multiple of {STRIDE}: use {near}")
+            raise UsageError(f"image size is {self.window}; it must be a multiple of {STRIDE}: use {near}")
 
         if self.hidden is not None and (len(self.hidden) != 2 or min(self.hidden) < 1):
-            raise UsageError(f"hidden FC layers have {self.hidden} channels; give two numbers of at least 1")
+            raise UsageError(f"hidden FC layers have {self.hidden} channels; give two numbers, each at least 1")
 
     def channels(self, paper: int) -> int:
         """Turn the paper's number of channels into this architecture's."""
@@ -300,7 +301,7 @@ class Architecture:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Every layer with weights and every pooling, from the picture to the class scores."""
+        """Every layer with weights and every pooling, from the image to the class scores."""
         layers: list[Layer] = []
         channels = 3
         for number, stage in enumerate(configuration(self.configuration).stages, 1):
@@ -334,7 +335,7 @@ class Architecture:
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """The plan of the network: every node, in order of computation."""
+        """The plan of the network, which is every node in order of computation."""
         return tuple(node for layer in self.layers for node in _nodes_of(layer))
 
     @cached_property
@@ -351,21 +352,21 @@ class Architecture:
         """
         if not self.num_classes:
             raise UsageError(
-                "this network is features only: it has no FC layers and cannot name classes; train some on it by "
-                "`verydeep train DATA RUN --from MODEL`"
+                "this network is features only: it has no FC layers and cannot name classes; add and train them "
+                "with `verydeep train DATA RUN --from MODEL`"
             )
 
     def score_map_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the class score map of a picture of `height` x `width` pixels.
+        """Height and width of the class score map of an image of `height` x `width` pixels.
 
         Raises:
-            UsageError: the picture is smaller than one window, or the network has no classes.
+            UsageError: the image is smaller than one window, or the network has no classes.
 
         """
         self.check_classes()
         if min(height, width) < self.window:
             raise UsageError(
-                f"picture is {width}x{height} pixels; this network needs both sides to be at least "
+                f"image is {width}x{height} pixels; this network needs both sides to be at least "
                 f"{self.window}: rescale its smaller side to {self.window} or more"
             )
         window = self.window // STRIDE - 1

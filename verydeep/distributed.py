@@ -116,7 +116,7 @@ def world() -> Iterator[World]:
         distributed.init_process_group(backends, **_store_after_restart())
     except distributed.DistError as error:
         reason = printable(str(error).splitlines()[0], 200)
-        raise VerydeepError(f"the {size} processes of torchrun do not find each other: {reason}") from None
+        raise VerydeepError(f"the {size} processes of torchrun cannot connect to each other: {reason}") from None
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), local_size)
     finally:

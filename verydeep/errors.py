@@ -37,8 +37,8 @@ class DataError(VerydeepError):
     """The data set is not one of the layouts that can be read, or lacks what is asked of it."""
 
 
-class PictureError(VerydeepError):
-    """A picture cannot be read, or is not of a size that can be used."""
+class ImageError(VerydeepError):
+    """An image cannot be read, or is not of a size that can be used."""
 
 
 class ModelError(VerydeepError):
@@ -58,7 +58,7 @@ class DiskError(VerydeepError, OSError):
 
 
 class DeniedError(DiskError, PermissionError):
-    """A file or folder may not be written by this user."""
+    """A file or folder cannot be written by this user."""
 
 
 def refusal(path: str | PathLike[str], done: str, error: OSError) -> str:
@@ -74,7 +74,7 @@ def refusal(path: str | PathLike[str], done: str, error: OSError) -> str:
         return f"{path} cannot be {done}: {error.strerror or error}"
     place = next(filter(os.path.exists, (Path(path), *Path(path).parents)), Path(path))
     shown = place if place.name else place.absolute()  # the folder where we are has no name
-    return f"{shown} may not be {done}: permission denied; change its permissions or run as its owner"
+    return f"{shown} cannot be {done}: permission denied; change its permissions or run as its owner"
 
 
 def of_system(error: OSError) -> str:
@@ -169,7 +169,7 @@ def check_least(name: str, value: int, least: int) -> None:
     """
     if value < least:
         wanted = f"at least {least}" if least else "0 or more"
-        raise UsageError(f"`{name}` is {value}; it has to be {wanted}")
+        raise UsageError(f"`{name}` is {value}; it must be {wanted}")
 
 
 def number_from_environment(name: str, default: int, least: int, most: int) -> int:
@@ -185,7 +185,7 @@ def number_from_environment(name: str, default: int, least: int, most: int) -> i
     digits = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
     if not (digits and least <= int(text) <= most):
         raise UsageError(
-            f"{name} is {printable(repr(text), 40)}; it has to be a whole number from {least} to {most}"
+            f"{name} is {printable(repr(text), 40)}; it must be a whole number from {least} to {most}"
         )
     return int(text)
 

@@ -125,7 +125,7 @@ def make_folder(folder: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             file = next((place for place in (folder, *folder.parents) if place.is_file()), folder)
-            raise DiskError(f"{folder} cannot be made: {file} is a file, and no folder") from None
+            raise DiskError(f"{folder} cannot be made: {file} is a file, not a folder") from None
 
 
 def _target(path: Path) -> Path | None:

@@ -125,7 +125,7 @@ def _take(file: Path, target: Path) -> int | None:
             os.close(descriptor)
             if error.errno not in NO_LOCKS:
                 raise DiskError(f"{target} cannot be locked: {error.strerror or error}") from None
-            note(f"{target} lies on a file system without locks: make sure that no other process writes there")
+            note(f"{target} is on a file system without locks; make sure that no other process writes there")
             return None
         else:
             if _is_at(descriptor, file):

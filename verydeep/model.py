@@ -14,7 +14,7 @@ from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.evaluation.ranking import Ranking, Rankings, ranked
 from verydeep.images.color import Preprocessing
 from verydeep.images.given import ImageLike, are_several, given_image, given_images, open_image
-from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.inference import Engine, EngineName, PrecisionName, choose_engine, engine_of
 from verydeep.linear.classifier import Classifier, read_classifier
 from verydeep.results import html_table
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 class Model:
     """A network with everything that belongs to it; `verydeep.load` opens one.
 
-    An image is a path, the bytes of a file, an open binary file, a Pillow image, or a NumPy array of uint8 with
-    levels of 0 to 255, of shape (height, width, 3), or (height, width) or (height, width, 1) for grey. Any
-    size will do.
+    An image is a path, the bytes of a file, an open binary file, a Pillow image or a NumPy array. An array has
+    uint8 levels from 0 to 255 and the shape (height, width, 3). Grey arrays have the shape (height, width) or
+    (height, width, 1). Images can have any size.
 
         model = verydeep.load("cifar10")
         model("photo.jpg")                   # its most probable classes, as model.predict("photo.jpg")
@@ -84,7 +84,7 @@ class Model:
 
     @property
     def protocol(self) -> Dense:
-        """How it is tested at one scale: Q and mirror images as it was trained (Section 4.1)."""
+        """The default test, dense at one scale, with Q and mirror images as in training (Section 4.1)."""
         return Dense((self.config.trained_on.test_scale,), self.config.trained_on.mirror)
 
     def posterior(self, images: Iterable[ImageLike], protocol: Protocol | None = None) -> Posteriors:
@@ -96,8 +96,8 @@ class Model:
             protocol: which views are shown; None for the model's own.
 
         Raises:
-            UsageError: this is no list.
-            PictureError: one cannot be read, or is no image.
+            UsageError: this is not a list.
+            ImageError: one cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
 
         """
@@ -105,15 +105,15 @@ class Model:
 
     def posteriors_of(
         self,
-        pictures: Pictures,
+        images: ImageSet,
         protocol: Protocol | None = None,
         *,
         advance: Callable[[int], None] = lambda count: None,
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Posteriors:
-        """Probabilities of each class for any number of pictures; arguments and errors as of `evaluate`."""
+        """Probabilities of each class for any number of images; arguments and errors as of `evaluate`."""
         members = [Member(self.engine, (protocol or self.protocol,), self.name)]
-        return evaluate(members, pictures, advance=advance, unreadable=unreadable)
+        return evaluate(members, images, advance=advance, unreadable=unreadable)
 
     @overload
     def predict(self, image: ImageLike, top: int = 5) -> Ranking: ...  # type: ignore[overload-overlap]
@@ -133,7 +133,7 @@ class Model:
 
         Raises:
             UsageError: `top` is less than 1.
-            PictureError: an image cannot be read, or is no image.
+            ImageError: an image cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
 
         """
@@ -148,18 +148,21 @@ class Model:
     def score_map(self, image: ImageLike, scale: int | None = None) -> ScoreMap:
         """Tell where in an image its classes are; `.draw()` of the answer is a Pillow image.
 
+        It covers the whole image: windows near an edge see the image mirrored beyond it, and are drawn paler.
+
         Args:
             image: as the class says.
             scale: smaller side that it is rescaled to, in pixels; None for two windows of the network.
 
         Raises:
-            PictureError: it cannot be read, or is no image.
+            ImageError: it cannot be read, or is no image.
             ModelError: the network gives scores that are not finite.
+            UsageError: the scale is smaller than the network's window.
 
         """
         from verydeep.evaluation.score_map import score_map
 
-        return score_map(self.engine, open_image(image), scale)
+        return score_map(self.engine, open_image(image), scale, mirrored=True)
 
 
 class TransferModel(Model):
@@ -187,7 +190,7 @@ class TransferModel(Model):
 
     def posteriors_of(
         self,
-        pictures: Pictures,
+        images: ImageSet,
         protocol: Protocol | None = None,
         *,
         advance: Callable[[int], None] = lambda count: None,
@@ -197,7 +200,7 @@ class TransferModel(Model):
 
         Raises:
             UsageError: a protocol is given.
-            PictureError: a picture cannot be read, and `unreadable` is None.
+            ImageError: an image cannot be read, and `unreadable` is None.
             ModelError: the network gives features that are not finite.
 
         """
@@ -205,7 +208,7 @@ class TransferModel(Model):
 
         if protocol is not None and protocol != self.protocol:
             raise UsageError(f"a protocol is for the network's own classes; {NETWORK_ALONE}")
-        return posteriors_of(self.engine, self.classifier, pictures, advance=advance, unreadable=unreadable)
+        return posteriors_of(self.engine, self.classifier, images, advance=advance, unreadable=unreadable)
 
     def score_map(self, image: ImageLike, scale: int | None = None) -> ScoreMap:
         """Refuse: a classifier on features has no score map.

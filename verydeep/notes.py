@@ -43,7 +43,7 @@ def speaks() -> bool:
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
     """Show how far a piece of work has come, its speed and the time left; gives the function to advance it.
 
     It is shown in a terminal and in a notebook, by the first of several processes alone.

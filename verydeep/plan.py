@@ -14,7 +14,7 @@ SCORES = "fc8"  # the node whose output is the class score map
 
 
 def nodes_to(architecture: Architecture, outputs: Sequence[str]) -> tuple[Node, ...]:
-    """The nodes from the image to the deepest one of `outputs`: as much as has to be computed.
+    """The nodes from the image to the deepest one of `outputs`: as much as must be computed.
 
     Raises:
         UsageError: none is asked for, one is asked for twice, or the network has no layer of this name; the
@@ -24,10 +24,10 @@ def nodes_to(architecture: Architecture, outputs: Sequence[str]) -> tuple[Node, 
     if isinstance(outputs, str):
         raise UsageError(f"layers is the word {outputs!r}; give a list: [{outputs!r}]")
     if not outputs:
-        raise UsageError("no layer is asked for; name some, such as 'relu4_3'")
+        raise UsageError("no layer is given; name some, such as 'relu4_3'")
     twice = [name for name in outputs if list(outputs).count(name) > 1]
     if twice:
-        raise UsageError(f"layer {twice[0]!r} is asked for twice; name it once")
+        raise UsageError(f"layer {twice[0]!r} is named twice; name it once")
     place = {node.name: number for number, node in enumerate(architecture.nodes)}
     for name in outputs:
         if name not in place:
@@ -48,7 +48,7 @@ def check_size(architecture: Architecture, nodes: Sequence[Node], height: int, w
     needed = 2 ** sum(node.kind == "pooling" for node in nodes)
     if min(height, width) < needed:
         raise UsageError(
-            f"picture is {width}x{height} pixels; layer {nodes[-1].name} needs both sides to be at least "
+            f"image is {width}x{height} pixels; layer {nodes[-1].name} needs both sides to be at least "
             f"{needed}: enlarge it, or ask for a layer before"
         )
 
@@ -78,7 +78,7 @@ def _unknown(architecture: Architecture, name: str, known: tuple[str, ...]) -> s
     elif name == f"norm{place}" and f"conv{place}" in known:
         advice = f"configuration A-LRN alone has LRN, after conv1_1; {advice}"
     elif name.isdigit() or name.startswith(("features.", "classifier.")):
-        advice = f"layers are called by the literature's names, not by indices: {', '.join(known)}"
+        advice = f"layers have names, not indices: {', '.join(known)}"
     return f"{what} has no layer {name!r}; {advice}"
 
 

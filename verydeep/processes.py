@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 Item = TypeVar("Item")
+
+UNGUARDED = 77
+"""Exit code of a process that runs the script which started it, and comes to this place again."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,15 @@ class Starter(World):
     def _lost(self, rank: int) -> str:
         self.others[rank].join()
         code = self.others[rank].exitcode or 0
+        if code == UNGUARDED:
+            return (
+                "a script that asks for several processes is run by each of them: put what it does under "
+                '`if __name__ == "__main__":`, or leave `processes` out'
+            )
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return (
-            f"process {rank + 1} of {self.size} {how} before its share was done (too little memory?); "
-            "try fewer processes"
+            f"process {rank + 1} of {self.size} {how} before it finished its share (out of memory?); try fewer "
+            "processes"
         )
 
 
@@ -131,6 +140,8 @@ def shared(processes: int, work: Callable[[World], object], out: Path | None) ->
         BusyError: another process makes the file.
 
     """
+    if processes != 1:
+        _end_if_unguarded()
     with ExitStack() as stack:
 
         def lock() -> None:
@@ -146,6 +157,14 @@ def shared(processes: int, work: Callable[[World], object], out: Path | None) ->
         yield here
 
 
+def _end_if_unguarded() -> None:
+    """End a process that was started only now, and has come here by importing its parent's script."""
+    import multiprocessing
+
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(UNGUARDED)  # the parent says why
+
+
 @contextmanager
 def start_processes(count: int, work: Callable[[World], object]) -> Iterator[World]:
     """Start all processes but the first, which is this one; none is left when the context ends.
@@ -154,7 +173,7 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
 
     Args:
         count: of processes, this one among them.
-        work: what the others do with their world; it has to be importable.
+        work: what the others do with their world; it must be importable.
 
     Raises:
         UsageError: there is no such number, or torchrun has started several processes already.
@@ -165,7 +184,7 @@ def start_processes(count: int, work: Callable[[World], object]) -> Iterator[Wor
 
     check_least("processes", count, 1)
     if world_size() > 1:
-        raise UsageError("torchrun has started several processes already; leave `processes` out")
+        raise UsageError("torchrun has already started several processes; leave `processes` out")
     # Started now, as it lets Ctrl-C through again when it starts, which the first of the others would then hear.
     resource_tracker.ensure_running()
     context = multiprocessing.get_context("spawn")

@@ -51,7 +51,7 @@ class Pace:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the next bytes have to be there."""
+        """Seconds until the next bytes must be there."""
         return max(0.001, self._end - time.monotonic())
 
     def count(self, num_bytes: int) -> None:

@@ -42,7 +42,7 @@ class Result:
             [*lines[:MOST_LINES], f"... and {more} more lines: print() shows them"] if more > 0 else lines
         )
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
         from html import escape  # not above: a command has no use for it
 
         return f"<pre>{escape(repr(self))}</pre>"

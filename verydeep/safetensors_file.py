@@ -104,10 +104,10 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].start):
         if entry.start != end or entry.end - entry.start != _num_bytes(entry):
-            raise _damaged(path, f"{name} does not lie where its shape wants it")
+            raise _damaged(path, f"{name} is not where its shape requires")
         end = entry.end
     if end != file_size - 8 - length:
-        raise _damaged(path, f"it has {file_size - 8 - length} bytes of numbers where {end} are announced")
+        raise _damaged(path, f"it has {file_size - 8 - length} bytes of numbers; its header announces {end}")
     return Header(entries, metadata, 8 + length)
 
 
@@ -132,7 +132,7 @@ def _read_tensor(file: BinaryIO, header: Header, entry: Entry, path: Path) -> ND
     while done < len(target):
         count = file.readinto(target[done:])  # type: ignore[attr-defined]
         if not count:
-            raise _damaged(path, "it ended while it was read")
+            raise _damaged(path, "it ended early")
         done += count
     return _widened(tensor) if entry.dtype == "BF16" else tensor
 
@@ -142,4 +142,4 @@ def _widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def _damaged(path: Path, why: str) -> ModelError:
-    return ModelError(f"{path} is not a whole safetensors file: {printable(why)}")
+    return ModelError(f"{path} is not a complete safetensors file: {printable(why)}")

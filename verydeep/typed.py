@@ -1,4 +1,4 @@
-"""Values that a file holds (JSON, TOML) -> values of the types that they have to be.
+"""Values that a file holds (JSON, TOML) -> values of the types that they must be.
 
 Files come from strangers: a value of another type is refused here, in a few words, before anything believes it.
 """
@@ -29,7 +29,7 @@ MOST = 2**63  # of whole numbers
 def as_type(kind: Any, value: Any, name: str = "it") -> Any:
     """A value as a type: `int`, `tuple[int, ...]`, `dict[str, Any]`, a dataclass, and so on.
 
-    Lists become tuples, tables dataclasses, and whole numbers floats where a float is wanted. A number has to be
+    Lists become tuples, tables dataclasses, and whole numbers floats where a float is wanted. A number must be
     finite, and a text one that can be written anywhere.
 
     Args:
@@ -65,13 +65,13 @@ def as_type(kind: Any, value: Any, name: str = "it") -> Any:
     if is_of(value, kind):
         return value
     wanted = f"one of {', '.join(inner)}" if origin is Literal else NAMES.get(origin or kind, str(kind))
-    raise ValueError(f"{name} is {shown(value)}; it has to be {wanted}")
+    raise ValueError(f"{name} is {shown(value)}; it must be {wanted}")
 
 
 def _as_dataclass(kind: Any, value: Any, name: str) -> Any:
     hints = _hints(kind)
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is {shown(value)}; it has to be {NAMES[dict]}")
+        raise ValueError(f"{name} is {shown(value)}; it must be {NAMES[dict]}")
     known = {field.name: field for field in fields(kind)}
     for key in value:
         if key not in known:

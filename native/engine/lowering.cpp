@@ -79,10 +79,10 @@ private:
 
     void append(OperationKind kind, const Shape& out, std::vector<int> given) {
         if (out.height < 1 || out.width < 1)
-            throw std::invalid_argument("picture is " + std::to_string(image_.width) + "x" +
+            throw std::invalid_argument("image is " + std::to_string(image_.width) + "x" +
                                         std::to_string(image_.height) +
                                         " pixels; this network needs a larger one");
-        if (map_floats(out) > MAX_MAP_FLOATS) throw std::invalid_argument("picture is too large");
+        if (map_floats(out) > MAX_MAP_FLOATS) throw std::invalid_argument("image is too large");
         operations.push_back({kind, step_, number_, Activation::none, false, shape_, out, std::move(given)});
         shape_ = out;
     }

@@ -41,7 +41,7 @@ NetworkOptions checked(const std::vector<Step>& steps, NetworkOptions options) {
     if (options.in_channels < 1 || options.in_channels > MAX_CHANNELS)
         refuse("a network has " + std::to_string(options.in_channels) + " input channels; it may have 1 to " +
                std::to_string(MAX_CHANNELS));
-    if (options.in_channels == 3 && options.levels.size() != 768) refuse("levels have to be 3 times 256 numbers");
+    if (options.in_channels == 3 && options.levels.size() != 768) refuse("levels must be 3 times 256 numbers");
     if (steps.empty()) refuse("a network needs at least one step");
     long channels = options.in_channels;
     bool flat = false;
@@ -58,7 +58,7 @@ NetworkOptions checked(const std::vector<Step>& steps, NetworkOptions options) {
 
 void check_threads(int threads) {
     if (threads < 1 || threads > MAX_THREADS)
-        refuse("number of threads is " + std::to_string(threads) + "; it has to be 1 to " +
+        refuse("number of threads is " + std::to_string(threads) + "; it must be 1 to " +
                std::to_string(MAX_THREADS));
 }
 
@@ -69,8 +69,8 @@ Network::Network(const std::vector<Step>& steps, NetworkOptions options)
           pack_steps(steps, {options_.instructions, options_.precision, options_.threads, options_.on_demand})) {}
 
 Plan Network::plan(long batch, int height, int width, const std::vector<Output>& outputs, long multiple) const {
-    if (batch < 1 || height < 1 || width < 1) refuse("there is no picture, or it has no pixels");
-    if (height > MAX_SIDE || width > MAX_SIDE || long{height} * width > MAX_PIXELS) refuse("picture is too large");
+    if (batch < 1 || height < 1 || width < 1) refuse("there is no image, or it has no pixels");
+    if (height > MAX_SIDE || width > MAX_SIDE || long{height} * width > MAX_PIXELS) refuse("image is too large");
     return make_plan(lower(steps_, {options_.in_channels, height, width}, outputs),
                      {batch, multiple, options_.threads, &kernels_});
 }
@@ -95,8 +95,7 @@ std::size_t Network::weight_bytes() const {
 
 void Network::run(const Images& images, const std::vector<Output>& outputs, const std::vector<float*>& results,
                   const Comparison* comparison) {
-    if (comparison && images.count % 2)
-        refuse("pictures come in pairs, these are " + std::to_string(images.count));
+    if (comparison && images.count % 2) refuse("images come in pairs, these are " + std::to_string(images.count));
     for (const Output& output : outputs)
         if (comparison && output.step >= 0 && output.step < num_steps() &&
             steps_[output.step].step.kind == StepKind::fully_connected)

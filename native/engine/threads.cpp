@@ -91,7 +91,7 @@ private:
         return true;
     }
 
-    // Threads end with the process: they hold nothing that has to be given back.
+    // Threads end with the process: they hold nothing that must be given back.
     [[noreturn]] void live(int thread, long seen) {
         for (;;) {
             const auto begun = [this, &seen] { return generation_.load(std::memory_order_acquire) != seen; };

@@ -1,5 +1,5 @@
-// The kernels that go backwards, of one instruction set. As kernels.cpp, this file is compiled once for each, and uses
-// nothing of the standard library.
+// The kernels that go backwards, of one instruction set. As kernels.cpp, this file is compiled once for each, and
+// uses nothing of the standard library.
 #include "kernels/gradient_kernels.h"
 
 #include "kernels/outer_products.h"

@@ -5,12 +5,12 @@
 
 namespace verydeep {
 
-// Which of the four numbers of a 2x2 window was the greatest, of a block's 16 channels: a bit of the lower half says
-// that it was in the right column, one of the upper half that it was in the lower row.
+// Which of the four numbers of a 2x2 window was the greatest, of a block's 16 channels: a bit of the lower half
+// says that it was in the right column, one of the upper half that it was in the lower row.
 using Argmax = std::uint32_t;
 
-// The gradient at a map, or at what a 2x2 max-pooling made of it: then `argmax` is not null, with an entry for each
-// block of `map`, which is of the pooled size. A pooled gradient is expanded only where it is read.
+// The gradient at a map, or at what a 2x2 max-pooling made of it: then `argmax` is not null, with an entry for
+// each block of `map`, which is of the pooled size. A pooled gradient is expanded only where it is read.
 struct Gradient {
     FeatureMap map;
     const Argmax* argmax;
@@ -54,8 +54,8 @@ struct GradientTransform {
     float* sums;  // [blocks][16], of the gradient's first block; added to
 };
 
-// Rows of two matrices [blocks][rows][16] -> sums over the rows of each product of a column of the one and a column
-// of the other.
+// Rows of two matrices [blocks][rows][16] -> sums over the rows of each product of a column of the one and a
+// column of the other.
 struct OuterProduct {
     const float* left;
     long left_block_stride;
@@ -123,7 +123,7 @@ struct AveragePoolingGradientRow {
 struct DistanceGradientRow {
     DistanceRow row;  // `out` is not used
     const float* slope;
-    bool masked;                          // 0 where a map is not above 0
+    bool masked;                              // 0 where a map is not above 0
     float *first_gradient, *second_gradient;  // laid out as the maps; may be null
 };
 
@@ -134,8 +134,8 @@ struct GradientKernels {
     void (*transform_gradient)(const GradientTransform&);
     void (*multiply_outer)(const OuterProduct&);
     void (*gather_weight_gradient)(const WeightGradient&);
-    // As transform_weights, of the convolution that takes a gradient at outputs to the one at inputs: `panel` counts
-    // inputs.
+    // As transform_weights, of the convolution that takes a gradient at outputs to the one at inputs: `panel`
+    // counts inputs.
     void (*transform_weights_back)(const ConvolutionWeights&, int panel, void* to);
     void (*first_weight_gradient_row)(const FirstWeightGradientRow&);
     void (*first_data_gradient_row)(const FirstDataGradientRow&);

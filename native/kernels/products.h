@@ -214,8 +214,8 @@ void multiply(const MatrixProduct& product) {
     multiply_rows<Numbers>(product);
 }
 
-// A point's products with so many inputs that a panel's weights leave the nearest cache: some blocks of inputs at a
-// time, whose weights stay there for all rows. The order of each sum stays the same.
+// A point's products with so many inputs that a panel's weights leave the nearest cache: some blocks of inputs at
+// a time, whose weights stay there for all rows. The order of each sum stays the same.
 template <class Numbers>
 VERYDEEP_INLINE void multiply_deep(MatrixProduct product, const typename Numbers::Element* next_panel) {
     using Element = typename Numbers::Element;
@@ -231,9 +231,10 @@ VERYDEEP_INLINE void multiply_deep(MatrixProduct product, const typename Numbers
         for (int vector = 0; vector < vectors; vector += 2) {
             const bool two = vector + 1 < vectors;
             // What is wanted next: other columns of these weights, or the first of the next inputs', or point's.
-            const Element* const next = vector + 2 < vectors     ? weights + (vector + 2) * LANES * Numbers::K_STEP
-                                        : first + here < in_blocks ? weights + here * block_steps * panel_row_stride
-                                                                   : next_panel;
+            const Element* const next = vector + 2 < vectors ? weights + (vector + 2) * LANES * Numbers::K_STEP
+                                        : first + here < in_blocks
+                                            ? weights + here * block_steps * panel_row_stride
+                                            : next_panel;
             const long steps = here * block_steps;
             for (int piece = 0, row = 0; piece < pieces; ++piece) {
                 const int count = (product.num_rows - row) / (pieces - piece);

@@ -15,8 +15,8 @@ void max_pool_argmax_row(const ArgmaxPoolingRow& all) {
     for (int x = 0; x < all.row.width; ++x, upper += 2 * BLOCK, lower += 2 * BLOCK, out += BLOCK)
         for (int part = 0; part < PARTS; ++part) {
             const int lane = part * LANES;
-            const Greatest greatest = greatest_of(load(upper + lane), load(upper + BLOCK + lane), load(lower + lane),
-                                                  load(lower + BLOCK + lane));
+            const Greatest greatest = greatest_of(load(upper + lane), load(upper + BLOCK + lane),
+                                                  load(lower + lane), load(lower + BLOCK + lane));
             store(out + lane, greatest.value);
             keep_argmax(greatest, part, all.argmax + x);
         }
@@ -54,61 +54,73 @@ void average_pool_gradient_row(const AveragePoolingGradientRow& row) {
         }
 }
 
-// The gradient of one map: (toward - unit * (along + along * epsilon / length)) * inverse, where `along` is the sum of
-// `toward` times the unit vector. 0 where the vector is 0, whose length has no slope.
+// The gradient of one map at a position: (toward - unit * along * (length + epsilon) / length) * inverse, where
+// `toward` is twice the weighted difference of the unit vectors, and `along` its sum over the channels of products
+// with this map's unit vector. 0 where the vector is 0, whose length has no slope.
 struct DistanceSide {
-    const float* maps;
-    float* gradient;
-    float inverse, along, sign;
+    float inverse, along, slope;
 };
 
-void distance_gradient(const DistanceGradientRow& all, int position) {
+// A few positions at a time, as in `unit_distances`.
+template <int POSITIONS>
+void unit_distance_gradients(const DistanceGradientRow& all, int position) {
     const DistanceRow& row = all.row;
-    const long offset = position * BLOCK;
+    const long offset = static_cast<long>(position) * BLOCK;
     const float *const first = row.first + offset, *const second = row.second + offset;
-    Vector u{}, v{};
-    for (int block = 0; block < row.num_blocks; ++block)
-        for (int lane = 0; lane < BLOCK; lane += LANES) {
-            const Vector x = load(first + block * row.block_stride + lane);
-            const Vector y = load(second + block * row.block_stride + lane);
-            u += x * x;
-            v += y * y;
-        }
-    const float one = inverse_length(u, row.epsilon), other = inverse_length(v, row.epsilon);
-    const float slope = 2 * all.slope[position];
-    Vector along_first{}, along_second{};
-    for (int block = 0; block < row.num_blocks; ++block)
-        for (int lane = 0; lane < BLOCK; lane += LANES) {
-            const Vector a = load(first + block * row.block_stride + lane) * one;
-            const Vector b = load(second + block * row.block_stride + lane) * other;
-            const Vector toward = load(row.weights + block * BLOCK + lane) * (a - b);
-            along_first += toward * a;
-            along_second += toward * b;
-        }
-    const auto ratio = [&](Vector squares) {
-        const float length = __builtin_sqrtf(sum_of(squares));
-        return length > 0 ? (length + row.epsilon) / length : 0;
-    };
-    const DistanceSide sides[2] = {
-        {first, all.first_gradient, one, sum_of(along_first) * ratio(u), slope},
-        {second, all.second_gradient, other, sum_of(along_second) * ratio(v), -slope},
-    };
-    for (const DistanceSide& side : sides) {
-        if (!side.gradient) continue;
+    Vector u[POSITIONS] = {}, v[POSITIONS] = {};
+    const auto for_each = [&](auto use) {
         for (int block = 0; block < row.num_blocks; ++block)
-            for (int lane = 0; lane < BLOCK; lane += LANES) {
-                const long at = block * row.block_stride + lane;
-                const Vector difference = load(first + at) * one - load(second + at) * other;
-                const Vector toward = load(row.weights + block * BLOCK + lane) * difference;
-                const Vector maps = load(side.maps + at);
-                const Vector rest = (toward - maps * (side.inverse * side.along)) * (side.inverse * side.sign);
-                store(side.gradient + offset + at, all.masked ? where_active(maps, rest) : rest);
-            }
+            for (int lane = 0; lane < BLOCK; lane += LANES) VERYDEEP_UNROLL
+        for (int p = 0; p < POSITIONS; ++p)
+            use(p, block * row.block_stride + p * BLOCK + lane, row.weights + block * BLOCK + lane);
+    };
+    for_each([&](int p, long at, const float*) {
+        const Vector x = load(first + at), y = load(second + at);
+        u[p] += x * x;
+        v[p] += y * y;
+    });
+    UnitDifference<POSITIONS> difference;
+    DistanceSide ones[POSITIONS], others[POSITIONS];
+    for (int p = 0; p < POSITIONS; ++p) {
+        ones[p].inverse = inverse_length(u[p], row.epsilon);
+        others[p].inverse = inverse_length(v[p], row.epsilon);
+        difference.set(p, ones[p].inverse, others[p].inverse);
+        ones[p].slope = 2 * all.slope[position + p];
+        others[p].slope = -ones[p].slope;
     }
+    Vector along_first[POSITIONS] = {}, along_second[POSITIONS] = {};
+    for_each([&](int p, long at, const float* weights) {
+        const Vector x = load(first + at), y = load(second + at);
+        const Vector toward = load(weights) * difference.of(p, x, y);
+        along_first[p] += toward * x;
+        along_second[p] += toward * y;
+    });
+    const auto along = [&](Vector sums, Vector squares, float inverse) {
+        const float length = __builtin_sqrtf(sum_of(squares));
+        return length > 0 ? sum_of(sums) * inverse * (length + row.epsilon) / length : 0;
+    };
+    for (int p = 0; p < POSITIONS; ++p) {
+        ones[p].along = along(along_first[p], u[p], ones[p].inverse);
+        others[p].along = along(along_second[p], v[p], others[p].inverse);
+    }
+    const auto write = [&](const float* maps, const DistanceSide* sides, float* gradient) {
+        if (!gradient) return;
+        for_each([&](int p, long at, const float* weights) {
+            const Vector toward = load(weights) * difference.of(p, load(first + at), load(second + at));
+            const Vector x = load(maps + at);
+            const DistanceSide& side = sides[p];
+            const Vector rest = (toward - x * (side.inverse * side.along)) * (side.inverse * side.slope);
+            store(gradient + offset + at, all.masked ? where_active(x, rest) : rest);
+        });
+    };
+    write(first, ones, all.first_gradient);
+    write(second, others, all.second_gradient);
 }
 
 void unit_distance_gradient_row(const DistanceGradientRow& all) {
-    for (int x = 0; x < all.row.width; ++x) distance_gradient(all, x);
+    int x = 0;
+    for (; x + 4 <= all.row.width; x += 4) unit_distance_gradients<4>(all, x);
+    for (; x < all.row.width; ++x) unit_distance_gradients<1>(all, x);
 }
 
 // K numbers at each of a row's 3x3 places, channels inside, and 16 outputs: sums over the row.
@@ -170,7 +182,8 @@ VERYDEEP_INLINE void convolve_first_back(const FirstDataGradientRow& row, int x)
                 for (int lane = 0; lane < BLOCK; lane += LANES) {
                     Vector w[3];
                     VERYDEEP_UNROLL
-                    for (int channel = 0; channel < 3; ++channel) w[channel] = load(weights + channel * BLOCK + lane);
+                    for (int channel = 0; channel < 3; ++channel)
+                        w[channel] = load(weights + channel * BLOCK + lane);
                     VERYDEEP_UNROLL
                     for (int p = 0; p < P; ++p) {
                         const Vector d = load(from + p * BLOCK + lane);

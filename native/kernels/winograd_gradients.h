@@ -14,8 +14,9 @@
 namespace verydeep::VERYDEEP_INSTRUCTIONS {
 namespace {
 
-// Rows and columns of the map that was pooled -> patch [SIDE][SIDE][16]: a tile, of 4 rows, or its patch of 6, which
-// begins with the lower right of a window. What the pooling dropped is 0: there the pooled map has its border.
+// Rows and columns of the map that was pooled -> patch [SIDE][SIDE][16]: a tile, of 4 rows, or its patch of 6,
+// which begins with the lower right of a window. What the pooling dropped is 0: there the pooled map has its
+// border.
 template <int SIDE>
 VERYDEEP_INLINE void expand(const Gradient& gradient, const TilePosition& position, int block, float* patch) {
     constexpr int SKIPPED = SIDE == PATCH, WINDOWS = SIDE / 2 + SKIPPED;
@@ -173,8 +174,7 @@ void transform_output_argmax_with(const ArgmaxOutputTransform& all) {
                         const Greatest greatest =
                             greatest_of(y[2 * row][2 * column], y[2 * row][2 * column + 1],
                                         y[2 * row + 1][2 * column], y[2 * row + 1][2 * column + 1]);
-                        float* const to =
-                            out.at(position.image, output.first_block + i, top + row, left + column);
+                        float* const to = out.at(position.image, output.first_block + i, top + row, left + column);
                         store(to + part * LANES, activate(ACTIVATION, greatest.value));
                         keep_argmax(greatest, part, all.argmax + (to - out.data) / BLOCK);
                     }
@@ -270,10 +270,9 @@ void gather_weight_gradient(const WeightGradient& all) {
             for (int part = 0; part < PARTS; ++part) {
                 const long channel = block * BLOCK + part * LANES;
                 alignas(64) float kernels[9][LANES];
-                gather_kernels(all,
-                               all.sums + ((all.out_block * in_blocks + block) * BLOCK + output) * BLOCK +
-                                   part * LANES,
-                               kernels);
+                gather_kernels(
+                    all, all.sums + ((all.out_block * in_blocks + block) * BLOCK + output) * BLOCK + part * LANES,
+                    kernels);
                 float* const to = all.gradient + ((first + output) * all.in_channels + channel) * 9;
                 for (int lane = 0; lane < LANES && channel + lane < all.in_channels; ++lane)
                     for (int i = 0; i < 9; ++i) to[lane * 9 + i] = kernels[i][lane];
@@ -292,9 +291,8 @@ void transform_weights_back(const ConvolutionWeights& weights, int panel_number,
             alignas(64) float kernel[9][LANES] = {};
             for (int lane = 0; lane < LANES && lane < inputs; ++lane)
                 for (int i = 0; i < 9; ++i) kernel[8 - i][lane] = from[lane * 9 + i];
-            transform_loaded(kernel, [&](int point, Vector x) {
-                store(out + point * stride + k * panel.columns + column, x);
-            });
+            transform_loaded(
+                kernel, [&](int point, Vector x) { store(out + point * stride + k * panel.columns + column, x); });
         }
 }
 

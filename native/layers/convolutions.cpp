@@ -27,9 +27,9 @@ struct Winograd {
     long images, in_channels, out_channels;
     const float* weights;  // transformed
 
-    // `transform(tiles, block, to, strides)` brings a block of channels to the 36 points; `finish(products, strides,
-    // tiles, first_block, num_blocks)` makes outputs of a panel's products. Each thread takes tiles of its own, or
-    // all share some where they are few.
+    // `transform(tiles, block, to, strides)` brings a block of channels to the 36 points; `finish(products,
+    // strides, tiles, first_block, num_blocks)` makes outputs of a panel's products. Each thread takes tiles of
+    // its own, or all share some where they are few.
     template <class Transform, class Finish>
     void run(float* scratch, Transform transform, Finish finish) const {
         const long tiles = images * grid.count();
@@ -37,10 +37,9 @@ struct Winograd {
         const auto multiply = [&](const TileRange& range, const float* transformed, long panel, float* products) {
             const PointStrides strides = product_strides(range.count);
             const int panel_blocks = panel_blocks_of(out_channels, panel);
-            processor.kernels.multiply_points({transformed,
-                                               transformed_strides(in_blocks, range.count, processor.kernels),
-                                               range.count, in_blocks, weights + panel * panel_floats(in_channels),
-                                               panel_blocks, products, strides});
+            processor.kernels.multiply_points(
+                {transformed, transformed_strides(in_blocks, range.count, processor.kernels), range.count,
+                 in_blocks, weights + panel * panel_floats(in_channels), panel_blocks, products, strides});
             finish(products, strides, range, static_cast<int>(panel) * (PANEL / BLOCK), panel_blocks);
         };
         const long blocks = num_blocks(), panels = panels_of(out_channels);
@@ -63,26 +62,23 @@ struct Winograd {
         for (long number = 0; number < blocks; ++number) {
             const TileRange range = range_of(number);
             const PointStrides strides = transformed_strides(in_blocks, range.count, processor.kernels);
-            parallel_for(processor.threads, in_blocks, [&](long block, int) {
-                transform(range, static_cast<int>(block), scratch, strides);
-            });
+            parallel_for(processor.threads, in_blocks,
+                         [&](long block, int) { transform(range, static_cast<int>(block), scratch, strides); });
             parallel_for(processor.threads, panels, [&](long panel, int thread) {
                 multiply(range, scratch, panel, scratch + input_floats + thread * product_floats);
             });
         }
     }
 
-    bool shared() const {
-        return ceil_div(images * grid.count(), long{tuning::LAYER_TILES}) < processor.threads;
-    }
+    bool shared() const { return ceil_div(images * grid.count(), long{tuning::LAYER_TILES}) < processor.threads; }
     long num_blocks() const {
         const long blocks = ceil_div(images * grid.count(), long{tuning::LAYER_TILES});
         return shared() ? blocks : round_up(blocks, static_cast<long>(processor.threads));
     }
     long most_tiles() const { return ceil_div(images * grid.count(), num_blocks()); }
     long thread_input_floats() const {
-        return round_up(POINTS * transformed_strides(blocks_of(in_channels), most_tiles(), processor.kernels).point,
-                        16L);
+        return round_up(
+            POINTS * transformed_strides(blocks_of(in_channels), most_tiles(), processor.kernels).point, 16L);
     }
     long thread_product_floats() const { return round_up(POINTS * product_strides(most_tiles()).point, 16L); }
     long scratch_floats() const {
@@ -131,8 +127,8 @@ long transformed_floats(const Shape& in, long out_channels, bool) {
                             : panels_of(out_channels) * panel_floats(in.channels);
 }
 
-void transform_convolution(const Processor& processor, const ConvolutionWeights& weights, const Shape& in, bool back,
-                           float* to) {
+void transform_convolution(const Processor& processor, const ConvolutionWeights& weights, const Shape& in,
+                           bool back, float* to) {
     transform_all(processor, weights, in, back, to);
 }
 
@@ -152,7 +148,8 @@ void convolve(const Processor& processor, const Maps& in, const LayerWeights& we
         if (argmax) max_pool(processor, maps, out, argmax);
         return;
     }
-    Winograd winograd{processor,          tile_grid(in.shape.height, in.shape.width), in.images, in.shape.channels,
+    Winograd winograd{processor,          tile_grid(in.shape.height, in.shape.width),
+                      in.images,          in.shape.channels,
                       out.shape.channels, nullptr};
     const Places places = prepare(processor, weights, in.shape, false, winograd.scratch_floats());
     winograd.weights = places.weights;
@@ -163,8 +160,8 @@ void convolve(const Processor& processor, const Maps& in, const LayerWeights& we
             processor.kernels.transform_input({from, tiles, block, 1, transformed, strides});
         },
         [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
-            const OutputTransform output{products, strides, tiles, to, first, count,
-                                         {biases.data() + first * BLOCK, activation, false}};
+            const OutputTransform output{
+                products, strides, tiles, to, first, count, {biases.data() + first * BLOCK, activation, false}};
             if (argmax)
                 processor.gradients.transform_output_argmax({output, argmax});
             else
@@ -186,8 +183,8 @@ void convolution_data_gradient(const Processor& processor, const OutputGradient&
         positions_data_gradient(processor, maps, places.weights, seen, out, places.rest + full_floats);
         return;
     }
-    Winograd winograd{processor,          tile_grid(in.height, in.width), out.images, in.channels,
-                      out.shape.channels, nullptr};
+    Winograd winograd{processor, tile_grid(in.height, in.width), out.images, in.channels, out.shape.channels,
+                      nullptr};
     const Places places = prepare(processor, weights, in, true, winograd.scratch_floats());
     winograd.weights = places.weights;
     const Gradient from{gradient.maps.map(), gradient.argmax};

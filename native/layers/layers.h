@@ -1,8 +1,8 @@
 // Layers one by one, forwards and backwards, for training and for losses. Float32.
 //
-// What passes between layers are the engine's maps, in blocks of 16 channels with a border of zeros: they are never
-// brought into another layout on the way. A gradient at a map lies as the map does. The caller of each function holds
-// a PoolLock. Sums have the same order for any number of threads.
+// What passes between layers are the engine's maps, in blocks of 16 channels with a border of zeros: they are
+// never brought into another layout on the way. A gradient at a map lies as the map does. The caller of each
+// function holds a PoolLock. Sums have the same order for any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +52,8 @@ struct PlainTensor {
     long image, channel, row, column;
 };
 
-// The gradient at a layer's output. `argmax` is not null if the layer pooled it: then its maps have the pooled size.
+// The gradient at a layer's output. `argmax` is not null if the layer pooled it: then its maps have the pooled
+// size.
 struct OutputGradient {
     Maps maps;
     const Argmax* argmax;
@@ -89,7 +90,8 @@ void unit_distance_gradients(const Processor&, const Maps& first, const Maps& se
 // Floats of weights that are transformed once and used by many calls: what `transform_convolution` writes, and the
 // convolutions take in place of plain weights.
 long transformed_floats(const Shape& in, long out_channels, bool back);
-void transform_convolution(const Processor&, const ConvolutionWeights& weights, const Shape& in, bool back, float* to);
+void transform_convolution(const Processor&, const ConvolutionWeights& weights, const Shape& in, bool back,
+                           float* to);
 
 struct LayerWeights {
     ConvolutionWeights plain;
@@ -97,8 +99,8 @@ struct LayerWeights {
 };
 
 // `argmax` is not null where the outputs are pooled.
-void convolve(const Processor&, const Maps& in, const LayerWeights& weights, const float* bias, Activation activation,
-              const Maps& out, Argmax* argmax);
+void convolve(const Processor&, const Maps& in, const LayerWeights& weights, const float* bias,
+              Activation activation, const Maps& out, Argmax* argmax);
 // The gradient at a convolution's input. Where `seen` is not null it is that input, behind a ReLU.
 void convolution_data_gradient(const Processor&, const OutputGradient& gradient, const LayerWeights& weights,
                                const float* seen, const Maps& out);
@@ -110,8 +112,8 @@ void convolution_weight_gradient(const Processor&, const Maps& in, const OutputG
 
 // ---- first_convolution.cpp: of three channels
 
-void convolve_images(const Processor&, const BorderedImages& in, const ConvolutionWeights& weights, const float* bias,
-                     Activation activation, const Maps& out);
+void convolve_images(const Processor&, const BorderedImages& in, const ConvolutionWeights& weights,
+                     const float* bias, Activation activation, const Maps& out);
 void images_data_gradient(const Processor&, const Maps& gradient, const ConvolutionWeights& weights,
                           const BorderedImages& out);
 void images_weight_gradient(const Processor&, const BorderedImages& in, const Maps& gradient, float* weights,

@@ -26,7 +26,8 @@ void for_each_row(const Processor& processor, long images, int height, Work work
 // A row of a block of channels. Channels are inside where they are so in the tensor, else columns.
 void pack_row(const float* from, const PlainTensor& tensor, long channels, int width, float* to) {
     if (tensor.channel == 1 && channels == BLOCK) {
-        for (int x = 0; x < width; ++x, from += tensor.column, to += BLOCK) std::memcpy(to, from, BLOCK * sizeof(float));
+        for (int x = 0; x < width; ++x, from += tensor.column, to += BLOCK)
+            std::memcpy(to, from, BLOCK * sizeof(float));
         return;
     }
     for (long channel = 0; channel < BLOCK; ++channel)
@@ -37,11 +38,13 @@ void pack_row(const float* from, const PlainTensor& tensor, long channels, int w
 
 void unpack_row(const float* from, const PlainTensor& tensor, long channels, int width, float* to) {
     if (tensor.channel == 1 && channels == BLOCK) {
-        for (int x = 0; x < width; ++x, from += BLOCK, to += tensor.column) std::memcpy(to, from, BLOCK * sizeof(float));
+        for (int x = 0; x < width; ++x, from += BLOCK, to += tensor.column)
+            std::memcpy(to, from, BLOCK * sizeof(float));
         return;
     }
     for (long channel = 0; channel < channels; ++channel)
-        for (int x = 0; x < width; ++x) to[channel * tensor.channel + x * tensor.column] = from[x * BLOCK + channel];
+        for (int x = 0; x < width; ++x)
+            to[channel * tensor.channel + x * tensor.column] = from[x * BLOCK + channel];
 }
 
 long channels_of(const Maps& maps, int block) {
@@ -145,8 +148,7 @@ void spread_pooled(const Processor& processor, const FeatureMap& pooled, const M
             for (int lower = 0; lower < 2; ++lower)
                 if (to.width % 2)
                     std::memset(to.at(image, block, 2 * y + lower, to.width - 1), 0, BLOCK * sizeof(float));
-        if (to.height % 2)
-            std::memset(to.at(image, block, to.height - 1, 0), 0, to.width * BLOCK * sizeof(float));
+        if (to.height % 2) std::memset(to.at(image, block, to.height - 1, 0), 0, to.width * BLOCK * sizeof(float));
     });
 }
 
@@ -155,8 +157,8 @@ void max_pool_gradient(const Processor& processor, const OutputGradient& gradien
     const FeatureMap pooled = gradient.maps.map();
     spread_pooled(processor, pooled, out, accumulate, [&](long image, int block, int y, const FeatureMap& to) {
         const float* const row = pooled.at(image, block, y, 0);
-        processor.gradients.max_pool_gradient_row({row, gradient.argmax + (row - pooled.data) / BLOCK, pooled.width,
-                                                   to.at(image, block, 2 * y, 0),
+        processor.gradients.max_pool_gradient_row({row, gradient.argmax + (row - pooled.data) / BLOCK,
+                                                   pooled.width, to.at(image, block, 2 * y, 0),
                                                    to.at(image, block, 2 * y + 1, 0), accumulate});
     });
 }
@@ -165,8 +167,9 @@ void average_pool(const Processor& processor, const Maps& in, const Maps& out) {
     const FeatureMap from = in.map(), to = out.map();
     for_each_block(processor, out, [&](long image, int block) {
         for (int y = 0; y < to.height; ++y)
-            processor.kernels.average_pool_row({from.at(image, block, 2 * y, 0), from.at(image, block, 2 * y + 1, 0),
-                                                to.width, to.at(image, block, y, 0)});
+            processor.kernels.average_pool_row({from.at(image, block, 2 * y, 0),
+                                                from.at(image, block, 2 * y + 1, 0), to.width,
+                                                to.at(image, block, y, 0)});
     });
 }
 
@@ -190,8 +193,8 @@ void unit_distances(const Processor& processor, const Maps& first, const Maps& s
     });
 }
 
-void unit_distance_gradients(const Processor& processor, const Maps& first, const Maps& second, const float* weights,
-                             float epsilon, const DistanceGradients& gradients) {
+void unit_distance_gradients(const Processor& processor, const Maps& first, const Maps& second,
+                             const float* weights, float epsilon, const DistanceGradients& gradients) {
     const int height = first.shape.height, width = first.shape.width;
     for_each_row(processor, first.images, height, [&](long image, int y) {
         const DistanceRow row = distance_row(first, second, image, y, weights, epsilon);

@@ -21,7 +21,8 @@ std::vector<Connection> connections_of(int height, int width) {
     for (int out = 0; out < height * width; ++out)
         for (int in = 0; in < height * width; ++in) {
             const int down = in / width - out / width, across = in % width - out % width;
-            if (std::abs(down) <= 1 && std::abs(across) <= 1) found.push_back({out, in, (down + 1) * 3 + across + 1});
+            if (std::abs(down) <= 1 && std::abs(across) <= 1)
+                found.push_back({out, in, (down + 1) * 3 + across + 1});
         }
     return found;
 }
@@ -43,7 +44,8 @@ long row_floats(const Shape& map, long images, long channels) {
 void gather(const Processor& processor, const Maps& maps, const Rows& rows) {
     const FeatureMap map = maps.map();
     parallel_for(processor.threads, positions_of(maps.shape) * rows.num_blocks, [&](long task, int) {
-        const int position = static_cast<int>(task / rows.num_blocks), block = static_cast<int>(task % rows.num_blocks);
+        const int position = static_cast<int>(task / rows.num_blocks),
+                  block = static_cast<int>(task % rows.num_blocks);
         float* to = rows.at(position, block);
         for (long image = 0; image < rows.images; ++image, to += BLOCK)
             std::copy_n(map.at(image, block, position / map.width, position % map.width), BLOCK, to);
@@ -52,8 +54,8 @@ void gather(const Processor& processor, const Maps& maps, const Rows& rows) {
 
 // The sums of all outputs: `finish(image, block, position, sums of 16)`.
 template <class Finish>
-void multiply_all(const Processor& processor, const Maps& in, const float* weights, const Maps& out, float* scratch,
-                  Finish finish) {
+void multiply_all(const Processor& processor, const Maps& in, const float* weights, const Maps& out,
+                  float* scratch, Finish finish) {
     const FeatureMap map = out.map();
     const int in_blocks = in.map().num_blocks;
     const long panels = panels_of(out.shape.channels), images = in.images;
@@ -85,8 +87,9 @@ void multiply_all(const Processor& processor, const Maps& in, const float* weigh
         for (long position = 0; position < positions_of(out.shape); ++position)
             for (int block = first_block; block < first_block + panel_blocks; ++block)
                 for (long image = begin; image < end; ++image)
-                    finish(block, map.at(image, block, static_cast<int>(position) / map.width,
-                                         static_cast<int>(position) % map.width),
+                    finish(block,
+                           map.at(image, block, static_cast<int>(position) / map.width,
+                                  static_cast<int>(position) % map.width),
                            sums.at(position, block) + image * BLOCK);
     });
 }
@@ -117,7 +120,8 @@ void pack_position_weights(const Processor& processor, const ConvolutionWeights&
                     back ? weights.data[(input * weights.in_channels + one) * 9 + 8 - tap]
                          : weights.data[(one * weights.in_channels + input) * 9 + tap];
             }
-        processor.kernels.pack_weights({matrix.data(), inputs, here}, {0, 0, rounded}, to + task * rounded * PANEL);
+        processor.kernels.pack_weights({matrix.data(), inputs, here}, {0, 0, rounded},
+                                       to + task * rounded * PANEL);
     });
 }
 

@@ -1,8 +1,8 @@
 // The gradient of a 3x3 convolution's weights: 36 products whose inner dimension are the tiles.
 //
-// Tiles are cut into a number of parts that the layer's sizes alone decide, and each part's sums are added up in the
-// order of its tiles: so the bits of a gradient do not depend on the number of threads. Where the sums are large
-// there are few parts, and threads share out the blocks of outputs instead.
+// Tiles are cut into a number of parts that the layer's sizes alone decide, and each part's sums are added up in
+// the order of its tiles: so the bits of a gradient do not depend on the number of threads. Where the sums are
+// large there are few parts, and threads share out the blocks of outputs instead.
 #include <algorithm>
 #include <vector>
 
@@ -28,8 +28,8 @@ public:
         blocks_ = ceil_div(tiles_, long{tuning::GRADIENT_TILES});
         parts_ = std::clamp<long>(tuning::PARTIAL_SUM_BYTES / sum_bytes, 1,
                                   std::min(blocks_, long{tuning::MAX_PARTIAL_SUMS}));
-        slices_ = std::clamp<long>(ceil_div(static_cast<long>(processor.threads), parts_), 1,
-                                   gradient_.map.num_blocks);
+        slices_ =
+            std::clamp<long>(ceil_div(static_cast<long>(processor.threads), parts_), 1, gradient_.map.num_blocks);
     }
 
     void run(long in_channels, long out_channels, float* weights, float* bias) {
@@ -58,7 +58,8 @@ public:
         });
         for (long channel = 0; channel < out_channels; ++channel) {
             bias[channel] = 0;
-            for (long part = 0; part < parts_; ++part) bias[channel] += biases_[part * out_blocks * BLOCK + channel];
+            for (long part = 0; part < parts_; ++part)
+                bias[channel] += biases_[part * out_blocks * BLOCK + channel];
         }
     }
 
@@ -70,8 +71,8 @@ private:
     // The sums of one part of the tiles, for blocks [first, last) of the outputs.
     void add_part(long part, int first, int last, float* inputs, float* slopes) const {
         const int in_blocks = in_.num_blocks, out_blocks = gradient_.map.num_blocks;
-        float* const sums = sums_ + part * POINTS * point_floats_ +
-                            static_cast<long>(first) * in_blocks * BLOCK * BLOCK;
+        float* const sums =
+            sums_ + part * POINTS * point_floats_ + static_cast<long>(first) * in_blocks * BLOCK * BLOCK;
         const long begin = blocks_ * part / parts_, end = blocks_ * (part + 1) / parts_;
         for (long block = begin; block < end; ++block) {
             const long tile = tiles_ * block / blocks_;
@@ -79,8 +80,8 @@ private:
             const PointStrides in_strides = strides_of(in_blocks, tiles.count);
             const PointStrides out_strides = strides_of(last - first, tiles.count);
             processor_.kernels.transform_input({in_, tiles, 0, in_blocks, inputs, in_strides});
-            processor_.gradients.transform_gradient({gradient_, tiles, first, last - first, slopes, out_strides,
-                                                     biases_ + part * out_blocks * BLOCK});
+            processor_.gradients.transform_gradient(
+                {gradient_, tiles, first, last - first, slopes, out_strides, biases_ + part * out_blocks * BLOCK});
             for (int point = 0; point < POINTS; ++point)
                 processor_.gradients.multiply_outer({slopes + point * out_strides.point, out_strides.block,
                                                      last - first, inputs + point * in_strides.point,

@@ -76,12 +76,12 @@ def test_the_plain_network_is_the_network(name, photographs):
     tensors = trained_like(architecture)
     preprocessing = Preprocessing(deviation=(58.0,) * 3, channels="BGR")
     pixels = photographs[0][None, :64, :64]
-    pictures = torch.from_numpy(preprocessing.apply(pixels))
+    images = torch.from_numpy(preprocessing.apply(pixels))
     ours = Preprocess(preprocessing)(torch.from_numpy(pixels))
-    torch.testing.assert_close(pictures, ours)
+    torch.testing.assert_close(images, ours)
     network = in_torch(architecture, tensors)
     linear = plain_network(architecture, tensors, dense=False)
-    torch.testing.assert_close(linear(pictures), network(pictures))
+    torch.testing.assert_close(linear(images), network(images))
     larger = torch.from_numpy(preprocessing.apply(photographs[0][None, :100, :130]))
     dense = plain_network(architecture, tensors, dense=True)
     torch.testing.assert_close(dense(larger), network.score_map(larger))
@@ -107,17 +107,17 @@ def test_multiply_adds_are_those_that_torch_counts(name, height, width):
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 50), st.integers(1, 50), st.integers(1, 5))
 def test_pieces_have_their_size_and_the_first_ones_do_not_depend_on_how_many(height, width, down, across, count):
-    pictures = [Image.new("RGB", (across, down), "red"), Image.new("RGB", (down, across), "blue")]
-    pieces = cut(pictures, count, height, width)
+    images = [Image.new("RGB", (across, down), "red"), Image.new("RGB", (down, across), "blue")]
+    pieces = cut(images, count, height, width)
     assert pieces.shape == (count, height, width, 3)
     assert (pieces[0] == (255, 0, 0)).all()
-    assert (cut(pictures, 1, height, width) == pieces[:1]).all()
+    assert (cut(images, 1, height, width) == pieces[:1]).all()
 
 
-def test_dense_cases_show_each_picture_with_its_mirror_image_in_its_own_shape(photographs):
+def test_dense_cases_show_each_image_with_its_mirror_image_in_its_own_shape(photographs):
     architecture = Architecture("A", 5, 0.05, 32)
-    pictures = [Image.fromarray(photographs[0]), Image.fromarray(photographs[1][:, :300])]
-    cases, pixels = dense_cases(architecture, pictures, (64, 96))
+    images = [Image.fromarray(photographs[0]), Image.fromarray(photographs[1][:, :300])]
+    cases, pixels = dense_cases(architecture, images, (64, 96))
     assert [case.name for case in cases] == ["dense, Q = 64", "dense, Q = 96"]
     assert cases[0].batches == ((2, 64, 95, 3), (2, 91, 64, 3))
     assert cases[0].num_images == 2
@@ -210,9 +210,9 @@ def test_json_a_table_and_a_chart(tmp_path, capsys):
     assert {row["engine"] for row in out["rows"]} == {"torch", "verydeep"}
     for row in out["rows"]:
         assert row["case"] == "batch 2"
-        assert row["pictures_per_second"] == pytest.approx(2 / row["seconds"][0])
+        assert row["images_per_second"] == pytest.approx(2 / row["seconds"][0])
         assert row["error"] < 1e-5
-        operations = row["pictures_per_second"] * 2 * multiply_adds(Architecture("A", 10, 0.1, 32), 32, 32)
+        operations = row["images_per_second"] * 2 * multiply_adds(Architecture("A", 10, 0.1, 32), 32, 32)
         assert row["share_of_peak"] == pytest.approx(operations / out["peak"]["float32"])
         assert (row["ratio"] == 1) == (row["engine"] == "torch")
     words = "".join(ElementTree.parse(chart).getroot().itertext())
@@ -221,7 +221,7 @@ def test_json_a_table_and_a_chart(tmp_path, capsys):
 
 
 def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys, monkeypatch):
-    """Whole pictures of a folder, in shapes of their own."""
+    """Whole images of a folder, in shapes of their own."""
     from verydeep.benchmark import engines
 
     monkeypatch.setattr(engines, "find_spec", lambda module: None if module == "openvino" else module)
@@ -241,19 +241,19 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
     ("words", "message"),
     [
         ("--engines torhc", "no engine is called 'torhc'.*did you mean torch"),
-        (f"--exclude {' '.join(ENGINES)}", "no engine is left"),
+        (f"--exclude {' '.join(ENGINES)}", "no engine left"),
         (
             "--engines torch --base openvino",
             "--base openvino is not among the engines to measure; there are torch",
         ),
-        ("--engines torch --base fast", "--base fast is no engine; there are torch"),
-        ("--rounds 0", "--rounds and --num-images have to be at least 1"),
+        ("--engines torch --base fast", "--base fast is not an engine; there are torch"),
+        ("--rounds 0", "--rounds and --num-images must be at least 1"),
         ("--threads 0", "--threads is 0"),
-        ("--batch-sizes 0", "--batch-sizes wants different numbers"),
-        ("--batch-sizes 2 2", "--batch-sizes wants different numbers"),
+        ("--batch-sizes 0", "--batch-sizes must be different numbers"),
+        ("--batch-sizes 2 2", "--batch-sizes must be different numbers"),
         ("--dense 256 --size 224 224", "--dense shows one image at a time"),
         ("--dense 256 --batch-sizes 1", "--dense shows one image at a time"),
-        ("--size 100 224", "picture is 224x100 pixels"),
+        ("--size 100 224", "image is 224x100 pixels"),
         ("--out table.csv", "--out table.csv has to end with .md"),
         ("--markdown", "--markdown is called --out TABLE.md now"),
         ("--pictures photos", "--pictures is called --images now"),
@@ -280,7 +280,7 @@ def test_without_names_the_usual_engines_are_measured_and_all_on_demand():
 
 
 def test_what_was_not_measured_says_so_and_ratios_are_explained():
-    row = {"case": "batch 1", "engine": "verydeep", "pictures_per_second": 9.0, "milliseconds_per_picture": 111.0}
+    row = {"case": "batch 1", "engine": "verydeep", "images_per_second": 9.0, "milliseconds_per_image": 111.0}
     row |= {"ratio": 2.0, "error": None, "peak_memory": 1e8, "share_of_peak": None}
     table = text_table([row], "D", "torch")
     assert table.rows == [("batch 1", "verydeep", "9.00", "111", "2.00", "not measured", "100 MB", "not measured")]

@@ -20,7 +20,7 @@ class Kind(NamedTuple):
     Attributes:
         run: makes the case of some random numbers in an empty folder, and compares the readings.
         in_suite: how many of them the test suite runs.
-        least_agreeing: the share that has to be read, not refused.
+        least_agreeing: the share that must be read, not refused.
 
     """
 

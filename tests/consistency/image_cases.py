@@ -19,7 +19,7 @@ from outcomes import AGREE, REFUSED, Outcome, differ
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images.decode import read
 
 Levels = np.ndarray
@@ -154,7 +154,7 @@ def image_case(random: np.random.Generator, folder: Path) -> Outcome:
     expected = 255 * writer(random, path)
     try:
         seen = np.asarray(read(path)).astype(float)
-    except PictureError as error:
+    except ImageError as error:
         return Outcome(REFUSED, str(error))
     what = f"{writer.__name__} {path.suffix}"
     if seen.shape != expected.shape or np.abs(seen - expected).max() > MOST_APART:

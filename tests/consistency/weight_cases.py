@@ -154,7 +154,7 @@ def checkpoint_case(random: np.random.Generator, folder: Path) -> Outcome:
 
 
 def pooled_case(random: np.random.Generator, folder: Path) -> Outcome:
-    """A network that pools its last map to less than 7x7 is none of a smaller window: it has to be told."""
+    """A network that pools its last map to less than 7x7 is none of a smaller window: it must be told."""
     theirs = peers.torchvision_network("A", False, CLASSES)
     side = int(random.integers(1, 7))
     theirs.avgpool = nn.AdaptiveAvgPool2d(side)
@@ -208,5 +208,5 @@ def onnx_case(random: np.random.Generator, folder: Path) -> Outcome:
     source = folder / "saved.pth"
     torch.save(network(batch_norm, seed).state_dict(), source)
     path.write_bytes(graph(*open_source(source, TOLD.preprocessing, TOLD.class_names)).SerializeToString())
-    (score_map,) = InferenceSession(path).run(["score_map"], {"pictures": pixels.numpy()})
+    (score_map,) = InferenceSession(path).run(["score_map"], {"images": pixels.numpy()})
     return compare(path, pixels, score_map.mean(axis=(2, 3)), what="our ONNX")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 from torch import nn
 from torchvision.transforms import v2
@@ -27,7 +27,7 @@ from verydeep.evaluation.protocols import PROTOCOLS, Dense, MultiCrop, protocols
 from verydeep.evaluation.results import read_result, write_result
 from verydeep.evaluation.score_map import score_map
 from verydeep.images.geometry import centre_offset, grid_offsets, rescaled_size
-from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.image_set import Arrays, ImageSet
 from verydeep.inference import open_engine
 from verydeep.inference.torch_engine import TorchEngine
 from verydeep.model import load
@@ -49,7 +49,7 @@ def engine(run) -> TorchEngine:
 
 
 @pytest.fixture(scope="module")
-def pictures(photographs) -> Pictures:
+def images(photographs) -> ImageSet:
     """Pieces of two photographs, of four shapes."""
     boxes = [(0, 0, 200, 120), (50, 60, 170, 300), (300, 100, 420, 220), (200, 10, 600, 250)] * 3
     shifted = [(a + 7 * n, b + 5 * n, c + 7 * n, d + 5 * n) for n, (a, b, c, d) in enumerate(boxes)]
@@ -58,11 +58,11 @@ def pictures(photographs) -> Pictures:
     )
     labels = np.arange(len(arrays)) % CLASSES
     names = tuple(f"piece {number}" for number in range(len(arrays)))
-    return Pictures(names, labels, tuple(map(str, range(CLASSES))), Arrays(arrays))
+    return ImageSet(names, labels, tuple(map(str, range(CLASSES))), Arrays(arrays))
 
 
-def peer_posteriors(engine: TorchEngine, pictures: Pictures, scales, mirror: bool) -> np.ndarray:
-    """Section 3.2 with torchvision's transforms and a sequential network, one picture at a time, in float64."""
+def peer_posteriors(engine: TorchEngine, images: ImageSet, scales, mirror: bool) -> np.ndarray:
+    """Section 3.2 with torchvision's transforms and a sequential network, one image at a time, in float64."""
     model = engine.network
     layers: list[nn.Module] = []
     for layer in model.architecture.layers:
@@ -74,10 +74,10 @@ def peer_posteriors(engine: TorchEngine, pictures: Pictures, scales, mirror: boo
     preprocessing = engine.config.preprocessing
     normalize = v2.Normalize(list(preprocessing.mean), list(preprocessing.deviation))
     posteriors = []
-    for number in range(len(pictures)):
+    for number in range(len(images)):
         views = []
         for scale in scales:
-            image = v2.functional.resize(Image.fromarray(pictures.source.read(number)), scale, antialias=True)
+            image = v2.functional.resize(Image.fromarray(images.source.read(number)), scale, antialias=True)
             x = normalize(pil_to_tensor(image).float())[None]
             for view in [x, x.flip(3)] if mirror else [x]:
                 with torch.inference_mode():
@@ -88,41 +88,41 @@ def peer_posteriors(engine: TorchEngine, pictures: Pictures, scales, mirror: boo
 
 @pytest.mark.parametrize("mirror", [True, False])
 @pytest.mark.parametrize("scales", [(WINDOW,), (70, 96, 130)])
-def test_dense_posteriors_are_the_peers(engine, pictures, scales, mirror):
-    ours = evaluate([Member(engine, (Dense(scales, mirror),))], pictures)
-    np.testing.assert_allclose(ours, peer_posteriors(engine, pictures, scales, mirror), atol=2e-6)
+def test_dense_posteriors_are_the_peers(engine, images, scales, mirror):
+    ours = evaluate([Member(engine, (Dense(scales, mirror),))], images)
+    np.testing.assert_allclose(ours, peer_posteriors(engine, images, scales, mirror), atol=2e-6)
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 @pytest.mark.parametrize("views", PROTOCOLS)
-def test_posteriors_do_not_depend_on_batches_or_order(engine, pictures, views, batch_size):
+def test_posteriors_do_not_depend_on_batches_or_order(engine, images, views, batch_size):
     """To float32 rounding: a product of another size is summed in another order."""
     tests = [Member(engine, protocols_of(views, (70, 96), mirror=True, grid=2))]
-    all_at_once = evaluate(tests, pictures)
+    all_at_once = evaluate(tests, images)
     np.testing.assert_allclose(all_at_once.sum(1), 1, atol=1e-12)
-    np.testing.assert_allclose(evaluate(tests, pictures, batch_size=batch_size), all_at_once, atol=1e-6)
-    order = np.random.default_rng(0).permutation(len(pictures))
-    shuffled = evaluate(tests, pictures.select(order.tolist()), batch_size=batch_size)
+    np.testing.assert_allclose(evaluate(tests, images, batch_size=batch_size), all_at_once, atol=1e-6)
+    order = np.random.default_rng(0).permutation(len(images))
+    shuffled = evaluate(tests, images.select(order.tolist()), batch_size=batch_size)
     np.testing.assert_allclose(shuffled, all_at_once[order], atol=1e-6)
 
 
-def test_progress_counts_every_picture(engine, pictures):
+def test_progress_counts_every_image(engine, images):
     counts: list[int] = []
-    evaluate([Member(engine, (Dense((70, 96)),))], pictures, batch_size=2, advance=counts.append)
-    assert sum(counts) == len(pictures)
+    evaluate([Member(engine, (Dense((70, 96)),))], images, batch_size=2, advance=counts.append)
+    assert sum(counts) == len(images)
 
 
-def test_a_scale_below_the_window_says_what_to_use(engine, pictures):
+def test_a_scale_below_the_window_says_what_to_use(engine, images):
     with pytest.raises(UsageError, match="use `scales=64` or more"):
-        evaluate([Member(engine, (Dense((96, 32)),))], pictures)
+        evaluate([Member(engine, (Dense((96, 32)),))], images)
 
 
-def crop_posteriors(engine: TorchEngine, pictures: Pictures, scale: int, crop) -> np.ndarray:
-    """Posteriors by torchvision's crop transform, which gives one or several crops of the resized picture."""
+def crop_posteriors(engine: TorchEngine, images: ImageSet, scale: int, crop) -> np.ndarray:
+    """Posteriors by torchvision's crop transform, which gives one or several crops of the resized image."""
     posteriors = []
-    for number in range(len(pictures)):
-        image = v2.functional.resize(Image.fromarray(pictures.source.read(number)), scale, antialias=True)
+    for number in range(len(images)):
+        image = v2.functional.resize(Image.fromarray(images.source.read(number)), scale, antialias=True)
         crops = crop(image)
         crops = crops if isinstance(crops, (tuple, list)) else [crops]
         maps = engine.score_maps(np.stack([np.asarray(one) for one in crops]))
@@ -131,14 +131,14 @@ def crop_posteriors(engine: TorchEngine, pictures: Pictures, scale: int, crop) -
 
 
 @pytest.mark.parametrize("scale", [WINDOW, 71, 100])
-def test_centre_and_ten_crops_are_torchvisions(engine, pictures, scale):
+def test_centre_and_ten_crops_are_torchvisions(engine, images, scale):
     for views, crop in (("centre", v2.CenterCrop(WINDOW)), ("ten", v2.TenCrop(WINDOW))):
-        ours = evaluate([Member(engine, protocols_of(views, (scale,), mirror=True))], pictures)
-        np.testing.assert_allclose(ours, crop_posteriors(engine, pictures, scale, crop), atol=1e-6)
+        ours = evaluate([Member(engine, protocols_of(views, (scale,), mirror=True))], images)
+        np.testing.assert_allclose(ours, crop_posteriors(engine, images, scale, crop), atol=1e-6)
 
 
-def test_fifty_crops_are_the_grids(engine, pictures):
-    """By slices written out, one picture at a time."""
+def test_fifty_crops_are_the_grids(engine, images):
+    """By slices written out, one image at a time."""
 
     def crops(image: Image.Image) -> list[np.ndarray]:
         upright = np.asarray(image)
@@ -151,14 +151,14 @@ def test_fifty_crops_are_the_grids(engine, pictures):
             for left in lefts
         ]
 
-    ours = evaluate([Member(engine, (MultiCrop((90,)),))], pictures)
-    np.testing.assert_allclose(ours, crop_posteriors(engine, pictures, 90, crops), atol=1e-6)
+    ours = evaluate([Member(engine, (MultiCrop((90,)),))], images)
+    np.testing.assert_allclose(ours, crop_posteriors(engine, images, 90, crops), atol=1e-6)
 
 
-def test_means_are_taken_within_a_protocol_first(engine, pictures):
-    both = evaluate([Member(engine, protocols_of("both", (70, 96), mirror=True))], pictures)
-    dense = evaluate([Member(engine, (Dense((70, 96)),))], pictures)
-    crops = evaluate([Member(engine, (MultiCrop((70, 96)),))], pictures)
+def test_means_are_taken_within_a_protocol_first(engine, images):
+    both = evaluate([Member(engine, protocols_of("both", (70, 96), mirror=True))], images)
+    dense = evaluate([Member(engine, (Dense((70, 96)),))], images)
+    crops = evaluate([Member(engine, (MultiCrop((70, 96)),))], images)
     np.testing.assert_allclose(both, (dense + crops) / 2, atol=1e-6)
 
 
@@ -177,17 +177,17 @@ def test_grid_covers_corners_and_centre(room, window, count):
 
 
 @given(st.lists(st.tuples(st.integers(8, 60), st.integers(8, 60)), max_size=40), st.integers(1, 9), st.booleans())
-def test_a_plan_has_every_picture_once_and_whole_pictures_of_one_shape(sizes, batch_size, dense):
+def test_a_plan_has_every_image_once_and_whole_images_of_one_shape(sizes, batch_size, dense):
     arrays = tuple(np.zeros((height, width, 3), np.uint8) for width, height in sizes)
     names = tuple(map(str, range(len(sizes))))
-    pictures = Pictures(names, np.zeros(len(sizes), np.int64), ("a",), Arrays(arrays))
+    images = ImageSet(names, np.zeros(len(sizes), np.int64), ("a",), Arrays(arrays))
     protocol = Dense((32, 48)) if dense else MultiCrop((32, 48))
-    plan = by_shape(pictures, protocol.scales, batch_size, whole=protocol.whole)
-    assert sorted(number for chunk in plan for number in chunk.pictures) == list(range(len(sizes)))
+    plan = by_shape(images, protocol.scales, batch_size, whole=protocol.whole)
+    assert sorted(number for chunk in plan for number in chunk.images) == list(range(len(sizes)))
     assert [chunk.number for chunk in plan] == list(range(len(plan)))
-    assert all(len(chunk.pictures) <= batch_size for chunk in plan)
+    assert all(len(chunk.images) <= batch_size for chunk in plan)
     for chunk in plan if dense else ():
-        assert len({rescaled_size(*sizes[number], 48) for number in chunk.pictures}) == 1
+        assert len({rescaled_size(*sizes[number], 48) for number in chunk.images}) == 1
 
 
 @given(st.integers(2, 9), st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -222,14 +222,14 @@ def test_score_map_of_one_window_is_its_posterior(engine, photographs):
 
 
 @pytest.mark.parametrize("stride", [4, 8, 16, 32])
-def test_fine_score_map_is_the_dense_map_of_the_shifted_picture(engine, photographs, stride):
-    picture = Image.fromarray(photographs[0]).crop((0, 0, 170, 133))
-    fine = score_map(engine, picture, 133, stride)
+def test_fine_score_map_is_the_dense_map_of_the_shifted_image(engine, photographs, stride):
+    image = Image.fromarray(photographs[0]).crop((0, 0, 170, 133))
+    fine = score_map(engine, image, 133, stride)
     assert fine.posteriors.shape[1:] == ((133 - WINDOW) // stride + 1, (170 - WINDOW) // stride + 1)
     np.testing.assert_allclose(fine.posteriors.sum(0), 1, atol=1e-6)
     steps = 32 // stride
     for down, across in ((0, 0), (1 % steps, 0), (steps - 1, steps - 1)):
-        shifted = np.asarray(picture)[None, down * stride :, across * stride :]
+        shifted = np.asarray(image)[None, down * stride :, across * stride :]
         expected = softmax(np.moveaxis(engine.score_maps(shifted)[0], 0, -1))
         np.testing.assert_allclose(
             np.moveaxis(fine.posteriors[:, down::steps, across::steps], 0, -1), expected, atol=1e-9
@@ -283,7 +283,7 @@ def test_results_come_back_as_they_were(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("keep", [0, 10, 400, -1])
-def test_a_result_cut_short_is_refused(tmp_path, keep, engine, pictures):
+def test_a_result_cut_short_is_refused(tmp_path, keep, engine, images):
     file = tmp_path / "result.npz"
     new("A", tmp_path / "model", width=0.05, num_classes=10, window=32)
     main(["evaluate", str(tmp_path / "model"), "digits", "--out", str(file)])
@@ -292,15 +292,48 @@ def test_a_result_cut_short_is_refused(tmp_path, keep, engine, pictures):
         read_result(file)
 
 
-def test_a_loaded_model_answers_for_paths_pictures_and_arrays(run, photographs, tmp_path):
+def test_a_loaded_model_answers_for_paths_images_and_arrays(run, photographs, tmp_path):
     model = load(run)
     path = tmp_path / "photograph.png"
     Image.fromarray(photographs[0]).save(path)
-    with Image.open(path) as picture:
-        by_path, by_picture, by_array = (model.predict(one, top=3) for one in (path, picture, photographs[0]))
-    assert by_path == by_picture == by_array
+    with Image.open(path) as image:
+        by_path, by_image, by_array = (model.predict(one, top=3) for one in (path, image, photographs[0]))
+    assert by_path == by_image == by_array
     assert len(by_path) == 3
     assert by_path[0].probability >= by_path[1].probability
     assert model.posterior(photographs).shape == (2, CLASSES)
     with pytest.raises(Exception, match="levels of 0 to 255"):
         model.predict(photographs[0].astype(np.float32))
+
+
+def test_a_mirrored_score_map_is_that_of_the_image_continued_by_its_mirror_image(engine, photographs):
+    picture, half = Image.fromarray(photographs[0]).crop((0, 0, 160, 128)), WINDOW // 2
+    sheet = Image.new("RGB", (3 * 160, 3 * 128))
+    for column in range(3):
+        for row in range(3):
+            piece = picture if column == 1 else ImageOps.mirror(picture)
+            sheet.paste(piece if row == 1 else ImageOps.flip(piece), (column * 160, row * 128))
+    sheet = sheet.crop((160 - half, 128 - half, 320 + half, 256 + half))
+    whole = score_map(engine, picture, 128, 16, mirrored=True)
+    assert whole.posteriors.shape[1:] == (128 // 16 + 1, 160 // 16 + 1)  # windows are centred from edge to edge
+    np.testing.assert_allclose(whole.posteriors, score_map(engine, sheet, 192, 16).posteriors, atol=1e-9)
+    np.testing.assert_array_equal(whole.pixels, np.asarray(picture))
+
+
+def test_a_mirrored_score_map_is_paler_where_a_window_reaches_beyond_the_image(engine):
+    """All of one class: the colour is full in the middle, half as thick at an edge, a quarter in a corner."""
+    blank = score_map(engine, Image.new("RGB", (192, 192)), 192, 32, mirrored=True)
+    ones = replace(blank, posteriors=np.eye(CLASSES)[3][:, None, None] * np.ones(blank.posteriors.shape))
+    sheet = np.asarray(ones.draw(3)).astype(float)
+    panel = sheet[16 : 16 + 448, 2 * 16 + 448 : 2 * 16 + 2 * 448]
+    strength = (panel - 48).sum(-1) / (panel[224, 224] - 48).sum()  # black in grey is 48
+    assert strength[:, 224][[0, -1]] == pytest.approx(0.5, abs=0.02)
+    assert strength[0, 0] == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_score_map_refuses_small_scales_and_other_classes(engine):
+    with pytest.raises(UsageError, match="use 64 or more"):
+        score_map(engine, Image.new("RGB", (64, 64)), 63)
+    for label in ("ship", -1, CLASSES):
+        with pytest.raises(UsageError, match="number of a class, 0 to 6"):
+            score_map(engine, Image.new("RGB", (64, 64)), 64).draw(label)

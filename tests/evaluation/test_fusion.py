@@ -64,13 +64,13 @@ def result(models, tmp_path_factory):
 
 def test_other_orders_are_matched_by_name(result):
     random = np.random.default_rng(0)
-    pictures, classes = random.permutation(len(result.names)), random.permutation(10)
+    images, classes = random.permutation(len(result.names)), random.permutation(10)
     shuffled = replace(
         result,
         facts=replace(result.facts, class_names=tuple(result.facts.class_names[k] for k in classes)),
-        names=tuple(result.names[k] for k in pictures),
-        labels=np.argsort(classes)[result.labels[pictures]],
-        posteriors=result.posteriors[pictures][:, classes],
+        names=tuple(result.names[k] for k in images),
+        labels=np.argsort(classes)[result.labels[images]],
+        posteriors=result.posteriors[images][:, classes],
     )
     fused = fuse([result, shuffled], [Path("a"), Path("b")])
     assert (fused.posteriors == result.posteriors).all()
@@ -82,15 +82,15 @@ def test_other_orders_are_matched_by_name(result):
     ("change", "words"),
     [
         (lambda r: replace(r, names=("other", *r.names[1:])), "not the same ones .such as 'digits/"),
-        (lambda r: replace(r, names=(r.names[1], *r.names[1:])), "pictures"),
-        (lambda r: replace(r, labels=(r.labels + 1) % 10), "other labels for 359 pictures"),
+        (lambda r: replace(r, names=(r.names[1], *r.names[1:])), "images"),
+        (lambda r: replace(r, labels=(r.labels + 1) % 10), "other labels for 359 images"),
         (
             lambda r: replace(r, facts=replace(r.facts, class_names=("zero", *r.facts.class_names[1:]))),
             "b.npz has 10 classes .*such as '0'",
         ),
         (
             lambda r: replace(r, names=r.names[1:], labels=r.labels[1:], posteriors=r.posteriors[1:]),
-            "has 358 pictures",
+            "has 358 images",
         ),
     ],
 )
@@ -165,7 +165,7 @@ def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.heavy), 3])
 def test_processes_give_the_same_bits_as_one(models, tmp_path, processes):
-    """On 359 pictures, a prime number: no share is even."""
+    """On 359 images, a prime number: no share is even."""
     words = (models[0], "digits", "--batch-size", "20", "--json", "--out")
     alone = subprocess.run(
         [sys.executable, "-m", "verydeep", "evaluate", *words, str(tmp_path / "alone.npz"), "--part", "val"],

@@ -1,4 +1,4 @@
-"""A test's memory does not grow with the number of its pictures, nor with its networks beyond their own."""
+"""A test's memory does not grow with the number of its images, nor with its networks beyond their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from verydeep.configurations import Architecture
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.protocols import PROTOCOLS, protocols_of
 from verydeep.images.color import Preprocessing
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 from verydeep.inference import Engine
 from verydeep.run_folder import ModelConfig, TrainedOn
 
@@ -32,7 +32,7 @@ class BlankEngine(Engine):
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures of several shapes that are made when they are read."""
+    """Images of several shapes that are made when they are read."""
 
     def read(self, number: int, smallest_side: int | None = None) -> np.ndarray:
         width, height = self.size(number)
@@ -49,15 +49,15 @@ class Drawn:
 
 
 def peak(count: int, views: str, num_networks: int) -> int:
-    """Bytes that a test of `count` pictures takes at its peak, beside their posteriors."""
+    """Bytes that a test of `count` images takes at its peak, beside their posteriors."""
     config = ModelConfig(
         Architecture("A", CLASSES, 0.05, 64), Preprocessing(), tuple(map(str, range(CLASSES))), TrainedOn((80, 80))
     )
     names = tuple(map(str, range(count)))
-    pictures = Pictures(names, np.zeros(count, np.int64), config.class_names, Drawn())
+    images = ImageSet(names, np.zeros(count, np.int64), config.class_names, Drawn())
     members = [Member(BlankEngine(config), protocols_of(views, (80, 96), mirror=True))] * num_networks
     tracemalloc.start()
-    posteriors = evaluate(members, pictures, batch_size=16)
+    posteriors = evaluate(members, images, batch_size=16)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.allclose(posteriors, 1 / CLASSES)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import class_folders, cut
 from safetensors.numpy import load_file, save_file
+from sample_images import class_folders, cut
 
 import verydeep
 from verydeep.api.new import new
@@ -135,10 +135,10 @@ def test_transfer_and_look_say_so(sound, data, tmp_path, capfd, words):
 
 def test_features_whose_squares_overflow_keep_their_direction(sound, data, tmp_path):
     """In float32 their length was infinite, and each row came out as zeros."""
-    pictures = open_data(str(data)).all
+    images = open_data(str(data)).all
     described = FeatureSpec("relu7", (32,), True, "stack")
     large = scaled(sound, tmp_path / "m", {"conv1_1.weight": 1e25, "conv1_1.bias": 1e25})
-    wanted, found = (features_of(open_engine(model, ["relu7"]), pictures, described) for model in (sound, large))
+    wanted, found = (features_of(open_engine(model, ["relu7"]), images, described) for model in (sound, large))
     assert np.abs(wanted).max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders, cut
+from sample_images import class_folders, cut
 
 from verydeep.api.new import new
 from verydeep.cli import main
@@ -28,7 +28,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Pictures of two shapes, 37 and 12: no share is even."""
+    """Images of two shapes, 37 and 12: no share is even."""
     folder = class_folders(tmp_path_factory.mktemp("data"), {"blue": 25, "green": 12, "red": 12})
     class_folders(folder, {"blue": 12}, size=(33, 50))
     return folder
@@ -145,7 +145,7 @@ def test_a_wrong_number_of_processes_is_refused(run, data, capsys, count):
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", str(run), str(data), "--processes", str(count)])
     assert ended.value.code == 2
-    assert f"--processes is {count}; it has to be at least 1" in capsys.readouterr().err
+    assert f"--processes is {count}; it must be at least 1" in capsys.readouterr().err
 
 
 def test_torchruns_processes_start_no_others(monkeypatch):
@@ -232,3 +232,19 @@ def test_processes_die_with_the_one_that_started_them(tmp_path, elsewhere):
     end = time.monotonic() + 2
     first.communicate()  # they have its standard output too, and it ends with the last of them
     assert time.monotonic() < end
+
+
+def test_a_script_without_the_guard_is_told_so(tmp_path):
+    """Each process imports the script, and would start processes itself."""
+    new("A", tmp_path / "run", width=0.05, num_classes=10, window=32)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import verydeep\n"
+        "try:\n"
+        "    verydeep.evaluate('run', 'digits', part='all', processes=2, out='result.npz')\n"
+        "except verydeep.errors.VerydeepError as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert '`if __name__ == "__main__":`' in ended.stdout, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders, save, smooth
 from PIL import Image
+from sample_images import class_folders, save, smooth
 
 from verydeep.cli import main
 from verydeep.errors import DataError
 from verydeep.evaluation.results import read_result
 from verydeep.evaluation.test_set import Training, choose
-from verydeep.images.pictures import content_hash
+from verydeep.images.image_set import content_hash
 from verydeep.images.sources import open_data
 from verydeep.run_folder import SPLIT, TRAINING_IMAGES, read_training_images
 
@@ -132,7 +132,7 @@ def hash_of(*words: object) -> int:
 
 
 def test_a_part_that_is_not_there(run, photos, capsys):
-    assert "the data has no test part: it has no parts, only classes; choose another part" in refused(
+    assert "the data has no test part, only no parts, only classes; choose another part" in refused(
         capsys, run, photos, "--part", "test"
     )
 
@@ -340,5 +340,5 @@ def test_a_file_that_cannot_be_read_was_not_trained_on(photos, tmp_path):
 
 def test_a_data_set_without_a_training_part_cannot_be_trained_on(fresh, tmp_path):
     shutil.copytree(fresh, tmp_path / "data" / "test")
-    with pytest.raises(DataError, match="the data has no training part: it has its own test/"):
+    with pytest.raises(DataError, match="the data has no training part, only its own test/"):
         _ = open_data(str(tmp_path / "data")).train

@@ -79,7 +79,7 @@ def test_every_configuration_answers_as_torch_does(configuration, batch_norm, ph
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_onnx_own_reference_agrees(batch_norm):
-    """Not for A-LRN: the reference normalises as many channels as there are pictures (onnx 1.23)."""
+    """Not for A-LRN: the reference normalises as many channels as there are images (onnx 1.23)."""
     config, tensors, network = model("C", batch_norm, BGR)
     reference = ReferenceEvaluator(graph.graph(config, tensors, pixels=True))
     shown = blocks(64, 70, count=1)
@@ -141,7 +141,7 @@ def test_inspect_tells_what_export_wrote(pixels, tmp_path, run_folder, capsys):
     assert facts["preprocessing"]["mean"] == list(config.preprocessing.mean)
     assert facts["class_names"] == list(config.class_names)
     assert facts["licence"] == "CC-BY-4.0"
-    assert any("preprocesses images itself" in note for note in facts["notes"]) == pixels
+    assert any("itself preprocesses images" in note for note in facts["notes"]) == pixels
 
 
 @pytest.mark.parametrize(("name", "to"), [("a.onnx", "onnx"), ("a.xml", "openvino"), ("a.pth", "torchvision")])
@@ -159,7 +159,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path):
     config, tensors, _ = model("A")
     engine = engine_of(config, tensors)
     wrong = {**tensors, "conv3_1.bias": tensors["conv3_1.bias"] + 1}
-    with pytest.raises(VerydeepError, match=r"in onnxruntime for a picture of 64x64 differ .* nothing was"):
+    with pytest.raises(VerydeepError, match=r"in onnxruntime for an image of 64x64 differ .* nothing was"):
         write_onnx(tmp_path / "a.onnx", engine, wrong)
     spoilt = {**tensors, "fc8.bias": tensors["fc8.bias"] * np.float32("nan")}
     with pytest.raises(VerydeepError, match="nothing was written"):

@@ -17,7 +17,7 @@ from verydeep.exports.hub_folder import without_paths
 from verydeep.model import load
 from verydeep.run_folder import read_config, read_model, write_model
 
-EPOCH = {"train_loss": 1.0, "train_error": 50.0, "best": True, "pictures_per_second": 9.0}
+EPOCH = {"train_loss": 1.0, "train_error": 50.0, "best": True, "images_per_second": 9.0}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def run(tmp_path):
 
 
 def result(path, configuration="A", classes=("0", "1", "2")):
-    """A test of four pictures, of which one is named rightly."""
+    """A test of four images, of which one is named rightly."""
     posteriors = np.full((4, len(classes)), 0.1)
     posteriors[:, 0] = 0.8
     member = MemberFacts("/home/me/run", configuration, 0.05, True, 1, (36, 36), "dense", (36, 40), True)
@@ -97,10 +97,10 @@ def test_the_hubs_own_library_reads_the_card(run, tmp_path):
     assert told.dataset_split == "held-out"
     assert "| flowers, held-out | 4 | dense, Q = 36, 40, mirror images | 75.00 % |" in card.text
     assert "33.25 % (epoch 2 of 3)" in card.text
-    assert "1,234 pictures; a fifth of each class" in card.text
+    assert "1,234 images; a fifth of each class" in card.text
     first, last = card.text.index("Recipe paper: epochs 70"), card.text.index("Recipe photos: epochs 3")
     assert first < card.text.index("Grown from: A") < last
-    assert "verydeep predict hf:me/flowers picture.jpg" in card.text
+    assert "verydeep predict hf:me/flowers image.jpg" in card.text
     assert read_config(folder).provenance["licence"] == "CC-BY-4.0"
 
 
@@ -109,7 +109,7 @@ def test_a_licence_of_ones_own_and_none(run, tmp_path):
     assert (card.data.license, card.data.license_name) == ("other", "For my friends: only")
     card = ModelCard.load(export(run, tmp_path / "none") / "README.md")
     assert card.data.license is None
-    assert "has not been stated" in card.text
+    assert "licence of these weights is unknown" in card.text
 
 
 def test_without_journal_and_results_no_figure_is_told(tmp_path):

@@ -1,4 +1,4 @@
-"""Features of many pictures in a file: what they are, that nothing is lost or changed, and in how much memory."""
+"""Features of many images in a file: what they are, that nothing is lost or changed, and in how much memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders, cut
 from PIL import Image
+from sample_images import class_folders, cut
 
 import verydeep
 from verydeep.api.new import new
@@ -27,7 +27,7 @@ pytest.importorskip("verydeep._native")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Pictures of two shapes, one after the other in turns."""
+    """Images of two shapes, one after the other in turns."""
     folder = tmp_path_factory.mktemp("data")
     class_folders(folder, {"blue": 9, "red": 9})
     class_folders(folder, {"green": 9}, size=(33, 50))
@@ -52,18 +52,18 @@ def gram(maps: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("engine", ["native", "torch"])
 @pytest.mark.parametrize("pool", ["mean", "max", "gram"])
-def test_a_row_is_what_the_layer_gives_for_the_picture(run, data, tmp_path, pool, engine, capsys):
+def test_a_row_is_what_the_layer_gives_for_the_image(run, data, tmp_path, pool, engine, capsys):
     layers = ("relu2_2", "fc7")
     words = (run, data, "--layers", *layers, "--pool", pool, "--engine", engine, "--scales", 40)
     names, arrays, facts = extract(*words, "--out", tmp_path / "f.npz")
-    assert "27 pictures, relu2_2" in capsys.readouterr().out
+    assert "27 images, relu2_2" in capsys.readouterr().out
     assert names == sorted(str(path) for path in data.rglob("*.jpg"))
     assert (facts["pool"], facts["scale"], facts["layers"]) == (pool, 40, list(layers))
     tap = verydeep.features(run, layers, engine="native")
     summary = {"mean": lambda m: m.mean((1, 2)), "max": lambda m: m.max((1, 2)), "gram": gram}[pool]
     for number in (0, 10, 26):
-        picture = np.asarray(rescale(Image.open(names[number]), 40))
-        for layer, maps in tap(picture[None]).items():
+        image = np.asarray(rescale(Image.open(names[number]), 40))
+        for layer, maps in tap(image[None]).items():
             assert np.allclose(arrays[layer][number], summary(maps[0]), rtol=1e-4, atol=1e-5), layer
     assert not list(tmp_path.glob("*.parts"))
 
@@ -75,10 +75,10 @@ def test_whole_maps_want_one_shape(run, data, tmp_path):
     assert ended.value.code == 2
     names, arrays, _ = extract(*words, "--crop")
     assert arrays["conv1_1"].shape == (27, 4, 32, 32)
-    picture = np.asarray(rescale(Image.open(names[20]), 37))
-    top, left = round((picture.shape[0] - 32) / 2), round((picture.shape[1] - 32) / 2)
+    image = np.asarray(rescale(Image.open(names[20]), 37))
+    top, left = round((image.shape[0] - 32) / 2), round((image.shape[1] - 32) / 2)
     tap = verydeep.features(run, ["conv1_1"], engine="native")
-    wanted = tap(picture[None, top : top + 32, left : left + 32])["conv1_1"]
+    wanted = tap(image[None, top : top + 32, left : left + 32])["conv1_1"]
     assert np.allclose(arrays["conv1_1"][20], wanted[0], atol=1e-5)
 
 
@@ -108,7 +108,7 @@ def start(*words: object, **environment: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_killed_and_gone_on_with_and_shared_out_it_is_the_same_file(run, tmp_path):
-    """Of several hundred pictures, so that there are several chunks; killed when the first is there."""
+    """Of several hundred images, so that there are several chunks; killed when the first is there."""
     data = class_folders(tmp_path / "data", {"blue": 400, "red": 400}, size=(64, 64))
     words = (run, data, "--layers", "relu5_2", "--scales", 96)
     whole, killed, shared = (tmp_path / f"{name}.npz" for name in ("whole", "killed", "shared"))
@@ -128,7 +128,7 @@ def test_killed_and_gone_on_with_and_shared_out_it_is_the_same_file(run, tmp_pat
     again = start(*words, "--out", killed)
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
-    assert "800 pictures" in out
+    assert "800 images" in out
     assert killed.read_bytes() == whole.read_bytes()
     together = start(*words, "--out", shared, "--processes", 2)
     out, err = together.communicate(timeout=120)
@@ -148,10 +148,10 @@ def test_what_cannot_be_read_is_named_and_left_out_if_it_may_be(run, tmp_path, c
     names, arrays, _ = extract(*words, "--max-unreadable", 1)
     assert str(broken) not in names
     assert len(names) == len(arrays["pool3"]) == 5
-    assert "left out:" in capsys.readouterr().err
+    assert "skipped:" in capsys.readouterr().err
 
 
-def test_without_the_picture_that_cannot_be_read_the_same_command_goes_on(run, tmp_path):
+def test_without_the_image_that_cannot_be_read_the_same_command_goes_on(run, tmp_path):
     data = class_folders(tmp_path / "data", {"blue": 3})
     broken = cut(data / "blue" / "1.jpg")
     words = (run, data, "--layers", "pool3", "--out", tmp_path / "f.npz")
@@ -170,7 +170,7 @@ def test_without_the_picture_that_cannot_be_read_the_same_command_goes_on(run, t
         (["--layers", "relu1_1", "--scales", "0"], "needs both sides to be at least 1"),
         (["--layers", "fc7", "--scales", "20"], "needs both sides to be at least 32"),
         (["--layers", "relu1_1", "--crop", "--scales", "20"], "smaller than the network's window of 32 pixels"),
-        (["--layers", "relu1_1", "--max-unreadable", "-1"], "has to be 0 or more"),
+        (["--layers", "relu1_1", "--max-unreadable", "-1"], "must be 0 or more"),
     ],
 )
 def test_wrong_requests_are_one_sentence(run, data, tmp_path, capsys, words, said):
@@ -192,13 +192,13 @@ def test_the_file_has_a_kind_that_can_be_written(run, data, tmp_path, capsys):
     assert ended.value.code == 2
     assert "is a folder; name a file" in capsys.readouterr().err
     (tmp_path / "other.npz").write_bytes(b"no archive")
-    with pytest.raises(UsageError, match=r"is no \.npz file of `verydeep extract`"):
+    with pytest.raises(UsageError, match=r"is not an \.npz file of `verydeep extract`"):
         read_features(tmp_path / "other.npz")
 
 
 @pytest.mark.slow
-def test_twice_the_pictures_take_no_more_memory(run, tmp_path):
-    """A layer of 4 x 96 x 96 numbers, all kept: 147 KB a picture, 29 MB and 118 MB in all."""
+def test_twice_the_images_take_no_more_memory(run, tmp_path):
+    """A layer of 4 x 96 x 96 numbers, all kept: 147 KB an image, 29 MB and 118 MB in all."""
     data = class_folders(tmp_path / "data", {"blue": 200}, size=(96, 96))
     more = class_folders(tmp_path / "more", {"blue": 800}, size=(96, 96))
     code = (
@@ -206,8 +206,8 @@ def test_twice_the_pictures_take_no_more_memory(run, tmp_path):
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     peaks = []
-    for pictures in (data, more):
-        words = ["extract", run, pictures, "--layers", "relu1_2", "--pool", "none", "--scales", 96]
+    for images in (data, more):
+        words = ["extract", run, images, "--layers", "relu1_2", "--pool", "none", "--scales", 96]
         words += ["--out", tmp_path / "f.npz"]
         command = [sys.executable, "-c", code, *map(str, words)]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -7,25 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from pictures import class_folders
+from sample_images import class_folders
 from sklearn.decomposition import PCA
 
 from verydeep.errors import DataError, ModelError
 from verydeep.images import color
 from verydeep.images.color import ColorShift, Preprocessing, PrincipalColors, measure
-from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.image_set import Arrays, ImageSet
 from verydeep.images.sources import open_data
-from verydeep.images.statistics import measure_pictures
+from verydeep.images.statistics import measure_images
 
-PICTURES = st.tuples(st.integers(1, 5), st.integers(1, 8), st.integers(1, 8)).flatmap(
+IMAGES = st.tuples(st.integers(1, 5), st.integers(1, 8), st.integers(1, 8)).flatmap(
     lambda shape: arrays.arrays(np.uint8, (*shape, 3))
 )
 
 
-@given(PICTURES)
-def test_measure_is_numpys_mean_and_standard_deviation(pictures):
-    found = measure(pictures)
-    levels = pictures.astype(np.float64).reshape(-1, 3)
+@given(IMAGES)
+def test_measure_is_numpys_mean_and_standard_deviation(images):
+    found = measure(images)
+    levels = images.astype(np.float64).reshape(-1, 3)
     np.testing.assert_allclose(found.mean, levels.mean(0), rtol=1e-12, atol=1e-9)
     # The difference of squares of 255^2 leaves about 1e-11 of variance, 1e-5 of deviation.
     np.testing.assert_allclose(found.deviation, levels.std(0), rtol=1e-9, atol=1e-5)
@@ -41,7 +41,7 @@ def test_measure_of_photographs(photographs, monkeypatch, at_once):
     np.testing.assert_allclose(found.deviation, levels.std((0, 1, 2)), rtol=1e-12)
 
 
-def test_each_picture_weighs_the_same_whatever_its_size():
+def test_each_image_weighs_the_same_whatever_its_size():
     black, white = np.zeros((1, 1, 3), np.uint8), np.full((20, 30, 3), 255, np.uint8)
     found = measure([black, white])
     assert found.mean.tolist() == [127.5] * 3
@@ -49,12 +49,12 @@ def test_each_picture_weighs_the_same_whatever_its_size():
 
 
 def test_measure_takes_one_pass():
-    pictures = iter([np.full((2, 2, 3), level, np.uint8) for level in (10, 20)])
-    assert measure(pictures).mean.tolist() == [15, 15, 15]
+    images = iter([np.full((2, 2, 3), level, np.uint8) for level in (10, 20)])
+    assert measure(images).mean.tolist() == [15, 15, 15]
 
 
 def test_measure_of_nothing_is_refused():
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="none of the images"):
         measure([])
 
 
@@ -84,16 +84,16 @@ def test_preprocessing_is_oxfords_where_nothing_is_said():
 
 def test_principal_colors_are_scikit_learns(photographs):
     colors = measure(photographs).principal_colors
-    pixels = np.concatenate([picture.reshape(-1, 3) for picture in photographs]) / 255
+    pixels = np.concatenate([image.reshape(-1, 3) for image in photographs]) / 255
     reference = PCA(3).fit(pixels)
     np.testing.assert_allclose(colors.eigenvalues, reference.explained_variance_, rtol=1e-4)
     cosines = np.abs((np.array(colors.eigenvectors) * reference.components_).sum(1))
     np.testing.assert_allclose(cosines, 1, atol=1e-6)
 
 
-def long_statistics(pictures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def long_statistics(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """In two passes, with 64 bits of mantissa."""
-    levels = [picture.reshape(-1, 3).astype(np.longdouble) for picture in pictures]
+    levels = [image.reshape(-1, 3).astype(np.longdouble) for image in images]
     mean = sum(one.mean(0) for one in levels) / len(levels)
     return mean, sum((one - mean).T @ (one - mean) / len(one) for one in levels) / len(levels)
 
@@ -112,9 +112,9 @@ def almost_white(random: np.random.Generator) -> np.ndarray:
 )
 def test_statistics_are_right_to_the_last_digits_whatever_the_mean(make):
     random = np.random.default_rng(0)
-    pictures = [make(random) for _ in range(20)]
-    mean, covariance = long_statistics(pictures)
-    found = measure(pictures)
+    images = [make(random) for _ in range(20)]
+    mean, covariance = long_statistics(images)
+    found = measure(images)
     np.testing.assert_allclose(found.mean, mean.astype(float), rtol=1e-13)
     np.testing.assert_allclose(found.covariance, covariance.astype(float), atol=1e-9 * float(covariance.max()))
 
@@ -165,33 +165,33 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_what_was_measured_is_remembered_until_a_file_changes(tmp_path, cache, monkeypatch):
-    pictures = open_data(str(class_folders(tmp_path / "data", {"cat": 6, "dog": 4}))).train
-    first = measure_pictures(pictures)
+    images = open_data(str(class_folders(tmp_path / "data", {"cat": 6, "dog": 4}))).train
+    first = measure_images(images)
     [kept] = cache.rglob("*.json")
     read = []
-    monkeypatch.setattr(type(pictures.source), "read", lambda self, *rest: read.append(rest))
-    again = measure_pictures(pictures)
+    monkeypatch.setattr(type(images.source), "read", lambda self, *rest: read.append(rest))
+    again = measure_images(images)
     assert not read
     np.testing.assert_array_equal(again.covariance, first.covariance)
     np.testing.assert_array_equal(again.mean, first.mean)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    path = pictures.source.paths[0]
-    path.write_bytes(pictures.source.paths[-1].read_bytes())
-    assert (measure_pictures(pictures).mean != first.mean).any()
+    path = images.source.paths[0]
+    path.write_bytes(images.source.paths[-1].read_bytes())
+    assert (measure_images(images).mean != first.mean).any()
     kept.write_text("{")
-    assert np.isfinite(measure_pictures(pictures).mean).all()
+    assert np.isfinite(measure_images(images).mean).all()
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, cache):
     cache.write_text("a file where the folder should be")
-    pictures = open_data(str(class_folders(tmp_path / "data", {"cat": 6, "dog": 4}))).train
-    assert np.isfinite(measure_pictures(pictures).mean).all()
+    images = open_data(str(class_folders(tmp_path / "data", {"cat": 6, "dog": 4}))).train
+    assert np.isfinite(measure_images(images).mean).all()
 
 
-def test_of_very_many_pictures_some_evenly_spaced_are_measured():
+def test_of_very_many_images_some_evenly_spaced_are_measured():
     shades = tuple(np.full((2, 2, 3), level, np.uint8) for level in range(100))
-    pictures = Pictures(tuple(map(str, range(100))), np.zeros(100, np.int64), ("a",), Arrays(shades))
+    images = ImageSet(tuple(map(str, range(100))), np.zeros(100, np.int64), ("a",), Arrays(shades))
     counted = []
-    assert measure_pictures(pictures, most=10, advance=counted.append).mean.tolist() == [45.0] * 3
+    assert measure_images(images, most=10, advance=counted.append).mean.tolist() == [45.0] * 3
     assert len(counted) == 10

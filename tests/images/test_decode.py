@@ -1,4 +1,4 @@
-"""Every kind of picture comes out upright RGB, and whatever is no picture is one sentence that names the file."""
+"""Every kind of image comes out upright RGB, and whatever is no image is one sentence that names the file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import bomb, cut, png_of_16_bits, save, smooth
 from PIL import Image, PngImagePlugin
+from sample_images import bomb, cut, png_of_16_bits, save, smooth
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images.decode import Encoded, read, size
 from verydeep.images.views import rescale
 
@@ -39,7 +39,7 @@ UPRIGHT = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("pictures")
+    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_jpeg_comes_near_and_is_what_pillow_decodes(tmp_path, options):
     assert difference(pixels_of(path), smooth(61, 43)) < 2
 
 
-def test_pictures_of_two_frames_as_cameras_make_them(tmp_path):
+def test_images_of_two_frames_as_cameras_make_them(tmp_path):
     first, second = Image.fromarray(smooth(40, 30)), Image.fromarray(smooth(40, 30, seed=1))
     first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
     assert difference(pixels_of(tmp_path / "a.jpg"), smooth(40, 30)) < 2
@@ -132,25 +132,25 @@ def test_transparency_is_laid_on_white(tmp_path, mode, alpha, share):
 
 
 def test_a_palette(tmp_path):
-    picture = Image.fromarray(smooth(30, 20)).quantize(16)
-    picture.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(pixels_of(tmp_path / "a.png"), np.asarray(picture.convert("RGB")))
+    image = Image.fromarray(smooth(30, 20)).quantize(16)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(pixels_of(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("transparency", [0, b"\x00\xff"], ids=["one colour", "an alpha for each colour"])
 def test_a_palette_with_transparency_is_laid_on_white(tmp_path, transparency):
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([0, 0, 0, *RED])
-    picture.putdata([0, 1])
-    picture.save(tmp_path / "a.png", transparency=transparency)
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, *RED])
+    image.putdata([0, 1])
+    image.save(tmp_path / "a.png", transparency=transparency)
     assert pixels_of(tmp_path / "a.png").tolist() == [[list(WHITE), list(RED)]]
 
 
 @pytest.mark.parametrize(("mode", "key", "other"), [("L", 7, 76), ("RGB", (1, 2, 3), (76, 76, 76))])
 def test_one_transparent_level_is_laid_on_white(tmp_path, mode, key, other):
-    picture = Image.new(mode, (2, 1), other)
-    picture.putpixel((0, 0), key)
-    picture.save(tmp_path / "a.png", transparency=key)
+    image = Image.new(mode, (2, 1), other)
+    image.putpixel((0, 0), key)
+    image.save(tmp_path / "a.png", transparency=key)
     assert pixels_of(tmp_path / "a.png").tolist() == [[list(WHITE), [76, 76, 76]]]
 
 
@@ -250,7 +250,7 @@ def test_a_smaller_decoding_differs_little_once_rescaled(photograph_files, side)
 
 
 @pytest.mark.parametrize("side", [214, 256, 427, 1000])
-def test_a_picture_less_than_twice_as_large_is_decoded_whole(photograph_files, side):
+def test_an_image_less_than_twice_as_large_is_decoded_whole(photograph_files, side):
     for path in photograph_files:
         np.testing.assert_array_equal(pixels_of(path, smallest_side=side), pixels_of(path))
 
@@ -262,16 +262,16 @@ def test_decoding_and_rescaling_are_torchvisions(photograph_files, side):
         np.testing.assert_array_equal(np.asarray(rescale(read(path), side)), np.asarray(expected))
 
 
-# What is no picture
+# What is no image
 
 
 def refusal(path: Path, function=read) -> str:
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         function(path)
     return checked(path, caught.value)
 
 
-def checked(path: Path, error: PictureError) -> str:
+def checked(path: Path, error: ImageError) -> str:
     """The sentence, which is one line and names the file once, at its start."""
     said = str(error)
     assert said.startswith(f"{path}: ")
@@ -282,12 +282,12 @@ def checked(path: Path, error: PictureError) -> str:
 
 
 @pytest.mark.parametrize("function", [read, size])
-def test_files_that_are_no_pictures(tmp_path, function):
+def test_files_that_are_no_images(tmp_path, function):
     (tmp_path / "text.jpg").write_text("It was a dark and stormy night; the rain fell in torrents.\n")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
-    assert "not a picture that can be read: a text file" in refusal(tmp_path / "text.jpg", function)
-    assert "not a picture that can be read: an empty file" in refusal(tmp_path / "empty.jpg", function)
+    assert "not a readable image: a text file" in refusal(tmp_path / "text.jpg", function)
+    assert "not a readable image: an empty file" in refusal(tmp_path / "empty.jpg", function)
     assert "a folder" in refusal(tmp_path / "folder.jpg", function)
     assert "no such file" in refusal(tmp_path / "missing.jpg", function)
 
@@ -309,7 +309,7 @@ def test_a_decompression_bomb(tmp_path, function):
 
 
 @pytest.mark.parametrize("function", [read, size])
-def test_a_picture_of_a_little_more_than_the_bound(tmp_path, function):
+def test_an_image_of_a_little_more_than_the_bound(tmp_path, function):
     # Pillow itself refuses from 178,956,971 pixels on.
     assert "13370x13370 is more than the 178,000,000" in refusal(bomb(tmp_path / "a.png", 13_370), function)
 
@@ -342,7 +342,7 @@ def test_a_claim_that_so_few_bytes_cannot_keep(tmp_path, function):
         ("a.tiff", "1", {"compression": "group4"}),
     ],
 )
-def test_the_plainest_of_large_pictures_is_believed(tmp_path, name, mode, options):
+def test_the_plainest_of_large_images_is_believed(tmp_path, name, mode, options):
     """The bounds on what a byte holds, against what encoders make of nothing at all."""
     Image.new(mode, (4200, 4000)).save(tmp_path / name, **options)
     assert read(tmp_path / name).size == (4200, 4000)
@@ -352,7 +352,7 @@ def test_the_plainest_of_large_pictures_is_believed(tmp_path, name, mode, option
 @pytest.mark.parametrize("function", [read, size])
 def test_a_pipe_is_not_waited_for(tmp_path, function):
     os.mkfifo(tmp_path / "a.jpg")
-    assert "a pipe, where an image is wanted" in refusal(tmp_path / "a.jpg", function)
+    assert "a pipe, not an image" in refusal(tmp_path / "a.jpg", function)
 
 
 def test_damaged_exif_data_does_not_matter(tmp_path):
@@ -384,11 +384,11 @@ def test_threads_that_read_leave_the_warning_filters_as_they_were(tmp_path):
 # Fuzzing
 
 
-def picture_or_sentence(path: Path) -> None:
+def image_or_sentence(path: Path) -> None:
     for function in (read, size):
         try:
             function(path)
-        except PictureError as error:
+        except ImageError as error:
             checked(path, error)
 
 
@@ -412,7 +412,7 @@ SIGNATURES = (
 def test_random_bytes(folder, signature, content):
     path = folder / "random.jpg"
     path.write_bytes(signature + content)
-    picture_or_sentence(path)
+    image_or_sentence(path)
 
 
 def encoded(kind: str, **options) -> bytes:
@@ -445,7 +445,7 @@ def test_flipped_bits(folder, kind, data):
         content[place // 8] ^= 1 << place % 8
     path = folder / "flipped.jpg"
     path.write_bytes(content)
-    picture_or_sentence(path)
+    image_or_sentence(path)
 
 
 @pytest.mark.parametrize("kind", REAL)
@@ -453,7 +453,7 @@ def test_cut_anywhere(folder, kind):
     path = folder / "cut.jpg"
     for length in range(0, len(REAL[kind]), 3):
         path.write_bytes(REAL[kind][:length])
-        picture_or_sentence(path)
+        image_or_sentence(path)
 
 
 @pytest.mark.parametrize("kind", REAL)
@@ -461,4 +461,4 @@ def test_a_piece_left_out_anywhere(folder, kind):
     path = folder / "gap.jpg"
     for start in range(0, len(REAL[kind]), 7):
         path.write_bytes(REAL[kind][:start] + REAL[kind][start + 5 :])
-        picture_or_sentence(path)
+        image_or_sentence(path)

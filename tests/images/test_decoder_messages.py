@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders, smooth
 from PIL import Image
+from sample_images import class_folders, smooth
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images import decode
 from verydeep.images.batches import TrainingBatches, feed
 from verydeep.images.decode import Encoded
@@ -60,7 +60,7 @@ DAMAGED = {
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_the_reason_tells_it_and_the_terminal_nothing(kind, capfd):
     content, told = DAMAGED[kind]
-    with pytest.raises(PictureError, match=rf"a\.tif: damaged \(.*({told})") as caught:
+    with pytest.raises(ImageError, match=rf"a\.tif: damaged \(.*({told})") as caught:
         decode.read(Encoded("a.tif", content))
     assert len(str(caught.value)) < 300
     print("ours", file=sys.stderr)
@@ -73,7 +73,7 @@ def test_threads_keep_their_own_apart(capfd):
     def reason(case: tuple[bytes, str]) -> str:
         try:
             decode.read(Encoded("a", case[0]))
-        except PictureError as error:
+        except ImageError as error:
             return str(error)
         return ""
 
@@ -88,8 +88,8 @@ def test_workers_are_quiet_too(tmp_path, capfd):
     data = class_folders(tmp_path, {"cat": 5, "dog": 5})
     for number, (content, _) in enumerate(DAMAGED.values()):
         (data / "cat" / f"damaged{number}.tif").write_bytes(content)
-    pictures = open_data(str(data)).train
-    batches = TrainingBatches(pictures, TrainingView((40, 60), 32), 4, seed=5)
+    images = open_data(str(data)).train
+    batches = TrainingBatches(images, TrainingView((40, 60), 32), 4, seed=5)
     for num_workers in (0, 2):
         lost = [one for batch in feed(batches, 0, 6, num_workers=num_workers) for one in batch.unreadable]
         assert any("decoder error -2; " in one.reason for one in lost)

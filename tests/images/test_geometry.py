@@ -28,7 +28,7 @@ def test_rescaled_size_has_the_smaller_side_and_rounds_the_longer_down(width, he
 
 
 @given(SIDES, SIDES)
-def test_a_picture_that_has_the_scale_keeps_its_size(width, height):
+def test_an_image_that_has_the_scale_keeps_its_size(width, height):
     assert rescaled_size(width, height, min(width, height)) == (width, height)
 
 
@@ -36,8 +36,8 @@ def test_a_picture_that_has_the_scale_keeps_its_size(width, height):
 @example(640, 427, 256)
 @example(500, 333, 384)
 def test_rescaled_size_is_torchvisions(width, height, scale):
-    picture = torch.empty(1, height, width, dtype=torch.uint8, device="meta")
-    resized = v2.functional.resize(picture, [scale], antialias=False)
+    image = torch.empty(1, height, width, dtype=torch.uint8, device="meta")
+    resized = v2.functional.resize(image, [scale], antialias=False)
     assert rescaled_size(width, height, scale) == (resized.shape[2], resized.shape[1])
 
 
@@ -76,7 +76,7 @@ def test_box_in_original_is_inside_and_of_the_windows_proportions(width, height,
     box = box_in_original(left, top, window, rescaled, original)
     assert 0 <= box[0] < box[2] <= width
     assert 0 <= box[1] < box[3] <= height
-    # The window's share of the rescaled picture is the box's share of the original.
+    # The window's share of the rescaled image is the box's share of the original.
     assert (box[2] - box[0]) / width == pytest.approx(window / rescaled[0], rel=1e-6)
     assert (box[3] - box[1]) / height == pytest.approx(window / rescaled[1], rel=1e-6)
     assert box[0] / width == pytest.approx(left / rescaled[0], abs=1e-9)
@@ -84,7 +84,7 @@ def test_box_in_original_is_inside_and_of_the_windows_proportions(width, height,
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 600))
-def test_the_box_of_the_last_window_ends_with_the_picture(width, height, scale):
+def test_the_box_of_the_last_window_ends_with_the_image(width, height, scale):
     rescaled = rescaled_size(width, height, scale)
     box = box_in_original(rescaled[0] - scale, rescaled[1] - scale, scale, rescaled, (width, height))
     assert box[2:] == pytest.approx((width, height), rel=1e-9)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from pictures import png
 from PIL import Image
+from sample_images import png
 
 SIDES = (3072, 2048)  # width and height
 PIXELS = SIDES[0] * SIDES[1]

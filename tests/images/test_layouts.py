@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import class_folders, save
+from sample_images import class_folders, save
 
 from verydeep import run_folder
 from verydeep.cli import main
@@ -99,7 +99,7 @@ def test_a_test_part_without_labels_is_named_and_not_used(tmp_path):
     assert tuple(data.parts) == ("train", "val")
     assert data.skipped == "3 unlabelled images of test/ (0.jpg, 1.jpg, 2.jpg)"
     with pytest.raises(
-        UsageError, match="the data has no test part: it has its own train/ and val/; choose another part"
+        UsageError, match="the data has no test part, only its own train/ and val/; choose another part"
     ):
         data.part("test")
 
@@ -224,7 +224,7 @@ def test_images_beside_the_parts_are_named(tmp_path):
 @pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("training", "validation", "test")])
 def test_parts_without_class_folders_have_no_labels(tmp_path, names):
     said = refusal(folders(tmp_path, *names))
-    assert "no class folders in them, so nothing tells the images' classes" in said
+    assert "no class folders in them, so the classes are unknown" in said
 
 
 def test_a_training_part_without_class_folders_is_not_left_out(tmp_path):
@@ -300,7 +300,7 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     denied = "permission denied; change its permissions or run as its owner"
-    assert refusal(root) == f"DATA/cat/secret may not be listed: {denied}"
+    assert refusal(root) == f"DATA/cat/secret cannot be listed: {denied}"
 
 
 # What lies among the images
@@ -373,7 +373,7 @@ def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsy
     assert data.class_names == ("bird", "cat")
     for words in (
         "1 run folder of verydeep (run)",
-        "6 pictures drawn by verydeep",
+        "6 images drawn by verydeep",
         "1 folder of shards of verydeep",
     ):
         assert words in data.skipped
@@ -381,7 +381,7 @@ def test_what_our_own_commands_leave_in_a_data_folder_is_skipped(tmp_path, capsy
     main(["predict", "cifar10", str(root / "cat"), "--top", "1"])
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 4
-    assert err.startswith(f"skipped in {root / 'cat'}: 3 pictures drawn by verydeep (0-")
+    assert err.startswith(f"skipped in {root / 'cat'}: 3 images drawn by verydeep (0-")
 
 
 def test_nothing_skipped_says_nothing(tmp_path):

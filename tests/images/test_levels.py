@@ -16,11 +16,11 @@ import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import png, png_of_16_bits, save, smooth
 from PIL import Image
+from sample_images import png, png_of_16_bits, save, smooth
 from torchvision.io import decode_image
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images.decode import Encoded, read, upright_rgb
 
 RED = [255, 0, 0]
@@ -34,7 +34,7 @@ def pixels_of(content: bytes, name: str = "a") -> np.ndarray:
 
 
 def refusal(content: bytes) -> str:
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         read(Encoded("a.tif", content))
     said = str(caught.value)
     assert "damaged" not in said
@@ -187,9 +187,9 @@ def test_levels_beyond_the_declared_white_are_refused():
 @pytest.mark.parametrize(
     ("dtype", "white", "reason"),
     [
-        ("int32", 255, "32-bit signed integers, which do not say what level is white"),
+        ("int32", 255, "32-bit signed integers, whose white level is not known"),
         ("int32", 65535, "32-bit signed integers"),
-        ("uint32", 255, "32-bit integers, which do not say"),
+        ("uint32", 255, "32-bit integers, whose white level"),
         ("int16", 255, "16-bit signed integers"),
         ("int8", 127, "signed integers"),
         (
@@ -319,7 +319,7 @@ def test_one_channel_that_calls_itself_planes_is_never_misread(bits):
     if at < 0:  # it is the default and left out: put it in place of another that does not matter
         at = content.index(struct.pack("<HH", 305, 2))
     content = content[:at] + tag + struct.pack("<I", 2) + content[at + 12 :]
-    with pytest.raises(PictureError, match="stored one after the other"):
+    with pytest.raises(ImageError, match="stored one after the other"):
         read(Encoded("a.tif", content))
 
 
@@ -510,9 +510,9 @@ def test_every_16_bit_mode_of_pillow(mode):
 
 
 def test_modes_without_a_range_are_refused():
-    with pytest.raises(PictureError, match="32-bit integers, which do not say what level is white"):
+    with pytest.raises(ImageError, match="32-bit integers, whose white level is not known"):
         upright_rgb(Image.new("I", (3, 2), 200))
-    with pytest.raises(PictureError, match="its samples are 200 to 200, not 0 to 1"):
+    with pytest.raises(ImageError, match="its samples are 200 to 200, not 0 to 1"):
         upright_rgb(Image.new("F", (3, 2), 200))
     assert upright_rgb(Image.new("F", (3, 2), 0.2)).getpixel((0, 0)) == (51, 51, 51)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders
 from safetensors.numpy import load_file
+from sample_images import class_folders
 
 from verydeep.cli import main
 from verydeep.images import in_memory
@@ -28,7 +28,7 @@ import numpy as np
 
 from verydeep.images.data import UNDIVIDED, Data
 from verydeep.images.decode import Encoded
-from verydeep.images.pictures import ImageSource, Pictures
+from verydeep.images.image_set import ImageSource, ImageSet
 
 
 def recognizes(location):
@@ -40,7 +40,7 @@ def open_data(location):
         members = tuple(sorted(name for name in archive.namelist() if not name.endswith("/")))
     classes = tuple(sorted({name.split("/")[0] for name in members}))
     labels = np.array([classes.index(name.split("/")[0]) for name in members])
-    return Data({"train": Pictures(members, labels, classes, Zipped(location, members))}, UNDIVIDED)
+    return Data({"train": ImageSet(members, labels, classes, Zipped(location, members))}, UNDIVIDED)
 
 
 @dataclass(frozen=True)

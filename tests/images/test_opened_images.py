@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 from test_levels import png_of, random_levels, shown, tiff
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images.decode import read
 from verydeep.images.given import open_image
 
@@ -106,7 +106,7 @@ def test_once_it_is_loaded_it_is_refused(case, tmp_path):
     with Image.open(path) as image:
         image.load()
         with pytest.raises(
-            PictureError, match=r"loaded already does not say .*; give its path, or the image before"
+            ImageError, match=r"loaded already does not say .*; give its path, or the image before"
         ):
             open_image(image)
 
@@ -126,7 +126,7 @@ def test_colour_of_jpeg_2000_above_8_bits_is_refused_as_its_file_is(bits, tmp_pa
     (tmp_path / "a.jp2").write_bytes(jpeg2000(levels, bits))
     with (
         Image.open(tmp_path / "a.jp2") as image,
-        pytest.raises(PictureError, match=f"a JPEG 2000 image of mode RGB with {bits}, {bits}, {bits} bits"),
+        pytest.raises(ImageError, match=f"a JPEG 2000 image of mode RGB with {bits}, {bits}, {bits} bits"),
     ):
         open_image(image)
 
@@ -176,5 +176,5 @@ def test_damage_is_a_sentence(tmp_path):
     Image.fromarray(COLOR).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content[:90])
-    with Image.open(tmp_path / "a.png") as image, pytest.raises(PictureError, match=r"a\.png: damaged"):
+    with Image.open(tmp_path / "a.png") as image, pytest.raises(ImageError, match=r"a\.png: damaged"):
         open_image(image)

@@ -1,4 +1,4 @@
-"""Processes that read pictures, as they are: killed, slow, failing, left alone."""
+"""Processes that read images, as they are: killed, slow, failing, left alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import slow_images
-from pictures import class_folders
+from sample_images import class_folders
 from slow_images import STUCK
 from slow_images import slow_batches as batches
 
@@ -39,7 +39,7 @@ def readers() -> list[int]:
     [
         (
             signal.SIGKILL,
-            r"ended with signal 9 \(Killed\), most often for want of memory: use fewer `workers`, and",
+            r"ended with signal 9 \(Killed\), most often because memory ran out: use fewer `workers`, and",
         ),
         (signal.SIGQUIT, r"ended with signal 3 \(Quit\):"),
     ],
@@ -53,7 +53,7 @@ def test_a_reader_that_is_killed_is_named(number, said):
     with pytest.raises(DataError) as caught:
         list(fed)
     told = re.fullmatch(
-        rf"process {second}, which reads the pictures of step (\d+), has {said} go on with `resume=True`",
+        rf"process {second}, which reads the images of step (\d+), has {said} resume with `resume=True`",
         str(caught.value),
     )
     assert told
@@ -65,7 +65,7 @@ def test_a_reader_that_is_killed_is_named(number, said):
 def test_a_slow_reader_is_named_and_waited_for(monkeypatch):
     monkeypatch.setattr(batches_room, "PATIENCE", 0.3)
     whole = batches()
-    late = int(whole[3].labels[0])  # a picture of step 3, which the second of two processes reads
+    late = int(whole[3].labels[0])  # an image of step 3, which the second of two processes reads
     said: list[str] = []
     fed = feed(batches(slow=(late,), seconds=1), 0, 8, num_workers=2, tell=said.append)
     shown = [next(fed).labels.tolist()]
@@ -73,8 +73,8 @@ def test_a_slow_reader_is_named_and_waited_for(monkeypatch):
     shown += [batch.labels.tolist() for batch in fed]
     assert shown == [whole[step].labels.tolist() for step in range(8)]
     assert said == [
-        f"waiting for the pictures of step 3: process {second}, which reads them, has taken 0.3 s and more; "
-        "is the disk slow, or a picture huge?"
+        f"waiting for the images of step 3: process {second}, which reads them, has taken 0.3 s and more; "
+        "is the disk slow, or an image very large?"
     ]
 
 
@@ -100,7 +100,7 @@ def test_a_fault_in_a_reader_tells_its_line():
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
 def test_readers_leave_it_to_the_loop_when_to_end(how, monkeypatch):
-    """SIGTERM goes to every process of a job; the loop then ends after its step, and needs its pictures."""
+    """SIGTERM goes to every process of a job; the loop then ends after its step, and needs its images."""
     monkeypatch.setattr(batches_room, "multiprocessing", multiprocessing.get_context(how))
     fed = feed(batches(slow=tuple(range(16)), seconds=0.02), 0, 8, num_workers=2)
     shown = [next(fed).labels.tolist()]
@@ -111,7 +111,7 @@ def test_readers_leave_it_to_the_loop_when_to_end(how, monkeypatch):
     assert shown == [batches()[step].labels.tolist() for step in range(8)]
 
 
-# A run whose pictures are read from disk, by two processes
+# A run whose images are read from disk, by two processes
 
 TINY = [
     *("--recipe", "photos", "--config", "A", "--width", "0.03", "--window", "32"),
@@ -142,9 +142,9 @@ def test_a_run_that_loses_a_reader_saves_and_goes_on_to_the_same_bits(data, tmp_
     assert ended.value.code == 1
     said = capfd.readouterr().err.splitlines()[-1]
     assert re.match(
-        r"verydeep: process \d+, which reads the pictures of step [4-7]\d, has ended with signal 9", said
+        r"verydeep: process \d+, which reads the images of step [4-7]\d, has ended with signal 9", said
     )
-    assert said.endswith("go on with --resume")
+    assert said.endswith("resume with --resume")
     steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
     assert 41 in steps
     before = (run / JOURNAL).read_text().splitlines()

@@ -22,23 +22,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import class_folders, cut, save, smooth
 from PIL import Image
+from sample_images import class_folders, cut, save, smooth
 
 import verydeep
 from verydeep import remote
 from verydeep.cli import main
-from verydeep.errors import DataError, PictureError, UsageError, VerydeepError
+from verydeep.errors import DataError, ImageError, UsageError, VerydeepError
 from verydeep.images import decode, shard_writing, storage
 from verydeep.images.batches import TrainingBatches, feed
 from verydeep.images.data import Data
+from verydeep.images.image_set import ImageSet
 from verydeep.images.in_memory import keep_in_memory
-from verydeep.images.pictures import Pictures
-from verydeep.images.shard_index import FORMAT, LABELS, MANIFEST, NAMES, PICTURES, RECORD, open_index
+from verydeep.images.shard_index import FORMAT, IMAGES, LABELS, MANIFEST, NAMES, RECORD, open_index
 from verydeep.images.shard_writing import write_index, write_manifest
 from verydeep.images.shards import Shards
 from verydeep.images.sources import open_data
-from verydeep.images.statistics import measure_pictures
+from verydeep.images.statistics import measure_images
 from verydeep.images.views import TrainingView, rescale
 
 ORIENTATION = 0x0112
@@ -46,7 +46,7 @@ JITTERED = TrainingView((40, 60), 32)
 
 
 def varied(root: Path) -> Path:
-    """Two classes of pictures of several kinds, sizes and orientations, with difficult names."""
+    """Two classes of images of several kinds, sizes and orientations, with difficult names."""
     class_folders(root, {"grüner Apfel": 7, "dog v1.2": 6})
     sideways = Image.Exif()
     sideways[ORIENTATION] = 6
@@ -69,7 +69,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def shards(tmp_path, folder) -> Path:
-    """The folder's pictures, four in a tar."""
+    """The folder's images, four in a tar."""
     return shard(folder, tmp_path / "shards", "--images-per-shard", 4)
 
 
@@ -79,7 +79,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache" / "verydeep"
 
 
-def assert_same_pictures(one: Pictures, other: Pictures) -> None:
+def assert_same_images(one: ImageSet, other: ImageSet) -> None:
     assert tuple(one.names) == tuple(other.names)
     assert one.labels.dtype == other.labels.dtype
     assert one.labels.tolist() == other.labels.tolist()
@@ -95,7 +95,7 @@ def assert_same(one: Data, other: Data) -> None:
     assert one.split == other.split
     assert one.class_names == other.class_names
     for part in ("train", "held_out", "all"):
-        assert_same_pictures(getattr(one, part), getattr(other, part))
+        assert_same_images(getattr(one, part), getattr(other, part))
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -163,30 +163,30 @@ def test_kept_in_memory_they_are_the_folders(folder, shards):
     one, lost = keep_in_memory(open_data(str(folder)).train, 48)
     other, lost_too = keep_in_memory(open_data(str(shards)).train, 48)
     assert lost == lost_too == []
-    assert_same_pictures(one, other)
+    assert_same_images(one, other)
 
 
-def test_a_choice_of_pictures(folder, shards):
+def test_a_choice_of_images(folder, shards):
     one, other = open_data(str(folder)).all, open_data(str(shards)).all
     numbers = [14, 3, 3, 0]
-    assert_same_pictures(one.select(numbers), other.select(numbers))
-    assert_same_pictures(one.select(numbers).select([2, 0]), other.select(numbers).select([2, 0]))
+    assert_same_images(one.select(numbers), other.select(numbers))
+    assert_same_images(one.select(numbers).select([2, 0]), other.select(numbers).select([2, 0]))
     assert tuple(other.names[-3:]) == tuple(one.names[-3:])
     assert other.names[-1] == one.names[-1]
     assert one.names[2] in other.names
     renamed = ("dog v1.2", "new", "grüner Apfel")
-    assert_same_pictures(one.relabel(renamed), other.relabel(renamed))
+    assert_same_images(one.relabel(renamed), other.relabel(renamed))
     for wrong in (len(other), -len(other) - 1):
         with pytest.raises(IndexError):
             other.names[wrong]
         with pytest.raises(IndexError):
             other.source.read(wrong)
-    with pytest.raises(IndexError):  # not the first picture of the other part, which is the next in the index
+    with pytest.raises(IndexError):  # not the first image of the other part, which is the next in the index
         open_data(str(shards)).train.select([len(open_data(str(shards)).train)])
 
 
-def test_pictures_that_a_training_held_out_stay_so(folder, shards):
-    """A run may have begun on the folder when other pictures lay in it."""
+def test_images_that_a_training_held_out_stay_so(folder, shards):
+    """A run may have begun on the folder when other images lay in it."""
     names = open_data(str(folder)).all.names
     for held_out in (
         frozenset(names[:3]),
@@ -235,9 +235,9 @@ def test_any_tar_finds_the_bytes_and_the_label(folder, shards):
     kinds = set()
     for number, name in enumerate(data.train.names):
         assert int(found.pop(f"{number:09d}.cls")) == data.train.labels[number]
-        picture = next(key for key in found if key.startswith(f"{number:09d}."))
-        assert found.pop(picture) == (folder / name).read_bytes()
-        kinds.add((Path(name).suffix, picture.partition(".")[2]))
+        image = next(key for key in found if key.startswith(f"{number:09d}."))
+        assert found.pop(image) == (folder / name).read_bytes()
+        kinds.add((Path(name).suffix, image.partition(".")[2]))
     assert found == {}
     everything = {(".jpg", "jpg"), (".png", "png"), (".webp", "webp"), (".JPEG", "png")}
     assert kinds <= everything
@@ -248,16 +248,16 @@ def test_any_tar_finds_the_bytes_and_the_label(folder, shards):
 def test_the_webdataset_library_reads_them(folder, shards):
     webdataset = pytest.importorskip("webdataset")
     data = open_data(str(folder))
-    for part, pictures in (("train", data.train), ("val", data.held_out)):
+    for part, images in (("train", data.train), ("val", data.held_out)):
         tars = [str(tar) for tar in sorted(shards.glob(f"{part}-*.tar"))]
         samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("rgb8"))
-        assert sorted(int(sample["__key__"]) for sample in samples) == list(range(len(pictures)))
+        assert sorted(int(sample["__key__"]) for sample in samples) == list(range(len(images)))
         for sample in samples:
             number = int(sample["__key__"])
-            assert sample["cls"] == pictures.labels[number]
+            assert sample["cls"] == images.labels[number]
             pixels = next((sample[kind] for kind in ("jpg", "png") if kind in sample), None)
-            if pixels is not None and "er/" not in pictures.names[number]:  # that one it does not turn upright
-                np.testing.assert_array_equal(pixels, np.asarray(pictures.source.read(number)))
+            if pixels is not None and "er/" not in images.names[number]:  # that one it does not turn upright
+                np.testing.assert_array_equal(pixels, np.asarray(images.source.read(number)))
     gc.collect()
 
 
@@ -272,13 +272,13 @@ def test_training_tars_mix_the_classes_and_validations_do_not(tmp_path):
     assert sorted_ == sorted(sorted_) == [0] * 8 + [1] * 8
 
 
-def test_larger_pictures_are_made_smaller_once(tmp_path, folder):
+def test_larger_images_are_made_smaller_once(tmp_path, folder):
     out = shard(folder, tmp_path / "out", "--rescale", 45)
     one, other = open_data(str(folder)).all, open_data(str(out)).all
     assert one.fingerprint == other.fingerprint
     changed = 0
     for number in range(len(one)):
-        original, picture = one.source.read(number), other.source.read(number)
+        original, image = one.source.read(number), other.source.read(number)
         content = other.source.encoded(number)
         if min(original.size) <= 45:  # never enlarged, and nothing lost
             assert content.content == (folder / one.names[number]).read_bytes()
@@ -286,8 +286,8 @@ def test_larger_pictures_are_made_smaller_once(tmp_path, folder):
         changed += 1
         assert decode.extension(content) == "jpg"
         wanted = rescale(original, 45)
-        assert picture.size == other.source.size(number) == wanted.size
-        difference = np.asarray(picture).astype(float) - np.asarray(wanted)
+        assert image.size == other.source.size(number) == wanted.size
+        difference = np.asarray(image).astype(float) - np.asarray(wanted)
         assert np.abs(difference).mean() < 1.5
     assert changed == 2  # of which one is stored on its side
     assert {(50, 64), (70, 90)} & {one.source.size(number)[::-1] for number in range(len(one))}
@@ -301,7 +301,7 @@ class StopError(Exception):
 
 
 def interrupt(monkeypatch, after: int) -> None:
-    """Let encoding end like Ctrl-C after some pictures."""
+    """Let encoding end like Ctrl-C after some images."""
     encode, lock, count = shard_writing._encode, threading.Lock(), [0]
 
     def encode_some(*arguments):
@@ -322,10 +322,10 @@ def test_an_interrupted_packing_goes_on(tmp_path, folder, shards, monkeypatch, c
         with pytest.raises(SystemExit) as ended:
             shard(folder, out, "--images-per-shard", 4)
     assert ended.value.code == 130
-    assert "run the same again to resume" in capsys.readouterr().err
+    assert "repeat the command to resume" in capsys.readouterr().err
     assert not (out / MANIFEST).exists()
     with pytest.raises(
-        DataError, match=r"interrupted `verydeep shard` has left; go on with it by the same command"
+        DataError, match=r"an unfinished result of `verydeep shard`; repeat the same command to resume it"
     ):
         open_data(str(out))
     done = {path.name: path.stat() for path in out.glob("*.tar")}
@@ -339,7 +339,7 @@ def test_an_interrupted_packing_goes_on(tmp_path, folder, shards, monkeypatch, c
     assert contents(out) == contents(shards)
 
 
-@pytest.mark.parametrize("when", [PICTURES, LABELS, NAMES, MANIFEST])
+@pytest.mark.parametrize("when", [IMAGES, LABELS, NAMES, MANIFEST])
 def test_an_interruption_while_the_index_is_written(tmp_path, folder, shards, monkeypatch, when):
     def until(write: Callable[..., None]) -> Callable[..., None]:
         def write_unless(path: Path, content: object) -> None:
@@ -355,7 +355,7 @@ def test_an_interruption_while_the_index_is_written(tmp_path, folder, shards, mo
         patch.setattr(shard_writing, "write_json", until(shard_writing.write_json))
         with pytest.raises(StopError):
             shard(folder, out, "--images-per-shard", 4)
-    with pytest.raises(DataError, match="interrupted"):
+    with pytest.raises(DataError, match="unfinished"):
         open_data(str(out))
     shard(folder, out, "--images-per-shard", 4)
     assert contents(out) == contents(shards)
@@ -394,7 +394,9 @@ def test_going_on_in_another_way_is_refused(tmp_path, folder, monkeypatch, capsy
     assert "begun with other --rescale;" in refused(["shard", folder, "--out", out, "--rescale", 40], capsys)
     assert "other --images-per-shard;" in refused(["shard", folder, "--out", out, "--images-per-shard", 3], capsys)
     save(folder / "grüner Apfel" / "new.jpg")
-    assert "begun with other images; go on as it was begun" in refused(["shard", folder, "--out", out], capsys)
+    assert "begun with other images; repeat the original command" in refused(
+        ["shard", folder, "--out", out], capsys
+    )
     assert contents(out) == before
     cut(out / ".unfinished" / "plan.json")
     assert "plan.json is damaged; remove" in refused(["shard", folder, "--out", out], capsys)
@@ -409,7 +411,7 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path, folder, shards, ca
         ["shard", folder, "--out", tmp_path / "thesis"], capsys
     )
     assert "file is a file; choose another name" in refused(["shard", folder, "--out", tmp_path / "file"], capsys)
-    assert "has whole shards already" in refused(["shard", folder, "--out", shards], capsys)
+    assert "already has complete shards" in refused(["shard", folder, "--out", shards], capsys)
     assert "lies in" in refused(["shard", folder, "--out", folder / "shards"], capsys)
     assert "lies in" in refused(["shard", folder, "--out", folder], capsys)
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
@@ -420,7 +422,7 @@ def test_a_folder_that_is_something_else_is_refused(tmp_path, folder, shards, ca
 # What cannot be read
 
 
-def test_an_unreadable_picture_is_named_and_then_left_out(tmp_path, folder, shards, capsys):
+def test_an_unreadable_image_is_named_and_then_left_out(tmp_path, folder, shards, capsys):
     train = open_data(str(folder)).train
     damaged, out = folder / train.names[4], tmp_path / "out"
     whole = damaged.read_bytes()
@@ -436,8 +438,8 @@ def test_an_unreadable_picture_is_named_and_then_left_out(tmp_path, folder, shar
     changed = [name for name, inode in inodes.items() if (out / name).stat().st_ino != inode]
     assert len(changed) == 1
     left = open_data(str(out))
-    assert_same_pictures(train.select([n for n in range(len(train)) if n != 4]), left.train)
-    assert_same_pictures(open_data(str(folder)).held_out, left.held_out)
+    assert_same_images(train.select([n for n in range(len(train)) if n != 4]), left.train)
+    assert_same_images(open_data(str(folder)).held_out, left.held_out)
     (listed,) = json.loads((out / MANIFEST).read_text())["unreadable"]
     assert listed["name"] == train.names[4]
     assert "damaged" in listed["reason"]
@@ -447,13 +449,13 @@ def test_an_unreadable_picture_is_named_and_then_left_out(tmp_path, folder, shar
     assert contents(again) == contents(shards)
 
 
-def test_a_part_without_a_readable_picture_is_refused(tmp_path, folder, capsys):
+def test_a_part_without_a_readable_image_is_refused(tmp_path, folder, capsys):
     held_out = open_data(str(folder)).held_out.names
     for name in held_out:
         (folder / name).write_bytes(b"")
     options = ["--max-unreadable", len(held_out)]
     said = refused(["shard", folder, "--out", tmp_path / "out", *options], capsys, code=1)
-    assert f"not one of the {len(held_out)} images of val can be read" in said
+    assert f"none of the {len(held_out)} images of val can be read" in said
 
 
 # Other processes, threads, places
@@ -492,16 +494,16 @@ def test_descriptors_are_few_and_closed(shards, monkeypatch):
     assert tars_open() == 0
 
 
-def first_pixels(pictures: Pictures) -> tuple[str, bytes]:
-    return pictures.names[3], pictures.source.read(3).tobytes()
+def first_pixels(images: ImageSet) -> tuple[str, bytes]:
+    return images.names[3], images.source.read(3).tobytes()
 
 
 def test_another_process_opens_them_itself(shards):
-    """Where processes are not forked, pictures travel as the path of their shards, not as their index."""
-    pictures = open_data(str(shards)).train
-    assert len(pickle.dumps(pictures.source)) < 300
+    """Where processes are not forked, images travel as the path of their shards, not as their index."""
+    images = open_data(str(shards)).train
+    assert len(pickle.dumps(images.source)) < 300
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(first_pixels, (pictures,)) == first_pixels(pictures)
+        assert pool.apply(first_pixels, (images,)) == first_pixels(images)
 
 
 @pytest.fixture
@@ -539,7 +541,7 @@ def test_other_shards_behind_the_same_url_have_an_index_of_their_own(tmp_path, f
     class_folders(tmp_path / "other", {"cat": 8, "dog": 8})
     upload(shard(tmp_path / "other", tmp_path / "out"), memory)
     assert_same(open_data(str(tmp_path / "other")), open_data(memory))
-    with pytest.raises(PictureError, match="tar"):
+    with pytest.raises(ImageError, match="tar"):
         for number in range(len(before.train)):
             before.train.source.read(number)
 
@@ -603,7 +605,7 @@ def test_behind_a_web_server_they_are_the_folder(folder, shards, serve):
 def test_a_web_server_without_ranges_is_one_sentence(shards, serve, monkeypatch):
     monkeypatch.setattr(remote, "WAITS", ())
     data = open_data(serve(shards, ranges=False))
-    with pytest.raises(VerydeepError, match="gives whole files where a range of bytes is asked for"):
+    with pytest.raises(VerydeepError, match="ignores byte ranges and sends whole files"):
         data.train.source.read(0)
 
 
@@ -680,22 +682,22 @@ def damage_array(out: Path, file: str, change: Callable[[np.ndarray], object]) -
 DAMAGED = {
     "a tar cut short": (
         lambda out: cut(out / "train-000001.tar"),
-        "train-000001.tar has 10240 bytes where 20480 are",
+        "train-000001.tar has 10240 bytes; 20480 are",
     ),
     "a tar missing": (lambda out: (out / "val-000000.tar").unlink(), "val-000000.tar is missing"),
     "an index missing": (lambda out: (out / LABELS).unlink(), "labels.npy is missing"),
-    "an index cut short": (lambda out: cut(out / PICTURES), "pictures.npy has 434 bytes where 868 are wanted"),
+    "an index cut short": (lambda out: cut(out / IMAGES), "pictures.npy has 434 bytes; 868 are expected"),
     "an index that is none": (
         lambda out: (out / NAMES).write_bytes(b"x" * (out / NAMES).stat().st_size),
-        "names.npy is not the array that is wanted",
+        "names.npy is not the expected array",
     ),
     "an index of objects": (
         lambda out: (out / LABELS).write_bytes(pickle.dumps([1]).ljust((out / LABELS).stat().st_size)),
-        "labels.npy is not the array that is wanted",
+        "labels.npy is not the expected array",
     ),
     "an index of other length": (
         lambda out: damage_manifest(out, val={"pictures": 5, "fingerprint": "x"}),
-        "where 18 are wanted",
+        "; 18 are expected",
     ),
     "labels of another type": (
         lambda out: np.save(out / LABELS, np.load(out / LABELS).astype("<f8")),
@@ -712,8 +714,8 @@ DAMAGED = {
     "no JSON": (lambda out: (out / MANIFEST).write_text("{"), "is not what `verydeep shard` writes"),
     "other JSON": (lambda out: (out / MANIFEST).write_text("[]"), "is not what `verydeep shard` writes"),
     "a field missing": (lambda out: (out / MANIFEST).write_text(json.dumps({"format": FORMAT})), "it lacks"),
-    "another version": (lambda out: damage_manifest(out, format="verydeep shards 2"), "make the shards anew"),
-    "no pictures": (lambda out: damage_manifest(out, val={"pictures": 0, "fingerprint": "x"}), "has no pictures"),
+    "another version": (lambda out: damage_manifest(out, format="verydeep shards 2"), "make the shards again"),
+    "no images": (lambda out: damage_manifest(out, val={"pictures": 0, "fingerprint": "x"}), "has no images"),
     "a tar elsewhere": (
         lambda out: damage_manifest(out, shards=[["../secret.tar", 512]]),
         "not the name of a shard",
@@ -735,10 +737,10 @@ def test_damage_that_is_seen_when_they_are_opened(shards, damage, capsys):
 
 
 def set_first(field: str, value: int) -> Callable[[Path], None]:
-    return lambda out: damage_array(out, PICTURES, lambda records: records[field].__setitem__(0, value))
+    return lambda out: damage_array(out, IMAGES, lambda records: records[field].__setitem__(0, value))
 
 
-DAMAGED_PICTURES = {
+DAMAGED_IMAGES = {
     "beyond the tar": (set_first("offset", 20_000), "of 20480; it is damaged"),
     "far beyond the tar": (set_first("offset", 2**64 - 1), "of 20480; it is damaged"),
     "before the tar": (set_first("offset", 0), "the index has it at bytes 0 to "),
@@ -751,12 +753,12 @@ DAMAGED_PICTURES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGED_PICTURES)
-def test_damage_that_is_seen_when_a_picture_is_read(shards, damage):
-    change, said = DAMAGED_PICTURES[damage]
+@pytest.mark.parametrize("damage", DAMAGED_IMAGES)
+def test_damage_that_is_seen_when_an_image_is_read(shards, damage):
+    change, said = DAMAGED_IMAGES[damage]
     change(shards)
     data = open_data(str(shards))
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         data.train.source.read(0)
     assert said in str(caught.value)
     assert str(caught.value).startswith(data.train.names[0])
@@ -766,14 +768,14 @@ def test_damage_that_is_seen_when_a_picture_is_read(shards, damage):
 
 def test_a_size_of_nothing(shards):
     set_first("height", 0)(shards)
-    with pytest.raises(PictureError, match=r"\.jpg in .*: the index has 40x0 as its size; it is damaged"):
+    with pytest.raises(ImageError, match=r"\.jpg in .*: the index has 40x0 as its size; it is damaged"):
         open_data(str(shards)).train.source.size(0)
 
 
 @pytest.mark.parametrize("end", [0, 2**63, 2**64 - 1])
 def test_a_name_beyond_the_names(shards, end):
-    damage_array(shards, PICTURES, lambda records: records["name_end"].__setitem__(1, end))
-    with pytest.raises(DataError, match="has no name for picture 1; it is damaged"):
+    damage_array(shards, IMAGES, lambda records: records["name_end"].__setitem__(1, end))
+    with pytest.raises(DataError, match="has no name for image 1; it is damaged"):
         open_data(str(shards)).train.names[1]
 
 
@@ -782,25 +784,25 @@ def test_a_tar_that_is_cut_or_removed_while_it_is_used(shards):
     source, number = data.train.source, 0
     name = source.encoded(number).name.rpartition("/")[2]
     os.truncate(shards / name, 700)
-    with pytest.raises(PictureError, match=r"bytes could be read of \d+; the tar is cut short"):
+    with pytest.raises(ImageError, match=r"bytes could be read of \d+; the tar is cut short"):
         source.read(number)
     shutil.rmtree(shards)
     with pytest.raises(DataError, match=r"val-000000\.tar cannot be read: No such file"):
         data.held_out.source.read(0)
 
 
-def test_damaged_pixels_are_a_picture_that_cannot_be_read(shards):
+def test_damaged_pixels_are_an_image_that_cannot_be_read(shards):
     data = open_data(str(shards))
     index = data.train.source.index
-    tar = shards / index.manifest.shards[int(index.pictures["shard"][0])][0]
+    tar = shards / index.manifest.shards[int(index.images["shard"][0])][0]
     content = bytearray(tar.read_bytes())
-    first = int(index.pictures["offset"][0])
+    first = int(index.images["offset"][0])
     content[first : first + 40] = bytes(40)
     tar.write_bytes(content)
-    with pytest.raises(PictureError, match=r"\.tar: not a picture"):
+    with pytest.raises(ImageError, match=r"\.tar: not a readable image"):
         data.train.source.read(0)
     batch = TrainingBatches(data.train, JITTERED, len(data.train), seed=0)[0]
-    assert [picture.name for picture in batch.unreadable] == [data.train.names[0]]
+    assert [image.name for image in batch.unreadable] == [data.train.names[0]]
 
 
 @pytest.mark.parametrize("where", [".", "train"])
@@ -841,12 +843,12 @@ def test_the_function_answers_what_was_packed(tmp_path, folder, shards):
 
 def test_errors_of_the_function_name_its_arguments(tmp_path, folder):
     out = tmp_path / "out"
-    with pytest.raises(UsageError, match=r"^`rescale` is 0; it has to be at least 1 pixel$"):
+    with pytest.raises(UsageError, match=r"^`rescale` is 0; it must be at least 1 pixel$"):
         verydeep.shard(folder, out=out, rescale=0)
-    with pytest.raises(UsageError, match=r"^`max_unreadable` is -1; it has to be 0 or more$"):
+    with pytest.raises(UsageError, match=r"^`max_unreadable` is -1; it must be 0 or more$"):
         verydeep.shard(folder, out=out, max_unreadable=-1)
     cut(folder / open_data(str(folder)).train.names[0])
-    with pytest.raises(DataError, match=r"remove it, or leave it out by `max_unreadable=1`$"):
+    with pytest.raises(DataError, match=r"remove it, or skip it with `max_unreadable=1`$"):
         verydeep.shard(folder, out=out)
     with pytest.raises(UsageError, match="was begun with other `rescale`;"):
         verydeep.shard(folder, out=out, rescale=40)
@@ -854,10 +856,10 @@ def test_errors_of_the_function_name_its_arguments(tmp_path, folder):
 
 def test_colors_of_shards_are_measured_once(folder, shards, monkeypatch):
     train = open_data(str(shards)).train
-    first = measure_pictures(train)
-    np.testing.assert_array_equal(first.mean, measure_pictures(open_data(str(folder)).train).mean)
+    first = measure_images(train)
+    np.testing.assert_array_equal(first.mean, measure_images(open_data(str(folder)).train).mean)
     monkeypatch.setattr(Shards, "read", lambda self, *rest: pytest.fail("read again"))
-    np.testing.assert_array_equal(measure_pictures(open_data(str(shards)).train).covariance, first.covariance)
+    np.testing.assert_array_equal(measure_images(open_data(str(shards)).train).covariance, first.covariance)
 
 
 def test_train_and_evaluate_read_shards(tmp_path, folder, shards, capsys):

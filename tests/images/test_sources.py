@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import class_folders, cut, save, smooth
 from PIL import Image
+from sample_images import class_folders, cut, save, smooth
 from sklearn.datasets import load_digits
 
-from verydeep.errors import DataError, PictureError
+from verydeep.errors import DataError, ImageError
 from verydeep.images import digits
 from verydeep.images.decode import read
 from verydeep.images.find import unlabelled
+from verydeep.images.image_set import Arrays, Files, ImageSet
 from verydeep.images.in_memory import keep_in_memory
-from verydeep.images.pictures import Arrays, Files, Pictures
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
 
 
 def empty_files(root: Path, counts: dict[str, int]) -> Path:
-    """Class folders for tests that never look into a picture."""
+    """Class folders for tests that never look into an image."""
     for name, count in counts.items():
         (root / name).mkdir(parents=True)
         for number in range(count):
@@ -32,9 +32,9 @@ def empty_files(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
-def classes_of(pictures: Pictures) -> dict[str, str]:
-    """Each picture's name with its class's."""
-    return {name: pictures.class_names[label] for name, label in zip(pictures.names, pictures.labels, strict=True)}
+def classes_of(images: ImageSet) -> dict[str, str]:
+    """Each image's name with its class's."""
+    return {name: images.class_names[label] for name, label in zip(images.names, images.labels, strict=True)}
 
 
 # Class folders alone
@@ -51,17 +51,17 @@ def test_class_folders_are_parted_by_class(tmp_path):
     assert "a fifth of each class" in data.split
 
 
-def test_the_pictures_are_the_ones_that_are_named(tmp_path):
+def test_the_images_are_the_ones_that_are_named(tmp_path):
     data = open_data(str(class_folders(tmp_path, {"cat": 3, "dog": 4})))
-    for pictures in (data.train, data.held_out, data.all):
-        for number, name in enumerate(pictures.names):
-            assert pictures.source.read(number) == read(tmp_path / name)
-            assert pictures.source.size(number) == (40, 36)
+    for images in (data.train, data.held_out, data.all):
+        for number, name in enumerate(images.names):
+            assert images.source.read(number) == read(tmp_path / name)
+            assert images.source.size(number) == (40, 36)
 
 
 @settings(max_examples=20)
 @given(counts=st.lists(st.integers(2, 30), min_size=1, max_size=4))
-def test_each_side_has_every_class_and_no_picture_is_lost(tmp_path_factory, counts):
+def test_each_side_has_every_class_and_no_image_is_lost(tmp_path_factory, counts):
     root = empty_files(tmp_path_factory.mktemp("data"), {f"class {n}": count for n, count in enumerate(counts)})
     data = open_data(str(root))
     held_out = np.bincount(data.held_out.labels, minlength=len(counts))
@@ -83,7 +83,7 @@ def test_another_class_does_not_change_a_classs_split(tmp_path):
     assert {name: kind for name, kind in after.items() if kind in ("cat", "dog")} == before
 
 
-def test_what_was_held_out_stays_so_and_new_pictures_go_to_training(tmp_path):
+def test_what_was_held_out_stays_so_and_new_images_go_to_training(tmp_path):
     before = open_data(str(empty_files(tmp_path, {"cat": 10, "dog": 10})))
     for number in range(900, 930):
         (tmp_path / "cat" / f"{number}.jpg").touch()
@@ -102,7 +102,7 @@ def test_held_out_names_of_another_folder_mean_nothing(tmp_path):
 
 def test_names_with_spaces_and_unicode(tmp_path):
     names = {"grüner Apfel": 3, "ねこ": 2, "white shark, man-eater": 2, "$x; rm -rf": 2}
-    data = open_data(str(class_folders(tmp_path / "my pictures ✓", names)))
+    data = open_data(str(class_folders(tmp_path / "my images ✓", names)))
     assert set(data.class_names) == set(names)
     assert sorted(classes_of(data.all).values()) == sorted(
         kind for kind, count in names.items() for _ in range(count)
@@ -110,7 +110,7 @@ def test_names_with_spaces_and_unicode(tmp_path):
     assert data.train.source.size(0) == (40, 36)
 
 
-def test_what_is_no_picture_or_hidden_is_passed_by(tmp_path):
+def test_what_is_no_image_or_hidden_is_passed_by(tmp_path):
     empty_files(tmp_path, {"cat": 5, "dog": 5, ".hidden": 5})
     (tmp_path / ".DS_Store").touch()
     (tmp_path / "README.txt").touch()
@@ -190,7 +190,7 @@ def test_imagenet_with_numbered_classes(imagenet):
     assert open_data(str(imagenet)).held_out.labels.tolist() == [2, 0, 1]
 
 
-def test_flat_validation_pictures_directly_below(tmp_path):
+def test_flat_validation_images_directly_below(tmp_path):
     empty_files(tmp_path, {"train/cat": 2, "train/dog": 2, "val": 3})
     (tmp_path / "val.txt").write_text("000.jpg 1\nval/001.jpg 0\n002.jpg 1\n")
     assert open_data(str(tmp_path)).held_out.labels.tolist() == [1, 0, 1]
@@ -246,17 +246,17 @@ def test_no_class_folders(tmp_path):
     assert refusal(tmp_path).startswith(f"{tmp_path} has no class folders; put each class's images in a folder")
 
 
-def test_a_class_without_pictures(tmp_path):
+def test_a_class_without_images(tmp_path):
     empty_files(tmp_path, {"cat": 3, "dog": 0})
     (tmp_path / "dog" / "notes.txt").touch()
     said = refusal(tmp_path)
     assert said == f"class folder {tmp_path / 'dog'} holds no images; fill it or remove it"
 
 
-def test_a_class_of_one_picture(tmp_path):
+def test_a_class_of_one_image(tmp_path):
     data = open_data(str(empty_files(tmp_path, {"cat": 3, "dog": 1})))
     assert len(data.all) == 4  # nothing is split unless it is asked for
-    with pytest.raises(DataError, match="class 'dog' has one image; it takes two"):
+    with pytest.raises(DataError, match="class 'dog' has one image; it needs two"):
         _ = data.train
 
 
@@ -270,7 +270,7 @@ def test_a_training_part_alone_is_undivided_data(tmp_path):
 def test_without_a_training_part_there_is_nothing_to_train_on(tmp_path, there):
     data = open_data(str(empty_files(tmp_path, {f"{there}/cat": 2})))
     assert len(data.part(there)) == 2
-    with pytest.raises(DataError, match=f"the data has no training part: it has its own {there}/; add train/"):
+    with pytest.raises(DataError, match=f"the data has no training part, only its own {there}/; add train/"):
         _ = data.train
 
 
@@ -281,7 +281,7 @@ def test_a_validation_class_that_is_not_trained(tmp_path):
     assert said.endswith("'new 4' and 2 more")
 
 
-def test_validation_pictures_without_labels(imagenet):
+def test_validation_images_without_labels(imagenet):
     assert "no list of labels lies beside it" in refusal(imagenet)
 
 
@@ -311,7 +311,7 @@ def test_a_list_of_labels_that_does_not_fit(imagenet, name, content, said):
     assert said in refusal(imagenet)
 
 
-def test_no_validation_pictures(imagenet):
+def test_no_validation_images(imagenet):
     (imagenet / "LOC_val_solution.csv").write_text(KAGGLE)
     shutil.rmtree(imagenet / "ILSVRC/Data/CLS-LOC/val")
     (imagenet / "ILSVRC/Data/CLS-LOC/val").mkdir()
@@ -322,57 +322,57 @@ def test_no_validation_pictures(imagenet):
 
 
 def test_relabel_goes_by_name(tmp_path):
-    pictures = open_data(str(empty_files(tmp_path, {"cat": 2, "dog": 2}))).all
-    relabelled = pictures.relabel(("dog", "eel", "cat"))
+    images = open_data(str(empty_files(tmp_path, {"cat": 2, "dog": 2}))).all
+    relabelled = images.relabel(("dog", "eel", "cat"))
     assert relabelled.class_names == ("dog", "eel", "cat")
-    assert classes_of(relabelled) == classes_of(pictures)
+    assert classes_of(relabelled) == classes_of(images)
     assert sorted(relabelled.labels.tolist()) == [0, 0, 2, 2]
 
 
 def test_relabel_refuses_a_class_that_the_model_lacks(tmp_path):
-    pictures = open_data(str(empty_files(tmp_path, {"cat": 2, "dog": 2}))).all
+    images = open_data(str(empty_files(tmp_path, {"cat": 2, "dog": 2}))).all
     with pytest.raises(
         DataError, match="the data has 1 of 2 classes that the model lacks: 'dog'; the model's are 'cat'"
     ):
-        pictures.relabel(("cat", "eel"))
+        images.relabel(("cat", "eel"))
 
 
 def test_the_fingerprint_changes_with_names_and_labels_alone(tmp_path):
-    pictures = open_data(str(class_folders(tmp_path, {"cat": 3, "dog": 3}))).all
+    images = open_data(str(class_folders(tmp_path, {"cat": 3, "dog": 3}))).all
     same = [
         open_data(str(tmp_path)).all,
-        keep_in_memory(pictures)[0],
-        pictures.select(range(len(pictures))),
+        keep_in_memory(images)[0],
+        images.select(range(len(images))),
     ]
     others = [
-        pictures.select([0, 1, 2, 3, 4]),
-        pictures.select([1, 0, 2, 3, 4, 5]),
-        pictures.relabel(("dog", "cat")),
-        pictures.relabel(("cat", "dog", "eel")),
-        Pictures(pictures.names, 1 - pictures.labels, pictures.class_names, pictures.source),
-        Pictures(("x", *pictures.names[1:]), pictures.labels, pictures.class_names, pictures.source),
+        images.select([0, 1, 2, 3, 4]),
+        images.select([1, 0, 2, 3, 4, 5]),
+        images.relabel(("dog", "cat")),
+        images.relabel(("cat", "dog", "eel")),
+        ImageSet(images.names, 1 - images.labels, images.class_names, images.source),
+        ImageSet(("x", *images.names[1:]), images.labels, images.class_names, images.source),
     ]
-    assert {pictures.fingerprint} == {one.fingerprint for one in same}
-    assert len({pictures.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
+    assert {images.fingerprint} == {one.fingerprint for one in same}
+    assert len({images.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
 
 
 def test_the_fingerprint_is_what_earlier_versions_wrote():
-    pictures = Pictures(("a/1.jpg", "b/1.jpg"), np.array([0, 1]), ("a", "b"), Files((Path("x"), Path("y"))))
-    assert pictures.fingerprint == "0a97daa9c009452d"
+    images = ImageSet(("a/1.jpg", "b/1.jpg"), np.array([0, 1]), ("a", "b"), Files((Path("x"), Path("y"))))
+    assert images.fingerprint == "0a97daa9c009452d"
 
 
 # In memory
 
 
 @pytest.fixture
-def some(tmp_path) -> Pictures:
-    """Four pictures of different sizes."""
+def some(tmp_path) -> ImageSet:
+    """Four images of different sizes."""
     for number, (width, height) in enumerate([(40, 36), (36, 50), (90, 80), (37, 37)]):
         save(tmp_path / f"{'cat' if number < 2 else 'dog'}" / f"{number}.jpg", smooth(width, height, number))
     return open_data(str(tmp_path)).all
 
 
-def test_kept_pictures_have_the_pixels_of_reading(some):
+def test_kept_images_have_the_pixels_of_reading(some):
     kept, lost = keep_in_memory(some)
     assert lost == []
     assert isinstance(kept.source, Arrays)
@@ -386,7 +386,7 @@ def test_kept_pictures_have_the_pixels_of_reading(some):
         np.testing.assert_array_equal(kept.source.read(number), np.asarray(some.source.read(number)))
 
 
-def test_kept_pictures_are_rescaled(some):
+def test_kept_images_are_rescaled(some):
     kept, _ = keep_in_memory(some, smaller_side=36)
     for number in range(len(some)):
         expected = rescale(some.source.read(number), 36)
@@ -415,14 +415,14 @@ def test_the_limit_counts_what_would_be_kept(some, smaller_side):
 
 def test_no_more_is_kept_than_the_limit_where_the_sizes_looked_at_were_mistaken(tmp_path):
     folder = class_folders(tmp_path, {"cat": 65, "dog": 65})
-    pictures = open_data(str(folder)).all
+    images = open_data(str(folder)).all
     looked_at = set(np.linspace(0, 129, 64).astype(int).tolist())
     large = [number for number in range(130) if number not in looked_at]
     for number in large:
-        save(pictures.source.paths[number], smooth(200, 200))
+        save(images.source.paths[number], smooth(200, 200))
     read: list[int] = []
-    over, lost = keep_in_memory(pictures, limit=1_000_000, advance=read.append)
-    assert over is pictures
+    over, lost = keep_in_memory(images, limit=1_000_000, advance=read.append)
+    assert over is images
     assert lost == []
     assert len(read) < 40  # it has not read them all to find out
 
@@ -434,7 +434,7 @@ def test_what_cannot_be_read_is_listed_and_left_out(some):
     assert some.names[1] not in kept.names
     np.testing.assert_array_equal(kept.labels, np.delete(some.labels, 1))
     np.testing.assert_array_equal(kept.source.read(1), np.asarray(some.source.read(2)))
-    assert [picture.name for picture in lost] == [some.names[1]]
+    assert [image.name for image in lost] == [some.names[1]]
     assert lost[0].reason.startswith(f"{damaged}: damaged")
 
 
@@ -443,10 +443,10 @@ def test_nothing_can_be_read(some):
         path.write_bytes(b"")
     kept, lost = keep_in_memory(some)
     assert len(kept) == 0
-    assert [picture.name for picture in lost] == list(some.names)
+    assert [image.name for image in lost] == list(some.names)
 
 
-def test_a_picture_too_long_to_be_rescaled_is_listed(some):
+def test_an_image_too_long_to_be_rescaled_is_listed(some):
     save(some.source.paths[3], np.zeros((1, 60_000, 3), np.uint8))
     kept, lost = keep_in_memory(some, smaller_side=256, limit=1 << 50)
     assert len(kept) == 3
@@ -454,22 +454,22 @@ def test_a_picture_too_long_to_be_rescaled_is_listed(some):
     assert lost[0].reason.startswith(f"{some.names[3]}: 60000x1 pixels would be 15360000x256")
 
 
-# Pictures to predict
+# Images to predict
 
 
-def test_unlabelled_pictures_are_files_and_whole_folders(tmp_path):
+def test_unlabelled_images_are_files_and_whole_folders(tmp_path):
     empty_files(tmp_path, {"b": 2, "b/deeper": 1, "b/.hidden": 1})
-    single = save(tmp_path / "a picture", format="PNG")
-    pictures = unlabelled([single, tmp_path / "b"])
+    single = save(tmp_path / "an image", format="PNG")
+    images = unlabelled([single, tmp_path / "b"])
     inside = [tmp_path / "b" / name for name in ("000.jpg", "001.jpg", "deeper/000.jpg")]
-    assert pictures.names == tuple(map(str, [single, *inside]))
-    assert pictures.labels.tolist() == [-1] * 4
-    assert pictures.source.size(0) == (40, 36)
+    assert images.names == tuple(map(str, [single, *inside]))
+    assert images.labels.tolist() == [-1] * 4
+    assert images.source.size(0) == (40, 36)
 
 
 def test_unlabelled_refuses_what_is_not_there(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PictureError, match=r"empty: no images in this folder"):
+    with pytest.raises(ImageError, match=r"empty: no images in this folder"):
         unlabelled([tmp_path / "empty"])
-    with pytest.raises(PictureError, match=r"none\.jpg: no such file"):
+    with pytest.raises(ImageError, match=r"none\.jpg: no such file"):
         unlabelled([tmp_path / "none.jpg"])

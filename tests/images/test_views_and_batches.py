@@ -1,4 +1,4 @@
-"""Training's views against crops of the rescaled picture; batches that depend on seed and step alone."""
+"""Training's views against crops of the rescaled image; batches that depend on seed and step alone."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import class_folders, cut, save, smooth
 from PIL import Image
+from sample_images import class_folders, cut, save, smooth
 
-from verydeep.errors import DataError, PictureError, UsageError
+from verydeep.errors import DataError, ImageError, UsageError
 from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.images.geometry import rescaled_size
+from verydeep.images.image_set import Arrays, Files, ImageSet
 from verydeep.images.in_memory import keep_in_memory
-from verydeep.images.pictures import Arrays, Files, Pictures
 from verydeep.images.sources import open_data
 from verydeep.images.views import TrainingView, ViewDraws, rescale
 
@@ -31,7 +31,7 @@ def one_draw(scale: int, across: float, down: float, mirrored: bool = False) -> 
 
 
 def places_of(side: int) -> np.ndarray:
-    """A picture that tells in red and green which column and row a pixel is in."""
+    """An image that tells in red and green which column and row a pixel is in."""
     rows, columns = np.mgrid[:side, :side].astype(np.uint8)
     return np.stack([columns, rows, np.zeros_like(rows)], -1)
 
@@ -40,11 +40,11 @@ def places_of(side: int) -> np.ndarray:
 
 
 @given(st.integers(36, 60), st.integers(36, 60), UNIFORM, UNIFORM, st.booleans(), st.booleans())
-def test_a_view_of_a_picture_at_scale_is_a_window_of_it(width, height, across, down, mirrored, in_memory):
+def test_a_view_of_an_image_at_scale_is_a_window_of_it(width, height, across, down, mirrored, in_memory):
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     scale = min(width, height)
-    picture = pixels if in_memory else Image.fromarray(pixels)
-    view = TrainingView((scale, scale), 32).make(picture, one_draw(scale, across, down, mirrored), 0)
+    image = pixels if in_memory else Image.fromarray(pixels)
+    view = TrainingView((scale, scale), 32).make(image, one_draw(scale, across, down, mirrored), 0)
     left, top = int(across * (width - 31)), int(down * (height - 31))
     window = pixels[top : top + 32, left : left + 32]
     np.testing.assert_array_equal(view, window[:, ::-1] if mirrored else window)
@@ -53,7 +53,7 @@ def test_a_view_of_a_picture_at_scale_is_a_window_of_it(width, height, across, d
 @pytest.mark.parametrize("scale", [64, 100, 224, 256, 400])
 @pytest.mark.parametrize(("across", "down"), [(0, 0), (0.5, 0.25), (1 - 1e-9, 1 - 1e-9)])
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_a_view_is_near_to_a_crop_of_the_rescaled_picture(photographs, scale, across, down, in_memory):
+def test_a_view_is_near_to_a_crop_of_the_rescaled_image(photographs, scale, across, down, in_memory):
     for pixels in photographs:
         image = Image.fromarray(pixels)
         view = TrainingView((scale, scale), 64).make(
@@ -77,7 +77,7 @@ def test_a_mirrored_view_is_the_mirror_image(photographs):
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(32, 80), UNIFORM, UNIFORM)
-def test_every_picture_gives_a_whole_view(width, height, scale, across, down):
+def test_every_image_gives_a_whole_view(width, height, scale, across, down):
     view = TrainingView((scale, scale), 32).make(
         Image.new("RGB", (width, height)), one_draw(scale, across, down), 0
     )
@@ -85,10 +85,10 @@ def test_every_picture_gives_a_whole_view(width, height, scale, across, down):
     assert view.dtype == np.uint8
 
 
-def test_a_long_and_narrow_picture_is_cut_without_being_rescaled_whole():
+def test_a_long_and_narrow_image_is_cut_without_being_rescaled_whole():
     pixels = np.zeros((1, 60_000, 3), np.uint8)  # at this scale 13,440,000 x 224
     assert TrainingView((224, 224), 224).make(pixels, one_draw(224, 0.9, 0), 0).shape == (224, 224, 3)
-    with pytest.raises(PictureError, match="60000x1 pixels would be 13440000x224"):
+    with pytest.raises(ImageError, match="60000x1 pixels would be 13440000x224"):
         rescale(Image.fromarray(pixels), 224)
 
 
@@ -105,7 +105,7 @@ def test_draws_cover_their_ranges():
     assert abs(np.corrcoef(draws.across, draws.down)[0, 1]) < 0.03
 
 
-def test_views_cover_every_place_of_the_picture():
+def test_views_cover_every_place_of_the_image():
     view = TrainingView((36, 36), 32)
     draws = view.draw(np.random.default_rng(0), 1000)
     views = [view.make(places_of(36), draws, number) for number in range(1000)]
@@ -121,22 +121,22 @@ def test_nothing_is_mirrored_unless_wanted():
 
 @pytest.mark.parametrize("scale", [(31, 31), (31, 64), (40, 36), (0, 0)])
 def test_a_scale_that_holds_no_window_is_refused(scale):
-    with pytest.raises(UsageError, match=rf"scale is {scale[0]}:{scale[1]}; it has to be at least .* 32 pixels"):
+    with pytest.raises(UsageError, match=rf"scale is {scale[0]}:{scale[1]}; it must be at least .* 32 pixels"):
         TrainingView(scale, 32)
 
 
 # Batches
 
 
-def numbered(count: int, side: int = 36) -> Pictures:
-    """Pictures in memory whose pixels and labels are their numbers."""
+def numbered(count: int, side: int = 36) -> ImageSet:
+    """Images in memory whose pixels and labels are their numbers."""
     arrays = tuple(np.full((side, side, 3), number, np.uint8) for number in range(count))
     names = tuple(str(number) for number in range(count))
-    return Pictures(names, np.arange(count), names, Arrays(arrays))
+    return ImageSet(names, np.arange(count), names, Arrays(arrays))
 
 
 def shown(batch: Batch) -> list[int]:
-    """Numbers of the pictures in a batch of `numbered` ones, by their pixels."""
+    """Numbers of the images in a batch of `numbered` ones, by their pixels."""
     assert (batch.pixels == batch.pixels[:, :1, :1, :1]).all()
     return batch.pixels[:, 0, 0, 0].tolist()
 
@@ -148,8 +148,8 @@ def assert_same(one: Batch, other: Batch) -> None:
 
 
 @pytest.fixture
-def on_disk(tmp_path) -> Pictures:
-    """Ten pictures; the view below shows them at other scales than they have."""
+def on_disk(tmp_path) -> ImageSet:
+    """Ten images; the view below shows them at other scales than they have."""
     return open_data(str(class_folders(tmp_path, {"cat": 6, "dog": 4}))).all
 
 
@@ -166,7 +166,7 @@ def test_a_batch_is_a_function_of_seed_and_step(on_disk):
     assert (one[0].pixels != TrainingBatches(on_disk, JITTERED, 4, seed=6)[0].pixels).any()
 
 
-def test_pictures_in_memory_give_the_same_batches(on_disk):
+def test_images_in_memory_give_the_same_batches(on_disk):
     view = TrainingView((36, 36), 32)  # the scale they have
     kept, _ = keep_in_memory(on_disk, 36)
     assert_same(TrainingBatches(kept, view, 4, seed=0)[3], TrainingBatches(on_disk, view, 4, seed=0)[3])
@@ -198,7 +198,7 @@ def test_feeding_nothing_and_stopping_early(num_workers):
 
 @settings(max_examples=30)
 @given(count=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.integers(0, 2**63 - 1))
-def test_an_epoch_shows_each_picture_at_most_once(count, batch_size, seed):
+def test_an_epoch_shows_each_image_at_most_once(count, batch_size, seed):
     batches = TrainingBatches(numbered(count), TrainingView((36, 36), 32), batch_size, seed)
     for epoch in (0, 3):
         steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
@@ -220,9 +220,9 @@ def test_another_epoch_is_in_another_order():
     assert orders[0] != list(range(50))
 
 
-def test_a_picture_is_shown_in_another_view_each_time():
-    pictures = Pictures(("a",), np.array([0]), ("a",), Arrays((places_of(36),)))
-    batches = TrainingBatches(pictures, TrainingView((36, 36), 32), 1, seed=0)
+def test_an_image_is_shown_in_another_view_each_time():
+    images = ImageSet(("a",), np.array([0]), ("a",), Arrays((places_of(36),)))
+    batches = TrainingBatches(images, TrainingView((36, 36), 32), 1, seed=0)
     views = {batches[step].pixels.tobytes() for step in range(1000)}
     assert len(views) == 5 * 5 * 2
 
@@ -236,13 +236,13 @@ def test_what_an_epoch_leaves_out_is_shown_in_another():
 # What cannot be read
 
 
-def test_the_next_picture_of_the_order_stands_in(on_disk):
+def test_the_next_image_of_the_order_stands_in(on_disk):
     whole = TrainingBatches(on_disk, JITTERED, 5, seed=1)
     order = np.random.default_rng([1, 0, 0]).permutation(10)  # as the documented streams are drawn
     assert whole[0].labels.tolist() == on_disk.labels[order[:5]].tolist()
     cut(on_disk.source.paths[order[2]])
     batch = TrainingBatches(on_disk, JITTERED, 5, seed=1)[0]
-    assert [picture.name for picture in batch.unreadable] == [on_disk.names[order[2]]]
+    assert [image.name for image in batch.unreadable] == [on_disk.names[order[2]]]
     assert batch.unreadable[0].reason.startswith(f"{on_disk.source.paths[order[2]]}: damaged")
     assert batch.labels.tolist() == on_disk.labels[order[[0, 1, 3, 3, 4]]].tolist()
     for place in (0, 1, 3, 4):
@@ -266,7 +266,7 @@ def test_worker_processes_tell_what_cannot_be_read(on_disk):
     fed = list(feed(batches, 0, 2, num_workers=1))
     for step, batch in enumerate(fed):
         assert_same(batch, batches[step])
-        assert {picture.name for picture in batch.unreadable} == {on_disk.names[7]}
+        assert {image.name for image in batch.unreadable} == {on_disk.names[7]}
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -277,18 +277,18 @@ def test_nothing_that_can_be_read_is_one_sentence(on_disk, num_workers):
     batches = TrainingBatches(on_disk, JITTERED, 4, seed=0)
     with pytest.raises(DataError) as caught:
         list(feed(batches, 0, 3, num_workers))
-    assert str(caught.value) == "not one of the training pictures can be read"
+    assert str(caught.value) == "none of the training images can be read"
 
 
-def test_no_pictures_at_all_are_refused(on_disk):
-    nothing = Pictures((), np.empty(0, np.int64), ("cat", "dog"), Files(()))
-    with pytest.raises(DataError, match="no pictures to train on"):
+def test_no_images_at_all_are_refused(on_disk):
+    nothing = ImageSet((), np.empty(0, np.int64), ("cat", "dog"), Files(()))
+    with pytest.raises(DataError, match="no images to train on"):
         TrainingBatches(nothing, JITTERED, 4, seed=0)
 
 
 def test_a_jpeg_far_larger_than_the_scale_is_decoded_smaller(tmp_path):
     path: Path = save(tmp_path / "a.jpg", smooth(400, 360), quality=95)
-    batch = TrainingBatches(Pictures(("a",), np.array([0]), ("a",), Files((path,))), JITTERED, 1, seed=0)[0]
+    batch = TrainingBatches(ImageSet(("a",), np.array([0]), ("a",), Files((path,))), JITTERED, 1, seed=0)[0]
     draws = JITTERED.draw(np.random.default_rng([0, 1, 0]), 1)
     whole = JITTERED.make(Image.fromarray(smooth(400, 360)), draws, 0)
     assert rescaled_size(400, 360, int(draws.scale[0]))[1] <= 60

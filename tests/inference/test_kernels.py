@@ -44,17 +44,17 @@ def network_of(
     )
 
 
-def run(steps, pictures: np.ndarray, output: tuple[int, str], instructions: str, precision: str, threads: int = 2):
-    network = network_of(steps, instructions, precision, pictures.shape[3], threads)
-    return network.run_numbers(pictures, [output])[0]
+def run(steps, images: np.ndarray, output: tuple[int, str], instructions: str, precision: str, threads: int = 2):
+    network = network_of(steps, instructions, precision, images.shape[3], threads)
+    return network.run_numbers(images, [output])[0]
 
 
 def normal(generator, *shape: int) -> np.ndarray:
     return generator.standard_normal(shape, np.float32)
 
 
-def exactly(pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pictures).double().permute(0, 3, 1, 2)
+def exactly(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).double().permute(0, 3, 1, 2)
 
 
 def agree(found: np.ndarray, wanted: torch.Tensor, precision: str, scale: float) -> None:
@@ -78,12 +78,12 @@ def test_convolution(
     batch = min(batch, max(1, 3_000_000 // (height * width * max(in_channels, out_channels))))
     generator = np.random.default_rng(seed)
     weights = normal(generator, out_channels, in_channels, kernel, kernel)
-    bias, pictures = normal(generator, out_channels), normal(generator, batch, height, width, in_channels)
+    bias, images = normal(generator, out_channels), normal(generator, batch, height, width, in_channels)
     step = _native.Step.convolution(weights, bias, relu=relu, pool=pool)
     stage = "pool" if pool else "relu" if relu else "sums"
-    found = run([step], pictures, (0, stage), instructions, precision, threads)
+    found = run([step], images, (0, stage), instructions, precision, threads)
     wanted = F.conv2d(
-        exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=kernel // 2
+        exactly(images), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=kernel // 2
     )
     wanted = F.relu(wanted) if relu else wanted
     agree(found, F.max_pool2d(wanted, 2) if pool else wanted, precision, kernel * np.sqrt(in_channels) + 1)
@@ -97,11 +97,11 @@ def test_the_first_convolution_of_three_channels(
 ):
     generator = np.random.default_rng(seed)
     weights, bias = normal(generator, out_channels, 3, 3, 3), normal(generator, out_channels)
-    pictures = normal(generator, batch, height, width, 3)
+    images = normal(generator, batch, height, width, 3)
     step = _native.Step.convolution(weights, bias, relu=relu)
-    found = run([step], pictures, (0, "relu" if relu else "sums"), instructions, precision)
+    found = run([step], images, (0, "relu" if relu else "sums"), instructions, precision)
     wanted = F.conv2d(
-        exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=1
+        exactly(images), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=1
     )
     agree(found, F.relu(wanted) if relu else wanted, "float32", 6)  # float32 in every precision
 
@@ -161,11 +161,11 @@ def test_the_first_convolution_and_its_pooling(
 ):
     generator = np.random.default_rng(seed)
     weights, bias = normal(generator, out_channels, 3, 3, 3), normal(generator, out_channels)
-    pictures = normal(generator, batch, height, width, 3)
-    pictures[0, height // 2, width // 2, 1] = np.nan
+    images = normal(generator, batch, height, width, 3)
+    images[0, height // 2, width // 2, 1] = np.nan
     step = _native.Step.convolution(weights, bias, relu=relu, pool=True)
-    found = run([step], pictures, (0, "pool"), instructions, precision, threads)
-    sums = run([step], pictures, (0, "relu" if relu else "sums"), instructions, precision, threads)
+    found = run([step], images, (0, "pool"), instructions, precision, threads)
+    sums = run([step], images, (0, "relu" if relu else "sums"), instructions, precision, threads)
     assert np.array_equal(found, F.max_pool2d(torch.from_numpy(sums), 2).numpy(), equal_nan=True)
 
 
@@ -177,22 +177,20 @@ def test_fully_connected(instructions, precision, in_channels, hidden, kernel, m
     generator = np.random.default_rng(seed)
     first, first_bias = normal(generator, hidden, in_channels, kernel, kernel), normal(generator, hidden)
     second, second_bias = normal(generator, 37, hidden, 1, 1), normal(generator, 37)
-    pictures = normal(generator, batch, height, width, in_channels)
+    images = normal(generator, batch, height, width, in_channels)
     steps = [
         _native.Step.fully_connected(first, first_bias, relu=relu),
         _native.Step.fully_connected(second, second_bias, relu=False),
     ]
-    sums = F.conv2d(exactly(pictures), torch.from_numpy(first).double(), torch.from_numpy(first_bias).double())
+    sums = F.conv2d(exactly(images), torch.from_numpy(first).double(), torch.from_numpy(first_bias).double())
     wanted = F.relu(sums) if relu else sums
     size = kernel * np.sqrt(in_channels) + 1
-    found = run(steps, pictures, (0, "relu" if relu else "sums"), instructions, precision)
+    found = run(steps, images, (0, "relu" if relu else "sums"), instructions, precision)
     agree(found, wanted, precision, size)
     if relu:
-        agree(run(steps, pictures, (0, "sums"), instructions, precision), sums, precision, size)
+        agree(run(steps, images, (0, "sums"), instructions, precision), sums, precision, size)
     wanted = F.conv2d(wanted, torch.from_numpy(second).double(), torch.from_numpy(second_bias).double())
-    agree(
-        run(steps, pictures, (1, "sums"), instructions, precision), wanted, precision, size * np.sqrt(hidden) + 1
-    )
+    agree(run(steps, images, (1, "sums"), instructions, precision), wanted, precision, size * np.sqrt(hidden) + 1)
 
 
 LARGE = 1_100_000
@@ -212,14 +210,14 @@ def test_large_fully_connected_layers(instructions, precision, outputs, kernel, 
     weights *= np.exp(tail * normal(generator, *weights.shape))
     weights[outputs // 2] = 0
     bias = normal(generator, outputs)
-    pictures = normal(generator, 10, kernel, kernel + 2, in_channels)  # 30 rows: a product in more than two pieces
+    images = normal(generator, 10, kernel, kernel + 2, in_channels)  # 30 rows: a product in more than two pieces
     steps = [_native.Step.fully_connected(weights, bias, relu=relu)]
     output = (0, "relu" if relu else "sums")
-    wanted = F.conv2d(exactly(pictures), torch.from_numpy(weights).double(), torch.from_numpy(bias).double())
-    found = run(steps, pictures, output, instructions, precision, threads)
+    wanted = F.conv2d(exactly(images), torch.from_numpy(weights).double(), torch.from_numpy(bias).double())
+    found = run(steps, images, output, instructions, precision, threads)
     size = float(np.sqrt(np.sum(weights.astype(np.float64) ** 2) / outputs)) + 1
     agree(found, F.relu(wanted) if relu else wanted, "bfloat16" if precision == "bfloat16" else "20 bits", size)
-    alone = run(steps, np.ascontiguousarray(pictures[2:3, :, 1 : kernel + 1]), output, instructions, precision, 1)
+    alone = run(steps, np.ascontiguousarray(images[2:3, :, 1 : kernel + 1]), output, instructions, precision, 1)
     assert np.array_equal(alone[0, :, 0, 0], found[2, :, 0, 1])
 
 
@@ -229,13 +227,13 @@ def test_a_weight_that_is_no_number_spoils_its_own_score_alone(instructions, val
     """Of large layers, one that is infinite makes its score NaN; a stretch of tiny ones is nothing."""
     generator = np.random.default_rng(0)
     weights, bias = normal(generator, 80, 14_000, 1, 1), normal(generator, 80)
-    pictures = normal(generator, 5, 1, 1, 14_000)
-    before = run([_native.Step.fully_connected(weights, bias)], pictures, (0, "sums"), instructions, "float32")
+    images = normal(generator, 5, 1, 1, 14_000)
+    before = run([_native.Step.fully_connected(weights, bias)], images, (0, "sums"), instructions, "float32")
     weights[33, 9999] = value
     if value == 1e-42:
         weights[33, 128:256] = value
-    after = run([_native.Step.fully_connected(weights, bias)], pictures, (0, "sums"), instructions, "float32")
-    wanted = pictures[:, 0, 0].astype(np.float64) @ weights[33, :, 0, 0] + bias[33]
+    after = run([_native.Step.fully_connected(weights, bias)], images, (0, "sums"), instructions, "float32")
+    wanted = images[:, 0, 0].astype(np.float64) @ weights[33, :, 0, 0] + bias[33]
     if np.isfinite(value):
         assert np.allclose(after[:, 33, 0, 0], wanted, rtol=1e-4, atol=1e-2)
     else:
@@ -248,11 +246,11 @@ def test_a_weight_that_is_no_number_spoils_its_own_score_alone(instructions, val
 @given(channels, st.integers(2, 80), st.integers(2, 80), batches, seeds)
 def test_pooling_and_normalization(instructions, in_channels, height, width, batch, seed):
     generator = np.random.default_rng(seed)
-    pictures = 30 * normal(generator, batch, height, width, in_channels)
-    exact = exactly(pictures)
-    found = run([_native.Step.max_pooling()], pictures, (0, "sums"), instructions, "float32")
+    images = 30 * normal(generator, batch, height, width, in_channels)
+    exact = exactly(images)
+    found = run([_native.Step.max_pooling()], images, (0, "sums"), instructions, "float32")
     assert np.array_equal(found, F.max_pool2d(exact, 2).float().numpy())
-    found = run([_native.Step.average_pooling()], pictures, (0, "sums"), instructions, "float32")
+    found = run([_native.Step.average_pooling()], images, (0, "sums"), instructions, "float32")
     agree(found, F.avg_pool2d(exact, 2), "float32", 30)
     for size, alpha, beta, k in (
         (5, 1e-4, 0.75, 2.0),
@@ -262,7 +260,7 @@ def test_pooling_and_normalization(instructions, in_channels, height, width, bat
         (32, 1e-4, 0.6, 2.0),
     ):
         found = run(
-            [_native.Step.normalization(size, alpha, beta, k)], pictures, (0, "sums"), instructions, "float32"
+            [_native.Step.normalization(size, alpha, beta, k)], images, (0, "sums"), instructions, "float32"
         )
         agree(found, F.local_response_norm(exact, size, alpha * size, beta, k), "float32", 30)
 
@@ -271,32 +269,32 @@ def test_pooling_and_normalization(instructions, in_channels, height, width, bat
 def test_not_a_number_stays_where_it_can_be_seen(instructions, precision):
     """A NaN in a pixel reaches each output of its neighbourhood, through the ReLU and the pooling."""
     generator = np.random.default_rng(0)
-    pictures = np.abs(normal(generator, 1, 16, 16, 20))
-    pictures[0, 5, 9, 3] = np.nan
+    images = np.abs(normal(generator, 1, 16, 16, 20))
+    images[0, 5, 9, 3] = np.nan
     for kernel in (1, 3):
         weights = np.abs(normal(generator, 24, 20, kernel, kernel))
         for pool in (False, True):
             step = _native.Step.convolution(weights, np.zeros(24, np.float32), relu=True, pool=pool)
-            found = run([step], pictures, (0, "pool" if pool else "relu"), instructions, precision)
+            found = run([step], images, (0, "pool" if pool else "relu"), instructions, precision)
             assert np.isnan(found[0, :, 5 // 2 if pool else 5, 9 // 2 if pool else 9]).all()
             assert np.isfinite(found[0, :, -1, 0]).all()
-    found = run([_native.Step.normalization(5, 1e-4, 0.75, 2)], pictures, (0, "sums"), instructions, precision)
+    found = run([_native.Step.normalization(5, 1e-4, 0.75, 2)], images, (0, "sums"), instructions, precision)
     assert np.isnan(found[0, 1:6, 5, 9]).all()
     assert np.isnan(found).sum() == 5
     for place in np.ndindex(2, 2):
-        pictures = np.ones((1, 2, 2, 3), np.float32)
-        pictures[0, place[0], place[1]] = -np.nan
-        found = run([_native.Step.max_pooling()], pictures, (0, "sums"), instructions, precision)
+        images = np.ones((1, 2, 2, 3), np.float32)
+        images[0, place[0], place[1]] = -np.nan
+        found = run([_native.Step.max_pooling()], images, (0, "sums"), instructions, precision)
         assert np.isnan(found).all()
 
 
 def test_arrays_of_torch_cross_without_a_copy_of_ours():
     weights, bias = torch.randn(8, 3, 3, 3), torch.randn(8)
     step = _native.Step.convolution(weights, bias, relu=False)
-    pictures = torch.randn(2, 9, 11, 3)
-    found = run([step], pictures, (0, "sums"), INSTRUCTIONS[-1], "float32")
+    images = torch.randn(2, 9, 11, 3)
+    found = run([step], images, (0, "sums"), INSTRUCTIONS[-1], "float32")
     np.testing.assert_allclose(
-        found, F.conv2d(pictures.permute(0, 3, 1, 2), weights, bias, padding=1).numpy(), rtol=1e-4, atol=1e-5
+        found, F.conv2d(images.permute(0, 3, 1, 2), weights, bias, padding=1).numpy(), rtol=1e-4, atol=1e-5
     )
 
 
@@ -334,9 +332,9 @@ def convolution(out_channels=4, in_channels=3, kernel=3, **others):
         (lambda: network([convolution()]).run_pixels(np.zeros((4, 4, 3), np.uint8), [(0, "relu")]), TypeError,
          TYPES),
         (lambda: network([convolution()]).run_pixels(np.zeros((1, 0, 4, 3), np.uint8), [(0, "relu")]), ValueError,
-         "no picture"),
+         "no image"),
         (lambda: network([convolution()]).run_pixels(np.zeros((0, 4, 4, 3), np.uint8), [(0, "relu")]), ValueError,
-         "no picture"),
+         "no image"),
         (lambda: network([convolution()]).run_pixels(np.zeros((1, 4, 4, 3), np.uint8), [(1, "relu")]), ValueError,
          "no step 1"),
         (lambda: network([convolution()]).run_pixels(np.zeros((1, 4, 4, 3), np.uint8), [(0, "pool")]), ValueError,
@@ -389,7 +387,7 @@ def test_weights_on_demand_give_the_same_bits(
 
 @pytest.mark.parametrize(("instructions", "precision"), FORMS)
 @settings(max_examples=20)
-@example(pairs=40, channels=5, height=9, width=9, seed=0)  # more pictures than go through a network at once
+@example(pairs=40, channels=5, height=9, width=9, seed=0)  # more images than go through a network at once
 @given(pairs=st.integers(1, 7), channels=channels, height=sides, width=sides, seed=seeds)
 def test_pairs_are_compared_by_the_formula(instructions, precision, pairs, channels, height, width, seed):
     """Of the maps that the same network hands out: of one layer, and of another before and after its pooling."""
@@ -423,12 +421,12 @@ def test_pairs_that_cannot_be_compared_are_refused_and_nan_stays():
     network = network_of(steps, "portable", "float32")
     numbers, weights, outputs = normal(generator, 2, 8, 8, 3), np.ones(5, np.float32), [(0, "relu")]
     for wrong, message in (
-        ((numbers[:1], outputs, [weights]), "pictures come in pairs, these are 1"),
+        ((numbers[:1], outputs, [weights]), "images come in pairs, these are 1"),
         ((numbers, outputs, [weights[:4]]), "weights need a number for each of 5 channels"),
         ((numbers, outputs, [weights[None]]), "weights need a number for each of 5 channels"),
         ((numbers, outputs, []), "each output needs weights"),
         ((numbers, [(1, "sums")], [weights[:2]]), "fully connected steps give no maps to be compared"),
-        ((numbers[..., :2].copy(), outputs, [weights]), "pictures have 2 channels, this network takes 3"),
+        ((numbers[..., :2].copy(), outputs, [weights]), "images have 2 channels, this network takes 3"),
     ):
         with pytest.raises(ValueError, match=message):
             network.compare_numbers(*wrong, epsilon=1e-10)
@@ -447,7 +445,7 @@ def test_the_peak_is_known_for_each_form_and_is_that_of_its_vectors():
     for instructions, precision in lacking:
         with pytest.raises(ValueError, match=f"'portable' has no products in {precision}"):
             _native.peak(instructions, precision, 1)
-    with pytest.raises(ValueError, match="threads is 0; it has to be 1 to 8192"):
+    with pytest.raises(ValueError, match="threads is 0; it must be 1 to 8192"):
         _native.peak("portable", "float32", 0)
 
 

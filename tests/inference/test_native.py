@@ -72,8 +72,8 @@ def exact(network: VGG, config: ModelConfig, pixels: np.ndarray) -> np.ndarray:
     """Score maps in float64, by torch."""
     preprocessing = config.preprocessing
     preprocess = Preprocess(preprocessing)
-    pictures = preprocess(torch.from_numpy(pixels)).double()
-    maps = network.double().score_map(pictures).numpy()
+    images = preprocess(torch.from_numpy(pixels)).double()
+    maps = network.double().score_map(images).numpy()
     network.float()
     return maps
 
@@ -84,7 +84,7 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-def pictures_of(photographs: list[np.ndarray], height: int, width: int, count: int) -> np.ndarray:
+def images_of(photographs: list[np.ndarray], height: int, width: int, count: int) -> np.ndarray:
     return np.stack([np.roll(photographs[i % 2], 31 * i, 1)[:height, :width] for i in range(count)])
 
 
@@ -93,7 +93,7 @@ def pictures_of(photographs: list[np.ndarray], height: int, width: int, count: i
 def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, photographs):
     architecture = Architecture(configuration, num_classes=10, width=0.25, window=64, batch_norm=batch_norm)
     network, config = network_of(architecture, "BGR" if batch_norm else "RGB")
-    pixels = pictures_of(photographs, 131, 97, 3)
+    pixels = images_of(photographs, 131, 97, 3)
     wanted = exact(network, config, pixels)
     for instructions, precision in PRECISIONS:
         engine = native.NativeEngine(
@@ -110,7 +110,7 @@ def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(conf
     Integers have more bits, of which large neighbours take some; E's last layers are of these in bfloat16 too.
     """
     network, config = network_of(Architecture(configuration, num_classes=100, window=64))
-    pixels = pictures_of(photographs, 160, 128, 2)
+    pixels = images_of(photographs, 160, 128, 2)
     wanted = exact(network, config, pixels)
     errors = {
         precision: error(
@@ -127,7 +127,7 @@ def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(conf
 @pytest.mark.parametrize("width", [0.02, 0.1, 0.3])
 def test_narrow_networks_of_channels_that_fill_no_vector(width, photographs):
     network, config = network_of(Architecture("D", num_classes=3, width=width, window=32))
-    pixels = pictures_of(photographs, 70, 45, 2)
+    pixels = images_of(photographs, 70, 45, 2)
     wanted = exact(network, config, pixels)
     for instructions in INSTRUCTIONS:
         engine = native.NativeEngine(config, tensors_of(network), instructions=instructions, threads=3)
@@ -135,10 +135,10 @@ def test_narrow_networks_of_channels_that_fill_no_vector(width, photographs):
 
 
 @pytest.mark.parametrize("batch", [1, 5, 70])
-def test_any_batch_gives_the_maps_of_its_pictures(batch, photographs):
+def test_any_batch_gives_the_maps_of_its_images(batch, photographs):
     network, config = network_of(Architecture("B", num_classes=4, width=0.1, window=32))
     engine = native.NativeEngine(config, tensors_of(network), threads=2)
-    pixels = pictures_of(photographs, 64, 40, batch)
+    pixels = images_of(photographs, 64, 40, batch)
     maps = engine.score_maps(pixels)
     assert maps.shape == (batch, 4, 2, 1)
     assert maps.dtype == np.float32
@@ -151,7 +151,7 @@ def test_any_batch_gives_the_maps_of_its_pictures(batch, photographs):
 def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
     """Of layers whose weights few threads read each for itself, and many together."""
     network, config = network_of(Architecture("A", num_classes=4, window=32))
-    pixels = pictures_of(photographs, 96, 64, 2)
+    pixels = images_of(photographs, 96, 64, 2)
     maps = [
         native.NativeEngine(config, tensors_of(network), precision=precision, threads=threads).score_maps(pixels)
         for threads in (1, 2, 3, 64)
@@ -162,11 +162,11 @@ def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
 def test_a_mirror_image_need_not_lie_in_order(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
     engine = native.NativeEngine(config, tensors_of(network))
-    mirrored = pictures_of(photographs, 64, 40, 2)[:, :, ::-1]
+    mirrored = images_of(photographs, 64, 40, 2)[:, :, ::-1]
     assert np.array_equal(engine.score_maps(mirrored), engine.score_maps(mirrored.copy()))
 
 
-def test_a_large_picture_is_shown_in_strips(photographs, monkeypatch):
+def test_a_large_image_is_shown_in_strips(photographs, monkeypatch):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
     engine = native.NativeEngine(config, tensors_of(network))
     pixels = photographs[0][None]
@@ -180,7 +180,7 @@ def test_a_large_picture_is_shown_in_strips(photographs, monkeypatch):
 def test_every_layer_can_be_had(configuration, photographs):
     network, config = network_of(Architecture(configuration, num_classes=4, width=0.1, window=32))
     engine = native.NativeEngine(config, tensors_of(network))
-    pixels = pictures_of(photographs, 64, 51, 2)
+    pixels = images_of(photographs, 64, 51, 2)
     seen: dict[str, torch.Tensor] = {}
     for layer in network.architecture.layers:
         if isinstance(layer, Convolution):
@@ -188,8 +188,8 @@ def test_every_layer_can_be_had(configuration, photographs):
             network.get_submodule(layer.name).register_forward_hook(
                 lambda module, inputs, output, name=name: seen.update({f"conv{name}": output})
             )
-    pictures = Preprocess(config.preprocessing)(torch.from_numpy(pixels))
-    fc8 = network.score_map(pictures)
+    images = Preprocess(config.preprocessing)(torch.from_numpy(pixels))
+    fc8 = network.score_map(images)
     wanted = seen | {f"relu{name.removeprefix('conv')}": sums.relu() for name, sums in seen.items()} | {"fc8": fc8}
     for name, tensor in wanted.items():
         assert error(engine.run(pixels, [name])[name], tensor.numpy()) < 1e-5, name
@@ -210,15 +210,15 @@ def test_weights_that_are_not_numbers_give_scores_that_are_none(photographs):
     tensors["conv3_1.bias"][0] = np.nan
     for instructions, precision in PRECISIONS:
         engine = native.NativeEngine(config, tensors, precision=precision, instructions=instructions)
-        assert np.isnan(engine.score_maps(pictures_of(photographs, 64, 64, 1))).all()
+        assert np.isnan(engine.score_maps(images_of(photographs, 64, 64, 1))).all()
 
 
 def test_wrong_input_is_told_in_a_sentence(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=64))
     engine = native.NativeEngine(config, tensors_of(network))
-    with pytest.raises(UsageError, match="picture is 64x63 pixels; this network needs both sides to"):
+    with pytest.raises(UsageError, match="image is 64x63 pixels; this network needs both sides to"):
         engine.score_maps(np.zeros((1, 63, 64, 3), np.uint8))
-    with pytest.raises(UsageError, match=r"shape \(64, 64, 3\) and type uint8 holds no pictures"):
+    with pytest.raises(UsageError, match=r"shape \(64, 64, 3\) and type uint8 holds no images"):
         engine.score_maps(np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(UsageError, match="no layer 'conv9_9'"):
         engine.run(np.zeros((1, 64, 64, 3), np.uint8), ["conv9_9"])
@@ -232,7 +232,7 @@ def test_threads_may_call_at_once(photographs):
     network, config = network_of(Architecture("D", num_classes=4, width=0.2, window=32))
     engines = [native.NativeEngine(config, tensors_of(network), threads=2) for _ in range(2)]
     sizes = [(64, 64), (96, 40), (33, 120), (70, 70)]
-    pixels = [pictures_of(photographs, *size, 2) for size in sizes]
+    pixels = [images_of(photographs, *size, 2) for size in sizes]
     wanted = [engines[0].score_maps(one) for one in pixels]
     wrong = []
 
@@ -259,7 +259,7 @@ def score_in_child(engine, pixels, answers) -> None:
 def test_a_fork_with_torch_in_the_process_goes_on(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.2, window=32))
     engine = native.NativeEngine(config, tensors_of(network), threads=2)
-    pixels = pictures_of(photographs, 96, 96, 2)
+    pixels = images_of(photographs, 96, 96, 2)
     wanted = engine.score_maps(pixels)
     (torch.randn(500, 500) @ torch.randn(500, 500)).sum()
     context = multiprocessing.get_context("fork")

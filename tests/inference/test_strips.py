@@ -1,4 +1,4 @@
-"""Strips give the map of the whole picture."""
+"""Strips give the map of the whole image."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_the_map_in_strips_is_the_map(configuration, long, short, most_pixels, u
     network = VGG(Architecture(configuration, num_classes=4, width=0.03, window=64)).double().eval()
     initialize(network, "he", 0)
     height, width = (long, short) if upright else (short, long)
-    pictures = np.random.default_rng(0).standard_normal((1, height, width, 3))
+    images = np.random.default_rng(0).standard_normal((1, height, width, 3))
 
     @torch.inference_mode()
-    def score(pictures: np.ndarray) -> np.ndarray:
-        return network.score_map(torch.from_numpy(pictures).permute(0, 3, 1, 2)).numpy()
+    def score(images: np.ndarray) -> np.ndarray:
+        return network.score_map(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
 
-    strips = score_map_in_strips(score, network.architecture, pictures, most_pixels)
-    np.testing.assert_allclose(strips, score(pictures), rtol=1e-12, atol=1e-12)
+    strips = score_map_in_strips(score, network.architecture, images, most_pixels)
+    np.testing.assert_allclose(strips, score(images), rtol=1e-12, atol=1e-12)
 
 
 def test_the_margin_is_what_the_receptive_field_asks_for():
@@ -40,9 +40,9 @@ def test_strips_show_no_more_than_allowed():
     architecture = Architecture("D", num_classes=2, width=0.02, window=32)
     seen = []
 
-    def score(pictures: np.ndarray) -> np.ndarray:
-        seen.append(pictures.shape[1] * pictures.shape[2])
-        return np.zeros((len(pictures), 2, *architecture.score_map_size(*pictures.shape[1:3])))
+    def score(images: np.ndarray) -> np.ndarray:
+        seen.append(images.shape[1] * images.shape[2])
+        return np.zeros((len(images), 2, *architecture.score_map_size(*images.shape[1:3])))
 
     maps = score_map_in_strips(score, architecture, np.zeros((1, 2000, 300, 3), np.uint8), 150_000)
     assert maps.shape == (1, 2, *architecture.score_map_size(2000, 300))

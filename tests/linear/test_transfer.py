@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import class_folders, cut, save, smooth
 from PIL import Image
 from safetensors.numpy import load_file, save_file
+from sample_images import class_folders, cut, save, smooth
 from sklearn.svm import LinearSVC
 
 import verydeep
@@ -48,14 +48,14 @@ def run(tmp_path) -> Path:
 def test_features_are_those_of_appendix_b(run, data, combine):
     """Dense, the mean over space and mirror image, of unit length; by torch, in float64."""
     described = FeatureSpec("relu7", (32, 48), True, combine)
-    pictures = open_data(str(data)).all
-    found = features_of(open_engine(run, ["relu7"]), pictures, described)
+    images = open_data(str(data)).all
+    found = features_of(open_engine(run, ["relu7"]), images, described)
     tap = verydeep.features(run, ["relu7"], range=(0, 255))
     for number in (0, 12, 29):
-        picture = Image.open(data / pictures.names[number])
+        image = Image.open(data / images.names[number])
         rows = []
         for scale in (32, 48):
-            levels = torch.from_numpy(np.array(rescale(picture, scale))).permute(2, 0, 1)[None].double()
+            levels = torch.from_numpy(np.array(rescale(image, scale))).permute(2, 0, 1)[None].double()
             views = [tap(view)["relu7"][0].mean((1, 2)).numpy() for view in (levels, levels.flip(3))]
             rows.append(np.mean(views, axis=0) / np.linalg.norm(np.mean(views, axis=0)))
         wanted = np.concatenate(rows) if combine == "stack" else np.mean(rows, axis=0)
@@ -65,23 +65,23 @@ def test_features_are_those_of_appendix_b(run, data, combine):
 def test_a_classifier_is_saved_and_predict_uses_it(run, data, tmp_path, capsys):
     main(["transfer", str(run), str(data), "--scales", "32", "48", "--json"])
     facts = json.loads(capsys.readouterr().out)
-    assert facts["num_pictures"] == 30
+    assert facts["num_images"] == 30
     assert facts["mean_class_recall"][0] > 80  # classes are colours, which random weights tell apart
     classifier = read_classifier(run)
     assert classifier.class_names == ("blue", "green", "red")
-    picture = save(tmp_path / "red.png", np.uint8([127, 0, 0]) + smooth(60, 40) // 2)
-    main(["predict", str(run), str(picture), "--json"])
+    image = save(tmp_path / "red.png", np.uint8([127, 0, 0]) + smooth(60, 40) // 2)
+    main(["predict", str(run), str(image), "--json"])
     first = json.loads(capsys.readouterr().out)["predictions"]
     assert first[0]["class"] == "red"
     assert sum(one["probability"] for one in first) == pytest.approx(1)
-    main(["predict", str(run), str(picture), "--json", "--network"])
+    main(["predict", str(run), str(image), "--json", "--network"])
     assert json.loads(capsys.readouterr().out)["predictions"][0]["class"] in "012"
     with pytest.raises(SystemExit) as ended:
-        main(["predict", str(run), str(picture), "--scales", "32"])
+        main(["predict", str(run), str(image), "--scales", "32"])
     assert ended.value.code == 2
     assert "add --network" in capsys.readouterr().err
     (run / CLASSIFIER).write_bytes((run / CLASSIFIER).read_bytes()[:-9])
-    with pytest.raises(ModelError, match="is no whole classifier"):
+    with pytest.raises(ModelError, match="is not a complete classifier"):
         read_classifier(run)
 
 
@@ -93,13 +93,13 @@ def test_a_model_that_is_no_run_folder_becomes_one_with_the_classifier_in_it(dat
     assert "--out RUN" in capsys.readouterr().err
     main(["transfer", "cifar10", str(data), "--out", str(run), "--scales", "64"])
     assert f"`verydeep predict {run} IMAGE` uses it" in capsys.readouterr().err
-    picture = save(tmp_path / "red.png", np.uint8([127, 0, 0]) + smooth(60, 40) // 2)
-    assert {one.class_name for one in verydeep.load(run).predict(picture)} == {"blue", "green", "red"}
-    network, bundled = (verydeep.load(model, network=True).posterior([picture]) for model in (run, "cifar10"))
+    image = save(tmp_path / "red.png", np.uint8([127, 0, 0]) + smooth(60, 40) // 2)
+    assert {one.class_name for one in verydeep.load(run).predict(image)} == {"blue", "green", "red"}
+    network, bundled = (verydeep.load(model, network=True).posterior([image]) for model in (run, "cifar10"))
     np.testing.assert_array_equal(network, bundled)
     with pytest.raises(UsageError, match="exists and is not empty"):
         verydeep.transfer("cifar10", data, out=run)
-    with pytest.raises(UsageError, match="choose one of them"):
+    with pytest.raises(UsageError, match="choose one"):
         verydeep.transfer("cifar10", data, out=tmp_path / "other", save=False)
 
 
@@ -108,10 +108,10 @@ def test_what_is_told_is_of_the_machine_that_is_kept(run, data, capsys):
     for seed in ("0", "1"):
         main(["transfer", str(run), str(data), "--scales", "32", "--seed", seed, "--json"])
         facts = json.loads(capsys.readouterr().out)
-        classifier, pictures = read_classifier(run), open_data(str(data))
-        features = features_of(open_engine(run, ["relu7"]), pictures.held_out, classifier.described)
+        classifier, images = read_classifier(run), open_data(str(data))
+        features = features_of(open_engine(run, ["relu7"]), images.held_out, classifier.described)
         answers = classifier.scores(features).argmax(1)
-        assert facts["mean_class_recall"] == [mean_class_recall(answers, pictures.held_out.labels)]
+        assert facts["mean_class_recall"] == [mean_class_recall(answers, images.held_out.labels)]
 
 
 def test_a_classifier_is_of_the_weights_that_it_was_trained_on(run, data, tmp_path, capsys):
@@ -120,12 +120,12 @@ def test_a_classifier_is_of_the_weights_that_it_was_trained_on(run, data, tmp_pa
     tensors = load_file(tmp_path / "other" / "model.safetensors")
     tensors["conv2_1.bias"] += 1  # as training would; at the start all biases are 0
     save_file(tensors, run / "model.safetensors")
-    picture = save(tmp_path / "red.png", smooth(60, 40))
+    image = save(tmp_path / "red.png", smooth(60, 40))
     with pytest.raises(SystemExit) as ended:
-        main(["predict", str(run), str(picture)])
+        main(["predict", str(run), str(image)])
     assert ended.value.code == 1
     assert "trained on features of other weights" in capsys.readouterr().err
-    main(["predict", str(run), str(picture), "--network"])
+    main(["predict", str(run), str(image), "--network"])
 
 
 def test_random_splits_and_their_spread(run, data, capsys):
@@ -147,9 +147,9 @@ def test_the_machine_is_scikit_learns():
     answers = (features[:50] @ two.weights.T + two.bias).argmax(1)
     wanted = LinearSVC(C=two.strength, random_state=0).fit(features[:50], labels[:50])
     assert np.array_equal(answers, wanted.predict(features[:50]))
-    with pytest.raises(DataError, match="a class has 1 training pictures"):
+    with pytest.raises(DataError, match="a class has 1 training images"):
         train_svm(features[:26], labels[:26], 2)
-    with pytest.raises(DataError, match="all pictures are of one class"):
+    with pytest.raises(DataError, match="all images are of one class"):
         train_svm(features[:25], labels[:25], 1)
 
 
@@ -184,13 +184,13 @@ def test_what_cannot_be_used_is_one_sentence(run, tmp_path, capsys):
         assert ended.value.code == code
         assert said in capsys.readouterr().err
     main(["transfer", str(run), str(broken), "--scales", "32", "--max-unreadable", "1"])
-    assert "11 pictures" in capsys.readouterr().out
-    for picture in broken.rglob("*.jpg"):
-        cut(picture)
+    assert "11 images" in capsys.readouterr().out
+    for image in broken.rglob("*.jpg"):
+        cut(image)
     with pytest.raises(SystemExit) as ended:
         main(["transfer", str(run), str(broken), "--scales", "32", "--max-unreadable", "12"])
     assert ended.value.code == 1
-    assert "not one of the 12 pictures can be read" in capsys.readouterr().err
+    assert "none of the 12 images can be read" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -234,18 +234,18 @@ def test_python_answers_as_the_command_does(transferred, tmp_path, capsys, engin
 
 
 def test_the_network_itself_answers_where_it_is_asked(transferred, tmp_path):
-    picture = save(tmp_path / "one.png", smooth(60, 40))
+    image = save(tmp_path / "one.png", smooth(60, 40))
     alone = verydeep.load(transferred, network=True)
     assert alone.class_names == ("0", "1", "2")
-    assert alone.score_map(picture).class_names == ("0", "1", "2")
+    assert alone.score_map(image).class_names == ("0", "1", "2")
     (transferred / CLASSIFIER).unlink()
-    assert np.array_equal(alone.posterior([picture]), verydeep.load(transferred).posterior([picture]))
+    assert np.array_equal(alone.posterior([image]), verydeep.load(transferred).posterior([image]))
 
 
 def test_what_a_classifier_does_not_have_is_one_sentence(transferred, tmp_path):
-    picture = save(tmp_path / "one.png", smooth(60, 40))
+    image = save(tmp_path / "one.png", smooth(60, 40))
     model = verydeep.load(transferred)
-    for ask in (lambda: model.score_map(picture), lambda: model.posterior([picture], Dense((40,), mirror=False))):
+    for ask in (lambda: model.score_map(image), lambda: model.posterior([image], Dense((40,), mirror=False))):
         with pytest.raises(UsageError, match="network=True"):
             ask()
     tensors = load_file(transferred / "model.safetensors")
@@ -266,7 +266,7 @@ def test_images_that_cannot_be_read_do_not_move_the_others(transferred, tmp_path
         main(["predict", str(transferred), *map(str, images), "--json"])
     assert ended.value.code == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["picture"] for line in lines] == [str(images[1]), str(images[3])]
+    assert [line["image"] for line in lines] == [str(images[1]), str(images[3])]
     for line, posterior in zip(lines, whole, strict=True):
         assert line["predictions"][0]["probability"] == pytest.approx(posterior.max(), abs=1e-6)
 

@@ -62,9 +62,9 @@ def engine_features(config: ModelConfig, tensors: dict[str, np.ndarray], layers,
     return EngineFeatures(native.NativeEngine(config, tensors, layers, **options), layers)
 
 
-def preprocessed(pictures, range=(0, 1), preprocessing: Preprocessing = IMAGENET) -> torch.Tensor:
+def preprocessed(images, range=(0, 1), preprocessing: Preprocessing = IMAGENET) -> torch.Tensor:
     """As a tap takes them, with its checks."""
-    return Features(network_of("A"), ["conv1_1"], preprocessing=preprocessing, range=range).preprocessed(pictures)
+    return Features(network_of("A"), ["conv1_1"], preprocessing=preprocessing, range=range).preprocessed(images)
 
 
 def pixels_of(photographs: list[np.ndarray], height: int, width: int) -> np.ndarray:
@@ -90,9 +90,9 @@ def test_every_layer_is_torchvisions_node(configuration, batch_norm, photographs
     assert tuple(nodes) == verydeep.layer_names(ours)
     extractor = create_feature_extractor(theirs, {theirs_name: name for name, theirs_name in nodes.items()})
     pixels = pixels_of(photographs, 224, 224)
-    pictures = preprocessed(batch_of(pixels))
-    wanted = extractor(pictures)
-    found = verydeep.features(ours, layers=list(nodes))(pictures)
+    images = preprocessed(batch_of(pixels))
+    wanted = extractor(images)
+    found = verydeep.features(ours, layers=list(nodes))(images)
     by_engine = engine_features(config_of(ours), tensors_of(ours), list(nodes))(pixels)
     assert list(found) == list(by_engine) == list(nodes)
     for name, tensor in wanted.items():
@@ -110,13 +110,13 @@ def test_the_two_that_torchvision_lacks(configuration, batch_norm, photographs):
     pixels = pixels_of(photographs, 70, 96)
     every = verydeep.layer_names(network)
     assert ("norm1_1" in every) == (configuration == "A-LRN")
-    pictures = preprocessed(batch_of(pixels))
+    images = preprocessed(batch_of(pixels))
     seen: dict[str, torch.Tensor] = {}
     for name, module in network.named_modules():
         if name.startswith(("conv", "bn")):
             module.register_forward_hook(lambda m, inputs, output, name=name: seen.update({name: output.clone()}))
-    seen["fc8"] = network.score_map(pictures)
-    found = Features(network, every)(pictures)
+    seen["fc8"] = network.score_map(images)
+    found = Features(network, every)(images)
     for name, tensor in seen.items():
         assert torch.equal(found[name], tensor) or error(found[name], tensor) < 1e-5, name
     for name in every:
@@ -154,13 +154,13 @@ def test_a_tap_is_what_it_was_when_it_was_computed(photographs):
         copies[node.name] = result.detach().clone()
         return result
 
-    pictures = batch_of(pixels_of(photographs, 64, 64)).requires_grad_()
-    before = pictures.detach().clone()
+    images = batch_of(pixels_of(photographs, 64, 64)).requires_grad_()
+    before = images.detach().clone()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Features, "apply_node", copying)
-        taps = features(pictures)
+        taps = features(images)
     sum(tap.square().sum() for tap in taps.values()).backward()
-    assert torch.equal(pictures, before)
+    assert torch.equal(images, before)
     for name, tap in taps.items():
         assert torch.equal(tap, copies[name]), name
 
@@ -182,48 +182,48 @@ def test_no_more_is_computed_than_the_deepest_layer_needs():
 def test_gradients_are_those_of_finite_differences(layer, batch_norm, pooling):
     network = network_of("A-LRN", batch_norm=batch_norm, width=0.02)
     features = Features(network, [layer], preprocessing=IMAGENET, range=(0, 1), pooling=pooling)
-    pictures = torch.rand(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    assert torch.autograd.gradcheck(lambda x: features(x)[layer], pictures.requires_grad_(), fast_mode=True)
+    images = torch.rand(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    assert torch.autograd.gradcheck(lambda x: features(x)[layer], images.requires_grad_(), fast_mode=True)
 
 
 def test_weights_are_frozen_and_the_network_stays_as_it_was():
     network = network_of("A", batch_norm=True).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     features = Features(network, ["relu2_1"]).train()
-    pictures = torch.randn(2, 3, 40, 40, requires_grad=True)
-    features(pictures)["relu2_1"].sum().backward()
-    assert pictures.grad is not None and pictures.grad.abs().sum() > 0
+    images = torch.randn(2, 3, 40, 40, requires_grad=True)
+    features(images)["relu2_1"].sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
     assert not any(parameter.requires_grad for parameter in features.parameters())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
     features.double()
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert network.conv1_1.weight.dtype == torch.float32
     trained = Features(network, ["relu2_1"], trainable=True)
-    trained(pictures)["relu2_1"].sum().backward()
+    trained(images)["relu2_1"].sum().backward()
     assert network.conv1_1.weight.grad is not None and network.conv3_1.weight.grad is None
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_weights_follow_the_pictures_without_loss():
+def test_weights_follow_the_images_without_loss():
     network = network_of("A")
     features = Features(network, ["relu3_2"], preprocessing=IMAGENET, range=(0, 1))
-    pictures = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(2))
-    first = features(pictures)["relu3_2"]
-    double = features(pictures.double())["relu3_2"]
-    half = features(pictures.bfloat16())["relu3_2"]
+    images = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(2))
+    first = features(images)["relu3_2"]
+    double = features(images.double())["relu3_2"]
+    half = features(images.bfloat16())["relu3_2"]
     assert (double.dtype, half.dtype) == (torch.float64, torch.float32)
     assert error(first, double) < 1e-5
     assert error(half, double) < 0.02
-    assert torch.equal(features(pictures)["relu3_2"], first)
+    assert torch.equal(features(images)["relu3_2"], first)
     narrow = Features(copy.deepcopy(network).bfloat16(), ["relu3_2"], preprocessing=IMAGENET, range=(0, 1))
-    assert narrow(pictures)["relu3_2"].dtype == torch.bfloat16
-    assert error(narrow(pictures)["relu3_2"].float(), first) < 0.02
+    assert narrow(images)["relu3_2"].dtype == torch.bfloat16
+    assert error(narrow(images)["relu3_2"].float(), first) < 0.02
     with torch.autocast("cpu", torch.bfloat16):
-        auto = features(pictures)["relu3_2"]
+        auto = features(images)["relu3_2"]
     assert auto.dtype == torch.bfloat16
     assert error(auto.float(), first) < 0.02
     features = Features(network, ["relu3_2"])
-    assert features(pictures.to("meta"))["relu3_2"].device.type == "meta"  # wherever they are
+    assert features(images.to("meta"))["relu3_2"].device.type == "meta"  # wherever they are
 
 
 @pytest.mark.slow
@@ -231,8 +231,8 @@ def test_under_torch_compile(photographs):
     network = network_of("D", batch_norm=True)
     features = Features(network, ["conv1_2", "relu2_2", "pool3"], preprocessing=IMAGENET, range=(0, 1))
     compiled = torch.compile(features, fullgraph=True, backend="aot_eager")
-    pictures = batch_of(pixels_of(photographs, 40, 48))
-    given = [pictures.clone().requires_grad_() for _ in range(2)]
+    images = batch_of(pixels_of(photographs, 40, 48))
+    given = [images.clone().requires_grad_() for _ in range(2)]
     results = [module(x) for module, x in zip((features, compiled), given, strict=True)]
     for name in features.layers:
         assert error(results[1][name], results[0][name]) < 1e-5
@@ -251,8 +251,8 @@ def test_under_torch_compile(photographs):
         ("block3_pool", "did you mean pool3"),
         ("bn1_1", "it is not batch-normalised; did you mean "),
         ("norm1_1", "configuration A-LRN alone has LRN"),
-        ("features.28", "not by indices: conv1_1, relu1_1"),
-        ("28", "not by indices"),
+        ("features.28", "not indices: conv1_1, relu1_1"),
+        ("28", "not indices"),
         ("fc9", "did you mean fc"),
         ("logits", "it has conv1_1, relu1_1"),
     ],
@@ -273,7 +273,7 @@ def test_layers_are_a_list_of_different_names():
     network = network_of("A")
     with pytest.raises(UsageError, match=r"give a list: \['relu1_1'\]"):
         verydeep.features(network, "relu1_1")
-    with pytest.raises(UsageError, match="no layer is asked for"):
+    with pytest.raises(UsageError, match="no layer is given"):
         verydeep.features(network, [])
     with pytest.raises(UsageError, match="'relu1_1' is asked for twice"):
         verydeep.features(network, ["relu1_1", "pool1", "relu1_1"])
@@ -296,7 +296,7 @@ def test_a_network_that_is_features_only_has_no_fc7(tmp_path):
     ("layers", "side", "needed"),
     [(["pool5"], 31, 32), (["relu5_1"], 15, 16), (["fc7"], 31, 32), (["conv1_1"], 1, 0)],
 )
-def test_pictures_that_are_too_small_are_refused_with_the_size_that_is_needed(layers, side, needed):
+def test_images_that_are_too_small_are_refused_with_the_size_that_is_needed(layers, side, needed):
     network = network_of("A")
     tap, engine = Features(network, layers), engine_features(config_of(network), tensors_of(network), layers)
     if not needed:
@@ -314,45 +314,45 @@ def test_any_range_gives_what_the_model_takes(channels, photographs):
     pixels = pixels_of(photographs, 20, 30)
     wanted = Preprocess(preprocessing)(torch.from_numpy(pixels))
     unit = batch_of(pixels)
-    for range, pictures in (((0, 1), unit), ((-1, 1), 2 * unit - 1), ((0, 255), 255 * unit)):
-        before = pictures.clone()
-        assert (preprocessed(pictures, range, preprocessing) - wanted).abs().max() < 1e-5
-        assert torch.equal(pictures, before)
+    for range, images in (((0, 1), unit), ((-1, 1), 2 * unit - 1), ((0, 255), 255 * unit)):
+        before = images.clone()
+        assert (preprocessed(images, range, preprocessing) - wanted).abs().max() < 1e-5
+        assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize(
-    ("range", "pictures", "said"),
+    ("range", "images", "said"),
     [
-        ((0, 1), torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2), r"they look like pictures of range \(-1, 1\)"),
-        ((0, 1), torch.linspace(0, 255, 12).reshape(1, 3, 2, 2), r"they look like pictures of range \(0, 255\)"),
-        ((-1, 1), torch.linspace(0, 255, 12).reshape(1, 3, 2, 2), r"they look like pictures of range \(0, 255\)"),
-        ((0, 255), torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2), r"they look like pictures of range \(-1, 1\)"),
+        ((0, 1), torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2), r"they look like images of range \(-1, 1\)"),
+        ((0, 1), torch.linspace(0, 255, 12).reshape(1, 3, 2, 2), r"they look like images of range \(0, 255\)"),
+        ((-1, 1), torch.linspace(0, 255, 12).reshape(1, 3, 2, 2), r"they look like images of range \(0, 255\)"),
+        ((0, 255), torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2), r"they look like images of range \(-1, 1\)"),
         ((0, 1), torch.linspace(-2.1, 2.6, 12).reshape(1, 3, 2, 2), "normalised by mean and deviation already"),
         ((0, 255), torch.linspace(-120, 150, 12).reshape(1, 3, 2, 2), "mean subtracted already"),
         ((0, 255), torch.linspace(-500, 500, 12).reshape(1, 3, 2, 2), "clamp them"),
         ((0, 1), torch.tensor([0.5, torch.nan]).repeat(6).reshape(1, 3, 2, 2), "NaN or infinite"),
         ((0, 1), torch.tensor([0.5, torch.inf]).repeat(6).reshape(1, 3, 2, 2), "NaN or infinite"),
-        ((0, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), r"integers \(uint8\); turn them into floats"),
+        ((0, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), r"integers \(uint8\); convert them to floats"),
         ((0, 1), torch.zeros(1, 1, 2, 2), "have 1 channel, .*grey"),
         ((0, 1), torch.zeros(1, 4, 2, 2), "have 4 channels, .*transparency"),
-        ((0, 1), torch.zeros(1, 5, 5, 3), "channels come first"),
-        ((0, 1), torch.zeros(3, 2, 2), r"\[None\] makes one picture a batch"),
-        ((0, 1), torch.zeros(0, 3, 2, 2), "there is nothing in them"),
-        ((0, 1), np.zeros((1, 3, 2, 2)), "a torch.Tensor is wanted"),
+        ((0, 1), torch.zeros(1, 5, 5, 3), "channels must come first"),
+        ((0, 1), torch.zeros(3, 2, 2), r"\[None\] makes one image a batch"),
+        ((0, 1), torch.zeros(0, 3, 2, 2), "so they are empty"),
+        ((0, 1), np.zeros((1, 3, 2, 2)), "not torch.Tensor"),
     ],
 )
-def test_pictures_that_cannot_be_meant_are_refused(range, pictures, said):
+def test_images_that_cannot_be_meant_are_refused(range, images, said):
     with pytest.raises(UsageError, match=said):
-        preprocessed(pictures, range)
+        preprocessed(images, range)
 
 
 def test_a_range_is_one_of_three_and_what_looks_like_another_is_warned_of():
     for wrong in ((0, 2), (1, 0), "01"):
-        with pytest.raises(UsageError, match=r"pictures have the range \(0, 1\) or \(-1, 1\) or \(0, 255\)"):
+        with pytest.raises(UsageError, match=r"images have the range \(0, 1\) or \(-1, 1\) or \(0, 255\)"):
             TotalVariation(range=wrong)
-    with pytest.raises(UsageError, match="say least and greatest value"):
+    with pytest.raises(UsageError, match="give the least and greatest value"):
         TotalVariation(range=255)
-    with pytest.raises(UsageError, match="does not know how its pictures are preprocessed"):
+    with pytest.raises(UsageError, match="does not know how its images are preprocessed"):
         Features(network_of("A"), ["pool1"], range=(0, 1))
     for range in ((-1, 1), (0, 255)):
         with pytest.warns(RangeWarning, match=r"as if they were of range \(0, 1\)") as warnings:
@@ -381,8 +381,8 @@ def test_the_native_engine_takes_preprocessed_numbers_too(batch_norm, photograph
     pixels = pixels_of(photographs, 40, 48)
     layers = ["conv1_1", "conv2_1", "relu2_2"]
     engine = engine_features(config_of(network, "BGR"), tensors_of(network), layers)
-    pictures = preprocessed(batch_of(pixels), (0, 1), config_of(network, "BGR").preprocessing)
-    for name, maps in engine.engine.run_preprocessed(pictures.permute(0, 2, 3, 1).numpy(), layers).items():
+    images = preprocessed(batch_of(pixels), (0, 1), config_of(network, "BGR").preprocessing)
+    for name, maps in engine.engine.run_preprocessed(images.permute(0, 2, 3, 1).numpy(), layers).items():
         assert error(maps, engine(pixels)[name]) < 1e-5, name
 
 

@@ -156,16 +156,16 @@ def test_score_map_size_is_as_told(window, more_height, more_width):
 
 def test_forward_is_the_mean_of_the_map():
     model = network("B", width=0.1, num_classes=5, window=64)
-    pictures = torch.randn(2, 3, 130, 97)
+    images = torch.randn(2, 3, 130, 97)
     with torch.inference_mode():
-        assert torch.equal(model(pictures), model.score_map(pictures).mean((2, 3)))
+        assert torch.equal(model(images), model.score_map(images).mean((2, 3)))
 
 
 def test_lrn_is_alexnets_formula():
     """In float64, by the sum of squares over five channels, not divided by five."""
     model = network("A-LRN", width=0.25, num_classes=4, window=32).double()
-    pictures = torch.randn(1, 3, 32, 32, dtype=torch.float64) * 50
-    x = F.relu(F.conv2d(pictures, model.conv1_1.weight, model.conv1_1.bias, padding=1))
+    images = torch.randn(1, 3, 32, 32, dtype=torch.float64) * 50
+    x = F.relu(F.conv2d(images, model.conv1_1.weight, model.conv1_1.bias, padding=1))
     channels = x.shape[1]
     expected = torch.stack(
         [
@@ -174,7 +174,7 @@ def test_lrn_is_alexnets_formula():
         ],
         1,
     )
-    assert torch.allclose(model.activations(pictures, ["norm1_1"])["norm1_1"], expected, rtol=1e-12)
+    assert torch.allclose(model.activations(images, ["norm1_1"])["norm1_1"], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -195,21 +195,21 @@ def test_lrn_is_torchs_and_its_gradient(dtype, bound):
 
 def test_gradients_are_those_of_finite_differences():
     model = network("C", width=0.02, num_classes=3, window=32).double()
-    pictures = torch.randn(1, 3, 32, 40, dtype=torch.float64, requires_grad=True)
-    torch.autograd.gradcheck(model, (pictures,), eps=1e-6, atol=1e-5, fast_mode=True)
+    images = torch.randn(1, 3, 32, 40, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(model, (images,), eps=1e-6, atol=1e-5, fast_mode=True)
 
 
 def test_input_is_left_alone():
     model = network("A", width=0.05, num_classes=3, window=32)
-    pictures = torch.randn(1, 3, 40, 40)
-    before = pictures.clone()
-    model(pictures)
-    assert torch.equal(pictures, before)
+    images = torch.randn(1, 3, 40, 40)
+    before = images.clone()
+    model(images)
+    assert torch.equal(images, before)
 
 
-def test_too_small_a_picture_says_what_is_needed():
+def test_too_small_an_image_says_what_is_needed():
     model = network("D", width=0.02, num_classes=3)
-    with pytest.raises(UsageError, match=r"picture is 250x50 pixels; .* at least 224"):
+    with pytest.raises(UsageError, match=r"image is 250x50 pixels; .* at least 224"):
         model(torch.zeros(1, 3, 50, 250))
 
 

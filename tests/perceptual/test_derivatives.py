@@ -202,7 +202,7 @@ def test_values_are_looked_at_within_transforms(kind, tmp_path):
     loss = make_loss(kind, tmp_path)
     x, y = pair()
     for transform in (grad, vmap):
-        with pytest.raises(UsageError, match=r"look like pictures of range \(-1, 1\)"):
+        with pytest.raises(UsageError, match=r"look like images of range \(-1, 1\)"):
             transform(lambda a, b: loss(a.reshape(-1, 3, 32, 33), b.reshape(-1, 3, 32, 33)))(2 * x - 1, y)
     with torch.no_grad():
         loss.features.conv1_1.weight.mul_(1e37)

@@ -276,12 +276,12 @@ def test_replicas_of_data_parallelism_in_threads(kind, tmp_path, monkeypatch):
 def test_weights_without_values_are_one_sentence(kind, tmp_path):
     x, y = pair()
     for images in ((x, y), (x.clone().requires_grad_(), y)):
-        with pytest.raises(UsageError, match="weights are on the meta device, where they have no values"):
+        with pytest.raises(UsageError, match="weights are on the meta device, which has no values"):
             make_loss(kind, tmp_path).to("meta")(*images)
     for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
         with pytest.raises(UsageError, match=f"the weights are {dtype}"):
             make_loss(kind, tmp_path).to(dtype)(x, y)
-    with pytest.raises(UsageError, match=r"pictures are torch.float8_e4m3fn; turn them into floats .*\.float\(\)"):
+    with pytest.raises(UsageError, match=r"images are torch.float8_e4m3fn; convert them with \.float\(\)"):
         make_loss(kind, tmp_path)(x.to(torch.float8_e4m3fn), y.to(torch.float8_e4m3fn))
 
 

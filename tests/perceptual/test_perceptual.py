@@ -98,7 +98,7 @@ def test_gradients_of_lpips_are_the_references(vgg16, reference, pairs):
     single = [x.detach().float().requires_grad_() for x in pair]
     found = torch.autograd.grad(loss(*single), single)
     for one, gradient in zip(found, wanted, strict=True):
-        errors = [error(*pictures) for pictures in zip(one, gradient, strict=True)]
+        errors = [error(*images) for images in zip(one, gradient, strict=True)]
         assert np.median(errors) < 1e-4 and max(errors) < 0.05  # a ReLU at zero to the last bit may tip over
 
 
@@ -130,9 +130,9 @@ def test_gradients_are_finite_where_a_layer_gives_zeros_alone(vgg16):
     network = copy.deepcopy(vgg16[1])
     network.conv1_2.bias.data.fill_(-1e3)
     loss = perceptual.LPIPS(network, preprocessing=IMAGENET, range=(0, 1))
-    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss(picture, 1 - picture.detach()).backward()
-    assert torch.isfinite(picture.grad).all()
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss(image, 1 - image.detach()).backward()
+    assert torch.isfinite(image.grad).all()
 
 
 def narrow(configuration: str = "D", *, batch_norm: bool = False) -> VGG:
@@ -157,15 +157,15 @@ LOSSES = {
 
 
 def _of_one(loss: nn.Module):
-    return lambda pictures, target: loss(pictures)
+    return lambda images, target: loss(images)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_finite_differences(name):
     loss = LOSSES[name](narrow())
     generator = torch.Generator().manual_seed(1)
-    pictures, target = (torch.rand(2, 3, 8, 9, dtype=torch.float64, generator=generator) for _ in range(2))
-    assert torch.autograd.gradcheck(lambda x: loss(x, target), pictures.requires_grad_(), fast_mode=True)
+    images, target = (torch.rand(2, 3, 8, 9, dtype=torch.float64, generator=generator) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), images.requires_grad_(), fast_mode=True)
 
 
 def test_gradients_of_lpips_and_dists_are_those_of_finite_differences(tmp_path):
@@ -285,7 +285,7 @@ def test_a_gram_matrix_is_what_its_formula_says():
         assert torch.allclose(found.double(), wanted / divisor, rtol=1e-5, atol=1e-6)
     with pytest.raises(UsageError, match="no normalization is called 'chw'"):
         perceptual.gram_matrix(maps, "chw")
-    with pytest.raises(UsageError, match=r"\[None\] makes one picture's maps a batch"):
+    with pytest.raises(UsageError, match=r"\[None\] makes one image's maps a batch"):
         perceptual.gram_matrix(maps[0])
 
 
@@ -301,32 +301,32 @@ def test_the_range_has_no_default(name):
         make(narrow(), preprocessing=IMAGENET)
 
 
-PICTURES = torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
+IMAGES = torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
 
 
 @pytest.mark.parametrize(
-    ("pictures", "target", "said"),
+    ("images", "target", "said"),
     [
-        (2 * PICTURES - 1, PICTURES, r"look like pictures of range \(-1, 1\): say range=\(-1, 1\)"),
-        (PICTURES, 255 * PICTURES, r"look like pictures of range \(0, 255\)"),
-        ((255 * PICTURES).byte(), PICTURES, r"pictures are integers \(uint8\)"),
-        (PICTURES, (255 * PICTURES).int(), r"target pictures are integers \(int32\)"),
-        (PICTURES[:, :1], PICTURES[:, :1], "pictures have 1 channel.*grey"),
-        (PICTURES, PICTURES[:, :, :7], "a pair has to be of one size"),
-        (PICTURES.repeat(2, 1, 1, 1), PICTURES, "a pair has to be of one size"),
-        (PICTURES / 0, PICTURES, "NaN or infinite"),
-        (PICTURES, PICTURES.double(), r"bring both to one: target\.to\(pictures\)"),
-        (PICTURES[0], PICTURES[0], r"\[None\] makes one picture a batch"),
-        (PICTURES[:, :, :1], PICTURES[:, :, :1], None),
+        (2 * IMAGES - 1, IMAGES, r"look like images of range \(-1, 1\): pass range=\(-1, 1\)"),
+        (IMAGES, 255 * IMAGES, r"look like images of range \(0, 255\)"),
+        ((255 * IMAGES).byte(), IMAGES, r"images are integers \(uint8\)"),
+        (IMAGES, (255 * IMAGES).int(), r"target images are integers \(int32\)"),
+        (IMAGES[:, :1], IMAGES[:, :1], "images have 1 channel.*grey"),
+        (IMAGES, IMAGES[:, :, :7], "a pair must be of one size"),
+        (IMAGES.repeat(2, 1, 1, 1), IMAGES, "a pair must be of one size"),
+        (IMAGES / 0, IMAGES, "NaN or infinite"),
+        (IMAGES, IMAGES.double(), r"bring both to one: target\.to\(images\)"),
+        (IMAGES[0], IMAGES[0], r"\[None\] makes one image a batch"),
+        (IMAGES[:, :, :1], IMAGES[:, :, :1], None),
     ],
 )
-def test_misuse_is_one_sentence(pictures, target, said):
+def test_misuse_is_one_sentence(images, target, said):
     if said is None:
-        assert content()(pictures, target) == 0
+        assert content()(images, target) == 0
         return
     for engine in ("auto", "torch"):
         with pytest.raises(UsageError, match=said):
-            content(engine=engine)(pictures, target)
+            content(engine=engine)(images, target)
 
 
 def test_misuse_of_arguments_is_one_sentence(tmp_path):
@@ -339,7 +339,7 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
     for wrong, said in ((2, "a number for each layer"), (["x"], "a number for each layer"), ([np.nan], "finite")):
         with pytest.raises(UsageError, match=said):
             content(weights=wrong)
-    assert content(weights=torch.tensor([0.5]))(PICTURES, PICTURES) == 0
+    assert content(weights=torch.tensor([0.5]))(IMAGES, IMAGES) == 0
     for loss in (perceptual.LPIPS, perceptual.DISTS):
         for network in (narrow("E"), narrow(batch_norm=True)):
             with pytest.raises(UsageError, match="configuration D without batch normalisation; this network is"):
@@ -352,7 +352,7 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         perceptual.LPIPS(narrow(), tmp_path / "none.pth", preprocessing=IMAGENET, range=(0, 1))
     (tmp_path / "bad.pth").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="is no file of learned weights"):
+    with pytest.raises(ModelError, match="is not a file of learned weights"):
         perceptual.LPIPS(narrow(), tmp_path / "bad.pth", preprocessing=IMAGENET, range=(0, 1))
     torch.save({"other": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ModelError, match="have lin0 to lin4"):
@@ -439,7 +439,7 @@ def test_a_new_loss_is_a_module_and_an_entry(tmp_path, monkeypatch):
 from verydeep.perceptual.pair import PairLoss
 
 class LargestDifference(PairLoss):
-    def _distance(self, taps, target_taps, pictures, target):
+    def _distance(self, taps, target_taps, images, target):
         (layer,) = taps
         return (taps[layer] - target_taps[layer]).abs().flatten(1).amax(1)
 """

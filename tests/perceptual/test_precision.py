@@ -50,7 +50,7 @@ def test_half_precision_gives_float32_and_the_right_value(kind, dtype, network, 
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), wanted, rtol=0.05 if dtype == torch.bfloat16 else 0.01, atol=0)
     first.requires_grad_()
-    (1000 * loss(first, second).sum()).backward()  # scaled, as with float16 gradients have to be
+    (1000 * loss(first, second).sum()).backward()  # scaled, as with float16 gradients must be
     assert first.grad.isfinite().all()
     assert first.grad.any()
 
@@ -114,7 +114,7 @@ def test_a_network_that_overflows_is_said_and_not_measured(kind, engine, scale, 
     with torch.no_grad():
         network.conv1_1.weight.mul_(scale)
     for reduced in (images, images.clone().requires_grad_()):
-        with pytest.raises(ModelError, match="a distance is NaN or infinite though the pictures are finite"):
+        with pytest.raises(ModelError, match="a distance is NaN or infinite though the images are finite"):
             make(kind, network.eval(), engine=engine)(reduced, images.flip(3))
     unchecked = make(kind, network, engine=engine, check=False)(images, images.flip(3))
     assert not unchecked.isfinite().all()

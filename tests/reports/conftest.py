@@ -1,4 +1,4 @@
-"""A tiny model, a folder of pictures with awkward names, and a result of the one on the other."""
+"""A tiny model, a folder of images with awkward names, and a result of the one on the other."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(tmp_path: Path) -> Path:
                 "train_error": 50.0 / (epoch + 1),
                 "validation_error": 40.0 * (2 - epoch),
                 "best": True,
-                "pictures_per_second": 10.0,
+                "images_per_second": 10.0,
             }
             for epoch in range(3)
         ),
@@ -71,8 +71,8 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_result(run: Path, photos: Path) -> Callable[..., Evaluation]:
     def make(wrong: int = 2, **changes: object) -> Evaluation:
-        pictures = open_data(str(photos)).held_out
-        labels = pictures.labels
+        images = open_data(str(photos)).held_out
+        labels = images.labels
         said = np.where(np.arange(len(labels)) < wrong, (labels + 1) % 3, labels)
         posteriors = np.full((len(labels), 3), 0.1)
         posteriors[np.arange(len(labels)), said] = 0.8
@@ -93,9 +93,9 @@ def make_result(run: Path, photos: Path) -> Callable[..., Evaluation]:
             members=(replace(test, **of_test),),  # type: ignore[arg-type]
             data=str(photos),
             part="held-out",
-            class_names=pictures.class_names,
+            class_names=images.class_names,
             seconds=0.5,
         )
-        return Evaluation(replace(facts, **changes), pictures.names, labels, posteriors)  # type: ignore[arg-type]
+        return Evaluation(replace(facts, **changes), images.names, labels, posteriors)  # type: ignore[arg-type]
 
     return make

@@ -1,4 +1,4 @@
-"""Small pictures: what is drawn, and where."""
+"""Small images: what is drawn, and where."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from verydeep.evaluation.score_map import ScoreMap, colored
-from verydeep.reports.embedded import Embedded, confusion_picture, filter_sheet, overlay, thumbnail
+from verydeep.reports.embedded import Embedded, confusion_image, filter_sheet, overlay, thumbnail
 
 
-def decode(picture: Embedded) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(base64.b64decode(picture.uri.partition(",")[2]))))
+def decode(image: Embedded) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(base64.b64decode(image.uri.partition(",")[2]))))
 
 
 def test_filters_span_the_whole_range_and_stand_apart():
@@ -58,11 +58,11 @@ def test_where_no_window_is_centred_nothing_is_coloured():
     assert coloured.sum() == 36 * 68
 
 
-def test_thumbnails_are_small_and_coarse_pictures_stay_so():
+def test_thumbnails_are_small_and_coarse_images_stay_so():
     assert thumbnail(Image.new("RGB", (1000, 500))).width == 160
     assert thumbnail(Image.new("RGB", (8, 8))).coarse
     assert not thumbnail(Image.new("RGB", (1000, 500))).coarse
 
 
-def test_confusion_without_pictures_of_a_class():
-    assert decode(confusion_picture(np.array([[0, 0], [1, 3]]))).shape == (2, 2, 3)
+def test_confusion_without_images_of_a_class():
+    assert decode(confusion_image(np.array([[0, 0], [1, 3]]))).shape == (2, 2, 3)

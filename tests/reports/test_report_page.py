@@ -76,10 +76,10 @@ def test_page_is_whole_and_stands_alone(make_result: MakeResult):
     assert "<script" not in page and "@import" not in page
     assert page.count("<svg") == 3  # loss, errors, calibration
     assert "#0102" not in page
-    assert "names 4 of 6 held-out images of photos right: 33.33 % top-1 error" in reader.text
+    assert "classifies 4 of 6 held-out images of photos correctly: 33.33 % top-1 error" in reader.text
     assert "test set (%)" not in reader.text  # the paper has no such figure for a single net A
-    assert "guessing would give 66.7 %" in reader.text
-    assert "One pass over a row of pictures" in reader.text
+    assert "guessing gives 66.7 %" in reader.text
+    assert "One pass over a row of images" in reader.text
     assert "All 2 wrong answers" in reader.text
     assert "verydeep report 0.npz 1.npz --page page.html --models " in reader.text
     assert "cannot be" not in reader.text
@@ -99,25 +99,26 @@ def test_page_is_made_without_the_run_folder(make_result: MakeResult, run: Path)
     result = make_result()
     shutil.rmtree(run)
     reader = Reader(make_page(result))
-    assert "Of this run only its result is shown" in reader.text
+    assert "Only the result of this run is shown" in reader.text
     assert "There are no learning curves" in reader.text
     assert "The filters of" in reader.text and "There are no score maps" in reader.text
     assert "All 2 wrong answers" in reader.text
 
 
-def test_page_is_made_without_the_pictures(make_result: MakeResult, photos: Path):
+def test_page_is_made_without_the_images(make_result: MakeResult, photos: Path, capsys):
     result = make_result()
     shutil.rmtree(photos)
     text = Reader(make_page(result)).text
-    assert "The pictures themselves cannot be had" in text and "does not exist" in text
+    assert "the page has no images: " in capsys.readouterr().err
+    assert "The images cannot be shown" in text and "does not exist" in text
     assert "There are no score maps" in text
 
 
-def test_page_is_made_where_some_pictures_are_gone_or_damaged(make_result: MakeResult, photos: Path):
+def test_page_is_made_where_some_images_are_gone_or_damaged(make_result: MakeResult, photos: Path):
     result = make_result()
     (photos / result.names[0]).unlink()
-    (photos / result.names[1]).write_bytes(b"no picture")
-    assert Reader(make_page(result)).text.count("no picture") == 2
+    (photos / result.names[1]).write_bytes(b"no image")
+    assert Reader(make_page(result)).text.count("no image") == 2
 
 
 def test_page_is_made_of_a_journal_cut_short(make_result: MakeResult, run: Path):
@@ -129,17 +130,17 @@ def test_page_is_made_of_a_journal_cut_short(make_result: MakeResult, run: Path)
 def test_damaged_weights_are_told(make_result: MakeResult, run: Path):
     result = make_result()
     (run / "model.safetensors").write_bytes(b"\x00" * 20)
-    assert "is not a whole safetensors file" in Reader(make_page(result)).text
+    assert "is not a complete safetensors file" in Reader(make_page(result)).text
 
 
 def test_no_mistakes(make_result: MakeResult):
     text = Reader(make_page(make_result(wrong=0))).text
-    assert "There are none. Every picture was named right" in text
+    assert "There are none: every image was classified correctly" in text
 
 
 def test_nothing_right(make_result: MakeResult):
     text = Reader(make_page(make_result(wrong=6))).text
-    assert "There are no score maps" in text and "named right" in text
+    assert "There are no score maps" in text and "none was classified correctly" in text
 
 
 def test_window_too_large_for_a_row(make_result: MakeResult, run: Path):

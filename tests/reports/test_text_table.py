@@ -18,7 +18,7 @@ from verydeep.results import rendered
 
 LONG = "runs/a_run_folder_whose_name_is_longer_than_forty_letters"
 ENGINES = ("native", "native-bfloat16", "torch", "onnxruntime", "openvino")
-FIGURES = {"pictures_per_second": 15.3, "milliseconds_per_picture": 65.4, "ratio": 1.0, "error": 1e-6}
+FIGURES = {"images_per_second": 15.3, "milliseconds_per_image": 65.4, "ratio": 1.0, "error": 1e-6}
 FIGURES |= {"peak_memory": 1.2e9, "share_of_peak": 0.8}
 
 

@@ -33,7 +33,7 @@ def measurement(
     scales: Scales = "one",
     name: str | None = None,
 ) -> Measurement:
-    """A test whose first so many pictures are wrong: errors in %, one for each seed."""
+    """A test whose first so many images are wrong: errors in %, one for each seed."""
     trainings = (trainings,) if isinstance(trainings, Training) else tuple(trainings)
     errors = (errors,) if isinstance(errors, int | float) else tuple(errors)
     wrong = np.stack([np.arange(NUM_IMAGES) < round(error * NUM_IMAGES / 100) for error in errors])

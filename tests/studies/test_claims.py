@@ -150,7 +150,7 @@ def test_the_first_of_a_configuration_stands_for_it_at_the_scale_that_most_have(
 def test_two_single_runs_have_mcnemars_p_and_several_seeds_are_averaged():
     b, c = training("B"), training("C")
     single = compare("", ((1, measurement(c, 25)), (-1, measurement(b, 26))))
-    assert single.p == pytest.approx(2 * 0.5**20)  # 20 pictures, all of one kind
+    assert single.p == pytest.approx(2 * 0.5**20)  # 20 images, all of one kind
     several = compare("", ((1, measurement(c, (25, 24, 29))), (-1, measurement(b, (26, 27, 28)))))
     assert several.p is None
     assert (several.seeds, several.seeds_alike) == (3, 2)
@@ -160,8 +160,8 @@ def test_two_single_runs_have_mcnemars_p_and_several_seeds_are_averaged():
     assert fewer.interval.mean == pytest.approx(-3)
 
 
-def test_the_interval_narrows_with_pictures_that_agree():
-    """Pairing: two nets that are wrong on the same pictures are told apart where independent ones are not."""
+def test_the_interval_narrows_with_images_that_agree():
+    """Pairing: two nets that are wrong on the same images are told apart where independent ones are not."""
     b, c = measurement(training("B"), 30), measurement(training("C"), 29)
     paired = compare("", ((1, c), (-1, b)))
     apart = replace(c, wrong=c.wrong[:, np.random.default_rng(0).permutation(NUM_IMAGES)])

@@ -16,7 +16,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from pictures import class_folders
+from sample_images import class_folders
 
 from verydeep.cli import main
 from verydeep.evaluation.results import read_result
@@ -193,7 +193,7 @@ def test_another_description_does_not_overwrite(desk, unbroken):
     other.write_text(TEXT.replace("epochs = 2", "epochs = 3"))
     outcome = run(desk, "unbroken", file="other.toml")
     assert outcome.returncode == 2
-    assert "was made by another command than this description gives" in outcome.stderr
+    assert "was made by a different command than in this description" in outcome.stderr
     assert "epochs = 2" in (unbroken / "study.toml").read_text()
 
 

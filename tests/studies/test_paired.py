@@ -1,4 +1,4 @@
-"""Paired comparisons: the bootstrap by counts is the one by pictures, and McNemar's test is the binomial one."""
+"""Paired comparisons: the bootstrap by counts is the one by images, and McNemar's test is the binomial one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from scipy.stats import binomtest
 from verydeep.evaluation.paired import bootstrap, mcnemar
 
 
-def by_pictures(values: np.ndarray, resamplings: int = 20_000) -> tuple[float, float]:
-    """The same, written out: every picture drawn."""
+def by_images(values: np.ndarray, resamplings: int = 20_000) -> tuple[float, float]:
+    """The same, written out: every image drawn."""
     chosen = np.random.default_rng(1).integers(0, len(values), (resamplings, len(values)))
     low, high = np.quantile(values[chosen].mean(1), (0.025, 0.975))
     return float(low), float(high)
 
 
 @pytest.mark.parametrize("kinds", [2, 3, 7])
-def test_the_interval_is_that_of_resampled_pictures(kinds):
+def test_the_interval_is_that_of_resampled_images(kinds):
     values = np.random.default_rng(0).integers(-1, kinds - 1, 400) / 3
     found = bootstrap(values)
-    low, high = by_pictures(values)
+    low, high = by_images(values)
     assert found.mean == pytest.approx(values.mean())
     width = high - low
     assert found.low == pytest.approx(low, abs=0.03 * width)
@@ -55,6 +55,6 @@ def test_mcnemar_is_the_binomial_test(only_first, only_second, both):
     assert mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
 
 
-def test_mcnemar_of_many_pictures():
+def test_mcnemar_of_many_images():
     first = np.arange(12_000) < 6_500
     assert mcnemar(first, ~first) == pytest.approx(binomtest(6_500, 12_000, 0.5).pvalue, rel=1e-9)

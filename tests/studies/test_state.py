@@ -65,7 +65,7 @@ def test_a_training_is_never_thrown_away(workflow, tmp_path):
     finish(workflow, tmp_path, A)
     other = make_workflow(parse(TEXT.replace("epochs = 2", "epochs = 3"), "a study"))
     prints = fingerprints(other, "digits")
-    with pytest.raises(UsageError, match="was made by another command"):
+    with pytest.raises(UsageError, match="was made by a different command"):
         refuse_others(other, tmp_path, prints, Ledger(tmp_path))
     (tmp_path / "study.jsonl").unlink()
     with pytest.raises(UsageError, match="was not made by this study"):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import class_folders, save, smooth
 from rich.console import Console
+from sample_images import class_folders, save, smooth
 
 from verydeep import bars
 from verydeep.cli import main
@@ -89,7 +89,7 @@ def test_an_extended_run_is_the_unbroken_one(desk, capsys, schedule):
     train("data", "whole", *SMALL, *schedule, "--epochs", "4")
     train("data", "parts", *SMALL, *schedule, "--epochs", "2")
     train("data", "parts", "--resume", "--epochs", "4")
-    assert "4 epochs instead of 2, as in a run that had them from its start" in capsys.readouterr().err
+    assert "4 epochs instead of 2, as in a run that had this number from its start" in capsys.readouterr().err
     for name in (LAST_WEIGHTS, WEIGHTS):
         assert (desk / "parts" / name).read_bytes() == (desk / "whole" / name).read_bytes()
     provenance = json.loads((desk / "parts" / CONFIG).read_text())["provenance"]
@@ -103,7 +103,7 @@ def test_a_longer_cosine_is_said_to_be_another_run(desk, capsys):
     printed = capsys.readouterr()
     assert "3 epochs instead of 1, at the rates of the longer cosine from here on: the rate rises" in printed.err
     assert json.loads(printed.out)["epochs"] == 3
-    said = "verydeep: --epochs 2 is fewer than the 3 that the run was begun with; it takes more alone"
+    said = "verydeep: --epochs 2 is less than the 3 of the run; it can only be raised"
     assert refused(capsys, "data", "run", "--resume", "--epochs", "2") == (2, said)
 
 
@@ -111,7 +111,7 @@ def test_a_longer_cosine_is_said_to_be_another_run(desk, capsys):
     ("added", "removed", "told"),
     [
         (["red/1.jpg", "red/2.jpg"], "", ["1 class added ('red'), 2 training images added ('red/"]),
-        (["blue/new.jpg"], "", ["begun: 1 training image added ('blue/new.jpg'); bring it back"]),
+        (["blue/new.jpg"], "", ["begun: 1 training image added ('blue/new.jpg'); restore it"]),
         ([f"blue/{n}.png" for n in range(15)], "", ["15 training images added ('blue/0.png', ", "and 12 more)"]),
         (["yellow/1.jpg", "yellow/2.jpg"], "green", ["1 class removed ('green')", "8 training images removed ("]),
     ],
@@ -126,7 +126,7 @@ def test_what_has_changed_in_the_data_is_told(desk, capsys, added, removed, told
     assert "verydeep: the data has changed since run was begun: " in said
     for part in told:
         assert part in said
-    assert said.endswith("with this one's weights if you like: `verydeep train data NEW-RUN --from run`")
+    assert said.endswith("for example with this one's weights: `verydeep train data NEW-RUN --from run`")
 
 
 def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
@@ -135,7 +135,7 @@ def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
     save(desk / "data" / "blue" / "new.jpg")
     code, said = refused(capsys, "data", "run", "--resume")
     assert code == 1
-    assert "its training images are others, or in other classes; bring it back" in said
+    assert "its training images or their classes differ; restore it" in said
 
 
 @pytest.mark.parametrize("columns", [80, 120])

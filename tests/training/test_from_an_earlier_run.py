@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders
 from safetensors.numpy import load_file
+from sample_images import class_folders
 
 import verydeep
 from verydeep.cli import main
@@ -141,15 +141,15 @@ def test_few_images_are_a_reason_to_start_from_a_trained_network(
         small |= {"window": 32, "train_scale": (36, 36)}
     verydeep.train(animals, tmp_path / "run", **small, **given)
     told = capsys.readouterr().err
-    assert ("few for a network that starts from nothing" in told) == advised
+    assert ("few to train from random weights" in told) == advised
     assert (f"`verydeep transfer cifar10 {animals} --out RUN`" in told) == advised
 
 
 @pytest.mark.parametrize(
     ("options", "settings", "said"),
     [
-        ({"start_from": True, "grow_from": True}, {}, "exclude each other"),
-        ({}, {"freeze": "conv1_1"}, "takes `start_from` or `grow_from`"),
+        ({"start_from": True, "grow_from": True}, {}, "cannot be combined"),
+        ({}, {"freeze": "conv1_1"}, "needs `start_from` or `grow_from`"),
         ({"start_from": True}, {"config": "D"}, "has config A; it cannot become D"),
         ({"start_from": True}, {"freeze": "conv9"}, "no layer to freeze up to is called 'conv9'"),
     ],

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from verydeep.cli import main
 from verydeep.errors import DiskError
 from verydeep.files import Lines, write_whole
-from verydeep.images.pictures import Unreadable
+from verydeep.images.image_set import Unreadable
 from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, PREVIOUS_STATE, STATE, WEIGHTS
 from verydeep.training.journal import read_journal
 from verydeep.training.loop import Trainer
@@ -119,7 +119,7 @@ def test_a_writer_that_finds_no_room(train, unbroken, tmp_path, monkeypatch, fai
         said.startswith(f"verydeep: the run cannot be saved: {run / name} cannot be written: File too large")
         for name in fails.split("|")
     ), said
-    assert said.endswith(f"make room, and go on with: verydeep train digits {run} --resume")
+    assert said.endswith(f"make room, and resume with verydeep train digits {run} --resume")
     assert len(said.splitlines()) == 1
     assert_whole(run)
     assert train(run, "--resume") == (0, "")
@@ -178,7 +178,7 @@ def test_a_line_that_does_not_fit_leaves_nothing(tmp_path):
     assert (tmp_path / "lines").read_text() == "a" * 600 + "\nc\n"
 
 
-def test_a_picture_that_cannot_be_noted(tmp_path):
+def test_an_image_that_cannot_be_noted(tmp_path):
     skipped = UnreadableLog(tmp_path / "skipped.jsonl", most=10)
     skipped.add(Unreadable("one.jpg", "damaged"))
     with files_of_at_most(70), pytest.raises(DiskError, match=r"skipped\.jsonl cannot be written"):

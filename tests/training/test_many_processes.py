@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_folders, cut
 from safetensors.numpy import load_file
+from sample_images import class_folders, cut
 
 from verydeep.cli import main
 from verydeep.errors import UsageError
@@ -83,7 +83,7 @@ def test_two_processes_have_the_losses_of_one(one, two):
     """With dropout, over 38 steps; a batch of 75 does not divide by 2."""
     assert len(losses(one)) == len(losses(two)) == STEPS
     np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
-    np.testing.assert_allclose(errors(two), errors(one), atol=0.3)  # one of 359 pictures
+    np.testing.assert_allclose(errors(two), errors(one), atol=0.3)  # one of 359 images
     assert_near(one, two, 1e-3)
 
 
@@ -112,7 +112,7 @@ def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path, capsys):
     main(["train", "digits", str(run), "--recipe", "digits", "--resume"])
     told = capsys.readouterr().err
     assert re.search(
-        r"going on with 1 x \d threads what was begun with 2 x 1 threads: .* no longer to the last bit", told
+        r"resuming with 1 x \d threads; the run began with 2 x 1 threads: .* may differ in the last bits", told
     )
     np.testing.assert_allclose(losses(run), losses(one), rtol=1e-4)
 
@@ -133,14 +133,14 @@ def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_n
     for run in (one, two):
         lines = [json.loads(line) for line in (run / SKIPPED).read_text().splitlines()]
         assert sorted(line["name"] for line in lines) == ["dog/3.jpg", "dog/5.jpg"]
-    assert err.count("left out: ") == 2  # once, though every process has found out
+    assert err.count("skipped: ") == 2  # once, though every process has found out
     assert out.count("least validation error") == 1
 
 
 def test_too_many_processes_for_a_batch_are_refused():
-    pictures = open_data("digits").train
-    with pytest.raises(UsageError, match=r"a batch of 1 (picture|image)s cannot be shared by 2 processes"):
-        TrainingBatches(pictures, TrainingView((36, 36), 32), 1, 0, (1, 2))
+    images = open_data("digits").train
+    with pytest.raises(UsageError, match=r"a batch of 1 (image|image)s cannot be shared by 2 processes"):
+        TrainingBatches(images, TrainingView((36, 36), 32), 1, 0, (1, 2))
 
 
 def wait_until(condition, seconds: float = 120) -> None:

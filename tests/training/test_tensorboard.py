@@ -44,7 +44,7 @@ def test_steps_and_epochs_are_written(tmp_path):
     assert points(tmp_path, "epoch/validation_error") == [(3, 27.0), (7, 23.0)]
     assert points(tmp_path, "epoch/training_error") == [(3, 40.0), (7, 40.0)]
     assert points(tmp_path, "epoch/training_loss") == [(3, 1.0), (7, 1.0)]
-    assert points(tmp_path, "epoch/pictures_per_second") == [(3, 4.0), (7, 4.0)]
+    assert points(tmp_path, "epoch/images_per_second") == [(3, 4.0), (7, 4.0)]
 
 
 def test_short_steps_share_a_point(tmp_path):

@@ -86,9 +86,9 @@ def test_provenance_says_what_was_called(unbroken, tmp_path):
         ({"image_size": 32}, "no setting of a recipe is called 'image_size'; it is called `window` now"),
         ({"recipe": "digit"}, "no recipe is called 'digit'; .* did you mean digits?"),
         ({"tensors": "ema"}, "`tensors` chooses a network of `start_from` or `grow_from`"),
-        ({"workers": -1}, "`workers` is -1; it has to be 0 or more"),
-        ({"save_steps": 0}, "`save_steps` is 0; it has to be 1 or more"),
-        ({"init": "hee"}, "no start is called 'hee'; there are he, glorot, .* did you mean he?"),
+        ({"workers": -1}, "`workers` is -1; it must be 0 or more"),
+        ({"save_steps": 0}, "`save_steps` is 0; it must be 1 or more"),
+        ({"init": "hee"}, "no initialisation is called 'hee'; there are he, glorot, .* did you mean he?"),
     ],
 )
 def test_a_wrong_argument_is_said_in_pythons_words(tmp_path, settings, said):
@@ -126,7 +126,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(unbroken, tmp_path, stop_af
 
     monkeypatch.setattr(Trainer, "_step", interrupt)
     with pytest.raises(
-        InterruptedRunError, match=r"stopped after step \d+ of 44 and saved; go on with: `resume=True`"
+        InterruptedRunError, match=r"stopped after step \d+ of 44 and saved; resume with `resume=True`"
     ):
         train(run)
     monkeypatch.setattr(Trainer, "_step", step)
@@ -168,7 +168,7 @@ def test_growing_starts_from_net_a(unbroken, tmp_path, capsys):
     assert deep.provenance["grown_from"] == str(unbroken)
 
 
-def test_worker_processes_feed_the_same_pictures(unbroken, tmp_path):
+def test_worker_processes_feed_the_same_images(unbroken, tmp_path):
     train(tmp_path / "run", workers=2)
     assert weights(tmp_path / "run") == weights(unbroken)
 

@@ -40,7 +40,7 @@ def step_line(step: int, **changed: object) -> str:
 
 def epoch_line(epoch: int, error: float) -> str:
     record = {"step": (epoch + 1) * PER_EPOCH, "epoch": epoch, "train_loss": 2.0, "train_error": 50.0}
-    return json.dumps({**record, "validation_error": error, "best": True, "pictures_per_second": 40.0}) + "\n"
+    return json.dumps({**record, "validation_error": error, "best": True, "images_per_second": 40.0}) + "\n"
 
 
 def lines(epochs: int, errors: tuple[float, ...] = (40.0, 30.0, 20.0, 25.0)) -> str:
@@ -103,7 +103,7 @@ def test_a_real_run(tmp_path, capsys):
     assert facts["validation_error"] == errors[-1]
     assert facts["best_error"] == min(errors)
     assert facts["loss"] == pytest.approx(np.mean([record["loss"] for record in steps]))
-    assert facts["pictures_per_second"] == pytest.approx(64 / np.mean([record["seconds"] for record in steps]))
+    assert facts["images_per_second"] == pytest.approx(64 / np.mean([record["seconds"] for record in steps]))
     waited, took = (sum(record[name] for record in steps) for name in ("wait", "seconds"))
     assert facts["waiting"] == pytest.approx(waited / took)
     main(["watch", str(run)])
@@ -118,7 +118,7 @@ def test_a_running_run(make, capsys):
     assert facts["state"] == "running"
     assert (facts["epoch"], facts["epochs"], facts["step"], facts["steps"]) == (3, 4, 22, 40)
     assert (facts["validation_error"], facts["best_error"], facts["best_epoch"]) == (30.0, 30.0, 2)
-    assert facts["pictures_per_second"] == pytest.approx(40)
+    assert facts["images_per_second"] == pytest.approx(40)
     assert facts["waiting"] == pytest.approx(0.2)
     assert facts["seconds_left"] == pytest.approx(18 * 0.5)
 
@@ -189,7 +189,7 @@ def test_it_fits_a_file_of_any_width_without_control_characters(make, capsys, mo
         (lines(1).encode() + b"\xff\n[1]\n" + step_line(10).encode(), ["epoch 2/4"]),
         (lines(1) + step_line(10, loss=math.nan, error=math.inf), ["epoch 2/4", "training loss 2"]),
         (lines(1) + epoch_line(1, math.nan), ["epoch 2/4", "best 40.00 %"]),
-        (epoch_line(0, 40.0), ["epoch 1/4", "40 pictures/s"]),
+        (epoch_line(0, 40.0), ["epoch 1/4", "40 images/s"]),
     ],
 )
 def test_unfinished_and_odd_journals(make, capsys, journal, words):
@@ -205,7 +205,7 @@ ODD = st.one_of(
     st.floats(),
     st.integers(-5, 10**20),
 )
-FIELDS = ("step", "epoch", "loss", "error", "rate", "seconds", "wait", "validation_error", "pictures_per_second")
+FIELDS = ("step", "epoch", "loss", "error", "rate", "seconds", "wait", "validation_error", "images_per_second")
 RECORDS = st.dictionaries(st.sampled_from(FIELDS), ODD).map(lambda record: json.dumps(record).encode())
 JOURNALS = st.lists(st.one_of(RECORDS, st.binary(max_size=40)), max_size=12).map(b"\n".join)
 
@@ -241,8 +241,8 @@ def test_an_image(make, tmp_path, capsys):
         (["."], 1, "has no journal.jsonl: it was not made by `verydeep train`"),
         (["run", "--out", "curves.jpg"], 2, "--out curves.jpg has to end with .png"),
         (["run", "--png", "curves.png"], 2, "--png is called --out now"),
-        (["run", "--follow"], 2, "--follow draws in a terminal"),
-        (["run"] * 7, 2, "7 runs are too many to tell apart; give at most 6"),
+        (["run", "--follow"], 2, "--follow needs a terminal"),
+        (["run"] * 7, 2, "7 runs are too many for one chart; give at most 6"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(make, tmp_path, monkeypatch, capsys, arguments, code, words):
@@ -376,7 +376,7 @@ def test_without_a_recipe_of_this_version_epochs_are_unknown(make, capsys, recip
     (run / CONFIG).write_text(json.dumps(config))
     facts = facts_of(run, capsys)
     assert facts["epochs"] is None
-    assert (facts["epoch"], facts["pictures_per_second"]) == (2, 40.0)
+    assert (facts["epoch"], facts["images_per_second"]) == (2, 40.0)
 
 
 def test_runs_of_one_name_are_told_apart(make, tmp_path):

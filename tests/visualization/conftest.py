@@ -1,4 +1,4 @@
-"""Small models and pictures to look at."""
+"""Small models and images to look at."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import save, smooth
 from PIL import Image
+from sample_images import save, smooth
 
 from verydeep.api.new import new
 from verydeep.run_folder import read_model, write_model
@@ -45,7 +45,7 @@ def bare(small, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory, photographs) -> Path:
-    """Pictures of many kinds; two are parts of real photographs."""
+    """Images of many kinds; two are parts of real photographs."""
     desk = tmp_path_factory.mktemp("desk")
     for name, photograph in zip(("content", "style"), photographs, strict=True):
         save(desk / f"{name}.png", photograph[100:292:3, 200:488:3])  # 96x64
@@ -56,5 +56,5 @@ def desk(tmp_path_factory, photographs) -> Path:
     save(desk / "tiny.png", smooth(8, 8))
     save(desk / "huge.jpg", smooth(3000, 2000))
     save(desk / "strip.png", smooth(600, 3))
-    (desk / "text.png").write_text("no picture")
+    (desk / "text.png").write_text("no image")
     return desk

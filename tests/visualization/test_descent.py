@@ -1,4 +1,4 @@
-"""Pictures that are changed: the objective is the losses', it goes down, and low layers keep all of a picture."""
+"""Images that are changed: the objective is the losses', it goes down, and low layers keep all of an image."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def pair(photographs):
 def test_the_objective_is_the_losses_with_their_weights(opened, small, pair):
     content, style = pair
     objective = Objective(*opened, BOTH, content=content, style=style)
-    picture = noise_like(content, 0)
-    total, parts = objective(picture)
+    image = noise_like(content, 0)
+    total, parts = objective(image)
     options = {"range": (0, 1), "engine": "torch"}
     wanted_content = ContentLoss(
         small, list(BOTH.content), weights=list(objective.content_weights.values()), **options
-    )(picture, content)
+    )(image, content)
     wanted_style = StyleLoss(small, list(BOTH.style), weights=list(objective.style_weights.values()), **options)(
-        picture, style
+        image, style
     )
-    variation = TotalVariation(range=(0, 1), norm="l2_squared")(picture) / picture.numel()
+    variation = TotalVariation(range=(0, 1), norm="l2_squared")(image) / image.numel()
     assert parts.content == pytest.approx(wanted_content.item() / 2, rel=1e-4)
     assert parts.style == pytest.approx(wanted_style.item() / 5, rel=1e-4)
     assert parts.variation == pytest.approx(variation.item(), rel=1e-5)
@@ -52,7 +52,7 @@ def test_the_objective_is_the_losses_with_their_weights(opened, small, pair):
 
 
 def test_parts_are_shares(opened, pair):
-    """0 for the picture itself; 1 for one for which a layer gives nothing."""
+    """0 for the image itself; 1 for one for which a layer gives nothing."""
     content, _ = pair
     objective = Objective(*opened, BOTH, content=content, style=content)
     _, itself = objective(content)
@@ -77,7 +77,7 @@ def test_it_goes_down_and_stays_within_its_range(opened, pair):
 
 
 @pytest.mark.parametrize(("layer", "least"), [("conv1_1", 0.98), ("relu2_1", 0.7)])
-def test_low_layers_keep_the_picture(opened, pair, layer, least):
+def test_low_layers_keep_the_image(opened, pair, layer, least):
     content, _ = pair
     outcome = invert(*opened, layer, content, num_steps=60)
     correlation = np.corrcoef(outcome.image.flatten(), content.flatten())[0, 1]
@@ -140,7 +140,7 @@ def test_a_network_of_nan_is_one_sentence(opened, pair):
     [
         ({"content_layers": ("relu1_1",), "content_weight": -1}, "a weight is -1"),
         ({"content_layers": ("relu1_1",), "variation_weight": float("nan")}, "a weight is nan"),
-        ({"content_layers": ("relu1_1",), "content_weight": 0}, "neither content nor style counts"),
+        ({"content_layers": ("relu1_1",), "content_weight": 0}, "there is nothing to optimise"),
         ({"style_layers": ("relu1_1",), "style_layer_weights": (1, 2)}, "there are 2 weights for 1 layers"),
         ({"style_layers": ("relu1_1",), "style_layer_weights": (-2,)}, "style layers have the weights -2"),
         ({"style_layers": ("relu1_1", "relu1_1")}, "named twice"),

@@ -1,4 +1,4 @@
-"""`verydeep style`: a picture that comes whole, also when it is stopped, and a sentence for what cannot be."""
+"""`verydeep style`: an image that comes whole, also when it is stopped, and a sentence for what cannot be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -38,13 +39,13 @@ def pair(desk):
 
 
 @pytest.mark.parametrize("name", ["out.png", "deep/out.jpg", "out.webp", "out.tif"])
-def test_a_picture_of_the_contents_size(small, pair, tmp_path, capsys, name):
+def test_an_image_of_the_contents_size(small, pair, tmp_path, capsys, name):
     out = tmp_path / name
     style(small, *pair, "--out", out, *FEW, "--json")
     facts = json.loads(capsys.readouterr().out)
-    with Image.open(out) as picture:
-        assert picture.size == (facts["width"], facts["height"]) == (64, 43)
-        picture.load()
+    with Image.open(out) as image:
+        assert image.size == (facts["width"], facts["height"]) == (64, 43)
+        image.load()
     assert facts["steps"] == 3 and not facts["stopped"]
     assert facts["after"]["total"] < facts["before"]["total"]
     assert facts["before"]["content"] == pytest.approx(0, abs=1e-6)
@@ -59,7 +60,7 @@ def test_the_same_command_gives_the_same_bytes(small, pair, tmp_path):
     assert first == second != other
 
 
-def test_it_goes_on_from_a_picture(small, pair, tmp_path, capsys):
+def test_it_goes_on_from_an_image(small, pair, tmp_path, capsys):
     out = tmp_path / "out.png"
     style(small, *pair, "--out", out, *FEW, "--json")
     ended = json.loads(capsys.readouterr().out)["after"]["total"]
@@ -92,7 +93,7 @@ def test_every_option_is_heard(small, pair, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_writes_the_picture_as_far_as_it_is(small, pair, tmp_path, number, capsys, monkeypatch):
+def test_a_signal_writes_the_image_as_far_as_it_is(small, pair, tmp_path, number, capsys, monkeypatch):
     step, steps = Descent.step, []
 
     def and_then_stop(self):
@@ -112,8 +113,8 @@ def test_a_signal_writes_the_picture_as_far_as_it_is(small, pair, tmp_path, numb
     assert facts["stopped"] and facts["steps"] == 4
     assert facts["after"]["total"] < facts["before"]["total"]
     assert "--init" in printed.err
-    with Image.open(out) as picture, Image.open(pair[0]) as content:
-        assert not np.array_equal(np.asarray(picture), np.asarray(content.resize(picture.size)))
+    with Image.open(out) as image, Image.open(pair[0]) as content:
+        assert not np.array_equal(np.asarray(image), np.asarray(content.resize(image.size)))
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
     assert signal.getsignal(number) is before
 
@@ -139,17 +140,17 @@ def test_a_process_ends_soon_after_sigterm(small, pair, tmp_path):
         printed, _ = process.communicate(timeout=600)  # 100,000 steps would take hours
     assert process.returncode == 128 + signal.SIGTERM
     assert json.loads(printed)["stopped"]
-    with Image.open(out) as picture:
-        picture.load()
+    with Image.open(out) as image:
+        image.load()
 
 
 @pytest.mark.parametrize("name", ["gray.png", "clear.png", "cmyk.jpg", "huge.jpg"])
-def test_pictures_of_every_kind(small, desk, tmp_path, name):
+def test_images_of_every_kind(small, desk, tmp_path, name):
     style(small, desk / name, desk / "style.png", "--out", tmp_path / "1.png", "--size", 48, "--steps", 1)
     style(small, desk / "content.png", desk / name, "--out", tmp_path / "2.png", "--size", 48, "--steps", 1)
     for number in (1, 2):
-        with Image.open(tmp_path / f"{number}.png") as picture:
-            assert picture.mode == "RGB"
+        with Image.open(tmp_path / f"{number}.png") as image:
+            assert image.mode == "RGB"
 
 
 def test_a_network_of_features_only(bare, pair, tmp_path, capsys):
@@ -162,10 +163,10 @@ def test_a_network_of_features_only(bare, pair, tmp_path, capsys):
     ("words", "said"),
     [
         (["--style-layers", "relu4_9"], "did you mean relu4_"),
-        (["--content-layers", "features.28"], "not by indices"),
+        (["--content-layers", "features.28"], "not indices"),
         (["--style-layer-weights", "1", "2"], "2 weights for 5 layers"),
         (["--content-weight", "-1"], "a weight is -1"),
-        (["--style-weight", "0", "--content-weight", "0"], "neither content nor style counts"),
+        (["--style-weight", "0", "--content-weight", "0"], "there is nothing to optimise"),
         (["--size", "0"], "--size is 0"),
         (["--size", "1000000"], "1 to 10,000"),
         (["--size", "10"], "needs both sides to be at least"),
@@ -183,12 +184,12 @@ def test_misuse_is_one_sentence(small, pair, tmp_path, capsys, words, said):
     ("name", "said"),
     [
         ("missing.png", "no such file"),
-        ("text.png", "not a picture"),
+        ("text.png", "not a readable image"),
         ("tiny.png", "both sides"),
         ("strip.png", "both sides"),
     ],
 )
-def test_pictures_that_cannot_be_used(small, desk, tmp_path, capsys, name, said):
+def test_images_that_cannot_be_used(small, desk, tmp_path, capsys, name, said):
     good, bad = desk / "content.png", desk / name
     assert said in refused(capsys, small, bad, good, "--out", tmp_path / "out.png")
     assert said in refused(capsys, small, good, bad, "--out", tmp_path / "out.png")
@@ -201,7 +202,7 @@ def test_out_has_to_be_a_file_that_can_be_made(small, pair, tmp_path, capsys):
     file.write_bytes(b"dear")
     for out, said in (
         (tmp_path / "out.xyz", "has to end with one of .png"),
-        (pair[0], "is one of the images that are read"),
+        (pair[0], "is one of the input images"),
         (file / "out.png", "cannot be made"),
     ):
         assert said in refused(capsys, small, *pair, "--out", out, *FEW)
@@ -209,8 +210,8 @@ def test_out_has_to_be_a_file_that_can_be_made(small, pair, tmp_path, capsys):
     assert "is a folder" in refused(capsys, small, *pair, "--out", tmp_path / "folder.png")
     assert there.read_bytes() == file.read_bytes() == b"dear"
     style(small, *pair, "--out", there, *FEW)
-    with Image.open(there) as picture:
-        assert picture.size == (64, 43)
+    with Image.open(there) as image:
+        assert image.size == (64, 43)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +231,16 @@ def test_the_function_paints_what_the_command_does(small, pair, tmp_path):
     style(small, *pair, "--out", tmp_path / "2.png", *FEW)
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
     assert (made.width, made.height, made.steps, made.stopped) == (64, 43, 3, False)
+
+
+def test_a_notebook_shows_the_image(small, pair, tmp_path):
+    made = verydeep.style(small, *pair, out=tmp_path / "out.webp", size=64, steps=1)
+    with Image.open(BytesIO(made._repr_png_())) as shown, Image.open(made.out) as written:
+        assert shown.format == "PNG"
+        assert np.array_equal(np.asarray(shown), np.asarray(written))
+    assert made._repr_html_() is None
+    made.out.unlink()
+    assert made._repr_png_() is None
 
 
 def test_a_model_that_is_not_there(pair, tmp_path, capsys):

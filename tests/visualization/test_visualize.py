@@ -17,7 +17,9 @@ from without_torch import WITHOUT_TORCH
 
 import verydeep
 from verydeep.cli import main
+from verydeep.errors import UsageError
 from verydeep.visualization.maps import LAYERS, layer_maps
+from verydeep.visualization.sheet import GAP, HEAD, LABEL, TILE
 
 FEW = ("--steps", "2", "--size", "48")
 
@@ -47,10 +49,10 @@ def test_the_page_has_what_it_promises(small, desk, tmp_path, capsys):
     sources = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert all(source.startswith(("data:", "#")) for source in sources)
     assert "url(" not in html and "<script" not in html and "http" not in html
-    pictures = [source for source in sources if source.startswith("data:image/png;base64,")]
-    assert len(pictures) == 1 + 1 + len(LAYERS) + 3 * len(LAYERS)
-    for picture in pictures:
-        with Image.open(BytesIO(base64.b64decode(picture.split(",")[1]))) as shown:
+    images = [source for source in sources if source.startswith("data:image/png;base64,")]
+    assert len(images) == 1 + 1 + len(LAYERS) + 3 * len(LAYERS)
+    for image in images:
+        with Image.open(BytesIO(base64.b64decode(image.split(",")[1]))) as shown:
             shown.load()
     assert "strongest channels" in capsys.readouterr().out
 
@@ -70,7 +72,7 @@ def test_json_and_the_command_that_makes_it_again(small, desk, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("name", ["gray.png", "clear.png", "cmyk.jpg", "tiny.png", "huge.jpg"])
-def test_pictures_of_every_kind(small, desk, tmp_path, name):
+def test_images_of_every_kind(small, desk, tmp_path, name):
     visualize(small, desk / name, "--page", tmp_path / "page.html", "--steps", 1, "--layers", "relu1_1", "pool5")
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
@@ -104,9 +106,9 @@ def test_misuse_is_one_sentence(small, desk, tmp_path, capsys, words, said):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing.png", "no such file"), ("text.png", "not a picture"), ("strip.png", "both sides")],
+    [("missing.png", "no such file"), ("text.png", "not a readable image"), ("strip.png", "both sides")],
 )
-def test_pictures_that_cannot_be_seen(small, desk, tmp_path, capsys, name, said):
+def test_images_that_cannot_be_seen(small, desk, tmp_path, capsys, name, said):
     assert said in refused(capsys, small, desk / name, "--page", tmp_path / "page.html")
     assert said not in refused(capsys, tmp_path / "no-model", desk / name)
 
@@ -150,6 +152,31 @@ def test_the_function_gives_what_the_command_prints(small, desk, tmp_path, capsy
     assert capsys.readouterr().out == f"{shown}\n"
     assert page.read_text(encoding="utf-8") == html
     assert [layer.layer for layer in shown.layers] == ["relu1_1", "fc8"]
+
+
+def test_a_notebook_shows_a_row_for_each_layer(small, desk, tmp_path):
+    layers = ["relu1_1", "relu2_1"]
+    shown = verydeep.visualize(
+        small, desk / "content.png", page=tmp_path / "page.html", steps=2, size=96, layers=layers, channels=3
+    )
+    sheet = shown.draw(channels=2)
+    assert sheet.size == (LABEL + 4 * (TILE + GAP), HEAD + 2 * (80 + GAP))  # image, inversion, two channels
+    first = np.asarray(sheet)[HEAD : HEAD + 80, LABEL : LABEL + TILE].astype(float)
+    original = np.asarray(Image.fromarray(shown.pixels).resize((TILE, 80), Image.Resampling.BICUBIC), float)
+    assert np.array_equal(first, original)
+    rows = np.asarray(sheet)[HEAD : HEAD + 80], np.asarray(sheet)[HEAD + 80 + GAP : HEAD + 2 * 80 + GAP]
+    assert (rows[1][:, LABEL : LABEL + TILE] == 255).all()  # the image is shown once
+    assert not any((row[:, LABEL + TILE + GAP :] == 255).all() for row in rows)
+    assert Image.open(BytesIO(shown._repr_png_())).width == LABEL + 5 * (TILE + GAP)
+    assert shown._repr_html_() is None
+    with pytest.raises(UsageError, match="`channels` is 0"):
+        shown.draw(channels=0)
+
+
+def test_without_inversions_the_sheet_has_no_place_for_them(small, desk, tmp_path):
+    page = tmp_path / "page.html"
+    shown = verydeep.visualize(small, desk / "content.png", page=page, steps=0, size=96, layers=["relu1_1"])
+    assert shown.draw(channels=2).width == LABEL + 3 * (TILE + GAP)
 
 
 def test_the_strongest_channels_come_first():

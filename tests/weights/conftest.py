@@ -37,7 +37,7 @@ def crops(photographs) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def pictures(photographs) -> list[Image.Image]:
+def images(photographs) -> list[Image.Image]:
     return [Image.fromarray(photograph) for photograph in photographs]
 
 

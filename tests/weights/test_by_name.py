@@ -202,7 +202,7 @@ def test_the_table_of_keras_is_what_keras_has(network):
 def test_nothing_is_fetched_offline(monkeypatch, hub):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("torchvision:vgg16", "keras:VGG16", "hf:someone/small"):
-        with pytest.raises(VerydeepError, match="nothing is fetched offline"):
+        with pytest.raises(VerydeepError, match="downloads are off"):
             find(name)
     assert hub.asked == []
 
@@ -256,7 +256,7 @@ def test_a_repository_of_older_weights_and_of_one_file(hub):
 
 
 def test_a_repository_that_is_not_there(hub):
-    with pytest.raises(VerydeepError, match="no/such is no path here, and the Hub has no such repository"):
+    with pytest.raises(VerydeepError, match="no/such is not a local path, and the Hub has no such repository"):
         find("no/such")
 
 
@@ -307,11 +307,11 @@ def test_torchvisions_weights_are_a_model(tmp_path, monkeypatch, photographs):
         monkeypatch.setattr(remote, "WAITS", (0.01,))
         serve_torchvision(server, weights, monkeypatch)
         found = load("torchvision:vgg11")
-    picture = photographs[0][:256, :256]
+    image = photographs[0][:256, :256]
     with torch.inference_mode():
-        expected = theirs(weights.transforms()(torch.from_numpy(picture).permute(2, 0, 1))[None])
+        expected = theirs(weights.transforms()(torch.from_numpy(image).permute(2, 0, 1))[None])
     assert found.class_names == tuple(weights.meta["categories"])
-    ours = found.engine.score_maps(np.ascontiguousarray(picture[None, 16:240, 16:240]))[..., 0, 0]
+    ours = found.engine.score_maps(np.ascontiguousarray(image[None, 16:240, 16:240]))[..., 0, 0]
     np.testing.assert_allclose(ours, expected.numpy(), atol=1e-5)
 
 
@@ -360,9 +360,9 @@ def test_nothing_is_pushed_unconfirmed(model, hub, monkeypatch, capsys):
             with pytest.raises(SystemExit) as ended:
                 main(["push", str(model), "someone/asked"])
             assert ended.value.code == 2
-            assert f"confirm by --yes that {model} goes to hf:someone/asked" in capsys.readouterr().err
+            assert f"confirm with --yes that {model} goes to hf:someone/asked" in capsys.readouterr().err
         assert ("someone/asked" in hub.repositories) == sent
-    with pytest.raises(UsageError, match="confirm by `yes`"):
+    with pytest.raises(UsageError, match="confirm with `yes`"):
         verydeep.push(model, "someone/other")
     assert "someone/other" not in hub.repositories
 
@@ -372,7 +372,7 @@ def test_who_may_not_write_is_told(model, hub, token, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(VerydeepError, match=r"run `hf auth login`, or set HF_TOKEN"):
         upload(model, "someone/else")
-    with pytest.raises(UsageError, match="is no name of a repository"):
+    with pytest.raises(UsageError, match="is not a repository name"):
         upload(model, "nothing")
 
 
@@ -383,7 +383,7 @@ def test_offline_stands_before_or_behind_the_command(first, monkeypatch, capsys)
     with pytest.raises(SystemExit) as ended:
         main(["--offline", *words] if first else [*words, "--offline"])
     assert ended.value.code == 1
-    assert "nothing is fetched offline" in capsys.readouterr().err
+    assert "downloads are off" in capsys.readouterr().err
 
 
 def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
@@ -404,8 +404,7 @@ def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
         ]
     assert [result.returncode for result in results] == [1, 0, 0], results
     assert results[0].stderr == (
-        "verydeep: hf:someone/small is not in the cache, and nothing is fetched offline, which "
-        "HF_HUB_OFFLINE asks for\n"
+        "verydeep: hf:someone/small is not in the cache, and downloads are off (HF_HUB_OFFLINE is set)\n"
     )
     assert (tmp_path / "two" / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
 

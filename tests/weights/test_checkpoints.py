@@ -23,9 +23,9 @@ from conftest import close, scores
 from hypothesis import given
 from hypothesis import strategies as st
 from peers import NARROWER, fill, timm_network, torchvision_network
-from pictures import class_folders
 from PIL import Image
 from safetensors.torch import save_file
+from sample_images import class_folders
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -263,19 +263,19 @@ def test_every_command_that_takes_weights_chooses_among_them(command, network, t
     """It says which network is not there, so it looked for it."""
     torch.save({"a": network.state_dict()}, tmp_path / "a.pth")
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
-    path, picture, run = (str(tmp_path / name) for name in ("a.pth", "x.png", "run"))
+    path, image, run = (str(tmp_path / name) for name in ("a.pth", "x.png", "run"))
     words = {
         "convert": [path, run],
         "inspect": [path],
-        "predict": [path, picture],
+        "predict": [path, image],
         "evaluate": [path, "digits"],
-        "extract": [path, picture, "--layers", "pool5", "--out", f"{run}.npz"],
+        "extract": [path, image, "--layers", "pool5", "--out", f"{run}.npz"],
         "transfer": [path, "digits", "--no-save"],
         "train": ["digits", run, "--from", path],
         "export": [path, "--out", f"{run}.onnx"],
         "push": [path, "owner/name", "--yes"],
-        "visualize": [path, picture, "--page", f"{run}.html"],
-        "style": [path, picture, picture, "--out", f"{run}.png"],
+        "visualize": [path, image, "--page", f"{run}.html"],
+        "style": [path, image, image, "--out", f"{run}.png"],
         "bench": [path, "--engines", "verydeep"],
     }[command]
     with pytest.raises(SystemExit) as ended:
@@ -429,7 +429,7 @@ def test_of_another_head_the_convolutions_alone_are_taken_where_that_is_told(hea
         main(["convert", str(path), str(tmp_path / "run"), *TOLD])
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert f"to take its convolutions alone: `verydeep convert {path} RUN --features-only`" in said
+    assert f"to import only its convolutions: `verydeep convert {path} RUN --features-only`" in said
     assert said.count("\n") == 1
     features_are_theirs(path, tmp_path / "run", network, crops, "--features-only")
 

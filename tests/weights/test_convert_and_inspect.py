@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import gives
 from peers import torchvision_network
-from pictures import save
 from safetensors.torch import save_file
+from sample_images import save
 from torchvision import models
 
 from verydeep.api.new import new
@@ -55,8 +55,16 @@ def refused(capsys, *words: object) -> tuple[int, str]:
             "does not say how images are preprocessed and what its 5 classes are called",
         ),
         (["--preprocessing", "torchvision"], 1, "does not say what its 5 classes are called"),
-        (["--preprocessing", "torchvision"], 1, "RUN --class-names imagenet | numbers | FILE"),
-        (["--class-names", "numbers"], 1, "RUN --preprocessing torchvision | oxford | matconvnet | amdegroot`"),
+        (
+            ["--preprocessing", "torchvision"],
+            1,
+            "RUN --class-names numbers`; or give --class-names imagenet or a file",
+        ),
+        (
+            ["--class-names", "numbers"],
+            1,
+            "RUN --preprocessing torchvision`; or give --preprocessing oxford, matconvnet, amdegroot, or --mean",
+        ),
         (["--mean", "1", "2", "3"], 2, "both --mean and --channels"),
         (["--mean", "0.485", "0.456", "0.406", "--channels", "RGB"], 2, "multiply them by 255"),
         (
@@ -68,7 +76,7 @@ def refused(capsys, *words: object) -> tuple[int, str]:
         (["--mean", "9", "9", "9", "--deviation", "1", "0", "1", "--channels", "RGB"], 2, "positive deviations"),
         (["--preprocessing", "oxford", "--train-scale", "384", "256"], 2, "the least and the greatest S"),
         (["--preprocessing", "oxford", "--class-names", "."], 2, "cannot be read: Is a directory"),
-        (["--preprocessing", "oxford", "--channels", "BGR"], 2, "give one or the other"),
+        (["--preprocessing", "oxford", "--channels", "BGR"], 2, "give either the name or these"),
         (["--preprocessing", "oxford", "--class-names", "imagenet"], 2, "names 1000 classes, the weights have 5"),
         (["--preprocessing", "oxford", "--class-names", "none.txt"], 2, "there is no such file"),
         (["--config", "D"], 2, "is configuration A, not D"),
@@ -210,8 +218,8 @@ def test_imagenets_folders_are_known_by_their_numbers(tmp_path):
     for part in ("train", "val"):
         for number in ("n01440764", "n15075141"):
             save(tmp_path / part / number / "1.jpg")
-    pictures = open_data(str(tmp_path)).held_out.relabel(imagenet.class_names())
-    assert pictures.labels.tolist() == [0, 999]
+    images = open_data(str(tmp_path)).held_out.relabel(imagenet.class_names())
+    assert images.labels.tolist() == [0, 999]
     with pytest.raises(DataError, match="tench"):
         open_data(str(tmp_path)).held_out.relabel(("a", "b"))
 

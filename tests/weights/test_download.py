@@ -64,7 +64,7 @@ def test_it_goes_on_where_it_broke_off(server, tmp_path):
 
 def test_the_next_command_goes_on_too(server, tmp_path):
     server.breaks = [2_000_000, 0, 0, 0]
-    with pytest.raises(VerydeepError, match=r"broke off at 2\.0 MB: the connection was closed; another attempt"):
+    with pytest.raises(VerydeepError, match=r"stopped at 2\.0 MB: the connection was closed; another attempt"):
         fetch(f"{server.url}/file", tmp_path / "file", SHA)
     assert left(tmp_path) == ["file.part"]
     assert (tmp_path / "file.part").read_bytes() == CONTENT[:2_000_000]
@@ -125,14 +125,14 @@ def test_a_redirect_is_followed(server, tmp_path):
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/file", "file:///etc/hostname"])
 def test_a_redirect_out_of_the_web_is_not(server, tmp_path, place):
     server.moved_to = place
-    with pytest.raises(VerydeepError, match=r"the server says 302|is not as safe"):
+    with pytest.raises(VerydeepError, match=r"the server answered 302|which is less secure"):
         fetch(f"{server.url}/file", tmp_path / "file", SHA)
     assert left(tmp_path) == []
 
 
 def test_a_redirect_to_an_open_connection_is_not(tmp_path):
     request = download.urllib.request.Request("https://publisher.example/file")
-    with pytest.raises(VerydeepError, match="is not as safe"):
+    with pytest.raises(VerydeepError, match="is less secure"):
         download._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, "http://publisher.example/file")
 
 
@@ -145,7 +145,7 @@ def test_a_server_that_is_busy_is_asked_again(server, tmp_path):
 @pytest.mark.parametrize(("status", "questions"), [(404, 1), (403, 1), (500, 4)])
 def test_what_the_server_says_is_told(server, tmp_path, status, questions):
     server.statuses = [status] * 10
-    with pytest.raises(VerydeepError, match=f"cannot be fetched: the server says {status} "):
+    with pytest.raises(VerydeepError, match=f"cannot be fetched: the server answered {status} "):
         fetch(f"{server.url}/file", tmp_path / "file", SHA)
     assert len(server.asked) == questions
     assert left(tmp_path) == []
@@ -166,7 +166,9 @@ def test_a_slow_server_is_waited_for(server, tmp_path):
 
 
 def test_no_server_at_all(tmp_path):
-    with pytest.raises(VerydeepError, match=r"cannot be fetched: .*refused; see to the network, or to the proxy"):
+    with pytest.raises(
+        VerydeepError, match=r"cannot be fetched: .*refused; check the network connection, or the proxy"
+    ):
         fetch("http://127.0.0.1:9/file", tmp_path / "file", SHA)
     assert left(tmp_path) == []
 

@@ -42,10 +42,10 @@ def posteriors(engine: str) -> dict[str, dict[str, list[float]]]:
     model = verydeep.load("cifar10", engine=engine)
     return {
         name: {
-            str(scale): [float(f"{number:.6f}") for number in model.posterior([picture], Dense((scale,)))[0]]
+            str(scale): [float(f"{number:.6f}") for number in model.posterior([image], Dense((scale,)))[0]]
             for scale in (64, 96)
         }
-        for name, picture in views().items()
+        for name, image in views().items()
     }
 
 
@@ -63,7 +63,7 @@ def test_it_is_small_and_its_card_tells_what_it_is():
     folder = EMBEDDED["cifar10"]
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for section in ("## Figures", "## How to use", "## Training", "## Limits", "## Licence"):
+    for section in ("## Results", "## Usage", "## Training", "## Limits", "## Licence"):
         assert section in card
     assert "10,000" in card and "top-1 error" in card
     facts = inspect("cifar10").to_dict()
@@ -98,7 +98,7 @@ def test_no_classifier_is_laid_beside_it(tmp_path, monkeypatch, capsys):
     Path("cifar10").mkdir()  # data of the same name
     with pytest.raises(SystemExit) as caught:
         main(["transfer", "cifar10", "digits"])
-    assert caught.value.code == 2 and "by --out RUN" in capsys.readouterr().err
+    assert caught.value.code == 2 and "with --out RUN" in capsys.readouterr().err
     assert not list(Path("cifar10").iterdir())
 
 

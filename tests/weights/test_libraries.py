@@ -48,7 +48,7 @@ def export(model: Path, out: Path, library: str) -> None:
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "bn"])
 @pytest.mark.parametrize("configuration", TORCHVISION)
 @torch.inference_mode()
-def test_torchvision(configuration, batch_norm, tmp_path, pictures):
+def test_torchvision(configuration, batch_norm, tmp_path, images):
     network = torchvision_network(configuration, batch_norm)
     torch.save(network.state_dict(), tmp_path / "theirs.pth")
     convert(
@@ -58,9 +58,9 @@ def test_torchvision(configuration, batch_norm, tmp_path, pictures):
     assert config.architecture == Architecture(configuration, 7, 1 / 16, 224, batch_norm)
 
     transform = VGG16_Weights.IMAGENET1K_V1.transforms(antialias=True)
-    theirs = network(torch.stack([transform(picture) for picture in pictures])).numpy()
+    theirs = network(torch.stack([transform(image) for image in images])).numpy()
     crop = VGG16_Weights.IMAGENET1K_V1.transforms(mean=(0, 0, 0), std=(1 / 255,) * 3, antialias=True)
-    pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
+    pixels = np.stack([crop(image).permute(1, 2, 0).round().numpy().astype(np.uint8) for image in images])
     assert gives(tmp_path / "run", pixels, theirs)
 
     export(tmp_path / "run", tmp_path / "back.pth", "torchvision")
@@ -74,14 +74,14 @@ def test_torchvision(configuration, batch_norm, tmp_path, pictures):
 
 
 @torch.inference_mode()
-def test_the_centre_crop_is_torchvisions(tmp_path, pictures):
-    """From the picture to the posterior, each with all of its own."""
+def test_the_centre_crop_is_torchvisions(tmp_path, images):
+    """From the image to the posterior, each with all of its own."""
     network = torchvision_network("D")
     save_file(network.state_dict(), tmp_path / "theirs.safetensors")
     convert(tmp_path / "theirs.safetensors", tmp_path / "run", *PREPROCESSED)
     transform = VGG16_Weights.IMAGENET1K_V1.transforms(antialias=True)
-    theirs = network(torch.stack([transform(picture) for picture in pictures])).softmax(1)
-    ours = load(tmp_path / "run", engine="torch").posterior(pictures, CentreCrop((256,)))
+    theirs = network(torch.stack([transform(image) for image in images])).softmax(1)
+    ours = load(tmp_path / "run", engine="torch").posterior(images, CentreCrop((256,)))
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
 
 
@@ -91,7 +91,7 @@ PREPROCESSED = ("--preprocessing", "torchvision", "--class-names", "numbers")
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "bn"])
 @pytest.mark.parametrize("configuration", TORCHVISION)
 @torch.inference_mode()
-def test_timm(configuration, batch_norm, tmp_path, pictures):
+def test_timm(configuration, batch_norm, tmp_path, images):
     network = timm_network(configuration, batch_norm)
     save_file(network.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(timm_card(network)))
@@ -106,9 +106,9 @@ def test_timm(configuration, batch_norm, tmp_path, pictures):
 
     settings = resolve_data_config({}, model=network)
     transform = create_transform(**settings)
-    theirs = network(torch.stack([transform(picture) for picture in pictures])).numpy()
+    theirs = network(torch.stack([transform(image) for image in images])).numpy()
     plain = create_transform(**settings | {"mean": (0, 0, 0), "std": (1 / 255,) * 3})
-    pixels = np.stack([plain(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
+    pixels = np.stack([plain(image).permute(1, 2, 0).round().numpy().astype(np.uint8) for image in images])
     assert gives(tmp_path / "run", pixels, theirs)
 
     export(tmp_path / "run", tmp_path / "back.safetensors", "timm")
@@ -219,7 +219,7 @@ def test_without_a_top_it_is_features(library, tmp_path, crops):
 
 
 @torch.inference_mode()
-def test_features_go_back_and_are_theirs(tmp_path, pictures):
+def test_features_go_back_and_are_theirs(tmp_path, images):
     """fifth pooling's maps of our features are torchvision's."""
     network = torchvision_network("B")
     save_file(
@@ -227,9 +227,9 @@ def test_features_go_back_and_are_theirs(tmp_path, pictures):
     )
     convert(tmp_path / "f.safetensors", tmp_path / "run", "--preprocessing", "torchvision")
     transform = VGG16_Weights.IMAGENET1K_V1.transforms(antialias=True)
-    theirs = network.features(torch.stack([transform(picture) for picture in pictures])).numpy()
+    theirs = network.features(torch.stack([transform(image) for image in images])).numpy()
     crop = VGG16_Weights.IMAGENET1K_V1.transforms(mean=(0, 0, 0), std=(1 / 255,) * 3, antialias=True)
-    pixels = np.stack([crop(picture).permute(1, 2, 0).round().numpy().astype(np.uint8) for picture in pictures])
+    pixels = np.stack([crop(image).permute(1, 2, 0).round().numpy().astype(np.uint8) for image in images])
     ours = open_engine(tmp_path / "run", engine="native").run(pixels, ["pool5"])["pool5"]
     assert close(ours, theirs)
     export(tmp_path / "run", tmp_path / "back.pth", "torchvision")
@@ -350,7 +350,7 @@ STRANGE = {
     "an endless crop": ({"crop_pct": 1e-300}, "crop_pct is 1e-300"),
     "an inverted crop": ({"crop_pct": -1}, "training's scale"),
     "no size": ({"input_size": 3}, "not subscriptable"),
-    "names that are one": ({"label_names": "abcde"}, "label_names is no list"),
+    "names that are one": ({"label_names": "abcde"}, "label_names is not a list"),
 }
 
 
@@ -372,13 +372,13 @@ def test_a_strange_card_beside_weights_is_an_error_that_names_it(what, timm_weig
         import_weights(locate(tmp_path))
 
 
-def test_a_strangers_words_do_not_steer_the_terminal(timm_weights, tmp_path, pictures, capsys):
+def test_a_strangers_words_do_not_steer_the_terminal(timm_weights, tmp_path, images, capsys):
     card = timm_card(timm_network("A", num_classes=3))
     card["label_names"] = ["a\x1b[2J", "b\nlicence  MIT", "c"]
     card["pretrained_cfg"].update(license={"\x1b": 1}, tag=["\x1b[31m"])
     (tmp_path / "config.json").write_text(json.dumps(card))
     (tmp_path / "model.safetensors").symlink_to(timm_weights)
-    pictures[0].save(tmp_path / "a.png")
+    images[0].save(tmp_path / "a.png")
     config = load(tmp_path).config
     assert config.class_names == (r"a\x1b[2J", "b licence MIT", "c")
     write_model(
@@ -400,7 +400,7 @@ def test_a_configuration_that_nests_without_end_is_an_error(timm_weights, tmp_pa
         load(tmp_path)
 
 
-def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys):
+def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, images, capsys):
     """A file of another library, not converted: predict names classes by it."""
     network = timm_network("A", num_classes=1000)
     folder = tmp_path / "hub"
@@ -409,7 +409,7 @@ def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys)
     card = timm_card(network)
     card["pretrained_cfg"]["tag"] = "tv_in1k"
     (folder / "config.json").write_text(json.dumps(card))
-    pictures[0].save(tmp_path / "a.png")
+    images[0].save(tmp_path / "a.png")
     main(["predict", str(folder), str(tmp_path / "a.png"), "--top", "1", "--json"])
     first = json.loads(capsys.readouterr().out)["predictions"][0]
     with torch.inference_mode():
@@ -417,7 +417,7 @@ def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys)
         assert model.config.trained_on == TrainedOn((256, 256))
         assert first["class"] in VGG16_Weights.IMAGENET1K_V1.meta["categories"]
     write_model(tmp_path / "run", model.config, read_model_from(folder)[1])
-    assert load(tmp_path / "run").predict(pictures[0], 1)[0].class_name == first["class"]
+    assert load(tmp_path / "run").predict(images[0], 1)[0].class_name == first["class"]
     batch = torch.rand(1, 3, 224, 224)
     with torch.inference_mode():
         tapped = features(folder, ["relu1_1", "pool5"], range=(0, 1))(batch)
@@ -432,7 +432,7 @@ def test_a_model_is_taken_wherever_a_model_is_wanted(tmp_path, pictures, capsys)
     with pytest.raises(SystemExit) as ended:
         main(["transfer", str(folder), "digits"])
     assert ended.value.code == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
     capsys.readouterr()
     measured = ["--engines", "verydeep", "--batch-sizes", "1", "--rounds", "1", "--seconds", "0.01", "--json"]
     main(["bench", str(folder), *measured])

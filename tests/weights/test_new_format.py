@@ -116,5 +116,5 @@ def test_a_model_of_ours_has_what_belongs_to_it(tmp_path):
 
     verydeep.new("A", tmp_path / "run", num_classes=3, width=0.05, window=32)
     for given in ({"preprocessing": "oxford"}, {"class_names": "numbers"}):
-        with pytest.raises(UsageError, match="is a model of ours, which has all that belongs to it; leave it out"):
+        with pytest.raises(UsageError, match="is a verydeep model, which includes this already; leave it out"):
             open_source(tmp_path / "run", **given)

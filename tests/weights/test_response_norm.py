@@ -42,8 +42,8 @@ def in_float64(tensors: dict[str, np.ndarray], pixels: np.ndarray, norm) -> np.n
     """The network in float64; `norm` takes the first layer's map as (channels, places)."""
     mean = np.array(PREPROCESSING["oxford"].mean)
     scores = []
-    for picture in pixels:
-        x = torch.from_numpy((picture - mean)[..., ::-1].copy()).permute(2, 0, 1)[None]
+    for image in pixels:
+        x = torch.from_numpy((image - mean)[..., ::-1].copy()).permute(2, 0, 1)[None]
         for layer in SMALL.layers:
             if layer.name.startswith("pool"):
                 x = nn.functional.max_pool2d(x, 2)

@@ -97,9 +97,9 @@ def bench(
     chart: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
 ) -> Benchmark:
-    """Measure how fast and how exact engines are, side by side.
+    """Compare the speed and accuracy of engines.
 
-    Each engine runs in a process of its own. They take turns, and the others are stopped meanwhile. Other engines
+    Each engine runs in its own process. They take turns; the others are stopped meanwhile. Other engines
     get preprocessed images, ours get bytes. The table shows medians over the rounds, ratios within each round, the
     relative L2 error of the class scores against float64, and the process's peak memory. It also shows the
     operations of direct convolution as a share of the most that this machine computes in the same precision.
@@ -136,7 +136,7 @@ def bench(
     Raises:
         UsageError: the request cannot be carried out.
         ModelError: there is no such model.
-        PictureError: there is no such image.
+        ImageError: there is no such image.
         VerydeepError: no engine could be measured.
 
     """
@@ -173,7 +173,7 @@ def bench(
     facts = {
         "network": _described(architecture, task),
         "weights": weights,
-        "pictures": source,
+        "images": source,
         "threads": task.threads,
         "processor": processor_name(),
     }
@@ -197,26 +197,27 @@ def _check(
     dense: Sequence[int],
 ) -> None:
     if rounds < 1 or num_images < 1:
-        raise UsageError("`rounds` and `num_images` have to be at least 1")
+        raise UsageError("`rounds` and `num_images` must be at least 1")
     num_threads(threads)
     if min(batch_sizes, default=1) < 1 or len(set(batch_sizes)) < len(batch_sizes):
-        raise UsageError("`batch_sizes` wants different numbers of at least 1")
+        raise UsageError("`batch_sizes` must be different numbers of at least 1")
     if dense and (size or batch_sizes):
         raise UsageError(
-            "`dense` shows one image at a time, in its own shape, and excludes `size` and `batch_sizes`"
+            "`dense` shows one image at a time, in its own shape, and cannot be combined with `size` or "
+            "`batch_sizes`"
         )
     if not hasattr(os, "fork"):
-        raise UsageError("bench stops and continues processes, which this system cannot do")
+        raise UsageError("bench stops and continues processes, which this system does not support")
 
 
 def _check_base(base: str | None, chosen: Sequence[Engine], installed: Sequence[Engine]) -> None:
     """Make sure that the engine that ratios are to can be measured, and some engine at all."""
     there = [engine.name for engine in installed]
     if base is not None and base not in there:
-        reason = "is not among the engines to measure" if base in ENGINES else "is no engine"
+        reason = "is not among the engines to measure" if base in ENGINES else "is not an engine"
         raise UsageError(f"`base` {base} {reason}; there are {', '.join(there)}")
     if not installed:
-        raise UsageError(f"none of the engines is there; {chosen[0].name}: {chosen[0].absence}")
+        raise UsageError(f"none of the engines is available; {chosen[0].name}: {chosen[0].absence}")
 
 
 def _run_folder(model: str, folder: Path) -> Path:
@@ -243,8 +244,8 @@ def _described(architecture: Architecture, task: Task) -> str:
 def _say(result: Benchmark) -> None:
     """Say on standard error what the table does not."""
     peaks = ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in result.peak.items())
-    say(f"weights: {result.facts['weights']}; images: {result.facts['pictures']}; peak: {peaks or 'unknown'}")
+    say(f"weights: {result.facts['weights']}; images: {result.facts['images']}; peak: {peaks or 'unknown'}")
     for name, absence in result.not_installed.items():
         say(f"{name}: not measured: {absence}")
     for name, reason in result.failed.items():
-        say(f"{name}: not measured: it failed: {reason}")
+        say(f"{name}: failed: {reason}")

@@ -73,10 +73,10 @@ def convert(
 ) -> Conversion:
     """Import another library's weights into a run folder, or copy a model of ours.
 
-    A source is a file of torchvision, timm, Keras, Caffe (such as Oxford's), MatConvNet or ONNX, a state dict with
-    our names, a folder of the Hub, or a model of ours. The configuration, width, classes and normalization are
-    found from the tensors. The preprocessing and the class names are known for published files; give them for
-    others.
+    A source is a file of torchvision, timm, Keras, Caffe (such as Oxford's), MatConvNet or ONNX. It can also be a
+    state dict with our names, a folder of the Hub, or a model of ours. The configuration, width, classes and
+    normalization are found from the tensors. The preprocessing and the class names are known for published files;
+    give them for others.
 
     Args:
         source: weights: a file, a folder or a name.
@@ -127,7 +127,7 @@ def convert(
             for note in found.notes:
                 say(f"note: {note}")
             if not found.metadata.trained_on:
-                say(f"note: it is tested at Q = {model.trained_on.test_scale}; `train_scale` says otherwise")
+                say(f"note: tests use Q = {model.trained_on.test_scale}; change it with `train_scale`")
         write_model(target, model, weights)
         if is_ours(where.path):
             copy_training_images(where.path, target)
@@ -140,7 +140,7 @@ def _trained_on(scale: tuple[int, int] | None) -> TrainedOn | None:
         return TrainedOn(scale) if scale else None
     except ModelError:
         raise UsageError(
-            f"`train_scale={' '.join(map(str, scale or ()))}`: it is the least and the greatest S"
+            f"`train_scale={' '.join(map(str, scale or ()))}`: give the least and the greatest S"
         ) from None
 
 
@@ -150,9 +150,11 @@ def _preprocessing(
     if (mean, deviation, channels) == (None, None, None):
         return preprocessing_of(given)
     if given:
-        raise UsageError("`preprocessing` is a name for `mean`, `deviation` and `channels`; give one or the other")
+        raise UsageError(
+            "`preprocessing` stands for `mean`, `deviation` and `channels`; give either the name or these"
+        )
     if mean is None or channels is None:
-        raise UsageError("preprocessing wants both `mean` and `channels`, and `deviation` if there is one")
+        raise UsageError("preprocessing needs both `mean` and `channels`, and `deviation` if there is one")
     deviation = deviation or (1.0, 1.0, 1.0)
     if 0 < max(mean) <= 1 or max(deviation) < 1:
         raise UsageError(

@@ -92,7 +92,7 @@ class Description(Result):
         return rendered(
             f"Configuration {name}{beside}: {configuration(name).weight_layers} weight layers, "
             f"{self.architecture.num_classes} classes, width {self.architecture.width:g}, "
-            f"pictures of {side}x{side}",
+            f"images of {side}x{side}",
             self.layer_table().rich(),
             f"In all {self.parameters:,} parameters ({in_bytes(self.weight_bytes)}), "
             f"{self.multiply_adds / 1e9:.2f} G multiply-adds, {in_bytes(self.activation_bytes)} of activations\n",

@@ -66,7 +66,7 @@ class Engines(Result):
 
 
 def engines() -> Engines:
-    """Show what this machine can compute with, and what `auto` will choose.
+    """Show which engines this machine can use, and which one `auto` chooses.
 
     The environment variables VERYDEEP_THREADS and VERYDEEP_INSTRUCTIONS override what is found. torch is not
     imported.

@@ -25,7 +25,7 @@ from verydeep.evaluation.results import (
 )
 from verydeep.evaluation.test_set import PartName, Tested, Training, choose, default_part
 from verydeep.images.data import Data
-from verydeep.images.pictures import Pictures, Unreadable, readable
+from verydeep.images.image_set import ImageSet, Unreadable, readable
 from verydeep.images.sources import open_data
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.linear.classifier import say_network_alone
@@ -56,12 +56,12 @@ def evaluate(
     device: str = "auto",
     threads: int | None = None,
 ) -> Evaluation | None:
-    """Test a model the paper's way, or several as an ensemble.
+    """Measure the error rates of a model, or of several as an ensemble.
 
     By default the test is dense: the image is rescaled so that its smaller side is Q, the network runs over all of
     it, and its class scores are averaged over space. The posteriors are averaged over scales and the mirror image,
-    and over the models if there are several. With `processes`, or under torchrun, the images are shared out; each
-    counts once.
+    and over the models if there are several. With `processes`, or under torchrun, several processes share the
+    images.
 
     Args:
         models: one or several: run folders or weights in them, `cifar10`, or other libraries' weights.
@@ -208,10 +208,10 @@ class _Test:
             num_trained_on=tested.num_trained_on,
         )
         for image in lost:
-            say(f"left out: {image.reason}")
+            say(f"skipped: {image.reason}")
         read = readable(len(images), lost)
         if here.first and not len(read):
-            raise DataError(f"not one of the {len(images)} pictures can be read")
+            raise DataError(f"none of the {len(images)} images can be read")
         names = tuple(images.names[number] for number in read.tolist())
         return Evaluation(facts, names, images.labels[read], posteriors[read]), parts
 
@@ -222,13 +222,13 @@ class _Test:
             check(protocol, config.architecture.window)
         return protocols
 
-    def _key(self, protocols: Sequence[tuple[Protocol, ...]], images: Pictures) -> dict[str, object]:
+    def _key(self, protocols: Sequence[tuple[Protocol, ...]], images: ImageSet) -> dict[str, object]:
         """What decides the result, so that another's finished chunks are not taken."""
         stats = [(model, weights_path(locate(model).path).stat()) for model in self.models]
         return {
             "models": [[model, stat.st_size, stat.st_mtime_ns] for model, stat in stats],
             "protocols": [[[type(one).__name__, asdict(one)] for one in several] for several in protocols],
-            "pictures": images.fingerprint,
+            "pictures": images.fingerprint,  # the key of parts that earlier versions began
             "batch_size": self.batch_size,
             "precision": self.precision,
         }

@@ -76,7 +76,7 @@ def export(
     name: str | None = None,
     tensors: str | None = None,
 ) -> Exported:
-    """Write a model in a form that others read. Nothing is overwritten.
+    """Write a model in a format for other software. Nothing is overwritten.
 
     onnx is one file for any number of images of any size; its outputs are the score map and the posterior.
     openvino is the same as OpenVINO's two files. Both are compared with the network at three sizes first. hub is a
@@ -109,7 +109,7 @@ def export(
     if to != "hub" and (results or licence or name or half):
         raise UsageError("`results`, `licence`, `name` and `half` are of a folder for the Hub; use `to=hub`")
     if pixels and to not in CHECKED:
-        raise UsageError(f"`pixels` is of {' and '.join(CHECKED)}; `to={to}` has weights alone")
+        raise UsageError(f"`pixels` is of {' and '.join(CHECKED)}; `to={to}` writes weights only")
     if to in CHECKED and path.suffix != CHECKED[to][0]:
         raise UsageError(f"{path} has to end with {CHECKED[to][0]} for `to={to}`")
     with writing_file(path) if to != "hub" else nullcontext():
@@ -128,7 +128,7 @@ def export(
             if to != "timm" or path.suffix:  # timm's folder carries the preprocessing itself
                 say(f"for our answers, {feeding(to, config.preprocessing)}")
         elif not config.architecture.num_classes:
-            raise UsageError(f"{model} has no FC layers and gives no scores; `to={to}` takes a classifier")
+            raise UsageError(f"{model} has no FC layers; `to={to}` needs a classifier")
         else:
             engine = engine_of(config, weights, device="cpu")
             with all_or_none(files):

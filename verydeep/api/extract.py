@@ -18,7 +18,7 @@ from verydeep.extraction.extract import Extraction, FeatureParts, Rows, Shapes
 from verydeep.extraction.extract import extract as rows_of
 from verydeep.extraction.summaries import Summary
 from verydeep.images.find import Words, find_images
-from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.notes import progress, say
 from verydeep.processes import shared
@@ -49,7 +49,7 @@ class Extracted(Result):
 
     def __str__(self) -> str:
         kept = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.shapes.items())
-        return f"{escaped(self.path)}: {self.num_images:,} pictures, {kept}"
+        return f"{escaped(self.path)}: {self.num_images:,} images, {kept}"
 
 
 def extract(
@@ -72,9 +72,9 @@ def extract(
 ) -> Extracted | None:
     """Save the outputs of a network's layers for images, for retrieval, clustering or another classifier.
 
-    Images are rescaled so that the smaller side is Q, and shown whole. Memory does not grow with their number. An
-    interrupted extraction resumes when it is started again, and makes the same file. With `processes`, or under
-    torchrun, the images are shared out.
+    Images are rescaled so that the smaller side is Q, and shown whole. Memory use does not grow with the number
+    of images. An interrupted extraction resumes when the command is repeated. With `processes`, or under
+    torchrun, several processes share the images.
 
     Args:
         model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
@@ -109,7 +109,7 @@ def extract(
     check_features_out(path)
     check_least("max_unreadable", max_unreadable, 0)
     if len(scales) > 1:
-        raise UsageError(f"`scales` is {' '.join(map(str, scales))}; features are of one scale")
+        raise UsageError(f"`scales` is {' '.join(map(str, scales))}; features use one scale")
     options = {"engine": engine, "precision": precision, "device": device}
     job = _Job(
         Path(with_network(model, tensors)),
@@ -150,7 +150,7 @@ class _Job:
 
     def run(
         self, here: World, max_unreadable: int
-    ) -> tuple[FeatureParts, list[Chunk], Pictures, Shapes, dict[str, Any]]:
+    ) -> tuple[FeatureParts, list[Chunk], ImageSet, Shapes, dict[str, Any]]:
         """Extract this process's share."""
         engine = open_engine(self.model, self.layers, pooling=self.pooling, threads=self.threads, **self.options)
         config = engine.config
@@ -185,9 +185,9 @@ class _Job:
                 advance=advance,
             )
         for image in lost:
-            say(f"left out: {image.reason}")
+            say(f"skipped: {image.reason}")
         if here.first and len(lost) == len(images):
-            raise DataError(f"not one of the {len(images)} pictures can be read")
+            raise DataError(f"none of the {len(images)} images can be read")
         return parts, plan, images, shapes, facts
 
     def _facts(self, config: ModelConfig, wanted: Extraction) -> dict[str, Any]:
@@ -204,13 +204,13 @@ class _Job:
             "precision": "float32" if precision == "auto" else precision,
         }
 
-    def _key(self, facts: dict[str, Any], wanted: Extraction, images: Pictures) -> dict[str, Any]:
+    def _key(self, facts: dict[str, Any], wanted: Extraction, images: ImageSet) -> dict[str, Any]:
         """What decides the file, so that another's finished chunks are not taken."""
         stat = weights_path(locate(self.model).path).stat()
         return {
             **facts,
             "weights": [stat.st_size, stat.st_mtime_ns],
-            "pictures": images.fingerprint,
+            "pictures": images.fingerprint,  # the key of parts that earlier versions began
             "window": wanted.window,
             "device": self.options["device"],
             "engine": self.options["engine"],

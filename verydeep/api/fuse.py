@@ -11,10 +11,10 @@ from verydeep.evaluation.results import Evaluation, check_result_path, read_resu
 
 
 def fuse(results: Sequence[str | PathLike[str]], *, out: str | PathLike[str] | None = None) -> Evaluation:
-    """Average the posteriors of several tests of the same images: of networks, or of protocols.
+    """Average the posteriors of several tests of the same images.
 
-    Nothing is computed again. Each file has the same weight, so networks that were each tested in the same way
-    give what `verydeep.evaluate` gives for all of them.
+    The tests may be of several networks or of several protocols. Each file has the same weight. Networks that were
+    tested in the same way give the same result as `verydeep.evaluate` with all of them.
 
     Args:
         results: two files or more that `verydeep.evaluate` wrote.

@@ -99,7 +99,7 @@ def inspect(source: str | PathLike[str], *, tensors: str | None = None) -> Inspe
     """Show what a file of weights is: configuration, classes, preprocessing, licence, origin.
 
     It takes files of torchvision, timm, Keras, Caffe and MatConvNet, folders of the Hub, models of ours, and ONNX
-    graphs. What is not known about them is no error.
+    graphs. Unknown facts are not an error.
 
     Args:
         source: weights: a file, a folder or a name.
@@ -138,7 +138,7 @@ def _ours(source: Source) -> Imported:
 
 
 def _missing(weights: Imported) -> list[str]:
-    """What has to be given before the weights can be used."""
+    """What must be given before the weights can be used."""
     convert = f"verydeep convert {weights.source.name} RUN"
     window = window_question(weights.architecture.window)
     notes = {
@@ -147,7 +147,7 @@ def _missing(weights: Imported) -> list[str]:
         is None,
         f"class names are not known: `{convert} --class-names FILE` takes them": weights.metadata.class_names
         is None,
-        "its weights are made by ConstantOfShape nodes: it has shapes and no trained numbers": "shapes"
+        "its weights are made by ConstantOfShape nodes: it has shapes but no trained weights": "shapes"
         in weights.facts,
     }
     return [note for note, missing in notes.items() if missing]

@@ -46,7 +46,7 @@ def new(
     window: int = 224,
     batch_norm: bool = False,
 ) -> NewModel:
-    """Make an untrained model: the weights that a training would start with.
+    """Make an untrained model with random weights.
 
     Args:
         config: column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, which is B with one 5x5 layer for each pair.

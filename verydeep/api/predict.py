@@ -11,11 +11,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import PictureError, UsageError, escaped
+from verydeep.errors import ImageError, UsageError, escaped
 from verydeep.evaluation.ranking import Ranking, ranked
 from verydeep.files import MARK, free_name, name_part, write_whole
 from verydeep.images.find import Words, find_images
-from verydeep.images.pictures import Pictures, Unreadable, readable
+from verydeep.images.image_set import ImageSet, Unreadable, readable
 from verydeep.inference import EngineName, PrecisionName
 from verydeep.model import Model, TransferModel, load
 from verydeep.notes import progress, say
@@ -45,17 +45,17 @@ class Predictions(Result):
         """An object for each image."""
         for name, ranking in self.images:
             classes = [{"class": p.class_name, "probability": p.probability} for p in ranking]
-            yield {"picture": name, "predictions": classes}
+            yield {"image": name, "predictions": classes}
 
     def to_dict(self) -> dict[str, Any]:
         """The records, and what cannot be read."""
-        lost = [{"picture": one.name, "reason": one.reason} for one in self.unreadable]
+        lost = [{"image": one.name, "reason": one.reason} for one in self.unreadable]
         return {"predictions": list(self.records()), "unreadable": lost}
 
-    def failure(self) -> PictureError | None:
+    def failure(self) -> ImageError | None:
         """How many images could not be read; its notes are the reasons."""
         lost = len(self.unreadable)
-        error = PictureError(f"{lost} of {len(self.images) + lost} images could not be read")
+        error = ImageError(f"{lost} of {len(self.images) + lost} images could not be read")
         for image in self.unreadable:
             error.add_note(image.reason)
         return error if lost else None
@@ -77,7 +77,7 @@ class Predictions(Result):
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         numbers = range(1, len(self.images[0][1]) + 1)
-        writer.writerow(["picture", *(f"{what}_{n}" for n in numbers for what in ("class", "probability"))])
+        writer.writerow(["image", *(f"{what}_{n}" for n in numbers for what in ("class", "probability"))])
         for name, ranking in self.images:
             cells = (cell for p in ranking for cell in (shown(p.class_name), f"{p.probability:.6f}"))
             writer.writerow([shown(name), *cells])
@@ -99,9 +99,9 @@ def predict(
     device: str = "auto",
     threads: int | None = None,
 ) -> Predictions:
-    """Name what images show.
+    """Classify images.
 
-    Where `verydeep.transfer` has left a classifier beside the model, that answers. One image gives a table.
+    If `verydeep.transfer` saved a classifier beside the model, it is used. One image gives a table.
     Several give CSV: a line for each image, with its classes and their probabilities.
 
     Args:
@@ -122,7 +122,7 @@ def predict(
 
     Raises:
         UsageError: an argument does not fit.
-        PictureError: there is no such image; one that is there and cannot be read is in the answer.
+        ImageError: there is no such image; one that is there and cannot be read is in the answer.
         ModelError: there is no such model, or it cannot be used.
 
     """
@@ -160,7 +160,7 @@ def _check(model: Model, scales: tuple[int, ...], maps: object, map_scale: int |
 
 
 def _draw_maps(
-    model: Model, rankings: dict[int, Ranking], images: Pictures, folder: Path, scale: int | None
+    model: Model, rankings: dict[int, Ranking], images: ImageSet, folder: Path, scale: int | None
 ) -> None:
     """Draw each image with the map of its best class into `folder`, as `<image>-<class>.png`."""
     from PIL.PngImagePlugin import PngInfo

@@ -45,10 +45,11 @@ def push(
     revision: str | None = None,
     tensors: str | None = None,
 ) -> Pushed:
-    """Send a model to the Hub, with a model card; hf:OWNER/NAME is then a model for every command.
+    """Upload a model with a model card to the Hugging Face Hub.
 
-    A folder that `verydeep.export` made for the Hub is sent as it is, with what you have changed in its card. Of
-    any other model such a folder is made first. The account is that of HF_TOKEN, or of `hf auth login`.
+    Afterwards hf:OWNER/NAME is a model for every command. A folder that `verydeep.export` made for the Hub is
+    uploaded as it is, with your changes to its card. For any other model, such a folder is made first. The
+    account is that of HF_TOKEN or `hf auth login`.
 
     Args:
         folder: a folder that `verydeep.export` made for the Hub, a run folder, or weights in one.
@@ -67,9 +68,9 @@ def push(
     """
     check_repository(repository)
     if is_offline():
-        raise UsageError("nothing is sent offline, which HF_HUB_OFFLINE asks for")
+        raise UsageError("nothing was sent: the network is off (HF_HUB_OFFLINE is set)")
     if not yes:
-        raise UsageError(f"nothing was sent: confirm by `yes` that {folder} goes to hf:{repository}")
+        raise UsageError(f"nothing was sent; confirm with `yes` that {folder} goes to hf:{repository}")
     model = with_network(folder, tensors)
     config, weights = open_source(model)
     with tempfile.TemporaryDirectory() as aside:
@@ -78,6 +79,6 @@ def push(
             sent = Path(aside) / "model"
             write_for_hub(sent, model, config, weights, results, licence, repository)
         elif results or licence:
-            raise UsageError(f"{folder} has its card already; change {CARD} there, or export the run once more")
+            raise UsageError(f"{folder} already has a card; edit {CARD} there, or export the run again")
         del weights
         return Pushed(repository, upload(sent, repository, private=private, revision=revision))

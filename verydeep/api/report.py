@@ -56,10 +56,10 @@ def report(
     models: Sequence[str | PathLike[str]] = (),
     data: str | None = None,
 ) -> Report:
-    """Show results in the form of the paper's Tables 3 to 6, or make one HTML page of them.
+    """Show results in the form of the paper's Tables 3 to 6, or as an HTML page.
 
-    The page shows what was trained, its learning curves, the table with the paper's figures beside it, what the
-    networks see, and their worst mistakes. It is one file that needs no network.
+    The page shows the networks, their learning curves, the table with the paper's figures, score maps and the
+    worst mistakes. It is one file that needs no network connection.
 
     Args:
         results: files that `verydeep.evaluate` and `verydeep.fuse` wrote, of one data set; or .json files of what
@@ -87,9 +87,9 @@ def report(
     if table_file:
         check_out(table_file)
     if (models or data) and not page_file:
-        raise UsageError("`models` and `data` are for a page; name one by `page`")
+        raise UsageError("`models` and `data` need a page; give `page`")
     if page_file and summaries:
-        raise UsageError("a page shows images, and needs .npz files; `verydeep evaluate --out` makes them")
+        raise UsageError("a page needs .npz files, which `verydeep evaluate --out` writes")
     files = [path for path in paths if path not in summaries]
     found = [read_result(path) for path in files]
     check_together(found, files)
@@ -99,10 +99,16 @@ def report(
         from verydeep.reports.page import render
 
         write_text(page_file, render(found, files, page_file, list(map(Path, models)), data))
-        say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {page_file.stat().st_size / 1e6:.1f} MB")
+        say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {file_size(page_file)}")
     if table_file:
         write_text(table_file, made.csv() if table_file.suffix == ".csv" else made.markdown() + "\n")
     return made
+
+
+def file_size(path: Path) -> str:
+    """The size of a file, in words."""
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} KB"
 
 
 def check_together(results: Sequence[Evaluation], paths: Sequence[Path]) -> None:
@@ -116,6 +122,4 @@ def check_together(results: Sequence[Evaluation], paths: Sequence[Path]) -> None
         if not len(result.labels):
             raise UsageError(f"{path} is a result of no images; test the model on some")
         if result.facts.class_names != results[0].facts.class_names:
-            raise UsageError(
-                f"{path} is of other classes than {paths[0]}; make a report of each data set by itself"
-            )
+            raise UsageError(f"{path} is of other classes than {paths[0]}; make one report for each data set")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.errors import UsageError, check_least, escaped
-from verydeep.images.pictures import tell_unreadable
+from verydeep.images.image_set import tell_unreadable
 from verydeep.images.sharding import Packing, finish, pack, refuse_other
 from verydeep.images.sources import open_data
 from verydeep.images.storage import is_local, local_path
@@ -55,11 +55,11 @@ def shard(
     images_per_shard: int = 10_000,
     max_unreadable: int = 0,
 ) -> PackedData:
-    """Pack labelled images into a few large files: millions of small ones are slow to copy, list and back up.
+    """Pack labelled images into a few large files, which are faster to copy, list and back up.
 
     The files are tars in WebDataset's layout, with an index beside them. Their folder is data for every other
     command. It gives the same images, labels, split and batches as what it was made from; only images that are
-    rescaled differ. After an interruption the same call resumes.
+    rescaled differ. An interrupted call resumes when it is repeated.
 
     Args:
         data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
@@ -82,18 +82,18 @@ def shard(
     name, folder, packing = str(data), Path(out), Packing(rescale, images_per_shard)
     check_least("max_unreadable", max_unreadable, 0)
     if is_local(name) and folder.resolve().is_relative_to(local_path(name).resolve()):
-        raise UsageError(f"{folder} lies in {name} itself, and would be taken for a class; put it elsewhere")
+        raise UsageError(f"{folder} lies in {name} itself, and would become a class; choose another place")
     with writing_folder(folder):
         refuse_other(folder)
         opened = open_data(name)
         say_skipped(name, opened.skipped)
         if "test" in opened.parts:
-            say("the test part is not packed; pack it by itself, by its own folder")
+            say("the test part is not packed; give its folder to pack it")
         try:
             with progress("packing", len(opened.train) + len(opened.held_out)) as advance:
                 tars = pack(opened, folder, packing, advance)
         except KeyboardInterrupt:
-            say("interrupted; run the same again to resume")
+            say("interrupted; repeat the command to resume")
             raise
         lost = [image for tar in tars for image in tar.unreadable]
         tell_unreadable(lost, max_unreadable)

@@ -124,8 +124,8 @@ class StudyReport(Result):
             return None
         first, reason = next(iter(self.failed.items()))
         return VerydeepError(
-            f"{len(self.failed)} steps could not be done; the first is {first}: {reason}; the same command tries "
-            "them again"
+            f"{len(self.failed)} steps could not be done; the first is {first}: {reason}; repeat the command to "
+            "try them again"
         )
 
     def __str__(self) -> str:
@@ -144,14 +144,14 @@ def study(
     launch: str = "",
     speed: float | None = None,
 ) -> StudyPlan | StudyReport:
-    """Train, test and fuse a table's worth of networks, and put the paper's claims to the test.
+    """Train, test and fuse several networks, and test the paper's claims.
 
-    The description says in TOML which networks, how each is trained and tested, and what is fused. Each step is a
-    command that `dry_run` shows. An interrupted study resumes by the same call. A step that fails ends neither the
-    study nor the steps that do not need it.
+    The description is a TOML file: which networks, how each is trained and tested, and what is fused. Each step
+    is a command; `dry_run` shows them. An interrupted study resumes when the command is repeated. If a step
+    fails, the study continues with the steps that do not need it.
 
-    The folder gets the paper's Tables 3 to 6 with the published figures beside: tables.md, tables.csv, claims.json
-    and a page, index.html. `report` makes them of what is there.
+    The folder gets the paper's Tables 3 to 6 with the published figures: tables.md, tables.csv, claims.json and a
+    page, index.html. `report` makes these from the results so far.
 
     Args:
         file: the description, a TOML file; or one of those that are shipped: digits, cifar10, photos, imagenet.
@@ -176,14 +176,14 @@ def study(
     folder = Path(out)
     if report:
         if file or dry_run or data or launch or processes != 1:
-            raise UsageError(f"a report runs nothing: {command_line('study', '--out', folder, '--report')}")
+            raise UsageError(f"`report` runs nothing; use {command_line('study', '--out', folder, '--report')}")
         return make_report(folder)
     if file is None:
         raise UsageError("a study needs a description: give `file`, or `report` for the study that is in `out`")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder for the study")
     if speed is not None and not 0 < speed < 1e9:
-        raise UsageError(f"`speed` is {speed}; it has to be above 0, in tera multiply-adds a second")
+        raise UsageError(f"`speed` is {speed}; it must be above 0 (tera multiply-adds per second)")
     text = read_text(str(file))
     description = parse(text, str(file))
     where = data or description.data
@@ -260,5 +260,5 @@ def make_report(out: Path, failed: Mapping[str, str] | None = None) -> StudyRepo
         write_text(out / PAGE, render(workflow, evidence, tables, claims, out))
         say(f"{out / PAGE}: {verdicts.headline(claims)}")
     except VerydeepError as error:  # the page is an extra
-        say(f"there is no page: {error}")
+        say(f"the page was not made: {error}")
     return StudyReport(tables, claims, failed or {})

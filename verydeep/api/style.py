@@ -9,7 +9,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from PIL import Image
+
 from verydeep.errors import command_line, escaped, require
+from verydeep.images.image_set import png
 from verydeep.interrupts import interrupts
 from verydeep.notes import progress, say
 from verydeep.plan import nodes_to
@@ -55,6 +58,15 @@ class Stylized(Result):
         """The attributes by their names, but for `most_steps`."""
         facts = {name: value for name, value in vars(self).items() if name != "most_steps"}
         return {**facts, "out": str(self.out), "seconds": round(self.seconds, 3)}
+
+    def _repr_html_(self) -> None:
+        """None: a notebook shows the image."""
+
+    def _repr_png_(self) -> bytes | None:
+        if not self.out.is_file():  # it has been moved since
+            return None
+        with Image.open(self.out) as image:
+            return png(image)
 
     def __str__(self) -> str:
         return (
@@ -115,8 +127,8 @@ def style(
     Raises:
         UsageError: the request cannot be carried out.
         ModelError: there is no such model.
-        PictureError: an image cannot be read.
-        VerydeepError: torch is not installed, or the network gives numbers that are not finite.
+        ImageError: an image cannot be read.
+        VerydeepError: torch is not installed, or the network's outputs are not finite.
 
     """
     require("torch", "train", "style transfer")

@@ -28,10 +28,10 @@ from verydeep.errors import (
 )
 from verydeep.files import write_json
 from verydeep.images.color import Preprocessing
+from verydeep.images.image_set import ImageSet, Unreadable, tell_unreadable
 from verydeep.images.in_memory import keep_in_memory
-from verydeep.images.pictures import Pictures, Unreadable, tell_unreadable
 from verydeep.images.sources import open_data
-from verydeep.images.statistics import MOST_PICTURES, measure_pictures
+from verydeep.images.statistics import MOST_IMAGES, measure_images
 from verydeep.lock import writing_folder
 from verydeep.notes import progress, say, say_skipped
 from verydeep.reports.watched import open_run
@@ -126,8 +126,8 @@ def train(
 ) -> Trained:
     """Train a network on labelled images.
 
-    A named recipe gives every setting, and any of them can be changed. The help of the command shows the settings
-    of the recipe that is named. Under torchrun all processes call it together, and train one network.
+    A recipe gives the default of every setting; options override it. The help of the command shows the settings
+    of the given recipe. Under torchrun, all processes train one network together.
 
     With fewer than about 2,000 images, start from a trained network: `start_from=cifar10` takes the bundled one.
     Or let `verydeep.transfer` train a classifier on its features, which takes seconds.
@@ -164,7 +164,9 @@ def train(
     require("torch", "train", "training")
     begun, folder, origin = time.monotonic(), Path(run), start_from or grow_from
     if grow_from and start_from:
-        raise UsageError("`grow_from` and `start_from` exclude each other: a network has one start")
+        raise UsageError("`grow_from` and `start_from` cannot be combined: a network has one start")
+    if resume and origin:
+        raise UsageError("a run that is resumed has its start already: leave `grow_from` and `start_from` out")
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
     for option, number, least in (
@@ -173,9 +175,9 @@ def train(
         ("save_steps", save_steps, 1),
     ):
         if number is not None and number < least:
-            raise UsageError(f"`{option}` is {number}; it has to be {least} or more")
+            raise UsageError(f"`{option}` is {number}; it must be {least} or more")
     if save_seconds <= 0:
-        raise UsageError(f"`save_seconds` is {save_seconds}; it has to be more than 0")
+        raise UsageError(f"`save_seconds` is {save_seconds}; it must be more than 0")
     from verydeep.inference.torch_engine import choose_device
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
@@ -200,8 +202,8 @@ def train(
             if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
                 transfer = command_line("transfer", "cifar10", fspath(data), "--out", "RUN")
                 say(
-                    f"note: {len(opened.train):,} images are few for a network that starts from nothing; "
-                    f"`start_from=cifar10` starts from a trained one, and {transfer} trains a classifier on its "
+                    f"note: {len(opened.train):,} images are few to train from random weights; "
+                    f"`start_from=cifar10` starts from trained ones, and {transfer} trains a classifier on its "
                     "features in seconds"
                 )
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
@@ -211,15 +213,15 @@ def train(
             raise TrainingError(f"the run cannot be saved: {error}; {_advice(folder, error)}") from None
     lost, scale = len(trainer.unreadable), trainer.config.trained_on.test_scale
     if lost:
-        say(f"left out {lost} image{'s' * (lost > 1)} that cannot be read; see {trainer.unreadable.path}")
+        say(f"skipped {lost} image{'s' * (lost > 1)} that cannot be read; see {trainer.unreadable.path}")
     return Trained(folder, best_error, scale, trainer.epochs, lost, time.monotonic() - begun)
 
 
 def _advice(run: Path, error: DiskError) -> str:
     """What to do about a run that cannot be saved, where that is more than the error says."""
     denied = isinstance(error, DeniedError)
-    if os.path.isfile(run / CONFIG):  # noqa: PTH113  # it does not fail where the folder may not be read
-        return f"what was saved before is whole: {'' if denied else 'make room, and '}go on with: `resume=True`"
+    if os.path.isfile(run / CONFIG):  # noqa: PTH113  # it does not fail where the folder cannot be read
+        return f"what was saved before is intact: {'' if denied else 'make room, and '}resume with `resume=True`"
     return "nothing has been trained yet" + ("" if denied else ": make room, and start again")
 
 
@@ -275,7 +277,7 @@ def _open(name: str, begin: start.Beginning) -> Data:
     data = open_data(name, begin.held_out) if begin.config else open_data(name).split_as(begin.held_out)
     if len(data.class_names) < 2:
         raise DataError(
-            f"{name} has the one class {data.class_names[0]!r}; telling classes apart takes two or more: "
+            f"{name} has the one class {data.class_names[0]!r}; training needs at least two: "
             "give the folder that holds the class folders"
         )
     say_skipped(name, data.skipped)
@@ -296,10 +298,10 @@ def _trainer(
     from verydeep.training.loop import Trainer, uses_bfloat16
 
     recipe = begin.recipe
-    pictures, held_out, lost = _read(data, recipe, max_unreadable, here)
+    images, held_out, lost = _read(data, recipe, max_unreadable, here)
     network = start.make_network(recipe, len(data.class_names), begin.hidden)
-    hashes = _hashes(run, begin, data, pictures, here)
-    config = here.from_first(lambda: _config(run, begin, network, data, pictures, hashes, asked))
+    hashes = _hashes(run, begin, data, images, here)
+    config = here.from_first(lambda: _config(run, begin, network, data, images, hashes, asked))
     log = UnreadableLog(run / SKIPPED, max_unreadable)
     if here.first:
         log.read()
@@ -311,38 +313,38 @@ def _trainer(
         f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
     )
     validate = _validator(TorchEngine(network, config, device, precision), held_out, log, here)
-    batches = start.make_batches(recipe, config, pictures, here)
+    batches = start.make_batches(recipe, config, images, here)
     new_layers = config.provenance.get("new_layers") or None
     return Trainer(network, recipe, batches, validate, config, run, device, log, here, new_layers)
 
 
 def _read(
     data: Data, recipe: Recipe, max_unreadable: int, here: World
-) -> tuple[Pictures, Pictures, list[Unreadable]]:
+) -> tuple[ImageSet, ImageSet, list[Unreadable]]:
     """Both parts, in memory where they fit, at the scale they are shown at; and what cannot be read."""
     from verydeep.images.in_memory import KEEP_BYTES  # now: tests set it
 
     least, greatest = recipe.train_scale
     limit = KEEP_BYTES // here.local_size
     with progress("reading", len(data.train) + len(data.held_out), "images") as advance:
-        pictures, lost = keep_in_memory(data.train, least if least == greatest else None, limit, advance)
+        images, lost = keep_in_memory(data.train, least if least == greatest else None, limit, advance)
         test_scale = TrainedOn(recipe.train_scale).test_scale
         held_out, lost_too = keep_in_memory(data.held_out, test_scale, limit, advance)
     tell_unreadable(lost + lost_too, max_unreadable)
     if not len(held_out):
-        raise DataError(f"not one of the {len(data.held_out)} held-out images can be read")
+        raise DataError(f"none of the {len(data.held_out)} held-out images can be read")
     say(
-        f"{len(pictures):,} images of {len(data.class_names)} classes to train on, "
+        f"{len(images):,} images of {len(data.class_names)} classes to train on, "
         f"{len(held_out):,} to validate on ({data.split}); the classes are {few(data.class_names)}"
     )
-    return pictures, held_out, lost + lost_too
+    return images, held_out, lost + lost_too
 
 
-def _hashes(run: Path, begin: start.Beginning, data: Data, pictures: Pictures, here: World) -> Hashes:
+def _hashes(run: Path, begin: start.Beginning, data: Data, images: ImageSet, here: World) -> Hashes:
     """Of the images that are trained on, and of those that the network was trained on before."""
     before = run if begin.config else locate(begin.earlier.name).path if begin.earlier else None
     with progress("hashing", here.num_counted(len(data.train)), "images") as advance:
-        return training_hashes(data.train, pictures, before, here, advance)
+        return training_hashes(data.train, images, before, here, advance)
 
 
 def _config(
@@ -350,7 +352,7 @@ def _config(
     begin: start.Beginning,
     network: VGG,
     data: Data,
-    pictures: Pictures,
+    images: ImageSet,
     hashes: Hashes,
     asked: dict[str, Any],
 ) -> ModelConfig:
@@ -365,8 +367,8 @@ def _config(
         preprocessing = source.preprocessing
         facts = start.take_layers(network, begin.recipe, data.class_names, begin.earlier, source, tensors)
     if config is None:
-        facts |= asked | {"data": asked["data"] | start.facts_of(data, pictures)}
-        config = _new_config(begin.recipe, network, data, pictures, preprocessing, facts)
+        facts |= asked | {"data": asked["data"] | start.facts_of(data, images)}
+        config = _new_config(begin.recipe, network, data, images, preprocessing, facts)
         write_split(run, data.split, data.held_out.names)
         write_training_names(run, data.train.names)
     elif begin.recipe.epochs != config.provenance["recipe"]["epochs"]:
@@ -384,15 +386,15 @@ def _new_config(
     recipe: Recipe,
     network: VGG,
     data: Data,
-    pictures: Pictures,
+    images: ImageSet,
     preprocessing: Preprocessing | None,
     facts: dict[str, Any],
 ) -> ModelConfig:
     import torch
 
     if preprocessing is None or recipe.color_shift:
-        with progress("measuring colors", min(len(pictures), MOST_PICTURES), "images") as advance:
-            statistics = measure_pictures(pictures, advance=advance)
+        with progress("measuring colors", min(len(images), MOST_IMAGES), "images") as advance:
+            statistics = measure_images(images, advance=advance)
     return ModelConfig(
         network.architecture,
         preprocessing or start.preprocessing_for(recipe.init, statistics),
@@ -403,7 +405,7 @@ def _new_config(
     )
 
 
-def _validator(engine: Engine, held_out: Pictures, log: UnreadableLog, here: World) -> Callable[[], float]:
+def _validator(engine: Engine, held_out: ImageSet, log: UnreadableLog, here: World) -> Callable[[], float]:
     """What tests the network as it is then: its top-1 error in %, dense at one scale, the same everywhere."""
     from verydeep.evaluation.error_rates import error_rates
     from verydeep.evaluation.evaluate import Member, evaluate
@@ -413,7 +415,7 @@ def _validator(engine: Engine, held_out: Pictures, log: UnreadableLog, here: Wor
 
     def leave_out(image: Unreadable) -> None:
         if log.add(image):
-            say(f"left out: {image.reason}")
+            say(f"skipped: {image.reason}")
 
     def validate() -> float:
         posteriors = evaluate(members, held_out, world=here, max_unreadable=log.most, unreadable=leave_out)
@@ -422,7 +424,7 @@ def _validator(engine: Engine, held_out: Pictures, log: UnreadableLog, here: Wor
     def top1_error(posteriors: Posteriors) -> float:
         tested = np.isfinite(posteriors).all(1)
         if not tested.any():
-            raise DataError(f"not one of the {len(held_out)} held-out images can be read")
+            raise DataError(f"none of the {len(held_out)} held-out images can be read")
         return error_rates(posteriors[tested], held_out.labels[tested]).top1_error
 
     return validate

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
 from verydeep.images.data import Split, train_and_test
-from verydeep.images.pictures import Unreadable, readable
+from verydeep.images.image_set import Unreadable, readable
 from verydeep.images.sources import open_data
 from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
 from verydeep.linear.classifier import Classifier, Features, FeatureSpec, classifier_file, digest, write_classifier
@@ -53,7 +53,7 @@ class Transferred(Result):
         facts, recalls = self.facts, self.mean_class_recall
         spread = f" ± {np.std(recalls, ddof=1):.1f}" if len(recalls) > 1 else ""
         return (
-            f"{facts['num_pictures']:,} pictures of {facts['num_classes']} classes, {facts['layer']}, "
+            f"{facts['num_images']:,} images of {facts['num_classes']} classes, {facts['layer']}, "
             f"Q = {', '.join(map(str, facts['scales']))}; {escaped(facts['split'])}\n"
             f"mean class recall {np.mean(recalls):.1f}{spread} %, C = {facts['C']:g}"
         )
@@ -131,11 +131,11 @@ def transfer(
         refuse_existing(target)
     elif save and (source.embedded or not is_ours(source.path)):
         raise UsageError(
-            f"{path} is no run folder, beside whose weights a classifier could lie; have one made by `out=RUN`, "
-            "or keep no classifier by `save=False`"
+            f"{path} is not a run folder, so the classifier cannot be saved in it; make one with `out=RUN`, or "
+            "do not save the classifier with `save=False`"
         )
     if out and not save:
-        raise UsageError("`out` keeps the classifier and `save=False` does not; choose one of them")
+        raise UsageError("`out` keeps the classifier and `save=False` does not; choose one")
     with writing_file(classifier_file(target)) if save else nullcontext():  # from now on: it takes long
         config, weights = open_source(path)
         opened = engine_of(
@@ -161,7 +161,7 @@ def transfer(
         facts = {
             "model": str(path),
             "data": fspath(data),
-            "num_pictures": len(labels),
+            "num_images": len(labels),
             "num_classes": num_classes,
             "layer": layer,
             "scales": list(spec.scales),
@@ -201,9 +201,9 @@ def _features(
             engine, images, spec, max_unreadable=max_unreadable, unreadable=lost.append, advance=advance
         )
     for image in lost:
-        say(f"left out: {image.reason}")
+        say(f"skipped: {image.reason}")
     if len(lost) == len(images):
-        raise DataError(f"not one of the {len(images)} pictures can be read")
+        raise DataError(f"none of the {len(images)} images can be read")
     is_train = np.arange(len(images)) < len(split.train)
     read = readable(len(images), lost)
     return features[read], images.labels[read], is_train[read]

@@ -76,7 +76,7 @@ def visualize(
     Raises:
         UsageError: the request cannot be carried out.
         ModelError: there is no such model.
-        PictureError: the image cannot be read.
+        ImageError: the image cannot be read.
         VerydeepError: what it takes is not installed.
 
     """

@@ -53,10 +53,10 @@ def watch(
     follow: bool = False,
     out: str | PathLike[str] | None = None,
 ) -> Watched:
-    """Show how runs are getting on: training loss and error, validation error, learning rate.
+    """Show the learning curves of runs: training loss and error, validation error, learning rate.
 
-    A running run can be watched, and one that has ended; several are drawn over each other. Curves of steps are
-    means of up to a hundred parts of the run.
+    Runs may be running or finished. Several runs are drawn over each other. Curves of steps are averages over up
+    to a hundred parts of the run.
 
     Args:
         runs: run folders that `verydeep.train` made, one or several.
@@ -77,7 +77,7 @@ def watch(
     if out:
         check_out(Path(out))
     if follow and not sys.stdout.isatty():
-        raise UsageError("`follow` draws in a terminal, and the output goes elsewhere; leave it out")
+        raise UsageError("`follow` needs a terminal, and the output is not one; leave it out")
     watched = Watched(tuple(map(open_run, paths)))
     if follow:
         draw_until_finished(watched.runs)
@@ -123,7 +123,7 @@ def _drawing(console: Console, runs: Sequence[WatchedRun], *, fixed: bool) -> Re
 
 def _panels(runs: Sequence[WatchedRun]) -> list[Panel]:
     if len(runs) > MOST_RUNS:
-        raise UsageError(f"{len(runs)} runs are too many to tell apart; give at most {MOST_RUNS}")
+        raise UsageError(f"{len(runs)} runs are too many for one chart; give at most {MOST_RUNS}")
     return make_panels(runs)
 
 

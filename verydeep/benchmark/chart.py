@@ -62,13 +62,13 @@ def write_chart(path: Path, rows: Sequence[dict[str, Any]], title: str, base: st
 
 
 def _draw(axes: Axes, rows: Sequence[dict[str, Any]], base: str) -> None:
-    speeds = [row["pictures_per_second"] for row in rows]
+    speeds = [row["images_per_second"] for row in rows]
     colors = [OURS if ENGINES[row["engine"]].ours else OTHERS for row in rows]
     places = range(len(rows))
     axes.barh(places, speeds, 0.68, color=colors)
     for place, row in zip(places, rows, strict=True):
-        text = f" {three_digits(row['pictures_per_second'])}   × {row['ratio']:.2f}   error {row['error']:.0e}"
-        axes.text(row["pictures_per_second"], place, text, va="center", fontsize=9, color=LIGHT_MUTED)
+        text = f" {three_digits(row['images_per_second'])}   × {row['ratio']:.2f}   error {row['error']:.0e}"
+        axes.text(row["images_per_second"], place, text, va="center", fontsize=9, color=LIGHT_MUTED)
     axes.set_yticks(places, [row["engine"] for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if ENGINES[row["engine"]].ours else "normal")

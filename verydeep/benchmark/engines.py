@@ -90,5 +90,5 @@ def choose(include: Sequence[str], exclude: Sequence[str]) -> list[Engine]:
         if name not in exclude and (name in include or ALL in include or (engine.usual and not include))
     ]
     if not chosen:
-        raise UsageError("no engine is left to measure; name some by `engines`, or exclude fewer")
+        raise UsageError("there is no engine left to measure; name some with `engines`, or exclude fewer")
     return chosen

@@ -24,7 +24,7 @@ def class_scores(
     preprocessing: Preprocessing,
     pixels: NDArray[np.uint8],
 ) -> Doubles:
-    """Class scores before the soft-max, the mean of each picture's score map over space.
+    """Class scores before the soft-max, the mean of each image's score map over space.
 
     Args:
         architecture: of the network.
@@ -36,16 +36,16 @@ def class_scores(
         Of shape (batch, classes).
 
     """
-    return np.stack([_scores(architecture, tensors, preprocessing, picture) for picture in pixels])
+    return np.stack([_scores(architecture, tensors, preprocessing, image) for image in pixels])
 
 
 def _scores(
     architecture: Architecture,
     tensors: Mapping[str, NDArray[Any]],
     preprocessing: Preprocessing,
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
 ) -> Doubles:
-    x: Doubles = (picture - np.array(preprocessing.mean)) / np.array(preprocessing.deviation)
+    x: Doubles = (image - np.array(preprocessing.mean)) / np.array(preprocessing.deviation)
     x = np.moveaxis(x[..., ::-1] if preprocessing.channels == "BGR" else x, -1, 0)
     for layer in architecture.layers:
         if isinstance(layer, Pooling):

@@ -1,6 +1,6 @@
 """An engine with a model -> a function from prepared pixels to class scores. Each runs in a process of its own.
 
-Other people's engines get what they like best: pictures that are preprocessed beforehand, in their layout, which
+Other people's engines get what they like best: images that are preprocessed beforehand, in their layout, which
 is not timed. Ours get the bytes, and preprocess them within the time.
 """
 
@@ -79,7 +79,7 @@ def plain_network(
     Args:
         architecture: of the network.
         tensors: its weights by name.
-        dense: make the FC layers convolutions, for pictures of any size; otherwise they are linear layers for one
+        dense: make the FC layers convolutions, for images of any size; otherwise they are linear layers for one
             window, as in torchvision.
 
     """
@@ -118,7 +118,7 @@ def plain_network(
 
 
 def is_dense(task: Task, architecture: Architecture) -> bool:
-    """Whether pictures are larger than the network's window."""
+    """Whether images are larger than the network's window."""
     window = (architecture.window,) * 2
     return any(shape[1:3] != window for case in task.cases for shape in case.batches)
 
@@ -142,9 +142,9 @@ def _torch(engine: Engine, task: Task) -> Runner:
     def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
         return torch.from_numpy(config.preprocessing.apply(pixels)).to(memory_format=form)
 
-    def run(pictures: torch.Tensor) -> NDArray[np.float32]:
+    def run(images: torch.Tensor) -> NDArray[np.float32]:
         with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
-            scores: NDArray[np.float32] = network(pictures).float().numpy()
+            scores: NDArray[np.float32] = network(images).float().numpy()
         return scores
 
     return Runner(prepare, run)
@@ -159,8 +159,8 @@ def _onnxruntime(engine: Engine, task: Task) -> Runner:
     session = onnxruntime.InferenceSession(task.folder / ONNX, options, providers=["CPUExecutionProvider"])
     preprocessing = read_config(task.run).preprocessing
 
-    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = session.run(None, {"pictures": pictures})[0]
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = session.run(None, {"images": images})[0]
         return scores
 
     return Runner(preprocessing.apply, run)
@@ -188,8 +188,8 @@ def _openvino(engine: Engine, task: Task) -> Runner:
             compiled[key] = core.compile_model(model, "CPU", options).create_infer_request()
         return compiled[key]
 
-    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        outputs = infer_request(pictures.shape).infer([pictures], share_inputs=True, share_outputs=True)
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        outputs = infer_request(images.shape).infer([images], share_inputs=True, share_outputs=True)
         scores: NDArray[np.float32] = outputs[0]
         return scores
 
@@ -197,7 +197,7 @@ def _openvino(engine: Engine, task: Task) -> Runner:
 
 
 def export(task: Task) -> None:
-    """Write the network as ONNX, with a batch of any size, and of pictures of any size where the task has such."""
+    """Write the network as ONNX, with a batch of any size, and of images of any size where the task has such."""
     import logging
     import warnings
 
@@ -216,7 +216,7 @@ def export(task: Task) -> None:
         network,
         (torch.zeros(2, 3, height, width),),
         str(task.folder / ONNX),
-        input_names=["pictures"],
+        input_names=["images"],
         output_names=["scores"],
         dynamic_shapes=(shapes,),
         opset_version=OPSET,
@@ -227,7 +227,7 @@ def export(task: Task) -> None:
 
 
 def quantize(task: Task) -> None:
-    """Quantize the ONNX network to 8 bits by NNCF, calibrated on the very pictures that are shown."""
+    """Quantize the ONNX network to 8 bits by NNCF, calibrated on the very images that are shown."""
     import nncf
     import openvino
 

@@ -24,7 +24,7 @@ def make_rows(measured: Measurements, task: Task, base: str) -> list[dict[str, A
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(task.cases):
         of_case = [_row(measured, number, case, name, base) for name in measured.timings]
-        rows += sorted(of_case, key=lambda row: -row["pictures_per_second"])
+        rows += sorted(of_case, key=lambda row: -row["images_per_second"])
     return rows
 
 
@@ -36,8 +36,8 @@ def _row(measured: Measurements, number: int, case: Case, name: str, base: str) 
         "engine": name,
         "summary": chosen.summary,
         "precision": chosen.precision,
-        "pictures_per_second": case.num_images / timing.median,
-        "milliseconds_per_picture": 1e3 * timing.median / case.num_images,
+        "images_per_second": case.num_images / timing.median,
+        "milliseconds_per_image": 1e3 * timing.median / case.num_images,
         "ratio": measured.ratio(name, base, number),
         "error": timing.error if math.isfinite(timing.error) else None,
         "peak_memory": timing.peak_memory,
@@ -62,8 +62,8 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row's figures as they are read."""
     error, share = row["error"], row["share_of_peak"]
     return (
-        three_digits(row["pictures_per_second"]),
-        three_digits(row["milliseconds_per_picture"]),
+        three_digits(row["images_per_second"]),
+        three_digits(row["milliseconds_per_image"]),
         f"{row['ratio']:.2f}",
         NOT_MEASURED if error is None else f"{error:.1e}",
         f"{row['peak_memory'] / 1e6:,.0f} MB",

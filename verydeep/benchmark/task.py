@@ -1,4 +1,4 @@
-"""What the engines are given to do: a model, and pictures cut to the sizes that are asked for."""
+"""What the engines are given to do: a model, and images cut to the sizes that are asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from verydeep.accounting import multiply_adds
 from verydeep.configurations import Architecture, FullyConnected, Pooling
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images.color import Preprocessing
 from verydeep.images.find import unlabelled
 from verydeep.images.geometry import random_offset
@@ -53,7 +53,7 @@ class Task:
         folder: where the pixels are, `<case>-<call>.npy`, and the exported network.
         run: folder of the model.
         threads: that an engine may use.
-        dynamic: whether pictures come in shapes that are not known beforehand.
+        dynamic: whether images come in shapes that are not known beforehand.
         cases: what is timed.
 
     """
@@ -119,12 +119,12 @@ def find_images(folder: Path | None, count: int) -> tuple[list[Image.Image], str
     """Photographs of a folder, of scikit-learn, or else noise; and a word of where they come from.
 
     Raises:
-        PictureError: the folder has no images, or one cannot be read.
+        ImageError: the folder has no images, or one cannot be read.
 
     """
     if folder is not None:
         if not folder.is_dir():
-            raise PictureError(f"`images` {folder} is not a folder; give one with photographs")
+            raise ImageError(f"`images` {folder} is not a folder; give one with photographs")
         found = unlabelled([folder])
         # Spread over the folder, which may be sorted by class.
         numbers = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int).tolist()
@@ -143,8 +143,8 @@ def find_images(folder: Path | None, count: int) -> tuple[list[Image.Image], str
     return [Image.fromarray(array) for array in arrays], "two photographs that come with scikit-learn"
 
 
-def cut(pictures: list[Image.Image], count: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Cut pieces of one size, at random places, each from a picture rescaled so that the piece fits closely.
+def cut(images: list[Image.Image], count: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Cut pieces of one size, at random places, each from an image rescaled so that the piece fits closely.
 
     Returns:
         Of shape (count, height, width, 3).
@@ -153,34 +153,34 @@ def cut(pictures: list[Image.Image], count: int, height: int, width: int) -> NDA
     random = np.random.default_rng(SEED)
     pieces = []
     for number in range(count):
-        picture = pictures[number % len(pictures)]
-        factor = max(width / picture.width, height / picture.height) * (1 + random.random() / 4)
-        across, down = (round(side / factor) for side in (width, height))  # of the piece, in the picture
-        left = random_offset(picture.width, across, random.random())
-        top = random_offset(picture.height, down, random.random())
+        image = images[number % len(images)]
+        factor = max(width / image.width, height / image.height) * (1 + random.random() / 4)
+        across, down = (round(side / factor) for side in (width, height))  # of the piece, in the image
+        left = random_offset(image.width, across, random.random())
+        top = random_offset(image.height, down, random.random())
         box = (left, top, left + across, top + down)
-        pieces.append(np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box)))
+        pieces.append(np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box)))
     return np.stack(pieces)
 
 
 def batch_cases(
-    architecture: Architecture, pictures: list[Image.Image], sizes: tuple[int, ...], height: int, width: int
+    architecture: Architecture, images: list[Image.Image], sizes: tuple[int, ...], height: int, width: int
 ) -> tuple[tuple[Case, ...], list[list[NDArray[np.uint8]]]]:
-    """One call for each batch size; the larger batches hold the smaller ones' pictures."""
+    """One call for each batch size; the larger batches hold the smaller ones' images."""
     each = multiply_adds(architecture, height, width)
-    pixels = cut(pictures, max(sizes), height, width)
+    pixels = cut(images, max(sizes), height, width)
     cases = tuple(Case(f"batch {size}", ((size, height, width, 3),), size, size * each) for size in sorted(sizes))
     return cases, [[pixels[:size]] for size in sorted(sizes)]
 
 
 def dense_cases(
-    architecture: Architecture, pictures: list[Image.Image], scales: tuple[int, ...]
+    architecture: Architecture, images: list[Image.Image], scales: tuple[int, ...]
 ) -> tuple[tuple[Case, ...], list[list[NDArray[np.uint8]]]]:
-    """Section 3.2's test: each picture whole at scale Q with its mirror image, a call a picture."""
+    """Section 3.2's test: each image whole at scale Q with its mirror image, a call an image."""
     cases, pixels = [], []
     for scale in scales:
-        shown = [np.asarray(rescale(picture, scale)) for picture in pictures]
-        batches = [np.stack([picture, picture[:, ::-1]]) for picture in shown]
+        shown = [np.asarray(rescale(image, scale)) for image in images]
+        batches = [np.stack([image, image[:, ::-1]]) for image in shown]
         shapes = tuple((2, *batch.shape[1:3], 3) for batch in batches)
         total = sum(2 * multiply_adds(architecture, *shape[1:3]) for shape in shapes)
         cases.append(Case(f"dense, Q = {scale}", shapes, len(batches), total))

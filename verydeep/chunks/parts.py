@@ -39,8 +39,8 @@ class Parts(ABC, Generic[Rows]):
             write_json(self._key_file, key)
         elif self._key() != json.loads(json_text(key)):
             raise UsageError(
-                f"{self.folder} is what another, interrupted {self.noun} has finished; go on with that one as it "
-                "was begun, choose another `out` file, or remove the folder"
+                f"{self.folder} holds finished parts of another, interrupted {self.noun}; repeat its command to "
+                "resume it, choose another `out` file, or remove the folder"
             )
 
     def _key(self) -> Any:

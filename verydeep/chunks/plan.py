@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images.geometry import rescaled_size
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 
 CHUNK_PIXELS = 8_000_000  # of a chunk's rescaled images, all scales together: 24 MB
 CHUNK_IMAGES = 256
@@ -27,17 +27,17 @@ class Chunk:
 
     Attributes:
         number: of the chunk in its plan.
-        pictures: their numbers.
+        images: their numbers.
         content: a digest of which images these are, and of when their files were last changed.
 
     """
 
     number: int
-    pictures: tuple[int, ...]
+    images: tuple[int, ...]
     content: str
 
 
-def by_shape(images: Pictures, scales: Sequence[int], most: int, *, whole: bool) -> list[Chunk]:
+def by_shape(images: ImageSet, scales: Sequence[int], most: int, *, whole: bool) -> list[Chunk]:
     """Cut a list into chunks for a network that is shown several images at once.
 
     Whole images are shown together where they have the same shape at every scale, so chunks hold images of one
@@ -63,7 +63,7 @@ def by_shape(images: Pictures, scales: Sequence[int], most: int, *, whole: bool)
     return chunks
 
 
-def in_order(images: Pictures, bytes_of: Callable[[int], int]) -> list[Chunk]:
+def in_order(images: ImageSet, bytes_of: Callable[[int], int]) -> list[Chunk]:
     """Cut a list into chunks of neighbours, so that a file can be written from the first to the last.
 
     Args:
@@ -86,15 +86,15 @@ def in_order(images: Pictures, bytes_of: Callable[[int], int]) -> list[Chunk]:
     return chunks
 
 
-def size_of(images: Pictures, number: int) -> Size | None:
+def size_of(images: ImageSet, number: int) -> Size | None:
     """Width and height of an image; None if it cannot be read: whoever reads it will say why."""
     try:
         return images.source.size(number)
-    except PictureError:
+    except ImageError:
         return None
 
 
-def _chunk(number: int, images: Pictures, numbers: Sequence[int]) -> Chunk:
+def _chunk(number: int, images: ImageSet, numbers: Sequence[int]) -> Chunk:
     from hashlib import sha256  # not above: the first answer wants none of it
 
     digest = sha256()

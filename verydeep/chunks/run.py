@@ -9,8 +9,8 @@ import numpy as np
 from verydeep.chunks.parts import Parts, Rows
 from verydeep.chunks.plan import Chunk
 from verydeep.distributed import World
-from verydeep.errors import PictureError
-from verydeep.images.pictures import Pictures, Unreadable, too_many
+from verydeep.errors import ImageError
+from verydeep.images.image_set import ImageSet, Unreadable, too_many
 from verydeep.images.views import Pixels, rescale
 from verydeep.prefetch import prefetch_groups
 
@@ -19,7 +19,7 @@ ALONE = World()
 
 
 def run_chunks(
-    images: Pictures,
+    images: ImageSet,
     plan: Sequence[Chunk],
     scales: Sequence[int],
     work: Callable[[list[Rescaled]], Rows],
@@ -51,7 +51,7 @@ def run_chunks(
         each chunk.
 
     Raises:
-        PictureError: an image cannot be read, and `unreadable` is None.
+        ImageError: an image cannot be read, and `unreadable` is None.
         DataError: more images cannot be read than may be left out.
         VerydeepError: another process is lost.
 
@@ -65,13 +65,13 @@ def run_chunks(
         if kept is None:
             to_do.append(chunk)
         else:
-            done += [(list(chunk.pictures), kept)] * gather
-            count(len(chunk.pictures))
+            done += [(list(chunk.images), kept)] * gather
+            count(len(chunk.images))
     lost: list[Unreadable] = []
     for chunk, outcomes in _decoded(images, to_do, scales):
-        readable = {number: image for number, image in outcomes.items() if not isinstance(image, PictureError)}
+        readable = {number: image for number, image in outcomes.items() if not isinstance(image, ImageError)}
         for number, error in outcomes.items():
-            if isinstance(error, PictureError):
+            if isinstance(error, ImageError):
                 if unreadable is None:
                     raise error
                 lost.append(Unreadable(images.names[number], str(error), number))
@@ -82,7 +82,7 @@ def run_chunks(
             if parts:
                 parts.write(chunk, list(readable), rows)
             done += [(list(readable), rows)] * gather
-        count(len(chunk.pictures))
+        count(len(chunk.images))
     gathered = world.gather((done, lost), advance)
     every_lost = [one for _, several in gathered for one in several]
     if max_unreadable is not None and len(every_lost) > max_unreadable:
@@ -94,18 +94,18 @@ def run_chunks(
 
 
 def _decoded(
-    images: Pictures, plan: Sequence[Chunk], scales: Sequence[int]
-) -> Iterator[tuple[Chunk, dict[int, Rescaled | PictureError]]]:
+    images: ImageSet, plan: Sequence[Chunk], scales: Sequence[int]
+) -> Iterator[tuple[Chunk, dict[int, Rescaled | ImageError]]]:
     """Each chunk's images at every scale, or why one cannot be read; the next chunk is decoded meanwhile."""
 
-    def read(number: int) -> Rescaled | PictureError:
+    def read(number: int) -> Rescaled | ImageError:
         try:
-            picture = images.source.read(number)
-            return {scale: np.asarray(rescale(picture, scale)) for scale in scales}
-        except PictureError as error:
+            image = images.source.read(number)
+            return {scale: np.asarray(rescale(image, scale)) for scale in scales}
+        except ImageError as error:
             name = images.names[number]
-            return error if name in str(error) else PictureError(f"{name}: {error}")
+            return error if name in str(error) else ImageError(f"{name}: {error}")
 
-    decoded = prefetch_groups(read, (chunk.pictures for chunk in plan))
+    decoded = prefetch_groups(read, (chunk.images for chunk in plan))
     for chunk, outcomes in zip(plan, decoded, strict=True):
-        yield chunk, dict(zip(chunk.pictures, outcomes, strict=True))
+        yield chunk, dict(zip(chunk.images, outcomes, strict=True))

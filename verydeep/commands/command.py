@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import verydeep
 from verydeep.commands.hints import right_order, unknown_word
-from verydeep.commands.words import FILES, NAMES, ONE_WORD, POSITIONS
+from verydeep.commands.words import EXAMPLES, FILES, NAMES, ONE_WORD, POSITIONS
 from verydeep.errors import UsageError, VerydeepError, escaped_lines
 from verydeep.files import json_text
 from verydeep.results import Result
@@ -97,10 +97,14 @@ class Command:
             read: dict[str, Any] = tyro.cli(
                 self.collector(arguments),
                 prog=f"verydeep {self.name}",
-                description=in_options(self.description, self.words),
+                description=self._description(),
                 args=arguments,
             )
         return read
+
+    def _description(self) -> str:
+        """The text above the arguments in the help: what the command does, and an example."""
+        return f"{in_options(self.description, self.words)}\n\nExample: {EXAMPLES[self.name]}"
 
     def call(self, given: dict[str, Any]) -> Result | None:
         """Call the function; None on all processes but the first."""
@@ -165,7 +169,7 @@ class Command:
         if is_position(parameter):
             marks.append(Positional)
         if kind is not bool:
-            marks.append(_reader(kind, count, self.metavar(parameter)))
+            marks.append(_reader(kind, count, self.metavar(parameter), some=not is_position(parameter)))
         elif flag:
             marks.append(FlagCreatePairsOff)
         plain = kind if isinstance(kind, type) else str
@@ -185,7 +189,7 @@ class Command:
             needed = absent if is_position(parameter) else f"needs a value: {self.metavar(parameter)}"
             reason = getattr(event, "message", needed)
             if choices := getattr(event, "choices", None):
-                reason = f"is {event.value!r}; it has to be one of {', '.join(choices)}"
+                reason = f"is {event.value!r}; it must be one of {', '.join(choices)}"
             raise UsageError(f"{word_of(parameter)} {reason}")
 
     def _right_order(self, given: Mapping[str, Any]) -> str:
@@ -247,8 +251,8 @@ def _kind(annotation: Any) -> tuple[Any, Count]:
     return next(one for one in members if one is bool or one in KINDS or get_origin(one) is Literal), 1
 
 
-def _reader(kind: Any, count: Count, metavar: str) -> Any:
-    """How tyro reads an argument's words."""
+def _reader(kind: Any, count: Count, metavar: str, *, some: bool) -> Any:
+    """How tyro reads an argument's words; `some` refuses none."""
     from tyro.constructors import PrimitiveConstructorSpec
 
     choices = get_args(kind)
@@ -258,7 +262,9 @@ def _reader(kind: Any, count: Count, metavar: str) -> Any:
         try:
             values = tuple(map(read_word, words))
         except ValueError:
-            raise ValueError(f"is {' '.join(words)!r}; it has to be {KINDS[kind][1]}") from None
+            raise ValueError(_misread(kind, count, words)) from None
+        if some and count == "*" and not values:
+            raise ValueError(f"needs a value: {metavar}")
         return values[0] if count == 1 else values
 
     return PrimitiveConstructorSpec(
@@ -269,6 +275,18 @@ def _reader(kind: Any, count: Count, metavar: str) -> Any:
         str_from_instance=lambda value: [show_word(value)] if count == 1 else list(map(str, value or ())),
         choices=choices or None,
     )
+
+
+def _misread(kind: Any, count: Count, words: Sequence[str]) -> str:
+    """Why words are no values of an option: what is wanted, and what people write instead."""
+    reason = f"is {' '.join(words)!r}; it must be {KINDS[kind][1]}"
+    if count == "*":
+        reason = f"is {' '.join(words)!r}; each must be {KINDS[kind][1]}"
+        if any("," in word for word in words):
+            reason += f": write {' '.join(' '.join(words).replace(',', ' ').split())}"
+        elif len(words) > 1:
+            reason += ": put the other arguments before the option"
+    return reason
 
 
 def _errors_told_to(refuse: Callable[[Any], None]) -> Any:

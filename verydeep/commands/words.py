@@ -16,6 +16,30 @@ ONE_WORD = ("class_names",)
 FILES: Mapping[str, tuple[str, ...]] = {"report": ("out", "page"), "watch": ("out",)}
 """Arguments that name a file for the answer; it is not printed then, unless as JSON."""
 
+EXAMPLES: Mapping[str, str] = {
+    "bench": "verydeep bench --batch-sizes 1 16",
+    "convert": "verydeep convert vgg16.pth runs/vgg16 --preprocessing torchvision --class-names imagenet",
+    "describe": "verydeep describe D",
+    "engines": "verydeep engines",
+    "evaluate": "verydeep evaluate runs/mine photos --views both --out mine.npz",
+    "export": "verydeep export runs/mine --out mine.onnx",
+    "extract": "verydeep extract cifar10 photos --layers relu4_3 relu7 --out features.npz",
+    "fuse": "verydeep fuse crops.npz dense.npz --out fused.npz",
+    "inspect": "verydeep inspect vgg16.pth",
+    "new": "verydeep new D runs/untrained --num-classes 10",
+    "predict": "verydeep predict cifar10 photo.jpg --top 3",
+    "push": "verydeep push runs/mine OWNER/NAME",
+    "report": "verydeep report mine.npz --page mine.html --models runs/mine --data photos",
+    "shard": "verydeep shard photos --out shards --rescale 512",
+    "study": "verydeep study digits --out digits",
+    "style": "verydeep style torchvision:vgg16 photo.jpg painting.jpg --out styled.png",
+    "train": "verydeep train photos runs/mine --from cifar10",
+    "transfer": "verydeep transfer cifar10 photos --out runs/quick",
+    "visualize": "verydeep visualize cifar10 photo.jpg --page layers.html",
+    "watch": "verydeep watch runs/mine --follow",
+}
+"""An example of each command, which ends its help."""
+
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "bench": {
         "--pictures": "--images",

@@ -39,8 +39,8 @@ def calibration(posteriors: Posteriors, labels: NDArray[np.int64], num_bins: int
     """Sort answers into bins of equal width by their confidence.
 
     Args:
-        posteriors: of shape (pictures, classes).
-        labels: of shape (pictures,).
+        posteriors: of shape (images, classes).
+        labels: of shape (images,).
         num_bins: from 0 to 1.
 
     """

@@ -15,12 +15,12 @@ class ErrorRates:
     """How often a classifier is wrong.
 
     Attributes:
-        top1_error: share of pictures whose best class is wrong, in %.
-        top5_error: share of pictures whose right class is not among the best five (or all, where there are
+        top1_error: share of images whose best class is wrong, in %.
+        top5_error: share of images whose right class is not among the best five (or all, where there are
             fewer), in %.
         top_k: the 5 of top-5, or the number of classes.
         num_classes: how many classes.
-        labels: of the pictures.
+        labels: of the images.
         answers: the best class of each.
 
     """
@@ -34,17 +34,17 @@ class ErrorRates:
 
     @property
     def num_images(self) -> int:
-        """How many pictures."""
+        """How many images."""
         return len(self.labels)
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many pictures of each class."""
+        """How many images of each class."""
         return np.bincount(self.labels, minlength=self.num_classes)
 
     @property
     def per_class(self) -> NDArray[np.float64]:
-        """Top-1 error of each class in %; NaN where the class has no picture."""
+        """Top-1 error of each class in %; NaN where the class has no image."""
         wrong = np.bincount(self.labels[self.answers != self.labels], minlength=self.num_classes)
         errors = np.full(self.num_classes, np.nan)
         np.divide(wrong, self.counts, out=errors, where=self.counts > 0)
@@ -52,13 +52,13 @@ class ErrorRates:
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """Number of pictures of each class (row) that were taken for each class (column)."""
+        """Number of images of each class (row) that were taken for each class (column)."""
         confusion = np.zeros((self.num_classes, self.num_classes), np.int64)
         np.add.at(confusion, (self.labels, self.answers), 1)
         return confusion
 
     def taken_for(self, label: int) -> int | None:
-        """The class that a class is most often taken for; None where all its pictures are named right."""
+        """The class that a class is most often taken for; None where all its images are named right."""
         others = self.answers[(self.labels == label) & (self.answers != label)]
         return int(np.bincount(others).argmax()) if len(others) else None
 
@@ -67,8 +67,8 @@ def error_rates(posteriors: Posteriors, labels: NDArray[np.int64]) -> ErrorRates
     """Count errors.
 
     Args:
-        posteriors: of shape (pictures, classes). Of classes of equal probability the first counts as better.
-        labels: of shape (pictures,).
+        posteriors: of shape (images, classes). Of classes of equal probability the first counts as better.
+        labels: of shape (images,).
 
     """
     num_classes = posteriors.shape[1]

@@ -17,7 +17,7 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
 from verydeep.evaluation.protocols import Protocol, check
 from verydeep.files import write_whole
-from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
 
@@ -43,7 +43,7 @@ class Member:
 
 def evaluate(
     members: Sequence[Member],
-    images: Pictures,
+    images: ImageSet,
     *,
     batch_size: int = BATCH_SIZE,
     world: World = ALONE,
@@ -71,7 +71,7 @@ def evaluate(
     Raises:
         UsageError: a scale is smaller than a network's window, or the networks' classes differ.
         ModelError: a network gives scores that are not finite.
-        PictureError: an image cannot be read, or is too large, and `unreadable` is None.
+        ImageError: an image cannot be read, or is too large, and `unreadable` is None.
         DataError: more images cannot be read than may be left out.
 
     """
@@ -120,7 +120,7 @@ class PosteriorParts(Parts[Posteriors]):
             posteriors = read_array(self.file(chunk), ("f", 2))
         except (OSError, ValueError):
             return None
-        whole = posteriors.shape == (len(chunk.pictures), self._num_classes) and np.isfinite(posteriors).all()
+        whole = posteriors.shape == (len(chunk.images), self._num_classes) and np.isfinite(posteriors).all()
         return posteriors if whole else None
 
     def write(self, chunk: Chunk, numbers: Sequence[int], rows: Posteriors) -> None:
@@ -130,7 +130,7 @@ class PosteriorParts(Parts[Posteriors]):
             with aside.open("wb") as file:
                 np.save(file, rows)
 
-        if len(numbers) == len(chunk.pictures):
+        if len(numbers) == len(chunk.images):
             write_whole(self.file(chunk), save)
 
 
@@ -149,17 +149,18 @@ def check_together(members: Sequence[Member]) -> None:
         if names != first:
             raise UsageError(
                 f"the networks have other classes: the first {len(first)} ({first[0]!r}, ...), another "
-                f"{len(names)} ({names[0]!r}, ...); only networks of the same classes, in the same order, fuse"
+                f"{len(names)} ({names[0]!r}, ...); only networks of the same classes, in the same order, can "
+                "be combined"
             )
 
 
-def _posteriors(member: Member, pictures: list[Rescaled], batch_size: int) -> Posteriors:
+def _posteriors(member: Member, images: list[Rescaled], batch_size: int) -> Posteriors:
     """Mean over the protocols first: a hundred and fifty crops must not drown six dense views."""
     means = []
     for protocol in member.protocols:
         try:
             scales = [
-                _posteriors_at(member.engine, protocol, [picture[scale] for picture in pictures], batch_size)
+                _posteriors_at(member.engine, protocol, [image[scale] for image in images], batch_size)
                 for scale in protocol.scales
             ]
         except ModelError as error:
@@ -169,11 +170,11 @@ def _posteriors(member: Member, pictures: list[Rescaled], batch_size: int) -> Po
     return result
 
 
-def _posteriors_at(engine: Engine, protocol: Protocol, pictures: list[Pixels], batch_size: int) -> Posteriors:
+def _posteriors_at(engine: Engine, protocol: Protocol, images: list[Pixels], batch_size: int) -> Posteriors:
     """Mean over the views at one scale."""
     window = engine.config.architecture.window
-    sums = np.zeros((len(pictures), engine.config.architecture.num_classes))
-    for shown in (pictures, [picture[:, ::-1] for picture in pictures])[: 1 + protocol.mirror]:
+    sums = np.zeros((len(images), engine.config.architecture.num_classes))
+    for shown in (images, [image[:, ::-1] for image in images])[: 1 + protocol.mirror]:
         views, num_views = _views(protocol, shown, window)
         size = max(1, min(batch_size, BATCH_PIXELS // (views.shape[1] * views.shape[2])))
         for first in range(0, len(views), size):
@@ -182,12 +183,12 @@ def _posteriors_at(engine: Engine, protocol: Protocol, pictures: list[Pixels], b
     return sums / (1 + protocol.mirror)
 
 
-def _views(protocol: Protocol, pictures: list[Pixels], window: int) -> tuple[Pixels, int]:
-    """Views of pictures, picture by picture, of one shape; and how many there are of each."""
-    offsets = [protocol.offsets(picture.shape[1], picture.shape[0], window) for picture in pictures]
+def _views(protocol: Protocol, images: list[Pixels], window: int) -> tuple[Pixels, int]:
+    """Views of images, image by image, of one shape; and how many there are of each."""
+    offsets = [protocol.offsets(image.shape[1], image.shape[0], window) for image in images]
     crops = [
-        picture[top : top + window, left : left + window]
-        for picture, places in zip(pictures, offsets, strict=True)
+        image[top : top + window, left : left + window]
+        for image, places in zip(images, offsets, strict=True)
         for left, top in places or ()
     ]
-    return (np.stack(crops), len(crops) // len(pictures)) if crops else (np.stack(pictures), 1)
+    return (np.stack(crops), len(crops) // len(images)) if crops else (np.stack(images), 1)

@@ -13,20 +13,20 @@ from verydeep.notes import note
 
 
 def fuse(results: Sequence[Evaluation], paths: Sequence[Path]) -> Evaluation:
-    """Average results of the same pictures, each with the same weight.
+    """Average results of the same images, each with the same weight.
 
-    Pictures and classes are matched by name; the first result's order is kept.
+    Images and classes are matched by name; the first result's order is kept.
 
     Args:
         results: at least two.
         paths: of the results, for the message where they do not match, and to be recorded.
 
     Raises:
-        UsageError: there is one, or they are of other pictures, other classes or other labels.
+        UsageError: there is one, or they are of other images, other classes or other labels.
 
     """
     if len(results) < 2:
-        raise UsageError("a fusion takes two results or more")
+        raise UsageError("a fusion needs two results or more")
     first = results[0]
     in_order = [first] + [
         matched(result, path, first, paths[0]) for result, path in zip(results[1:], paths[1:], strict=True)
@@ -44,29 +44,30 @@ def fuse(results: Sequence[Evaluation], paths: Sequence[Path]) -> Evaluation:
     other = next((result.facts.data for result in results if result.facts.data != first.facts.data), None)
     if other is not None:
         note(
-            f"results of {first.facts.data} and of {other} are fused: images of the same name have to be the same"
+            f"results of {first.facts.data} and of {other} are combined; images with the same name must be the "
+            "same images"
         )
     posteriors = np.mean([result.posteriors for result in in_order], axis=0)
     return Evaluation(facts, first.names, first.labels, posteriors)
 
 
 def matched(result: Evaluation, path: Path, first: Evaluation, first_path: Path) -> Evaluation:
-    """Bring a result's pictures and classes into the order of the first.
+    """Bring a result's images and classes into the order of the first.
 
     Raises:
-        UsageError: they are of other pictures, other classes or other labels.
+        UsageError: they are of other images, other classes or other labels.
 
     """
-    pictures = _places(result.names, first.names, "pictures", path, first_path)
+    images = _places(result.names, first.names, "images", path, first_path)
     classes = _places(result.facts.class_names, first.facts.class_names, "classes", path, first_path)
-    labels = np.argsort(classes)[result.labels[pictures]]
+    labels = np.argsort(classes)[result.labels[images]]
     differ = np.flatnonzero(labels != first.labels)
     if len(differ):
         raise UsageError(
-            f"{path} and {first_path} have other labels for {len(differ)} pictures, such as "
+            f"{path} and {first_path} have other labels for {len(differ)} images, such as "
             f"{first.names[differ[0]]!r}; they are not of the same data"
         )
-    return Evaluation(first.facts, first.names, labels, result.posteriors[pictures][:, classes])
+    return Evaluation(first.facts, first.names, labels, result.posteriors[images][:, classes])
 
 
 def _places(
@@ -77,7 +78,7 @@ def _places(
     missing = [name for name in wanted if name not in place_of]
     extra = set(names) - set(wanted)
     if missing or extra or len(place_of) < len(names) or len(set(wanted)) < len(wanted):
-        example = next(iter(missing), None) or next(iter(sorted(extra)), "one that is there twice")
+        example = next(iter(missing), None) or next(iter(sorted(extra)), "one that appears twice")
         raise UsageError(
             f"{path} has {len(names)} {what} and {first_path} has {len(wanted)}, not the same ones (such as "
             f"{example!r}); only tests of the same {what} fuse"

@@ -1,7 +1,7 @@
-"""Tests of the same pictures compared: the interval of a difference, and McNemar's test.
+"""Tests of the same images compared: the interval of a difference, and McNemar's test.
 
-What is compared is a number for each picture: whether a network names it wrong, the mean of that over seeds, or a
-sum of several such with factors. Resampling pictures resamples all that is said of them together, so the pairing
+What is compared is a number for each image: whether a network names it wrong, the mean of that over seeds, or a
+sum of several such with factors. Resampling images resamples all that is said of them together, so the pairing
 is kept.
 """
 
@@ -20,7 +20,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over pictures, with its interval at `LEVEL`."""
+    """A mean over images, with its interval at `LEVEL`."""
 
     mean: float
     low: float
@@ -28,19 +28,19 @@ class Interval:
 
 
 def wrong_answers(result: Evaluation) -> NDArray[np.bool_]:
-    """Which pictures the most probable class is not the right one of."""
+    """Which images the most probable class is not the right one of."""
     wrong: NDArray[np.bool_] = result.posteriors.argmax(1) != result.labels
     return wrong
 
 
 def bootstrap(values: NDArray[np.float64], seed: int = 0, resamplings: int = RESAMPLINGS) -> Interval:
-    """The mean over pictures, and the percentile interval of the means of resampled pictures.
+    """The mean over images, and the percentile interval of the means of resampled images.
 
-    A picture's value is one of few, so that a resampling is drawn as how often each of them comes: the same
-    distribution, without drawing every picture.
+    An image's value is one of few, so that a resampling is drawn as how often each of them comes: the same
+    distribution, without drawing every image.
 
     Args:
-        values: one for each picture; not empty.
+        values: one for each image; not empty.
         seed: of the resamplings.
         resamplings: how many.
 
@@ -57,7 +57,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """How probable it is that equally good networks differ as much as these, exactly (two-sided).
 
     Args:
-        first: which pictures one names wrong.
+        first: which images one names wrong.
         second: and the other.
 
     """

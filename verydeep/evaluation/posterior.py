@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import ModelError
 
-Posteriors = NDArray[np.float64]  # (pictures, classes), each row sums to 1
+Posteriors = NDArray[np.float64]  # (images, classes), each row sums to 1
 
 
 def check_finite(numbers: NDArray[np.floating], what: str) -> None:
@@ -46,7 +46,7 @@ def softmax(scores: NDArray[np.floating]) -> Posteriors:
 
 
 def posterior_of_maps(maps: NDArray[np.float32]) -> Posteriors:
-    """Posteriors of score maps of shape (pictures, classes, rows, columns): soft-max of their mean over space.
+    """Posteriors of score maps of shape (images, classes, rows, columns): soft-max of their mean over space.
 
     Raises:
         ModelError: a score is NaN or infinite.

@@ -154,12 +154,13 @@ def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 
     if not scales:
         raise UsageError("a test needs at least one scale")
     if len(set(scales)) < len(scales):
-        raise UsageError(f"`scales` names a scale twice: {' '.join(map(str, scales))}")
+        raise UsageError(f"`scales` has a scale twice: {' '.join(map(str, scales))}")
     if grid < 1:
-        raise UsageError(f"`grid` is {grid}; it has to be at least 1, 5 in the paper")
+        raise UsageError(f"`grid` is {grid}; it must be at least 1, 5 in the paper")
     if views not in PROTOCOLS:
         raise UsageError(
-            f"no views are called {views!r}; there are {', '.join(PROTOCOLS)}{did_you_mean(views, PROTOCOLS)}"
+            f"there are no views called {views!r}; there are "
+            f"{', '.join(PROTOCOLS)}{did_you_mean(views, PROTOCOLS)}"
         )
     return PROTOCOLS[views].make(scales, mirror, grid)
 

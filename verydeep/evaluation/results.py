@@ -1,4 +1,4 @@
-"""A test's outcome, kept: each picture's name, label and posterior, and how they came about.
+"""A test's outcome, kept: each image's name, label and posterior, and how they came about.
 
 A result is a NumPy archive (`.npz`) of four arrays: `names`, `labels`, `posteriors` and `facts` (JSON).
 """
@@ -69,7 +69,7 @@ class Facts:
         class_names: in the order of the posteriors' columns.
         seconds: that the test took.
         fused: paths of the results that this one is the mean of.
-        num_unreadable: pictures that were left out because they cannot be read.
+        num_unreadable: images that were left out because they cannot be read.
         num_trained_on: images that were left out because the model was trained on them.
 
     """
@@ -118,7 +118,7 @@ class Facts:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(Result):
-    """Names, labels and posteriors of the pictures of one test, in one order."""
+    """Names, labels and posteriors of the images of one test, in one order."""
 
     facts: Facts
     names: tuple[str, ...]
@@ -152,7 +152,7 @@ class Evaluation(Result):
     def __str__(self) -> str:
         """Error rates in a few lines, the worst classes last."""
         rates, facts = self.error_rates, self.facts
-        unreadable = f", {facts.num_unreadable:,} that cannot be read left out" if facts.num_unreadable else ""
+        unreadable = f", {facts.num_unreadable:,} unreadable images skipped" if facts.num_unreadable else ""
         lines = [
             f"{escaped(described(facts.part, facts.data))}: {rates.num_images:,} images"
             f"{left_out(facts.num_trained_on)}{unreadable}, {facts.seconds:.1f} s"
@@ -244,6 +244,10 @@ def read_result(path: Path) -> Evaluation:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --out` makes such a file") from None
     except PermissionError as error:
         raise ModelError(refusal(path, "read", error)) from None
+    except IsADirectoryError:
+        raise ModelError(
+            f"{path} is a folder, and no result; `verydeep evaluate MODEL DATA --out FILE.npz` makes one"
+        ) from None
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path} is not a result of `verydeep evaluate --out`, or is damaged ({printable(error)}); "
@@ -261,14 +265,14 @@ def _check_numbers(path: Path, result: Evaluation) -> None:
     broken = np.flatnonzero(~np.isfinite(result.posteriors).all(1))
     if len(broken):
         raise ModelError(
-            f"{path} has NaN or infinite posteriors for {len(broken)} of {len(result.names)} pictures, such as "
-            f"{printable(result.names[broken[0]])!r}; test the model again by `verydeep evaluate`"
+            f"{path} has NaN or infinite posteriors for {len(broken)} of {len(result.names)} images, such as "
+            f"{printable(result.names[broken[0]])!r}; test the model again with `verydeep evaluate`"
         )
     if len(result.names) and not -ROUNDING <= result.posteriors.min() <= result.posteriors.max() <= 1 + ROUNDING:
-        raise ModelError(f"{path} has posteriors that are no probabilities; test the model again")
+        raise ModelError(f"{path} has posteriors that are not probabilities; test the model again")
     num_classes = len(result.facts.class_names)
     if len(result.labels) and not 0 <= result.labels.min() <= result.labels.max() < num_classes:
         raise ModelError(
             f"{path} has labels from {result.labels.min()} to {result.labels.max()}, and {num_classes} classes; "
-            "test the model again by `verydeep evaluate`"
+            "test the model again with `verydeep evaluate`"
         )

@@ -1,6 +1,6 @@
-"""The class score map laid over its picture: where the network sees what.
+"""The class score map laid over its image: where the network sees what.
 
-One place of the map is the answer to one window of the picture. Windows lie 32 pixels apart; shifting the picture
+One place of the map is the answer to one window of the image. Windows lie 32 pixels apart; shifting the image
 below the network by less gives the places in between.
 """
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from verydeep.configurations import STRIDE
-from verydeep.errors import printable
+from verydeep.errors import UsageError, printable
 from verydeep.evaluation.posterior import softmax
-from verydeep.images.pictures import png
+from verydeep.images.image_set import png
 from verydeep.images.views import Pixels, rescale
 from verydeep.inference.engine import Engine
 
@@ -30,15 +30,17 @@ class ScoreMap:
     """Posteriors of each window of an image. A notebook shows the drawing of the most probable class.
 
     The place of row r and column c belongs to the window whose centre is `window / 2 + stride * r` pixels from the
-    upper edge of the image and `window / 2 + stride * c` from its left edge. Nearer to the edges than half
-    a window, no window is centred and no class is known.
+    upper edge of the image and `window / 2 + stride * c` from its left edge, less `margin`. With a margin of half
+    a window, windows are centred up to the edges of the image, and those near one see the image mirrored beyond
+    it. Without a margin, no window is centred nearer to the edges than half a window, and no class is known there.
 
     Attributes:
         pixels: the rescaled image that was shown, of shape (height, width, 3).
         posteriors: of shape (classes, rows, columns); the sum over classes is 1 at each place.
-        window: side of a window, in pixels of the rescaled picture.
+        window: side of a window, in pixels of the rescaled image.
         stride: distance between windows, in pixels.
         class_names: of the first axis.
+        margin: width of the mirrored border around `pixels` that the network was shown too.
 
     """
 
@@ -47,6 +49,7 @@ class ScoreMap:
     window: int
     stride: int
     class_names: tuple[str, ...]
+    margin: int = 0
 
     def __repr__(self) -> str:
         height, width = self.pixels.shape[:2]
@@ -68,23 +71,34 @@ class ScoreMap:
     def draw(self, label: int | None = None, caption: str | None = None) -> Image.Image:
         """Draw the image, and beside it the same with a class's posterior as a layer of colour.
 
-        The colour ends where no window is centred, half a window from the edges of the image.
+        The colour is paler where a window reaches beyond the image: it is as thick as the share of the window that
+        lies within. Without a margin it ends where no window is centred, half a window from the edges.
 
         Args:
             label: of the class; None takes the one with the greatest mean posterior.
             caption: printed below; None says the class.
 
+        Raises:
+            UsageError: there is no such class.
+
         """
         label = self._best() if label is None else label
+        if not isinstance(label, int | np.integer) or not 0 <= label < len(self.class_names):
+            raise UsageError(
+                f"label is {label!r}; it has to be the number of a class, 0 to {len(self.class_names) - 1}: "
+                "class_names.index(NAME) gives that of a name"
+            )
         factor = max(1.0, SHOWN_SIDE / min(self.pixels.shape[:2]))
         height, width = (round(side * factor) for side in self.pixels.shape[:2])
-        picture = Image.fromarray(self.pixels).resize((width, height), Image.Resampling.BICUBIC)
+        image = Image.fromarray(self.pixels).resize((width, height), Image.Resampling.BICUBIC)
         heat = self.spread(self.posteriors[label], (width, height), factor)
         text = caption or f"{self.class_names[label]}: where a window of {self.window} pixels shows it"
         font = ImageFont.load_default(20)
         sheet = Image.new("RGB", (2 * width + 3 * MARGIN, height + 3 * MARGIN + 48), PAPER)
-        sheet.paste(picture, (MARGIN, MARGIN))
-        sheet.paste(colored(np.asarray(picture), heat), (2 * MARGIN + width, MARGIN))
+        sheet.paste(image, (MARGIN, MARGIN))
+        sheet.paste(
+            colored(np.asarray(image), heat, self._within((width, height), factor)), (2 * MARGIN + width, MARGIN)
+        )
         draw = ImageDraw.Draw(sheet)
         draw.text((MARGIN, height + 2 * MARGIN), _fit(text, font, width), INK, font)
         _draw_scale(sheet, draw, 2 * MARGIN + width, height + 2 * MARGIN, width)
@@ -115,36 +129,64 @@ class ScoreMap:
 
     def _places(self, side: int, count: int, factor: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Where the pixels of a side are among its `count` windows, in fractions, and whether a window is near."""
-        places = ((np.arange(side) + 0.5) / factor - self.window / 2) / self.stride
+        places = ((np.arange(side) + 0.5) / factor + self.margin - self.window / 2) / self.stride
         return np.clip(places, 0, count - 1), (places >= -0.5) & (places <= count - 0.5)
+
+    def _within(self, size: tuple[int, int], factor: float) -> NDArray[np.float64]:
+        """The share of the window centred at each pixel that lies within the image, of shape (height, width)."""
+        across, down = (_share_within(side, self.window * factor) for side in size)
+        return down[:, None] * across
+
+
+def _share_within(side: int, window: float) -> NDArray[np.float64]:
+    """The share of a window's length that lies within a side, for the window centred at each of its pixels."""
+    centres = np.arange(side) + 0.5
+    least, greatest = np.maximum(centres - window / 2, 0), np.minimum(centres + window / 2, side)
+    return (greatest - least) / window
 
 
 def score_map(
-    engine: Engine, picture: Image.Image, scale: int | None = None, stride: int | None = None
+    engine: Engine,
+    image: Image.Image,
+    scale: int | None = None,
+    stride: int | None = None,
+    *,
+    mirrored: bool = False,
 ) -> ScoreMap:
-    """Run the network over a picture and keep every window's posterior.
+    """Run the network over a image and keep every window's posterior.
 
     Args:
         engine: one with a model.
-        picture: upright RGB.
+        image: upright RGB.
         scale: its smaller side is rescaled to this; None for two windows.
         stride: distance between windows in pixels, a divisor of 32; None chooses a fine one for small windows, a
             coarse one where each pass takes long.
+        mirrored: continue the image beyond its edges by its mirror image, half a window wide, so that windows
+            are centred everywhere in it.
+
+    Raises:
+        UsageError: the scale is smaller than the window.
 
     """
     window = engine.config.architecture.window
+    if scale is not None and scale < window:
+        raise UsageError(
+            f"scale {scale} is smaller than the network's window of {window} pixels; use {window} or more"
+        )
     stride = stride or min(STRIDE, max(4, 2 ** int(log2(window / 7))))
-    pixels = np.asarray(rescale(picture, scale or 2 * window))
-    height, width = pixels.shape[:2]
+    pixels = np.asarray(rescale(image, scale or 2 * window))
+    margin = window // 2 if mirrored else 0
+    shown = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    height, width = shown.shape[:2]
     rows, columns = (height - window) // stride + 1, (width - window) // stride + 1
     scores = np.empty((engine.config.architecture.num_classes, rows, columns), np.float32)
     steps = STRIDE // stride
     for down in range(min(steps, rows)):
         for across in range(min(steps, columns)):
-            shifted = pixels[None, down * stride :, across * stride :]
+            shifted = shown[None, down * stride :, across * stride :]
             scores[:, down::steps, across::steps] = engine.score_maps(shifted)[0]
     posteriors = np.moveaxis(softmax(np.moveaxis(scores, 0, -1)), -1, 0)
-    return ScoreMap(pixels, posteriors, window, stride, engine.config.class_names)
+    return ScoreMap(pixels, posteriors, window, stride, engine.config.class_names, margin)
 
 
 def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -158,10 +200,13 @@ def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
-def colored(picture: Pixels, heat: NDArray[np.float32]) -> Image.Image:
-    """Lay colour over a greyed picture, the thicker the greater the posterior; none where that is NaN."""
-    grey = picture.mean(-1, keepdims=True) * 0.75 + 48
-    strength = np.where(np.isnan(heat), 0, 0.25 + 0.55 * heat)[..., None]
+def colored(image: Pixels, heat: NDArray[np.float32], share: NDArray[np.float64] | float = 1.0) -> Image.Image:
+    """Lay colour over a greyed image, the thicker the greater the posterior; none where that is NaN.
+
+    It is thinner by the factor `share`, a number or one for each pixel.
+    """
+    grey = image.mean(-1, keepdims=True) * 0.75 + 48
+    strength = np.where(np.isnan(heat), 0, (0.25 + 0.55 * heat) * share)[..., None]
     colors = heat_colors(np.nan_to_num(heat))
     return Image.fromarray((grey * (1 - strength) + colors * strength).round().astype(np.uint8))
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from verydeep.errors import DataError
 from verydeep.images.data import Data
+from verydeep.images.image_set import ImageSet
 from verydeep.images.names import nfc
-from verydeep.images.pictures import Pictures
 
 PartName = Literal["auto", "test", "val", "train", "all"]
 HELD_OUT = "held-out"  # what results call the images of undivided data that no model was trained on
@@ -23,7 +23,7 @@ class Training:
     """What a model's training left behind about its images.
 
     Attributes:
-        hashes: of the training images, as `PictureSource.hashes`; None where they were not kept.
+        hashes: of the training images, as `ImageSource.hashes`; None where they were not kept.
         held_out: names of the images that were held out.
 
     """
@@ -52,7 +52,7 @@ class Tested:
         """What results call it."""
         return HELD_OUT if self.part == "all" and self.numbers is not None else self.part
 
-    def of(self, data: Data) -> Pictures:
+    def of(self, data: Data) -> ImageSet:
         """The images themselves."""
         part = data.part(self.part)
         return part if self.numbers is None else part.select(self.numbers)
@@ -79,19 +79,19 @@ def choose(
 
     """
     chosen = default_part(data) if part == "auto" else part
-    pictures = data.part(chosen)
+    images = data.part(chosen)
     if part in ("train", "all") or not trainings:
         return Tested(chosen)
-    by_content, by_name = _trained_on(pictures, trainings, advance)
+    by_content, by_name = _trained_on(images, trainings, advance)
     if chosen != "all":  # elsewhere the names of an older training say nothing
         by_name[:] = False
     left = np.flatnonzero(~(by_content | by_name))
     if not len(left):
         raise DataError(
-            f"the model was trained on all {len(pictures):,} images of {_called(chosen)}, so that nothing is left "
-            "to test; `part=all` shows its error on them all the same"
+            f"the model was trained on all {len(images):,} images of {_called(chosen)}, so no images are left "
+            "to test; `part=all` tests on them anyway"
         )
-    if len(left) == len(pictures):
+    if len(left) == len(images):
         return Tested(chosen)
     return Tested(chosen, left.tolist(), int(by_content.sum()))
 
@@ -108,16 +108,16 @@ def _called(part: str) -> str:
 
 
 def _trained_on(
-    pictures: Pictures, trainings: Sequence[Training], advance: Callable[[int], None]
+    images: ImageSet, trainings: Sequence[Training], advance: Callable[[int], None]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which images were trained on: by content, and by name where a training did not keep its images' hashes.
 
     By name an image was trained on if others of the data were held out, and it was not.
     """
-    by_content, by_name = np.zeros((2, len(pictures)), bool)
+    by_content, by_name = np.zeros((2, len(images)), bool)
     known = any(training.hashes is not None for training in trainings)
-    hashes = pictures.source.hashes(advance) if known else None
-    names = [nfc(name) for name in pictures.names] if any(training.held_out for training in trainings) else []
+    hashes = images.source.hashes(advance) if known else None
+    names = [nfc(name) for name in images.names] if any(training.held_out for training in trainings) else []
     for training in trainings:
         if hashes is not None and training.hashes is not None:
             by_content |= (hashes != 0) & np.isin(hashes, training.hashes)

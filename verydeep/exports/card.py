@@ -23,7 +23,7 @@ KNOWN_LICENCES = {
     "cc0-1.0", "gpl-3.0", "mit",
 }  # fmt: skip
 MOST_CLASSES = 20  # that the card names one by one
-LICENCE_UNKNOWN = "The licence of these weights has not been stated; ask whoever gave them before passing them on."
+LICENCE_UNKNOWN = "The licence of these weights is unknown. Ask their source before you redistribute them."
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ def card(config: ModelConfig, facts: CardFacts) -> str:
         _head(config, facts),
         f"# {facts.name}",
         _what(config),
-        "## Figures",
+        "## Results",
         _figures(facts),
-        "## How to use",
+        "## Usage",
         _use(facts),
-        "## What it takes",
+        "## Input",
         _preprocessing(config),
         "## Training",
         _training(config),
@@ -130,14 +130,14 @@ def _what(config: ModelConfig) -> str:
         f"Network {architecture.configuration} of *Very Deep Convolutional Networks for Large-Scale Image "
         "Recognition* (Simonyan and Zisserman, [arXiv 1409.1556](https://arxiv.org/abs/1409.1556)): "
         f"{', '.join(shape)}. It is fully convolutional: it gives class scores for every window of "
-        f"{architecture.window}x{architecture.window} pixels, whose mean is its answer for a picture.\n\n"
-        f"It tells {_classes(config.class_names)}."
+        f"{architecture.window}x{architecture.window} pixels. Their mean is its answer for an image.\n\n"
+        f"It has {_classes(config.class_names)}."
     )
 
 
 def _classes(names: tuple[str, ...]) -> str:
     if not names:
-        return "no classes: it has no FC layers, and gives features"
+        return "no classes: it has no FC layers and gives features"
     if len(names) <= MOST_CLASSES:
         return f"{len(names)} classes: {', '.join(names)}"
     return f"{len(names)} classes, from *{names[0]}* to *{names[-1]}*; `config.json` has them all"
@@ -146,7 +146,7 @@ def _classes(names: tuple[str, ...]) -> str:
 def _figures(facts: CardFacts) -> str:
     parts = []
     if facts.results:
-        rows = ["| data | pictures | protocol | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
+        rows = ["| data | images | protocol | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
         for result in facts.results:
             rates, data = result.error_rates, f"{last_part(result.facts.data)}, {result.facts.part}"
             top5 = f"{rates.top5_error:.2f} %" if rates.top_k == 5 else ""
@@ -157,9 +157,9 @@ def _figures(facts: CardFacts) -> str:
     if facts.epochs:
         best = min(facts.epochs, key=lambda record: float(record["validation_error"]))
         parts.append(
-            f"While it was trained, its least top-1 error on the pictures that were held out was "
-            f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(facts.epochs)}), and the "
-            "weights are of that epoch: chosen by these pictures, the figure is a little too good."
+            f"During training, its lowest top-1 error on the held-out images was "
+            f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(facts.epochs)}). The "
+            "weights are from that epoch. They were chosen by these images, so the figure is slightly too good."
         )
     return "\n\n".join(parts) or "No test of these weights is known."
 
@@ -175,9 +175,9 @@ def _use(facts: CardFacts) -> str:
     on_hub = "/" in facts.name
     word, package = (f"hf:{facts.name}", "'verydeep[hub]'") if on_hub else (facts.name, "verydeep")
     return (
-        f"```bash\npip install {package}\nverydeep predict {word} picture.jpg\n```\n\n"
+        f"```bash\npip install {package}\nverydeep predict {word} image.jpg\n```\n\n"
         f'```python\nimport verydeep\n\nmodel = verydeep.load("{word}")\n'
-        'print(model.predict("picture.jpg"))\nmodel.score_map("picture.jpg").draw().save("where.png")\n```'
+        'print(model.predict("image.jpg"))\nmodel.score_map("image.jpg").draw().save("where.png")\n```'
     )
 
 
@@ -185,12 +185,13 @@ def _preprocessing(config: ModelConfig) -> str:
     preprocessing, trained = config.preprocessing, config.trained_on
     scale = " to ".join(map(str, dict.fromkeys(trained.scale)))
     return (
-        f"Pixels of 0 to 255, channels in the order {preprocessing.channels}; of R, G and B the mean "
-        f"{preprocessing.mean} is subtracted, and the rest divided by {preprocessing.deviation}. Loaded by "
-        "verydeep it takes any picture, and does this itself.\n\n"
-        f"Any size of at least {config.architecture.window} pixels on both sides. It was trained at S = "
-        f"{scale}, {'with' if trained.mirror else 'without'} mirror images, and by default is tested at Q = "
-        f"{trained.test_scale}."
+        f"Pixels from 0 to 255, channels in the order {preprocessing.channels}. The mean {preprocessing.mean} "
+        "of R, G "
+        f"and B is subtracted, then the result is divided by {preprocessing.deviation}. verydeep does this "
+        "itself.\n\n"
+        f"Both sides must have at least {config.architecture.window} pixels. It was trained at S = "
+        f"{scale}, {'with' if trained.mirror else 'without'} mirror images, and is tested at Q = "
+        f"{trained.test_scale} by default."
     )
 
 
@@ -200,7 +201,7 @@ def _training(config: ModelConfig) -> str:
     versions = facts.get("versions")
     if isinstance(versions, dict):
         lines.append("Made by: " + ", ".join(f"{name} {value}" for name, value in versions.items() if value))
-    return "\n".join(f"- {line}" for line in lines) or "How it was trained is not known."
+    return "\n".join(f"- {line}" for line in lines) or "The training is unknown."
 
 
 def _stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -219,7 +220,7 @@ def _stage(facts: dict[str, Any]) -> list[str]:
             lines.append(f"{word}: {facts[fact]}")
     if isinstance(data, dict):
         count = data.get("num_images")
-        lines.append(f"Data: {data.get('name')}" + (f", {count:,} pictures" if isinstance(count, int) else ""))
+        lines.append(f"Data: {data.get('name')}" + (f", {count:,} images" if isinstance(count, int) else ""))
         lines[-1] += f"; {data['split']}" if data.get("split") else ""
     if isinstance(recipe, dict):
         values = ", ".join(f"{name} {value}" for name, value in renamed(recipe).items())
@@ -230,12 +231,12 @@ def _stage(facts: dict[str, Any]) -> list[str]:
 def _limits(config: ModelConfig) -> str:
     count = config.architecture.num_classes
     if not count:
-        return "- Its features are those that its data taught it: of what that shows too seldom they tell little."
+        return "- The features show what is frequent in the training data, and little of what is rare in it."
     return (
-        f"- It always names one of its {count} classes, whatever a picture shows; a probability is a share among "
-        "these, and was not calibrated on pictures of other kinds.\n"
-        "- Figures hold for pictures like those of the data above, under the views that are named.\n"
-        "- What its data shows too seldom, or shows one-sidedly, it has learnt so."
+        f"- It always answers with one of its {count} classes, whatever an image shows.\n"
+        "- Probabilities are not calibrated for images unlike the training data.\n"
+        "- The results hold for images like those of the data above, and for the protocol in the table.\n"
+        "- It inherits the biases of its training data."
     )
 
 

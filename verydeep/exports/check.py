@@ -21,10 +21,10 @@ TOLERANCE = 1e-3  # of the largest score: far above float32's rounding, far belo
 
 @dataclass(frozen=True)
 class Difference:
-    """How far another reader's answers are from the network's for pictures of one size.
+    """How far another reader's answers are from the network's for images of one size.
 
     Attributes:
-        height: of the pictures, in pixels.
+        height: of the images, in pixels.
         width: likewise.
         score_map: the largest difference of the score map, relative to its largest score.
         posterior: the largest difference of a probability.
@@ -38,7 +38,7 @@ class Difference:
 
 
 def compare(engine: Engine, run: Run, reader: str, *, pixels: bool = False) -> list[Difference]:
-    """Compare at one window, at a little more, and at a long picture: two of each.
+    """Compare at one window, at a little more, and at a long image: two of each.
 
     Args:
         engine: with the network.
@@ -58,7 +58,7 @@ def compare(engine: Engine, run: Run, reader: str, *, pixels: bool = False) -> l
         theirs, posterior = run(shown if pixels else engine.config.preprocessing.apply(shown))
         if theirs.shape != ours.shape:
             raise VerydeepError(
-                f"the exported model gives {reader} a score map of shape {theirs.shape} for a picture of "
+                f"the exported model gives {reader} a score map of shape {theirs.shape} for an image of "
                 f"{width}x{height}, the network one of shape {ours.shape}; nothing was written"
             )
         expected = posterior_of_maps(ours)
@@ -66,7 +66,7 @@ def compare(engine: Engine, run: Run, reader: str, *, pixels: bool = False) -> l
         difference = Difference(height, width, relative, float(np.abs(posterior - expected).max()))
         if not (difference.score_map <= TOLERANCE and difference.posterior <= TOLERANCE):  # NaN is not
             raise VerydeepError(
-                f"the exported model's answers in {reader} for a picture of {width}x{height} differ from the "
+                f"the exported model's answers in {reader} for an image of {width}x{height} differ from the "
                 f"network's by {difference.score_map:.1e} of the largest score; nothing was written"
             )
         differences.append(difference)
@@ -74,7 +74,7 @@ def compare(engine: Engine, run: Run, reader: str, *, pixels: bool = False) -> l
 
 
 def blocks(height: int, width: int, count: int = 2, block: int = 12) -> NDArray[np.uint8]:
-    """Pictures of random squares, of shape (count, height, width, 3), the same in every run."""
+    """Images of random squares, of shape (count, height, width, 3), the same in every run."""
     shape = (count, -(-height // block), -(-width // block), 3)
     colors = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return np.ascontiguousarray(colors.repeat(block, 1).repeat(block, 2)[:, :height, :width])

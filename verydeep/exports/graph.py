@@ -36,7 +36,7 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
         config: of the model; its preprocessing and class names are kept as metadata.
         tensors: its weights.
         pixels: whether preprocessing is part of the graph. If so its input is `pixels`, of shape (batch, height,
-            width, 3) and type uint8, R, G and B; otherwise `pictures`, preprocessed, of shape (batch, 3, height,
+            width, 3) and type uint8, R, G and B; otherwise `images`, preprocessed, of shape (batch, 3, height,
             width) and type float32.
 
     Raises:
@@ -51,11 +51,11 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
     if pixels:
         shape: list[Any] = ["batch", "height", "width", 3]
         entry = helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)
-        builder.preprocess("pixels", "pictures", config)
+        builder.preprocess("pixels", "images", config)
     else:
         shape = ["batch", 3, "height", "width"]
-        entry = helper.make_tensor_value_info("pictures", TensorProto.FLOAT, shape)
-    builder.network("pictures", "score_map", config.architecture)
+        entry = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
+    builder.network("images", "score_map", config.architecture)
     builder.add("GlobalAveragePool", ["score_map"], "scores_over_space")
     builder.add("Flatten", ["scores_over_space"], "scores", axis=1)
     builder.add("Softmax", ["scores"], "posterior", axis=1)
@@ -91,7 +91,7 @@ def describe(config: ModelConfig, *, pixels: bool = False) -> str:
     if pixels:
         entry = f"pixels: uint8, (batch, height, width, 3), R, G, B of 0 to 255; inside, {formula}"
     else:
-        entry = f"pictures: float32, (batch, 3, height, width), {preprocessing.channels}, of 0 to 255: {formula}"
+        entry = f"images: float32, (batch, 3, height, width), {preprocessing.channels}, of 0 to 255: {formula}"
     return (
         f"VGG network {config.architecture.configuration}. In: {entry}; both sides at least {side}. Out: "
         "score_map, class scores before the soft-max, one every 32 pixels; posterior, the soft-max of its mean."

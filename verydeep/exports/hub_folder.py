@@ -98,7 +98,7 @@ def check_repository(name: str) -> None:
 
     """
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-        raise UsageError(f"{name!r} is no name of a repository; it has to be OWNER/NAME")
+        raise UsageError(f"{name!r} is not a repository name; it must be OWNER/NAME")
 
 
 def upload(folder: Path, repository: str, *, private: bool = False, revision: str | None = None) -> str:
@@ -136,7 +136,7 @@ def upload(folder: Path, repository: str, *, private: bool = False, revision: st
             commit_message=f"A model of verydeep: {', '.join((CARD, CONFIG, WEIGHTS))}",
         )
     except LocalTokenNotFoundError:
-        raise VerydeepError("the Hub wants to know who sends; run `hf auth login`, or set HF_TOKEN") from None
+        raise VerydeepError("the Hub does not know you; run `hf auth login`, or set HF_TOKEN") from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):

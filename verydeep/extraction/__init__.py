@@ -1,1 +1,1 @@
-"""Pictures -> what a network's layers give for them, in a file: any number of pictures, in bounded memory."""
+"""Images -> what a network's layers give for them, in a file: any number of images, in bounded memory."""

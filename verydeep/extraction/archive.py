@@ -1,7 +1,7 @@
 """Finished chunks -> one file, written from the first to the last, a chunk in memory at a time.
 
-An `.npz` file has `names`, an array for each layer with a row a picture, and `facts` (JSON). A `.parquet` file has
-a row a picture: its name, and a list of numbers for each layer; shapes and facts are in the file's metadata.
+An `.npz` file has `names`, an array for each layer with a row an image, and `facts` (JSON). A `.parquet` file has
+a row an image: its name, and a list of numbers for each layer; shapes and facts are in the file's metadata.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from verydeep.chunks.plan import Chunk
 from verydeep.errors import UsageError, printable, refusal, require
 from verydeep.extraction.extract import FeatureParts, Shapes
 from verydeep.files import check_out, json_text, parse_json, write_whole
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 from verydeep.typed import as_type, texts
 
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
@@ -50,7 +50,7 @@ def write_features(
     path: Path,
     parts: FeatureParts,
     plan: Sequence[Chunk],
-    pictures: Pictures,
+    images: ImageSet,
     shapes: Shapes,
     facts: dict[str, Any],
 ) -> int:
@@ -60,23 +60,23 @@ def write_features(
         path: `.npz` or `.parquet`.
         parts: where every chunk is.
         plan: the chunks.
-        pictures: whose names are written.
-        shapes: of what is kept of a picture, by layer.
+        images: whose names are written.
+        shapes: of what is kept of an image, by layer.
         facts: how it came about.
 
     Returns:
-        The number of pictures.
+        The number of images.
 
     Raises:
         DiskError: it cannot be written.
 
     """
     chunks = [chunk for chunk in plan if len(parts.kept(chunk))]
-    names = [pictures.names[number] for chunk in chunks for number in parts.kept(chunk).tolist()]
+    names = [images.names[number] for chunk in chunks for number in parts.kept(chunk).tolist()]
     if path.suffix == ".npz":
         write_whole(path, lambda aside: _write_npz(aside, parts, chunks, names, shapes, facts))
     else:
-        write_whole(path, lambda aside: _write_parquet(aside, parts, chunks, pictures, shapes, facts))
+        write_whole(path, lambda aside: _write_parquet(aside, parts, chunks, images, shapes, facts))
     return len(names)
 
 
@@ -120,7 +120,7 @@ def _write_parquet(
     path: Path,
     parts: FeatureParts,
     chunks: Sequence[Chunk],
-    pictures: Pictures,
+    images: ImageSet,
     shapes: Shapes,
     facts: dict[str, Any],
 ) -> None:
@@ -135,7 +135,7 @@ def _write_parquet(
     schema = pyarrow.schema(fields, metadata=metadata)
     with parquet.ParquetWriter(path, schema) as writer:
         for chunk in chunks:
-            columns: list[Any] = [pyarrow.array([pictures.names[n] for n in parts.kept(chunk).tolist()])]
+            columns: list[Any] = [pyarrow.array([images.names[n] for n in parts.kept(chunk).tolist()])]
             for layer, shape in shapes.items():
                 numbers = pyarrow.array(parts.rows(chunk, layer).reshape(-1))
                 columns.append(pyarrow.FixedSizeListArray.from_arrays(numbers, prod(shape)))
@@ -160,5 +160,5 @@ def read_features(path: Path) -> tuple[list[str], dict[str, NDArray[np.float32]]
     except PermissionError as error:
         raise UsageError(refusal(path, "read", error)) from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is no .npz file of `verydeep extract`: {printable(error)}") from None
+        raise UsageError(f"{path} is not an .npz file of `verydeep extract`: {printable(error)}") from None
     return list(names), arrays, facts

@@ -22,7 +22,7 @@ from verydeep.evaluation.posterior import check_finite
 from verydeep.extraction.summaries import Summary, summarize, summary_shape
 from verydeep.files import write_whole
 from verydeep.images.geometry import centre_offset, rescaled_size
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
 from verydeep.plan import check_size, nodes_to, output_shapes
@@ -65,7 +65,7 @@ class Extraction:
             )
         check_size(architecture, nodes_to(architecture, self.layers), self.scale, self.scale)
 
-    def plan(self, images: Pictures, architecture: Architecture) -> tuple[list[Chunk], Shapes]:
+    def plan(self, images: ImageSet, architecture: Architecture) -> tuple[list[Chunk], Shapes]:
         """Cut a list of images into chunks, and tell the shape of what is kept of each, by layer.
 
         Raises:
@@ -89,8 +89,8 @@ class Extraction:
             shapes = shapes_at(height, width)
             if kept and shapes != kept:
                 raise UsageError(
-                    f"{images.names[number]} is shown as {width}x{height} pixels, others as others: whole "
-                    "maps of different shapes are no array; show all alike by `crop`, or summarize by `pool=mean`"
+                    f"{images.names[number]} has {width}x{height} pixels when rescaled, others differ; maps of "
+                    "different shapes do not fit in one array; use `crop` for the same shape, or `pool=mean`"
                 )
             kept = shapes
             return 3 * width * height + 4 * sum(map(prod, kept.values()))
@@ -158,7 +158,7 @@ class FeatureParts(Parts[Rows]):
 
     def read(self, chunk: Chunk) -> Rows | None:
         """Whether a chunk is there with all of its images, and whole; its rows stay on disk."""
-        if not np.array_equal(self.kept(chunk), chunk.pictures):
+        if not np.array_equal(self.kept(chunk), chunk.images):
             return None
         try:
             for layer in self._shapes:

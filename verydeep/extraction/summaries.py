@@ -33,5 +33,5 @@ def summarize(maps: NDArray[np.float32], summary: Summary) -> NDArray[np.float32
 
 
 def summary_shape(shape: tuple[int, int, int], summary: Summary) -> tuple[int, ...]:
-    """Shape of what is kept of one picture's maps of shape (channels, rows, columns)."""
+    """Shape of what is kept of one image's maps of shape (channels, rows, columns)."""
     return {"mean": shape[:1], "max": shape[:1], "gram": (shape[0], shape[0]), "none": shape}[summary]

@@ -1,1 +1,1 @@
-"""Pictures on disk -> batches of pixels. A picture is a NumPy array until it meets torch in training."""
+"""Images on disk -> batches of pixels. An image is a NumPy array until it meets torch in training."""

@@ -1,4 +1,4 @@
-"""Pictures + view -> training batches. A batch is a pure function of the seed and the step.
+"""Images + view -> training batches. A batch is a pure function of the seed and the step.
 
 Nothing but the step number decides what a batch holds, so that it does not matter which process makes it, when,
 or whether the run was interrupted before.
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import DataError, PictureError, UsageError, VerydeepError
-from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.errors import DataError, ImageError, UsageError, VerydeepError
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels, TrainingView
 from verydeep.interrupts import die_with_parent, held
 from verydeep.prefetch import prefetch
@@ -31,14 +31,14 @@ _SHUFFLE, _VIEWS = 0, 1  # two streams of random numbers from one seed
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's pictures.
+    """One step's images.
 
     Attributes:
         pixels: of shape (batch, window, window, 3): channels last, as they come from the decoder.
         labels: of shape (batch,).
-        color_shifts: of shape (batch, 3), to be added to R, G and B of all of a picture's pixels, in levels of 0
+        color_shifts: of shape (batch, 3), to be added to R, G and B of all of an image's pixels, in levels of 0
             to 255; None adds nothing. Not in `pixels`, which would cut it off at 0 and 255.
-        unreadable: pictures that another one had to stand in for.
+        unreadable: images that another one had to stand in for.
 
     """
 
@@ -51,52 +51,52 @@ class Batch:
 class TrainingBatches:
     """The batches of a run, by step number from 0 on.
 
-    Each epoch shuffles the pictures anew and cuts them into full batches; what is left at its end, less than a
+    Each epoch shuffles the images anew and cuts them into full batches; what is left at its end, less than a
     batch, is left out of that epoch.
 
     Args:
-        pictures: the training set.
-        view: what is shown of each picture.
-        batch_size: pictures in a batch; a smaller set gives batches of its own size.
+        images: the training set.
+        view: what is shown of each image.
+        batch_size: images in a batch; a smaller set gives batches of its own size.
         seed: decides the order and the views.
         share: of several processes this one's number and how many there are: each makes its part of each batch.
 
     Raises:
-        DataError: there are no pictures.
+        DataError: there are no images.
 
     """
 
     def __init__(
-        self, pictures: Pictures, view: TrainingView, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)
+        self, images: ImageSet, view: TrainingView, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)
     ) -> None:
-        if not len(pictures):
-            raise DataError("there are no pictures to train on; not one could be read")
-        self.pictures = pictures
+        if not len(images):
+            raise DataError("there are no images to train on: none could be read")
+        self.images = images
         self.view = view
-        self.batch_size = min(batch_size, len(pictures))
+        self.batch_size = min(batch_size, len(images))
         self.seed = seed
-        self.steps_per_epoch = len(pictures) // self.batch_size
+        self.steps_per_epoch = len(images) // self.batch_size
         number, count = share
         if self.batch_size < count:
             raise UsageError(
-                f"a batch of {self.batch_size} pictures cannot be shared by {count} processes; use fewer of them"
+                f"a batch of {self.batch_size} images cannot be shared by {count} processes; use fewer"
             )
         self.places = range(self.batch_size * number // count, self.batch_size * (number + 1) // count)
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = _order(len(self.pictures), self.seed, epoch)
+        order = _order(len(self.images), self.seed, epoch)
         draws = self.view.draw(np.random.default_rng([self.seed, _VIEWS, step]), self.batch_size)
         pixels = np.empty((len(self.places), self.view.window, self.view.window, 3), np.uint8)
         labels = np.empty(len(self.places), np.int64)
         unreadable: list[Unreadable] = []
         for here, place in enumerate(self.places):
-            # Where a picture cannot be read, the next one of this epoch's order stands in.
+            # Where an image cannot be read, the next one of this epoch's order stands in.
             first = position * self.batch_size + place
             candidates = itertools.chain(order[first:], order[:first])
-            number, picture = self._first_readable(candidates, int(draws.scale[place]), unreadable)
-            pixels[here] = self.view.make(picture, draws, place)
-            labels[here] = self.pictures.labels[number]
+            number, image = self._first_readable(candidates, int(draws.scale[place]), unreadable)
+            pixels[here] = self.view.make(image, draws, place)
+            labels[here] = self.images.labels[number]
         shift = self.view.color_shift
         shifts = shift.shifts(draws.color[self.places.start : self.places.stop]) if shift else None
         return Batch(pixels, labels, shifts, tuple(unreadable))
@@ -106,10 +106,10 @@ class TrainingBatches:
     ) -> tuple[int, Image.Image | Pixels]:
         for number in map(int, numbers):
             try:
-                return number, self.pictures.source.read(number, smallest_side=scale)
-            except PictureError as error:
-                unreadable.append(Unreadable(self.pictures.names[number], str(error)))
-        raise DataError("not one of the training pictures can be read")
+                return number, self.images.source.read(number, smallest_side=scale)
+            except ImageError as error:
+                unreadable.append(Unreadable(self.images.names[number], str(error)))
+        raise DataError("none of the training images can be read")
 
 
 @lru_cache(maxsize=2)
@@ -131,7 +131,7 @@ def feed(
         first: the first step.
         last: the step after the last.
         num_workers: processes that make batches. None for as many as there are processors, at most 8; but where
-            the pictures are in memory for none, and a thread makes them: there is little to do.
+            the images are in memory for none, and a thread makes them: there is little to do.
         tell: is called with a sentence when a process has been waited for for a minute.
 
     Raises:
@@ -139,7 +139,7 @@ def feed(
 
     """
     if num_workers is None:
-        num_workers = 0 if batches.pictures.source.in_memory else min(8, os.cpu_count() or 1)
+        num_workers = 0 if batches.images.source.in_memory else min(8, os.cpu_count() or 1)
     if num_workers == 0:
         return prefetch(batches.__getitem__, range(first, last), ahead=2, threads=1)
     return _from_processes(batches, first, last, num_workers, tell)
@@ -183,8 +183,8 @@ class _Reader:
         try:
             if not self._connection.poll(PATIENCE):
                 tell(
-                    f"waiting for the pictures of step {step}: process {self._process.pid}, which reads them, has "
-                    f"taken {PATIENCE:g} s and more; is the disk slow, or a picture huge?"
+                    f"waiting for the images of step {step}: process {self._process.pid}, which reads them, has "
+                    f"taken {PATIENCE:g} s and more; is the disk slow, or an image very large?"
                 )
             outcome: Batch | Exception = self._connection.recv()
         except (EOFError, OSError):  # between two batches, within one
@@ -197,10 +197,10 @@ class _Reader:
         self._process.join()
         code = self._process.exitcode or 0
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-        why = ", most often for want of memory: use fewer `workers`, and" if code == -signal.SIGKILL else ":"
+        why = ", most often because memory ran out: use fewer `workers`, and" if code == -signal.SIGKILL else ":"
         return (
-            f"process {self._process.pid}, which reads the pictures of step {step}, has ended with {how}{why} "
-            "go on with `resume=True`"
+            f"process {self._process.pid}, which reads the images of step {step}, has ended with {how}{why} "
+            "resume with `resume=True`"
         )
 
     def end(self) -> None:

@@ -21,10 +21,10 @@ import numpy as np
 
 from verydeep.errors import DataError, as_text, few
 from verydeep.images.data import PARTS, UNDIVIDED, Data, Part
+from verydeep.images.image_set import Files, ImageSet
 from verydeep.images.imagenet import validation_classes
 from verydeep.images.listing import Listing, Skipped, list_images
 from verydeep.images.names import case_hint, numbers_of
-from verydeep.images.pictures import Files, Pictures
 from verydeep.images.storage import is_local, local_path
 
 SPELLINGS: dict[str, Part] = {
@@ -53,7 +53,7 @@ def open_data(location: str) -> Data:
     """Open a data set of folders.
 
     Raises:
-        DataError: its layout is none that is read, or can be read in two ways; or a folder may not be read.
+        DataError: its layout is none that is read, or can be read in two ways; or a folder cannot be read.
 
     """
     root, skipped = local_path(location), Skipped()
@@ -79,8 +79,8 @@ def _parts(root: Path, listing: Listing, folders: dict[Part, Listing], skipped: 
     if not labelled or ("train" in folders and "train" not in labelled):
         flat = [folder for part, folder in folders.items() if part not in labelled]
         raise DataError(
-            f"{listing.path} has {_and(map(_name, flat))} with images and no class folders in them, so nothing "
-            "tells the images' classes; put each class's images in a folder with the class's name"
+            f"{listing.path} has {_and(map(_name, flat))} with images and no class folders in them, so the "
+            "classes are unknown; put each class's images in a folder with the class's name"
         )
     for folder in listing.folders:
         if not folder.every_image and folder in folders.values():
@@ -117,7 +117,7 @@ def _and(words: Iterable[str]) -> str:
 
 def _class_folders(
     root: Path, listing: Listing, class_names: tuple[str, ...] | None, skipped: Skipped
-) -> Pictures:
+) -> ImageSet:
     """Images of the class folders of one folder; names are relative to `root`.
 
     Args:
@@ -146,14 +146,14 @@ def _class_folders(
         paths += inside
         labels += [label] * len(inside)
     relative = tuple(as_text(path.relative_to(root).as_posix()) for path in paths)
-    return Pictures(relative, np.array(labels, dtype=np.int64), names, Files(tuple(paths)))
+    return ImageSet(relative, np.array(labels, dtype=np.int64), names, Files(tuple(paths)))
 
 
 def _refuse_tars(listing: Listing) -> None:
     if not listing.folders and any(listing.path.glob("*.tar")):
         raise DataError(
             f"{listing.path} has tar files without shards.json, which `verydeep shard` writes last; unpack them "
-            "into a folder for each class, and pack these by `verydeep shard` if they are too many"
+            "into a folder for each class, and pack these with `verydeep shard` if they are too many"
         )
 
 
@@ -213,7 +213,7 @@ def _refuse_parts_beside_others(listing: Listing, folders: list[Listing]) -> Non
     them, rest = _and(map(_name, parts)), _and(map(_name, others)) if others else "another part of the same name"
     raise DataError(
         f"{listing.path} has {them} with class folders, and beside them {rest}: keep one folder for each part, "
-        f"and move the others away. If {them} {'is a class' if len(parts) == 1 else 'are classes'}, put the "
+        f"and move the others elsewhere. If {them} {'is a class' if len(parts) == 1 else 'are classes'}, put the "
         "images directly into the folder"
     )
 
@@ -222,7 +222,7 @@ def _holds_classes(folder: Listing) -> bool:
     return not folder.images and len(_innermost(folder)) > 1
 
 
-def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) -> Pictures:
+def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) -> ImageSet:
     """ImageNet's validation images, which lie in one folder, by the list of labels beside them."""
     label_of = {name: number for number, name in enumerate(class_names)}
     listed = validation_classes(root, folder.path, class_names)
@@ -237,4 +237,4 @@ def _flat_validation(root: Path, folder: Listing, class_names: tuple[str, ...]) 
             )
     labels = np.array([label_of[listed[path.stem]] for path in folder.images], dtype=np.int64)
     names = tuple(as_text(path.relative_to(root).as_posix()) for path in folder.images)
-    return Pictures(names, labels, class_names, Files(tuple(folder.images)))
+    return ImageSet(names, labels, class_names, Files(tuple(folder.images)))

@@ -1,7 +1,7 @@
 """Mean RGB and the principal colors: what is done to pixels before the network, and its measurement.
 
 Section 2.1: the mean RGB value of the training set is subtracted from pixels of 0 to 255, and nothing else.
-Section 3.1: training shifts the color of each picture at random, as Krizhevsky et al. (NIPS 2012) did.
+Section 3.1: training shifts the color of each image at random, as Krizhevsky et al. (NIPS 2012) did.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Preprocessing:
         three_each = len(self.mean) == len(self.deviation) == 3
         if not three_each or not np.isfinite((self.mean, self.deviation)).all() or min(self.deviation) <= 0:
             raise ModelError(
-                "preprocessing wants three finite means and three positive deviations, "
-                f"not {self.mean} and {self.deviation}"
+                f"preprocessing needs three finite means and three positive deviations, not {self.mean} and "
+                f"{self.deviation}"
             )
         if self.channels not in ("RGB", "BGR"):
             raise ModelError(f"preprocessing has channel order {self.channels!r}; it is RGB or BGR")
@@ -75,12 +75,12 @@ class PrincipalColors:
             or min(self.eigenvalues) < 0
             or not np.isfinite(directions).all()
         ):
-            raise ModelError("principal colors want finite eigenvalues of 0 or more, and finite eigenvectors")
+            raise ModelError("principal colors need finite eigenvalues of 0 or more, and finite eigenvectors")
 
 
 @dataclass(frozen=True)
 class ColorShift:
-    """The random shift of a picture's color: sum over i of `a_i * l_i * p_i`, the same for all its pixels.
+    """The random shift of an image's color: sum over i of `a_i * l_i * p_i`, the same for all its pixels.
 
     Attributes:
         colors: `p` and `l`: eigenvectors and eigenvalues.
@@ -95,7 +95,7 @@ class ColorShift:
     form: str = "eigenvalue"
 
     def shifts(self, normals: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Turn standard normal numbers of shape (pictures, 3) into shifts of R, G and B, in levels of 0 to 255."""
+        """Turn standard normal numbers of shape (images, 3) into shifts of R, G and B, in levels of 0 to 255."""
         lengths = np.asarray(self.colors.eigenvalues)
         if self.form == "root":
             lengths = np.sqrt(lengths)
@@ -106,7 +106,7 @@ class ColorShift:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the pixels of some pictures are like, each picture weighing the same, in levels of 0 to 255.
+    """What the pixels of some images are like, each image weighing the same, in levels of 0 to 255.
 
     Attributes:
         mean: of R, G and B.
@@ -136,20 +136,20 @@ class Statistics:
 AT_ONCE = 1 << 20  # pixels that are measured at once: they take eight times their memory
 
 
-def measure(pictures: Iterable[NDArray[np.uint8]]) -> Statistics:
-    """Mean and covariance of R, G and B over all pixels, each picture weighing the same.
+def measure(images: Iterable[NDArray[np.uint8]]) -> Statistics:
+    """Mean and covariance of R, G and B over all pixels, each image weighing the same.
 
     Args:
-        pictures: each of shape (height, width, 3). One pass; only sums are kept.
+        images: each of shape (height, width, 3). One pass; only sums are kept.
 
     Raises:
-        DataError: there are no pictures.
+        DataError: there are no images.
 
     """
     count, total, products = 0, np.zeros(3), np.zeros((3, 3))
     center: NDArray[np.float64] | None = None
-    for picture in pictures:
-        pixels = picture.reshape(-1, 3)
+    for image in images:
+        pixels = image.reshape(-1, 3)
         if center is None:  # near the mean, so that little cancels below; whole levels, so that nothing is rounded
             center = pixels.mean(0).round()
         for first in range(0, len(pixels), AT_ONCE):
@@ -158,7 +158,7 @@ def measure(pictures: Iterable[NDArray[np.uint8]]) -> Statistics:
             products += levels.T @ levels / len(pixels)
         count += 1
     if center is None:
-        raise DataError("there is no picture to measure the mean RGB of; not one could be read")
+        raise DataError("the mean RGB cannot be measured: none of the images could be read")
     mean = total / count
     covariance = products / count - np.outer(mean, mean)
     # A difference: where the colors hardly vary it may come out a hair below zero.

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from verydeep.errors import DataError, UsageError
+from verydeep.images.image_set import ImageSet
 from verydeep.images.names import nfc
-from verydeep.images.pictures import Pictures
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -34,8 +34,8 @@ class Split:
 
     """
 
-    train: Pictures
-    other: Pictures
+    train: ImageSet
+    other: ImageSet
     origin: str
 
 
@@ -52,7 +52,7 @@ class Data:
 
     """
 
-    parts: dict[Part, Pictures]
+    parts: dict[Part, ImageSet]
     layout: str
     held_out_before: frozenset[str] = frozenset()
     drawn: bool = False
@@ -69,16 +69,16 @@ class Data:
         return next(iter(self.parts.values())).class_names
 
     @cached_property
-    def all(self) -> Pictures:
+    def all(self) -> ImageSet:
         """Every labelled image."""
-        whole = reduce(Pictures.join, self.parts.values())
+        whole = reduce(ImageSet.join, self.parts.values())
         if not self.drawn:
             return whole
         # The order that images of class folders have.
         return whole.select(sorted(range(len(whole)), key=lambda number: whole.names[number].split("/")))
 
     @property
-    def train(self) -> Pictures:
+    def train(self) -> ImageSet:
         """What a network is trained on.
 
         Raises:
@@ -88,7 +88,7 @@ class Data:
         return self._split.train
 
     @property
-    def held_out(self) -> Pictures:
+    def held_out(self) -> ImageSet:
         """What it is validated on: the validation part; where there is none, a fifth of each class of `train`.
 
         Raises:
@@ -112,7 +112,7 @@ class Data:
         train = self.parts.get("train")
         if train is None:
             raise DataError(
-                f"the data has no training part: it has {self.layout}; add train/ with a folder for each class"
+                f"the data has no training part, only {self.layout}; add train/ with a folder for each class"
             )
         val = self.parts.get("val")
         before = frozenset(map(nfc, self.held_out_before))
@@ -131,7 +131,7 @@ class Data:
         names = frozenset(map(nfc, self.all.names))
         return replace(self, held_out_before=held_out) if names >= frozenset(map(nfc, held_out)) else self
 
-    def part(self, name: str) -> Pictures:
+    def part(self, name: str) -> ImageSet:
         """The images of a part: `train`, `val` (as `held_out`), `test` or `all`.
 
         Raises:
@@ -142,7 +142,7 @@ class Data:
         if name == "all":
             return self.all
         if name == "test" and "test" not in self.parts:
-            raise UsageError(f"the data has no test part: it has {self.layout}; choose another part")
+            raise UsageError(f"the data has no test part, only {self.layout}; choose another part")
         if name == "test" or (name == "val" and "val" in self.parts and not self.drawn):
             return self.parts[name]  # type: ignore[index]
         return self.train if name == "train" else self.held_out
@@ -160,15 +160,15 @@ def train_and_test(data: Data) -> Split:
     return Split(data.parts["train"], data.parts["test"], data.layout)
 
 
-def _hold_out(pictures: Pictures) -> Split:
+def _hold_out(images: ImageSet) -> Split:
     """Hold out a fifth of each class, at least one image, the same ones every time."""
     train: list[int] = []
     held_out: list[int] = []
-    for label, name in enumerate(pictures.class_names):
-        members = np.flatnonzero(pictures.labels == label)
+    for label, name in enumerate(images.class_names):
+        members = np.flatnonzero(images.labels == label)
         if len(members) < 2:
             raise DataError(
-                f"class {name!r} has one image; it takes two, one to train on and one to hold out for testing"
+                f"class {name!r} has one image; it needs two: one to train on and one to hold out for testing"
             )
         # Each class has random numbers of its own, so that another class does not change this one's split.
         random = np.random.default_rng([SPLIT_SEED, *hashlib.sha256(nfc(name).encode()).digest()])
@@ -176,11 +176,11 @@ def _hold_out(pictures: Pictures) -> Split:
         num_held_out = max(1, round(HELD_OUT * len(members)))
         held_out += members[:num_held_out].tolist()
         train += members[num_held_out:].tolist()
-    return Split(pictures.select(sorted(train)), pictures.select(sorted(held_out)), AT_RANDOM)
+    return Split(images.select(sorted(train)), images.select(sorted(held_out)), AT_RANDOM)
 
 
-def _hold_out_again(pictures: Pictures, names: frozenset[str]) -> Split:
+def _hold_out_again(images: ImageSet, names: frozenset[str]) -> Split:
     parts: tuple[list[int], list[int]] = [], []
-    for number in range(len(pictures)):
-        parts[nfc(pictures.names[number]) in names].append(number)
-    return Split(pictures.select(parts[0]), pictures.select(parts[1]), AGAIN)
+    for number in range(len(images)):
+        parts[nfc(images.names[number]) in names].append(number)
+    return Split(images.select(parts[0]), images.select(parts[1]), AGAIN)

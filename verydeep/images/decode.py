@@ -1,4 +1,4 @@
-"""A file's bytes -> an upright RGB picture, whatever way they were stored, or a sentence that says why not."""
+"""A file's bytes -> an upright RGB image, whatever way they were stored, or a sentence that says why not."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import BinaryIO, Literal
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images.decoder_messages import captured, in_words
 from verydeep.images.formats import HEIC, ICO, JPEG, TIFF, Kind, sniff_file
 from verydeep.images.levels import BY_FILE, check_loaded, eight_bits, strips, unchanged
 
 MAX_PIXELS = 178_000_000  # 512 MB of RGB: beyond it a small file could fill the memory
-LARGE = 16_000_000  # pixels beyond which the threads of a process decode one picture at a time
+LARGE = 16_000_000  # pixels beyond which the threads of a process decode one image at a time
 
-# Pixels that a byte holds at most, however plain the picture: a bit for each block of 64, deflate's 1,032 bytes of
+# Pixels that a byte holds at most, however plain the image: a bit for each block of 64, deflate's 1,032 bytes of
 # 8 pixels each, strings of 4,096, runs of 128.
 _MOST_PIXELS_A_BYTE = {"JPEG": 512, "MPO": 512, "PNG": 8256, "GIF": 4096, "TGA": 64}
 
@@ -43,8 +43,8 @@ _SIDEWAYS = (5, 6, 7, 8)
 _FROM_THE_END = (3, 4, 6, 7)  # the first rows of the file come last
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (FileNotFoundError, "no such file"),
-    (IsADirectoryError, "a folder, where an image is wanted"),
-    (PermissionError, "may not be read: permission denied; change its permissions or run as its owner"),
+    (IsADirectoryError, "a folder, not an image"),
+    (PermissionError, "cannot be read: permission denied; change its permissions or run as its owner"),
     (Image.DecompressionBombError, f"more than {MAX_PIXELS:,} pixels; make it smaller first"),
     (MemoryError, "does not fit in memory"),
 )
@@ -72,7 +72,7 @@ class Encoded:
 
 
 def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Image:
-    """Read a picture.
+    """Read an image.
 
     Args:
         path: of a file of one of the formats of `formats.READABLE`; or its bytes. Of an animation or a file of
@@ -81,10 +81,10 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
             side is not less than this, which is faster and shifts pixels hardly. None decodes it whole.
 
     Returns:
-        An upright picture of mode RGB. What is transparent is laid on white.
+        An upright image of mode RGB. What is transparent is laid on white.
 
     Raises:
-        PictureError: the file is missing, no picture, damaged, cut short or too large; the message names it.
+        ImageError: the file is missing, no image, damaged, cut short or too large; the message names it.
 
     """
     with _opened(path) as (image, file):
@@ -103,7 +103,7 @@ def read_opened(image: Image.Image, name: str = "an image") -> Image.Image:
     call it by its file's name, or else by `name`.
 
     Raises:
-        PictureError: as `read`; or the image is loaded and does not say any more what its samples stand for.
+        ImageError: as `read`; or the image is loaded and does not say any more what its samples stand for.
 
     """
     name = str(getattr(image, "filename", "") or name)
@@ -131,7 +131,7 @@ def _unread(image: Image.Image) -> bytes | None:
 
 
 def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | None = None) -> Image.Image:
-    """Turn a picture of any mode into RGB, as its EXIF orientation says it is to be seen.
+    """Turn an image of any mode into RGB, as its EXIF orientation says it is to be seen.
 
     Args:
         image: as Pillow has opened it.
@@ -139,7 +139,7 @@ def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | Non
         file: that it was opened from, where it has not been loaded yet.
 
     Raises:
-        PictureError: it does not say what its levels stand for, as `levels.eight_bits` tells.
+        ImageError: it does not say what its levels stand for, as `levels.eight_bits` tells.
 
     """
     convert = eight_bits(image, name, file)
@@ -170,10 +170,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def size(path: Path | Encoded) -> tuple[int, int]:
-    """Width and height of a picture, upright, from its header (a TIFF is decoded, and a PNG with text at its end).
+    """Width and height of an image, upright, from its header (a TIFF is decoded, and a PNG with text at its end).
 
     Raises:
-        PictureError: as `read`, as far as the header tells.
+        ImageError: as `read`, as far as the header tells.
 
     """
     with _opened(path) as (image, file):
@@ -201,10 +201,10 @@ def _ends_with_pixels(file: BinaryIO) -> bool:
 
 
 def extension(path: Path | Encoded) -> str:
-    """The ending for a picture's kind, without a dot: what it is, not what it is called.
+    """The ending for an image's kind, without a dot: what it is, not what it is called.
 
     Raises:
-        PictureError: as `size`.
+        ImageError: as `size`.
 
     """
     with _opened(path) as (image, _):
@@ -214,7 +214,7 @@ def extension(path: Path | Encoded) -> str:
 
 @contextmanager
 def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
-    """Open a picture and its file; errors while it is open are explained."""
+    """Open an image and its file; errors while it is open are explained."""
     with _explained(path), _file(path) as (file, num_bytes), _open(file, path) as image:
         _check_size(image, num_bytes)
         yield image, file
@@ -222,16 +222,16 @@ def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
 
 @contextmanager
 def _explained(path: Path | Encoded | str) -> Iterator[None]:
-    """Turn whatever goes wrong with an image into a `PictureError` that names it."""
+    """Turn whatever goes wrong with an image into a `ImageError` that names it."""
     with captured() as messages:
         try:
             yield
         except Exception as error:
-            raise PictureError(f"{path}: {_reason(error, messages)}") from None
+            raise ImageError(f"{path}: {_reason(error, messages)}") from None
 
 
 def _reason(error: Exception, messages: list[str]) -> str:
-    if isinstance(error, PictureError):
+    if isinstance(error, ImageError):
         return str(error)
     for kind, reason in _REASONS:
         if isinstance(error, kind):
@@ -248,7 +248,7 @@ def _file(path: Path | Encoded) -> Iterator[tuple[BinaryIO, int]]:
     else:
         facts = path.stat()
         if stat.S_ISFIFO(facts.st_mode):
-            raise PictureError("a pipe, where an image is wanted")  # to open it would be to wait for ever
+            raise ImageError("a pipe, not an image")  # to open it would be to wait for ever
         with path.open("rb") as file:
             yield file, facts.st_size
 
@@ -257,7 +257,7 @@ def _open(file: BinaryIO, path: Path | Encoded) -> Image.Image:
     """Open a file as what its first bytes say that it is, and as nothing else."""
     kind = sniff_file(file, str(path))
     if not kind.is_image:
-        raise PictureError(f"not a picture that can be read: {kind.reason}")
+        raise ImageError(f"not a readable image: {kind.reason}")
     if kind is HEIC:
         import_module("pillow_heif").register_heif_opener()
     if kind is ICO:
@@ -265,7 +265,7 @@ def _open(file: BinaryIO, path: Path | Encoded) -> Image.Image:
     try:
         return Image.open(file, formats=[kind.reader])
     except UnidentifiedImageError:
-        raise PictureError(_why_not(file, kind)) from None
+        raise ImageError(_why_not(file, kind)) from None
 
 
 def _why_not(file: BinaryIO, kind: Kind) -> str:
@@ -314,16 +314,14 @@ def _check_size(image: Image.Image, num_bytes: int) -> None:
     width, height = image.size
     limit = _MAX_PIXELS.get(image.format or "", MAX_PIXELS)
     if width * height > limit:
-        raise PictureError(
+        raise ImageError(
             f"{width}x{height} is more than the {limit:,} pixels that are read; make it smaller first"
         )
     most = _MOST_PIXELS_A_BYTE.get(image.format or "")
     if most and width * height > max(LARGE, most * num_bytes):
-        raise PictureError(
-            f"damaged ({num_bytes:,} bytes cannot hold the {width}x{height} pixels that they claim)"
-        )
+        raise ImageError(f"damaged ({num_bytes:,} bytes cannot hold the {width}x{height} pixels that they claim)")
     if min(width, height) < 1:
-        raise PictureError(f"{width}x{height} pixels, nothing to see")
+        raise ImageError(f"{width}x{height} pixels, no pixels")
 
 
 def _check_icon(file: BinaryIO) -> None:
@@ -337,5 +335,5 @@ def _check_icon(file: BinaryIO) -> None:
         sides = (start[16:20], start[20:24]) if order == "big" else (start[4:8], start[8:12])
         width, height = (abs(int.from_bytes(side, order, signed=True)) for side in sides)
         if width * height > 2 * _MAX_ICON:  # in a bitmap, the mask is below the image
-            raise PictureError(f"an icon of {width}x{height} pixels; make it smaller first")
+            raise ImageError(f"an icon of {width}x{height} pixels; make it smaller first")
     file.seek(0)

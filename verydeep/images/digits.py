@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import require
 from verydeep.images.data import UNDIVIDED, Data
-from verydeep.images.pictures import Arrays, Pictures
+from verydeep.images.image_set import Arrays, ImageSet
 
 NAME = "digits"
 
@@ -31,8 +31,8 @@ def open_data(location: str) -> Data:
     levels = np.round(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     arrays = tuple(np.repeat(image[:, :, None], 3, axis=2) for image in levels)
     names = tuple(f"{NAME}/{number:04d}" for number in range(len(arrays)))
-    pictures = Pictures(names, rows[:, -1].astype(np.int64), tuple("0123456789"), Arrays(arrays))
-    return Data({"train": pictures}, UNDIVIDED)
+    images = ImageSet(names, rows[:, -1].astype(np.int64), tuple("0123456789"), Arrays(arrays))
+    return Data({"train": images}, UNDIVIDED)
 
 
 def _rows() -> NDArray[np.float64]:

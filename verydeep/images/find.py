@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import PictureError, UsageError, as_text
+from verydeep.errors import ImageError, UsageError, as_text
 from verydeep.images.formats import HEAD, kind_of
+from verydeep.images.image_set import Files, ImageSet
 from verydeep.images.listing import Skipped, list_images
-from verydeep.images.pictures import Files, Pictures
 from verydeep.notes import say_skipped
 
 Words = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
-def find_images(words: Words) -> Pictures:
+def find_images(words: Words) -> ImageSet:
     """Find images by the names of files and folders, and by patterns such as `holiday/*.jpg`.
 
     Args:
@@ -26,7 +26,7 @@ def find_images(words: Words) -> Pictures:
 
     Raises:
         UsageError: there are no words, or a pattern matches nothing.
-        PictureError: there is no such file, or a folder without images.
+        ImageError: there is no such file, or a folder without images.
 
     """
     named = [fspath(word) for word in ([words] if isinstance(words, (str, PathLike)) else words)]
@@ -51,7 +51,7 @@ def _is_image(path: Path) -> bool:
         return False
 
 
-def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> Pictures:
+def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> ImageSet:
     """Images of paths: each is an image, or a folder that is searched at any depth.
 
     Args:
@@ -59,8 +59,8 @@ def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> Picture
         skipped: gets what lies in the folders and is no image.
 
     Raises:
-        PictureError: there is no such file, or a folder without images.
-        DataError: a folder may not be read.
+        ImageError: there is no such file, or a folder without images.
+        DataError: a folder cannot be read.
 
     """
     skipped = Skipped() if skipped is None else skipped
@@ -70,23 +70,23 @@ def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> Picture
             inside = list_images(path, skipped).every_image
             if not inside:
                 beside = f", but {skipped}" if skipped.counts else ""
-                raise PictureError(f"{path}: no images in this folder{beside}")
+                raise ImageError(f"{path}: no images in this folder{beside}")
             found += inside
         elif path.exists():
             found.append(path)
         else:
-            raise PictureError(f"{path}: no such file")
+            raise ImageError(f"{path}: no such file")
     names = tuple(map(as_text, found))
-    return Pictures(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
+    return ImageSet(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
 
 
 def _paths(words: Sequence[str]) -> list[Path]:
     if not words:
-        raise UsageError("no picture is given; name pictures, folders or patterns")
+        raise UsageError("no image is given; name images, folders or patterns")
     paths: list[Path] = []
     for word in words:
         if not word:
-            raise UsageError("the name of a picture is empty; name pictures, folders or patterns")
+            raise UsageError("an image name is empty; name images, folders or patterns")
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))
             continue

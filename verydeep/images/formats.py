@@ -88,7 +88,7 @@ _AGAIN = "download or copy it again"
 _REMOVE = "remove it, or put the image in its place"
 
 EMPTY = Kind("empty file", advice=_AGAIN)
-ZEROS = Kind("file of zero bytes only", advice=f"it was not written whole; {_AGAIN}")
+ZEROS = Kind("file of zero bytes only", advice=f"it is incomplete; {_AGAIN}")
 HTML = Kind("HTML page", advice="the download of the image failed; download it again")
 LFS = Kind("Git LFS pointer", advice="the image itself is not here; fetch it: git lfs pull")
 SVG = Kind("SVG drawing", advice=_CONVERT)

@@ -1,4 +1,4 @@
-"""Where things are in a picture: sizes, offsets and boxes, as pure functions. Sections 3.1 and 3.2.
+"""Where things are in an image: sizes, offsets and boxes, as pure functions. Sections 3.1 and 3.2.
 
 Sizes are (width, height) as in Pillow; a box is (left, top, right, bottom) in pixels.
 """
@@ -38,7 +38,7 @@ def random_offset(side: int, window: int, uniform: float) -> int:
     """Offset of a random window: each of the `side - window + 1` places is equally likely.
 
     Args:
-        side: of the picture, at least `window`.
+        side: of the image, at least `window`.
         window: side of the window.
         uniform: a number drawn uniformly from [0, 1).
 
@@ -47,7 +47,7 @@ def random_offset(side: int, window: int, uniform: float) -> int:
 
 
 def box_in_original(left: int, top: int, window: int, rescaled: tuple[int, int], original: tuple[int, int]) -> Box:
-    """Box of the original picture that a window of the rescaled one shows."""
+    """Box of the original image that a window of the rescaled one shows."""
     across, down = original[0] / rescaled[0], original[1] / rescaled[1]
     return (
         left * across,

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import PictureError, UsageError, as_text
+from verydeep.errors import ImageError, UsageError, as_text
 from verydeep.images import decode
-from verydeep.images.pictures import Arrays, Files, ImageSource, Pictures
+from verydeep.images.image_set import Arrays, Files, ImageSet, ImageSource
 from verydeep.images.views import Pixels, as_image
 
 ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
@@ -64,12 +64,12 @@ class Given(ImageSource):
         return ""
 
 
-def given_images(images: Iterable[ImageLike]) -> Pictures:
+def given_images(images: Iterable[ImageLike]) -> ImageSet:
     """Several images, without labels.
 
     Raises:
         UsageError: this is one image, and no list of them.
-        PictureError: one of them is no image, or has been opened and cannot be read. Files are not read yet.
+        ImageError: one of them is no image, or has been opened and cannot be read. Files are not read yet.
 
     """
     if not are_several(images):
@@ -79,18 +79,18 @@ def given_images(images: Iterable[ImageLike]) -> Pictures:
         name = as_text(fsdecode(image)) if isinstance(image, (str, PathLike)) else IN_A_LIST.format(number)
         names.append(name)
         items.append(_item(image, name))
-    return Pictures(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
+    return ImageSet(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
 
 
-def given_image(image: ImageLike) -> Pictures:
+def given_image(image: ImageLike) -> ImageSet:
     """One image, without a label, decoded.
 
     Raises:
-        PictureError: it cannot be read, or is no image.
+        ImageError: it cannot be read, or is no image.
 
     """
     pixels = np.asarray(open_image(image))
-    return Pictures((THE_IMAGE,), np.array([-1]), (), Arrays((pixels,)))
+    return ImageSet((THE_IMAGE,), np.array([-1]), (), Arrays((pixels,)))
 
 
 def are_several(images: Any) -> TypeGuard[Iterable[Any]]:
@@ -105,7 +105,7 @@ def open_image(image: ImageLike) -> Image.Image:
     """Turn anything that is an image into upright RGB.
 
     Raises:
-        PictureError: it cannot be read, or is no image.
+        ImageError: it cannot be read, or is no image.
 
     """
     item = _item(image, THE_IMAGE)
@@ -124,15 +124,15 @@ def _item(image: ImageLike, name: str) -> Item:
         return decode.Encoded(name, bytes(image))
     if hasattr(image, "read"):
         return decode.Encoded(name, _content(image, name))
-    raise PictureError(f"{name} is a {type(image).__name__}; give {KINDS}")
+    raise ImageError(f"{name} is a {type(image).__name__}; give {KINDS}")
 
 
 def _pixels(array: NDArray[np.uint8], name: str) -> Pixels:
     """RGB of an array: as it is, or grey three times."""
     grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
     if array.dtype != np.uint8 or 0 in array.shape or not (grey or (array.ndim == 3 and array.shape[2] == 3)):
-        raise PictureError(
-            f"{name} is an array of shape {array.shape} and type {array.dtype}; it has to be uint8 with levels of "
+        raise ImageError(
+            f"{name} is an array of shape {array.shape} and type {array.dtype}; it must be uint8 with levels of "
             "0 to 255, of shape (height, width, 3), or (height, width) for grey"
         )
     return np.repeat(array.reshape(*array.shape[:2], 1), 3, 2) if grey else array
@@ -141,11 +141,11 @@ def _pixels(array: NDArray[np.uint8], name: str) -> Pixels:
 def _content(file: BinaryIO, name: str) -> bytes:
     """What is left to read of an open file."""
     if isinstance(file, TextIOBase):
-        raise PictureError(f'{name} is a file opened as text; open it with mode "rb"')
+        raise ImageError(f'{name} is a file opened as text; open it with mode "rb"')
     try:
         content = file.read()
     except (OSError, ValueError) as error:  # the latter is of a closed file
-        raise PictureError(f"{name} cannot be read: {error}") from None
+        raise ImageError(f"{name} cannot be read: {error}") from None
     if not content:
-        raise PictureError(f"{name} is a file with nothing left to read; rewind it by `file.seek(0)`")
+        raise ImageError(f"{name} is a file that has been read to its end; rewind it with `file.seek(0)`")
     return content

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images.geometry import rescaled_size
-from verydeep.images.pictures import Arrays, Pictures, Unreadable
+from verydeep.images.image_set import Arrays, ImageSet, Unreadable
 from verydeep.images.views import Pixels, rescale
 from verydeep.prefetch import prefetch
 
@@ -19,18 +19,18 @@ SAMPLE = 64  # images whose sizes are looked at to estimate the memory of all
 
 
 def keep_in_memory(
-    pictures: Pictures,
+    images: ImageSet,
     smaller_side: int | None = None,
     limit: int = KEEP_BYTES,
     advance: Callable[[int], None] = lambda count: None,
-) -> tuple[Pictures, list[Unreadable]]:
+) -> tuple[ImageSet, list[Unreadable]]:
     """Decode all the images once, if they take at most `limit` bytes; else hand them back as they are.
 
     Some sizes tell beforehand whether they will; where they were mistaken, no more than `limit` bytes are read.
     They are decoded whole, as in testing: it is done once, and exact.
 
     Args:
-        pictures: from anywhere. Those in memory stay there, whatever the limit.
+        images: from anywhere. Those in memory stay there, whatever the limit.
         smaller_side: rescale them so first, where every use of them would.
         limit: in bytes of RGB pixels.
         advance: called with 1 after each image.
@@ -39,28 +39,28 @@ def keep_in_memory(
         The images, and those that could not be read and are no longer among them.
 
     """
-    in_memory = pictures.source.in_memory
+    in_memory = images.source.in_memory
     if in_memory and smaller_side is None:
-        return pictures, []
-    if not in_memory and _estimated_bytes(pictures, smaller_side) > limit:
-        return pictures, []
+        return images, []
+    if not in_memory and _estimated_bytes(images, smaller_side) > limit:
+        return images, []
 
     def read(number: int) -> Pixels | Unreadable:
-        name = pictures.names[number]
+        name = images.names[number]
         try:
-            picture = pictures.source.read(number)
-        except PictureError as error:
+            image = images.source.read(number)
+        except ImageError as error:
             return Unreadable(name, str(error))
         try:
-            return np.asarray(picture if smaller_side is None else rescale(picture, smaller_side))
-        except PictureError as error:
+            return np.asarray(image if smaller_side is None else rescale(image, smaller_side))
+        except ImageError as error:
             return Unreadable(name, f"{name}: {error}")
 
     arrays: dict[int, Pixels] = {}
     lost: list[Unreadable] = []
     num_bytes = 0
     threads = os.cpu_count() or 1
-    for number, result in enumerate(prefetch(read, range(len(pictures)), ahead=2 * threads, threads=threads)):
+    for number, result in enumerate(prefetch(read, range(len(images)), ahead=2 * threads, threads=threads)):
         advance(1)
         if isinstance(result, Unreadable):
             lost.append(result)
@@ -68,18 +68,18 @@ def keep_in_memory(
         arrays[number] = result
         num_bytes += result.nbytes
         if num_bytes > limit and not in_memory:
-            return pictures, []
-    return replace(pictures.select(list(arrays)), source=Arrays(tuple(arrays.values()))), lost
+            return images, []
+    return replace(images.select(list(arrays)), source=Arrays(tuple(arrays.values()))), lost
 
 
-def _estimated_bytes(pictures: Pictures, smaller_side: int | None) -> float:
+def _estimated_bytes(images: ImageSet, smaller_side: int | None) -> float:
     sizes = []
-    for number in np.linspace(0, len(pictures) - 1, min(SAMPLE, len(pictures))).astype(int):
+    for number in np.linspace(0, len(images) - 1, min(SAMPLE, len(images))).astype(int):
         try:
-            width, height = pictures.source.size(int(number))
-        except PictureError:
+            width, height = images.source.size(int(number))
+        except ImageError:
             continue
         if smaller_side is not None:
             width, height = rescaled_size(width, height, smaller_side)
         sizes.append(3 * width * height)
-    return len(pictures) * float(np.mean(sizes)) if sizes else 0.0
+    return len(images) * float(np.mean(sizes)) if sizes else 0.0

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 
 _START = b"\xff\x4f\xff\x51"  # of a codestream: its first two markers
 _COMPONENTS = 40  # bytes of a codestream before their number
@@ -16,13 +16,13 @@ def full_range(image: Image.Image, file: BinaryIO) -> list[int]:
     """Levels of 0 to 255 for those of a loaded image, channel by channel; none where it has 8 bits.
 
     Raises:
-        PictureError: its samples are signed, or Pillow would decode them wrongly.
+        ImageError: its samples are signed, or Pillow would decode them wrongly.
 
     """
     precisions = _precisions(file)
     if max(precisions) > 8 or (image.mode == "P" and precisions[0] != 8):
         shown = ", ".join(map(str, precisions))
-        raise PictureError(
+        raise ImageError(
             f"a JPEG 2000 image of mode {image.mode} with {shown} bits a sample; convert it to 8 bits"
         )
     if set(precisions) == {8} or len(precisions) != len(image.getbands()):
@@ -34,7 +34,7 @@ def white(file: BinaryIO) -> int:
     """The level of white in grey of more than 8 bits, which Pillow shifts to 16.
 
     Raises:
-        PictureError: its samples are signed.
+        ImageError: its samples are signed.
 
     """
     bits = _precisions(file)[0]
@@ -54,9 +54,9 @@ def _precisions(file: BinaryIO) -> list[int]:
     number = int.from_bytes(header[_COMPONENTS:], "big")
     stored = file.read(3 * number)[::3]
     if not header.startswith(_START) or not 0 < number == len(stored):
-        raise PictureError("damaged (no codestream)")
+        raise ImageError("damaged (no codestream)")
     if max(stored) > 15:  # the highest bit is the sign
-        raise PictureError(
+        raise ImageError(
             "its samples are signed, or have more than 16 bits; convert it to unsigned ones of 8 bits"
         )
     return [byte + 1 for byte in stored]
@@ -69,7 +69,7 @@ def _codestream(file: BinaryIO) -> int:
     while not header.startswith(_START) and header[4:8] != b"jp2c":
         length = int.from_bytes(header[8:16] if header[:4] == b"\0\0\0\1" else header[:4], "big")
         if length < 8 or len(header) < 8:
-            raise PictureError("damaged (no codestream)")
+            raise ImageError("damaged (no codestream)")
         at = file.seek(at + length)
         header = file.read(16)
     if header.startswith(_START):

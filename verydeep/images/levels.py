@@ -2,7 +2,7 @@
 
 White is the largest value of the sample type for unsigned integers of up to 16 bits, 1.0 for floats, and what
 the file declares where it does. Whatever leaves its range open is refused. No image is scaled by its content, so
-that all images of a data set are scaled alike. `docs/images.md` has the table.
+that all images of a data set are scaled alike. `docs/reference/images.md` has the table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.images import jpeg2000
 from verydeep.notes import note
 
@@ -68,7 +68,7 @@ def eight_bits(image: Image.Image, name: str = "an image", file: BinaryIO | None
         `unchanged` where the image is one. Strip by strip, as a whole image would take several times its memory.
 
     Raises:
-        PictureError: the file leaves open what its samples stand for.
+        ImageError: the file leaves open what its samples stand for.
 
     """
     rawmodes = [_rawmode(tile) for tile in getattr(image, "tile", ())]
@@ -104,7 +104,7 @@ def check_loaded(image: Image.Image) -> None:
     """Refuse an image whose samples Pillow may have read wrongly, if it is loaded: its file is needed then.
 
     Raises:
-        PictureError: it is such an image.
+        ImageError: it is such an image.
 
     """
     if image.format not in BY_FILE or getattr(image, "tile", None):
@@ -121,7 +121,7 @@ def check_loaded(image: Image.Image) -> None:
     }
     for what, is_unknown in unknown.items():
         if is_unknown:
-            raise PictureError(
+            raise ImageError(
                 f"a {image.format} image that is loaded already does not say {what}; give its path, or the image "
                 "before it is loaded"
             )
@@ -167,10 +167,12 @@ def _from_integers(image: Image.Image, name: str, file: BinaryIO | None) -> Conv
 
 def _from_floats(image: Image.Image) -> Convert:
     if image.info.get("scale", 1) != 1:  # of a PFM
-        raise PictureError(f"its scale is {image.info['scale']:g}, not 1, so its white is not known; {_RESCALE}")
+        raise ImageError(
+            f"its scale is {image.info['scale']:g}, not 1, so its white level is not known; {_RESCALE}"
+        )
     white = _declared(image) or 1
     if not all(np.isfinite(np.asarray(strip)).all() for _, strip in strips(image)):
-        raise PictureError("some of its samples are not finite (NaN or infinite); replace them first")
+        raise ImageError("some of its samples are not finite (NaN or infinite); replace them first")
     _check_range(*_extremes(np.asarray(strip) for _, strip in strips(image)), white)
     inverted = _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
 
@@ -192,8 +194,8 @@ def _white(image: Image.Image) -> int:
     signed = _tag(image, _SAMPLE_FORMAT) == _SIGNED
     if signed or bits > 16:
         what = f"{bits}-bit {'signed ' if signed else ''}integers"
-        declare = ", or declare the level of white in its tag MaxSampleValue" if image.format == "TIFF" else ""
-        raise PictureError(f"its samples are {what}, which do not say what level is white; {_RESCALE}{declare}")
+        declare = ", or declare the level of white in the tag MaxSampleValue" if image.format == "TIFF" else ""
+        raise ImageError(f"its samples are {what}, whose white level is not known; {_RESCALE}{declare}")
     return (1 << bits) - 1
 
 
@@ -217,7 +219,7 @@ def _check_range(least: Any, greatest: Any, white: int) -> None:
     """Refuse levels beyond 0 to white; floats may exceed it by a rounding error."""
     slack = white * _HALF_A_LEVEL if least.dtype.kind == "f" else 0
     if least < -slack or greatest > white + slack:
-        raise PictureError(f"its samples are {least:g} to {greatest:g}, not 0 to {white}; {_RESCALE}")
+        raise ImageError(f"its samples are {least:g} to {greatest:g}, not 0 to {white}; {_RESCALE}")
 
 
 def _scaling(white: int) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
@@ -333,7 +335,7 @@ def _check_planes(image: Image.Image, rawmodes: list[str]) -> None:
     else:
         misread = len(image.getbands()) > 1 and bits == 16 and _declared(image) is not None
     if misread:
-        raise PictureError("its channels are stored one after the other; save it with PlanarConfiguration 1")
+        raise ImageError("its channels are stored one after the other; save it with PlanarConfiguration 1")
 
 
 def _declares_alpha(file: BinaryIO) -> bool:
@@ -345,10 +347,10 @@ def _declares_alpha(file: BinaryIO) -> bool:
 def _check_tiff(image: Image.Image) -> None:
     """What Pillow takes for common 8-bit samples or colours in a TIFF, though its tags say otherwise."""
     if _tag(image, _SAMPLE_FORMAT) == _SIGNED:
-        raise PictureError(f"its samples are signed integers, which do not say what level is white; {_RESCALE}")
+        raise ImageError(f"its samples are signed integers, whose white level is not known; {_RESCALE}")
     white = _declared(image)
     if _tag(image, _BITS) == 16 and white not in (None, 65535):
-        raise PictureError(
+        raise ImageError(
             f"its samples of 16 bits have {white} as white, of which the higher bytes alone are read; {_RESCALE}"
         )
     colors = np.asarray(image.tag_v2.get(_COLORMAP, ()))  # type: ignore[attr-defined]

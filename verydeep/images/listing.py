@@ -46,7 +46,7 @@ MADE_HERE = (
 
 UNFINISHED_RESULT = ".parts"  # ending of the folder in which a result is made
 
-DRAWN = "picture drawn by verydeep"
+DRAWN = "image drawn by verydeep"
 EXAMPLES = 3  # of each kind that are named
 
 
@@ -81,7 +81,7 @@ class Listing:
         path: of the folder.
         images: directly in it, sorted.
         folders: directly in it, sorted, without the skipped ones.
-        has_drawn: whether pictures that this package has drawn lie directly in it.
+        has_drawn: whether images that this package has drawn lie directly in it.
 
     """
 
@@ -112,7 +112,7 @@ def list_images(folder: Path, skipped: Skipped) -> Listing:
         skipped: gets what is not taken.
 
     Raises:
-        DataError: a folder may not be read.
+        DataError: a folder cannot be read.
 
     """
     top = Listing(folder)

@@ -9,7 +9,7 @@ SHARDS/
   index/hashes.npy       of the files that they were made of, as `ImageSource.hashes`; older shards have none
   shards.json            classes, split, fingerprints, the length of every file; written last
 
-A training batch is a function of the seed and the step, so any image has to be at hand at any time: it is read
+A training batch is a function of the seed and the step, so any image must be at hand at any time: it is read
 by its number, as a range of bytes of a tar. The index is mapped into memory, where it takes what is looked at.
 `verydeep.images.sharding` writes all this.
 """
@@ -34,9 +34,10 @@ from verydeep.typed import as_type, shown
 
 MANIFEST = "shards.json"
 FORMAT = "verydeep shards 1"
-PICTURES, LABELS, NAMES = "index/pictures.npy", "index/labels.npy", "index/names.npy"
+# The file is called so in every data set of shards; the name is part of the format.
+IMAGES, LABELS, NAMES = "index/pictures.npy", "index/labels.npy", "index/names.npy"
 HASHES = "index/hashes.npy"
-_INDEX = (PICTURES, LABELS, NAMES, HASHES)
+_INDEX = (IMAGES, LABELS, NAMES, HASHES)
 PARTS: tuple[Part, ...] = ("train", "val")
 BLOCK = 512  # bytes: of a tar, which has one of them before each file
 
@@ -52,7 +53,7 @@ RECORD = np.dtype(
     ]
 )
 
-ANEW = "copy the folder again, or make it anew by `verydeep shard`"
+ANEW = "copy the folder again, or make it again with `verydeep shard`"
 DAMAGED = f"it is damaged: {ANEW}"
 
 
@@ -89,7 +90,7 @@ class Manifest:
             if fields["format"] != FORMAT:
                 raise DataError(
                     f"{where} has the format {shown(fields['format'])}, this version reads {FORMAT!r}; "
-                    "make the shards anew by `verydeep shard`"
+                    "make the shards again with `verydeep shard`"
                 )
             index = as_type(dict[str, Any], fields["index"], "index")
             manifest = Manifest(
@@ -113,7 +114,7 @@ def _part(part: str, fields: Any) -> tuple[int, str]:
     fields = as_type(dict[str, Any], fields, part)
     count = as_type(int, fields["pictures"], "pictures")
     if count < 1:
-        raise ValueError(f"{part} has no pictures")
+        raise ValueError(f"{part} has no images")
     return count, as_type(str, fields["fingerprint"], "fingerprint")
 
 
@@ -124,7 +125,7 @@ class Index:
     Attributes:
         folder: with the tars.
         manifest: what they are.
-        pictures: of shape (images,) and type `RECORD`.
+        images: of shape (images,) and type `RECORD`.
         labels: of shape (images,).
         names: bytes of all names.
         hashes: of shape (images,): of the files that the images were made of; None where they are not known.
@@ -133,7 +134,7 @@ class Index:
 
     folder: Folder
     manifest: Manifest
-    pictures: NDArray[np.void]
+    images: NDArray[np.void]
     labels: NDArray[np.int64]
     names: NDArray[np.uint8]
     hashes: NDArray[np.uint64] | None
@@ -160,7 +161,7 @@ def open_index(location: str) -> Index:
     except FileNotFoundError:
         raise DataError(
             f"{folder.location} has no {MANIFEST}, which `verydeep shard` writes last; "
-            "give the folder of whole shards, or make them"
+            "give a folder of complete shards, or make one"
         ) from None
     manifest = Manifest.from_json(content, folder.path(MANIFEST))
     count = sum(count for count, _ in manifest.parts)
@@ -170,7 +171,7 @@ def open_index(location: str) -> Index:
         path = _on_disk(folder, file, manifest.index[file], version)
         return _mapped(path, folder.path(file), np.dtype(dtype), length)
 
-    pictures, labels, names = array_of(PICTURES, RECORD), array_of(LABELS, "<i8"), array_of(NAMES, "u1", None)
+    images, labels, names = array_of(IMAGES, RECORD), array_of(LABELS, "<i8"), array_of(NAMES, "u1", None)
     hashes = array_of(HASHES, "<u8") if HASHES in manifest.index else None
     if labels.min() < 0 or labels.max() >= len(manifest.class_names):
         raise DataError(
@@ -180,7 +181,7 @@ def open_index(location: str) -> Index:
     if folder.is_local:  # behind a URL, a thousand questions would take too long
         for name, num_bytes in manifest.shards:
             _on_disk(folder, name, num_bytes, version)
-    return Index(folder, manifest, pictures, labels, names, hashes)
+    return Index(folder, manifest, images, labels, names, hashes)
 
 
 def _on_disk(folder: Folder, file: str, num_bytes: int, version: str) -> Path:
@@ -191,7 +192,7 @@ def _on_disk(folder: Folder, file: str, num_bytes: int, version: str) -> Path:
     except FileNotFoundError:
         raise DataError(f"{folder.path(file)} is missing; {ANEW}") from None
     if length != num_bytes:
-        raise DataError(f"{folder.path(file)} has {length} bytes where {num_bytes} are wanted; {ANEW}")
+        raise DataError(f"{folder.path(file)} has {length} bytes; {num_bytes} are expected; {ANEW}")
     return path
 
 
@@ -200,7 +201,7 @@ def _mapped(path: Path, called: str, dtype: np.dtype[Any], count: int | None) ->
     try:
         array = read_array(path, (dtype, 1), mapped=True)
     except (OSError, ValueError) as error:
-        raise DataError(f"{called} is not the array that is wanted: {printable(error)}; {ANEW}") from None
+        raise DataError(f"{called} is not the expected array: {printable(error)}; {ANEW}") from None
     if count not in (None, len(array)):
-        raise DataError(f"{called} has {len(array)} rows where {count} are wanted; {ANEW}")
+        raise DataError(f"{called} has {len(array)} rows; {count} are expected; {ANEW}")
     return array

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import PictureError
+from verydeep.errors import ImageError
 from verydeep.files import write_json, write_whole
 from verydeep.images import decode
-from verydeep.images.pictures import ImageSource, Pictures, Unreadable, png
-from verydeep.images.shard_index import BLOCK, FORMAT, HASHES, LABELS, MANIFEST, NAMES, PICTURES, RECORD, key_name
+from verydeep.images.image_set import ImageSet, ImageSource, Unreadable, png
+from verydeep.images.shard_index import BLOCK, FORMAT, HASHES, IMAGES, LABELS, MANIFEST, NAMES, RECORD, key_name
 from verydeep.images.views import rescale
 from verydeep.prefetch import prefetch
 
@@ -41,7 +41,7 @@ class _Entry:
 
 def write_tar(
     path: Path,
-    pictures: Pictures,
+    images: ImageSet,
     keys: Sequence[int],
     smaller_side: int | None,
     advance: Callable[[int], None],
@@ -50,7 +50,7 @@ def write_tar(
 
     Args:
         path: of the tar.
-        pictures: a part of the data.
+        images: a part of the data.
         keys: numbers of the images in the part, in the order of the tar.
         smaller_side: rescale larger images to this; None leaves all as they are.
         advance: called with 1 after each image.
@@ -65,9 +65,9 @@ def write_tar(
 
     def encode(key: int) -> _Entry | Unreadable:
         try:
-            return _encode(pictures.source, key, smaller_side)
-        except PictureError as error:
-            return Unreadable(pictures.names[key], str(error))
+            return _encode(images.source, key, smaller_side)
+        except ImageError as error:
+            return Unreadable(images.names[key], str(error))
 
     def write(aside: Path) -> None:
         entries = prefetch(encode, keys, ahead=AHEAD)
@@ -76,7 +76,7 @@ def write_tar(
                 if isinstance(entry, Unreadable):
                     lost.append(entry)
                 else:
-                    _add(tar, f"{key_name(key)}.cls", b"%d" % pictures.labels[key])
+                    _add(tar, f"{key_name(key)}.cls", b"%d" % images.labels[key])
                     offset = _add(tar, f"{key_name(key)}.{entry.extension}", entry.content)
                     records.append((key, 0, offset, len(entry.content), *entry.size, 0, entry.hash))
                 advance(1)
@@ -133,7 +133,7 @@ def write_index(out: Path, records: NDArray[np.void], labels: NDArray[np.int64],
     """
     encoded = [name.encode(errors="surrogateescape") for name in names]
     records["name_end"] = np.cumsum([len(name) for name in encoded], dtype=np.uint64)
-    write_array(out / PICTURES, np.require(records[list(RECORD.names or ())], RECORD))
+    write_array(out / IMAGES, np.require(records[list(RECORD.names or ())], RECORD))
     write_array(out / LABELS, labels.astype("<i8"))
     write_array(out / NAMES, np.frombuffer(b"".join(encoded), np.uint8))
     if "hash" in (records.dtype.names or ()):
@@ -153,7 +153,7 @@ def write_manifest(
 
     """
     described = {part: {"pictures": count, "fingerprint": mark} for part, (count, mark) in parts.items()}
-    files = [file for file in (PICTURES, LABELS, NAMES, HASHES) if (out / file).is_file()]
+    files = [file for file in (IMAGES, LABELS, NAMES, HASHES) if (out / file).is_file()]
     index = {file: (out / file).stat().st_size for file in files}
     write_json(out / MANIFEST, {"format": FORMAT, **described, **facts, "shards": shards, "index": index})
 

@@ -20,7 +20,7 @@ from verydeep.array_files import read_array
 from verydeep.errors import DataError, UsageError
 from verydeep.files import read_json, write_json
 from verydeep.images.data import Data
-from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.shard_index import FORMAT, MANIFEST, PARTS
 from verydeep.images.shard_writing import (
     JPEG_QUALITY,
@@ -37,7 +37,7 @@ from verydeep.typed import as_type
 
 ORDER_SEED = 0
 _PLAN = f"{UNFINISHED}/plan.json"
-# Arguments by their names in the files.
+# Arguments by their names in the files, which are part of the format.
 _ARGUMENTS = {"smaller_side": "`rescale`", "pictures_per_shard": "`images_per_shard`", "pictures": "images"}
 
 
@@ -60,9 +60,9 @@ class Packing:
 
     def __post_init__(self) -> None:
         if self.rescale is not None and self.rescale < 1:
-            raise UsageError(f"`rescale` is {self.rescale}; it has to be at least 1 pixel")
+            raise UsageError(f"`rescale` is {self.rescale}; it must be at least 1 pixel")
         if self.images_per_shard < 1:
-            raise UsageError(f"`images_per_shard` is {self.images_per_shard}; it has to be at least 1")
+            raise UsageError(f"`images_per_shard` is {self.images_per_shard}; it must be at least 1")
 
     def to_dict(self) -> dict[str, int | None]:
         """The settings by their names in the files."""
@@ -98,7 +98,7 @@ def refuse_other(out: Path) -> None:
 
     """
     if (out / MANIFEST).exists():
-        raise UsageError(f"{out} has whole shards already; choose another name, or remove it first")
+        raise UsageError(f"{out} already has complete shards; choose another name, or remove it first")
     if (out / _PLAN).is_file() or not out.exists():
         return
     if not out.is_dir() or any(path.name != LOCK for path in out.iterdir()):
@@ -126,8 +126,8 @@ def pack(
     """
     _begin(data, out, packing)
     tars: list[PackedTar] = []
-    for part, pictures in _parts(data):
-        order = np.arange(len(pictures))
+    for part, images in _parts(data):
+        order = np.arange(len(images))
         if part == "train":
             # Who reads the tars from their beginning is to meet the classes mixed. The index keeps the order.
             order = np.random.default_rng(ORDER_SEED).permutation(order)
@@ -135,7 +135,7 @@ def pack(
             name, keys = f"{part}-{number:06d}.tar", order[first : first + packing.images_per_shard].tolist()
             records, lost = _finished(out, name, len(keys)), list[Unreadable]()
             if records is None:
-                records, lost = write_tar(out / name, pictures, keys, packing.rescale, advance)
+                records, lost = write_tar(out / name, images, keys, packing.rescale, advance)
                 write_array(_record_file(out, name), records)
             else:
                 advance(len(keys))
@@ -159,19 +159,19 @@ def finish(data: Data, out: Path, tars: Sequence[PackedTar], packing: Packing, m
 
     """
     parts, records = {}, []
-    for part, pictures in _parts(data):
+    for part, images in _parts(data):
         found = np.concatenate([tar.records for tar in tars if tar.part == part])
         if not len(found):
-            raise DataError(f"not one of the {len(pictures):,} images of {part} can be read")
+            raise DataError(f"none of the {len(images):,} images of {part} can be read")
         found = found[np.argsort(found["key"])]
         records.append(found)
-        parts[part] = pictures if len(found) == len(pictures) else pictures.select(found["key"].tolist())
-    labels = np.concatenate([pictures.labels for pictures in parts.values()])
-    names = (name for pictures in parts.values() for name in pictures.names)
+        parts[part] = images if len(found) == len(images) else images.select(found["key"].tolist())
+    labels = np.concatenate([images.labels for images in parts.values()])
+    names = (name for images in parts.values() for name in images.names)
     write_index(out, np.concatenate(records), labels, names)
     write_manifest(
         out,
-        {part: (len(pictures), pictures.fingerprint) for part, pictures in parts.items()},
+        {part: (len(images), images.fingerprint) for part, images in parts.items()},
         [(tar.name, tar.num_bytes) for tar in tars],
         class_names=data.class_names,
         split=data.split,
@@ -183,13 +183,13 @@ def finish(data: Data, out: Path, tars: Sequence[PackedTar], packing: Packing, m
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
 
 
-def _parts(data: Data) -> Iterator[tuple[str, Pictures]]:
+def _parts(data: Data) -> Iterator[tuple[str, ImageSet]]:
     return zip(PARTS, (data.train, data.held_out), strict=True)
 
 
 def _begin(data: Data, out: Path, packing: Packing) -> None:
     """Write down what is packed; or make sure that it is what was begun, and clear away what was cut off."""
-    fingerprints = {part: pictures.fingerprint for part, pictures in _parts(data)}
+    fingerprints = {part: images.fingerprint for part, images in _parts(data)}
     plan: dict[str, Any] = {"format": FORMAT, "pictures": fingerprints, **packing.to_dict()}
     path = out / _PLAN
     if not path.is_file():
@@ -202,8 +202,8 @@ def _begin(data: Data, out: Path, packing: Packing) -> None:
         raise UsageError(f"{path} is damaged; remove {out}, or choose another name") from None
     if differ:
         raise UsageError(
-            f"{out} was begun with other {' and '.join(differ)}; go on as it was begun, choose another name, or "
-            "remove it first"
+            f"{out} was begun with other {' and '.join(differ)}; repeat the original command, choose another "
+            "name, or remove it first"
         )
     for cut_off in out.rglob(".*.part"):
         cut_off.unlink()

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import DataError, PictureError, as_text
+from verydeep.errors import DataError, ImageError, as_text
 from verydeep.images import decode
 from verydeep.images.data import AT_RANDOM, Data, Part
-from verydeep.images.pictures import ImageSource, Pictures, SourceNames
+from verydeep.images.image_set import ImageSet, ImageSource, SourceNames
 from verydeep.images.shard_index import (
     ANEW,
     BLOCK,
     DAMAGED,
+    IMAGES,
     MANIFEST,
     PARTS,
-    PICTURES,
     Index,
     key_name,
     open_index,
@@ -48,13 +48,13 @@ def open_data(location: str) -> Data:
     """
     if is_local(location) and not (local_path(location) / MANIFEST).is_file():
         raise DataError(
-            f"{location} is what an interrupted `verydeep shard` has left; go on with it by the same command"
+            f"{location} is an unfinished result of `verydeep shard`; repeat the same command to resume it"
         )
-    index, parts, first = open_index(location), dict[Part, Pictures](), 0
+    index, parts, first = open_index(location), dict[Part, ImageSet](), 0
     manifest = index.manifest
     for part, (count, fingerprint) in zip(PARTS, manifest.parts, strict=True):
         source, labels = Shards(index, range(first, first + count)), index.labels[first : first + count]
-        parts[part] = Pictures(SourceNames(source), labels, manifest.class_names, source, fingerprint)
+        parts[part] = ImageSet(SourceNames(source), labels, manifest.class_names, source, fingerprint)
         first += count
     return Data(parts, manifest.split, drawn=manifest.split == AT_RANDOM)
 
@@ -76,39 +76,39 @@ class Shards(ImageSource):
             DataError: the index is damaged.
 
         """
-        place, ends = int(self.numbers[number]), self.index.pictures["name_end"]
+        place, ends = int(self.numbers[number]), self.index.images["name_end"]
         start, end = int(ends[place - 1]) if place else 0, int(ends[place])
         if not start <= end <= min(start + MOST_NAME_BYTES, len(self.index.names)):
-            path = self.index.folder.path(PICTURES)
-            raise DataError(f"{path} has no name for picture {place}; {DAMAGED}")
+            path = self.index.folder.path(IMAGES)
+            raise DataError(f"{path} has no name for image {place}; {DAMAGED}")
         return as_text(self.index.names[start:end].tobytes().decode(errors="surrogateescape"))
 
     def encoded(self, number: int) -> decode.Encoded:
         """Its bytes, as they were packed.
 
         Raises:
-            PictureError: the index does not fit the tar.
+            ImageError: the index does not fit the tar.
             DataError: the tar cannot be read.
 
         """
         key, shard, offset, length, *_ = self._record(number)
         name, shards, folder = self.name(number), self.index.manifest.shards, self.index.folder
         if shard >= len(shards):
-            raise PictureError(
+            raise ImageError(
                 f"{name} in {folder.location}: the index has it in shard {shard} of {len(shards)}; {DAMAGED}"
             )
         tar, size = shards[shard]
         called = f"{name} in {folder.path(tar)}"
         if offset < BLOCK or offset + length > size:
             place = f"at bytes {offset} to {offset + length} of {size}"
-            raise PictureError(f"{called}: the index has it {place}; {DAMAGED}")
+            raise ImageError(f"{called}: the index has it {place}; {DAMAGED}")
         blocks = folder.bytes_of(tar, offset - BLOCK, BLOCK + length)
         if len(blocks) < BLOCK + length:
             seen = f"{len(blocks)} bytes could be read of {BLOCK + length}"
-            raise PictureError(f"{called}: {seen}; the tar is cut short: {ANEW}")
+            raise ImageError(f"{called}: {seen}; the tar is cut short: {ANEW}")
         if not (blocks.startswith(f"{key_name(key)}.".encode()) and blocks[124:135] == b"%011o" % length):
             seen = "something else lies there; tar and index do not belong together"
-            raise PictureError(f"{called}: {seen}: {ANEW}")
+            raise ImageError(f"{called}: {seen}: {ANEW}")
         return decode.Encoded(called, blocks[BLOCK:])
 
     def select(self, numbers: Sequence[int]) -> Self:
@@ -122,17 +122,17 @@ class Shards(ImageSource):
     def read(self, number: int, smallest_side: int | None = None) -> Image.Image:
         """Decode its bytes."""
         encoded = self.encoded(number)
-        picture = decode.read(encoded, smallest_side=smallest_side)
+        image = decode.read(encoded, smallest_side=smallest_side)
         # A test plans by the index which images are shown together.
-        if smallest_side is None and picture.size != self.size(number):
-            raise PictureError(f"{encoded}: the index has another size of it; {DAMAGED}")
-        return picture
+        if smallest_side is None and image.size != self.size(number):
+            raise ImageError(f"{encoded}: the index has another size of it; {DAMAGED}")
+        return image
 
     def size(self, number: int) -> tuple[int, int]:
         """Look it up in the index."""
         *_, width, height, _ = self._record(number)
         if min(width, height) < 1:
-            raise PictureError(
+            raise ImageError(
                 f"{self.name(number)} in {self.index.folder.location}: the index has {width}x{height} as its "
                 f"size; {DAMAGED}"
             )
@@ -153,7 +153,7 @@ class Shards(ImageSource):
         return str(self._record(number))
 
     def _record(self, number: int) -> tuple[int, ...]:
-        record: tuple[int, ...] = self.index.pictures[self.numbers[number]].item()
+        record: tuple[int, ...] = self.index.images[self.numbers[number]].item()
         return record
 
     @property

@@ -52,11 +52,11 @@ def open_data(data: str, held_out: frozenset[str] = frozenset()) -> Data:
 
     """
     if not data:
-        raise DataError("the name of the data is empty; give a folder, or 'digits'")
+        raise DataError("the data is an empty string; give a folder, or 'digits'")
     if data == digits.NAME and Path(data).is_dir():
         raise DataError(
-            f"{data} is a folder here and also the data set of scikit-learn; write ./{data} for the folder, "
-            "or change to another folder for the other"
+            f"{data} is a folder here and also the name of scikit-learn's data set; write ./{data} for the "
+            "folder, or run the command in another folder for the data set"
         )
     source = find_source(data)
     if source is None:

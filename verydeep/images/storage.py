@@ -170,13 +170,13 @@ class _RemoteFolder(Folder):
             raise DataError(f"{self.path(file)}: an image of {length:,} bytes is more than is read from a URL")
         content = bytearray()
         too_long = (
-            f"{self.location}: its server gives whole files where a range of bytes is asked for; use one that "
-            "serves ranges, or copy the folder here"
+            f"{self.location}: its server ignores byte ranges and sends whole files; use a server that supports "
+            "ranges, or copy the folder here"
         )
         try:
             self._receive(file, first, length, content.extend, too_long)
         except FileNotFoundError:
-            raise DataError(f"{self.path(file)} is not there; upload it, or make the shards anew") from None
+            raise DataError(f"{self.path(file)} is not there; upload it, or make the shards again") from None
         return bytes(content)
 
     def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
@@ -184,7 +184,9 @@ class _RemoteFolder(Folder):
             raise DataError(f"{self.path(file)}: {num_bytes:,} bytes of an index are more than are fetched")
         name = sha256(f"{self.location} {version}".encode()).hexdigest()[:16]
         path = cache_folder() / name / Path(file).name
-        too_long = f"{self.path(file)} has more bytes than the {num_bytes:,} that are wanted; make the shards anew"
+        too_long = (
+            f"{self.path(file)} has more bytes than the {num_bytes:,} that are expected; make the shards again"
+        )
 
         def write(aside: Path) -> None:
             with aside.open("wb") as target:
@@ -268,14 +270,14 @@ def _web_blocks(filesystem: Any, url: str, first: int, end: int) -> Iterator[tup
         try:
             response = sync(filesystem.loop, ask, timeout=pace.seconds_left)
         except RedirectClientError as error:  # out of the web
-            raise DataError(f"{url}: its server sends us to {error}, which is not as safe") from None
+            raise DataError(f"{url}: its server redirects to {error}, which is less secure") from None
     try:
         if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return
         _check_answer(response, url)
         start = first if response.status == HTTPStatus.PARTIAL_CONTENT else 0
         if start and not response.headers.get("Content-Range", f"bytes {start}-").startswith(f"bytes {start}-"):
-            raise remote.BrokenError("the server gave another part of the file than was asked for")
+            raise remote.BrokenError("the server sent a wrong part of the file")
         while True:
             with _network(url, pace):
                 block = sync(filesystem.loop, response.content.readany, timeout=pace.seconds_left)
@@ -293,11 +295,11 @@ def _check_answer(response: Any, url: str) -> None:
     places = [str(answer.url) for answer in (*response.history, response)]
     for place, to in pairwise(places):
         if not remote.may_redirect(place, to):
-            raise DataError(f"{url}: its server sends us to {to}, which is not as safe")
+            raise DataError(f"{url}: its server redirects to {to}, which is less secure")
     if response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise FileNotFoundError(url)
     if response.status >= HTTPStatus.BAD_REQUEST:
-        reason = f"the server says {response.status} {response.reason}"
+        reason = f"the server answered {response.status} {response.reason}"
         if response.status in remote.MAY_PASS:
             raise remote.BrokenError(reason)
         raise DataError(f"{url} cannot be read: {reason}")
@@ -311,7 +313,7 @@ def _network(path: str, pace: remote.Pace) -> Iterator[None]:
     except (FileNotFoundError, DataError, remote.BrokenError):
         raise
     except PermissionError as error:
-        raise DataError(f"{path} may not be read: {error}") from None
+        raise DataError(f"{path} cannot be read: {error}") from None
     except TimeoutError:
         raise pace.too_slow() from None
     except Exception as error:  # each kind of file system raises what its library raises

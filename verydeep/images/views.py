@@ -1,4 +1,4 @@
-"""The views of a picture that training shows: Section 3.1's random crop of a rescaled picture, and its mirror.
+"""The views of an image that training shows: Section 3.1's random crop of a rescaled image, and its mirror.
 
 Testing's views are the protocols of `verydeep.evaluation`; both stand on `rescale` and `verydeep.images.geometry`.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import PictureError, UsageError
+from verydeep.errors import ImageError, UsageError
 from verydeep.images.color import ColorShift
 from verydeep.images.decode import MAX_PIXELS
 from verydeep.images.geometry import box_in_original, random_offset, rescaled_size
@@ -19,22 +19,22 @@ from verydeep.images.geometry import box_in_original, random_offset, rescaled_si
 Pixels = NDArray[np.uint8]  # (height, width, 3)
 
 
-def as_image(picture: Image.Image | Pixels) -> Image.Image:
-    """The same picture as Pillow has it."""
-    return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+def as_image(image: Image.Image | Pixels) -> Image.Image:
+    """The same image as Pillow has it."""
+    return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
-def rescale(picture: Image.Image | Pixels, smaller_side: int) -> Image.Image:
+def rescale(image: Image.Image | Pixels, smaller_side: int) -> Image.Image:
     """Rescale isotropically so that the smaller side is `smaller_side` pixels (bilinear, antialiased).
 
     Raises:
-        PictureError: it is so long and narrow that it would not fit in memory.
+        ImageError: it is so long and narrow that it would not fit in memory.
 
     """
-    image = as_image(picture)
+    image = as_image(image)
     size = rescaled_size(*image.size, smaller_side)
     if size[0] * size[1] > MAX_PIXELS:
-        raise PictureError(
+        raise ImageError(
             f"{image.width}x{image.height} pixels would be {size[0]}x{size[1]} at the scale {smaller_side}, "
             f"more than {MAX_PIXELS:,}; cut it first"
         )
@@ -45,7 +45,7 @@ def rescale(picture: Image.Image | Pixels, smaller_side: int) -> Image.Image:
 class ViewDraws:
     """The random numbers of a batch's views, drawn at once so that they do not depend on who makes the views."""
 
-    scale: NDArray[np.int64]  # S for each picture
+    scale: NDArray[np.int64]  # S for each image
     across: NDArray[np.float64]  # in [0, 1): where the crop lies
     down: NDArray[np.float64]
     mirrored: NDArray[np.bool_]
@@ -54,10 +54,10 @@ class ViewDraws:
 
 @dataclass(frozen=True)
 class TrainingView:
-    """A random `window` x `window` crop of the picture rescaled to smaller side S, mirrored half of the time.
+    """A random `window` x `window` crop of the image rescaled to smaller side S, mirrored half of the time.
 
     Attributes:
-        scale: the least and the greatest S; S is drawn for each picture each time where they differ.
+        scale: the least and the greatest S; S is drawn for each image each time where they differ.
         window: side of the crop: the network's `window`.
         mirror: whether half of the views are mirrored.
         color_shift: of each view at random; None leaves colors as they are.
@@ -75,7 +75,7 @@ class TrainingView:
     def __post_init__(self) -> None:
         if not self.window <= self.scale[0] <= self.scale[1]:
             raise UsageError(
-                f"scale is {self.scale[0]}:{self.scale[1]}; it has to be at least the network's window, "
+                f"scale is {self.scale[0]}:{self.scale[1]}; it must be at least the network's window, "
                 f"{self.window} pixels, and its lower end no more than its upper end"
             )
 
@@ -90,26 +90,26 @@ class TrainingView:
             random.standard_normal((count, 3)),
         )
 
-    def make(self, picture: Image.Image | Pixels, draws: ViewDraws, number: int) -> Pixels:
-        """Show one picture as draw `number` says.
+    def make(self, image: Image.Image | Pixels, draws: ViewDraws, number: int) -> Pixels:
+        """Show one image as draw `number` says.
 
-        A picture that already has the wanted scale (an array in memory) is only cut. Any other is cut and
+        An image that already has the wanted scale (an array in memory) is only cut. Any other is cut and
         rescaled in one call, which touches no pixel outside the crop.
         """
         scale = int(draws.scale[number])
-        original = _size(picture)
+        original = _size(image)
         rescaled = rescaled_size(*original, scale)
         left = random_offset(rescaled[0], self.window, draws.across[number])
         top = random_offset(rescaled[1], self.window, draws.down[number])
         if rescaled == original:
-            crop = np.asarray(picture)[top : top + self.window, left : left + self.window]
+            crop = np.asarray(image)[top : top + self.window, left : left + self.window]
         else:
             box = box_in_original(left, top, self.window, rescaled, original)
-            crop = np.asarray(as_image(picture).resize((self.window, self.window), Image.Resampling.BILINEAR, box))
+            crop = np.asarray(as_image(image).resize((self.window, self.window), Image.Resampling.BILINEAR, box))
         return crop[:, ::-1] if draws.mirrored[number] else crop
 
 
-def _size(picture: Image.Image | Pixels) -> tuple[int, int]:
-    if isinstance(picture, np.ndarray):
-        return picture.shape[1], picture.shape[0]
-    return picture.size
+def _size(image: Image.Image | Pixels) -> tuple[int, int]:
+    if isinstance(image, np.ndarray):
+        return image.shape[1], image.shape[0]
+    return image.size

@@ -48,7 +48,7 @@ class Engine(ABC):
         """
 
     def needed(self, outputs: Iterable[str], height: int, width: int) -> tuple[Node, ...]:
-        """The nodes that have to be computed for some outputs, of images of `height` x `width`.
+        """The nodes that must be computed for some outputs, of images of `height` x `width`.
 
         Raises:
             UsageError: there is no such output, the engine was opened for fewer layers, or the images are too
@@ -58,7 +58,7 @@ class Engine(ABC):
         nodes = nodes_to(self.config.architecture, list(outputs))
         if len(nodes) > len(self.nodes):
             raise UsageError(
-                f"this engine was opened for layers up to {self.nodes[-1].name}, not {nodes[-1].name}"
+                f"this engine was loaded for layers up to {self.nodes[-1].name}, not {nodes[-1].name}"
             )
         check_size(self.config.architecture, nodes, height, width)
         return nodes
@@ -95,6 +95,6 @@ def check_images(images: Images) -> None:
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UsageError(
-            f"array of shape {images.shape} and type {images.dtype} holds no pictures; "
-            "it has to be (batch, height, width, 3) of uint8, levels of 0 to 255"
+            f"array of shape {images.shape} and type {images.dtype} holds no images; "
+            "it must be (batch, height, width, 3) of uint8, levels of 0 to 255"
         )

@@ -1,6 +1,6 @@
 """The engine of our own: C++ kernels on the processor's vector instructions, and no torch in the process.
 
-3x3 convolutions by Winograd's minimal filtering; docs/native-engine.md tells how.
+3x3 convolutions by Winograd's minimal filtering; docs/explanation/native-engine.md tells how.
 """
 
 from __future__ import annotations

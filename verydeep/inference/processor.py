@@ -36,7 +36,7 @@ def require_native() -> None:
     """
     if native_module() is None:
         raise VerydeepError(
-            "the native engine is not there: the package was installed without a C++ compiler; install one, and "
+            "the native engine is missing: the package was installed without a C++ compiler; install one, and "
             "then verydeep again, or use the torch engine"
         )
 
@@ -65,7 +65,7 @@ def num_threads(threads: int | None = None) -> int:
     """
     if threads is not None:
         if not 1 <= threads <= MOST_THREADS:
-            raise UsageError(f"`threads` is {threads}; it has to be 1 to {MOST_THREADS}")
+            raise UsageError(f"`threads` is {threads}; it must be 1 to {MOST_THREADS}")
         return threads
     wanted = number_from_environment("VERYDEEP_THREADS", 0, 1, MOST_THREADS)
     if wanted:

@@ -100,6 +100,11 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise UsageError(
+            f"no device is called {name!r}; give auto, cpu, cuda (cuda:1 for the second) or mps"
+        ) from None
+    try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None

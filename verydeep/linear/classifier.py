@@ -30,7 +30,7 @@ class FeatureSpec:
 
     Attributes:
         layer: of the network, averaged over space.
-        scales: Q, the smaller sides of the rescaled picture.
+        scales: Q, the smaller sides of the rescaled image.
         mirror: whether the mean is taken with the mirror image.
         combine: whether scales are stacked, or averaged.
 
@@ -60,7 +60,7 @@ class Classifier(_Told):
         class_names: in the order of the scores.
         weights: of shape (classes, features).
         bias: of shape (classes,).
-        sharpness: factor on the scores before the soft-max, as held-out pictures fit it best.
+        sharpness: factor on the scores before the soft-max, as held-out images fit it best.
         facts: how it was trained and how well it does.
         network: `digest` of the weights whose features it was trained on.
 
@@ -78,17 +78,17 @@ class Classifier(_Told):
         """
         if digest(tensors) != self.network:
             raise ModelError(
-                "the classifier beside the model was trained on features of other weights; make it anew by "
-                "`verydeep transfer`, or let the network itself answer by `network=True`"
+                "the classifier beside the model was trained on features of other weights; make it again with "
+                "`verydeep transfer`, or use the network's own classes with `network=True`"
             )
 
     def scores(self, features: Features) -> NDArray[np.float64]:
-        """Scores of shape (pictures, classes)."""
+        """Scores of shape (images, classes)."""
         scores: NDArray[np.float64] = features.astype(np.float64) @ self.weights.T + self.bias
         return scores
 
     def posteriors(self, features: Features) -> Posteriors:
-        """Soft-max of the sharpened scores, of shape (pictures, classes)."""
+        """Soft-max of the sharpened scores, of shape (images, classes)."""
         return softmax(self.sharpness * self.scores(features))
 
 
@@ -149,12 +149,14 @@ def read_classifier(model: Path) -> Classifier | None:
         if shapes["bias"] != (wanted,) or shapes["weights"][0] != wanted or not wanted:
             raise ValueError(f"its weights have the shape {shapes['weights']} for {wanted} classes")
         if not all(tensor.dtype.kind == "f" and np.isfinite(tensor).all() for tensor in tensors.values()):
-            raise ValueError("its weights are no finite numbers")
+            raise ValueError("its weights are not finite numbers")
     except PermissionError as error:
         raise ModelError(refusal(path, "read", error)) from None
     except (OSError, ValueError, ModelError) as error:
         reason = printable(error)
-        raise ModelError(f"{path} is no whole classifier: {reason}; make it anew by `verydeep transfer`") from None
+        raise ModelError(
+            f"{path} is not a complete classifier: {reason}; make it again with `verydeep transfer`"
+        ) from None
     return Classifier(**vars(told), weights=tensors["weights"], bias=tensors["bias"])
 
 

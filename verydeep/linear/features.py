@@ -12,7 +12,7 @@ from verydeep.chunks.run import Rescaled, run_chunks
 from verydeep.errors import UsageError
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.extraction.extract import extract
-from verydeep.images.pictures import Pictures, Unreadable
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
 from verydeep.linear.classifier import Classifier, Features, FeatureSpec
@@ -22,7 +22,7 @@ CHUNK_IMAGES = 64
 
 def features_of(
     engine: Engine,
-    images: Pictures,
+    images: ImageSet,
     described: FeatureSpec,
     *,
     max_unreadable: int | None = None,
@@ -48,7 +48,7 @@ def features_of(
     Raises:
         UsageError: a scale is smaller than the network's window.
         ModelError: a feature is not finite.
-        PictureError: an image cannot be read, and `unreadable` is None.
+        ImageError: an image cannot be read, and `unreadable` is None.
         DataError: more images cannot be read than may be left out.
 
     """
@@ -82,7 +82,7 @@ def features_of(
 def posteriors_of(
     engine: Engine,
     classifier: Classifier,
-    images: Pictures,
+    images: ImageSet,
     *,
     unreadable: Callable[[Unreadable], None] | None = None,
     advance: Callable[[int], None] = lambda count: None,

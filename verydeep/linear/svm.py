@@ -42,17 +42,17 @@ def train_svm(features: Features, labels: Labels, num_classes: int, seed: int = 
     """Train on four fifths of each class with each C, choose by the mean class recall on the fifth, train on all.
 
     Args:
-        features: of shape (pictures, features).
-        labels: of shape (pictures,).
-        num_classes: two or more, of which each has at least two pictures.
+        features: of shape (images, features).
+        labels: of shape (images,).
+        num_classes: two or more, of which each has at least two images.
         seed: of the random fifth.
 
     Raises:
-        DataError: a class has fewer than two pictures, or there is one class alone.
+        DataError: a class has fewer than two images, or there is one class alone.
 
     """
     if num_classes < 2:
-        raise DataError("all pictures are of one class; a classifier wants two or more to tell apart")
+        raise DataError("all images are of one class; a classifier needs at least two")
     train, held_out = _hold_out(labels, num_classes, seed)
     best: tuple[float, float, float] | None = None
     for strength in STRENGTHS:
@@ -67,7 +67,7 @@ def train_svm(features: Features, labels: Labels, num_classes: int, seed: int = 
 
 
 def mean_class_recall(answers: NDArray[np.int64], labels: Labels) -> float:
-    """Share of a class's pictures that are recognised, in %, and of that the mean over the classes."""
+    """Share of a class's images that are recognised, in %, and of that the mean over the classes."""
     recalls = [float((answers[labels == label] == label).mean()) for label in np.unique(labels)]
     return 100 * float(np.mean(recalls))
 
@@ -75,10 +75,10 @@ def mean_class_recall(answers: NDArray[np.int64], labels: Labels) -> float:
 def random_splits(
     labels: Labels, num_classes: int, count: int, per_class: int, test_per_class: int, seed: int = 0
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Random splits as of Caltech-101: so many training pictures of each class, and some of the rest to test on.
+    """Random splits as of Caltech-101: so many training images of each class, and some of the rest to test on.
 
     Raises:
-        DataError: a class has too few pictures to train on these and test on one.
+        DataError: a class has too few images to train on these and test on one.
 
     """
     found = []
@@ -90,7 +90,7 @@ def random_splits(
             members = random.permutation(np.flatnonzero(labels == label))
             if len(members) <= per_class:
                 raise DataError(
-                    f"a class has {len(members)} pictures; `per_class={per_class}` leaves none of them to test on"
+                    f"a class has {len(members)} images; `per_class={per_class}` leaves none of them to test on"
                 )
             train += members[:per_class].tolist()
             test += members[per_class : per_class + test_per_class].tolist()
@@ -124,7 +124,7 @@ def _hold_out(labels: Labels, num_classes: int, seed: int) -> tuple[list[int], l
     for label in range(num_classes):
         members = random.permutation(np.flatnonzero(labels == label)).tolist()
         if len(members) < 2:
-            raise DataError(f"a class has {len(members)} training pictures; an SVM with a held-out part needs two")
+            raise DataError(f"a class has {len(members)} training images; an SVM with a held-out part needs two")
         count = max(1, round(HELD_OUT * len(members)))
         held_out += members[:count]
         train += members[count:]

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
+from verydeep.network import native_layers
 from verydeep.network.derivatives import is_foreign
 from verydeep.network.derived import Derived, can_keep
-from verydeep.network import native_layers
 from verydeep.network.forward import Network, plain
 from verydeep.network.native_layers import Maps
 from verydeep.network.preprocess import Preprocess
-from verydeep.network.ranges import PRECISIONS, Range, check_pictures, check_values
+from verydeep.network.ranges import PRECISIONS, Range, check_images, check_values
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind, check_size, nodes_to
 
@@ -28,14 +28,14 @@ MOST_TRANSFORMED = 256 << 20  # bytes of transformed weights: D's features take 
 
 
 class Features(Network):
-    """What the named layers of a network give for pictures. The network ends at the deepest of them.
+    """What the named layers of a network give for images. The network ends at the deepest of them.
 
-    The weights are shared with `network`, not copied, and frozen: gradients go to the pictures, not to them, and
+    The weights are shared with `network`, not copied, and frozen: gradients go to the images, not to them, and
     `network` itself stays as it is. Batch normalisation goes by the model's statistics, whether training or not,
     and there is no dropout. Nothing is computed in place, so a tap stays what it was.
 
-    Pictures may be on any device. Where they are on another than the weights, or in float64, copies of the weights
-    are used, which are kept until the weights change; the weights themselves are never moved or cast. Pictures of
+    Images may be on any device. Where they are on another than the weights, or in float64, copies of the weights
+    are used, which are kept until the weights change; the weights themselves are never moved or cast. Images of
     fewer bits than the weights are computed in the weights' precision; `torch.autocast` does what it always does.
 
     Args:
@@ -43,11 +43,11 @@ class Features(Network):
         layers: their names: `conv4_3` before the ReLU, `relu4_3` after it, `bn4_3` between where the network is
             batch-normalised, `norm1_1` (LRN), `pool5`, `fc7`, `relu7`; `verydeep.layer_names` lists them.
         preprocessing: the model's. Wanted with `range`.
-        range: least and greatest value of the pictures, which then are RGB: (0, 1), (-1, 1) or (0, 255). None
-            where pictures are preprocessed already, as `network` itself takes them.
+        range: least and greatest value of the images, which then are RGB: (0, 1), (-1, 1) or (0, 255). None
+            where images are preprocessed already, as `network` itself takes them.
         pooling: `average` replaces every max-pooling by the mean of the same 2x2 places, as Gatys et al. do.
         trainable: whether weights are trained too, by gradients that go to `network`'s own parameters.
-        check: whether the values of pictures are compared with `range`.
+        check: whether the values of images are compared with `range`.
 
     Raises:
         UsageError: there is no such layer; the message names the near ones. Or `range` lacks `preprocessing`.
@@ -72,8 +72,8 @@ class Features(Network):
         self.pooling: PoolingKind = check_choice("pooling", pooling, PoolingKind)
         if range is not None and preprocessing is None:
             raise UsageError(
-                "a network alone does not know how its pictures are preprocessed; give preprocessing, or a model "
-                "from disk, or leave range out and give pictures as the network takes them"
+                "a network alone does not know how its images are preprocessed; give preprocessing, or a model "
+                "from disk, or leave range out and give images as the network takes them"
             )
         self.preprocess = Preprocess(preprocessing, range) if preprocessing and range else None
         self.check = check
@@ -86,33 +86,33 @@ class Features(Network):
                 if node.kind == "convolution" and not trainable:
                     self.get_submodule(node.name).to(memory_format=torch.channels_last)
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         """What each layer gives, by its name, in the order that they were asked for.
 
         Args:
-            pictures: of shape (batch, 3, height, width): RGB in the range that was said, or preprocessed.
+            images: of shape (batch, 3, height, width): RGB in the range that was said, or preprocessed.
 
         Returns:
             Of shape (batch, channels, rows, columns) each; FC layers give a place for each window.
 
         Raises:
-            UsageError: the pictures are too small, have another shape or type, or are outside their range.
+            UsageError: the images are too small, have another shape or type, or are outside their range.
 
         """
-        return {name: plain(found) for name, found in self.packed(pictures).items()}
+        return {name: plain(found) for name, found in self.packed(images).items()}
 
-    def packed(self, pictures: Tensor) -> dict[str, Tensor | Maps]:
+    def packed(self, images: Tensor) -> dict[str, Tensor | Maps]:
         """The same, but what the kernels computed stays in their layout."""
-        check_pictures(pictures)
-        check_size(self.architecture, self.nodes, *pictures.shape[2:])
-        dtype = self._precision(pictures)
-        network = self._at(pictures.device, dtype)
+        check_images(images)
+        check_size(self.architecture, self.nodes, *images.shape[2:])
+        dtype = self._precision(images)
+        network = self._at(images.device, dtype)
         # Preprocessed before they are rounded to what the weights have.
-        return network.run_packed(self.nodes, network.preprocessed(pictures).to(dtype), self.layers)
+        return network.run_packed(self.nodes, network.preprocessed(images).to(dtype), self.layers)
 
-    def on_kernels(self, pictures: Tensor) -> bool:
+    def on_kernels(self, images: Tensor) -> bool:
         """Whether the kernels compute the first convolution of these images."""
-        return self.engine == "auto" and native_layers.takes(pictures) and self._is_native(self.nodes[0])
+        return self.engine == "auto" and native_layers.takes(images) and self._is_native(self.nodes[0])
 
     def transformed(self, weight: Tensor, name: str) -> native_layers.Transformed | None:
         """Keep what the kernels make of frozen weights, up to `MOST_TRANSFORMED` bytes in all."""
@@ -134,27 +134,27 @@ class Features(Network):
         named = {name: attrgetter(name)(self) for node in self.nodes for name in node.tensors}
         return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
 
-    def preprocessed(self, pictures: Tensor) -> Tensor:
+    def preprocessed(self, images: Tensor) -> Tensor:
         """Images as the network takes them, of images in the range that was said, which is checked.
 
         Raises:
             UsageError: they are of another shape or type, have NaN, or are outside the range.
 
         """
-        check_pictures(pictures)
+        check_images(images)
         if self.preprocess is None:
-            return pictures
+            return images
         if self.check:
-            check_values(pictures, self.preprocess.range)
-        x: Tensor = self.preprocess(pictures.permute(0, 2, 3, 1))
+            check_values(images, self.preprocess.range)
+        x: Tensor = self.preprocess(images.permute(0, 2, 3, 1))
         return x
 
     def batch_norm(self, module: nn.BatchNorm2d, x: Tensor) -> Tensor:
         """Normalise by the model's statistics, in training too."""
         return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
 
-    def _precision(self, pictures: Tensor) -> torch.dtype:
-        """The precision of both weights and pictures in which none of these loses any.
+    def _precision(self, images: Tensor) -> torch.dtype:
+        """The precision of both weights and images in which none of these loses any.
 
         Raises:
             UsageError: the weights are of a type that nothing is computed in.
@@ -162,8 +162,10 @@ class Features(Network):
         """
         dtype: torch.dtype = attrgetter(next(name for node in self.nodes for name in node.tensors))(self).dtype
         if dtype not in PRECISIONS:
-            raise UsageError(f"the weights are {dtype}, in which nothing is computed; use `.float()` or `.half()`")
-        if pictures.dtype == torch.float64:
+            raise UsageError(
+                f"the weights are {dtype}, which cannot be used for computing; use `.float()` or `.half()`"
+            )
+        if images.dtype == torch.float64:
             return torch.float64
         return torch.float32 if dtype == torch.float64 else dtype
 
@@ -178,7 +180,7 @@ class Features(Network):
         if all((one.device, one.dtype) == (device, dtype) and not is_foreign(one) for one in tensors):
             return self
         if any(one.is_meta for one in tensors) and device.type != "meta":
-            raise UsageError("the weights are on the meta device, where they have no values; load the model anew")
+            raise UsageError("the weights are on the meta device, which has no values; load the model anew")
         if can_keep(tensors):
             return self._copies.get((device, dtype), tensors, lambda: self._copy(device, dtype))
         return self._copy(device, dtype)

@@ -32,7 +32,7 @@ def initialize(network: VGG, start: str, seed: int) -> None:
 
     """
     if start not in STARTS:
-        raise UsageError(f"no start is called {start!r}; there are {', '.join(STARTS)}")
+        raise UsageError(f"no initialisation is called {start!r}; there are {', '.join(STARTS)}")
     generator = torch.Generator().manual_seed(seed)
     for layer in network.architecture.layers:
         if isinstance(layer, Pooling):
@@ -80,13 +80,13 @@ def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> 
         )
     if shallow.configuration not in ("A", "A-LRN"):
         raise UsageError(
-            f"a network is grown from net A; the one given is of configuration {shallow.configuration}"
+            f"a network can only be grown from net A; this one has configuration {shallow.configuration}"
         )
     mine = network.state_dict()
     for field in ("num_classes", "width", "hidden", "window", "batch_norm"):
         old, new = getattr(shallow, field), getattr(network.architecture, field)
         if old != new:
-            raise UsageError(f"net A has {field} {old}, the new network {new}; they have to be the same")
+            raise UsageError(f"net A has {field} {old}, the new network {new}; they must be the same")
     for layer in GROWN_LAYERS:
         names = [name for name in mine if name.partition(".")[0] in (layer, layer.replace("conv", "bn"))]
         for name in names:
@@ -130,7 +130,7 @@ def start_from(
     for field in ("configuration", "width", "batch_norm"):
         old, new = getattr(earlier, field), getattr(network.architecture, field)
         if old != new:
-            raise UsageError(f"the earlier network has {field} {old}, the new one {new}; they have to be the same")
+            raise UsageError(f"the earlier network has {field} {old}, the new one {new}; they must be the same")
     tensors = dict(tensors)
     new_layers: tuple[str, ...] = ()
     if earlier.window != network.architecture.window or not earlier.num_classes:

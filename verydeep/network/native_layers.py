@@ -1,12 +1,12 @@
 """Layers on our own kernels, with gradients: what `Network.run` takes in the place of torch's on a processor.
 
-Between these layers pass *maps*: 1-D tensors that hold activations in the kernels' own layout, blocks of 16 channels
-with a border of zeros. Only `pack`, `unpack` and the functions here know what is where. Weights, gradients of weights
-and images are plain tensors.
+Between these layers pass *maps*: 1-D tensors that hold activations in the kernels' own layout, blocks of 16
+channels with a border of zeros. Only the functions here know what is where. Weights, gradients of weights and
+images are plain tensors.
 
 The gradient at maps. A convolution with a ReLU gives maps that are `rectified`. Whoever reads rectified maps makes
-the gradient at them 0 where they are not above 0, which is the ReLU's own gradient: so the layer that made them need
-not keep them. Masking is linear, so gradients from several readers may be added up.
+the gradient at them 0 where they are not above 0, which is the ReLU's own gradient: so the layer that made them
+need not keep them. Masking is linear, so gradients from several readers may be added up.
 
 Derivatives of gradients (`create_graph=True`) are computed by torch, layer by layer, from the same inputs.
 docs/gradients.md tells how the kernels work.
@@ -154,10 +154,10 @@ def transform(weight: Tensor, sizes: Sizes, back: bool) -> Tensor:
 
 
 def takes(x: Tensor) -> bool:
-    """Whether the kernels can compute with a tensor here and now: on the processor, in float32, by plain autograd.
+    """Whether the kernels can compute with a tensor here and now: on the CPU, in float32, with plain autograd.
 
-    All else is torch's: `torch.compile` and tracing, transforms of `torch.func`, forward-mode derivatives, autocast,
-    tensor subclasses, other devices and types.
+    All else runs on torch: `torch.compile`, tracing, transforms of `torch.func`, forward-mode derivatives,
+    autocast, tensor subclasses, other devices and types.
     """
     return (
         native_module() is not None
@@ -174,7 +174,7 @@ def takes(x: Tensor) -> bool:
 
 
 def takes_module(module: nn.Module) -> bool:
-    """Whether a module is a 3x3 convolution that is nothing more: no hook, no parametrisation, no other forward."""
+    """Whether a module is a 3x3 convolution and nothing more: no hook, no parametrisation, no other forward."""
     if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
         return False
     if "forward" in vars(module) or _has_hooks(module) or module.bias is None:
@@ -264,9 +264,9 @@ def _pack_by_torch(x: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
     images, channels, height, width = sizes
     x = F.pad(x, (1, columns - width - 1, 1, rows - height - 1))
     if bordered:
-        return F.pad(x.permute(0, 2, 3, 1).flatten(), (0, BORDERED_SLACK))
+        return F.pad(x.permute(0, 2, 3, 1).reshape(-1), (0, BORDERED_SLACK))
     x = F.pad(x, (0, 0, 0, 0, 0, shape[1] * BLOCK - channels))
-    return x.reshape(images, shape[1], BLOCK, rows, columns).permute(0, 1, 3, 4, 2).flatten()
+    return x.reshape(images, shape[1], BLOCK, rows, columns).permute(0, 1, 3, 4, 2).reshape(-1)
 
 
 class _Pack(Function):

@@ -1,6 +1,6 @@
 """Ranges of float images, and checks of images against them.
 
-A picture's range is never guessed. It is said, and values outside it are refused, with what they look like.
+An image's range is never guessed. It is said, and values outside it are refused, with what they look like.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ TOLERANCE = 1 / 510  # of the range's width, beyond either end: half a level, as
 
 
 class RangeWarning(UserWarning):
-    """Pictures are within the range that was said, but look as if they were of another."""
+    """Images are within the range that was said, but look as if they were of another."""
 
 
 def check_range(range: Range) -> Range:
-    """Make sure that a range is one of the three that pictures come in.
+    """Make sure that a range is one of the three that images come in.
 
     Raises:
         UsageError: it is another.
@@ -38,74 +38,76 @@ def check_range(range: Range) -> Range:
     try:
         low, high = range
     except (TypeError, ValueError):
-        raise UsageError(f"range is {range!r}; say least and greatest value of the pictures: {ranges}") from None
+        raise UsageError(
+            f"range is {range!r}; give the least and greatest value of the images: {ranges}"
+        ) from None
     if (low, high) not in RANGES:
-        raise UsageError(f"range is {range!r}; pictures have the range {ranges}: rescale them to one")
+        raise UsageError(f"range is {range!r}; images have the range {ranges}: rescale them to one")
     return low, high
 
 
-def check_pictures(pictures: Tensor, what: str = "pictures") -> None:
-    """Make sure that these are pictures with channels first, of floating-point numbers.
+def check_images(images: Tensor, what: str = "images") -> None:
+    """Make sure that these are images with channels first, of floating-point numbers.
 
     Raises:
         UsageError: their shape or type is another; the message says what to do.
 
     """
-    if not isinstance(pictures, Tensor):
+    if not isinstance(images, Tensor):
         raise UsageError(
-            f"{what} are of type {type(pictures).__name__}; a torch.Tensor is wanted: torch.from_numpy makes one"
+            f"{what} are of type {type(images).__name__}, not torch.Tensor: convert them with torch.from_numpy"
         )
-    if pictures.dtype not in PRECISIONS and (pictures.is_floating_point() or pictures.is_complex()):
-        raise UsageError(f"{what} are {pictures.dtype}; turn them into floats of 16, 32 or 64 bits: .float()")
-    if not pictures.is_floating_point():
+    if images.dtype not in PRECISIONS and (images.is_floating_point() or images.is_complex()):
+        raise UsageError(f"{what} are {images.dtype}; convert them with .float()")
+    if not images.is_floating_point():
         raise UsageError(
-            f"{what} are integers ({str(pictures.dtype).removeprefix('torch.')}); turn them into floats, of range "
-            "(0, 255) by pictures.float() or of range (0, 1) by pictures / 255"
+            f"{what} are integers ({str(images.dtype).removeprefix('torch.')}); convert them to floats: range "
+            "(0, 255) with images.float(), or range (0, 1) with images / 255"
         )
-    shape = tuple(pictures.shape)
-    if pictures.ndim != 4:
-        advice = "; [None] makes one picture a batch" if pictures.ndim == 3 else ""
-        raise UsageError(f"{what} have the shape {shape}; it has to be (batch, 3, height, width){advice}")
+    shape = tuple(images.shape)
+    if images.ndim != 4:
+        advice = "; [None] makes one image a batch" if images.ndim == 3 else ""
+        raise UsageError(f"{what} have the shape {shape}; it must be (batch, 3, height, width){advice}")
     if shape[1] == 3 and 0 not in shape:
         return
     if 0 in shape:
-        raise UsageError(f"{what} have the shape {shape}: there is nothing in them")
+        raise UsageError(f"{what} have the shape {shape}, so they are empty")
     if shape[1] == 1:
-        advice = "they are grey: .expand(-1, 3, -1, -1) makes three channels of one"
+        advice = "they are grey: repeat the channel with .expand(-1, 3, -1, -1)"
     elif shape[1] == 4:
-        advice = "the fourth channel may be transparency: lay them on a ground first"
+        advice = "if the fourth channel is transparency, blend them with a background first"
     elif shape[3] == 3:
-        advice = "channels come first: .permute(0, 3, 1, 2) puts them there"
+        advice = "channels must come first: use .permute(0, 3, 1, 2)"
     else:
         advice = "RGB is wanted"
     raise UsageError(f"{what} have {shape[1]} channel{'s' * (shape[1] > 1)}, of the shape {shape}; {advice}")
 
 
-def check_values(pictures: Tensor, range: Range) -> None:
+def check_values(images: Tensor, range: Range) -> None:
     """Make sure that values are finite and within their range, where they can be looked at: see `extremes`.
 
     Raises:
         UsageError: they are not; the message says what they look like.
 
     """
-    found = extremes(pictures)
+    found = extremes(images)
     if found is None:
         return
     low, high = range
     least, greatest = found
     if not least - greatest <= 0 or least in (float("inf"), float("-inf")) or greatest == float("inf"):
-        raise UsageError("pictures have NaN or infinite values; see what made them so, a division by zero, say")
+        raise UsageError("images have NaN or infinite values; look for a cause such as a division by zero")
     slack = (high - low) * TOLERANCE
     said = f"range=({low:g}, {high:g})"
     if least < low - slack or greatest > high + slack:
         raise UsageError(
-            f"pictures have values from {least:.4g} to {greatest:.4g}, outside {said}; {_looks(least, greatest)}"
+            f"images have values from {least:.4g} to {greatest:.4g}, outside {said}; {_looks(least, greatest)}"
         )
     other = "(0, 1)"
     if (range == (-1, 1) and least >= 0) or (range == (0, 255) and 0 < greatest <= 1):
         warnings.warn(
-            f"pictures have values from {least:.4g} to {greatest:.4g}: within {said}, but as if they were of "
-            f"range {other}; if they are, say range={other}",
+            f"images have values from {least:.4g} to {greatest:.4g}: within {said}, but they look like "
+            f"range {other}; if they are, pass range={other}",
             RangeWarning,
             stacklevel=_level_of_caller(),
         )
@@ -139,7 +141,7 @@ class _Extremes(torch.autograd.Function):
 
 
 def _level_of_caller() -> int:
-    """How many calls up the line stands that shows pictures to this package, for a warning to name it."""
+    """How many calls up the line stands that shows images to this package, for a warning to name it."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("verydeep", "torch"):
         level, frame = level + 1, frame.f_back
@@ -150,9 +152,9 @@ def _looks(least: float, greatest: float) -> str:
     for low, high in RANGES:
         slack = (high - low) * TOLERANCE
         if low - slack <= least and greatest <= high + slack:
-            return f"they look like pictures of range ({low}, {high}): say range=({low}, {high})"
+            return f"they look like images of range ({low}, {high}): pass range=({low}, {high})"
     if least >= -3 and greatest <= 3:
-        return "they look normalised by mean and deviation already: give them as they were before"
+        return "they look normalised by mean and deviation already: give the original values"
     if least >= -130 and greatest <= 160:
-        return "they look like levels with the mean subtracted already: give them as they were before"
+        return "they look like levels with the mean subtracted already: give the original values"
     return "clamp them, or rescale them to the range"

@@ -1,6 +1,6 @@
 """What makes a step on many processes the step of one: dropout and normalisation over the whole batch.
 
-Each process holds some pictures of a batch. What a layer does to them must not depend on how they were shared out.
+Each process holds some images of a batch. What a layer does to them must not depend on how they were shared out.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ Sum = Callable[[Tensor], Tensor]
 
 
 class Dropout(nn.Module):
-    """Dropout that draws for the whole batch, of which the pictures here are a part.
+    """Dropout that draws for the whole batch, of which the images here are a part.
 
-    So that a hidden unit's fate depends on the random seed and its picture's place in the batch alone.
+    So that a hidden unit's fate depends on the random seed and its image's place in the batch alone.
 
     Args:
         probability: of setting a unit to zero; the others are scaled up to keep the mean.
 
     Attributes:
-        part: the place of the first picture here, and the number of pictures in the whole batch; None where the
-            pictures here are the whole batch.
+        part: the place of the first image here, and the number of images in the whole batch; None where the
+            images here are the whole batch.
 
     """
 
@@ -43,12 +43,12 @@ class Dropout(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation by the statistics of the whole batch, wherever its pictures are.
+    """Batch normalisation by the statistics of the whole batch, wherever its images are.
 
     torch's SyncBatchNorm does the same on GPUs alone.
 
     Attributes:
-        sum_over_processes: how sums are gathered; None where the pictures here are the whole batch.
+        sum_over_processes: how sums are gathered; None where the images here are the whole batch.
 
     """
 
@@ -87,12 +87,12 @@ def _count(levels: Tensor) -> Tensor:
 
 
 def work_together(network: nn.Module, first: int, whole: int, sum_over_processes: Sum) -> None:
-    """Tell a network that the pictures it is shown here are a part of a batch.
+    """Tell a network that the images it is shown here are a part of a batch.
 
     Args:
         network: whose dropout and normalisation are to be those of the whole batch.
-        first: place of the first picture here in the batch.
-        whole: number of pictures in the batch.
+        first: place of the first image here in the batch.
+        whole: number of images in the batch.
         sum_over_processes: adds up a tensor over all processes, with gradients.
 
     """

@@ -93,23 +93,23 @@ class VGG(Network):
         return self.run(nodes_to(self.architecture, outputs), images, outputs)
 
     def score_map(
-        self, pictures: Float[Tensor, "batch 3 height width"]
+        self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Class scores before the soft-max for each window, a window every 32 pixels.
 
         Args:
-            pictures: preprocessed as the model's `Preprocessing` says, both sides at least one window.
+            images: preprocessed as the model's `Preprocessing` says, both sides at least one window.
 
         Raises:
-            UsageError: the pictures are smaller than one window.
+            UsageError: the images are smaller than one window.
 
         """
-        self.architecture.score_map_size(*pictures.shape[2:])
-        return self.run(self.architecture.nodes, pictures, (SCORES,))[SCORES]
+        self.architecture.score_map_size(*images.shape[2:])
+        return self.run(self.architecture.nodes, images, (SCORES,))[SCORES]
 
-    def forward(self, pictures: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
-        """Class scores of each picture: the mean of its score map over space (Section 3.2)."""
-        return self.score_map(pictures).mean((2, 3))
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        """Class scores of each image: the mean of its score map over space (Section 3.2)."""
+        return self.score_map(images).mean((2, 3))
 
     def apply_node(self, node: Node, x: Tensor) -> Tensor:
         """Compute one node, and drop units of fc6 and fc7 in training."""

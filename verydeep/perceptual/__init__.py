@@ -6,13 +6,13 @@
 Each loss is a `torch.nn.Module`. Images are float tensors, RGB, of shape (batch, 3, height, width). `range` says
 their least and greatest value: (0, 1), (-1, 1) or (0, 255); it is checked. The loss applies the model's
 preprocessing and never changes the images. The answer is a number; `reduction="none"` gives one for each pair.
-Arguments that do not fit raise a `UsageError`. docs/features.md has recipes.
+Arguments that do not fit raise a `UsageError`. docs/guides/perceptual-losses.md has recipes.
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from verydeep.errors import check_choice
 from verydeep.network.ranges import RangeWarning as RangeWarning
@@ -23,6 +23,9 @@ from verydeep.perceptual.lpips import LPIPS as LPIPS
 from verydeep.perceptual.style import StyleLoss as StyleLoss
 from verydeep.perceptual.style import gram_matrix as gram_matrix
 from verydeep.perceptual.variation import TotalVariation as TotalVariation
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LOSSES: dict[str, Callable[..., nn.Module]] = {
     "content": ContentLoss,

@@ -1,4 +1,4 @@
-"""Content loss: how far apart two pictures are to a layer."""
+"""Content loss: how far apart two images are to a layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from verydeep.plan import PoolingKind
 class ContentLoss(PairLoss):
     """The mean difference of what layers give: `sum_l w_l mean((F_l(x) - F_l(y))^2)`.
 
-    The mean is over channels and places, so that neither a layer's width nor the pictures' size matters much.
+    The mean is over channels and places, so that neither a layer's width nor the images' size matters much.
     Gatys, Ecker and Bethge (arXiv 1508.06576, equation 1) have half of the sum in its place; Johnson, Alahi and
     Fei-Fei (arXiv 1603.08155) have this.
 
@@ -37,7 +37,7 @@ class ContentLoss(PairLoss):
         distance: `mse`, or `mae` for the mean of absolute differences.
         pooling: `average` replaces every max-pooling of the network.
         engine: `torch` never takes the native engine.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
         options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
@@ -61,7 +61,7 @@ class ContentLoss(PairLoss):
         self.weights = layer_weights(layers, weights)
         self.distance: Distance = check_choice("distance", distance, Distance)
 
-    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+    def _distance(self, taps: Taps, target_taps: Taps, images: Tensor, target: Tensor) -> Tensor:
         differences = {
             layer: mean_difference(taps[layer], target_taps[layer], self.distance) for layer in self.weights
         }

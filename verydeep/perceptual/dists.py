@@ -1,4 +1,4 @@
-"""DISTS: how different two pictures look to people, to whom one patch of a texture is as good as another.
+"""DISTS: how different two images look to people, to whom one patch of a texture is as good as another.
 
 Source: Ding, Ma, Wang, Simoncelli, Image Quality Assessment: Unifying Structure and Texture Similarity, arXiv
 2004.07728, equations 5 to 8; and its package `DISTS_pytorch`.
@@ -38,7 +38,7 @@ class _HannFeatures(Features):
 
 
 class DISTS(PairLoss):
-    """One less the similarity of structure and texture, over the picture and the last ReLU of each stage.
+    """One less the similarity of structure and texture, over the image and the last ReLU of each stage.
 
     `1 - sum_c (alpha_c l_c + beta_c s_c)`, where l compares the means of channel c and s its covariance: with m, v
     and k for mean, variance and covariance, `l = (2 m_x m_y + e) / (m_x^2 + m_y^2 + e)` and `s = (2 k + e) / (v_x
@@ -48,7 +48,7 @@ class DISTS(PairLoss):
         model: a model on disk, or a `VGG`: configuration D.
         weights: alpha and beta: a file of the `DISTS_pytorch` package or a converted one; None for those of the
             package that is installed. The package itself is not used.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
         options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
@@ -84,12 +84,12 @@ class DISTS(PairLoss):
         self.register_buffer("alpha", alpha / total, persistent=False)
         self.register_buffer("beta", beta / total, persistent=False)
 
-    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+    def _distance(self, taps: Taps, target_taps: Taps, images: Tensor, target: Tensor) -> Tensor:
         assert self.features.preprocess is not None
         low, high = self.features.preprocess.range
-        firsts = [(wide(pictures) - low) / (high - low), *taps.values()]
+        firsts = [(wide(images) - low) / (high - low), *taps.values()]
         seconds = [(wide(target) - low) / (high - low), *target_taps.values()]
-        distance = torch.zeros((), device=pictures.device)
+        distance = torch.zeros((), device=images.device)
         alphas, betas = (torch.split(usable(one), self.counts) for one in (self.alpha, self.beta))
         for first, second, alpha, beta in zip(firsts, seconds, alphas, betas, strict=True):
             luminance, structure = _differences(wide(first), wide(second))
@@ -101,7 +101,7 @@ def _differences(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """One less l and one less s, for each channel: of shape (batch, channels).
 
     As alpha and beta sum to 1, so weighted they are one less the similarity, without the rounding of that
-    difference: of a picture and itself they are 0.
+    difference: of an image and itself they are 0.
     """
     first, second = first.flatten(2), second.flatten(2)
     first_mean, second_mean = first.mean(2), second.mean(2)

@@ -44,7 +44,7 @@ def lpips_weights(path: str | PathLike[str] | None) -> tuple[Tensor, ...]:
 
 
 def dists_weights(path: str | PathLike[str] | None) -> tuple[Tensor, Tensor]:
-    """Alpha and beta of each channel, the picture's three first, of shape (channels,) each.
+    """Alpha and beta of each channel, the image's three first, of shape (channels,) each.
 
     Args:
         path: `weights.pt` of the `DISTS_pytorch` package, or what `write_learned_weights` has made of it; None for
@@ -117,13 +117,13 @@ def _read(path: Path) -> dict[str, Tensor]:
                     raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
         tensors = as_type(dict[str, Tensor], torch.load(path, map_location="cpu", weights_only=True))
         if sum(tensor.numel() for tensor in tensors.values()) > MOST_BYTES:  # strides may repeat a number
-            raise ValueError("it would fill the memory")
+            raise ValueError("it does not fit in memory")
         return {name: tensor.detach().float() for name, tensor in tensors.items()}
     except PermissionError as error:
         raise ModelError(refusal(path, "read", error)) from None
     except Exception as error:  # whatever a damaged file may raise
         reason = printable(error, 80) or type(error).__name__
-        raise ModelError(f"{path} is no file of learned weights: {reason}") from None
+        raise ModelError(f"{path} is not a file of learned weights: {reason}") from None
 
 
 def _first(tensors: dict[str, Tensor], *names: str) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look to people, on VGG-16.
+"""LPIPS: how different two images look to people, on VGG-16.
 
 Source: Zhang, Isola, Efros, Shechtman, Wang, The Unreasonable Effectiveness of Deep Features as a Perceptual
 Metric, arXiv 1801.03924, equation 1; and its reference package `lpips`, version 0.1 of the weights.
@@ -23,9 +23,9 @@ from verydeep.perceptual.unit_distance import EPSILON, unit_distance
 
 
 class LPIPS(PairLoss):
-    """The learned distance of two pictures: `sum_l mean_p sum_c w_lc (u_lcp - v_lcp)^2`.
+    """The learned distance of two images: `sum_l mean_p sum_c w_lc (u_lcp - v_lcp)^2`.
 
-    `u` and `v` are what the last ReLU of each of the five stages gives for the two pictures, divided at each place
+    `u` and `v` are what the last ReLU of each of the five stages gives for the two images, divided at each place
     p by its length over the channels c. The weights w are those that the authors have fitted to people's
     judgements.
 
@@ -38,7 +38,7 @@ class LPIPS(PairLoss):
             package that is installed. The package itself is not used.
         spatial: give a distance for each pixel, of shape (batch, 1, height, width), before the reduction.
         engine: `torch` never takes the native engine.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
         options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
@@ -77,26 +77,26 @@ class LPIPS(PairLoss):
     def _weights(self) -> list[Tensor]:
         return [*super()._weights(), *self._linear().values()]
 
-    def _read(self, pictures: Tensor) -> Taps:
-        return self.features.packed(pictures)  # type: ignore[return-value]  # `unit_distance` takes both kinds
+    def _read(self, images: Tensor) -> Taps:
+        return self.features.packed(images)  # type: ignore[return-value]  # `unit_distance` takes both kinds
 
     def _linear(self) -> Taps:
         return {layer: usable(getattr(self, layer)) for layer in self.features.layers}
 
-    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+    def _distance(self, taps: Taps, target_taps: Taps, images: Tensor, target: Tensor) -> Tensor:
         maps = {}
         for layer, weights in self._linear().items():
             maps[layer] = unit_distance(taps[layer], target_taps[layer], weights)
-        return self._sum(maps, pictures)
+        return self._sum(maps, images)
 
-    def _compare_natively(self, pictures: Tensor, target: Tensor) -> Tensor:
-        maps = self._native.distances(self.features, pictures, target, self._linear(), epsilon=EPSILON)
-        return self._sum(maps, pictures)
+    def _compare_natively(self, images: Tensor, target: Tensor) -> Tensor:
+        maps = self._native.distances(self.features, images, target, self._linear(), epsilon=EPSILON)
+        return self._sum(maps, images)
 
-    def _sum(self, maps: Taps, pictures: Tensor) -> Tensor:
-        """Over the layers, of means over places or of maps that are grown to the pictures' size."""
+    def _sum(self, maps: Taps, images: Tensor) -> Tensor:
+        """Over the layers, of means over places or of maps that are grown to the images' size."""
         if self.spatial:
-            size = pictures.shape[2:]
+            size = images.shape[2:]
             grown = [
                 F.interpolate(one[:, None], size, mode="bilinear", align_corners=False) for one in maps.values()
             ]

@@ -1,4 +1,4 @@
-"""Two batches of pictures -> a distance for each pair, on what a network's layers give for them."""
+"""Two batches of images -> a distance for each pair, on what a network's layers give for them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from verydeep.inference.torch_engine import open_network
 from verydeep.network.derivatives import is_differentiated, is_recorded
 from verydeep.network.derived import Derived, can_keep
 from verydeep.network.features import Features
-from verydeep.network.forward import plain
 from verydeep.network.native_layers import Maps
-from verydeep.network.ranges import Range, check_pictures, extremes
+from verydeep.network.ranges import Range, check_images, extremes
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind
 
@@ -38,7 +37,7 @@ Tap = Tensor | Maps  # in the layout of the kernels that computed it, or plain
 Taps = dict[str, Tensor]
 ModelLike = VGG | str | PathLike[str]
 
-PAIR_PIXELS = 8 * 224 * 224  # of pictures whose maps are in memory at once, where no gradients are wanted
+PAIR_PIXELS = 8 * 224 * 224  # of images whose maps are in memory at once, where no gradients are wanted
 NATIVE_PIXELS = 2 * 224 * 224  # of those that the native engine is shown at once: more leave the processor's cache
 
 
@@ -55,17 +54,17 @@ class PairLoss(nn.Module):
 
     The weights are those that the model has when the loss is made, unless others are loaded into the loss, and
     frozen until `requires_grad_(True)`. They stay on their device and in their precision. Where no derivatives are
-    wanted, pairs are shown a few at a time. The native engine computes what needs no derivatives, of pictures on
+    wanted, pairs are shown a few at a time. The native engine computes what needs no derivatives, of images on
     the processor in float32, while the weights are frozen.
 
     Args:
         model: a model on disk, or a `VGG`.
         layers: that are compared, or what chooses them for an architecture.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
         preprocessing: of a `VGG`; a model on disk has its own.
         pooling: `average` replaces every max-pooling of the network.
         reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
-        check: whether pictures are looked at: their range, and that they are finite.
+        check: whether images are looked at: their range, and that they are finite.
         engine: `torch` never takes the native engine.
 
     Raises:
@@ -96,7 +95,7 @@ class PairLoss(nn.Module):
         network, known = open_network(model, preprocessing)
         if known is None:
             raise UsageError(
-                "a network alone does not know how its pictures are preprocessed; give preprocessing, or a model "
+                "a network alone does not know how its images are preprocessed; give preprocessing, or a model "
                 "from disk"
             )
         self.features = self.tapped(
@@ -112,30 +111,30 @@ class PairLoss(nn.Module):
             self.features = deepcopy(self.features)
         self._native = Native(known)
 
-    def forward(self, pictures: Tensor, target: Tensor) -> Tensor:
-        """Compare pictures with others, pair by pair.
+    def forward(self, images: Tensor, target: Tensor) -> Tensor:
+        """Compare images with others, pair by pair.
 
         Args:
-            pictures: RGB of shape (batch, 3, height, width), in the range that was said.
+            images: RGB of shape (batch, 3, height, width), in the range that was said.
             target: of the same shape.
 
         Returns:
-            A number; of shape (batch,) where nothing is reduced. It is float64 for pictures of float64, otherwise
+            A number; of shape (batch,) where nothing is reduced. It is float64 for images of float64, otherwise
             float32: half precision could not hold a small distance.
 
         Raises:
-            UsageError: the two differ in shape, type or device, or cannot be such pictures.
-            ModelError: a distance is NaN or infinite, and pictures are checked.
+            UsageError: the two differ in shape, type or device, or cannot be such images.
+            ModelError: a distance is NaN or infinite, and images are checked.
 
         """
-        check_pair(pictures, target)
-        if is_differentiated(pictures, target, *self._weights()):
-            return reduce(self._checked(self._compare(pictures, target)), self.reduction)
+        check_pair(images, target)
+        if is_differentiated(images, target, *self._weights()):
+            return reduce(self._checked(self._compare(images, target)), self.reduction)
         compare, most = self._compare, PAIR_PIXELS
-        if self._by_engine(pictures):
+        if self._by_engine(images):
             compare, most = self._compare_natively, self.native_pixels
-        count = max(1, most // (2 * pictures.shape[2] * pictures.shape[3]))
-        pairs = zip(torch.split(pictures, count), torch.split(target, count), strict=True)
+        count = max(1, most // (2 * images.shape[2] * images.shape[3]))
+        pairs = zip(torch.split(images, count), torch.split(target, count), strict=True)
         return reduce(self._checked(torch.cat([compare(*pair) for pair in pairs])), self.reduction)
 
     def _weights(self) -> list[Tensor]:
@@ -143,53 +142,53 @@ class PairLoss(nn.Module):
         return list(self.features.tensors().values())
 
     def _checked(self, distances: Tensor) -> Tensor:
-        """Make sure that distances are finite, where pictures are looked at, which are finite themselves."""
+        """Make sure that distances are finite, where images are looked at, which are finite themselves."""
         if self.features.check and not all(map(isfinite, extremes(distances) or ())):
             raise ModelError(
-                "a distance is NaN or infinite though the pictures are finite: the network's features overflow; "
+                "a distance is NaN or infinite though the images are finite: the network's features overflow; "
                 "use float32 or bfloat16 in place of float16, or other weights"
             )
         return distances
 
-    def _compare(self, pictures: Tensor, target: Tensor) -> Tensor:
+    def _compare(self, images: Tensor, target: Tensor) -> Tensor:
         """Distances of a few pairs; the first entry of the shape is theirs."""
-        taps, target_taps = self._taps(pictures, target)
-        with no_autocast(pictures.device):  # it would take sums in half precision
-            return self._distance(taps, target_taps, pictures, target)
+        taps, target_taps = self._taps(images, target)
+        with no_autocast(images.device):  # it would take sums in half precision
+            return self._distance(taps, target_taps, images, target)
 
-    def _compare_natively(self, pictures: Tensor, target: Tensor) -> Tensor:
+    def _compare_natively(self, images: Tensor, target: Tensor) -> Tensor:
         """The same by the native engine, which is shown both at once and reads its weights once for the two."""
-        found = self._native.taps(self.features, torch.cat([pictures, target]))
+        found = self._native.taps(self.features, torch.cat([images, target]))
         both = {name: tap.chunk(2) for name, tap in found.items()}
         taps, target_taps = ({name: halves[which] for name, halves in both.items()} for which in (0, 1))
-        return self._distance(taps, target_taps, pictures, target)
+        return self._distance(taps, target_taps, images, target)
 
-    def _taps(self, pictures: Tensor, target: Tensor) -> tuple[Taps, Taps]:
+    def _taps(self, images: Tensor, target: Tensor) -> tuple[Taps, Taps]:
         """What the layers give. Where no derivatives of a batch are wanted, the engine may compute it faster.
 
         Where they are wanted of the other, and the kernels compute these, one function computes both.
         """
-        if self.features.on_kernels(pictures):
-            return self._read(pictures), self._read(target)
-        natively = [self._by_engine(one) and not is_differentiated(one) for one in (pictures, target)]
+        if self.features.on_kernels(images):
+            return self._read(images), self._read(target)
+        natively = [self._by_engine(one) and not is_differentiated(one) for one in (images, target)]
         found: list[Taps] = [
             self._native.taps(self.features, one) if native else self._read(one)
-            for one, native in zip((pictures, target), natively, strict=True)
+            for one, native in zip((images, target), natively, strict=True)
         ]
         if natively[0] != natively[1]:
-            _equate(found[natively.index(True)], found[natively.index(False)], pictures, target)
+            _equate(found[natively.index(True)], found[natively.index(False)], images, target)
         return found[0], found[1]
 
-    def _read(self, pictures: Tensor) -> Taps:
+    def _read(self, images: Tensor) -> Taps:
         """What the layers give, as `Features` says."""
-        found: Taps = self.features(pictures)
+        found: Taps = self.features(images)
         return found
 
-    def _by_engine(self, pictures: Tensor) -> bool:
+    def _by_engine(self, images: Tensor) -> bool:
         """Whether the native engine can compute what needs no derivatives."""
-        return self.engine == "auto" and self._native.suits(self.features, pictures)
+        return self.engine == "auto" and self._native.suits(self.features, images)
 
-    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+    def _distance(self, taps: Taps, target_taps: Taps, images: Tensor, target: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -205,35 +204,35 @@ class Native:
         self._preprocessing = preprocessing
         self._engine: Derived[None, NativeEngine] = Derived()
 
-    def suits(self, features: Features, pictures: Tensor) -> bool:
-        """Whether it can take these pictures and weights: on the processor, in float32, of what it can keep."""
+    def suits(self, features: Features, images: Tensor) -> bool:
+        """Whether it can take these images and weights: on the processor, in float32, of what it can keep."""
         if native_module() is None or is_recorded() or torch.is_autocast_enabled("cpu"):
             return False
         if features.architecture.batch_norm and features.nodes[-1].kind == "convolution":
             return False  # it multiplies the normalisation in, whose weights are not among these
         weights = features.tensors().values()
-        every = (pictures, *weights)
+        every = (images, *weights)
         return all(one.device.type == "cpu" and one.dtype == torch.float32 for one in every) and can_keep(weights)
 
-    def taps(self, features: Features, pictures: Tensor) -> Taps:
+    def taps(self, features: Features, images: Tensor) -> Taps:
         """What the layers give, as `Features` does."""
-        engine, images = self._shown(features, pictures)
-        found = engine.run_preprocessed(images, features.layers)
+        engine, shown = self._shown(features, images)
+        found = engine.run_preprocessed(shown, features.layers)
         return {name: torch.from_numpy(maps) for name, maps in found.items()}
 
     def distances(
-        self, features: Features, pictures: Tensor, target: Tensor, weights: Taps, *, epsilon: float
+        self, features: Features, images: Tensor, target: Tensor, weights: Taps, *, epsilon: float
     ) -> Taps:
         """How far unit vectors are apart at each place of each layer, as `NativeEngine.distances` says."""
-        engine, images = self._shown(features, torch.stack([pictures, target], 1).flatten(0, 1))
+        engine, shown = self._shown(features, torch.stack([images, target], 1).flatten(0, 1))
         by_layer = {layer: tensor.detach().float().contiguous().numpy() for layer, tensor in weights.items()}
-        found = engine.distances(images, by_layer, epsilon=epsilon)
+        found = engine.distances(shown, by_layer, epsilon=epsilon)
         return {layer: torch.from_numpy(maps) for layer, maps in found.items()}
 
-    def _shown(self, features: Features, pictures: Tensor) -> tuple[NativeEngine, NDArray[np.float32]]:
-        """The engine, and pictures as it takes them."""
+    def _shown(self, features: Features, images: Tensor) -> tuple[NativeEngine, NDArray[np.float32]]:
+        """The engine, and images as it takes them."""
         engine = self._engine.get(None, features.tensors().values(), lambda: self._make(features))
-        return engine, features.preprocessed(pictures).permute(0, 2, 3, 1).numpy()
+        return engine, features.preprocessed(images).permute(0, 2, 3, 1).numpy()
 
     def _make(self, features: Features) -> NativeEngine:
         from verydeep.inference.native import NativeEngine
@@ -251,9 +250,9 @@ class Native:
         )
 
 
-def _equate(native: Taps, by_torch: Taps, pictures: Tensor, target: Tensor) -> None:
+def _equate(native: Taps, by_torch: Taps, images: Tensor, target: Tensor) -> None:
     """Give equal images equal taps, as the two engines round differently: their distance is exactly 0."""
-    same = (pictures == target).flatten(1).all(1)
+    same = (images == target).flatten(1).all(1)
     if same.any():
         for name, tap in by_torch.items():
             mixed = tap.detach().clone()  # of the same layout, by which sums are rounded
@@ -261,24 +260,24 @@ def _equate(native: Taps, by_torch: Taps, pictures: Tensor, target: Tensor) -> N
             native[name] = mixed
 
 
-def check_pair(pictures: Tensor, target: Tensor) -> None:
+def check_pair(images: Tensor, target: Tensor) -> None:
     """Make sure that two batches can be compared pair by pair.
 
     Raises:
-        UsageError: one is no batch of pictures, or they differ in shape, type or device.
+        UsageError: one is no batch of images, or they differ in shape, type or device.
 
     """
-    check_pictures(pictures)
-    check_pictures(target, "target pictures")
-    if pictures.shape != target.shape:
+    check_images(images)
+    check_images(target, "target images")
+    if images.shape != target.shape:
         raise UsageError(
-            f"pictures have the shape {tuple(pictures.shape)}, their targets {tuple(target.shape)}; a pair has to "
-            "be of one size: rescale or cut one of them, or .expand() a single one over the batch"
+            f"images have the shape {tuple(images.shape)}, their targets {tuple(target.shape)}; a pair must be "
+            "of one size: rescale or cut one of them, or .expand() a single one over the batch"
         )
-    if (pictures.dtype, pictures.device) != (target.dtype, target.device):
+    if (images.dtype, images.device) != (target.dtype, target.device):
         raise UsageError(
-            f"pictures are {pictures.dtype} on {pictures.device}, their targets {target.dtype} on "
-            f"{target.device}; bring both to one: target.to(pictures)"
+            f"images are {images.dtype} on {images.device}, their targets {target.dtype} on "
+            f"{target.device}; bring both to one: target.to(images)"
         )
 
 
@@ -293,7 +292,7 @@ def layer_weights(layers: Sequence[str], weights: Sequence[float] | None) -> dic
     """A weight for each layer: 1 where none are given.
 
     Raises:
-        UsageError: there is another number of them, or one is no finite number.
+        UsageError: there is another number of them, or one is not a finite number.
 
     """
     try:
@@ -303,7 +302,7 @@ def layer_weights(layers: Sequence[str], weights: Sequence[float] | None) -> dic
     if len(numbers) != len(layers):
         raise UsageError(f"there are {len(numbers)} weights for {len(layers)} layers; give one for each")
     if not all(isfinite(number) for number in numbers):
-        raise UsageError(f"layers have the weights {', '.join(map(str, numbers))}; each has to be a finite number")
+        raise UsageError(f"layers have the weights {', '.join(map(str, numbers))}; each must be a finite number")
     return dict(zip(layers, numbers, strict=True))
 
 

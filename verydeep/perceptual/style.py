@@ -1,4 +1,4 @@
-"""Style loss: how far apart the Gram matrices of two pictures are, which know what is there but not where."""
+"""Style loss: how far apart the Gram matrices of two images are, which know what is there but not where."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StyleLoss(PairLoss):
         normalization: of the Gram matrices: see `gram_matrix`.
         pooling: `average` replaces every max-pooling of the network.
         engine: `torch` never takes the native engine.
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
         options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
 
     Raises:
@@ -69,7 +69,7 @@ class StyleLoss(PairLoss):
         self.distance: Distance = check_choice("distance", distance, Distance)
         self.normalization: Normalization = check_choice("normalization", normalization, Normalization)
 
-    def _distance(self, taps: Taps, target_taps: Taps, pictures: Tensor, target: Tensor) -> Tensor:
+    def _distance(self, taps: Taps, target_taps: Taps, images: Tensor, target: Tensor) -> Tensor:
         differences = {
             layer: mean_difference(
                 gram_matrix(taps[layer], self.normalization),
@@ -95,7 +95,7 @@ def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tens
     """
     check_choice("normalization", normalization, Normalization)
     if maps.ndim != 4:
-        advice = "; [None] makes one picture's maps a batch" if maps.ndim == 3 else ""
+        advice = "; [None] makes one image's maps a batch" if maps.ndim == 3 else ""
         raise UsageError(
             f"maps have the shape {tuple(maps.shape)}; (batch, channels, rows, columns) is wanted{advice}"
         )

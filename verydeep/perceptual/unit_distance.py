@@ -30,9 +30,9 @@ def unit_distance(first: Tap, second: Tap, weights: Tensor) -> Tensor:
         Of shape (batch, rows, columns).
 
     """
-    if isinstance(first, Maps) and isinstance(second, Maps) and native_layers.takes(weights):
-        if not (torch.is_grad_enabled() and weights.requires_grad):
-            return _MapsDistance.apply(first.tensor, second.tensor, weights, first)  # type: ignore[no-any-return]
+    trained = torch.is_grad_enabled() and weights.requires_grad
+    if isinstance(first, Maps) and isinstance(second, Maps) and native_layers.takes(weights) and not trained:
+        return _MapsDistance.apply(first.tensor, second.tensor, weights, first)  # type: ignore[no-any-return]
     return _tensor_distance(wide(plain(first)), wide(plain(second)), weights)
 
 

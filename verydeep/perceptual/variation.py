@@ -1,4 +1,4 @@
-"""Total variation: how rough a picture is."""
+"""Total variation: how rough an image is."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Literal
 from torch import Tensor, nn
 
 from verydeep.errors import check_choice
-from verydeep.network.ranges import Range, check_pictures, check_range, check_values
+from verydeep.network.ranges import Range, check_images, check_range, check_values
 from verydeep.perceptual.pair import Reduction, reduce, wide
 
 Norm = Literal["l1", "l2", "l2_squared"]
 
 
 class TotalVariation(nn.Module):
-    """Differences of neighbours, down and across, summed over all channels and places of a picture.
+    """Differences of neighbours, down and across, summed over all channels and places of an image.
 
     `l1` sums their absolute values, `l2_squared` their squares, and `l2` is the root of that sum. Source: Rudin,
     Osher and Fatemi, Nonlinear total variation based noise removal algorithms, 1992. The differences are those of
-    pictures of range (0, 1), whatever the range is.
+    images of range (0, 1), whatever the range is.
 
     Args:
-        range: least and greatest value of the pictures: (0, 1), (-1, 1) or (0, 255).
+        range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
         norm: `l1`, `l2` or `l2_squared`.
-        reduction: over the batch: `mean`, `sum`, or `none` for an entry a picture.
-        check: whether pictures are looked at: their range, and that they are finite.
+        reduction: over the batch: `mean`, `sum`, or `none` for an entry an image.
+        check: whether images are looked at: their range, and that they are finite.
 
     Raises:
         UsageError: an argument does not fit.
@@ -40,25 +40,25 @@ class TotalVariation(nn.Module):
         self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
         self.check = check
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Measure pictures of shape (batch, 3, height, width), in the range that was said; float32 of half.
+    def forward(self, images: Tensor) -> Tensor:
+        """Measure images of shape (batch, 3, height, width), in the range that was said; float32 of half.
 
         Raises:
-            UsageError: they cannot be such pictures.
+            UsageError: they cannot be such images.
 
         """
-        check_pictures(pictures)
+        check_images(images)
         if self.check:
-            check_values(pictures, self.range)
-        pictures = wide(pictures)
+            check_values(images, self.range)
+        images = wide(images)
         low, high = self.range
-        down = (pictures[:, :, 1:] - pictures[:, :, :-1]) / (high - low)
-        across = (pictures[..., 1:] - pictures[..., :-1]) / (high - low)
+        down = (images[:, :, 1:] - images[:, :, :-1]) / (high - low)
+        across = (images[..., 1:] - images[..., :-1]) / (high - low)
         if self.norm == "l1":
             variation = down.abs().sum((1, 2, 3)) + across.abs().sum((1, 2, 3))
         else:
             variation = down.square().sum((1, 2, 3)) + across.square().sum((1, 2, 3))
         if self.norm == "l2":
-            # A root has no slope at zero: a flat picture's gradient is 0, not NaN.
+            # A root has no slope at zero: a flat image's gradient is 0, not NaN.
             variation = variation.clamp_min(1e-24).sqrt()
         return reduce(variation, self.reduction)

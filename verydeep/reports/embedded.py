@@ -1,4 +1,4 @@
-"""Arrays -> small pictures inside the page: thumbnails, first-layer filters, score maps laid over pictures."""
+"""Arrays -> small images inside the page: thumbnails, first-layer filters, score maps laid over images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from PIL import Image
 from verydeep.evaluation.score_map import ScoreMap, colored, heat_colors
 
 THUMBNAIL = 160  # longer side, in pixels
-COARSE = 64  # a picture whose longer side is below this is shown with its pixels visible
+COARSE = 64  # an image whose longer side is below this is shown with its pixels visible
 FILTER_COLUMNS = 8
 GAP = 1  # between filters, in pixels
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A picture as a data URI, with its size in pixels."""
+    """An image as a data URI, with its size in pixels."""
 
     uri: str
     width: int
@@ -35,17 +35,17 @@ class Embedded:
 
 
 def embed(pixels: NDArray[np.uint8] | Image.Image) -> Embedded:
-    """Encode a picture as PNG within a data URI."""
-    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    """Encode an image as PNG within a data URI."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     file = BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    image.save(file, "PNG", optimize=True)
     uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-    return Embedded(uri, *picture.size)
+    return Embedded(uri, *image.size)
 
 
-def thumbnail(picture: Image.Image) -> Embedded:
-    """Embed a picture, made smaller if it is large."""
-    small = picture.copy()
+def thumbnail(image: Image.Image) -> Embedded:
+    """Embed an image, made smaller if it is large."""
+    small = image.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     return embed(small)
 
@@ -86,7 +86,7 @@ def overlay(mapped: ScoreMap, label: int) -> Image.Image:
     return colored(np.asarray(image), heat)
 
 
-def confusion_picture(confusion: NDArray[np.int64]) -> Embedded:
+def confusion_image(confusion: NDArray[np.int64]) -> Embedded:
     """Draw a confusion matrix too large for numbers: each row's shares, by their square root so that few show."""
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     return embed(heat_colors(np.sqrt(shares)))

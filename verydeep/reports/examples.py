@@ -1,6 +1,6 @@
-"""Results and their pictures -> examples worth looking at: mistakes, score maps, one pass over a row of pictures.
+"""Results and their images -> examples worth looking at: mistakes, score maps, one pass over a row of images.
 
-Section 3.2 in pictures: the network runs over a whole picture and answers at every window of it.
+Section 3.2 in images: the network runs over a whole image and answers at every window of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from verydeep.errors import DataError, PictureError
+from verydeep.errors import DataError, ImageError
 from verydeep.evaluation.results import Evaluation
 from verydeep.evaluation.score_map import ScoreMap, heat_colors, score_map
 from verydeep.images.sources import open_data
@@ -26,23 +26,23 @@ MOST_MISTAKES = 24
 NUM_MAPS = 6
 NUM_IN_ROW = 8
 MAP_SCALE = 1.25  # of Q: large enough for several windows, near enough to the scale that the network knows
-MOST_SCALE = 2048  # that pictures are shown at, whatever a result says
-SMALL_WINDOW = 64  # up to it a row of pictures is small enough for one pass
-MOST_ROW_CLASSES = 12  # beyond, only the classes of the pictures in the row are shown
+MOST_SCALE = 2048  # that images are shown at, whatever a result says
+SMALL_WINDOW = 64  # up to it a row of images is small enough for one pass
+MOST_ROW_CLASSES = 12  # beyond, only the classes of the images in the row are shown
 SURE = 0.5
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, what it shows and what was said.
+    """An image, what it shows and what was said.
 
     Attributes:
-        name: of the picture.
+        name: of the image.
         right: its class.
         said: the class of the greatest posterior.
         probability: of `said`.
         right_probability: of `right`.
-        picture: None where it is no longer there.
+        image: None where it is no longer there.
         overlay: the score map of `said` laid over it, where it was made.
 
     """
@@ -52,7 +52,7 @@ class Example:
     said: str
     probability: float
     right_probability: float
-    picture: Embedded | None
+    image: Embedded | None
     overlay: Embedded | None = None
 
 
@@ -77,7 +77,7 @@ class Album:
         """Read an image; None where it is not there or cannot be read."""
         try:
             image = self._images.source.read(self._numbers[name])
-        except (KeyError, PictureError, OSError):
+        except (KeyError, ImageError, OSError):
             return None
         return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
@@ -105,20 +105,20 @@ def score_maps(result: Evaluation, album: Album, engine: Engine) -> list[Example
     return examples
 
 
-def _mapped(engine: Engine, picture: Image.Image, scale: int) -> ScoreMap:
-    """Map a picture a little larger than it is tested; where windows are small, with a margin around it."""
+def _mapped(engine: Engine, image: Image.Image, scale: int) -> ScoreMap:
+    """Map an image a little larger than it is tested; where windows are small, with a margin around it."""
     window = engine.config.architecture.window
     if window > SMALL_WINDOW:
-        return score_map(engine, picture, max(round(MAP_SCALE * scale), window))
-    framed = _with_margin(rescale(picture, scale), window // 2)
+        return score_map(engine, image, max(round(MAP_SCALE * scale), window))
+    framed = _with_margin(rescale(image, scale), window // 2)
     return score_map(engine, framed, min(framed.size))
 
 
-def _with_margin(picture: Image.Image, margin: int) -> Image.Image:
+def _with_margin(image: Image.Image, margin: int) -> Image.Image:
     """Set an image in the middle of a sheet that has the colour of its border."""
-    pixels = np.asarray(picture)
+    pixels = np.asarray(image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return ImageOps.expand(picture, margin, tuple(int(level) for level in np.median(border, axis=0)))
+    return ImageOps.expand(image, margin, tuple(int(level) for level in np.median(border, axis=0)))
 
 
 def image_row(result: Evaluation, album: Album, engine: Engine) -> dict[str, Any] | None:
@@ -171,9 +171,9 @@ def _segments(posteriors: NDArray[np.float64], names: Sequence[str]) -> list[dic
     return segments
 
 
-def _square(picture: Image.Image, side: int) -> NDArray[np.uint8]:
-    """Cut the central square of the rescaled picture."""
-    scaled = rescale(picture, side)
+def _square(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """Cut the central square of the rescaled image."""
+    scaled = rescale(image, side)
     left, top = (scaled.width - side) // 2, (scaled.height - side) // 2
     return np.asarray(scaled.crop((left, top, left + side, top + side)))
 
@@ -191,13 +191,13 @@ def _right_of_each_class(
     images = ((number, album.find(result.names[number])) for number in right[first[chosen]].tolist())
     found = [(number, image) for number, image in images if image]
     if not found:
-        raise DataError(f"none of the images wanted is in {result.facts.data} any more, or none was named right")
+        raise DataError(
+            f"none of the needed images is in {result.facts.data} any more, or none was classified correctly"
+        )
     return found
 
 
-def _example(
-    result: Evaluation, number: int, picture: Image.Image | None, laid: Embedded | None = None
-) -> Example:
+def _example(result: Evaluation, number: int, image: Image.Image | None, laid: Embedded | None = None) -> Example:
     posterior, label = result.posteriors[number], int(result.labels[number])
     said, names = int(posterior.argmax()), result.facts.class_names
     return Example(
@@ -206,6 +206,6 @@ def _example(
         names[said],
         float(posterior[said]),
         float(posterior[label]),
-        thumbnail(picture) if picture else None,
+        thumbnail(image) if image else None,
         laid,
     )

@@ -100,7 +100,7 @@ def learning_curves(runs: Sequence[Run]) -> list[Drawing]:
             Drawing(_loss(drawn), "Training loss: the mean cross-entropy of each epoch’s batches."),
             Drawing(
                 _errors(drawn),
-                "Top-1 error on the held-out pictures, and dotted on the training batches, "
+                "Top-1 error on the held-out images, and dotted on the training batches, "
                 "where dropout is at work and the weights are still changing.",
             ),
         ]
@@ -142,9 +142,9 @@ def watched_png(panels: Sequence[Panel], labels: Sequence[str]) -> bytes:
             _draw_panel(axes, panel)
         lines = [Line2D([], [], color=_light(number)) for number in range(len(labels))]
         figure.legend(lines, labels, loc="outside upper left", frameon=False)
-        picture = BytesIO()
-        figure.savefig(picture, format="png", dpi=120, metadata=dict([MARK]))
-    return picture.getvalue()
+        image = BytesIO()
+        figure.savefig(image, format="png", dpi=120, metadata=dict([MARK]))
+    return image.getvalue()
 
 
 def _light(run: int) -> str:

@@ -58,12 +58,12 @@ def _results(facts: Headline) -> list[str]:
         ("best {}", best),
         ("training loss {:.3g}", facts.loss),
         ("training error {:.2f} %", facts.training_error),
-        ("{} pictures/s", None if facts.pictures_per_second is None else _speed(facts.pictures_per_second)),
-        ("waiting for pictures {:.1f} %", None if facts.waiting is None else 100 * facts.waiting),
+        ("{} images/s", None if facts.images_per_second is None else _speed(facts.images_per_second)),
+        ("waiting for images {:.1f} %", None if facts.waiting is None else 100 * facts.waiting),
         ("{} of training left", None if facts.seconds_left is None else duration(facts.seconds_left)),
     ]
     return [words.format(value) for words, value in told if value is not None] or ["no step yet"]
 
 
-def _speed(pictures: float) -> str:
-    return f"{pictures:,.0f}" if pictures >= 100 else f"{pictures:.2g}"
+def _speed(images: float) -> str:
+    return f"{images:,.0f}" if images >= 100 else f"{images:.2g}"

@@ -1,6 +1,6 @@
 """Results -> one self-contained HTML page: what was trained, how well it does, what it sees, where it errs.
 
-The page needs no network and no JavaScript. Run folders and pictures are opened only where the user names them: a
+The page needs no network and no JavaScript. Run folders and images are opened only where the user names them: a
 result may come from anybody. What is not named or no longer there is left out, and the page says so.
 """
 
@@ -17,8 +17,9 @@ from verydeep.errors import VerydeepError, of_system
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.results import Evaluation
 from verydeep.inference import Engine, open_engine
+from verydeep.notes import say
 from verydeep.reports import sentences
-from verydeep.reports.embedded import confusion_picture, filter_sheet
+from verydeep.reports.embedded import confusion_image, filter_sheet
 from verydeep.reports.examples import SMALL_WINDOW, Album, image_row, mistakes, score_maps
 from verydeep.reports.figures import calibration_curve, learning_curves
 from verydeep.reports.published import SOURCE, table_7
@@ -53,7 +54,7 @@ def render(
         paths: of the results.
         page: where it will be written, for the command that makes it again.
         models: run folders of the results' networks that may be opened.
-        data: the data that may be opened, for the pictures.
+        data: the data that may be opened, for the images.
 
     Raises:
         UsageError: one of the models is of none of the results.
@@ -66,7 +67,7 @@ def render(
         "page.html.jinja",
         {
             **_context(results, paths, rows, runs, best),
-            **_pictures(best, _run_of(best, runs), data),
+            **_images(best, _run_of(best, runs), data),
             "report_command": sentences.report_command(paths, page, models, data),
             "fuller_command": _fuller_command(paths, page, runs, models, data or best.facts.data),
             "is_full": data is not None and all(run.model for run in runs),
@@ -155,7 +156,7 @@ def _confusion(best: Evaluation) -> dict[str, Any]:
     errors = class_errors(best)
     return {
         "confusion": _numbered(best.error_rates.confusion) if numbered else None,
-        "confusion_picture": confusion_picture(best.error_rates.confusion) if drawn else None,
+        "confusion_image": confusion_image(best.error_rates.confusion) if drawn else None,
         "class_errors": errors[:MOST_LISTED],
         "num_class_errors": len(errors),
         "greatest_class_error": max([item["error"] for item in errors], default=0.0),
@@ -196,7 +197,7 @@ def class_errors(result: Evaluation) -> list[dict[str, Any]]:
     return sorted(listed, key=lambda item: -item["error"])
 
 
-def _pictures(best: Evaluation, run: Run, data: str | None) -> dict[str, Any]:
+def _images(best: Evaluation, run: Run, data: str | None) -> dict[str, Any]:
     """Show the best network's examples, as far as its data and its weights are named and there."""
     album, album_lost = _attempt(lambda: Album(data))
     engine, engine_lost = _attempt(lambda: _engine_of(run, best))
@@ -204,6 +205,9 @@ def _pictures(best: Evaluation, run: Run, data: str | None) -> dict[str, Any]:
     if album and engine:
         maps, maps_lost = _attempt(lambda: score_maps(best, album, engine))
         row, _ = _attempt(lambda: image_row(best, album, engine))
+    lost = album_lost or ("" if engine_lost else maps_lost)
+    if data is not None and lost:
+        say(f"the page has no score maps: {lost}" if album else f"the page has no images: {lost}")
     return {
         "maps": maps,
         "maps_lost": maps_lost,

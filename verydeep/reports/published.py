@@ -2,7 +2,7 @@
 
 Source: K. Simonyan, A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv
 1409.1556v6 (ICLR 2015), Sections 4.1 to 4.5. All errors are in %, on ImageNet's validation set (ILSVRC-2012,
-50,000 pictures of 1000 classes), or where it is said on its test set (100,000 pictures).
+50,000 images of 1000 classes), or where it is said on its test set (100,000 images).
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def network_facts(run: Run) -> dict[str, Any]:
     return told | {
         "window": f"{window} × {window} pixels",
         "batch normalisation": "yes" if config.architecture.batch_norm else "no",
-        "training pictures": f"{data['num_images']:,}" if "num_images" in data else None,
+        "training images": f"{data['num_images']:,}" if "num_images" in data else None,
         "grown from": short_path(run.grown_from) if run.grown_from else "–",
         "init": renamed(config.provenance.get("recipe") or config.provenance).get("init"),
     }

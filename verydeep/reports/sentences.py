@@ -28,20 +28,20 @@ def headline(best: Row, num_networks: int) -> str:
     among = f", the best of {num_networks}," if num_networks > 1 else ""
     num_wrong, chance = round(best.top1_error * best.num_images / 100), 100 - 100 / len(facts.class_names)
     return (
-        f"{_at_width(best)}{among} names {best.num_images - num_wrong:,} of {best.num_images:,} "
-        f"{PARTS.get(facts.part, 'images')} of {Path(facts.data).name or facts.data} right: "
-        f"{best.top1_error:.2f} % top-1 error, where guessing would give {chance:.3g} %."
+        f"{_at_width(best)}{among} classifies {best.num_images - num_wrong:,} of {best.num_images:,} "
+        f"{PARTS.get(facts.part, 'images')} of {Path(facts.data).name or facts.data} correctly: "
+        f"{best.top1_error:.2f} % top-1 error, where guessing gives {chance:.3g} %."
     )
 
 
 def standfirst(run: Run, num_classes: int) -> str:
     """Say what the best network was trained on."""
     data = (run.config.provenance.get("data") or {}) if run.config else {}
-    pictures = f" on {data['num_images']:,} pictures" if "num_images" in data else ""
+    images = f" on {data['num_images']:,} images" if "num_images" in data else ""
     time = f" in {duration(run.seconds)}" if run.epochs else ""
     return (
-        f"It was trained{pictures} of {num_classes} classes{time}, and has {run.facts.parameters:,} parameters. "
-        "This page shows how it came about, what it sees, and where it errs."
+        f"It was trained{images} of {num_classes} classes{time}, and has {run.facts.parameters:,} parameters. "
+        "This page shows its training, its results and its errors."
     )
 
 
@@ -49,9 +49,9 @@ def precision(best: Row) -> str:
     """Say how much a number of the table can be trusted."""
     error = _standard_error(best)
     return (
-        f"With {best.num_images:,} pictures one picture is {100 / best.num_images:.2g} points, and the error of "
-        f"{best.top1_error:.2f} % has a standard error of {error:.2g} points: networks that differ by "
-        f"less than about {LARGE_DIFFERENCE * sqrt(2) * error:.2g} points may well be equally good."
+        f"With {best.num_images:,} images, one image is {100 / best.num_images:.2g} points. The error of "
+        f"{best.top1_error:.2f} % has a standard error of {error:.2g} points. Differences of less than "
+        f"about {LARGE_DIFFERENCE * sqrt(2) * error:.2g} points may be chance."
     )
 
 
@@ -68,9 +68,9 @@ def order(rows: Sequence[Row]) -> str:
         return ""
     here, there = (_list(sorted(errors, key=lambda name: (errors[name], name))) for errors in (ours, theirs))
     if here == there:
-        return f"The order of the networks is the paper's: {here}, from the least error to the greatest."
+        return f"From the lowest error to the highest, the order of the networks is the paper's: {here}."
     return (
-        f"From the least error to the greatest the networks are {here} here and {there} in the "
+        f"From the lowest error to the highest, the networks are {here} here, and {there} in the "
         f"paper{_reason(known[0], known[-1])}."
     )
 
@@ -115,7 +115,7 @@ def report_command(paths: Sequence[Path], page: Path, models: Sequence[Path], da
 
 
 def _standard_error(row: Row) -> float:
-    """Of the error in %, by the binomial distribution; of at least one wrong picture, for 0 is not certain."""
+    """Of the error in %, by the binomial distribution; of at least one wrong image, for 0 is not certain."""
     share = max(row.top1_error / 100, 1 / row.num_images)
     return 100 * sqrt(max(share * (1 - share), 0) / row.num_images)
 
@@ -123,8 +123,8 @@ def _standard_error(row: Row) -> float:
 def _reason(best: Row, worst: Row) -> str:
     doubt = sqrt(_standard_error(best) ** 2 + _standard_error(worst) ** 2)
     if worst.top1_error - best.top1_error < LARGE_DIFFERENCE * doubt:
-        return "; with so few pictures the difference is within chance"
-    return ", on far more pictures and classes"
+        return "; with so few images the difference may be chance"
+    return ", on far more images and classes"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ class Row:
         top1_error: in %.
         top5_error: in %.
         top_k: the 5 of top-5, or the number of classes where there are fewer.
-        num_images: number of pictures.
+        num_images: number of images.
         published: the paper's row for the same network and kind of test, on ImageNet.
 
     """
@@ -81,7 +81,7 @@ class Row:
 
     @property
     def data(self) -> str:
-        """Which pictures it was tested on."""
+        """Which images it was tested on."""
         return f"{PARTS.get(self.facts.part, self.facts.part)} of {self.facts.data}"
 
     @property

@@ -18,13 +18,14 @@ from verydeep.errors import ModelError, VerydeepError
 from verydeep.files import MOST_LINE_BYTES, parse_json
 from verydeep.lock import is_written
 from verydeep.run_folder import JOURNAL, ModelConfig, folder_of, read_config, resume_command
+from verydeep.training.journal import with_current_names
 from verydeep.training.optimizer import Schedule
 from verydeep.training.recipe import Recipe
 
 State = Literal["running", "validating", "stalled", "interrupted", "finished"]
 
 STEP_FIELDS = ("step", "loss", "error", "rate", "seconds", "wait")
-EPOCH_FIELDS = ("epoch", "step", "validation_error", "pictures_per_second")
+EPOCH_FIELDS = ("epoch", "step", "validation_error", "images_per_second")
 MOST_BYTES = 30_000_000  # of step lines that are parsed, some 200,000; of a longer journal, evenly spaced ones
 WHOLE_TAIL = 500_000  # bytes at the journal's end of which every line is parsed
 RECENT_STEPS = 1000  # the most steps that tell the speed
@@ -84,6 +85,7 @@ class JournalNumbers:
             return
         if isinstance(record, dict) and 0 <= _number(record.get("step")) < 1e12:
             columns = self.epochs if "validation_error" in record else self.steps if "loss" in record else {}
+            record = with_current_names(record)
             for name, column in columns.items():
                 column.append(_number(record.get(name)))
 
@@ -112,8 +114,8 @@ class Headline:
         validation_error: the last, in %.
         best_error: the least, in %.
         best_epoch: the one that reached it, from 1.
-        pictures_per_second: of the last steps.
-        waiting: share of their time spent waiting for pictures, from 0 to 1.
+        images_per_second: of the last steps.
+        waiting: share of their time spent waiting for images, from 0 to 1.
         seconds_left: of training steps, if all epochs are run; validation comes on top.
         resume: the command that resumes an interrupted run.
 
@@ -133,7 +135,7 @@ class Headline:
     validation_error: float | None
     best_error: float | None
     best_epoch: int | None
-    pictures_per_second: float | None
+    images_per_second: float | None
     waiting: float | None
     seconds_left: float | None
     resume: str | None
@@ -219,7 +221,7 @@ class WatchedRun:
             validation_error=_last(validation),
             best_error=None if best is None else float(validation[best]),
             best_epoch=None if best is None else self._number_of(best),
-            pictures_per_second=self._speed(second),
+            images_per_second=self._speed(second),
             waiting=_share(wait, seconds),
             seconds_left=max(0, steps - done) * second if steps and second and state != "finished" else None,
             resume=resume_command(self.data, folder_of(Path(self.run))) if state == "interrupted" else None,
@@ -247,7 +249,7 @@ class WatchedRun:
         """Images a second, by the last steps, or as the last epoch's record says."""
         if second and second > 0 and self.batch_size:
             return _last(np.array([self.batch_size / second]))
-        return _last(self.column("pictures_per_second"))
+        return _last(self.column("images_per_second"))
 
     def _state(self, since_epoch: int, second: float) -> State:
         """By the steps since an epoch ended, and the seconds that one takes."""

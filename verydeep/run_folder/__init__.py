@@ -6,7 +6,7 @@ RUN/
   last.safetensors    the last weights
   journal.jsonl       a line a step and a line an epoch
   split.json          names of the images that were held out, where the data came without that part
-  training_images.npy hashes of the content of the images that were trained on, as `PictureSource.hashes`
+  training_images.npy hashes of the content of the images that were trained on, as `ImageSource.hashes`
   training_names.jsonl.gz  names of these images, a line each
   skipped.jsonl       images that could not be read, and why, if there are any
   state.pt            what a run needs to resume; state.previous.pt is the one before

@@ -33,7 +33,7 @@ class TrainedOn:
 
     def __post_init__(self) -> None:
         if len(self.scale) != 2 or not 1 <= self.scale[0] <= self.scale[1]:
-            raise ModelError(f"training's scale is {self.scale}; it has to be the least and the greatest S")
+            raise ModelError(f"training's scale is {self.scale}; it must be the least and the greatest S")
 
     @property
     def test_scale(self) -> int:
@@ -89,7 +89,7 @@ class ModelConfig:
         """
         try:
             if not str(fields["format"]).startswith(FORMAT):
-                raise ModelError(f"format {fields['format']!r} is not one that this version reads")
+                raise ModelError(f"format {fields['format']!r} is not supported by this version")
             return ModelConfig(
                 _architecture(fields["architecture"]),
                 as_type(Preprocessing, fields["preprocessing"], "its preprocessing"),

@@ -112,12 +112,12 @@ def check_shapes(architecture: Architecture, tensors: Tensors, where: str) -> No
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         seen = f"lacks {missing[0]}" if missing else f"has {extra[0]}"
-        raise ModelError(f"{where} {seen}, which does not fit {what}: these are another network's weights")
+        raise ModelError(f"{where} {seen}, which does not fit {what}: these weights belong to another network")
     for name, shape in wanted.items():
         if tensors[name].shape != shape:
             raise ModelError(
                 f"{where}: {name} has shape {tensors[name].shape}, {what} has {shape}: "
-                "these are another network's weights"
+                "these weights belong to another network"
             )
 
 

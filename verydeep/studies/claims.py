@@ -39,7 +39,7 @@ class Statement:
         says: what has to hold.
         interval: of the difference.
         threshold: that it is compared with.
-        below: whether it has to be below the threshold, or above.
+        below: whether it must be below the threshold, or above.
         p: McNemar's, where two single runs are compared; else None.
         num_images: that all were tested on.
         seeds: that all have; where they have none in common, of the one with the fewest.
@@ -68,7 +68,7 @@ class Statement:
 
     @property
     def wanted(self) -> str:
-        """The side of the threshold on which it has to be."""
+        """The side of the threshold on which it must be."""
         return f"{'below' if self.below else 'above'} {self.threshold + 0.0:.2f}".replace("-0.00", "0.00")
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Statement:
             "wanted": "below" if self.below else "above",
             "holds": self.holds,
             "mcnemar_p": self.p,
-            "num_pictures": self.num_images,
+            "num_images": self.num_images,
             "seeds": self.seeds,
             "seeds_alike": self.seeds_alike,
             "paper_difference": self.published,
@@ -191,7 +191,7 @@ class Entry:
     Attributes:
         says: what the paper says.
         where: the section that says so.
-        takes: what has to be trained and tested.
+        takes: what must be trained and tested.
         statements: makes the statements; none, or LookupError, where tests are lacking.
 
     """
@@ -236,7 +236,7 @@ def compare(says: str, terms: Terms, threshold: float = 0.0, *, below: bool = Tr
         says: what has to hold.
         terms: factors and measurements, whose sum is the difference.
         threshold: in points of %.
-        below: whether the difference has to be below it.
+        below: whether the difference must be below it.
 
     """
     seeds = [seed for seed in terms[0][1].seeds if all(seed in one.seeds for _, one in terms)]

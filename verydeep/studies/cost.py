@@ -16,13 +16,13 @@ from verydeep.studies.description import Size, Training
 from verydeep.studies.workflow import Step
 
 START_SECONDS = {"train": 5.0, "test": 2.0, "fuse": 1.5}  # of a process, with what it imports
-PICTURE_SECONDS = {"train": 2e-4, "test": 1e-4, "fuse": 0.0}  # of a view, beside the network: decoding, Python
+IMAGE_SECONDS = {"train": 2e-4, "test": 1e-4, "fuse": 0.0}  # of a view, beside the network: decoding, Python
 BACKWARD = 3  # a training step's multiply-adds, in those of the forward pass
 SHARE = {"train": 1.2, "test": 2.0}
 """Of the rate of a large product in float32. With D at width 1/4 and windows of 32 pixels, in bfloat16, on two
-cores that multiply and add 98e9 times a second in NumPy: 2,000 pictures a second trained, 500,000 crops tested in
+cores that multiply and add 98e9 times a second in NumPy: 2,000 images a second trained, 500,000 crops tested in
 39 s. Trainings in float32 have two thirds of it."""
-ASPECT = 4 / 3  # of photographs; small windows are shown square pictures
+ASPECT = 4 / 3  # of photographs; small windows are shown square images
 LEAST_PHOTOGRAPH = 64  # pixels of a window
 STATES = 6  # copies of the parameters in a run folder: best and last weights, two states with momentum
 BYTES = 4
@@ -35,7 +35,7 @@ class Cost:
 
     Attributes:
         multiply_adds: in all.
-        views: pictures that are shown, in all.
+        views: images that are shown, in all.
         disk: bytes that stay.
 
     """
@@ -119,7 +119,7 @@ class Rates:
         if not cost.multiply_adds:
             return start
         rate = self.speed if step.kind == "train" else self.speed * SHARE["test"] / SHARE["train"]
-        views = 0.0 if self.said else cost.views * PICTURE_SECONDS[step.kind]
+        views = 0.0 if self.said else cost.views * IMAGE_SECONDS[step.kind]
         return start + cost.multiply_adds / rate + views
 
 

@@ -67,7 +67,7 @@ class Training:
 
     @property
     def parent(self) -> str | None:
-        """The training that has to be there before."""
+        """The training that must be there before."""
         return self.grow_from or self.start_from
 
     @property
@@ -215,7 +215,7 @@ def _in_names_of_today(top: dict[str, Any]) -> dict[str, Any]:
 def _description(top: Table) -> Description:
     reach = top.value("reach", REACH)
     if reach < 1:
-        raise UsageError(f"reach is {reach}; it has to be at least 1 pixel, {REACH} in the paper")
+        raise UsageError(f"reach is {reach}; it must be at least 1 pixel, {REACH} in the paper")
     trainings = _in_order(_trainings(top))
     for training in trainings.values():
         if training.parent:
@@ -247,7 +247,7 @@ def _trainings(top: Table) -> dict[str, Training]:
     """Each network of each table."""
     tables = top.tables("train", TRAIN_KEYS)
     if not tables:
-        raise UsageError("there is no [[train]]; a study trains one network at least")
+        raise UsageError("there is no [[train]]; a study trains at least one network")
     found: dict[str, tuple[str, Training]] = {}
     for table in tables:
         for network in table.words("networks"):
@@ -342,7 +342,7 @@ def _in_order(trainings: dict[str, Training]) -> dict[str, Training]:
             names = [*chain, next_one.name]
             if next_one.name in chain:
                 circle = " starts from ".join(names[names.index(next_one.name) :])
-                raise UsageError(f"{circle}: a circle, in which none can be first")
+                raise UsageError(f"{circle}: a circle, so none can start")
             chain[next_one.name] = next_one
             next_one = _parent_of(next_one, trainings)
         ordered.update(reversed(chain.items()))
@@ -376,7 +376,7 @@ def _check_parent(training: Training, parent: Training) -> None:
         if theirs != mine:
             raise UsageError(
                 f"{training.name} starts from {parent.name}, whose {name} is {theirs}, and its own is {mine}; "
-                "they have to be the same"
+                "they must be the same"
             )
 
 

@@ -126,13 +126,13 @@ def intervals(claims: Sequence[Claim]) -> Drawing | None:
         axes.set_xscale("symlog", linthresh=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(len(tested) - 0.7, -0.7)
-        axes.set_xlabel("points of %; left of the line the statement holds")
+        axes.set_xlabel("points of %; left of the line, the statement holds")
         axes.spines["left"].set_visible(False)
         svg = svg_of(figure, "claims", "Differences with their intervals")
     return Drawing(
         svg,
-        "The difference of each statement, with its 95 % interval, from its threshold; evenly spaced to two "
-        "points, logarithmic beyond.",
+        "The difference of each statement from its threshold, with its 95 % interval. The axis is linear up to "
+        "two points and logarithmic beyond.",
     )
 
 

@@ -1,7 +1,7 @@
 """A workflow -> its results: each step is a process of its own, one after the other.
 
 A step that fails ends neither the study nor the steps that do not need it. A study that is ended goes on by the
-same command: trainings from their last saved state, tests from their last finished pictures.
+same command: trainings from their last saved state, tests from their last finished images.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Launch:
 
     def __post_init__(self) -> None:
         if self.processes < 1:
-            raise UsageError(f"`processes` is {self.processes}; it has to be at least 1")
+            raise UsageError(f"`processes` is {self.processes}; it must be at least 1")
         if self.processes > 1 and self.words:
             raise UsageError(
-                "`processes` and `launch` exclude each other: `launch` says itself how many there are"
+                "`processes` and `launch` cannot be combined: `launch` decides the number of processes"
             )
         try:
             shlex.split(self.words)

@@ -128,10 +128,10 @@ def refuse_others(workflow: Workflow, out: Path, prints: Mapping[str, str], ledg
             continue
         begun = ledger.last(step, "begun")
         if begun is None:
-            raise UsageError(f"{path} was not made by this study; choose another `out`, or move it away")
+            raise UsageError(f"{path} was not made by this study; choose another `out`, or move the file")
         if begun.get("fingerprint") != prints[step.name]:
             raise UsageError(
-                f"{path} was made by another command than this description gives ({begun.get('command')}); name "
+                f"{path} was made by a different command than in this description ({begun.get('command')}); name "
                 "the new training otherwise, choose another `out`, or remove that folder"
             )
 

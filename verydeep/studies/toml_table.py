@@ -60,7 +60,7 @@ class Table:
         return value  # type: ignore[no-any-return]
 
     def words(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
-        """A word, or a list of them, each once; without a default there has to be one."""
+        """A word, or a list of them, each once; without a default there must be one."""
         if default is None and not self.fields.get(key, []):
             raise UsageError(f"{self.where} has no {key}")
         return self._list(key, str, default or (), "a word in quotes, or a list of them")
@@ -104,4 +104,4 @@ def one_of(word: str, choices: Sequence[str], what: str) -> str:
 
 def wrong(key: str, value: Any, wanted: str) -> UsageError:
     """The error of a value that is not what is wanted."""
-    return UsageError(f"{key} is {shown(value)}; it has to be {wanted}")
+    return UsageError(f"{key} is {shown(value)}; it must be {wanted}")

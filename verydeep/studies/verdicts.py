@@ -11,16 +11,15 @@ from verydeep.reports.text_table import NOTHING, TextTable
 from verydeep.studies.claims import Claim, Statement, Verdict
 
 HEADINGS = (
-    *("claim", "verdict", "what has to hold", "difference", "95 % interval", "has to be", "McNemar's p", "images"),
+    *("claim", "verdict", "statement", "difference", "95 % interval", "required", "McNemar's p", "images"),
     *("seeds", "paper's difference"),
 )
 NUMBERS = range(3, 10)
 PLURALS = {"agrees": "agree", "does not agree": "do not agree"}
 HOW = (
     "Differences are of top-1 errors on the same images, in points of %. The interval comes from "
-    f"{RESAMPLINGS:,} resamplings of the images, the means over seeds taken first: it says how sure the "
-    "difference is on other images, not with other seeds. Of several seeds, how many have a difference of the "
-    "same sign stands behind their number."
+    f"{RESAMPLINGS:,} resamplings of the images, after averaging over seeds. It shows the uncertainty over "
+    "images, not over seeds. “3 alike” means that 3 seeds have a difference of the same sign."
 )
 
 
@@ -86,5 +85,5 @@ def terminal_table(claims: Sequence[Claim]) -> TextTable:
         found.append((f"{claim.number}. {claim.says}", claim.verdict, "", "", "", ""))
         for says, difference, interval, wanted, _, _, count, _ in map(cells, claim.statements):
             found.append((f"   {says}", "", difference, interval, wanted, count))
-    headings = ("claim", "verdict", "difference", "95 % interval", "has to be", "seeds")
+    headings = ("claim", "verdict", "difference", "95 % interval", "required", "seeds")
     return TextTable("Claims of the paper", headings, found, range(2, 6))

@@ -54,5 +54,5 @@ def _summary(record: EpochRecord) -> str:
     return (
         f"loss {record.train_loss:.3f}  training error {record.train_error:5.2f} %  "
         f"validation error {record.validation_error:5.2f} %{' *' if record.best else '  '} "
-        f"{record.pictures_per_second:.0f} images/s"
+        f"{record.images_per_second:.0f} images/s"
     )

@@ -50,7 +50,7 @@ class EpochRecord:
         train_error: likewise, in %.
         validation_error: top-1, in %.
         best: whether this is the least so far.
-        pictures_per_second: images a second, of training alone.
+        images_per_second: images a second, of training alone.
 
     """
 
@@ -60,7 +60,7 @@ class EpochRecord:
     train_error: float
     validation_error: float
     best: bool
-    pictures_per_second: float
+    images_per_second: float
 
 
 Record = StepRecord | EpochRecord
@@ -68,11 +68,19 @@ Listener = Callable[[Record], object]
 """What hears of each step and each epoch's end."""
 
 
+_EARLIER_NAMES = {"pictures_per_second": "images_per_second"}
+
+
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """Read a journal's lines, as far as they are records; a last line that was cut short is left out."""
     if not path.is_file():
         return []
-    return list(takewhile(_is_record, read_json_lines(path)))
+    return list(takewhile(_is_record, map(with_current_names, read_json_lines(path))))
+
+
+def with_current_names(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the names of this version's fields, whichever version wrote it."""
+    return {_EARLIER_NAMES.get(name, name): value for name, value in record.items()}
 
 
 def _is_record(record: dict[str, Any]) -> bool:

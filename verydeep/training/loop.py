@@ -127,7 +127,7 @@ class Trainer:
         self.bfloat16 = uses_bfloat16(self.recipe.precision, self.device)
         settings = asdict(self.recipe).items()
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in settings}
-        self.facts = {"recipe": plain, "data": self.batches.pictures.fingerprint}
+        self.facts = {"recipe": plain, "data": self.batches.images.fingerprint}
         self.machine = {"processes": self.world.size, "threads": torch.get_num_threads()}
         self.model: nn.Module = self.network
         self.writer = Writer()
@@ -150,7 +150,7 @@ class Trainer:
         with interrupts() as interrupted, self._listeners(first) as listeners, self.writer:
             while self.epochs < self.recipe.epochs:
                 if self.schedule.finished:
-                    say("the validation error has stopped improving at the lowest rate: done")
+                    say("the validation error has stopped improving at the lowest learning rate: done")
                     break
                 self._epoch(self.epochs, max(first, self.epochs * per_epoch), listeners, interrupted)
                 self.epochs += 1
@@ -322,8 +322,8 @@ class Trainer:
             restore(state, self.network, self.optimizer, self.run / STATE)
             if state.machine != self.machine:
                 say(
-                    f"going on with {_threads(self.machine)} what was begun with {_threads(state.machine)}: "
-                    "the same steps, but no longer to the last bit"
+                    f"resuming with {_threads(self.machine)}; the run began with {_threads(state.machine)}: "
+                    "same steps, but results may differ in the last bits"
                 )
         facts = (state.step, state.schedule) if state else None
         step, schedule = self.world.from_first(lambda: facts)  # type: ignore[misc]
@@ -347,13 +347,13 @@ class Trainer:
         for unreadable in self.world.gather(batch.unreadable):
             for image in unreadable:
                 if self.unreadable.add(image, step):
-                    say(f"left out: {image.reason}")
+                    say(f"skipped: {image.reason}")
 
     def _end_if(self, interrupted: bool, step: int) -> None:
         if interrupted:
             self.writer.wait()
             total = self.recipe.epochs * self.batches.steps_per_epoch
-            raise InterruptedRunError(f"stopped after step {step} of {total} and saved; go on with: `resume=True`")
+            raise InterruptedRunError(f"stopped after step {step} of {total} and saved; resume with `resume=True`")
 
 
 def _threads(machine: dict[str, int]) -> str:

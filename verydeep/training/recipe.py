@@ -120,7 +120,7 @@ class Recipe:
         for name, (least, most) in limits.items():
             if not least <= getattr(self, name) <= most:
                 raise UsageError(
-                    f"{name.replace('_', ' ')} is {getattr(self, name)}; it has to be from {least:g} to {most:g}"
+                    f"{name.replace('_', ' ')} is {getattr(self, name)}; it must be from {least:g} to {most:g}"
                 )
         if (self.schedule == "steps") != bool(self.milestones) or list(self.milestones) != sorted(self.milestones):
             raise UsageError(

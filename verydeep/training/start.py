@@ -16,7 +16,7 @@ from verydeep.errors import ModelError, TrainingError, UsageError, check_choice,
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.data import Data
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 from verydeep.images.views import TrainingView
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG, ModelConfig, read_split, read_training_names
@@ -57,7 +57,7 @@ def check_recipe(recipe: Recipe) -> None:
     """
     Architecture(recipe.config, 2, recipe.width, recipe.window, recipe.batch_norm)
     TrainingView(recipe.train_scale, recipe.window)
-    check_choice("start", recipe.init, STARTS)
+    check_choice("initialisation", recipe.init, STARTS)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Beginning:
 
     def __post_init__(self) -> None:
         if self.recipe.freeze != "none" and not self.earlier:
-            raise UsageError("`freeze` keeps layers as they came: it takes `start_from` or `grow_from`")
+            raise UsageError("`freeze` keeps given layers as they are: it needs `start_from` or `grow_from`")
 
 
 def beginning_with(
@@ -147,7 +147,7 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginni
     """
     recorded = config.provenance.get("recipe")
     if recorded is None:
-        raise ModelError(f"{run} was not trained, so there is nothing to resume; start a new run")
+        raise ModelError(f"{run} was never trained, so there is nothing to resume; start a new run")
     try:
         recipe = Recipe.from_json(recorded)
         check_recipe(recipe)
@@ -156,7 +156,7 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginni
     changed = [name for name, value in given.items() if value != getattr(recipe, name) and name != "epochs"]
     if changed:
         raise UsageError(
-            f"`resume` goes on with the run's own settings; {', '.join(changed)} cannot be changed: start a new "
+            f"`resume` uses the run's own settings; {', '.join(changed)} cannot be changed: start a new "
             "run for that"
         )
     recipe = _extended(recipe, int(given.get("epochs", recipe.epochs)))
@@ -171,11 +171,9 @@ def _extended(recipe: Recipe, epochs: int) -> Recipe:
 
     """
     if epochs < recipe.epochs:
-        raise UsageError(
-            f"`epochs={epochs}` is fewer than the {recipe.epochs} that the run was begun with; it takes more alone"
-        )
+        raise UsageError(f"`epochs={epochs}` is less than the {recipe.epochs} of the run; it can only be raised")
     if epochs > recipe.epochs:
-        same = "as in a run that had them from its start"
+        same = "as in a run that had this number from its start"
         if recipe.schedule == "cosine":
             same = (
                 "at the rates of the longer cosine from here on: the rate rises again, and the result is another "
@@ -196,8 +194,8 @@ def check_same_data(run: Path, config: ModelConfig, data: Data, name: str) -> No
     if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
         again = command_line("train", name, "NEW-RUN", "--from", run)
         raise TrainingError(
-            f"the data has changed since {run} was begun: {_changes(run, config, data)}; bring it back to what it "
-            f"was, or start a new run, with this one's weights if you like: {again}"
+            f"the data has changed since {run} was begun: {_changes(run, config, data)}; restore it, or start a "
+            f"new run, for example with this one's weights: {again}"
         )
 
 
@@ -207,7 +205,7 @@ def _changes(run: Path, config: ModelConfig, data: Data) -> str:
     names = read_training_names(run)
     if names is not None:
         found += _changed("training image", "training images", names, data.train.names)
-    return ", ".join(found) or "its training images are others, or in other classes"
+    return ", ".join(found) or "its training images or their classes differ"
 
 
 def _changed(one: str, several: str, before: Iterable[str], now: Iterable[str]) -> list[str]:
@@ -219,12 +217,12 @@ def _changed(one: str, several: str, before: Iterable[str], now: Iterable[str]) 
     ]
 
 
-def facts_of(data: Data, pictures: Pictures) -> dict[str, Any]:
-    """What provenance says about the data; `pictures` are those training images that can be read."""
+def facts_of(data: Data, images: ImageSet) -> dict[str, Any]:
+    """What provenance says about the data; `images` are those training images that can be read."""
     return {
         "fingerprint": data.train.fingerprint,
-        "num_images": len(pictures),
-        "num_unreadable": len(data.train) - len(pictures),
+        "num_images": len(images),
+        "num_unreadable": len(data.train) - len(images),
         "split": data.split,
     }
 
@@ -242,12 +240,12 @@ def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | Non
     return network
 
 
-def make_batches(recipe: Recipe, config: ModelConfig, pictures: Pictures, here: World) -> TrainingBatches:
+def make_batches(recipe: Recipe, config: ModelConfig, images: ImageSet, here: World) -> TrainingBatches:
     """What is shown in each step: of every batch the part of this process."""
     colors = config.principal_colors
     shift = ColorShift(colors, recipe.color_shift, recipe.color_shift_form) if colors else None
     view = TrainingView(recipe.train_scale, recipe.window, recipe.mirror, shift)
-    return TrainingBatches(pictures, view, recipe.batch_size, recipe.seed, (here.rank, here.size))
+    return TrainingBatches(images, view, recipe.batch_size, recipe.seed, (here.rank, here.size))
 
 
 def take_layers(

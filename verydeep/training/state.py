@@ -32,7 +32,7 @@ class TrainingState:
 
     Attributes:
         step: the next step.
-        facts: the recipe and the data's fingerprint, which have to be the same to go on.
+        facts: the recipe and the data's fingerprint, which must be the same to go on.
         network: weights and statistics.
         optimizer: momentum.
         schedule: of the rate.
@@ -90,9 +90,9 @@ def read_state(run: Path, facts: dict[str, Any]) -> TrainingState:
             continue
         _check(state, facts, file)
         if damage:
-            say(f"{damage[0]}: going on from {file}, the state before it")
+            say(f"{damage[0]}: resuming from {file}, the state before it")
         return state
-    raise TrainingError("; ".join(damage) or f"{run} has no state to go on from")
+    raise TrainingError("; ".join(damage) or f"{run} has no state to resume from")
 
 
 def _read(file: Path) -> TrainingState:
@@ -131,7 +131,7 @@ def restore(state: TrainingState, network: torch.nn.Module, optimizer: torch.opt
     """Give a network and its optimizer the weights and the momentum of a state.
 
     Raises:
-        TrainingError: they are another network's.
+        TrainingError: they belong to another network.
 
     """
     try:
@@ -159,8 +159,8 @@ def _check(state: TrainingState, facts: dict[str, Any], file: Path) -> None:
             before, value = before.get(name), value.get(name)
         if before != value:
             raise TrainingError(
-                f"{file}: this run was started with {printable(name)} {shown(before)}, not {shown(value)}; go on "
-                "with the same, or start a new run"
+                f"{file}: this run was started with {printable(name)} {shown(before)}, not {shown(value)}; use "
+                "the same, or start a new run"
             )
 
 

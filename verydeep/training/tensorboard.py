@@ -113,7 +113,7 @@ class Scalars:
             "epoch/training_loss": record.train_loss,
             "epoch/training_error": record.train_error,
             "epoch/validation_error": record.validation_error,
-            "epoch/pictures_per_second": record.pictures_per_second,
+            "epoch/images_per_second": record.images_per_second,
         }
         for name, value in points.items():
             # At its last step, not at the next, which a resumed run takes back with all that follows.

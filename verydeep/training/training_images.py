@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.distributed import World
-from verydeep.images.pictures import Pictures
+from verydeep.images.image_set import ImageSet
 from verydeep.run_folder import read_split, read_training_images
 
 Hashes = NDArray[np.uint64] | None  # None where they are not all known: a part would pass for the whole
 
 
 def training_hashes(
-    train: Pictures,
-    readable: Pictures,
+    train: ImageSet,
+    readable: ImageSet,
     earlier: Path | None,
     here: World,
     advance: Callable[[int], None] = lambda count: None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from verydeep.files import Lines, json_text, read_json_lines
-from verydeep.images.pictures import Unreadable, too_many
+from verydeep.images.image_set import Unreadable, too_many
 
 
 @dataclass

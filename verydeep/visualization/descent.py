@@ -66,7 +66,7 @@ def descend(
 
     Raises:
         UsageError: the number of steps cannot be done, or the image does not fit in a GPU's memory.
-        VerydeepError: the network gives numbers that are not finite.
+        VerydeepError: the network's outputs are not finite.
 
     """
     check_steps(num_steps)
@@ -102,7 +102,7 @@ class Descent:
         self._optimizer = self._begin()
         _, self.first = objective(self._image().detach())
         if not isfinite(self.first.total):
-            raise VerydeepError("the network gives numbers that are not finite; see `verydeep inspect MODEL`")
+            raise VerydeepError("the network's outputs are not finite; see `verydeep inspect MODEL`")
         self.best, self.losses = self._image().detach().clone(), self.first
 
     def step(self) -> None:
@@ -179,4 +179,4 @@ def check_steps(num_steps: int, least: int = 1) -> None:
 
     """
     if not least <= num_steps <= STEPS_AT_MOST:
-        raise UsageError(f"`steps` is {num_steps}; it has to be {least} to {STEPS_AT_MOST:,}")
+        raise UsageError(f"`steps` is {num_steps}; it must be {least} to {STEPS_AT_MOST:,}")

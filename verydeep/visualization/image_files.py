@@ -31,7 +31,7 @@ def read_pixels(path: Path, longer_side: int, *, enlarge: bool = False) -> Pixel
         Of shape (height, width, 3).
 
     Raises:
-        PictureError: it cannot be read.
+        ImageError: it cannot be read.
 
     """
     image = decode.read(path, smallest_side=None if enlarge else longer_side)
@@ -46,7 +46,7 @@ def check_longer_side(size: int) -> None:
     """Make sure that an image can have such a longer side.
 
     Raises:
-        UsageError: it is 0 or less, or so large that the image alone would fill the memory.
+        UsageError: it is 0 or less, or so large that the image alone would not fit in memory.
 
     """
     if not 1 <= size <= LARGEST:
@@ -69,7 +69,7 @@ def check_image_out(out: str | PathLike[str], images: Sequence[Path]) -> Path:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"`out` {path} has to end with one of {', '.join(FORMATS)}")
     if path.is_file() and any(image.exists() and path.samefile(image) for image in images):
-        raise UsageError(f"{path} is one of the images that are read; name another file")
+        raise UsageError(f"{path} is one of the input images; choose another file")
     check_out(path)
     return path
 

@@ -71,10 +71,10 @@ class Terms:
     def __post_init__(self) -> None:
         for weight in (self.content_weight, self.style_weight, self.variation_weight):
             if not 0 <= weight < float("inf"):
-                raise UsageError(f"a weight is {weight:g}; it has to be 0 or more")
+                raise UsageError(f"a weight is {weight:g}; it must be 0 or more")
         content, style = self.content, self.style
         if not content and not style:
-            raise UsageError("neither content nor style counts; give one of them layers and a weight above 0")
+            raise UsageError("there is nothing to optimise; give content or style a layer and a weight above 0")
 
     @property
     def content(self) -> dict[str, float]:
@@ -172,9 +172,7 @@ def distance(taps: Taps, targets: Taps, weights: dict[str, float]) -> Tensor:
 
 def _shares(what: str, layers: Sequence[str], weights: Sequence[float] | None, whole: float) -> dict[str, float]:
     if weights is not None and not all(0 <= weight < float("inf") for weight in weights):
-        raise UsageError(
-            f"{what} layers have the weights {', '.join(map(str, weights))}; each has to be 0 or more"
-        )
+        raise UsageError(f"{what} layers have the weights {', '.join(map(str, weights))}; each must be 0 or more")
     single = layer_weights(layers, weights)
     if len(single) < len(layers):
         raise UsageError(f"a {what} layer is named twice in {', '.join(layers)}; name it once")

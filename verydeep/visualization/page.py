@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.errors import escaped
+from verydeep.errors import check_least, escaped
 from verydeep.evaluation.score_map import heat_colors
+from verydeep.images.image_set import png
 from verydeep.images.views import Pixels
 from verydeep.reports.embedded import embed, filter_sheet
 from verydeep.reports.templates import render_page
@@ -21,6 +22,7 @@ from verydeep.results import Result
 from verydeep.run_folder import ModelConfig
 from verydeep.version import __version__
 from verydeep.visualization.maps import LayerMaps
+from verydeep.visualization.sheet import draw_sheet
 
 SHOWN_SIDE = 320  # longer side of an image on the page: smaller ones are enlarged, so that pixels are seen
 MOST_NAMED = 5  # channels of a layer
@@ -72,11 +74,33 @@ class Visualization(Result):
         return {
             "page": str(self.page),
             "model": self.model,
-            "picture": str(self.image),
+            "image": str(self.image),
             "width": self.pixels.shape[1],
             "height": self.pixels.shape[0],
             "layers": [self._layer(layer) for layer in self.layers],
         }
+
+    def draw(self, channels: int = 4) -> Image.Image:
+        """Draw a row for each layer: its inversion where there is one, and its strongest channels.
+
+        A notebook shows this drawing.
+
+        Args:
+            channels: most channels in a row.
+
+        Raises:
+            UsageError: `channels` is less than 1.
+
+        """
+        check_least("channels", channels, 1)
+        found = {layer: inversion.pixels for layer, inversion in self.inversions.items()}
+        return draw_sheet(self.pixels, self.layers, found, channels)
+
+    def _repr_html_(self) -> None:
+        """None: a notebook shows the drawing."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self.draw())
 
     def _layer(self, layer: LayerMaps) -> dict[str, Any]:
         inversion = self.inversions.get(layer.layer)

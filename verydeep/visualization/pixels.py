@@ -46,7 +46,7 @@ def initial_image(init: str, content: Tensor, seed: int) -> Tensor:
 
     Raises:
         UsageError: it is neither a word nor a file.
-        PictureError: the image cannot be read.
+        ImageError: the image cannot be read.
 
     """
     if init == "content":
@@ -54,7 +54,7 @@ def initial_image(init: str, content: Tensor, seed: int) -> Tensor:
     if init == "noise":
         return noise_like(content, seed)
     if not Path(init).exists():
-        raise UsageError(f"`init` is {init!r}; it has to be content, noise, or an image's path")
+        raise UsageError(f"`init` is {init!r}; it must be content, noise, or an image's path")
     height, width = content.shape[2:]
     image = decode.read(Path(init))
     if image.size != (width, height):

@@ -7,7 +7,7 @@
     files/         a file -> its tensors, as they lie in it, and what else it says: checkpoint.py
     choice.py      names and shapes in a checkpoint -> the VGG network among them, and what is beside it
     layouts/       a library's names and axes <-> ours
-    steps.py       what a file says is computed -> layers in their order, or why it is no VGG network
+    steps.py       what a file says is computed -> layers in their order, or why it is not a VGG network
     recognize.py   layers -> the configuration and the window that they are for, and tensors with our names
     importing.py   through all of these: another library's file -> weights of ours, with what belongs to them
     class_names.py names of classes as a user gives them, a file of them too

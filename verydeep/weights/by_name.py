@@ -159,7 +159,7 @@ def _fetched(name: str, remote: Remote) -> Path:
         return remote.path
     if is_offline():
         raise VerydeepError(
-            f"{name} is not on this machine, and nothing is fetched offline, which HF_HUB_OFFLINE asks for; put "
+            f"{name} is not on this machine, and downloads are off (HF_HUB_OFFLINE is set); put "
             f"{remote.path.name} into {remote.path.parent}"
         )
     with _bar(remote.path.name) as watch:

@@ -119,7 +119,7 @@ def _entry(item: Any) -> Entry:
 
 
 def _in_order(pairs: Numbered) -> list[Entry]:
-    """Entries by their numbers, which have to be 0, 1, 2 and so on."""
+    """Entries by their numbers, which must be 0, 1, 2 and so on."""
     ordered = sorted(pairs, key=itemgetter(0))
     numbers = [number for number, _ in ordered]
     for one, other in pairwise(numbers):
@@ -245,7 +245,7 @@ def class_names(given: ClassNames, num_classes: int) -> tuple[str, ...]:
 
     Args:
         given: the names; or `imagenet`, `numbers`, or a file, as `class_list` reads it.
-        num_classes: how many there have to be.
+        num_classes: how many there must be.
 
     Raises:
         UsageError: there is no such file, it is not certain which class it calls what, or there are names for

@@ -34,7 +34,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if not remote.may_redirect(req.full_url, newurl):
             fp.close()
-            raise VerydeepError(f"{req.full_url} sends us to {newurl}, which is not as safe; nothing was fetched")
+            raise VerydeepError(f"{req.full_url} redirects to {newurl}, which is less secure; nothing was fetched")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -107,9 +107,9 @@ def _transfer_all(part: IO[bytes], aside: Path, url: str, expected: Checksum, wa
         present = _size(part)
         if present and expected.fits(aside):  # all is there; the server lied about the length
             return count
-        end = f"broke off at {present / 1e6:.1f} MB: {error}; another attempt goes on from there"
+        end = f"stopped at {present / 1e6:.1f} MB: {error}; another attempt resumes from there"
         if not present:
-            end = f"cannot be fetched: {error}; see to the network, or to the proxy in HTTPS_PROXY"
+            end = f"cannot be fetched: {error}; check the network connection, or the proxy in HTTPS_PROXY"
         raise VerydeepError(f"{url} {end}") from None
     return count
 
@@ -132,7 +132,7 @@ def _transfer(part: IO[bytes], url: str, watch: Watch) -> None:
             present = 0
         elif not str(response.headers.get("Content-Range")).startswith(f"bytes {present}-"):
             part.truncate(0)
-            raise BrokenError("the server gave another part of the file than was asked for")
+            raise BrokenError("the server sent a wrong part of the file")
         length = str(response.headers.get("Content-Length"))
         total = present + int(length) if length.isdecimal() else None
         _check_size(part, total or 0, url)
@@ -153,7 +153,7 @@ def _check_size(part: IO[bytes], num_bytes: int, url: str) -> None:
     """Refuse a file of more bytes than weights have, and delete what has come of it."""
     if num_bytes > remote.MOST_WEIGHTS_BYTES:
         part.truncate(0)
-        raise VerydeepError(f"{url} gives more than {remote.MOST_WEIGHTS_BYTES:,} bytes; it was deleted")
+        raise VerydeepError(f"{url} has more than {remote.MOST_WEIGHTS_BYTES:,} bytes; it was deleted")
 
 
 def _ask(url: str, present: int) -> Any:
@@ -168,7 +168,7 @@ def _ask(url: str, present: int) -> Any:
         error.close()
         if present and error.code == COMPLETE:
             return None
-        reason = f"the server says {error.code} {error.reason}"
+        reason = f"the server answered {error.code} {error.reason}"
         if error.code in remote.MAY_PASS:
             raise BrokenError(reason) from None
         raise VerydeepError(f"{url} cannot be fetched: {reason}") from None

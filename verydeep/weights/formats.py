@@ -188,7 +188,7 @@ def _other(start: bytes, path: Path) -> str | None:
 def _other_archive(names: list[str]) -> str:
     if names and all(name.endswith(".npy") for name in names):
         return (
-            "an archive of NumPy's (.npz), whose arrays have names that nobody agrees on; save them by "
+            "an archive of NumPy's (.npz), whose array names have no standard; save them by "
             "torchvision's names as safetensors: safetensors.numpy.save_file(arrays, 'weights.safetensors')"
         )
     held = printable(few(names, 3, quoted=False) or "nothing", 100)

@@ -68,9 +68,7 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
         if path := _file(repository, revision, name, offline):
             return path
     if offline:
-        raise VerydeepError(
-            f"{repository} is not in the cache, and nothing is fetched offline, which HF_HUB_OFFLINE asks for"
-        )
+        raise VerydeepError(f"{repository} is not in the cache, and downloads are off (HF_HUB_OFFLINE is set)")
     raise VerydeepError(f"{repository} has no {' and no '.join(names)}; name one of its files: hf:OWNER/NAME/FILE")
 
 
@@ -88,18 +86,19 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
             path = _fetched(repository, name, revision)
     except errors.LocalEntryNotFoundError as error:
         raise VerydeepError(
-            f"{repository} is no path here, is not in the cache, and the Hub cannot be reached: {_reason(error)}"
+            f"{repository} is not a local path and not in the cache, and the Hub cannot be reached: "
+            f"{_reason(error)}"
         ) from None
     except errors.EntryNotFoundError:
         return None
     except errors.GatedRepoError:
         raise VerydeepError(
-            f"{repository} asks its users to accept its terms first; do so on its page, then set HF_TOKEN"
+            f"{repository} requires that you accept its terms on its page; do so, then set HF_TOKEN"
         ) from None
     except errors.RepositoryNotFoundError:
         raise VerydeepError(
-            f"{repository} is no path here, and the Hub has no such repository, or not for you; "
-            "for a private one set HF_TOKEN"
+            f"{repository} is not a local path, and the Hub has no such repository that you can read; for a "
+            "private one, set HF_TOKEN"
         ) from None
     except errors.RevisionNotFoundError:
         raise VerydeepError(f"{repository.name} has no revision {repository.revision!r} on the Hub") from None
@@ -107,7 +106,7 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
         raise
     except Exception as error:  # of huggingface_hub, or of the library it speaks to the network by
         raise VerydeepError(
-            f"{repository}: {name} cannot be fetched: {_reason(error)}; another attempt may go on from there"
+            f"{repository}: {name} cannot be fetched: {_reason(error)}; another attempt may resume from there"
         ) from None
     if not isinstance(known, str):
         _verify(path, repository)

@@ -121,7 +121,7 @@ def import_weights(source: Source, given: Metadata = UNKNOWN, names: ClassNames 
             )
             _check_outputs(architecture)
     if given.preprocessing and layers.preprocesses:
-        raise UsageError(f"{path} preprocesses images itself, within the network; leave the preprocessing out")
+        raise UsageError(f"{path} preprocesses images inside the network; leave the preprocessing out")
     warnings = [note for note in layers.notes + facts.get("notes", []) if published is None]
     warnings = [printable(warning) for warning in [facts.get("chosen", ""), *warnings] if warning]
     found = Imported(
@@ -143,7 +143,7 @@ def import_weights(source: Source, given: Metadata = UNKNOWN, names: ClassNames 
     if unused := facts.get("unused", []) + groups(layers.unused):
         found.notes.append(printable(f"not used, as it is not the network's: {few(unused, quoted=False)}"))
     if layers.preprocesses:
-        found.notes.append("it preprocesses images itself, within the network; this is its preprocessing here")
+        found.notes.append("the network itself preprocesses images; this is its preprocessing here")
     _drop_what_is_not_finite(found)
     of_published = published.metadata if published else UNKNOWN
     for known in (source.metadata, of_published, layers.metadata, _timms_metadata(path)):
@@ -163,7 +163,7 @@ def config_of(found: Imported) -> ModelConfig:
     metadata = found.metadata
     if "shapes" in found.facts:
         raise ModelError(
-            f"{found.path} has shapes and no trained numbers: its weights are made by ConstantOfShape nodes"
+            f"{found.path} has shapes but no trained weights: its weights are made by ConstantOfShape nodes"
         )
     if metadata.preprocessing is None or metadata.class_names is None or not found.window_known:
         raise ModelError(_question(found))
@@ -219,32 +219,41 @@ def _suggesting_features(layers: Layers, source: Source) -> Iterator[None]:
         if not has_head or not is_network(shapes):
             raise
         raise ModelError(
-            f"{error}; to take its convolutions alone: `verydeep convert {source.name} RUN --features-only`"
+            f"{error}; to import only its convolutions: `verydeep convert {source.name} RUN --features-only`"
         ) from None
 
 
 def _check_outputs(architecture: Architecture) -> None:
     if architecture.num_classes == 1:
         raise ModelError(
-            "has one output, as networks that end with a sigmoid have; over one class a softmax is 1 for every "
-            "image. Give its last FC layer two outputs: weights of zeros and its own, and likewise biases"
+            "has one output, so it probably ends with a sigmoid; a softmax over one class is always 1. Give its "
+            "last FC layer another output before its own, with weights and bias 0"
         )
 
 
 def _question(found: Imported) -> str:
     """Ask for all that is not known at once."""
+    first, *others = PREPROCESSING
+    names, other_names = (
+        ("imagenet", "numbers") if found.architecture.num_classes == 1000 else ("numbers", "imagenet")
+    )
     unknown = {
-        "how images are preprocessed": found.metadata.preprocessing is None
-        and f"--preprocessing {' | '.join(PREPROCESSING)}",
+        "how images are preprocessed": found.metadata.preprocessing is None and f"--preprocessing {first}",
         f"what its {found.architecture.num_classes} classes are called": found.metadata.class_names is None
-        and "--class-names imagenet | numbers | FILE",
+        and f"--class-names {names}",
         window_question(found.architecture.window): not found.window_known and "--window PIXELS",
     }
     options = {what: option for what, option in unknown.items() if option}
-    numbers = "; `mean`, `deviation` and `channels` may stand for a name" * (found.metadata.preprocessing is None)
+    more = [
+        f"--preprocessing {', '.join(others)}, or `mean`, `deviation` and `channels`"
+        if found.metadata.preprocessing is None
+        else "",
+        f"--class-names {other_names} or a file" if found.metadata.class_names is None else "",
+    ]
+    choice = "; or give " + "; ".join(filter(None, more)) if any(more) else ""
     return (
         f"{found.path} does not say {' and '.join(options)}; convert it once: "
-        f"`verydeep convert {found.source.name} RUN {' '.join(options.values())}`{numbers}"
+        f"`verydeep convert {found.source.name} RUN {' '.join(options.values())}`{choice}"
     )
 
 
@@ -260,7 +269,7 @@ def _drop_what_is_not_finite(found: Imported) -> None:
     found.architecture, found.window_known = replace(found.architecture, num_classes=0, window=224), True
     found.tensors = {name: found.tensors[name] for name in found.architecture.tensors}
     found.notes.append(
-        f"{found.not_finite[0]} has NaN or infinite numbers: the convolutions alone are taken, as features"
+        f"{found.not_finite[0]} has NaN or infinite numbers: only the convolutions are used, as features"
     )
 
 
@@ -273,7 +282,7 @@ def _settle_architecture(found: Imported) -> None:
         found.architecture = replace(found.architecture, configuration=known)
     if found.layout == "verydeep" and recognised == "A" and not known:
         found.notes.append(
-            "weights do not tell A from A-LRN: A is taken; otherwise: "
+            "these weights fit A and A-LRN; A is used. If they are A-LRN's: "
             f"`verydeep convert {found.source.name} RUN --config A-LRN`"
         )
     if found.architecture.local_response_norm != LocalResponseNorm():
@@ -281,7 +290,7 @@ def _settle_architecture(found: Imported) -> None:
     if found.architecture.hidden:
         found.notes.append("its FC layers have {} and {} channels".format(*found.architecture.hidden))
     if "float64" in found.dtypes:
-        found.notes.append("its numbers are float64 and are rounded to float32")
+        found.notes.append("its weights are float64; they are rounded to float32")
 
 
 def _settle_class_names(found: Imported, given: ClassNames | None) -> None:
@@ -311,7 +320,7 @@ def _timms_metadata(path: Path) -> Metadata:
             raise ValueError(f"crop_pct is {fields['crop_pct']}")
         names = card.get("label_names") or fields.get("label_names")
         if not isinstance(names, list | None):
-            raise ValueError("label_names is no list")
+            raise ValueError("label_names is not a list")
         tag, licence = fields.get("tag") or "", fields.get("license")
         if not names and str(tag).endswith("in1k"):
             names = list(imagenet.class_names())

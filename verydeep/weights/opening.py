@@ -87,7 +87,7 @@ class Reopening:
         path = Path(self.source.rpartition(SEPARATOR)[0] or self.source)
         if path.is_absolute() and not path.exists():
             raise ModelError(
-                f"{path} has gone, from which another process would read the weights of this model; put it back, "
+                f"{path} is gone, and another process would read this model's weights from it; put it back, "
                 'or load the model with `engine="torch"`, which sends its weights'
             )
 
@@ -100,9 +100,7 @@ class Reopening:
         """
         tensors = open_source(self.source, self.preprocessing, self.class_names)[1]
         if fingerprint(tensors) != self.fingerprint:
-            raise ModelError(
-                f"{self.source} has other weights than when the model was opened; load it again and send that"
-            )
+            raise ModelError(f"{self.source} has other weights than when the model was opened; load it again")
         return tensors
 
 
@@ -145,10 +143,10 @@ def check_ours(source: Source, *given: object) -> None:
     """
     if source.network is not None:
         raise UsageError(
-            f"{source.path} is a model of ours and holds one network; leave out the name {source.network}"
+            f"{source.path} is a verydeep model with one network; leave out the name {source.network}"
         )
     if any(one is not None for one in given):
-        raise UsageError(f"{source.name} is a model of ours, which has all that belongs to it; leave it out")
+        raise UsageError(f"{source.name} is a verydeep model, which includes this already; leave it out")
 
 
 def is_ours(path: Path) -> bool:

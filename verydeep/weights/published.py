@@ -49,7 +49,7 @@ OXFORD_MEAN = (123.68, 116.779, 103.939)
 PreprocessingName = Literal["torchvision", "oxford", "matconvnet", "amdegroot"]
 
 PREPROCESSING = {
-    # What torchvision and timm do to pictures of 0 to 1, in levels of 0 to 255.
+    # What torchvision and timm do to images of 0 to 1, in levels of 0 to 255.
     "torchvision": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "RGB"),
     # The paper's own: the mean alone, and Caffe's order, that of OpenCV.
     "oxford": Preprocessing(OXFORD_MEAN, (1.0, 1.0, 1.0), "BGR"),

@@ -139,7 +139,7 @@ def architecture_of(
         if shape not in (wanted, (wanted[0], prod(wanted[1:]))):
             raise ModelError(
                 f"has {layer.name} of shape {shape}, where configuration {column.name} at width "
-                f"{architecture.width:g} has {wanted}: these are another network's weights"
+                f"{architecture.width:g} has {wanted}: these weights belong to another network"
             )
     return architecture
 
@@ -197,7 +197,7 @@ def with_our_names(layers: Layers) -> tuple[Architecture, Tensors]:
             tensors[f"bn{layer.place}.num_batches_tracked"] = np.asarray(count, np.int64)
     for name, shape in architecture.tensors.items():
         if tensors[name].shape != shape:
-            raise ModelError(f"has {name} of shape {tensors[name].shape}, where it has to be {shape}")
+            raise ModelError(f"has {name} of shape {tensors[name].shape}, where it must be {shape}")
     return architecture, tensors
 
 
@@ -264,7 +264,7 @@ def layers_of(architecture: Architecture, tensors: Tensors) -> Layers:
 
 
 def as_float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
-    """The same numbers as float32 in C order, in memory of its own; copied only if it has to be."""
+    """The same numbers as float32 in C order, in memory of its own; copied only if it must be."""
     return np.require(tensor, np.float32, ["C", "A", "W"])
 
 
@@ -316,8 +316,8 @@ def _width(channels: list[tuple[int, int]]) -> float:
             return width
     seen = ", ".join(str(count) for count, _ in channels)
     raise ModelError(
-        f"has layers of {seen} channels, which are not the paper's times one width: these are another network's "
-        "weights"
+        f"has layers of {seen} channels, which are not the paper's times one width: these weights belong to "
+        "another network"
     )
 
 

@@ -205,7 +205,7 @@ class Walk:
         """The layers of the network that it is, and what the graph does to pixels.
 
         Raises:
-            ModelError: it is no VGG network.
+            ModelError: it is not a VGG network.
 
         """
         layers = layers_of_steps(self.steps, self.size)

@@ -65,7 +65,7 @@ def write_for(library: str, out: Path, config: ModelConfig, tensors: Tensors) ->
 
 
 def feeding(library: str, preprocessing: Preprocessing) -> str:
-    """How the library has to be fed so that it gives our answers, in its own words.
+    """How the library must be fed so that it gives our answers, in its own words.
 
     Args:
         library: one of `LAYOUTS`.

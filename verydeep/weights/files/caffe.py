@@ -84,7 +84,7 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
                 tensor = _blob(blob, name)
                 yield name, tensor, str(tensor.dtype)
     except (WireError, ValueError) as error:
-        raise NotWeightsError(f"is not a whole .caffemodel: {printable(error)}") from None
+        raise NotWeightsError(f"is not a complete .caffemodel: {printable(error)}") from None
     if not names:
         raise NotWeightsError("is a .caffemodel without weights; the layers' blobs are needed")
 

@@ -38,7 +38,7 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if WEIGHTS_MEMBER not in archive.namelist():
-                raise NotWeightsError(f"is a zip file without {WEIGHTS_MEMBER}, so it is no Keras file")
+                raise NotWeightsError(f"is a zip file without {WEIGHTS_MEMBER}, so it is not a Keras file")
             if CONFIG_MEMBER in archive.namelist():
                 with archive.open(CONFIG_MEMBER) as config:
                     _configure(config.read(MOST_CONFIG_BYTES + 1), facts)
@@ -63,7 +63,7 @@ def _configure(content: bytes | str, facts: dict[str, Any]) -> None:
 def _check_size(num_bytes: int, file_size: int) -> None:
     """Make sure that a file does not say that it holds far more than its size, as compressed zeros do."""
     if num_bytes > SPARE_BYTES + TIMES * file_size:
-        raise NotWeightsError(f"cannot be read: {num_bytes:,} bytes in {file_size:,} would fill the memory")
+        raise NotWeightsError(f"cannot be read: {num_bytes:,} bytes in {file_size:,} would not fit in memory")
 
 
 def _check_attribute(group: h5py.Group, name: str, most_bytes: int) -> None:
@@ -150,7 +150,7 @@ def _keras_3(file: h5py.File, facts: dict[str, Any]) -> Iterator[tuple[str, h5py
             places.add("/".join([*layer, part]))
         elif "seed_generator" not in layer:
             if not layer or not part.isdigit() or not name.startswith(GROUPS[:2]):
-                raise NotWeightsError(f"has {name}, which is no weight of a layer, so it is no VGG network")
+                raise NotWeightsError(f"has {name}, which is no weight of a layer, so it is not a VGG network")
             by_layer.setdefault(tuple(layer), []).append((int(part), item))
     facts["layers"] = sorted(places - {""})
     for place, parts in sorted(by_layer.items(), key=lambda entry: [_rank(word) for word in entry[0]]):

@@ -29,7 +29,7 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
     content = loadmat(path, variable_names=WANTED, struct_as_record=True)
     network = _one(content["net"]) if "net" in content else content
     if "layers" not in _fields(network):
-        raise NotWeightsError("has no layers, so it is no network of MatConvNet's")
+        raise NotWeightsError("has no layers, so it is not a network of MatConvNet's")
     _meta(network, facts)
     layers: list[dict[str, Any]] = facts.setdefault("layers", [])
     cells = network["layers"].reshape(-1)

@@ -130,7 +130,7 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
                 yield name, graph.constants[name], FLOAT_TYPES[tensor.integer(2)]
         _read_nodes(graphs[-1], graph, path)
     except (WireError, ValueError) as error:
-        raise NotWeightsError(f"is not a whole ONNX file: {printable(error)}") from None
+        raise NotWeightsError(f"is not a complete ONNX file: {printable(error)}") from None
 
 
 def _read_nodes(content: Message, graph: Graph, path: Path) -> None:
@@ -229,7 +229,7 @@ def _stored_in_file(tensor: Message, path: Path, size: int) -> bytes:
     if not (offset.isascii() and offset.isdigit() and length == str(size)) or len(offset) > 18:
         raise WireError(f"{tensor.text(8)} takes {size} bytes of {location}, not {length} from {offset} on")
     if int(offset) + size > other.stat().st_size:
-        raise WireError(f"{location} ends before {tensor.text(8)} does; it is not whole")
+        raise WireError(f"{location} ends before {tensor.text(8)} does; it is incomplete")
     with other.open("rb") as file:
         file.seek(int(offset))
         return file.read(size)

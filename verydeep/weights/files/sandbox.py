@@ -75,7 +75,7 @@ def _receive(stream: IO[bytes], facts: dict[str, Any], most: int) -> Iterator[Te
         shape, dtype = tuple(header["shape"]), np.dtype(header["dtype"])
         total, count = total + prod(shape) * dtype.itemsize, count + 1
         if total > most or count > MOST_TENSORS:
-            raise NotWeightsError("cannot be read: it would fill the memory")
+            raise NotWeightsError("cannot be read: it does not fit in memory")
         tensor = np.empty(shape, dtype)
         _fill(stream, tensor.reshape(-1).view(np.uint8).data)
         yield header["name"], tensor, header["stored"]
@@ -104,7 +104,7 @@ def _ending(code: int, seconds: int) -> str:
     if code == -signal.SIGXCPU:
         return f"its reader took more than {seconds} seconds of processor time"
     if code == -signal.SIGKILL:
-        return "its reader was killed, most often for want of memory"
+        return "its reader was killed, most often because memory ran out"
     if code < 0:
         return f"its reader crashed ({signal.Signals(-code).name}); the file is damaged"
     return "its reader ended early; the file is damaged"

@@ -36,7 +36,7 @@ def main(module: str, path: Path, most_bytes: int, most_seconds: int, facts: dic
     except NotWeightsError as error:
         end = {"error": str(error)}
     except MemoryError:
-        end = {"error": "cannot be read: it would fill the memory"}
+        end = {"error": "cannot be read: it does not fit in memory"}
     except BrokenPipeError:
         return
     except Exception as error:  # a damaged file makes these libraries raise nearly anything

@@ -146,7 +146,7 @@ def _without_tensors(content: Any) -> str:
             if isinstance(value.attributes, Mapping) and "_modules" in value.attributes:
                 return WHOLE_NETWORK.format(name=value.name)
     what = content.name if isinstance(content, Placeholder) else type(content).__name__
-    return f"holds no tensors by name (but a {what}), so it is no state dict"
+    return f"holds no tensors by name (but a {what}), so it is not a state dict"
 
 
 def _other_pickle(path: Path, content: Any) -> str:
@@ -158,4 +158,4 @@ def _other_pickle(path: Path, content: Any) -> str:
             "safetensors.numpy.save_file({name: value.numpy() for name, value in paddle.load(FILE).items()}, "
             "'weights.safetensors')"
         )
-    return "is a pickle that PyTorch did not write, so it is no state dict"
+    return "is a pickle that PyTorch did not write, so it is not a state dict"

@@ -67,11 +67,11 @@ class OnnxWalk(Walk):
             if node.kind == "Conv":
                 axes = "".join(NCHW[turned.index(axis)] for axis in range(len(NCHW)))
                 if axes not in (NCHW, NHWC):
-                    raise ModelError(f"takes images with axes in the order {axes}; they have to be NCHW or NHWC")
+                    raise ModelError(f"takes images with axes in the order {axes}; they must be NCHW or NHWC")
                 return axes
             if node.kind == "Transpose":
                 turned = [turned[axis] for axis in _permutation(node, len(NCHW))]
-        raise ModelError("has no convolution: it is no VGG network")
+        raise ModelError("has no convolution: it is not a VGG network")
 
     def _constant(self, node: Node, place: int) -> Array:
         value = self.graph.constants.get(node.inputs[place]) if place < len(node.inputs) else None
