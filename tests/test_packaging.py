@@ -112,10 +112,10 @@ def check_answer(*words: str) -> subprocess.CompletedProcess[str]:
 def test_an_answer_is_right_or_wrong():
     right = check_answer("--engine", "torch")
     assert (right.returncode, right.stderr) == (0, "")
-    assert re.search(r"petals/1\.png: bird, 8\d\.\d%$", right.stdout.strip())
-    wrong = check_answer("tests/old_files/pictures/petals/1.png", "cat", "--engine", "torch")
+    assert re.search(r"cat\.jpg: cat, 99\.\d%$", right.stdout.strip())
+    wrong = check_answer("docs/tutorials/images/cat.jpg", "dog", "--engine", "torch")
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert wrong.stderr.strip().endswith("petals/1.png: verydeep answers bird, and the class is cat")
+    assert wrong.stderr.strip().endswith("cat.jpg: verydeep answers cat, and the class is dog")
     missing = check_answer("nothing.png", "cat", "--engine", "torch")
     assert missing.returncode == 1 and "nothing.png" in missing.stderr
 

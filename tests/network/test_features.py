@@ -275,7 +275,7 @@ def test_layers_are_a_list_of_different_names():
         verydeep.features(network, "relu1_1")
     with pytest.raises(UsageError, match="no layer is given"):
         verydeep.features(network, [])
-    with pytest.raises(UsageError, match="'relu1_1' is asked for twice"):
+    with pytest.raises(UsageError, match="'relu1_1' is named twice"):
         verydeep.features(network, ["relu1_1", "pool1", "relu1_1"])
 
 
@@ -355,7 +355,7 @@ def test_a_range_is_one_of_three_and_what_looks_like_another_is_warned_of():
     with pytest.raises(UsageError, match="does not know how its images are preprocessed"):
         Features(network_of("A"), ["pool1"], range=(0, 1))
     for range in ((-1, 1), (0, 255)):
-        with pytest.warns(RangeWarning, match=r"as if they were of range \(0, 1\)") as warnings:
+        with pytest.warns(RangeWarning, match=r"they look like range \(0, 1\)") as warnings:
             preprocessed(torch.rand(1, 3, 8, 8), range)
         assert warnings[0].filename == __file__  # not a line of the package's
     features = Features(network_of("A"), ["pool1"], preprocessing=IMAGENET, range=(0, 1), check=False)

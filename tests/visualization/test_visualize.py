@@ -87,7 +87,7 @@ def test_a_network_of_features_only(bare, desk, tmp_path, capsys):
     ("words", "said"),
     [
         (["--layers", "relu4_9"], "did you mean relu4_"),
-        (["--layers", "relu1_1", "relu1_1"], "asked for twice"),
+        (["--layers", "relu1_1", "relu1_1"], "named twice"),
         (["--layers", "relu7", "--size", "30"], "at least 32"),
         (["--size", "8"], "layer relu5_1 needs both sides to be at least 16"),
         (["--size", "0"], "--size is 0"),

@@ -58,10 +58,10 @@ def evaluate(
 ) -> Evaluation | None:
     """Measure the error rates of a model, or of several as an ensemble.
 
-    By default the test is dense: the image is rescaled so that its smaller side is Q, the network runs over all of
-    it, and its class scores are averaged over space. The posteriors are averaged over scales and the mirror image,
-    and over the models if there are several. With `processes`, or under torchrun, several processes share the
-    images.
+    By default the test is dense: the image is rescaled so that its smaller side is Q, and the network runs over
+    all of it. Its class scores are averaged over space. The posteriors are averaged over scales and the mirror
+    image, and over the models if there are several. With `processes`, or under torchrun, several processes share
+    the images.
 
     Args:
         models: one or several: run folders or weights in them, `cifar10`, or other libraries' weights.
