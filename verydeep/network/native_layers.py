@@ -278,8 +278,8 @@ class _Pack(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
         if _by_torch(gradient):
-            return unpack_by_torch(gradient, ctx.sizes, ctx.bordered), None, None, None
-        return _unpack(gradient, ctx.sizes, ctx.bordered), None, None, None
+            return unpack_by_torch(gradient, ctx.sizes, ctx.bordered), None, None
+        return _unpack(gradient, ctx.sizes, ctx.bordered), None, None
 
 
 class _Unpack(Function):
@@ -295,7 +295,7 @@ class _Unpack(Function):
         if not _by_torch(gradient):
             return _pack(gradient, ctx.sizes, ctx.bordered, seen), None, None, None
         found = _pack_by_torch(gradient, ctx.sizes, ctx.bordered)
-        return found if seen is None else masked(found, seen), None, None, None
+        return found if seen is None else _masked(found, seen), None, None, None
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ class _Layer:
 
     def on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The same output by torch's own functions."""
-        x = unpack_by_torch(maps, self.sizes, self.bordered)
+        x = unpack_by_torch(read_by_torch(maps, self.rectified), self.sizes, self.bordered)
         x = F.conv2d(x, weight, bias, padding=1)
         x = F.relu(x) if self.relu else x
         return F.max_pool2d(x, 2) if self.max_pool else x
@@ -383,13 +383,15 @@ def _gradients_by_torch(
         slope = unpack_by_torch(gradient, sizes, False)
         asked = [one for one, want in zip(inputs, wanted, strict=True) if want]
         gradients = iter(torch.autograd.grad(found, asked, slope, create_graph=True))
-        to_maps, to_weight, to_bias = (next(gradients) if want else None for want in wanted)
-        if to_maps is not None and layer.rectified:
-            to_maps = masked(to_maps, inputs[0])
-    return to_maps, to_weight, to_bias
+    return tuple(next(gradients) if want else None for want in wanted)
 
 
-def masked(gradient: Tensor, seen: Tensor) -> Tensor:
+def read_by_torch(maps: Tensor, rectified: bool) -> Tensor:
+    """Maps as torch's operations read them: a ReLU changes rectified maps no more, and masks their gradient."""
+    return F.relu(maps) if rectified else maps
+
+
+def _masked(gradient: Tensor, seen: Tensor) -> Tensor:
     """A gradient behind the ReLU that gave `seen`."""
     return gradient.masked_fill(seen.detach() <= 0, 0)
 
@@ -460,7 +462,7 @@ class _AveragePool(Function):
         if _by_torch(gradient):
             pooled = unpack_by_torch(gradient, (images, channels, height // 2, width // 2), False)
             found = _pack_by_torch(_spread(pooled / 4, ctx.sizes), ctx.sizes, False)
-            return found if seen is None else masked(found, seen), None, None
+            return found if seen is None else _masked(found, seen), None, None
         to = _new("maps", ctx.sizes)
         _layers().average_pool_gradient(_array(gradient.contiguous()), ctx.sizes, _array(seen), _array(to))
         return to, None, None

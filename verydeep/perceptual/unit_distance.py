@@ -62,14 +62,12 @@ class _MapsDistance(torch.autograd.Function):
             )
             return *found, None, None
         with torch.enable_grad():
-            maps = [native_layers.unpack_by_torch(one, ctx.layout.sizes, False) for one in (first, second)]
+            read = [native_layers.read_by_torch(one, ctx.layout.rectified) for one in (first, second)]
+            maps = [native_layers.unpack_by_torch(one, ctx.layout.sizes, False) for one in read]
             distance = _plain_distance(*maps, weights)
             asked = [one for one, want in zip((first, second), wanted, strict=True) if want]
-            gradients = torch.autograd.grad(distance, asked, slope, create_graph=True)
-            if ctx.layout.rectified:
-                gradients = tuple(map(native_layers.masked, gradients, asked))
-        found = iter(gradients)
-        return *(next(found) if want else None for want in wanted), None, None
+            gradients = iter(torch.autograd.grad(distance, asked, slope, create_graph=True))
+        return *(next(gradients) if want else None for want in wanted), None, None
 
 
 class _UnitDistance(torch.autograd.Function):
