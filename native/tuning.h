@@ -61,7 +61,6 @@ constexpr long PACKED_AT_ONCE = 64;
 
 constexpr int TILES_AHEAD = 6;                   // tiles whose memory is prefetched before they are transformed
 constexpr long MAX_PREFETCH_BYTES = 64L * 1024;  // ahead of a product's weights: a panel's point of 512 channels
-constexpr int DEEP_BLOCKS = 8;                   // of inputs, whose weights stay in L1 for all rows of a product
 constexpr int WEIGHT_ROWS_AHEAD = 16;            // rows of weights that are prefetched into L1
 constexpr int NORMALIZED_AT_ONCE = 32;           // pixels whose squares are kept
 
@@ -72,6 +71,8 @@ constexpr int POSITION_IMAGES = 48;  // of which the positions of small maps are
 
 // ---- accuracy: these change results
 
+// Blocks of inputs of Winograd's products whose weights stay in L1 for all rows. They are a sum of their own.
+constexpr int DEEP_BLOCKS = 8;
 // A gradient of weights is a sum over tiles: over blocks of so many, in at most so many parts, whose sums take at
 // most so much memory.
 constexpr int GRADIENT_TILES = 64, MAX_PARTIAL_SUMS = 16;

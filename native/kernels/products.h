@@ -70,9 +70,10 @@ struct BlockProduct {
     Factors<Numbers> factors;
     int in_blocks;
     float* results;
-    long columns[2];  // where the vectors of columns lie in the results
-    bool accumulate;
-    Scales scales;
+    long columns[2];   // where the vectors of columns lie in the results
+    bool accumulate;   // begin with what is there, as if the product had not been cut
+    bool add = false;  // or add the whole product to it: fewer roundings in each sum
+    Scales scales{};
 };
 
 // Where two vectors of columns lie in results of blocks of 16.
@@ -123,7 +124,10 @@ void multiply_block(const BlockProduct<Numbers>& product) {
     add_products<Numbers>(sum, factors, product.in_blocks);
     VERYDEEP_UNROLL
     for (int r = 0; r < R; ++r) VERYDEEP_UNROLL
-    for (int n = 0; n < N; ++n) store(results + columns[n] + r * BLOCK, sum[r][n]);
+    for (int n = 0; n < N; ++n) {
+        float* const place = results + columns[n] + r * BLOCK;
+        store(place, product.add ? load(place) + sum[r][n] : sum[r][n]);
+    }
 }
 
 // The same of int16: the sums of a group of channels are exact, and are added up as floats.
@@ -215,7 +219,7 @@ void multiply(const MatrixProduct& product) {
 }
 
 // A point's products with so many inputs that a panel's weights leave the nearest cache: some blocks of inputs at
-// a time, whose weights stay there for all rows. The order of each sum stays the same.
+// a time, whose weights stay there for all rows. Each such part is a sum of its own, with a smaller error.
 template <class Numbers>
 VERYDEEP_INLINE void multiply_deep(MatrixProduct product, const typename Numbers::Element* next_panel) {
     using Element = typename Numbers::Element;
@@ -248,7 +252,8 @@ VERYDEEP_INLINE void multiply_deep(MatrixProduct product, const typename Numbers
                 block.in_blocks = here;
                 block.results = product.results + row * BLOCK;
                 find_columns(vector, 1 + two, product.result_block_stride, block.columns);
-                block.accumulate = first > 0;
+                block.accumulate = false;
+                block.add = first > 0;
                 const auto multiply = two ? block_function_for<Numbers, 2>(count, RowCounts{})
                                           : block_function_for<Numbers, 1>(count, RowCounts{});
                 multiply(block);
@@ -280,7 +285,7 @@ void multiply_points(const PointProducts& all) {
         product.result_block_stride = all.product_strides.block;
         product.accumulate = false;
         if constexpr (!Numbers::SCALED) {
-            if (all.in_blocks > tuning::DEEP_BLOCKS && all.num_tiles > MAX_ROWS) {
+            if (all.in_blocks > tuning::DEEP_BLOCKS) {
                 multiply_deep<Numbers>(product, panel + (point + 1) * panel_stride);
                 continue;
             }

@@ -28,13 +28,13 @@ constexpr long PACKED_AT_ONCE = 7;
 
 constexpr int TILES_AHEAD = 1;
 constexpr long MAX_PREFETCH_BYTES = 1;
-constexpr int DEEP_BLOCKS = 2;
 constexpr int WEIGHT_ROWS_AHEAD = 1;
 constexpr int NORMALIZED_AT_ONCE = 3;
 
 constexpr int LAYER_TILES = 3;
 constexpr int POSITION_IMAGES = 2;
 
+constexpr int DEEP_BLOCKS = 2;
 constexpr int GRADIENT_TILES = 3, MAX_PARTIAL_SUMS = 3;
 constexpr long PARTIAL_SUM_BYTES = 1L << 20;
 constexpr std::size_t INT20_WEIGHT_BYTES = 1;

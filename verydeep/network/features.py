@@ -70,6 +70,7 @@ class Features(Network):
         self.nodes = nodes_to(network.architecture, layers)
         self.layers = tuple(layers)
         self.pooling: PoolingKind = check_choice("pooling", pooling, PoolingKind)
+        self.engine = network.engine
         if range is not None and preprocessing is None:
             raise UsageError(
                 "a network alone does not know how its images are preprocessed; give preprocessing, or a model "
