@@ -53,7 +53,7 @@ def features(
     pooling: Literal["max", "average"] = ...,
     trainable: bool = ...,
     check: bool = ...,
-    engine: Literal["torch"] = ...,
+    engine: Literal["auto", "torch"] = ...,
 ) -> Features: ...
 
 

@@ -64,12 +64,12 @@ class Maps:
 def pack(x: Tensor, *, bordered: bool = False) -> Maps:
     """Bring a tensor of shape (images, channels, height, width) into the kernels' layout."""
     sizes = _sizes(x)
-    return Maps(_Pack.apply(x, sizes, bordered), sizes, bordered=bordered)  # type: ignore[no-untyped-call]
+    return Maps(_Pack.apply(x, sizes, bordered), sizes, bordered=bordered)
 
 
 def unpack(maps: Maps) -> Tensor:
     """Give maps as a plain tensor of shape (images, channels, height, width), channels last in memory."""
-    found: Tensor = _Unpack.apply(maps.tensor, maps.sizes, maps.bordered, maps.rectified)  # type: ignore[no-untyped-call]
+    found: Tensor = _Unpack.apply(maps.tensor, maps.sizes, maps.bordered, maps.rectified)
     return found
 
 
@@ -96,7 +96,7 @@ def convolve(
     layer = _Layer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed)
     images, _, height, width = maps.sizes
     sizes = (images, len(weight), height // 2, width // 2) if max_pool else (images, len(weight), height, width)
-    return Maps(_Convolution.apply(maps.tensor, weight, bias, layer), sizes, rectified=relu)  # type: ignore[no-untyped-call]
+    return Maps(_Convolution.apply(maps.tensor, weight, bias, layer), sizes, rectified=relu)
 
 
 def max_pool(maps: Maps) -> tuple[Maps, Maps]:
@@ -105,7 +105,7 @@ def max_pool(maps: Maps) -> tuple[Maps, Maps]:
     Where others read what is handed on here, their gradient and that of the pooling are added up in one place.
     """
     images, channels, height, width = maps.sizes
-    pooled, tensor = _MaxPool.apply(maps.tensor, maps.sizes)  # type: ignore[no-untyped-call]
+    pooled, tensor = _MaxPool.apply(maps.tensor, maps.sizes)
     sizes = images, channels, height // 2, width // 2
     return Maps(pooled, sizes, rectified=maps.rectified), replace(maps, tensor=tensor)
 
@@ -113,7 +113,7 @@ def max_pool(maps: Maps) -> tuple[Maps, Maps]:
 def average_pool(maps: Maps) -> Maps:
     """The mean of 2x2 places."""
     images, channels, height, width = maps.sizes
-    tensor = _AveragePool.apply(maps.tensor, maps.sizes, maps.rectified)  # type: ignore[no-untyped-call]
+    tensor = _AveragePool.apply(maps.tensor, maps.sizes, maps.rectified)
     return Maps(tensor, (images, channels, height // 2, width // 2))
 
 
@@ -186,7 +186,7 @@ def takes_module(module: nn.Module) -> bool:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return _has_any_global_hook() or any(
+    return _has_any_global_hook() or any(  # type: ignore[no-untyped-call]
         (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     )
 

@@ -64,7 +64,7 @@ class _MapsDistance(torch.autograd.Function):
         with torch.enable_grad():
             read = [native_layers.read_by_torch(one, ctx.layout.rectified) for one in (first, second)]
             maps = [native_layers.unpack_by_torch(one, ctx.layout.sizes, False) for one in read]
-            distance = _plain_distance(*maps, weights)
+            distance = _plain_distance(maps[0], maps[1], weights)
             asked = [one for one, want in zip((first, second), wanted, strict=True) if want]
             gradients = iter(torch.autograd.grad(distance, asked, slope, create_graph=True))
         return *(next(gradients) if want else None for want in wanted), None, None
