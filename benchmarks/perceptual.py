@@ -1,9 +1,10 @@
 """LPIPS here and in the `lpips` package, content and style here and in `piq`: speed, memory and agreement.
 
-    python benchmarks/perceptual.py [--loss LPIPS] [--side 224] [--pairs 8] [--repeat 5]
+    python benchmarks/perceptual.py [--loss LPIPS] [--side 224] [--pairs 8] [--repeat 5] [--threads 1]
     python benchmarks/perceptual.py --photographs FOLDER [--pairs 50]
 
 All on the same random weights. The two take turns; each has a process of its own for its peak memory. With
+--threads 1 processor time is measured, which a busy machine does not change much; else time by the clock. With
 --photographs the numbers of LPIPS alone are compared: of whole photographs, each beside itself as a small JPEG
 file, blurred or moved, or beside another, in both ranges of `lpips`; of every tenth pair the gradients too, both
 beside the package's in float64. `pip install --no-deps lpips piq` first.
@@ -189,7 +190,11 @@ def main() -> None:
     parser.add_argument("--loss", choices=LOSSES, default="LPIPS")
     parser.add_argument("--peak", choices=("peer", "verydeep"))
     parser.add_argument("--photographs", type=Path, metavar="FOLDER")
+    parser.add_argument("--threads", type=int)
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     if options.photographs:
         compare(options.photographs, options.pairs or 50)
         return
@@ -218,9 +223,9 @@ def main() -> None:
         seconds: list[list[float]] = [[], []]
         for _ in range(options.repeat):
             for step, taken in zip(both, seconds, strict=True):
-                start = time.perf_counter()
+                start = clock()
                 step()
-                taken.append(time.perf_counter() - start)
+                taken.append(clock() - start)
         theirs, ours = map(statistics.median, seconds)
         ratio = statistics.median(a / b for a, b in zip(*seconds, strict=True))
         peaks = [peak("peer", options.loss, kind.partition(",")[0], options.pairs, options.side)]

@@ -19,6 +19,7 @@
 #include "engine/ceiling.h"
 #include "engine/network.h"
 #include "engine/threads.h"
+#include "layers_module.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -273,6 +274,7 @@ void bind_network(nb::module_& module) {
 }  // namespace
 
 NB_MODULE(_native, module) {
+    nb::set_leak_warnings(false);  // Python keeps some objects until it ends
     module.doc() = "VGG networks on a processor's own instructions: see docs/explanation/native-engine.md";
     bind_step(module);
     bind_network(module);
@@ -285,4 +287,5 @@ NB_MODULE(_native, module) {
         },
         "instructions"_a, "precision"_a);
     module.def("peak", peak, "instructions"_a, "precision"_a, "threads"_a);
+    bind_layers(module);
 }

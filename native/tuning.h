@@ -64,7 +64,19 @@ constexpr long MAX_PREFETCH_BYTES = 64L * 1024;  // ahead of a product's weights
 constexpr int WEIGHT_ROWS_AHEAD = 16;            // rows of weights that are prefetched into L1
 constexpr int NORMALIZED_AT_ONCE = 32;           // pixels whose squares are kept
 
+// ---- layers one by one, forwards and backwards
+
+constexpr int LAYER_TILES = 64;      // a block of tiles of a convolution
+constexpr int POSITION_IMAGES = 48;  // of which the positions of small maps are multiplied at once
+
 // ---- accuracy: these change results
+
+// Blocks of inputs of Winograd's products whose weights stay in L1 for all rows. They are a sum of their own.
+constexpr int DEEP_BLOCKS = 8;
+// A gradient of weights is a sum over tiles: over blocks of so many, in at most so many parts, whose sums take at
+// most so much memory.
+constexpr int GRADIENT_TILES = 64, MAX_PARTIAL_SUMS = 16;
+constexpr long PARTIAL_SUM_BYTES = 8L << 20;
 
 // Fully connected layers at least this large (in float32), and with so many inputs, keep weights of 20 bits: a sum
 // so long rounds by more than they do.

@@ -56,6 +56,11 @@ inline Mask unordered(FloatVector x, FloatVector y) {
     for (int i = 0; i < 16; ++i) mask |= (x[i] != x[i] || y[i] != y[i]) << i;
     return mask;
 }
+inline Mask movepi32_mask(__m512i x) {
+    Mask mask = 0;
+    for (int i = 0; i < 16; ++i) mask |= (as<Int32Vector>(x)[i] < 0) << i;
+    return mask;
+}
 inline FloatVector mask_mov_ps(FloatVector otherwise, Mask mask, FloatVector x) {
     return each<FloatVector>([&](int i) { return mask >> i & 1 ? x[i] : otherwise[i]; });
 }
@@ -110,6 +115,8 @@ inline __m256i cvtneps_pbh(FloatVector x) {
 #define _mm512_max_ps emulated::max_ps
 #undef _mm512_cmp_ps_mask
 #define _mm512_cmp_ps_mask(x, y, unordered_) emulated::unordered(x, y)
+#undef _mm512_movepi32_mask
+#define _mm512_movepi32_mask emulated::movepi32_mask
 #define _mm512_mask_mov_ps emulated::mask_mov_ps
 #define _mm512_fmadd_ps emulated::fmadd_ps
 #define _mm512_cvtepi32_ps emulated::cvtepi32_ps

@@ -70,9 +70,10 @@ struct BlockProduct {
     Factors<Numbers> factors;
     int in_blocks;
     float* results;
-    long columns[2];  // where the vectors of columns lie in the results
-    bool accumulate;
-    Scales scales;
+    long columns[2];   // where the vectors of columns lie in the results
+    bool accumulate;   // begin with what is there, as if the product had not been cut
+    bool add = false;  // or add the whole product to it: fewer roundings in each sum
+    Scales scales{};
 };
 
 // Where two vectors of columns lie in results of blocks of 16.
@@ -123,7 +124,10 @@ void multiply_block(const BlockProduct<Numbers>& product) {
     add_products<Numbers>(sum, factors, product.in_blocks);
     VERYDEEP_UNROLL
     for (int r = 0; r < R; ++r) VERYDEEP_UNROLL
-    for (int n = 0; n < N; ++n) store(results + columns[n] + r * BLOCK, sum[r][n]);
+    for (int n = 0; n < N; ++n) {
+        float* const place = results + columns[n] + r * BLOCK;
+        store(place, product.add ? load(place) + sum[r][n] : sum[r][n]);
+    }
 }
 
 // The same of int16: the sums of a group of channels are exact, and are added up as floats.
@@ -214,6 +218,51 @@ void multiply(const MatrixProduct& product) {
     multiply_rows<Numbers>(product);
 }
 
+// A point's products with so many inputs that a panel's weights leave the nearest cache: some blocks of inputs at
+// a time, whose weights stay there for all rows. Each such part is a sum of its own, with a smaller error.
+template <class Numbers>
+VERYDEEP_INLINE void multiply_deep(MatrixProduct product, const typename Numbers::Element* next_panel) {
+    using Element = typename Numbers::Element;
+    const auto* const rows = static_cast<const Element*>(product.rows);
+    const auto* const panel = static_cast<const Element*>(product.panel);
+    const int in_blocks = product.in_blocks, vectors = product.panel_blocks * PARTS;
+    const long panel_row_stride = product.panel_blocks * BLOCK * Numbers::K_STEP;
+    const long block_steps = BLOCK / Numbers::K_STEP;
+    const int pieces = (product.num_rows + MAX_ROWS - 1) / MAX_ROWS;
+    for (int first = 0; first < in_blocks; first += tuning::DEEP_BLOCKS) {
+        const int here = min(tuning::DEEP_BLOCKS, in_blocks - first);
+        const Element* const weights = panel + first * block_steps * panel_row_stride;
+        for (int vector = 0; vector < vectors; vector += 2) {
+            const bool two = vector + 1 < vectors;
+            // What is wanted next: other columns of these weights, or the first of the next inputs', or point's.
+            const Element* const next = vector + 2 < vectors ? weights + (vector + 2) * LANES * Numbers::K_STEP
+                                        : first + here < in_blocks
+                                            ? weights + here * block_steps * panel_row_stride
+                                            : next_panel;
+            const long steps = here * block_steps;
+            for (int piece = 0, row = 0; piece < pieces; ++piece) {
+                const int count = (product.num_rows - row) / (pieces - piece);
+                BlockProduct<Numbers> block;
+                block.factors = {rows + first * product.row_block_stride + row * BLOCK,
+                                 product.row_block_stride,
+                                 weights + vector * LANES * Numbers::K_STEP,
+                                 panel_row_stride,
+                                 {reinterpret_cast<const char*>(next + steps * piece / pieces * panel_row_stride),
+                                  panel_row_stride * static_cast<long>(sizeof(Element)) / pieces}};
+                block.in_blocks = here;
+                block.results = product.results + row * BLOCK;
+                find_columns(vector, 1 + two, product.result_block_stride, block.columns);
+                block.accumulate = false;
+                block.add = first > 0;
+                const auto multiply = two ? block_function_for<Numbers, 2>(count, RowCounts{})
+                                          : block_function_for<Numbers, 1>(count, RowCounts{});
+                multiply(block);
+                row += count;
+            }
+        }
+    }
+}
+
 template <class Numbers>
 void multiply_points(const PointProducts& all) {
     using Element = typename Numbers::Element;
@@ -235,6 +284,12 @@ void multiply_points(const PointProducts& all) {
         product.results = all.products + point * all.product_strides.point;
         product.result_block_stride = all.product_strides.block;
         product.accumulate = false;
+        if constexpr (!Numbers::SCALED) {
+            if (all.in_blocks > tuning::DEEP_BLOCKS) {
+                multiply_deep<Numbers>(product, panel + (point + 1) * panel_stride);
+                continue;
+            }
+        }
         multiply_rows<Numbers>(product, scales.at(0, point * all.panel_blocks * BLOCK));
     }
 }

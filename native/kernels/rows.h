@@ -89,19 +89,27 @@ void normalize_row(const ResponseNormRow& row) {
         }
 }
 
-VERYDEEP_INLINE float sum_of(Vector x) {
-    float lanes[LANES];
-    store(lanes, x);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    return lanes[0];
-}
-
 // What makes a vector one of unit length; NaN where its squares overflow, as it would come out as zeros.
 VERYDEEP_INLINE float inverse_length(Vector squares, float epsilon) {
     const float length = __builtin_sqrtf(sum_of(squares));
     return length <= __FLT_MAX__ ? 1 / (length + epsilon) : __builtin_nanf("");
 }
+
+// x u - y v as (x - y) s + (x or y) (u - v), where s is the smaller of u and v, and the vector that of the
+// greater: 0 where x = y and u = v, with fused products too, and nothing large cancels.
+template <int POSITIONS>
+struct UnitDifference {
+    Vector scale[POSITIONS], of_first[POSITIONS], of_second[POSITIONS];
+
+    VERYDEEP_INLINE void set(int p, float u, float v) {
+        scale[p] = broadcast(u > v ? v : u);
+        of_first[p] = broadcast(u > v ? u - v : 0);
+        of_second[p] = broadcast(u > v ? 0 : u - v);
+    }
+    VERYDEEP_INLINE Vector of(int p, Vector x, Vector y) const {
+        return (x - y) * scale[p] + x * of_first[p] + y * of_second[p];
+    }
+};
 
 // A few positions at a time, whose numbers stay in the nearest cache between their lengths and their distance.
 template <int POSITIONS>
@@ -121,15 +129,9 @@ void unit_distances(const DistanceRow& row, int position) {
                 v[p] += y * y;
             }
         }
-    // x u - y v as (x - y) s + (x or y) (u - v), where s is the smaller of u and v, and the vector that of the
-    // greater: 0 where x = y and u = v, with fused products too, and nothing large cancels.
-    Vector scale[POSITIONS], of_first[POSITIONS], of_second[POSITIONS];
-    for (int p = 0; p < POSITIONS; ++p) {
-        const float one = inverse_length(u[p], row.epsilon), other = inverse_length(v[p], row.epsilon);
-        scale[p] = broadcast(one > other ? other : one);
-        of_first[p] = broadcast(one > other ? one - other : 0);
-        of_second[p] = broadcast(one > other ? 0 : one - other);
-    }
+    UnitDifference<POSITIONS> differences;
+    for (int p = 0; p < POSITIONS; ++p)
+        differences.set(p, inverse_length(u[p], row.epsilon), inverse_length(v[p], row.epsilon));
     for (int block = 0; block < num_blocks; ++block)
         for (int lane = 0; lane < BLOCK; lane += LANES) {
             const long at = block * block_stride + lane;
@@ -137,7 +139,7 @@ void unit_distances(const DistanceRow& row, int position) {
             VERYDEEP_UNROLL
             for (int p = 0; p < POSITIONS; ++p) {
                 const Vector x = load(first + at + p * BLOCK), y = load(second + at + p * BLOCK);
-                const Vector difference = (x - y) * scale[p] + x * of_first[p] + y * of_second[p];
+                const Vector difference = differences.of(p, x, y);
                 sums[p] += weight * (difference * difference);
             }
         }

@@ -98,6 +98,34 @@ VERYDEEP_INLINE Vector activate(Activation activation, Vector x) {
     return x;
 }
 
+// Lanes whose mask is -1; 0 in those whose mask is 0.
+VERYDEEP_INLINE Vector where(Int32Vector mask, Vector x) {
+    return reinterpret_cast<Vector>(mask & reinterpret_cast<Int32Vector>(x));
+}
+
+// A gradient behind a ReLU that gave `seen`: 0 where that is not above 0. It goes through NaN, as torch's does.
+VERYDEEP_INLINE Vector where_active(Vector seen, Vector gradient) { return where(~(seen <= Vector{}), gradient); }
+
+// Bits of a mask's lanes, and back.
+VERYDEEP_INLINE std::uint32_t bits_of(Int32Vector mask) {
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask));
+#elif defined(__AVX2__)
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#else
+    std::uint32_t bits = 0;
+    for (int lane = 0; lane < LANES; ++lane) bits |= (mask[lane] & 1) << lane;
+    return bits;
+#endif
+}
+
+VERYDEEP_INLINE Int32Vector mask_of(std::uint32_t bits) {
+    Int32Vector lanes;
+    VERYDEEP_UNROLL
+    for (int lane = 0; lane < LANES; ++lane) lanes[lane] = 1 << lane;
+    return (lanes & (Int32Vector{} + static_cast<std::int32_t>(bits))) != 0;
+}
+
 // The greater of two, and NaN if one of them is.
 VERYDEEP_INLINE Vector max(Vector x, Vector y) {
 #if defined(__AVX512F__)
@@ -111,6 +139,14 @@ VERYDEEP_INLINE Vector max(Vector x, Vector y) {
     return reinterpret_cast<Vector>((reinterpret_cast<Int32Vector>(x) & take_x) |
                                     (reinterpret_cast<Int32Vector>(y) & ~take_x));
 #endif
+}
+
+VERYDEEP_INLINE float sum_of(Vector x) {
+    float lanes[LANES];
+    store(lanes, x);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    return lanes[0];
 }
 
 }  // namespace

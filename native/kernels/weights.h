@@ -52,13 +52,9 @@ VERYDEEP_INLINE typename Numbers::Element round_with_feedback(float x, float& lo
     }
 }
 
-// A vector of output channels' 3x3 weights of one input channel -> `keep(point, vector)` for each of the 36
-// points.
+// A vector of 3x3 kernels -> `keep(point, vector)` for each of the 36 points.
 template <class Keep>
-VERYDEEP_INLINE void transform_kernel(const float* weights, long in_channels, int outputs, Keep keep) {
-    alignas(64) float kernel[9][LANES] = {};
-    for (int lane = 0; lane < LANES && lane < outputs; ++lane)
-        for (int i = 0; i < 9; ++i) kernel[i][lane] = weights[lane * in_channels * 9 + i];
+VERYDEEP_INLINE void transform_loaded(const float kernel[9][LANES], Keep keep) {
     Vector rows[PATCH][3];
     for (int x = 0; x < 3; ++x) {
         const Vector g[3] = {load(kernel[x]), load(kernel[3 + x]), load(kernel[6 + x])};
@@ -71,6 +67,15 @@ VERYDEEP_INLINE void transform_kernel(const float* weights, long in_channels, in
         transform_three(rows[y], t);
         for (int x = 0; x < PATCH; ++x) keep(PATCH * y + x, t[x]);
     }
+}
+
+// The same of one input channel's kernels, for a vector of output channels.
+template <class Keep>
+VERYDEEP_INLINE void transform_kernel(const float* weights, long in_channels, int outputs, Keep keep) {
+    alignas(64) float kernel[9][LANES] = {};
+    for (int lane = 0; lane < LANES && lane < outputs; ++lane)
+        for (int i = 0; i < 9; ++i) kernel[i][lane] = weights[lane * in_channels * 9 + i];
+    transform_loaded(kernel, keep);
 }
 
 // `keep(channel, column, point, vector)` for all transformed weights of a panel; those beyond the last channel are

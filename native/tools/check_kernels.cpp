@@ -1,4 +1,4 @@
-// A standalone test of the kernels over random networks, for the sanitizers: `make sanitize`.
+// A standalone test of the kernels over random networks and layers, for the sanitizers: `make sanitize`.
 //
 // Each network is run beside a plain loop in double precision, in every instruction set of this processor, by two
 // threads at once.
@@ -15,6 +15,7 @@
 
 #include "engine/network.h"
 #include "engine/threads.h"
+#include "tools/check_layers.h"
 
 using namespace verydeep;
 
@@ -292,12 +293,16 @@ bool check_errors() {
 int main(int count, char** words) {
     const int networks = count > 1 ? std::atoi(words[1]) : 40;
     int wrong = !check_errors();
-    for (const Instructions instructions : available_instructions())
+    for (const Instructions instructions : available_instructions()) {
+        std::mt19937 engine(1);
+        for (int i = 0; i < 4 * networks; ++i) wrong += !check_layer(engine, instructions);
+        std::printf("%s: %d layers with gradients\n", name_of(instructions), 4 * networks);
         for (const Precision precision : {Precision::float32, Precision::bfloat16, Precision::int16}) {
             if (!has(instructions, precision)) continue;
             Generator generator{std::mt19937(1)};
             for (int i = 0; i < networks; ++i) wrong += !check(generator, instructions, precision);
             std::printf("%s in %s: %d networks\n", name_of(instructions), name_of(precision), networks);
         }
+    }
     return wrong > 0;
 }

@@ -20,6 +20,12 @@ LOSSES = ("ContentLoss", "StyleLoss", "LPIPS", "DISTS")
 def network(*, batch_norm: bool = False) -> VGG:
     made = VGG(Architecture("D", 0, 0.03, 32, batch_norm)).eval()
     initialize(made, "he", 0)
+    # With biases of 0 an input of zeros would give sums of 0, where a ReLU has no slope: engines that round these
+    # sums otherwise would have other gradients.
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in made.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.normal_(0, 0.05, generator=generator)
     return made
 
 

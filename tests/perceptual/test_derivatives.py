@@ -18,7 +18,7 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
-from verydeep.perceptual.lpips import _UnitDistance
+from verydeep.perceptual.unit_distance import _UnitDistance
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # which `jacfwd` itself uses
 

@@ -21,7 +21,7 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
-from verydeep.perceptual.lpips import _UnitDistance
+from verydeep.perceptual.unit_distance import _UnitDistance
 
 lpips = pytest.importorskip("lpips")
 piq_perceptual = pytest.importorskip("piq.perceptual")

@@ -55,7 +55,7 @@ def features(
     pooling: Literal["max", "average"] = ...,
     trainable: bool = ...,
     check: bool = ...,
-    engine: Literal["torch"] = ...,
+    engine: Literal["auto", "torch"] = ...,
 ) -> Features: ...
 
 
@@ -79,13 +79,13 @@ def features(
     pooling: Literal["max", "average"] = "max",
     trainable: bool = False,
     check: bool = True,
-    engine: Literal["torch", "native"] = "torch",
+    engine: Literal["auto", "torch", "native"] = "auto",
 ) -> Features | EngineFeatures:
     """Tap a network at the named layers. Only as much of it is computed as the deepest one needs.
 
-    With torch the answer is a `torch.nn.Module` that takes tensors of shape (batch, 3, height, width), with
-    gradients to them, and gives a tensor for each name. With the native engine it takes arrays of shape (batch,
-    height, width, 3) with levels of 0 to 255, as images are decoded, and gives arrays; no torch is loaded.
+    The answer is a `torch.nn.Module` that takes tensors of shape (batch, 3, height, width), with gradients to
+    them, and gives a tensor for each name. With `engine="native"` it takes arrays of shape (batch, height, width,
+    3) with levels of 0 to 255, as images are decoded, and gives arrays; no torch is loaded.
 
         tap = verydeep.features("cifar10", ["relu3_2", "pool5"], range=(0, 1))
         maps = tap(torch.rand(2, 3, 64, 64))["relu3_2"]  # (2, 64, 16, 16)
@@ -100,7 +100,8 @@ def features(
         pooling: `average` replaces every max-pooling.
         trainable: let gradients go to the weights too; otherwise they are frozen.
         check: compare the images' values with `range`.
-        engine: `torch`, or `native`.
+        engine: `auto` and `torch` give the module; `auto` computes 3x3 convolutions and their gradients on our own
+            kernels where these can, on a CPU in float32. `native` needs no torch and has no gradients.
 
     Raises:
         UsageError: there is no such layer, and the message names the near ones; or an argument does not fit.
@@ -108,15 +109,15 @@ def features(
         VerydeepError: the engine is not installed.
 
     """
-    if engine not in ("torch", "native"):
-        raise UsageError(f"no engine is called {engine!r}; there are torch and native")
-    if engine == "torch":
+    if engine not in ("auto", "torch", "native"):
+        raise UsageError(f"no engine is called {engine!r}; there are auto, torch and native")
+    if engine != "native":
         require("torch", "train", "features with gradients (engine='native' has them without)")
         from verydeep.inference.torch_engine import open_network
         from verydeep.network.features import Features
 
         network, known = open_network(model, preprocessing)
-        return Features(
+        tap = Features(
             network,
             layers,
             preprocessing=known,
@@ -125,6 +126,8 @@ def features(
             trainable=trainable,
             check=check,
         )
+        tap.engine = engine
+        return tap
     if range is not None or preprocessing is not None or trainable:
         raise UsageError(
             "the native engine takes levels of 0 to 255 and trains nothing; leave these arguments out"

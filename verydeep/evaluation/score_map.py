@@ -135,7 +135,8 @@ class ScoreMap:
     def _within(self, size: tuple[int, int], factor: float) -> NDArray[np.float64]:
         """The share of the window centred at each pixel that lies within the image, of shape (height, width)."""
         across, down = (_share_within(side, self.window * factor) for side in size)
-        return down[:, None] * across
+        share: NDArray[np.float64] = down[:, None] * across
+        return share
 
 
 def _share_within(side: int, window: float) -> NDArray[np.float64]:

@@ -30,9 +30,15 @@ class Derived(Generic[Key, Value]):
     """Keeps a value for each key, with the tensors that it was made of.
 
     Threads may ask at once: a value is made by one of them. A copy or a pickle of this is empty.
+
+    Args:
+        size: of a value, in bytes; None where all are kept.
+        most: bytes that are kept; a value beyond them is made for its caller alone.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: Callable[[Value], int] | None = None, most: int = 0) -> None:
+        self._size, self._most = size, most
         self._lock = Lock()
         self._kept: dict[Key, tuple[_Snapshot, Value]] = {}
 
@@ -52,12 +58,22 @@ class Derived(Generic[Key, Value]):
             snapshot = _Snapshot(tensors)
             with torch.inference_mode(False):
                 made = make()
-            self._kept[key] = snapshot, made
+            if self._has_room(made):
+                self._kept[key] = snapshot, made
             return made
 
-    def __reduce__(self) -> tuple[type[Derived[Key, Value]], tuple[()]]:
-        """Copies and pickles start empty."""
-        return type(self), ()
+    def _has_room(self, made: Value) -> bool:
+        if self._size is None:
+            return True
+        return self._size(made) + sum(self._size(value) for _, value in self._kept.values()) <= self._most
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Derived[Key, Value]:
+        """Copies start empty."""
+        return Derived(self._size, self._most)
+
+    def __reduce__(self) -> tuple[Callable[..., Derived[Key, Value]], tuple[object, ...]]:
+        """So do pickles."""
+        return Derived, (self._size, self._most)
 
 
 class _Snapshot:

@@ -12,15 +12,19 @@ from torch.nn import functional as F
 
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.color import Preprocessing
+from verydeep.network import native_layers
 from verydeep.network.derivatives import is_foreign
 from verydeep.network.derived import Derived, can_keep
-from verydeep.network.forward import Network
+from verydeep.network.forward import Network, plain
+from verydeep.network.native_layers import Maps
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.ranges import PRECISIONS, Range, check_images, check_values
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind, check_size, nodes_to
 
 Module = TypeVar("Module", bound=nn.Module)
+
+MOST_TRANSFORMED = 256 << 20  # bytes of transformed weights: D's features take 225 MiB, and as much for gradients
 
 
 class Features(Network):
@@ -66,6 +70,7 @@ class Features(Network):
         self.nodes = nodes_to(network.architecture, layers)
         self.layers = tuple(layers)
         self.pooling: PoolingKind = check_choice("pooling", pooling, PoolingKind)
+        self.engine = network.engine
         if range is not None and preprocessing is None:
             raise UsageError(
                 "a network alone does not know how its images are preprocessed; give preprocessing, or a model "
@@ -74,6 +79,7 @@ class Features(Network):
         self.preprocess = Preprocess(preprocessing, range) if preprocessing and range else None
         self.check = check
         self._copies: Derived[tuple[torch.device, torch.dtype], Features] = Derived()
+        self._transformed: Derived[object, Tensor] = Derived(_bytes_of, MOST_TRANSFORMED)
         for node in self.nodes:
             if node.tensors:
                 module = network.get_submodule(node.name)
@@ -94,12 +100,32 @@ class Features(Network):
             UsageError: the images are too small, have another shape or type, or are outside their range.
 
         """
+        return {name: plain(found) for name, found in self.packed(images).items()}
+
+    def packed(self, images: Tensor) -> dict[str, Tensor | Maps]:
+        """The same, but what the kernels computed stays in their layout."""
         check_images(images)
         check_size(self.architecture, self.nodes, *images.shape[2:])
         dtype = self._precision(images)
         network = self._at(images.device, dtype)
         # Preprocessed before they are rounded to what the weights have.
-        return network.run(self.nodes, network.preprocessed(images).to(dtype), self.layers)
+        return network.run_packed(self.nodes, network.preprocessed(images).to(dtype), self.layers)
+
+    def on_kernels(self, images: Tensor) -> bool:
+        """Whether the kernels compute the first convolution of these images."""
+        return self.engine == "auto" and native_layers.takes(images) and self._is_native(self.nodes[0])
+
+    def transformed(self, weight: Tensor, name: str) -> native_layers.Transformed | None:
+        """Keep what the kernels make of frozen weights, up to `MOST_TRANSFORMED` bytes in all."""
+        if not can_keep([weight]):
+            return None
+
+        def give(sizes: native_layers.Sizes, back: bool) -> Tensor | None:
+            # Maps of up to 3 places a side may be computed in another way.
+            key = (name, back, sizes[2:] if min(sizes[2:]) < 4 else ())
+            return self._transformed.get(key, [weight], lambda: native_layers.transform(weight, sizes, back))
+
+        return give
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and statistics by their names in the state dict.
@@ -181,6 +207,10 @@ def _with(module: Module, parts: Mapping[str, Tensor | nn.Module]) -> Module:
     for name, part in parts.items():
         setattr(replica, name, part)
     return replica
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    return tensor.nbytes
 
 
 def _frozen(module: nn.Module) -> nn.Module:

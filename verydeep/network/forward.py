@@ -1,21 +1,36 @@
-"""The plan of a network on torch: one forward for training, testing, taps and losses."""
+"""The plan of a network on torch: one forward for training, testing, taps and losses.
+
+3x3 convolutions with their ReLUs and poolings run on our own kernels where these can; all else runs on torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from verydeep.configurations import Convolution, Node
+from verydeep.network import native_layers
+from verydeep.network.native_layers import Maps
 from verydeep.network.normalize import local_response_norm
 from verydeep.plan import PoolingKind
 
+Engine = Literal["auto", "torch"]
+
 
 class Network(nn.Module):
-    """Nodes on torch. Each that has weights is a submodule of its name. Nothing is computed in place."""
+    """Nodes on torch. Each that has weights is a submodule of its name. Nothing is computed in place.
+
+    Attributes:
+        pooling: what the poolings compute.
+        engine: `auto` takes our own kernels where they can compute a layer, `torch` never does.
+
+    """
 
     pooling: PoolingKind = "max"
+    engine: Engine = "auto"
 
     def run(self, nodes: Sequence[Node], x: Tensor, outputs: Collection[str]) -> dict[str, Tensor]:
         """Compute nodes, in order.
@@ -29,11 +44,24 @@ class Network(nn.Module):
             Their outputs by name, in the order of `outputs`, of shape (batch, channels, rows, columns) each.
 
         """
-        found: dict[str, Tensor] = {}
-        for node in nodes:
-            x = self.apply_node(node, x)
-            if node.name in outputs:
-                found[node.name] = x
+        return {name: plain(found) for name, found in self.run_packed(nodes, x, outputs).items()}
+
+    def run_packed(self, nodes: Sequence[Node], x: Tensor, outputs: Collection[str]) -> dict[str, Tensor | Maps]:
+        """The same, but what the kernels computed stays in their layout."""
+        found: dict[str, Tensor | Maps] = {}
+        value: Tensor | Maps = x
+        native = self.engine == "auto" and native_layers.takes(x)
+        first = 0
+        while first < len(nodes):
+            after = self._end_of_unit(nodes, first, outputs) if native else first + 1
+            if isinstance(value, Maps) and self._pools_maps(nodes[first]):
+                value, tapped = native_layers.max_pool(value)
+                found.update({name: tapped for name in found if name == nodes[first - 1].name})
+            else:
+                value = self._compute(nodes[first:after], value, native)
+            if nodes[after - 1].name in outputs:
+                found[nodes[after - 1].name] = value
+            first = after
         return {name: found[name] for name in outputs}
 
     def apply_node(self, node: Node, x: Tensor) -> Tensor:
@@ -54,6 +82,10 @@ class Network(nn.Module):
         result: Tensor = module(x)
         return result
 
+    def transformed(self, weight: Tensor, name: str) -> native_layers.Transformed | None:
+        """What keeps a convolution's transformed weights; None where they are transformed at each call."""
+        return None
+
     def pool(self, x: Tensor) -> Tensor:
         """The mean or the maximum of 2x2 places."""
         return F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
@@ -62,6 +94,57 @@ class Network(nn.Module):
         """Normalise as the module does: by the batch in training, else by the running statistics."""
         result: Tensor = module(x)
         return result
+
+    def _end_of_unit(self, nodes: Sequence[Node], first: int, outputs: Collection[str]) -> int:
+        """Where the nodes end that one kernel computes: a convolution, its ReLU, and a max-pooling behind that."""
+        kinds = [node.kind for node in nodes[first : first + 3]]
+        if not self._is_native(nodes[first]) or kinds[1:2] != ["relu"] or nodes[first].name in outputs:
+            return first + 1
+        pools = self.pooling == "max" and self._pools_plainly()
+        if kinds[2:] != ["pooling"] or not pools or first == 0 or nodes[first + 1].name in outputs:
+            return first + 2
+        return first + 3
+
+    def _compute(self, nodes: Sequence[Node], value: Tensor | Maps, native: bool) -> Tensor | Maps:
+        """Compute the nodes of one unit."""
+        node = nodes[0]
+        if native and self._is_native(node):
+            convolution = self.get_submodule(node.name)
+            assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+            # Three channels would fill a fifth of a block of 16.
+            maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=value.shape[1] == 3)
+            return native_layers.convolve(
+                maps,
+                convolution.weight,
+                convolution.bias,
+                relu=len(nodes) > 1,
+                max_pool=len(nodes) > 2,
+                transformed=self.transformed(convolution.weight, node.name),
+            )
+        if isinstance(value, Maps) and node.kind == "relu":
+            return value.relu()
+        if isinstance(value, Maps) and node.kind == "pooling" and self._pools_plainly():
+            return native_layers.average_pool(value)
+        return self.apply_node(node, plain(value))
+
+    def _is_native(self, node: Node) -> bool:
+        """Whether the kernels can compute a node's convolution."""
+        if node.kind != "convolution" or not isinstance(node.layer, Convolution) or node.layer.batch_norm:
+            return False
+        return native_layers.takes_module(self.get_submodule(node.name))
+
+    def _pools_maps(self, node: Node) -> bool:
+        """Whether a node is a max-pooling that the kernels can compute."""
+        return node.kind == "pooling" and self.pooling == "max" and self._pools_plainly()
+
+    def _pools_plainly(self) -> bool:
+        """Whether pooling is what it says, and no subclass has another."""
+        return type(self).pool is Network.pool
+
+
+def plain(value: Tensor | Maps) -> Tensor:
+    """An output as a tensor of shape (batch, channels, rows, columns)."""
+    return native_layers.unpack(value) if isinstance(value, Maps) else value
 
 
 def _covers(module: nn.Conv2d, x: Tensor) -> bool:

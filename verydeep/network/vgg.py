@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from verydeep.configurations import Architecture, Convolution, FullyConnected, Node, meant_by
-from verydeep.errors import UsageError
-from verydeep.network.forward import Network
+from verydeep.errors import UsageError, check_choice
+from verydeep.network.forward import Engine, Network
 from verydeep.network.together import BatchNorm, Dropout
 from verydeep.plan import SCORES, nodes_to
 
@@ -48,14 +48,17 @@ class VGG(Network):
     Args:
         architecture: the configuration with its classes, width, window and normalisation.
         dropout: probability with which a hidden unit of fc6 and fc7 is dropped in training (Section 3.1).
+        engine: `auto` computes 3x3 convolutions on our own kernels where these can, with gradients: on a CPU, in
+            float32. `torch` never does.
 
     Raises:
-        UsageError: `architecture` is none, a name say.
+        UsageError: `architecture` is none, a name say, or there is no such engine.
 
     """
 
-    def __init__(self, architecture: Architecture, *, dropout: float = 0.5) -> None:
+    def __init__(self, architecture: Architecture, *, dropout: float = 0.5, engine: Engine = "auto") -> None:
         super().__init__()
+        self.engine = check_choice("engine", engine, Engine)
         if not isinstance(architecture, Architecture):
             config = meant_by(str(architecture)) or "D"
             raise UsageError(

@@ -23,6 +23,7 @@ from verydeep.inference.torch_engine import open_network
 from verydeep.network.derivatives import is_differentiated, is_recorded
 from verydeep.network.derived import Derived, can_keep
 from verydeep.network.features import Features
+from verydeep.network.native_layers import Maps
 from verydeep.network.ranges import Range, check_images, extremes
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Reduction = Literal["mean", "sum", "none"]
 Engine = Literal["auto", "torch"]
 Distance = Literal["mse", "mae"]
+Tap = Tensor | Maps  # in the layout of the kernels that computed it, or plain
 Taps = dict[str, Tensor]
 ModelLike = Opened | VGG | str | PathLike[str]
 
@@ -105,6 +107,7 @@ class PairLoss(nn.Module):
             pooling=pooling,
             check=check,
         )
+        self.features.engine = self.engine
         if network is model:  # the caller may go on to train it
             self.features = deepcopy(self.features)
         self._native = Native(known)
@@ -172,15 +175,25 @@ class PairLoss(nn.Module):
         return self._distance(taps, target_taps, images, target)
 
     def _taps(self, images: Tensor, target: Tensor) -> tuple[Taps, Taps]:
-        """What the layers give: by torch where derivatives are wanted, which of a target they mostly are not."""
+        """What the layers give. Where no derivatives of a batch are wanted, the engine may compute it faster.
+
+        Where they are wanted of the other, and the kernels compute these, one function computes both.
+        """
+        if self.features.on_kernels(images):
+            return self._read(images), self._read(target)
         natively = [self._by_engine(one) and not is_differentiated(one) for one in (images, target)]
         found: list[Taps] = [
-            self._native.taps(self.features, one) if native else self.features(one)
+            self._native.taps(self.features, one) if native else self._read(one)
             for one, native in zip((images, target), natively, strict=True)
         ]
         if natively[0] != natively[1]:
             _equate(found[natively.index(True)], found[natively.index(False)], images, target)
         return found[0], found[1]
+
+    def _read(self, images: Tensor) -> Taps:
+        """What the layers give, as `Features` says."""
+        found: Taps = self.features(images)
+        return found
 
     def _by_engine(self, images: Tensor) -> bool:
         """Whether the native engine can compute what needs no derivatives."""

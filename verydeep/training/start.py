@@ -235,6 +235,7 @@ def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | Non
     network = VGG(
         Architecture(*(recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm), hidden=hidden),
         dropout=recipe.dropout,
+        engine="torch",
     )
     initialize(network, recipe.init, recipe.seed)
     return network

@@ -1,0 +1,30 @@
+// The kernels that go backwards, of one instruction set. As kernels.cpp, this file is compiled once for each, and
+// uses nothing of the standard library.
+#include "kernels/gradient_kernels.h"
+
+#include "kernels/outer_products.h"
+#include "kernels/row_gradients.h"
+#include "kernels/winograd_gradients.h"
+
+namespace verydeep::VERYDEEP_INSTRUCTIONS {
+
+const GradientKernels& gradient_kernels() {
+    static constexpr GradientKernels kernels{
+        .transform_gradient_input = transform_gradient_input<Float32>,
+        .transform_output_argmax = transform_output_argmax,
+        .transform_output_gradient = transform_output_gradient,
+        .transform_gradient = transform_gradient,
+        .multiply_outer = multiply_outer,
+        .gather_weight_gradient = gather_weight_gradient,
+        .transform_weights_back = transform_weights_back,
+        .first_weight_gradient_row = first_weight_gradient_row,
+        .first_data_gradient_row = first_data_gradient_row,
+        .max_pool_argmax_row = max_pool_argmax_row,
+        .max_pool_gradient_row = max_pool_gradient_row,
+        .average_pool_gradient_row = average_pool_gradient_row,
+        .unit_distance_gradient_row = unit_distance_gradient_row,
+    };
+    return kernels;
+}
+
+}  // namespace verydeep::VERYDEEP_INSTRUCTIONS

@@ -1,0 +1,158 @@
+// What training and losses ask of an instruction set beside kernels.h: the loops that go backwards, in float32.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace verydeep {
+
+// Which of the four numbers of a 2x2 window was the greatest, of a block's 16 channels: a bit of the lower half
+// says that it was in the right column, one of the upper half that it was in the lower row.
+using Argmax = std::uint32_t;
+
+// The gradient at a map, or at what a 2x2 max-pooling made of it: then `argmax` is not null, with an entry for
+// each block of `map`, which is of the pooled size. A pooled gradient is expanded only where it is read.
+struct Gradient {
+    FeatureMap map;
+    const Argmax* argmax;
+
+    const Argmax* argmax_at(const float* place) const { return argmax + (place - map.data) / BLOCK; }
+};
+
+// As InputTransform, of a gradient.
+struct GradientInputTransform {
+    Gradient gradient;
+    TileRange tiles;  // of the map that is not pooled
+    int first_block, num_blocks;
+    void* transformed;
+    PointStrides strides;
+};
+
+// As OutputTransform, with a 2x2 max-pooling that keeps which was the greatest.
+struct ArgmaxOutputTransform {
+    OutputTransform output;
+    Argmax* argmax;  // of all blocks of the output's maps
+};
+
+// As OutputTransform, of products that are a gradient: without a bias, and 0 where `seen`, a map of the same
+// layout, is not above 0. `seen.data` may be null.
+struct GradientOutputTransform {
+    const float* products;
+    PointStrides strides;
+    TileRange tiles;
+    FeatureMap out, seen;
+    int first_block, num_blocks;
+};
+
+// The transform of a gradient's 4x4 tiles to the 36 points, which the products of the weights' gradient take; and
+// its sums over all positions, for the bias.
+struct GradientTransform {
+    Gradient gradient;
+    TileRange tiles;
+    int first_block, num_blocks;
+    float* transformed;  // [36][blocks][tiles][16], from `first_block` on
+    PointStrides strides;
+    float* sums;  // [blocks][16], of the gradient's first block; added to
+};
+
+// Rows of two matrices [blocks][rows][16] -> sums over the rows of each product of a column of the one and a
+// column of the other.
+struct OuterProduct {
+    const float* left;
+    long left_block_stride;
+    int left_blocks;
+    const float* right;
+    long right_block_stride;
+    int right_blocks;
+    int num_rows;
+    float* sums;  // [left blocks][right blocks][16 of left][16 of right]
+    bool accumulate;
+};
+
+// Sums of products at the 36 points -> the gradient of one block of outputs' weights.
+struct WeightGradient {
+    const float* sums;  // [partial sums][36][blocks of outputs][blocks of inputs][16][16]
+    int num_partial;
+    long partial_stride, point_stride;
+    int out_block;
+    long in_channels, out_channels;
+    float* gradient;  // [out][in][3][3]
+};
+
+// One row of the gradient at conv1_1's map, a block of its outputs -> is added to [28][16]: the gradient of the
+// weights, in the order of rows, columns, channels, and of the bias.
+struct FirstWeightGradientRow {
+    const float* image;  // [y][x][3], with its border: the row above, one column to the left
+    long image_row_stride;
+    const float* gradient;
+    int width;
+    float* sums;
+};
+
+// The same row -> a row of the gradient at the image.
+struct FirstDataGradientRow {
+    const float* gradient;  // of the first block, column 0, the same row
+    long row_stride, block_stride;
+    int num_blocks, width;
+    const float* weights;  // [9 positions, flipped][blocks][3][16]
+    float* out;            // [x][3]
+};
+
+// One block of one row of a 2x2 max-pooling that keeps which was the greatest.
+struct ArgmaxPoolingRow {
+    PoolingRow row;
+    Argmax* argmax;
+};
+
+// One block of one row of a pooled gradient -> two rows of the map's.
+struct MaxPoolingGradientRow {
+    const float* gradient;
+    const Argmax* argmax;
+    int width;  // of the pooled map
+    float *upper, *lower;
+    bool accumulate;  // onto what is there
+};
+// `seen` are the rows that were pooled; where these are not above 0, so is the gradient. They may be null.
+struct AveragePoolingGradientRow {
+    const float* gradient;
+    int width;
+    const float *seen_upper, *seen_lower;
+    float *upper, *lower;
+};
+
+// The gradient of a DistanceRow: at each position `slope` times what the distance changes by.
+struct DistanceGradientRow {
+    DistanceRow row;  // `out` is not used
+    const float* slope;
+    bool masked;                              // 0 where a map is not above 0
+    float *first_gradient, *second_gradient;  // laid out as the maps; may be null
+};
+
+struct GradientKernels {
+    void (*transform_gradient_input)(const GradientInputTransform&);
+    void (*transform_output_argmax)(const ArgmaxOutputTransform&);
+    void (*transform_output_gradient)(const GradientOutputTransform&);
+    void (*transform_gradient)(const GradientTransform&);
+    void (*multiply_outer)(const OuterProduct&);
+    void (*gather_weight_gradient)(const WeightGradient&);
+    // As transform_weights, of the convolution that takes a gradient at outputs to the one at inputs: `panel`
+    // counts inputs.
+    void (*transform_weights_back)(const ConvolutionWeights&, int panel, void* to);
+    void (*first_weight_gradient_row)(const FirstWeightGradientRow&);
+    void (*first_data_gradient_row)(const FirstDataGradientRow&);
+    void (*max_pool_argmax_row)(const ArgmaxPoolingRow&);
+    void (*max_pool_gradient_row)(const MaxPoolingGradientRow&);
+    void (*average_pool_gradient_row)(const AveragePoolingGradientRow&);
+    void (*unit_distance_gradient_row)(const DistanceGradientRow&);
+};
+
+namespace portable {
+const GradientKernels& gradient_kernels();
+}
+namespace avx2 {
+const GradientKernels& gradient_kernels();
+}
+namespace avx512 {
+const GradientKernels& gradient_kernels();
+}
+
+}  // namespace verydeep

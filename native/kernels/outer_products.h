@@ -1,0 +1,84 @@
+// Sums over rows of products of columns: what a gradient of weights is, whose inner dimension are tiles or images.
+#pragma once
+
+#include "kernels/products.h"
+#include "kernels/vectors.h"
+
+namespace verydeep::VERYDEEP_INSTRUCTIONS {
+namespace {
+
+// Columns of the left matrix whose sums stay in registers, with two vectors of the right one.
+constexpr int OUTER_COLUMNS = MAX_ROWS < BLOCK / 2 ? MAX_ROWS : BLOCK / 2;
+constexpr int OUTER_PIECES = (BLOCK + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+
+// C columns of the left matrix and N vectors of the right one.
+struct OuterBlock {
+    const float* left;
+    const float* right[2];
+    int num_rows;
+    float* sums[2];
+    bool accumulate;
+};
+
+template <int C, int N>
+VERYDEEP_INLINE void multiply_outer_block(const OuterBlock& block) {
+    Vector sum[C][N];
+    VERYDEEP_UNROLL
+    for (int c = 0; c < C; ++c) VERYDEEP_UNROLL
+    for (int n = 0; n < N; ++n) sum[c][n] = block.accumulate ? load(block.sums[n] + c * BLOCK) : Vector{};
+    const float* left = block.left;
+    const float* right[N];
+    for (int n = 0; n < N; ++n) right[n] = block.right[n];
+    VERYDEEP_UNROLL_STEPS
+    for (int row = 0; row < block.num_rows; ++row, left += BLOCK) {
+        Vector w[N];
+        VERYDEEP_UNROLL
+        for (int n = 0; n < N; ++n) w[n] = load(right[n] + row * BLOCK);
+        VERYDEEP_UNROLL
+        for (int c = 0; c < C; ++c) {
+            const Vector x = broadcast(left[c]);
+            VERYDEEP_UNROLL
+            for (int n = 0; n < N; ++n) sum[c][n] += x * w[n];
+        }
+    }
+    VERYDEEP_UNROLL
+    for (int c = 0; c < C; ++c) VERYDEEP_UNROLL
+    for (int n = 0; n < N; ++n) store(block.sums[n] + c * BLOCK, sum[c][n]);
+}
+
+// The 16 columns of a left block, in pieces that are as even as can be.
+template <int N, int PIECE = 0>
+VERYDEEP_INLINE void multiply_outer_columns(OuterBlock block) {
+    if constexpr (PIECE < OUTER_PIECES) {
+        constexpr int BEGIN = BLOCK * PIECE / OUTER_PIECES, END = BLOCK * (PIECE + 1) / OUTER_PIECES;
+        multiply_outer_block<END - BEGIN, N>(block);
+        block.left += END - BEGIN;
+        for (int n = 0; n < N; ++n) block.sums[n] += (END - BEGIN) * BLOCK;
+        multiply_outer_columns<N, PIECE + 1>(block);
+    }
+}
+
+void multiply_outer(const OuterProduct& all) {
+    const int vectors = all.right_blocks * PARTS;
+    float* sums = all.sums;
+    for (int i = 0; i < all.left_blocks; ++i, sums += all.right_blocks * BLOCK * BLOCK)
+        for (int vector = 0; vector < vectors; vector += 2) {
+            const int count = min(2, vectors - vector);
+            OuterBlock block;
+            block.left = all.left + i * all.left_block_stride;
+            block.num_rows = all.num_rows;
+            block.accumulate = all.accumulate;
+            for (int n = 0; n < count; ++n) {
+                const long of_block = (vector + n) / PARTS, lanes = (vector + n) % PARTS * LANES;
+                block.right[n] = all.right + of_block * all.right_block_stride + lanes;
+                block.sums[n] = sums + of_block * BLOCK * BLOCK + lanes;
+            }
+            if (count == 2)
+                multiply_outer_columns<2>(block);
+            else
+                multiply_outer_columns<1>(block);
+        }
+}
+
+}  // namespace
+}  // namespace verydeep::VERYDEEP_INSTRUCTIONS

@@ -1,0 +1,204 @@
+// 3x3 convolutions forwards, and backwards to their inputs: the same but for the transforms at both ends.
+#include <algorithm>
+#include <vector>
+
+#include "engine/threads.h"
+#include "layers/layers.h"
+#include "layers/positions.h"
+#include "layers/scratch.h"
+#include "tuning.h"
+
+namespace verydeep {
+namespace {
+
+int panel_blocks_of(long channels, long panel) {
+    return static_cast<int>(std::min<long>(PANEL / BLOCK, blocks_of(channels) - panel * (PANEL / BLOCK)));
+}
+
+// Floats of one panel of weights; the last may be smaller, and lies as if it were not.
+long panel_floats(long in_channels) {
+    return POINTS * panel_point_stride(blocks_of(in_channels), PANEL / BLOCK, sizeof(float));
+}
+
+// The products of a convolution by tiles, whose both ends are said by the caller.
+struct Winograd {
+    const Processor& processor;
+    TileGrid grid;
+    long images, in_channels, out_channels;
+    const float* weights;  // transformed
+
+    // `transform(tiles, block, to, strides)` brings a block of channels to the 36 points; `finish(products,
+    // strides, tiles, first_block, num_blocks)` makes outputs of a panel's products. Each thread takes tiles of
+    // its own, or all share some where they are few.
+    template <class Transform, class Finish>
+    void run(float* scratch, Transform transform, Finish finish) const {
+        const long tiles = images * grid.count();
+        const int in_blocks = static_cast<int>(blocks_of(in_channels));
+        const auto multiply = [&](const TileRange& range, const float* transformed, long panel, float* products) {
+            const PointStrides strides = product_strides(range.count);
+            const int panel_blocks = panel_blocks_of(out_channels, panel);
+            processor.kernels.multiply_points(
+                {transformed, transformed_strides(in_blocks, range.count, processor.kernels), range.count,
+                 in_blocks, weights + panel * panel_floats(in_channels), panel_blocks, products, strides});
+            finish(products, strides, range, static_cast<int>(panel) * (PANEL / BLOCK), panel_blocks);
+        };
+        const long blocks = num_blocks(), panels = panels_of(out_channels);
+        const auto range_of = [&](long number) {
+            const long first = tiles * number / blocks;
+            return TileRange{grid, first, static_cast<int>(tiles * (number + 1) / blocks - first)};
+        };
+        const long input_floats = thread_input_floats(), product_floats = thread_product_floats();
+        if (!shared()) {
+            parallel_for(processor.threads, blocks, [&](long number, int thread) {
+                const TileRange range = range_of(number);
+                float* const transformed = scratch + thread * (input_floats + product_floats);
+                const PointStrides strides = transformed_strides(in_blocks, range.count, processor.kernels);
+                for (int block = 0; block < in_blocks; ++block) transform(range, block, transformed, strides);
+                for (long panel = 0; panel < panels; ++panel)
+                    multiply(range, transformed, panel, transformed + input_floats);
+            });
+            return;
+        }
+        for (long number = 0; number < blocks; ++number) {
+            const TileRange range = range_of(number);
+            const PointStrides strides = transformed_strides(in_blocks, range.count, processor.kernels);
+            parallel_for(processor.threads, in_blocks,
+                         [&](long block, int) { transform(range, static_cast<int>(block), scratch, strides); });
+            parallel_for(processor.threads, panels, [&](long panel, int thread) {
+                multiply(range, scratch, panel, scratch + input_floats + thread * product_floats);
+            });
+        }
+    }
+
+    bool shared() const { return ceil_div(images * grid.count(), long{tuning::LAYER_TILES}) < processor.threads; }
+    long num_blocks() const {
+        const long blocks = ceil_div(images * grid.count(), long{tuning::LAYER_TILES});
+        return shared() ? blocks : round_up(blocks, static_cast<long>(processor.threads));
+    }
+    long most_tiles() const { return ceil_div(images * grid.count(), num_blocks()); }
+    long thread_input_floats() const {
+        return round_up(
+            POINTS * transformed_strides(blocks_of(in_channels), most_tiles(), processor.kernels).point, 16L);
+    }
+    long thread_product_floats() const { return round_up(POINTS * product_strides(most_tiles()).point, 16L); }
+    long scratch_floats() const {
+        return shared() ? thread_input_floats() + processor.threads * thread_product_floats()
+                        : processor.threads * (thread_input_floats() + thread_product_floats());
+    }
+};
+
+void transform_all(const Processor& processor, const ConvolutionWeights& weights, const Shape& in, bool back,
+                   float* to) {
+    if (by_positions(in)) return pack_position_weights(processor, weights, back, to);
+    const long inputs = back ? weights.out_channels : weights.in_channels;
+    const long outputs = back ? weights.in_channels : weights.out_channels;
+    const auto transform = back ? processor.gradients.transform_weights_back : processor.kernels.transform_weights;
+    parallel_for(processor.threads, panels_of(outputs), [&](long panel, int) {
+        transform(weights, static_cast<int>(panel), to + panel * panel_floats(inputs));
+    });
+}
+
+std::vector<float> padded(const float* bias, long channels) {
+    std::vector<float> blocks(round_up(channels, long{PANEL}), 0.0f);
+    std::copy_n(bias, channels, blocks.begin());
+    return blocks;
+}
+
+// Places in scratch: the transformed weights, unless the caller has them, and what else a convolution needs.
+struct Places {
+    const float* weights;
+    float* rest;
+};
+
+Places prepare(const Processor& processor, const LayerWeights& weights, const Shape& in, bool back, long rest) {
+    const long outputs = back ? weights.plain.in_channels : weights.plain.out_channels;
+    ScratchPlan plan;
+    const long weights_at = weights.transformed ? 0 : plan.take(transformed_floats(in, outputs, back));
+    const long rest_at = plan.take(rest);
+    float* const scratch = layer_scratch(plan.floats());
+    if (!weights.transformed) transform_all(processor, weights.plain, in, back, scratch + weights_at);
+    return {weights.transformed ? weights.transformed : scratch + weights_at, scratch + rest_at};
+}
+
+}  // namespace
+
+long transformed_floats(const Shape& in, long out_channels, bool) {
+    return by_positions(in) ? position_weight_floats(in.channels, out_channels)
+                            : panels_of(out_channels) * panel_floats(in.channels);
+}
+
+void transform_convolution(const Processor& processor, const ConvolutionWeights& weights, const Shape& in,
+                           bool back, float* to) {
+    transform_all(processor, weights, in, back, to);
+}
+
+void convolve(const Processor& processor, const Maps& in, const LayerWeights& weights, const float* bias,
+              Activation activation, const Maps& out, Argmax* argmax) {
+    if (in.images == 0) return;
+    const std::vector<float> biases = padded(bias, out.shape.channels);
+    if (by_positions(in.shape)) {
+        const Shape full{out.shape.channels, in.shape.height, in.shape.width};
+        const long full_floats = argmax ? in.images * map_floats(full) : 0;
+        const Places places =
+            prepare(processor, weights, in.shape, false,
+                    full_floats + position_scratch(in.shape, in.images, in.shape.channels, full.channels));
+        const Maps maps = argmax ? Maps{places.rest, in.images, full} : out;
+        convolve_positions(processor, in, places.weights, biases.data(), activation, maps,
+                           places.rest + full_floats);
+        if (argmax) max_pool(processor, maps, out, argmax);
+        return;
+    }
+    Winograd winograd{processor,          tile_grid(in.shape.height, in.shape.width),
+                      in.images,          in.shape.channels,
+                      out.shape.channels, nullptr};
+    const Places places = prepare(processor, weights, in.shape, false, winograd.scratch_floats());
+    winograd.weights = places.weights;
+    const FeatureMap from = in.map(), to = out.map();
+    winograd.run(
+        places.rest,
+        [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
+            processor.kernels.transform_input({from, tiles, block, 1, transformed, strides});
+        },
+        [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
+            const OutputTransform output{
+                products, strides, tiles, to, first, count, {biases.data() + first * BLOCK, activation, false}};
+            if (argmax)
+                processor.gradients.transform_output_argmax({output, argmax});
+            else
+                processor.kernels.transform_output(output);
+        });
+}
+
+void convolution_data_gradient(const Processor& processor, const OutputGradient& gradient,
+                               const LayerWeights& weights, const float* seen, const Maps& out) {
+    if (out.images == 0) return;
+    const Shape in{gradient.maps.shape.channels, out.shape.height, out.shape.width};
+    if (by_positions(in)) {
+        const long full_floats = gradient.argmax ? out.images * map_floats(in) : 0;
+        const Places places =
+            prepare(processor, weights, in, true,
+                    full_floats + position_scratch(in, out.images, in.channels, out.shape.channels));
+        const Maps maps = gradient.argmax ? Maps{places.rest, out.images, in} : gradient.maps;
+        if (gradient.argmax) max_pool_gradient(processor, gradient, maps);
+        positions_data_gradient(processor, maps, places.weights, seen, out, places.rest + full_floats);
+        return;
+    }
+    Winograd winograd{processor, tile_grid(in.height, in.width), out.images, in.channels, out.shape.channels,
+                      nullptr};
+    const Places places = prepare(processor, weights, in, true, winograd.scratch_floats());
+    winograd.weights = places.weights;
+    const Gradient from{gradient.maps.map(), gradient.argmax};
+    const FeatureMap to = out.map();
+    FeatureMap mask = to;
+    mask.data = const_cast<float*>(seen);
+    winograd.run(
+        places.rest,
+        [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
+            processor.gradients.transform_gradient_input({from, tiles, block, 1, transformed, strides});
+        },
+        [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
+            processor.gradients.transform_output_gradient({products, strides, tiles, to, mask, first, count});
+        });
+}
+
+}  // namespace verydeep

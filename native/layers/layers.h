@@ -1,0 +1,122 @@
+// Layers one by one, forwards and backwards, for training and for losses. Float32.
+//
+// What passes between layers are the engine's maps, in blocks of 16 channels with a border of zeros: they are
+// never brought into another layout on the way. A gradient at a map lies as the map does. The caller of each
+// function holds a PoolLock. Sums have the same order for any number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/instructions.h"
+#include "engine/layout.h"
+#include "kernels/gradient_kernels.h"
+#include "kernels/kernels.h"
+
+namespace verydeep {
+
+struct Processor {
+    const Kernels& kernels;
+    const GradientKernels& gradients;
+    int threads;
+};
+
+Processor processor_of(Instructions instructions, int threads);
+
+// Maps of some images.
+struct Maps {
+    float* data;
+    long images;
+    Shape shape;
+
+    FeatureMap map() const { return map_layout(shape, data); }
+};
+
+// Images of three channels, [y][x][3] with a border of zeros, as the first convolution reads them.
+struct BorderedImages {
+    float* data;
+    long images;
+    int height, width;
+
+    long row_stride() const { return (width + 2L) * 3; }
+    long image_stride() const { return (height + 2L) * row_stride(); }
+    float* at(long image, int y, int x) const {
+        return data + image * image_stride() + (y + 1) * row_stride() + (x + 1) * 3L;
+    }
+};
+// Kernels read a few numbers beyond a row's end.
+constexpr long BORDERED_SLACK = 64;
+
+// A plain tensor (image, channel, y, x), with strides in floats.
+struct PlainTensor {
+    float* data;
+    long image, channel, row, column;
+};
+
+// The gradient at a layer's output. `argmax` is not null if the layer pooled it: then its maps have the pooled
+// size.
+struct OutputGradient {
+    Maps maps;
+    const Argmax* argmax;
+};
+
+// ---- maps.cpp
+
+// Where `seen` is not null, the tensor is a gradient, and becomes 0 where `seen` is not above 0.
+void pack_maps(const Processor&, const PlainTensor& from, const Maps& to, const float* seen);
+void unpack_maps(const Processor&, const Maps& from, const PlainTensor& to);
+void pack_images(const Processor&, const PlainTensor& from, const BorderedImages& to);
+void unpack_images(const Processor&, const BorderedImages& from, const PlainTensor& to);
+
+void max_pool(const Processor&, const Maps& in, const Maps& out, Argmax* argmax);
+// May be added to a gradient that is there already.
+void max_pool_gradient(const Processor&, const OutputGradient& gradient, const Maps& out, bool accumulate = false);
+void average_pool(const Processor&, const Maps& in, const Maps& out);
+void average_pool_gradient(const Processor&, const Maps& gradient, const float* seen, const Maps& out);
+
+// Distances of the unit vectors at each position: [image][y][x]. `weights` are padded to whole blocks.
+void unit_distances(const Processor&, const Maps& first, const Maps& second, const float* weights, float epsilon,
+                    float* out);
+// Gradients at the maps, either of which may be null.
+struct DistanceGradients {
+    const float* slope;  // [image][y][x]
+    bool masked;
+    float *first, *second;
+};
+void unit_distance_gradients(const Processor&, const Maps& first, const Maps& second, const float* weights,
+                             float epsilon, const DistanceGradients& gradients);
+
+// ---- convolutions.cpp: 3x3 with a border of zeros
+
+// Floats of weights that are transformed once and used by many calls: what `transform_convolution` writes, and the
+// convolutions take in place of plain weights.
+long transformed_floats(const Shape& in, long out_channels, bool back);
+void transform_convolution(const Processor&, const ConvolutionWeights& weights, const Shape& in, bool back,
+                           float* to);
+
+struct LayerWeights {
+    ConvolutionWeights plain;
+    const float* transformed;  // or null
+};
+
+// `argmax` is not null where the outputs are pooled.
+void convolve(const Processor&, const Maps& in, const LayerWeights& weights, const float* bias,
+              Activation activation, const Maps& out, Argmax* argmax);
+// The gradient at a convolution's input. Where `seen` is not null it is that input, behind a ReLU.
+void convolution_data_gradient(const Processor&, const OutputGradient& gradient, const LayerWeights& weights,
+                               const float* seen, const Maps& out);
+
+// ---- weight_gradients.cpp
+
+void convolution_weight_gradient(const Processor&, const Maps& in, const OutputGradient& gradient, float* weights,
+                                 float* bias);
+
+// ---- first_convolution.cpp: of three channels
+
+void convolve_images(const Processor&, const BorderedImages& in, const ConvolutionWeights& weights,
+                     const float* bias, Activation activation, const Maps& out);
+void images_data_gradient(const Processor&, const Maps& gradient, const ConvolutionWeights& weights,
+                          const BorderedImages& out);
+void images_weight_gradient(const Processor&, const BorderedImages& in, const Maps& gradient, float* weights,
+                            float* bias);
+
+}  // namespace verydeep

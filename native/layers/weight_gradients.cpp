@@ -1,0 +1,115 @@
+// The gradient of a 3x3 convolution's weights: 36 products whose inner dimension are the tiles.
+//
+// Tiles are cut into a number of parts that the layer's sizes alone decide, and each part's sums are added up in
+// the order of its tiles: so the bits of a gradient do not depend on the number of threads. Where the sums are
+// large there are few parts, and threads share out the blocks of outputs instead.
+#include <algorithm>
+#include <vector>
+
+#include "engine/threads.h"
+#include "layers/layers.h"
+#include "layers/positions.h"
+#include "layers/scratch.h"
+#include "tuning.h"
+
+namespace verydeep {
+namespace {
+
+class Winograd {
+public:
+    Winograd(const Processor& processor, const Maps& in, const OutputGradient& gradient)
+        : processor_(processor),
+          in_(in.map()),
+          gradient_{gradient.maps.map(), gradient.argmax},
+          grid_(tile_grid(in.shape.height, in.shape.width)),
+          tiles_(in.images * grid_.count()) {
+        point_floats_ = static_cast<long>(in_.num_blocks) * gradient_.map.num_blocks * BLOCK * BLOCK + 48;
+        const long sum_bytes = POINTS * point_floats_ * static_cast<long>(sizeof(float));
+        blocks_ = ceil_div(tiles_, long{tuning::GRADIENT_TILES});
+        parts_ = std::clamp<long>(tuning::PARTIAL_SUM_BYTES / sum_bytes, 1,
+                                  std::min(blocks_, long{tuning::MAX_PARTIAL_SUMS}));
+        slices_ =
+            std::clamp<long>(ceil_div(static_cast<long>(processor.threads), parts_), 1, gradient_.map.num_blocks);
+    }
+
+    void run(long in_channels, long out_channels, float* weights, float* bias) {
+        const int in_blocks = in_.num_blocks, out_blocks = gradient_.map.num_blocks;
+        const long most_tiles = ceil_div(tiles_, blocks_), most_blocks = ceil_div(long{out_blocks}, slices_);
+        const long input_floats = POINTS * strides_of(in_blocks, most_tiles).point;
+        const long slope_floats = POINTS * strides_of(most_blocks, most_tiles).point;
+        ScratchPlan plan;
+        const long sums_at = plan.take(parts_ * POINTS * point_floats_);
+        const long biases_at = plan.take(parts_ * out_blocks * BLOCK);
+        const long threads_at = plan.take(processor_.threads * (input_floats + slope_floats));
+        float* const scratch = layer_scratch(plan.floats());
+        sums_ = scratch + sums_at;
+        biases_ = scratch + biases_at;
+        std::fill_n(biases_, parts_ * out_blocks * BLOCK, 0.0f);
+        parallel_for(processor_.threads, parts_ * slices_, [&](long task, int thread) {
+            float* const inputs = scratch + threads_at + thread * (input_floats + slope_floats);
+            const long slice = task % slices_;
+            add_part(task / slices_, static_cast<int>(out_blocks * slice / slices_),
+                     static_cast<int>(out_blocks * (slice + 1) / slices_), inputs, inputs + input_floats);
+        });
+        parallel_for(processor_.threads, out_blocks, [&](long block, int) {
+            processor_.gradients.gather_weight_gradient({sums_, static_cast<int>(parts_), POINTS * point_floats_,
+                                                         point_floats_, static_cast<int>(block), in_channels,
+                                                         out_channels, weights});
+        });
+        for (long channel = 0; channel < out_channels; ++channel) {
+            bias[channel] = 0;
+            for (long part = 0; part < parts_; ++part)
+                bias[channel] += biases_[part * out_blocks * BLOCK + channel];
+        }
+    }
+
+private:
+    PointStrides strides_of(long num_blocks, long tiles) const {
+        return transformed_strides(num_blocks, tiles, processor_.kernels);
+    }
+
+    // The sums of one part of the tiles, for blocks [first, last) of the outputs.
+    void add_part(long part, int first, int last, float* inputs, float* slopes) const {
+        const int in_blocks = in_.num_blocks, out_blocks = gradient_.map.num_blocks;
+        float* const sums =
+            sums_ + part * POINTS * point_floats_ + static_cast<long>(first) * in_blocks * BLOCK * BLOCK;
+        const long begin = blocks_ * part / parts_, end = blocks_ * (part + 1) / parts_;
+        for (long block = begin; block < end; ++block) {
+            const long tile = tiles_ * block / blocks_;
+            const TileRange tiles{grid_, tile, static_cast<int>(tiles_ * (block + 1) / blocks_ - tile)};
+            const PointStrides in_strides = strides_of(in_blocks, tiles.count);
+            const PointStrides out_strides = strides_of(last - first, tiles.count);
+            processor_.kernels.transform_input({in_, tiles, 0, in_blocks, inputs, in_strides});
+            processor_.gradients.transform_gradient(
+                {gradient_, tiles, first, last - first, slopes, out_strides, biases_ + part * out_blocks * BLOCK});
+            for (int point = 0; point < POINTS; ++point)
+                processor_.gradients.multiply_outer({slopes + point * out_strides.point, out_strides.block,
+                                                     last - first, inputs + point * in_strides.point,
+                                                     in_strides.block, in_blocks, tiles.count,
+                                                     sums + point * point_floats_, block > begin});
+        }
+    }
+
+    const Processor& processor_;
+    const FeatureMap in_;
+    const Gradient gradient_;
+    const TileGrid grid_;
+    const long tiles_;
+    long point_floats_, blocks_, parts_, slices_;
+    float *sums_ = nullptr, *biases_ = nullptr;
+};
+
+}  // namespace
+
+void convolution_weight_gradient(const Processor& processor, const Maps& in, const OutputGradient& gradient,
+                                 float* weights, float* bias) {
+    if (in.images == 0) {
+        std::fill_n(weights, gradient.maps.shape.channels * in.shape.channels * 9, 0.0f);
+        std::fill_n(bias, gradient.maps.shape.channels, 0.0f);
+        return;
+    }
+    if (by_positions(in.shape)) return positions_weight_gradient(processor, in, gradient, weights, bias);
+    Winograd(processor, in, gradient).run(in.shape.channels, gradient.maps.shape.channels, weights, bias);
+}
+
+}  // namespace verydeep

@@ -1,0 +1,358 @@
+// The part of `verydeep._native` that trains: layers one by one, on arrays that Python holds.
+#include "layers_module.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "engine/network.h"
+#include "engine/threads.h"
+#include "layers/buffers.h"
+#include "layers/layers.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+using verydeep::Argmax;
+using verydeep::BLOCK;
+using verydeep::BorderedImages;
+using verydeep::Maps;
+
+// Images, channels, height, width.
+using Sizes = std::tuple<long, long, int, int>;
+using Numbers = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Winners = nb::ndarray<std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Tensor = nb::ndarray<float, nb::ndim<4>, nb::device::cpu>;
+using Weights = nb::ndarray<float, nb::shape<-1, -1, 3, 3>, nb::c_contig, nb::device::cpu>;
+template <class Array>
+using Maybe = std::optional<Array>;
+
+constexpr long MAX_FLOATS = 1L << 40;
+
+[[noreturn]] void refuse(const std::string& reason) { throw std::invalid_argument(reason); }
+
+long checked_floats(const Sizes& sizes, long each) {
+    const auto [images, channels, height, width] = sizes;
+    if (images < 0 || channels < 1 || height < 1 || width < 1 || each < 1 || each > MAX_FLOATS ||
+        images > MAX_FLOATS / each)
+        refuse("maps have sizes that no memory holds");
+    return images * each;
+}
+
+long map_floats(const Sizes& sizes) {
+    const auto [images, channels, height, width] = sizes;
+    if (channels < 1 || channels > 1L << 20 || height < 1 || width < 1 || height > 1 << 20 || width > 1 << 20)
+        refuse("maps have sizes that no memory holds");
+    return checked_floats(sizes, verydeep::map_floats({channels, height, width}));
+}
+
+long image_floats(const Sizes& sizes) {
+    const auto [images, channels, height, width] = sizes;
+    if (channels != 3 || height < 1 || width < 1 || height > 1 << 20 || width > 1 << 20)
+        refuse("bordered images have 3 channels");
+    return checked_floats(sizes, (height + 2L) * (width + 2L) * 3) + verydeep::BORDERED_SLACK;
+}
+
+template <class Array>
+void check_size(const Array& array, long wanted) {
+    if (static_cast<long>(array.size()) != wanted)
+        refuse("an array has " + std::to_string(array.size()) + " numbers, " + std::to_string(wanted) +
+               " are wanted");
+}
+
+Maps maps_of(const Numbers& numbers, const Sizes& sizes) {
+    check_size(numbers, map_floats(sizes));
+    const auto [images, channels, height, width] = sizes;
+    return {numbers.data(), images, {channels, height, width}};
+}
+
+BorderedImages images_of(const Numbers& numbers, const Sizes& sizes) {
+    check_size(numbers, image_floats(sizes));
+    const auto [images, channels, height, width] = sizes;
+    return {numbers.data(), images, height, width};
+}
+
+verydeep::PlainTensor tensor_of(const Tensor& tensor, const Sizes& sizes) {
+    const auto [images, channels, height, width] = sizes;
+    if (static_cast<long>(tensor.shape(0)) != images || static_cast<long>(tensor.shape(1)) != channels ||
+        static_cast<long>(tensor.shape(2)) != height || static_cast<long>(tensor.shape(3)) != width)
+        refuse("a tensor has another shape than its maps");
+    return {tensor.data(), tensor.stride(0), tensor.stride(1), tensor.stride(2), tensor.stride(3)};
+}
+
+Sizes pooled(const Sizes& sizes) {
+    const auto [images, channels, height, width] = sizes;
+    return {images, channels, height / 2, width / 2};
+}
+
+Sizes with_channels(const Sizes& sizes, long channels) {
+    return {std::get<0>(sizes), channels, std::get<2>(sizes), std::get<3>(sizes)};
+}
+
+Argmax* argmax_of(const Maybe<Winners>& winners, const Maps& maps) {
+    if (!winners) return nullptr;
+    check_size(*winners, maps.images * verydeep::map_floats(maps.shape) / BLOCK);
+    return reinterpret_cast<Argmax*>(winners->data());
+}
+
+const float* mask_of(const Maybe<Numbers>& seen, const Numbers& of) {
+    if (!seen) return nullptr;
+    check_size(*seen, static_cast<long>(of.size()));
+    return seen->data();
+}
+
+verydeep::ConvolutionWeights weights_of(const Weights& weights, long in_channels, long out_channels) {
+    if (static_cast<long>(weights.shape(1)) != in_channels || static_cast<long>(weights.shape(0)) != out_channels)
+        refuse("weights have other channels than the maps");
+    return {weights.data(), in_channels, out_channels};
+}
+
+template <class Array>
+Array array_of(const verydeep::BufferLayout& layout, long count, std::size_t element_bytes) {
+    verydeep::Buffer* const buffer =
+        verydeep::take_buffer(layout, static_cast<std::size_t>(count ? count : 1) * element_bytes);
+    const nb::capsule owner(
+        buffer, [](void* data) noexcept { verydeep::give_back(static_cast<verydeep::Buffer*>(data)); });
+    const std::size_t shape[1] = {static_cast<std::size_t>(count)};
+    return Array(buffer->memory.data(), 1, shape, owner);
+}
+
+using NumpyFloats = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
+using NumpyInts = nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>>;
+
+enum BufferKind { MAPS, IMAGES, ARGMAX };
+
+NumpyFloats make_maps(const Sizes& sizes) {
+    const auto [images, channels, height, width] = sizes;
+    return array_of<NumpyFloats>({images, channels, height, width, MAPS}, map_floats(sizes), sizeof(float));
+}
+
+NumpyFloats make_images(const Sizes& sizes) {
+    const auto [images, channels, height, width] = sizes;
+    return array_of<NumpyFloats>({images, channels, height, width, IMAGES}, image_floats(sizes), sizeof(float));
+}
+
+NumpyInts make_argmax(const Sizes& sizes) {
+    const auto [images, channels, height, width] = sizes;
+    return array_of<NumpyInts>({images, channels, height, width, ARGMAX}, map_floats(sizes) / BLOCK,
+                               sizeof(Argmax));
+}
+
+class Layers {
+public:
+    Layers(const std::string& instructions, int threads)
+        : processor_(verydeep::processor_of(verydeep::instructions_called(instructions), checked(threads))) {}
+
+    int threads() const { return processor_.threads; }
+
+    void pack(const Tensor& tensor, const Sizes& sizes, Numbers to, const Maybe<Numbers>& seen) const {
+        const Maps maps = maps_of(to, sizes);
+        const float* const mask = mask_of(seen, to);
+        run([&] { verydeep::pack_maps(processor_, tensor_of(tensor, sizes), maps, mask); });
+    }
+    void unpack(const Numbers& from, const Sizes& sizes, Tensor to) const {
+        const Maps maps = maps_of(from, sizes);
+        run([&] { verydeep::unpack_maps(processor_, maps, tensor_of(to, sizes)); });
+    }
+    void pack_images(const Tensor& tensor, const Sizes& sizes, Numbers to) const {
+        const BorderedImages images = images_of(to, sizes);
+        run([&] { verydeep::pack_images(processor_, tensor_of(tensor, sizes), images); });
+    }
+    void unpack_images(const Numbers& from, const Sizes& sizes, Tensor to) const {
+        const BorderedImages images = images_of(from, sizes);
+        run([&] { verydeep::unpack_images(processor_, images, tensor_of(to, sizes)); });
+    }
+
+    void max_pool(const Numbers& from, const Sizes& sizes, Numbers to, Winners winners) const {
+        const Maps in = maps_of(from, sizes), out = maps_of(to, pooled(sizes));
+        Argmax* const argmax = argmax_of(winners, out);
+        run([&] { verydeep::max_pool(processor_, in, out, argmax); });
+    }
+    void max_pool_gradient(const Numbers& gradient, const Winners& winners, const Sizes& sizes, Numbers to,
+                           bool accumulate) const {
+        const Maps in = maps_of(gradient, pooled(sizes)), out = maps_of(to, sizes);
+        const Argmax* const argmax = argmax_of(winners, in);
+        run([&] { verydeep::max_pool_gradient(processor_, {in, argmax}, out, accumulate); });
+    }
+    void average_pool(const Numbers& from, const Sizes& sizes, Numbers to) const {
+        const Maps in = maps_of(from, sizes), out = maps_of(to, pooled(sizes));
+        run([&] { verydeep::average_pool(processor_, in, out); });
+    }
+    void average_pool_gradient(const Numbers& gradient, const Sizes& sizes, const Maybe<Numbers>& seen,
+                               Numbers to) const {
+        const Maps in = maps_of(gradient, pooled(sizes)), out = maps_of(to, sizes);
+        const float* const mask = mask_of(seen, to);
+        run([&] { verydeep::average_pool_gradient(processor_, in, mask, out); });
+    }
+
+    // `sizes` are those of the input in all that follow.
+    void convolve(const Numbers& from, const Sizes& sizes, const Weights& weights,
+                  const Maybe<Numbers>& transformed, const Numbers& bias, bool relu, Numbers to,
+                  const Maybe<Winners>& winners) const {
+        const long outputs = static_cast<long>(weights.shape(0));
+        const Sizes out_sizes = with_channels(winners ? pooled(sizes) : sizes, outputs);
+        const Maps in = maps_of(from, sizes), out = maps_of(to, out_sizes);
+        const verydeep::LayerWeights both = both_weights(weights, transformed, sizes, outputs, false);
+        check_size(bias, outputs);
+        Argmax* const argmax = argmax_of(winners, out);
+        run([&] { verydeep::convolve(processor_, in, both, bias.data(), activation(relu), out, argmax); });
+    }
+    void data_gradient(const Numbers& gradient, const Maybe<Winners>& winners, const Sizes& sizes,
+                       const Weights& weights, const Maybe<Numbers>& transformed, const Maybe<Numbers>& seen,
+                       Numbers to) const {
+        const long outputs = static_cast<long>(weights.shape(0));
+        const Maps out = maps_of(to, sizes);
+        const Maps in = maps_of(gradient, with_channels(winners ? pooled(sizes) : sizes, outputs));
+        const verydeep::LayerWeights both = both_weights(weights, transformed, sizes, outputs, true);
+        const Argmax* const argmax = argmax_of(winners, in);
+        const float* const mask = mask_of(seen, to);
+        run([&] { verydeep::convolution_data_gradient(processor_, {in, argmax}, both, mask, out); });
+    }
+    void weight_gradient(const Numbers& from, const Sizes& sizes, const Numbers& gradient,
+                         const Maybe<Winners>& winners, Weights weights, Numbers bias) const {
+        const long outputs = static_cast<long>(weights.shape(0));
+        const Maps in = maps_of(from, sizes);
+        const Maps slope = maps_of(gradient, with_channels(winners ? pooled(sizes) : sizes, outputs));
+        weights_of(weights, in.shape.channels, outputs);
+        check_size(bias, outputs);
+        const Argmax* const argmax = argmax_of(winners, slope);
+        run([&] {
+            verydeep::convolution_weight_gradient(processor_, in, {slope, argmax}, weights.data(), bias.data());
+        });
+    }
+    // What `transformed` takes: transformed once for many calls.
+    NumpyFloats transform(const Weights& weights, const Sizes& sizes, bool back) const {
+        const verydeep::ConvolutionWeights plain =
+            weights_of(weights, std::get<1>(sizes), static_cast<long>(weights.shape(0)));
+        const verydeep::Shape in = input_shape(sizes, plain.out_channels, back);
+        const long outputs = back ? plain.in_channels : plain.out_channels;
+        const long floats = verydeep::transformed_floats(in, outputs, back);
+        NumpyFloats found = array_of<NumpyFloats>({floats, 1, 1, 1, MAPS}, floats, sizeof(float));
+        run([&] { verydeep::transform_convolution(processor_, plain, in, back, found.data()); });
+        return found;
+    }
+
+    void convolve_images(const Numbers& from, const Sizes& sizes, const Weights& weights, const Numbers& bias,
+                         bool relu, Numbers to) const {
+        const long outputs = static_cast<long>(weights.shape(0));
+        const BorderedImages in = images_of(from, sizes);
+        const Maps out = maps_of(to, with_channels(sizes, outputs));
+        const verydeep::ConvolutionWeights plain = weights_of(weights, 3, outputs);
+        check_size(bias, outputs);
+        run([&] { verydeep::convolve_images(processor_, in, plain, bias.data(), activation(relu), out); });
+    }
+    void images_data_gradient(const Numbers& gradient, const Sizes& sizes, const Weights& weights,
+                              Numbers to) const {
+        const long outputs = static_cast<long>(weights.shape(0));
+        const BorderedImages out = images_of(to, sizes);
+        const Maps in = maps_of(gradient, with_channels(sizes, outputs));
+        const verydeep::ConvolutionWeights plain = weights_of(weights, 3, outputs);
+        run([&] { verydeep::images_data_gradient(processor_, in, plain, out); });
+    }
+    void images_weight_gradient(const Numbers& from, const Sizes& sizes, const Numbers& gradient, Weights weights,
+                                Numbers bias) const {
+        const long outputs = static_cast<long>(weights.shape(0));
+        const BorderedImages in = images_of(from, sizes);
+        const Maps slope = maps_of(gradient, with_channels(sizes, outputs));
+        weights_of(weights, 3, outputs);
+        check_size(bias, outputs);
+        run([&] { verydeep::images_weight_gradient(processor_, in, slope, weights.data(), bias.data()); });
+    }
+
+    void distances(const Numbers& first, const Numbers& second, const Sizes& sizes, const Numbers& weights,
+                   float epsilon, Numbers to) const {
+        const Maps one = maps_of(first, sizes), other = maps_of(second, sizes);
+        check_size(weights, verydeep::blocks_of(one.shape.channels) * BLOCK);
+        check_size(to, one.images * one.shape.height * one.shape.width);
+        run([&] { verydeep::unit_distances(processor_, one, other, weights.data(), epsilon, to.data()); });
+    }
+    void distance_gradients(const Numbers& first, const Numbers& second, const Sizes& sizes,
+                            const Numbers& weights, float epsilon, const Numbers& slope, bool masked,
+                            const Maybe<Numbers>& to_first, const Maybe<Numbers>& to_second) const {
+        const Maps one = maps_of(first, sizes), other = maps_of(second, sizes);
+        check_size(weights, verydeep::blocks_of(one.shape.channels) * BLOCK);
+        check_size(slope, one.images * one.shape.height * one.shape.width);
+        const auto place = [&](const Maybe<Numbers>& to) { return to ? maps_of(*to, sizes).data : nullptr; };
+        const verydeep::DistanceGradients gradients{slope.data(), masked, place(to_first), place(to_second)};
+        run([&] {
+            verydeep::unit_distance_gradients(processor_, one, other, weights.data(), epsilon, gradients);
+        });
+    }
+
+private:
+    static int checked(int threads) {
+        verydeep::check_threads(threads);
+        return threads;
+    }
+    static verydeep::Activation activation(bool relu) {
+        return relu ? verydeep::Activation::relu : verydeep::Activation::none;
+    }
+    // What is multiplied with the weights: backwards these are gradients at the outputs.
+    static verydeep::Shape input_shape(const Sizes& sizes, long out_channels, bool back) {
+        const auto [images, channels, height, width] = sizes;
+        return {back ? out_channels : channels, height, width};
+    }
+    static verydeep::LayerWeights both_weights(const Weights& weights, const Maybe<Numbers>& transformed,
+                                               const Sizes& sizes, long outputs, bool back) {
+        const verydeep::ConvolutionWeights plain = weights_of(weights, std::get<1>(sizes), outputs);
+        if (!transformed) return {plain, nullptr};
+        check_size(*transformed, verydeep::transformed_floats(input_shape(sizes, outputs, back),
+                                                              back ? plain.in_channels : outputs, back));
+        return {plain, transformed->data()};
+    }
+    template <class Work>
+    static void run(Work work) {
+        const nb::gil_scoped_release released;
+        const verydeep::PoolLock lock;
+        work();
+    }
+
+    const verydeep::Processor processor_;
+};
+
+}  // namespace
+
+void bind_layers(nb::module_& module) {
+    module.def("maps", make_maps, "sizes"_a);
+    module.def("bordered_images", make_images, "sizes"_a);
+    module.def("argmax", make_argmax, "sizes"_a);
+    module.def("kept_buffer_bytes", verydeep::kept_buffer_bytes);
+    module.def("free_kept_buffers", verydeep::free_kept_buffers);
+    nb::class_<Layers>(module, "Layers")
+        .def(nb::init<const std::string&, int>(), nb::kw_only(), "instructions"_a, "threads"_a)
+        .def_prop_ro("threads", &Layers::threads)
+        .def("pack", &Layers::pack, "tensor"_a, "sizes"_a, "to"_a, "seen"_a.none() = nb::none())
+        .def("unpack", &Layers::unpack, "maps"_a, "sizes"_a, "to"_a)
+        .def("pack_images", &Layers::pack_images, "tensor"_a, "sizes"_a, "to"_a)
+        .def("unpack_images", &Layers::unpack_images, "images"_a, "sizes"_a, "to"_a)
+        .def("max_pool", &Layers::max_pool, "maps"_a, "sizes"_a, "to"_a, "argmax"_a)
+        .def("max_pool_gradient", &Layers::max_pool_gradient, "gradient"_a, "argmax"_a, "sizes"_a, "to"_a,
+             "accumulate"_a = false)
+        .def("average_pool", &Layers::average_pool, "maps"_a, "sizes"_a, "to"_a)
+        .def("average_pool_gradient", &Layers::average_pool_gradient, "gradient"_a, "sizes"_a, "seen"_a.none(),
+             "to"_a)
+        .def("convolve", &Layers::convolve, "maps"_a, "sizes"_a, "weights"_a, "transformed"_a.none(), "bias"_a,
+             "relu"_a, "to"_a, "argmax"_a.none())
+        .def("data_gradient", &Layers::data_gradient, "gradient"_a, "argmax"_a.none(), "sizes"_a, "weights"_a,
+             "transformed"_a.none(), "seen"_a.none(), "to"_a)
+        .def("weight_gradient", &Layers::weight_gradient, "maps"_a, "sizes"_a, "gradient"_a, "argmax"_a.none(),
+             "weights"_a, "bias"_a)
+        .def("transform", &Layers::transform, "weights"_a, "sizes"_a, "back"_a)
+        .def("convolve_images", &Layers::convolve_images, "images"_a, "sizes"_a, "weights"_a, "bias"_a, "relu"_a,
+             "to"_a)
+        .def("images_data_gradient", &Layers::images_data_gradient, "gradient"_a, "sizes"_a, "weights"_a, "to"_a)
+        .def("images_weight_gradient", &Layers::images_weight_gradient, "images"_a, "sizes"_a, "gradient"_a,
+             "weights"_a, "bias"_a)
+        .def("distances", &Layers::distances, "first"_a, "second"_a, "sizes"_a, "weights"_a, "epsilon"_a, "to"_a)
+        .def("distance_gradients", &Layers::distance_gradients, "first"_a, "second"_a, "sizes"_a, "weights"_a,
+             "epsilon"_a, "slope"_a, "masked"_a, "to_first"_a.none(), "to_second"_a.none());
+}
