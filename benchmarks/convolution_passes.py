@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 import verydeep._native as native
 from verydeep.configurations import Architecture, Convolution, Pooling
-from verydeep.inference.processor import instruction_set
 from verydeep.network import native_layers
+from verydeep.processor import instruction_set
 
 PASSES = ("outputs", "to input", "to weights")
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from verydeep.benchmark.task import random_model
 from verydeep.configurations import Architecture
-from verydeep.inference.processor import native_module
+from verydeep.processor import native_module
 from verydeep.run_folder import write_model
 
 

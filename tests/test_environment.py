@@ -18,9 +18,9 @@ from verydeep.api.new import new
 from verydeep.cli import main
 from verydeep.distributed import num_restarts, world
 from verydeep.errors import UsageError, VerydeepError, lack_of_memory
-from verydeep.inference.processor import MOST_THREADS, num_threads, require_native
 from verydeep.prefetch import prefetch
 from verydeep.processes import start_processes
+from verydeep.processor import MOST_THREADS, num_threads, require_native
 from verydeep.training.state import Writer
 
 ODD = ["abc", "-1", "1.5", "1e3", " 2", "²", "٣", "0x10", "None", "9" * 20, "9" * 5000]
@@ -237,6 +237,6 @@ def test_why_there_is_no_native_engine(monkeypatch, system, why):
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr("verydeep.api.engines.native_module", lambda: None)
     assert why in str(verydeep.engines())
-    monkeypatch.setattr("verydeep.inference.processor.native_module", lambda: None)
+    monkeypatch.setattr("verydeep.processor.native_module", lambda: None)
     with pytest.raises(VerydeepError, match=re.escape(why)):
         require_native()

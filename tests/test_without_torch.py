@@ -22,7 +22,7 @@ from without_torch import WITHOUT_TORCH
 
 from verydeep.api.new import new
 from verydeep.evaluation.results import read_result
-from verydeep.inference.processor import native_module
+from verydeep.processor import native_module
 
 ROOT = Path(__file__).parent.parent
 CORE = ("numpy", "pillow", "safetensors", "tyro", "rich")
@@ -152,7 +152,7 @@ def test_pip_install_gives_everything_but_training(core, model, data, tmp_path):
     trained = run(core.parent / "verydeep", "train", data, tmp_path / "run", cwd=tmp_path)
     assert trained.returncode == 1
     assert "torch, which is not installed; run: pip install 'verydeep[train]'" in trained.stderr
-    assert 0.05 < seconds_to_the_first_answer(core.parent / "verydeep", model, data / "red" / "0.jpg") < 0.5
+    assert 0.05 < seconds_to_the_first_answer(core.parent / "verydeep", model, data / "red" / "0.jpg") < 0.8
 
 
 def seconds_to_the_first_answer(verydeep: Path, model: Path, image: Path) -> float:

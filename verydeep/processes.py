@@ -262,7 +262,7 @@ def _starting(rank: int, size: int) -> Iterator[None]:
 @contextmanager
 def _threads_each(count: int) -> Iterator[None]:
     """Tell the engines, as torchrun would: ours by the number of processes, torch by its threads."""
-    from verydeep.inference.processor import num_threads
+    from verydeep.processor import num_threads
 
     told = {"OMP_NUM_THREADS": str(max(1, num_threads() // count)), "LOCAL_WORLD_SIZE": str(count)}
     told = {name: value for name, value in told.items() if name not in os.environ}

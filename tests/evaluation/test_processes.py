@@ -22,8 +22,8 @@ from verydeep.cli import main
 from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, VerydeepError
 from verydeep.evaluation.results import read_result
-from verydeep.inference.processor import num_threads
 from verydeep.processes import start_processes
+from verydeep.processor import num_threads
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

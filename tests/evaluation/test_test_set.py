@@ -230,7 +230,7 @@ def test_fused_results_say_how_many_were_left_out(run, photos, fresh, tmp_path, 
     shutil.copytree(photos, tmp_path / "other")
     evaluate(capsys, run, tmp_path / "other", "--out", files[2])
     main(["fuse", files[0], files[2]])
-    assert f"results of {photos} and of {tmp_path / 'other'} are fused" in capsys.readouterr().err
+    assert f"results of {photos} and of {tmp_path / 'other'} are combined" in capsys.readouterr().err
 
 
 def test_parts_of_foreign_data_do_not_follow_the_runs_names(run, tmp_path, capsys):

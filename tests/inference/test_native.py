@@ -306,7 +306,7 @@ def test_the_engine_that_is_asked_for_is_taken(run, monkeypatch):
     assert isinstance(open_engine(run, engine="torch"), TorchEngine)
     with pytest.raises(UsageError, match="use `engine=torch`"):
         open_engine(run, device="cuda", engine="native")
-    for room in ("verydeep.inference", "verydeep.inference.processor"):
+    for room in ("verydeep.inference", "verydeep.processor"):
         monkeypatch.setattr(f"{room}.native_module", lambda: None)
     assert isinstance(open_engine(run), TorchEngine)
     with pytest.raises(VerydeepError, match="without a C\\+\\+ compiler"):
@@ -335,7 +335,7 @@ def test_the_environment_overrules(run, monkeypatch):
 
 
 def test_processes_of_torchrun_share_the_processors(monkeypatch):
-    from verydeep.inference.processor import num_threads
+    from verydeep.processor import num_threads
 
     monkeypatch.delenv("VERYDEEP_THREADS", raising=False)
     alone = num_threads()

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from verydeep import VGG, Architecture
-from verydeep.inference.processor import native_module
 from verydeep.network import native_layers
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
 from verydeep.network.native_layers import Maps, pack, unpack
+from verydeep.processor import native_module
 
 native = native_module()
 pytestmark = pytest.mark.skipif(native is None, reason="the package was installed without a compiler")

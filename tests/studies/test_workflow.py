@@ -103,7 +103,7 @@ def test_a_report_of_nothing_yet(file, tmp_path, capsys):
     assert {claim["verdict"] for claim in report["claims"]} == {"not tested"}
     page = (tmp_path / "OUT" / "index.html").read_text()
     assert "Nothing has been tested yet" in page
-    assert "9 of 9 steps are not done yet" in page
+    assert "9 of 9 steps are not finished" in page
 
 
 def test_a_seed_that_the_parent_lacks_is_refused(file, capsys):

@@ -258,9 +258,9 @@ def test_inspect_of_a_model_of_ours(tmp_path, capsys):
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "run")
     assert (code, "exists and is not empty; choose another name\n" in said) == (2, True)
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "other", "--licence", "MIT")
-    assert (code, "model of ours" in said) == (2, True)
+    assert (code, "is a verydeep model" in said) == (2, True)
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "other", "--class-names", "numbers")
-    assert (code, "model of ours" in said) == (2, True)
+    assert (code, "is a verydeep model" in said) == (2, True)
     code, said = refused(capsys, "export", tmp_path / "run", "--out", tmp_path / "out.onnx", "--to", "torchvision")
     assert (code, "has to end with .pth" in said) == (2, True)
 

@@ -16,7 +16,7 @@ from verydeep.api.inspect import inspect
 from verydeep.cli import main
 from verydeep.errors import UsageError
 from verydeep.evaluation.protocols import Dense
-from verydeep.inference.processor import native_module
+from verydeep.processor import native_module
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.weights.source import EMBEDDED, locate
 

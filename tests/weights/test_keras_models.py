@@ -177,7 +177,7 @@ def test_preprocessing_within_the_model_is_read(what, ending, tmp_path):
     assert agree(model, path, preprocessing=None)
     found = import_weights(locate(path))
     assert wanted is None or found.metadata.preprocessing == wanted
-    with pytest.raises(UsageError, match="preprocesses images itself"):
+    with pytest.raises(UsageError, match="preprocesses images inside the network"):
         import_weights(locate(path), Metadata(RAW))
 
 
@@ -222,5 +222,5 @@ def test_a_keras_model_is_converted_and_predicts(tmp_path, capsys):
             ]
         )
     assert ended.value.code == 2
-    assert "preprocesses images itself" in capsys.readouterr().err
+    assert "preprocesses images inside the network" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

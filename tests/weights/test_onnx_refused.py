@@ -63,7 +63,7 @@ def test_preprocessing_within_the_graph_is_read(what, tmp_path):
     assert agrees(path, None)
     assert import_weights(locate(path)).metadata.preprocessing == wanted
     assert "-0.0" not in str(import_weights(locate(path)).metadata.preprocessing)
-    with pytest.raises(UsageError, match="preprocesses images itself"):
+    with pytest.raises(UsageError, match="preprocesses images inside the network"):
         import_weights(locate(path), Metadata(RAW))
 
 
@@ -208,7 +208,7 @@ OTHERS = {
     "an addition behind ReLU": (scale_of("conv3_1/relu", "Add"), "Add"),
     "weights that are computed": (constants_gone, "DequantizeLinear"),
     "outputs side by side": (second_output, "2 outputs"),
-    "weights of one number": (one_number, "no trained numbers"),
+    "weights of one number": (one_number, "no trained weights"),
     "scores through a sigmoid": (kind("scores", "Sigmoid"), r"head of its own .*Sigmoid"),
     "no ReLU between FC layers": (without("fc6/relu"), "head of its own"),
     "a soft-max over images": (kind("scores", "Softmax", axis=0), "head of its own"),

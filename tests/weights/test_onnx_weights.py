@@ -190,11 +190,11 @@ def test_every_command_takes_onnx(tmp_path, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert (facts["configuration"], facts["batch_norm"], facts["opset"]) == ("C", True, 17)
     assert facts["preprocessing"]["channels"] == "BGR"
-    assert any("preprocesses images itself" in note for note in facts["notes"])
+    assert any("the network itself preprocesses images" in note for note in facts["notes"])
     with pytest.raises(SystemExit) as ended:
         main(["convert", str(tmp_path / "a.onnx"), str(tmp_path / "other"), "--preprocessing", "oxford"])
     assert ended.value.code == 2
-    assert "preprocesses images itself" in capsys.readouterr().err
+    assert "preprocesses images inside the network" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 

@@ -175,7 +175,7 @@ def test_onnxs_light_vgg_19(capsys):
     }
     theirs = [shapes[node.input[1]] for node in graph.node if node.op_type in ("Conv", "Gemm")]
     assert facts["shapes"] == theirs
-    with pytest.raises(ModelError, match="no trained numbers"):
+    with pytest.raises(ModelError, match="no trained weights"):
         open_source(path)
     with pytest.raises(ModelError, match=r"strides of \[4, 4\], where VGG's is 1"):
         inspect(path.with_name("light_bvlc_alexnet.onnx"))

@@ -19,8 +19,8 @@ from verydeep.benchmark.task import Task, batch_cases, dense_cases, find_images,
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.files import check_out, write_text
-from verydeep.inference.processor import num_threads
 from verydeep.notes import progress, say
+from verydeep.processor import num_threads
 from verydeep.reports.text_table import TextTable
 from verydeep.results import Result, rendered
 from verydeep.run_folder import processor_name, read_config, write_model

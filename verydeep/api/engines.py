@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from verydeep.inference.processor import has_gpu, instruction_set, native_absence, native_module, num_threads
+from verydeep.processor import has_gpu, instruction_set, native_absence, native_module, num_threads
 from verydeep.results import Result
 from verydeep.run_folder import processor_name
 

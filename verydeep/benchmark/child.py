@@ -22,8 +22,8 @@ import numpy as np
 from verydeep.benchmark.engines import ENGINES, Engine
 from verydeep.benchmark.runners import Runner, class_scores, export, open_runner, quantize
 from verydeep.benchmark.task import Task
-from verydeep.inference.processor import native_module
 from verydeep.interrupts import kernel_ends_with_parent
+from verydeep.processor import native_module
 
 REFERENCE_IMAGES = 8  # of a call: float64 takes about a second for each
 

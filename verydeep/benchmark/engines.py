@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from verydeep.errors import UsageError, did_you_mean
-from verydeep.inference.processor import native_absence
+from verydeep.processor import native_absence
 
 Precision = Literal["float32", "bfloat16", "int16", "int8"]
 OUR_MODULE = "verydeep._native"

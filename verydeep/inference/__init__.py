@@ -12,8 +12,8 @@ from verydeep.configurations import Architecture
 from verydeep.errors import UsageError, check_choice, require
 from verydeep.inference.engine import Engine as Engine
 from verydeep.inference.kernels import has_kernels
-from verydeep.inference.processor import has_gpu, native_module, require_native
 from verydeep.plan import PoolingKind
+from verydeep.processor import has_gpu, native_module, require_native
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import Reopening, open_source, reopening
 

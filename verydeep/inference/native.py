@@ -26,8 +26,8 @@ from verydeep.configurations import (
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.inference.engine import Engine, Images, Outputs, check_images
 from verydeep.inference.kernels import check_kernels
-from verydeep.inference.processor import instruction_set, num_threads
 from verydeep.plan import SCORES, nodes_to
+from verydeep.processor import instruction_set, num_threads
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import Reopening
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.inference.engine import Engine, Images, Opened, Outputs, check_images
-from verydeep.inference.processor import num_threads
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
 from verydeep.plan import nodes_to
+from verydeep.processor import num_threads
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import open_source
 

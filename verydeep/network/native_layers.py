@@ -27,8 +27,8 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
-from verydeep.inference.processor import instruction_set, native_module
 from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, is_transformed
+from verydeep.processor import instruction_set, native_module
 
 Sizes = tuple[int, int, int, int]  # images, channels, height, width
 Gradients = tuple[Tensor | None, ...]

@@ -18,7 +18,6 @@ from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.inference.engine import Opened
-from verydeep.inference.processor import native_module
 from verydeep.inference.torch_engine import open_network
 from verydeep.network.derivatives import is_differentiated, is_recorded
 from verydeep.network.derived import Derived, can_keep
@@ -27,6 +26,7 @@ from verydeep.network.native_layers import Maps
 from verydeep.network.ranges import Range, check_images, extremes
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind
+from verydeep.processor import native_module
 
 if TYPE_CHECKING:
     from verydeep.inference.native import NativeEngine
