@@ -112,7 +112,8 @@ def open_result(path: Path) -> None:
     made = report([path])
     _ = str(made), made.to_dict(), made.markdown(), made.csv()
     if path.suffix == ".npz":
-        _ = str(fuse([path, path]))
+        with tempfile.TemporaryDirectory() as folder:
+            _ = str(fuse([path, shutil.copy(path, Path(folder) / "again.npz")]))
 
 
 def open_page(path: Path) -> None:

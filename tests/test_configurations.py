@@ -85,7 +85,8 @@ def test_receptive_fields():
 
 
 def test_receptive_field_is_what_a_pixel_reaches():
-    network = VGG(Architecture("C", num_classes=1, width=0.05, window=32)).eval()
+    # Not by tiles, whose rounding errors reach further.
+    network = VGG(Architecture("C", num_classes=1, width=0.05, window=32), engine="torch").eval()
     rows = {row.name: row for row in account(network.architecture)}
     x = torch.zeros(1, 3, 96, 96, requires_grad=True)
     torch.manual_seed(0)

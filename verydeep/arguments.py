@@ -86,6 +86,8 @@ def fits(value: object, annotation: Any) -> bool:
             return False
         if origin is Iterable and not isinstance(value, Sequence):
             return isinstance(value, Iterable)  # it may be read once only
+        if origin is Sequence and hasattr(value, "tolist"):  # an array or a tensor of numbers
+            value = value.tolist()
         if not isinstance(value, Sequence):
             return False
         if origin is tuple and Ellipsis not in inner:

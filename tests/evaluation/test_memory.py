@@ -25,6 +25,9 @@ class BlankEngine(Engine):
 
     config: ModelConfig
 
+    def weights(self) -> dict[str, np.ndarray]:
+        return {}
+
     def run(self, images: np.ndarray, outputs) -> dict[str, np.ndarray]:
         rows, columns = self.config.architecture.score_map_size(*images.shape[1:3])
         return {"fc8": np.zeros((len(images), CLASSES, rows, columns), np.float32)}

@@ -336,7 +336,7 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
         perceptual.StyleLoss(narrow(), range=(0, 1))
     with pytest.raises(UsageError, match="2 weights for 1 layers"):
         content(weights=[1, 2])
-    for wrong, said in ((2, "a number for each layer"), (["x"], "a number for each layer"), ([np.nan], "finite")):
+    for wrong, said in ((2, "must be a list of numbers"), (["x"], "list"), ([np.nan], "finite")):
         with pytest.raises(UsageError, match=said):
             content(weights=wrong)
     assert content(weights=torch.tensor([0.5]))(IMAGES, IMAGES) == 0

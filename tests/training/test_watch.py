@@ -238,7 +238,7 @@ def test_an_image(make, tmp_path, capsys):
     [
         ([], 2, "no run is given; `verydeep train DATA RUN` makes one"),
         (["nowhere"], 1, "nowhere does not exist; give a run folder"),
-        (["."], 1, "has no journal.jsonl: it was not made by `verydeep train`"),
+        (["."], 1, "has no journal.jsonl: it holds runs; give one of them, such as run"),
         (["run", "--out", "curves.jpg"], 2, "--out curves.jpg has to end with .png"),
         (["run", "--png", "curves.png"], 2, "--png is called --out now"),
         (["run", "--follow"], 2, "--follow needs a terminal"),

@@ -58,7 +58,7 @@ class Network(nn.Module):
                 value, tapped = native_layers.max_pool(value)
                 found.update({name: tapped for name in found if name == nodes[first - 1].name})
             else:
-                value = self._compute(nodes[first:after], value, native)
+                value = self._compute(nodes[first:after], value, native, images=first == 0)
             if nodes[after - 1].name in outputs:
                 found[nodes[after - 1].name] = value
             first = after
@@ -105,14 +105,17 @@ class Network(nn.Module):
             return first + 2
         return first + 3
 
-    def _compute(self, nodes: Sequence[Node], value: Tensor | Maps, native: bool) -> Tensor | Maps:
-        """Compute the nodes of one unit."""
+    def _compute(
+        self, nodes: Sequence[Node], value: Tensor | Maps, native: bool, *, images: bool
+    ) -> Tensor | Maps:
+        """Compute the nodes of one unit; `images` says whether it is the first."""
         node = nodes[0]
         if native and self._is_native(node):
             convolution = self.get_submodule(node.name)
             assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
-            # Three channels would fill a fifth of a block of 16.
-            maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=value.shape[1] == 3)
+            # The three channels of images would fill a fifth of a block of 16.
+            bordered = images and isinstance(value, Tensor) and value.shape[1] == 3
+            maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=bordered)
             return native_layers.convolve(
                 maps,
                 convolution.weight,
