@@ -155,7 +155,7 @@ def score_map(
     *,
     mirrored: bool = False,
 ) -> ScoreMap:
-    """Run the network over a image and keep every window's posterior.
+    """Run the network over an image and keep every window's posterior.
 
     Args:
         engine: one with a model.

@@ -9,7 +9,7 @@ the gradient at them 0 where they are not above 0, which is the ReLU's own gradi
 need not keep them. Masking is linear, so gradients from several readers may be added up.
 
 Derivatives of gradients (`create_graph=True`) are computed by torch, layer by layer, from the same inputs.
-docs/gradients.md tells how the kernels work.
+docs/explanation/gradients.md tells how the kernels work.
 """
 
 from __future__ import annotations
@@ -94,9 +94,8 @@ def convolve(
 
     """
     layer = _Layer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed)
-    images, _, height, width = maps.sizes
-    sizes = (images, len(weight), height // 2, width // 2) if max_pool else (images, len(weight), height, width)
-    return Maps(_Convolution.apply(maps.tensor, weight, bias, layer), sizes, rectified=relu)
+    tensor = _Convolution.apply(maps.tensor, weight, bias, layer)
+    return Maps(tensor, layer.output_sizes(len(weight)), rectified=relu)
 
 
 def max_pool(maps: Maps) -> tuple[Maps, Maps]:
