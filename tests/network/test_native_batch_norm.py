@@ -28,6 +28,9 @@ EPS = 1e-5
 @pytest.fixture(params=INSTRUCTIONS)
 def instructions(request, monkeypatch):
     monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", request.param)
+    native_layers._layers_on.cache_clear()
+    yield
+    native_layers._layers_on.cache_clear()
 
 
 def error(found: Tensor, right: Tensor) -> float:
