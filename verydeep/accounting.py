@@ -123,25 +123,22 @@ def training_memory(architecture: Architecture, batch_size: int, *, native: bool
     """
     height = width = architecture.window
     nodes = architecture.nodes
-    kept = [4 * 3 * (height + 2) * (width + 2)]
-    sizes = []
+    kept, winners = [4 * 3 * (height + 2) * (width + 2)], 0
     for node, following in zip(nodes, [*nodes[1:], None], strict=True):
         height, width = node.output_size(height, width)
         size = _map_bytes(node.channels, height, width, native)
-        sizes.append(size)
         normalized = following is not None and following.kind in ("batch_norm", "local_response_norm")
         pooled = following is not None and following.kind == "pooling"
         if node.kind == "pooling":
-            # Which of four was the greatest: two bits a number, or a number of 64 bits.
-            kept.append(size + (size // 16 if native else 2 * size))
-        elif normalized or (node.kind not in ("convolution", "batch_norm") and not (native and pooled)):
+            winners += size // 16 if native else 2 * size  # two bits a number, or a number of 64 bits
+        if normalized or (node.kind not in ("convolution", "batch_norm") and not (native and pooled)):
             kept.append(size)
     products = max(layer.in_channels * layer.out_channels for layer in architecture.convolutions)
     # Two neighbours' gradients at a time; Winograd's weights are 36 numbers a kernel, and as many sums.
     return TrainingMemory(
         weights=3 * 4 * num_parameters(architecture),
-        activations=batch_size * sum(kept),
-        gradients=batch_size * max(one + other for one, other in pairwise(sizes)),
+        activations=batch_size * (sum(kept) + winners),
+        gradients=batch_size * max(one + other for one, other in pairwise(kept)),
         workspace=2 * 36 * 4 * products if native else 0,
     )
 
