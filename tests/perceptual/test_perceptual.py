@@ -21,7 +21,9 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
+from verydeep.perceptual.lpips import last_relus
 from verydeep.perceptual.unit_distance import _UnitDistance
+from verydeep.weights.lpips import linear_weights
 
 lpips = pytest.importorskip("lpips")
 piq_perceptual = pytest.importorskip("piq.perceptual")
@@ -361,17 +363,29 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
         perceptual.StyleLoss(nn.Linear(1, 1), range=(0, 1))
 
 
-def test_linear_weights_are_found_converted_and_asked_for(vgg16, pairs, tmp_path, monkeypatch):
+def test_the_bundled_linear_weights_are_the_packages(vgg16, pairs, tmp_path):
     first, second = (x[:2] for x in pairs)
     perceptual.write_learned_weights(LPIPS_FILE, tmp_path / "lpips.safetensors")
     options = {"preprocessing": IMAGENET, "range": (0, 1)}
-    found = perceptual.LPIPS(vgg16[1], tmp_path / "lpips.safetensors", **options)(first, second)
-    assert found == perceptual.LPIPS(vgg16[1], **options)(first, second)
+    for file in (LPIPS_FILE, tmp_path / "lpips.safetensors"):
+        found = perceptual.LPIPS(vgg16[1], file, **options)(first, second)
+        assert found == perceptual.LPIPS(vgg16[1], **options)(first, second)
     with pytest.raises(UsageError, match=r"has to end with \.safetensors"):
         perceptual.write_learned_weights(LPIPS_FILE, tmp_path / "lpips.pt")
+    bundled = linear_weights()
+    assert tuple(bundled) == last_relus(Architecture("D"))
+    published = torch.load(LPIPS_FILE, map_location="cpu", weights_only=True)
+    for number, array in enumerate(bundled.values()):
+        assert (array == published[f"lin{number}.model.1.weight"].flatten().numpy()).all()
+        assert array.min() >= 0  # their root is taken
+    notice = (Path(verydeep.__file__).parent / "weights" / "lpips" / "LICENSE").read_text()
+    assert "Copyright (c) 2018, Richard Zhang" in notice
+
+
+def test_weights_of_dists_are_asked_for(monkeypatch):
     monkeypatch.setattr("verydeep.perceptual.learned.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="pip install --no-deps lpips, or give the path of a copy"):
-        perceptual.LPIPS(vgg16[1], **options)
+    with pytest.raises(UsageError, match="pip install --no-deps DISTS_pytorch, or give the path of a copy"):
+        perceptual.DISTS(narrow(), preprocessing=IMAGENET, range=(0, 1))
 
 
 def test_inputs_are_never_modified_and_the_engine_gives_torchs_numbers(pairs):
@@ -426,10 +440,11 @@ def test_weights_that_are_loaded_into_a_loss_are_the_engines_too(pairs):
 
 
 def test_a_package_is_found_without_being_imported(vgg16, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lpips", types.ModuleType("lpips"))
-    sys.modules["lpips"].__spec__ = lpips.__spec__
-    perceptual.LPIPS(vgg16[1], preprocessing=IMAGENET, range=(0, 1))
-    assert not hasattr(sys.modules["lpips"], "LPIPS")
+    package = pytest.importorskip("DISTS_pytorch")
+    monkeypatch.setitem(sys.modules, "DISTS_pytorch", types.ModuleType("DISTS_pytorch"))
+    sys.modules["DISTS_pytorch"].__spec__ = package.__spec__
+    perceptual.DISTS(vgg16[1], preprocessing=IMAGENET, range=(0, 1))
+    assert not hasattr(sys.modules["DISTS_pytorch"], "DISTS")
     assert verydeep.__name__ == "verydeep"
 
 

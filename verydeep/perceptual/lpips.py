@@ -35,8 +35,8 @@ class LPIPS(PairLoss):
 
     Args:
         model: a model on disk, one that `verydeep.load` has opened, or a `VGG`: configuration D.
-        weights: the linear weights: a file of the `lpips` package or a converted one; None for those of the
-            package that is installed. The package itself is not used.
+        weights: the linear weights: a file of the `lpips` package or a converted one; None for the bundled ones,
+            which are that package's.
         spatial: give a distance for each pixel, of shape (batch, 1, height, width), before the reduction.
         engine: `torch` never takes the native engine.
         range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
