@@ -82,10 +82,10 @@ class Work(ABC):
     def rows(self, chunk: Chunk, images: dict[int, Pixels]) -> Rows:
         """Compare the images of a chunk that could be read."""
 
-    def length(self, number: int, most: int = CHUNK_IMAGES) -> int:
-        """Images of a chunk, of images as large as this one."""
+    def length(self, number: int) -> int:
+        """How many images of this one's size a chunk has."""
         width, height = self.sizes.of(number) or (1, 1)
-        return max(1, min(most, CHUNK_BYTES // (3 * width * height)))
+        return max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * width * height)))
 
     def vectors_of(self, images: Mapping[int, Pixels]) -> dict[int, NDArray[np.float32]]:
         """Vectors of images, by number."""
@@ -226,7 +226,7 @@ class AllWork(Work):
         self.height, self.width = height, width
         self.vector_size = metric.vector_size(height, width)
         places = max(2, cache // (4 * self.vector_size))
-        self.passing = self.length(0, max(1, min(CHUNK_IMAGES, places // 4)))
+        self.passing = max(1, min(self.length(0), places // 4))
         self.block_length = places - self.passing
         self._blocks: list[range] = []  # of each chunk
         self._block = range(0)
