@@ -40,7 +40,7 @@ class LPIPS(PairLoss):
         spatial: give a distance for each pixel, of shape (batch, 1, height, width), before the reduction.
         engine: `torch` never takes the native engine.
         range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
-        options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
+        options: `preprocessing`, `reduction`, `check` and `grey`, as `PairLoss` has them.
 
     Raises:
         UsageError: an argument does not fit, or the linear weights are of another network.
