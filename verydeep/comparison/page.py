@@ -19,6 +19,7 @@ from verydeep.version import __version__
 BARS = 30  # of the histogram
 SHOWN = 12  # pairs
 FAILED = 20  # pairs that could not be compared
+TITLES = {"lpips": "LPIPS", "content": "Content distance", "style": "Style distance", "dists": "DISTS"}
 
 
 def render(comparison: Comparison, metric: Metric, read: Callable[[int], Pixels], command: Sequence[str]) -> str:
@@ -52,6 +53,7 @@ def render(comparison: Comparison, metric: Metric, read: Callable[[int], Pixels]
     failed = [row for row in comparison.rows() if row[3]][:FAILED]
     context = {
         "comparison": comparison,
+        "title": TITLES[comparison.metric],
         "statistics": comparison.statistics,
         "bars": _histogram(comparison),
         "shown": shown,

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from verydeep.safetensors_file import read_tensors
 
 FILE = Path(__file__).parent / "vgg.safetensors"
+LICENCE = FILE.with_name("LICENSE")
+"""Goes with every copy of the weights."""
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 """The last ReLU of each stage, whose outputs are weighted."""
 
