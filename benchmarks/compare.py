@@ -5,11 +5,13 @@
     python benchmarks/compare.py matrix PHOTOGRAPHS [--count 100] [--side 224] [--pairs 200] [--repeat 3]
 
 agreement: photographs at their own sizes, each beside a changed copy of itself, by both in one process.
-folders: the same pairs as two folders, each program in a process of its own, its start included. The package's is a
-loop over the files, as its script for two folders is.
+folders: the same pairs as two folders, each program in a process of its own, its start included. The package's is
+a loop over the files, as its script for two folders is.
 matrix: all pairs of photographs of one size. The package takes some pairs one by one, and its time for all of them
 is extrapolated.
-Times are medians of runs that take turns; the memory is the peak of the process. `pip install --no-deps lpips` first.
+Times are medians of runs that take turns; the memory is the peak of the process.
+
+`pip install --no-deps lpips` first.
 """
 
 from __future__ import annotations
