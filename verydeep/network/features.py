@@ -112,8 +112,7 @@ class Features(Network):
             UsageError: the images are too small, have another shape or type, or are outside their range.
 
         """
-        given = as_images(images, self.preprocess.range if self.preprocess else None, self.grey)
-        return {name: plain(found) for name, found in self.packed(given).items()}
+        return {name: plain(found) for name, found in self.packed(self.as_images(images)).items()}
 
     def packed(self, images: Tensor) -> dict[str, Tensor | Maps]:
         """The same, but what the kernels computed stays in their layout."""
@@ -148,19 +147,28 @@ class Features(Network):
         named = {name: attrgetter(name)(self) for node in self.nodes for name in node.tensors}
         return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
 
-    def preprocessed(self, images: Tensor) -> Tensor:
+    def as_images(self, images: ImagesLike, what: str = "images") -> Tensor:
+        """Turn what `forward` takes into floating-point numbers with channels first; messages call them `what`.
+
+        Raises:
+            UsageError: they are of another shape or type.
+
+        """
+        return as_images(images, self.preprocess.range if self.preprocess else None, self.grey, what)
+
+    def preprocessed(self, images: ImagesLike) -> Tensor:
         """Images as the network takes them, of images in the range that was said, which is checked.
 
         Raises:
             UsageError: they are of another shape or type, have NaN, or are outside the range.
 
         """
-        check_images(images)
+        given = self.as_images(images)
         if self.preprocess is None:
-            return images
+            return given
         if self.check:
-            check_values(images, self.preprocess.range)
-        x: Tensor = self.preprocess(images.permute(0, 2, 3, 1))
+            check_values(given, self.preprocess.range)
+        x: Tensor = self.preprocess(given.permute(0, 2, 3, 1))
         return x
 
     def batch_norm(self, module: nn.BatchNorm2d, x: Tensor) -> Tensor:

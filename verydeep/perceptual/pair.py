@@ -23,7 +23,7 @@ from verydeep.network.derivatives import is_differentiated, is_recorded
 from verydeep.network.derived import Derived, can_keep
 from verydeep.network.features import Features
 from verydeep.network.native_layers import Maps
-from verydeep.network.ranges import Grey, ImagesLike, Range, as_images, extremes
+from verydeep.network.ranges import Grey, ImagesLike, Range, extremes
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind
 from verydeep.processor import native_module
@@ -145,9 +145,7 @@ class PairLoss(nn.Module):
 
     def _pair(self, images: ImagesLike, target: ImagesLike) -> tuple[Tensor, Tensor]:
         """Both batches as images, which can be compared pair by pair."""
-        assert self.features.preprocess is not None
-        options = self.features.preprocess.range, self.features.grey
-        pair = as_images(images, *options), as_images(target, *options, "target images")
+        pair = self.features.as_images(images), self.features.as_images(target, "target images")
         check_pair(*pair)
         return pair
 
