@@ -27,7 +27,7 @@ from verydeep.inference import EngineName, PrecisionName, choose_engine, engine_
 from verydeep.notes import note, progress, say
 from verydeep.processes import check_processes, shared
 from verydeep.reports.templates import check_page
-from verydeep.weights.features import open_features
+from verydeep.weights.features import features_key, open_features
 from verydeep.weights.lpips import LAYERS as LPIPS_LAYERS
 
 MetricName = Literal["lpips", "content", "style", "dists"]
@@ -265,8 +265,7 @@ class _Job:
         return {
             "kind": self.kind,
             "metric": self.metric,
-            "model": self.model,
-            "preprocessing": self.preprocessing,
+            "weights": features_key(self.model, self.preprocessing),
             "layers": list(self.layers),
             "resize": self.resize,
             "grey": self.grey,

@@ -226,7 +226,7 @@ class AllWork(Work):
         self.height, self.width = height, width
         self.vector_size = metric.vector_size(height, width)
         places = max(2, cache // (4 * self.vector_size))
-        self.passing = max(1, min(self.length(0), places // 4))
+        self.passing = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * width * height), places // 4))
         self.block_length = places - self.passing
         self._blocks: list[range] = []  # of each chunk
         self._block = range(0)

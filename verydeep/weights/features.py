@@ -44,12 +44,11 @@ def open_features(model: str | PathLike[str], preprocessing: str | None = None) 
         ModelError, UsageError, VerydeepError: as `open_source`.
 
     """
-    named = fspath(model).startswith(BY_NAME) and not Path(model).exists()
-    source = None if named else locate(model)
+    source = _source(model)
     if source and is_ours(source.path):
         check_ours(source, preprocessing)
         return read_model(source.path)
-    kept = cache_folder() / "features" / _key(model, source, preprocessing)
+    kept = cache_folder() / "features" / features_key(model, preprocessing)
     if kept.is_dir():
         try:
             return read_model(kept)
@@ -65,10 +64,21 @@ def open_features(model: str | PathLike[str], preprocessing: str | None = None) 
     return config, tensors
 
 
-def _key(model: str | PathLike[str], source: Source | None, preprocessing: str | None) -> str:
-    """What tells one conversion from another: the file and when it was changed, or the name."""
+def _source(model: str | PathLike[str]) -> Source | None:
+    """Where a model is; None for a name whose meaning need not be looked up."""
+    named = fspath(model).startswith(BY_NAME) and not Path(model).exists()
+    return None if named else locate(model)
+
+
+def features_key(model: str | PathLike[str], preprocessing: str | None = None) -> str:
+    """What tells one model from another, in letters and digits: the file and when it was changed, or the name.
+
+    Raises:
+        ModelError: there is no such file.
+
+    """
     facts: list[object] = [VERSION, absolute(model), preprocessing]
-    if source:
+    if source := _source(model):
         stat = weights_path(source.path).stat()
         facts += [stat.st_size, stat.st_mtime_ns]
     return sha256(json_text(facts).encode()).hexdigest()[:24]
