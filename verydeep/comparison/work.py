@@ -25,7 +25,7 @@ from verydeep.files import write_whole
 from verydeep.images.image_set import ImageSet
 from verydeep.images.views import Pixels, as_image
 
-CHUNK_IMAGES = 64
+CHUNK_IMAGES = 16  # few, so that progress is seen and little is lost by an interruption
 FRAMES = 4  # consecutive images whose vectors are in memory at once
 
 Rows = NDArray[np.float64]  # (pairs, 3): the numbers of two images, and their distance
