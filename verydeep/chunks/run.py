@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 
-from verydeep.chunks.parts import Parts, Rows
+from verydeep.chunks.parts import Parts, Rows, Worked
 from verydeep.chunks.plan import Chunk
 from verydeep.distributed import World
 from verydeep.errors import ImageError
@@ -18,37 +20,48 @@ Rescaled = dict[int, Pixels]  # an image at each scale
 ALONE = World()
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Images of a chunk that are in memory together, and whether they are its last."""
+
+    chunk: Chunk
+    images: Sequence[int]
+    last: bool
+
+
 def run_chunks(
     images: ImageSet,
     plan: Sequence[Chunk],
     scales: Sequence[int],
     work: Callable[[list[Rescaled]], Rows],
     *,
+    groups: Callable[[Chunk], Iterable[Sequence[int]]] = lambda chunk: [chunk.images],
     world: World = ALONE,
     parts: Parts[Rows] | None = None,
     gather: bool = True,
     max_unreadable: int | None = None,
     unreadable: Callable[[Unreadable], None] | None = None,
     advance: Callable[[int], None] = lambda count: None,
-) -> list[tuple[list[int], Rows]]:
+) -> Worked[Rows]:
     """Work through a list of images, chunk by chunk. Each image is decoded once, for all scales.
 
     Args:
         images: the same on every process; a few are in memory at a time.
-        plan: their chunks, likewise; each process takes some of them.
+        plan: their chunks, likewise; each process takes some of them. A chunk is asked for when its turn comes.
         scales: smaller sides that images are rescaled to.
         work: images at every scale -> a row for each.
+        groups: chunk -> numbers of its images that are in memory together; by default all of them.
         world: the processes that share the list.
         parts: where finished chunks are kept, and those of an interrupted run are found, on a disk that all
             processes share; None keeps nothing.
         gather: give all rows to the first process; otherwise they are in `parts` alone.
         max_unreadable: images that may be left out because they cannot be read; None for any number.
-        unreadable: called with each of them on the first process; None raises instead.
+        unreadable: called with each of them on the first process; None raises instead, unless `parts` takes them.
         advance: called with the number of images that are finished, here or wherever the world hears of.
 
     Returns:
-        On the first process the numbers of a chunk's images, those that can be read, and their rows; likewise for
-        each chunk.
+        On the first process the numbers of a group's images, those that can be read, and their rows; likewise for
+        each group.
 
     Raises:
         ImageError: an image cannot be read, and `unreadable` is None.
@@ -57,46 +70,62 @@ def run_chunks(
 
     """
     count = world.counting(advance)
-    done: list[tuple[list[int], Rows]] = []
-    to_do: list[Chunk] = []
-    # Shared out before it is known what is done: the others may have begun to add to that.
-    for chunk in world.share(plan):
-        kept = parts.read(chunk) if parts else None
-        if kept is None:
-            to_do.append(chunk)
-        else:
-            done += [(list(chunk.images), kept)] * gather
-            count(len(chunk.images))
+    done: Worked[Rows] = []
+
+    def to_do() -> Iterator[Chunk]:
+        # Shared out before it is known what is done: the others may have begun to add to that.
+        for chunk in world.share(plan):
+            kept = parts.read(chunk) if parts else None
+            if kept is None:
+                yield chunk
+            else:
+                done.extend([(list(chunk.images), kept)] * gather)
+                count(len(chunk.images))
+
+    taken = parts is not None and parts.takes_unreadable
     lost: list[Unreadable] = []
-    for chunk, outcomes in _decoded(images, to_do, scales):
+    worked: Worked[Rows] = []  # of one chunk, as is the next
+    lost_here: list[Unreadable] = []
+    for group, outcomes in _decoded(images, _groups(to_do(), groups), scales):
         readable = {number: image for number, image in outcomes.items() if not isinstance(image, ImageError)}
         for number, error in outcomes.items():
             if isinstance(error, ImageError):
-                if unreadable is None:
+                if unreadable is None and not taken:
                     raise error
-                lost.append(Unreadable(images.names[number], str(error), number))
-        if max_unreadable is not None and len(lost) > max_unreadable:
-            raise too_many(lost)
+                lost_here.append(Unreadable(images.names[number], str(error), number))
+        if max_unreadable is not None and len(lost) + len(lost_here) > max_unreadable:
+            raise too_many([*lost, *lost_here])
         if readable:
-            rows = work(list(readable.values()))
+            worked.append((list(readable), work(list(readable.values()))))
+        count(len(group.images))
+        if group.last:
             if parts:
-                parts.write(chunk, list(readable), rows)
-            done += [(list(readable), rows)] * gather
-        count(len(chunk.images))
+                parts.write(group.chunk, worked, lost_here)
+            done += worked * gather
+            if not taken or max_unreadable is not None:  # there may be millions of them
+                lost += lost_here
+            worked, lost_here = [], []
     gathered = world.gather((done, lost), advance)
     every_lost = [one for _, several in gathered for one in several]
     if max_unreadable is not None and len(every_lost) > max_unreadable:
         raise too_many(every_lost)
     for one in every_lost:
-        assert unreadable
-        unreadable(one)
+        if unreadable:
+            unreadable(one)
     return [rows for several, _ in gathered for rows in several]
 
 
+def _groups(chunks: Iterable[Chunk], groups: Callable[[Chunk], Iterable[Sequence[int]]]) -> Iterator[_Group]:
+    for chunk in chunks:
+        several = list(groups(chunk))
+        for place, numbers in enumerate(several, 1):
+            yield _Group(chunk, numbers, place == len(several))
+
+
 def _decoded(
-    images: ImageSet, plan: Sequence[Chunk], scales: Sequence[int]
-) -> Iterator[tuple[Chunk, dict[int, Rescaled | ImageError]]]:
-    """Each chunk's images at every scale, or why one cannot be read; the next chunk is decoded meanwhile."""
+    images: ImageSet, groups: Iterator[_Group], scales: Sequence[int]
+) -> Iterator[tuple[_Group, dict[int, Rescaled | ImageError]]]:
+    """Each group's images at every scale, or why one cannot be read; the next group is decoded meanwhile."""
 
     def read(number: int) -> Rescaled | ImageError:
         try:
@@ -106,6 +135,7 @@ def _decoded(
             name = images.names[number]
             return error if name in str(error) else ImageError(f"{name}: {error}")
 
-    decoded = prefetch_groups(read, (chunk.images for chunk in plan))
-    for chunk, outcomes in zip(plan, decoded, strict=True):
-        yield chunk, dict(zip(chunk.images, outcomes, strict=True))
+    ahead, behind = tee(groups)
+    decoded = prefetch_groups(read, (group.images for group in ahead))
+    for group, outcomes in zip(behind, decoded, strict=True):
+        yield group, dict(zip(group.images, outcomes, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.chunks.parts import Parts
+from verydeep.chunks.parts import Parts, Worked, beside
 from verydeep.chunks.plan import Chunk, by_shape
 from verydeep.chunks.run import ALONE, Rescaled, run_chunks
 from verydeep.distributed import World
@@ -103,13 +103,14 @@ class PosteriorParts(Parts[Posteriors]):
     """Finished chunks of a test: each an array of its images' posteriors.
 
     Args:
-        result, key: as of `Parts`.
+        result: path of the test's result, beside which they lie.
+        key: as of `Parts`.
         num_classes: of the networks.
 
     """
 
     def __init__(self, result: Path, key: dict[str, Any], num_classes: int) -> None:
-        super().__init__(result, key)
+        super().__init__(beside(result), key)
         self._num_classes = num_classes
 
     def read(self, chunk: Chunk) -> Posteriors | None:
@@ -123,14 +124,15 @@ class PosteriorParts(Parts[Posteriors]):
         whole = posteriors.shape == (len(chunk.images), self._num_classes) and np.isfinite(posteriors).all()
         return posteriors if whole else None
 
-    def write(self, chunk: Chunk, numbers: Sequence[int], rows: Posteriors) -> None:
+    def write(self, chunk: Chunk, worked: Worked[Posteriors], lost: Sequence[Unreadable]) -> None:
         """Keep them, unless an image is missing: it is to be named again."""
 
         def save(aside: Path) -> None:
             with aside.open("wb") as file:
                 np.save(file, rows)
 
-        if len(numbers) == len(chunk.images):
+        if not lost:
+            ((_, rows),) = worked
             write_whole(self.file(chunk), save)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.array_files import read_arrays
-from verydeep.chunks.parts import Parts
+from verydeep.chunks.parts import Parts, Worked, beside
 from verydeep.chunks.plan import Chunk, in_order, size_of
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
@@ -22,7 +22,7 @@ from verydeep.evaluation.posterior import check_finite
 from verydeep.extraction.summaries import Summary, summarize, summary_shape
 from verydeep.files import write_whole
 from verydeep.images.geometry import centre_offset, rescaled_size
-from verydeep.images.image_set import ImageSet
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
 from verydeep.plan import check_size, nodes_to, output_shapes
@@ -144,13 +144,14 @@ class FeatureParts(Parts[Rows]):
     """Finished chunks of an extraction: each an archive of what is kept of its images, layer by layer.
 
     Args:
-        result, key: as of `Parts`.
+        result: path of the file of features, beside which they lie.
+        key: as of `Parts`.
         shapes: of what is kept of an image, by layer.
 
     """
 
     def __init__(self, result: Path, key: dict[str, Any], shapes: Shapes) -> None:
-        super().__init__(result, key)
+        super().__init__(beside(result), key)
         self._shapes = shapes
 
     noun = "extraction"
@@ -188,8 +189,11 @@ class FeatureParts(Parts[Rows]):
             raise ValueError(f"{layer} has shape {rows.shape}")
         return rows
 
-    def write(self, chunk: Chunk, numbers: Sequence[int], rows: Rows) -> None:
-        """Keep a chunk; it appears whole."""
+    def write(self, chunk: Chunk, worked: Worked[Rows], lost: Sequence[Unreadable]) -> None:
+        """Keep a chunk of which an image could be read; it appears whole."""
+        if not worked:
+            return
+        ((numbers, rows),) = worked
 
         def save(aside: Path) -> None:
             with aside.open("wb") as file:
