@@ -48,18 +48,25 @@ class Parts(ABC, Generic[Rows]):
         # A folder without a finished chunk has nothing to resume, and is anybody's.
         if not self._key_file.is_file() or not any(self.folder.glob(f"*{self.suffix}")):
             write_json(self._key_file, key)
-        elif self._key() != json.loads(json_text(key)):
+        elif (begun := self._key()) != json.loads(json_text(key)):
             raise UsageError(
-                f"{self.folder} holds finished parts of another, interrupted {self.noun}; repeat its command to "
-                "resume it, choose another `out`, or remove the folder"
+                self.refusal([name for name in key if begun.get(name) != json.loads(json_text(key[name]))])
             )
 
-    def _key(self) -> Any:
-        """What decides the result that was begun; None where the file is damaged."""
+    def _key(self) -> dict[str, Any]:
+        """What decides the result that was begun; nothing where the file is damaged."""
         try:
-            return read_json(self._key_file)
+            key = read_json(self._key_file)
         except ValueError:
-            return None
+            return {}
+        return key if isinstance(key, dict) else {}
+
+    def refusal(self, others: Sequence[str]) -> str:
+        """Why these parts cannot be taken; `others` are what differs in their key."""
+        return (
+            f"{self.folder} holds finished parts of another, interrupted {self.noun}; repeat its command to resume "
+            "it, choose another `out`, or remove the folder"
+        )
 
     def file(self, chunk: Chunk) -> Path:
         """Where a chunk is kept: under another name once its images are others, or have been changed."""

@@ -30,6 +30,11 @@ TEXTS: dict[str, Wanted] = {"names": ("U", 1), "facts": ("U", 0)}
 AT_ONCE = 4096  # names that are spread to one length in memory
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a path is called like a file of features, and is no folder for part files."""
+    return bool(path.suffix) and not path.is_dir()
+
+
 def check_features_out(path: Path) -> None:
     """Make sure that a file of features can be written there.
 
@@ -40,7 +45,7 @@ def check_features_out(path: Path) -> None:
 
     """
     if path.suffix not in (".npz", ".parquet"):
-        raise UsageError(f"`out` {path} has to end with .npz or .parquet")
+        raise UsageError(f"`out` {path} has to end with .npz or .parquet, or to be a folder for part files")
     if path.suffix == ".parquet":
         require("pyarrow", "parquet", "a .parquet file")
     check_out(path)

@@ -41,6 +41,7 @@ MADE_HERE = (
     ("run folder", ("config.json", "journal.jsonl")),
     ("study folder", ("study.toml", "study.jsonl")),
     ("folder of shards", ("shards.json",)),
+    ("folder of part files", ("_verydeep.json",)),
 )
 """Folders that this package makes, and the files by which they are known."""
 
