@@ -64,8 +64,8 @@ class Parts(ABC, Generic[Rows]):
     def refusal(self, others: Sequence[str]) -> str:
         """Why these parts cannot be taken; `others` are what differs in their key."""
         return (
-            f"{self.folder} holds finished parts of another, interrupted {self.noun}; repeat its command to resume "
-            "it, choose another `out`, or remove the folder"
+            f"{self.folder} holds finished parts of another, interrupted {self.noun}; repeat its command to "
+            "resume it, choose another `out`, or remove the folder"
         )
 
     def file(self, chunk: Chunk) -> Path:
