@@ -303,7 +303,7 @@ class _Job:
 class RankingFiles(PartRows[list[Ranking]]):
     """Part files of predictions, with the records that `Predictions` has."""
 
-    noun = "prediction"
+    noun = "predict"
     name_column = "image"
 
     def columns(self, rows: list[Ranking]) -> Iterator[dict[str, Any]]:

@@ -54,12 +54,13 @@ class Predictor:
 
         predictor = verydeep.Predictor("cifar10", top=2)
         rows = predictor({"bytes": [Path("cat.jpg").read_bytes(), b"no image"]})
-        rows["classes"]        # (2, 2): [["cat", "dog"], ["", ""]]
+        rows["classes"]        # two lists: ["cat", "dog"], ["", ""]
         rows["probabilities"]  # (2, 2), float32: [[0.89, 0.09], [nan, nan]]
         rows["reason"]         # (2,): ["", "the image: not a readable image: ..."]
 
     It can be pickled. Only its arguments are sent, and each process opens the model once. So the model has to be
-    there under the same path or name. The other columns of a batch are given back as they are.
+    there under the same path or name. The other columns of a batch are given back as they are, and so are paths of
+    images.
 
     Args:
         model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
@@ -129,9 +130,10 @@ class Predictor:
             batch: columns of one length, as arrays or lists.
 
         Returns:
-            The other columns, and of each image the row: `classes`, of shape (rows, top), the best first, and
-            `probabilities`, of the same shape and type float32; or the layers, of shape (rows, channels), or
-            (rows, channels, channels) of gram matrices. Last comes `reason`, empty where the image could be read.
+            The other columns, paths of images among them. And a row for each image: `classes`, a list of `top`
+            names, the best first; `probabilities`, of shape (rows, top) and type float32. Or the layers, of shape
+            (rows, channels), or (rows, channels, channels) of gram matrices. Last comes `reason`, which is empty
+            where the image could be read.
 
         Raises:
             UsageError: there is no column of images.
@@ -149,8 +151,12 @@ class Predictor:
         for image in lost:
             assert image.number is not None
             reasons[image.number] = image.reason
-        others = {name: values for name, values in batch.items() if name != column}
-        return {**others, **answer, REASON: np.array(reasons, object)}
+        kept = set(batch) - (set() if all(isinstance(one, str) for one in batch[column]) else {column})
+        return {
+            **{name: batch[name] for name in batch if name in kept},
+            **answer,
+            REASON: np.array(reasons, object),
+        }
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,8 @@ class _Classes:
         protocol = replace(self.model.protocol, scales=scales) if scales else None
         posteriors = score(self.model.scoring(protocol), images, unreadable=lost.append)
         top = min(self.arguments.top, len(names))
-        classes = np.full((len(images), top), "", object)
+        classes = np.empty(len(images), object)  # of lists: an array of strings is no column for Arrow
+        classes[:] = [[""] * top for _ in images.names]
         probabilities = np.full((len(images), top), np.nan, np.float32)
         for number in set(range(len(images))) - {image.number for image in lost}:
             ranking = ranked(posteriors[number], names, top)

@@ -153,7 +153,13 @@ class PartRows(Parts[Rows]):
 
     def __init__(self, options: PartOptions, key: dict[str, Any], images: ImageSet) -> None:
         self.suffix = f".{options.format}"
-        facts = {**key, "format": options.format, "images": len(images), "images_per_part": options.num_images}
+        facts = {
+            "command": self.noun,
+            **key,
+            "format": options.format,
+            "images": len(images),
+            "images_per_part": options.num_images,
+        }
         super().__init__(options.folder, facts)
         self.plan = Blocks(images, options.num_images)
         self._options, self._images = options, images
@@ -174,12 +180,18 @@ class PartRows(Parts[Rows]):
     def schema(self) -> Any:
         """The columns as a schema of pyarrow."""
 
+    def begun(self) -> bool:
+        """Whether there is a part file of any format."""
+        return any(self.folder.glob("part-*"))
+
     def refusal(self, others: Sequence[str]) -> str:
         """Why the folder cannot be written to."""
-        differ = "other images" if "pictures" in others else f"another {' and '.join(others[:3])}"
+        whose = f"made with another {' and '.join(others[:3])}"
+        for name, words in (("pictures", "of other images"), ("command", "of another command")):
+            whose = words if name in others else whose
         return (
-            f"{self.folder} holds the part files of a {self.noun} with {differ}; repeat its command to resume it, "
-            "choose another `out`, or remove the folder"
+            f"{self.folder} holds part files {whose}; repeat their command to resume it, choose another "
+            "`out`, or remove the folder"
         )
 
     def file(self, chunk: Chunk) -> Path:

@@ -46,7 +46,7 @@ class Parts(ABC, Generic[Rows]):
         self.folder = folder
         self._key_file = self.folder / self.key_name
         # A folder without a finished chunk has nothing to resume, and is anybody's.
-        if not self._key_file.is_file() or not any(self.folder.glob(f"*{self.suffix}")):
+        if not self._key_file.is_file() or not self.begun():
             write_json(self._key_file, key)
         elif (begun := self._key()) != json.loads(json_text(key)):
             raise UsageError(
@@ -60,6 +60,10 @@ class Parts(ABC, Generic[Rows]):
         except ValueError:
             return {}
         return key if isinstance(key, dict) else {}
+
+    def begun(self) -> bool:
+        """Whether there is a finished chunk."""
+        return any(self.folder.glob(f"*{self.suffix}"))
 
     def refusal(self, others: Sequence[str]) -> str:
         """Why these parts cannot be taken; `others` are what differs in their key."""

@@ -238,7 +238,7 @@ class FeatureFiles(PartRows[Rows]):
 
     """
 
-    noun = "extraction"
+    noun = "extract"
     name_column = "name"
 
     def __init__(self, options: PartOptions, key: dict[str, Any], images: ImageSet, shapes: Shapes) -> None:

@@ -86,7 +86,7 @@ def given_images(images: Iterable[ImageLike]) -> ImageSet:
         raise UsageError(f"images are a {type(images).__name__}; give a list, with one image in it if need be")
     names, items = [], []
     for number, image in enumerate(images):
-        name = as_text(fsdecode(image)) if isinstance(image, (str, PathLike)) else IN_A_LIST.format(number)
+        name = _name(image, IN_A_LIST.format(number))
         names.append(name)
         items.append(_item(image, name))
     return ImageSet(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
@@ -99,13 +99,23 @@ def column_images(values: Iterable[Any]) -> ImageSet:
         values: images; or dictionaries with the `bytes` or the `path` of one, as data sets of Hugging Face have.
 
     """
+    names: list[str] = []
     items: list[Item] = []
     for value in values:
+        name = THE_IMAGE
         try:
-            items.append(_item(_of_column(value), THE_IMAGE))
+            image = _of_column(value)
+            name = _name(image, THE_IMAGE)
+            items.append(_item(image, name))
         except ImageError as error:
             items.append(error)
-    return ImageSet((THE_IMAGE,) * len(items), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
+        names.append(name)
+    return ImageSet(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
+
+
+def _name(image: Any, otherwise: str) -> str:
+    """What messages call an image: its path, if it has one."""
+    return as_text(fsdecode(image)) if isinstance(image, (str, PathLike)) else otherwise
 
 
 def _of_column(value: Any) -> Any:
