@@ -389,7 +389,7 @@ def test_a_list_of_a_million_paths_takes_little_memory(tmp_path):
     kept, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 1.5 * path.stat().st_size
-    assert most < 3.5 * path.stat().st_size
+    assert most < 2.7 * path.stat().st_size
 
 
 def test_the_digest_of_paths_is_that_of_names(data):

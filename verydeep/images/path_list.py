@@ -118,7 +118,10 @@ def read_path_list(file: Path) -> PathList:
         raise UsageError(f"{file} is not a list of images: it has zero bytes; give a text file with a path a line")
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n")
-    packed = content.rstrip(b"\n").replace(b"\n", END) + END
+    if not content.endswith(b"\n"):
+        content += b"\n"
+    packed = content.replace(b"\n", END)
+    del content
     while END + END in packed:
         packed = packed.replace(END + END, END)
     packed = packed.removeprefix(END)
