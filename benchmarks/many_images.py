@@ -5,12 +5,12 @@
 
 `run` packs the training part of CIFAR-10 into shards, once, and gives them to the command again and again. One run
 is unbroken. Another is killed at random moments, resumed each time, and has to end with the same files. Rows are
-counted. Told are images a second beside the engine's own on decoded images, and the peak memory of the unbroken run
-beside that of a run on 5,000 images.
+counted. Told are images a second beside the engine's own on decoded images, and the peak memory of the unbroken
+run beside that of a run on 5,000 images.
 
 `plan` writes lists of 10^4 to `--most` names. It tells how long a process takes to read one and to plan the parts,
-how long the digest that resuming needs takes, and the peak of the memory beyond what the process had before. It does
-so for an index of shards too, and for folders of up to 10^6 empty files. Medians of three processes.
+how long the digest that resuming needs takes, and the peak of the memory beyond what the process had before. It
+does so for an index of shards too, and for folders of up to 10^6 empty files. Medians of three processes.
 """
 
 from __future__ import annotations
