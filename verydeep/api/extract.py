@@ -87,7 +87,8 @@ def extract(
     Images are rescaled so that the smaller side is Q, and shown whole. Memory use does not grow with the number
     of images. An interrupted extraction resumes when the command is repeated. With `processes`, or under
     torchrun, several processes share the images. For millions of images, `out` is a folder of part files with a
-    row for each image.
+    row for each image. Any number of them may be unreadable there, unless `max_unreadable` says how many; for one
+    file the default is 0.
 
     Args:
         model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
@@ -105,8 +106,7 @@ def extract(
         images_per_part: images of a part file (default: 1000). An interruption loses no finished part.
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
         processes: processes of this machine that share the images; the result is the same.
-        max_unreadable: continue if up to this many images cannot be read (default: 0 for a file, any number for
-            part files); they are listed, or have their rows.
+        max_unreadable: continue if up to this many images cannot be read; they are listed.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.
         precision: precision of matrix products: auto is float32; int16 needs the native engine.

@@ -163,6 +163,9 @@ def predict(
     For millions of images, `out` is a folder of part files with a row for each image. An interrupted command
     resumes when it is repeated. With `processes`, or under torchrun, several processes share the images.
 
+    Images that cannot be read are listed, or have rows that say why. Any number of them may be, unless
+    `max_unreadable` says how many.
+
     Args:
         model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
             a name such as torchvision:vgg16.
@@ -178,7 +181,7 @@ def predict(
         network: answer by the network's own classes, even if a classifier lies beside the model.
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
         processes: processes of this machine that share the images; the result is the same.
-        max_unreadable: stop if more images than this cannot be read (default: never; they are listed).
+        max_unreadable: continue if up to this many images cannot be read; they are listed.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.
         precision: precision of matrix products: auto is float32; int16 needs the native engine.

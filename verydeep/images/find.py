@@ -53,7 +53,7 @@ def _other_source(word: str) -> Callable[[str], ImageSet] | None:
     """What opens a list of images, or a data set of a form of its own; None for files, folders and patterns."""
     if word.startswith(LIST) and not Path(word).exists():
         return _open_list
-    if Path(word).suffix.lower() in EXTENSIONS or _is_image(Path(word)):
+    if "://" not in word and (Path(word).suffix.lower() in EXTENSIONS or _is_image(Path(word))):
         return None
     from verydeep.images import class_folders  # not above: an image is sooner decoded without them
     from verydeep.images.sources import find_source
@@ -114,11 +114,9 @@ def _paths(words: Sequence[str]) -> list[Path]:
     for word in words:
         if not word:
             raise UsageError("an image name is empty; name images, folders, patterns or lists")
-        if "://" in word:
-            from verydeep.images.storage import URLS, is_local, local_path  # not above: most are paths
+        if "://" in word:  # of this machine: others are shards
+            from verydeep.images.storage import local_path  # not above: most are paths
 
-            if not is_local(word):
-                raise ImageError(f"{word} is a URL; {URLS}")
             word = str(local_path(word))
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))
