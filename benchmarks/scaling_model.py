@@ -37,7 +37,7 @@ LINKS = {
 
 def measured_gradients(batch_size: int = 8) -> list[tuple[str, int, float]]:
     """Name, bytes, and when it was ready as a share of the backward pass, in the order of readiness."""
-    network = VGG(Architecture("D")).channels_last()
+    network = VGG(Architecture("D"), engine="torch").lay_out()
     initialize(network, "he", 0)
     ready: list[tuple[str, int, float]] = []
     for name, parameter in network.named_parameters():

@@ -31,6 +31,8 @@ using verydeep::Maps;
 using Sizes = std::tuple<long, long, int, int>;
 using Numbers = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Winners = nb::ndarray<std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+// Rows of numbers, one for each channel, padded to whole blocks.
+using ChannelRows = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Tensor = nb::ndarray<float, nb::ndim<4>, nb::device::cpu>;
 using Weights = nb::ndarray<float, nb::shape<-1, -1, 3, 3>, nb::c_contig, nb::device::cpu>;
 template <class Array>
@@ -87,6 +89,12 @@ verydeep::PlainTensor tensor_of(const Tensor& tensor, const Sizes& sizes) {
         static_cast<long>(tensor.shape(2)) != height || static_cast<long>(tensor.shape(3)) != width)
         refuse("a tensor has another shape than its maps");
     return {tensor.data(), tensor.stride(0), tensor.stride(1), tensor.stride(2), tensor.stride(3)};
+}
+
+float* rows_of(const ChannelRows& rows, long wanted, const Maps& maps) {
+    check_size(rows, wanted * verydeep::blocks_of(maps.shape.channels) * BLOCK);
+    if (static_cast<long>(rows.shape(0)) != wanted) refuse("numbers of channels have other rows than are wanted");
+    return rows.data();
 }
 
 Sizes pooled(const Sizes& sizes) {
@@ -192,6 +200,45 @@ public:
         const Maps in = maps_of(gradient, pooled(sizes)), out = maps_of(to, sizes);
         const float* const mask = mask_of(seen, to);
         run([&] { verydeep::average_pool_gradient(processor_, in, mask, out); });
+    }
+
+    // `to` gets rows of numbers for the channels: mean, and sum of squared deviations.
+    void channel_statistics(const Numbers& from, const Sizes& sizes, ChannelRows to) const {
+        const Maps in = maps_of(from, sizes);
+        float* const means = rows_of(to, 2, in);
+        run([&] { verydeep::channel_statistics(processor_, in, means, means + to.shape(1)); });
+    }
+    // `norm` has mean, scale and shift.
+    void batch_norm(const Numbers& from, const Sizes& sizes, const ChannelRows& norm, bool relu, Numbers to,
+                    const Maybe<Winners>& winners) const {
+        const Maps in = maps_of(from, sizes), out = maps_of(to, winners ? pooled(sizes) : sizes);
+        const float* const rows = rows_of(norm, 3, in);
+        const long count = static_cast<long>(norm.shape(1));
+        const verydeep::BatchNorm numbers{rows, rows + count, rows + 2 * count, activation(relu)};
+        Argmax* const argmax = argmax_of(winners, out);
+        run([&] { verydeep::batch_norm(processor_, in, numbers, out, argmax); });
+    }
+    // `to` gets sums of the gradient, and of its products with the deviations from the mean.
+    void batch_norm_sums(const Numbers& from, const Sizes& sizes, const Numbers& mean, const Numbers& gradient,
+                         const Maybe<Winners>& winners, ChannelRows to) const {
+        const Maps in = maps_of(from, sizes), slope = maps_of(gradient, winners ? pooled(sizes) : sizes);
+        check_size(mean, verydeep::blocks_of(in.shape.channels) * BLOCK);
+        float* const sums = rows_of(to, 2, in);
+        const Argmax* const argmax = argmax_of(winners, slope);
+        run([&] {
+            verydeep::batch_norm_sums(processor_, in, mean.data(), {slope, argmax}, sums, sums + to.shape(1));
+        });
+    }
+    // `norm` has mean, scale, slope and offset.
+    void batch_norm_gradient(const Numbers& from, const Sizes& sizes, const ChannelRows& norm,
+                             const Numbers& gradient, const Maybe<Winners>& winners, Numbers to) const {
+        const Maps in = maps_of(from, sizes), out = maps_of(to, sizes);
+        const Maps slope = maps_of(gradient, winners ? pooled(sizes) : sizes);
+        const float* const rows = rows_of(norm, 4, in);
+        const long count = static_cast<long>(norm.shape(1));
+        const verydeep::BatchNormGradient numbers{rows, rows + count, rows + 2 * count, rows + 3 * count};
+        const Argmax* const argmax = argmax_of(winners, slope);
+        run([&] { verydeep::batch_norm_gradient(processor_, in, numbers, {slope, argmax}, out); });
     }
 
     // `sizes` are those of the input in all that follow.
@@ -340,6 +387,12 @@ void bind_layers(nb::module_& module) {
         .def("average_pool", &Layers::average_pool, "maps"_a, "sizes"_a, "to"_a)
         .def("average_pool_gradient", &Layers::average_pool_gradient, "gradient"_a, "sizes"_a, "seen"_a.none(),
              "to"_a)
+        .def("channel_statistics", &Layers::channel_statistics, "maps"_a, "sizes"_a, "to"_a)
+        .def("batch_norm", &Layers::batch_norm, "maps"_a, "sizes"_a, "norm"_a, "relu"_a, "to"_a, "argmax"_a.none())
+        .def("batch_norm_sums", &Layers::batch_norm_sums, "maps"_a, "sizes"_a, "mean"_a, "gradient"_a,
+             "argmax"_a.none(), "to"_a)
+        .def("batch_norm_gradient", &Layers::batch_norm_gradient, "maps"_a, "sizes"_a, "norm"_a, "gradient"_a,
+             "argmax"_a.none(), "to"_a)
         .def("convolve", &Layers::convolve, "maps"_a, "sizes"_a, "weights"_a, "transformed"_a.none(), "bias"_a,
              "relu"_a, "to"_a, "argmax"_a.none())
         .def("data_gradient", &Layers::data_gradient, "gradient"_a, "argmax"_a.none(), "sizes"_a, "weights"_a,

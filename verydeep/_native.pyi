@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
+Winners = NDArray[np.int32]
 Stage = Literal["sums", "relu", "pool"]
 
 class Step:
@@ -79,111 +81,115 @@ class Layers:
     def __init__(self, *, instructions: str, threads: int) -> None: ...
     @property
     def threads(self) -> int: ...
-    def pack(
-        self, tensor: NDArray[np.float32], sizes: Sizes, to: NDArray[np.float32], seen: NDArray[np.float32] | None
-    ) -> None: ...
-    def unpack(self, maps: NDArray[np.float32], sizes: Sizes, to: NDArray[np.float32]) -> None: ...
-    def pack_images(self, tensor: NDArray[np.float32], sizes: Sizes, to: NDArray[np.float32]) -> None: ...
-    def unpack_images(self, images: NDArray[np.float32], sizes: Sizes, to: NDArray[np.float32]) -> None: ...
-    def max_pool(
-        self, maps: NDArray[np.float32], sizes: Sizes, to: NDArray[np.float32], argmax: NDArray[np.int32]
-    ) -> None: ...
+    def pack(self, tensor: Floats, sizes: Sizes, to: Floats, seen: Floats | None) -> None: ...
+    def unpack(self, maps: Floats, sizes: Sizes, to: Floats) -> None: ...
+    def pack_images(self, tensor: Floats, sizes: Sizes, to: Floats) -> None: ...
+    def unpack_images(self, images: Floats, sizes: Sizes, to: Floats) -> None: ...
+    def max_pool(self, maps: Floats, sizes: Sizes, to: Floats, argmax: Winners) -> None: ...
     def max_pool_gradient(
         self,
-        gradient: NDArray[np.float32],
-        argmax: NDArray[np.int32],
+        gradient: Floats,
+        argmax: Winners,
         sizes: Sizes,
-        to: NDArray[np.float32],
+        to: Floats,
         accumulate: bool = False,
     ) -> None: ...
-    def average_pool(self, maps: NDArray[np.float32], sizes: Sizes, to: NDArray[np.float32]) -> None: ...
+    def average_pool(self, maps: Floats, sizes: Sizes, to: Floats) -> None: ...
     def average_pool_gradient(
         self,
-        gradient: NDArray[np.float32],
+        gradient: Floats,
         sizes: Sizes,
-        seen: NDArray[np.float32] | None,
-        to: NDArray[np.float32],
+        seen: Floats | None,
+        to: Floats,
+    ) -> None: ...
+    def channel_statistics(self, maps: Floats, sizes: Sizes, to: Floats) -> None: ...
+    def batch_norm(
+        self, maps: Floats, sizes: Sizes, norm: Floats, relu: bool, to: Floats, argmax: Winners | None
+    ) -> None: ...
+    def batch_norm_sums(
+        self, maps: Floats, sizes: Sizes, mean: Floats, gradient: Floats, argmax: Winners | None, to: Floats
+    ) -> None: ...
+    def batch_norm_gradient(
+        self, maps: Floats, sizes: Sizes, norm: Floats, gradient: Floats, argmax: Winners | None, to: Floats
     ) -> None: ...
     def convolve(
         self,
-        maps: NDArray[np.float32],
+        maps: Floats,
         sizes: Sizes,
-        weights: NDArray[np.float32],
-        transformed: NDArray[np.float32] | None,
-        bias: NDArray[np.float32],
+        weights: Floats,
+        transformed: Floats | None,
+        bias: Floats,
         relu: bool,
-        to: NDArray[np.float32],
-        argmax: NDArray[np.int32] | None,
+        to: Floats,
+        argmax: Winners | None,
     ) -> None: ...
     def data_gradient(
         self,
-        gradient: NDArray[np.float32],
-        argmax: NDArray[np.int32] | None,
+        gradient: Floats,
+        argmax: Winners | None,
         sizes: Sizes,
-        weights: NDArray[np.float32],
-        transformed: NDArray[np.float32] | None,
-        seen: NDArray[np.float32] | None,
-        to: NDArray[np.float32],
+        weights: Floats,
+        transformed: Floats | None,
+        seen: Floats | None,
+        to: Floats,
     ) -> None: ...
     def weight_gradient(
         self,
-        maps: NDArray[np.float32],
+        maps: Floats,
         sizes: Sizes,
-        gradient: NDArray[np.float32],
-        argmax: NDArray[np.int32] | None,
-        weights: NDArray[np.float32],
-        bias: NDArray[np.float32],
+        gradient: Floats,
+        argmax: Winners | None,
+        weights: Floats,
+        bias: Floats,
     ) -> None: ...
-    def transform(self, weights: NDArray[np.float32], sizes: Sizes, back: bool) -> NDArray[np.float32]: ...
+    def transform(self, weights: Floats, sizes: Sizes, back: bool) -> Floats: ...
     def convolve_images(
         self,
-        images: NDArray[np.float32],
+        images: Floats,
         sizes: Sizes,
-        weights: NDArray[np.float32],
-        bias: NDArray[np.float32],
+        weights: Floats,
+        bias: Floats,
         relu: bool,
-        to: NDArray[np.float32],
+        to: Floats,
     ) -> None: ...
-    def images_data_gradient(
-        self, gradient: NDArray[np.float32], sizes: Sizes, weights: NDArray[np.float32], to: NDArray[np.float32]
-    ) -> None: ...
+    def images_data_gradient(self, gradient: Floats, sizes: Sizes, weights: Floats, to: Floats) -> None: ...
     def images_weight_gradient(
         self,
-        images: NDArray[np.float32],
+        images: Floats,
         sizes: Sizes,
-        gradient: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        bias: NDArray[np.float32],
+        gradient: Floats,
+        weights: Floats,
+        bias: Floats,
     ) -> None: ...
     def distances(
         self,
-        first: NDArray[np.float32],
-        second: NDArray[np.float32],
+        first: Floats,
+        second: Floats,
         sizes: Sizes,
-        weights: NDArray[np.float32],
+        weights: Floats,
         epsilon: float,
-        to: NDArray[np.float32],
+        to: Floats,
     ) -> None: ...
     def distance_gradients(
         self,
-        first: NDArray[np.float32],
-        second: NDArray[np.float32],
+        first: Floats,
+        second: Floats,
         sizes: Sizes,
-        weights: NDArray[np.float32],
+        weights: Floats,
         epsilon: float,
-        slope: NDArray[np.float32],
+        slope: Floats,
         masked: bool,
-        to_first: NDArray[np.float32] | None,
-        to_second: NDArray[np.float32] | None,
+        to_first: Floats | None,
+        to_second: Floats | None,
     ) -> None: ...
 
-def maps(sizes: Sizes) -> NDArray[np.float32]:
+def maps(sizes: Sizes) -> Floats:
     """Zeroed at the border; the rest holds whatever was there. The memory is kept when the array goes."""
 
-def bordered_images(sizes: Sizes) -> NDArray[np.float32]:
+def bordered_images(sizes: Sizes) -> Floats:
     """The same for images of three channels, as the first convolution reads them."""
 
-def argmax(sizes: Sizes) -> NDArray[np.int32]:
+def argmax(sizes: Sizes) -> Winners:
     """Which of four was the greatest, for pooled maps of these sizes."""
 
 def kept_buffer_bytes() -> int:

@@ -2,6 +2,7 @@
 // uses nothing of the standard library.
 #include "kernels/gradient_kernels.h"
 
+#include "kernels/batch_norm.h"
 #include "kernels/outer_products.h"
 #include "kernels/row_gradients.h"
 #include "kernels/winograd_gradients.h"
@@ -23,6 +24,12 @@ const GradientKernels& gradient_kernels() {
         .max_pool_gradient_row = max_pool_gradient_row,
         .average_pool_gradient_row = average_pool_gradient_row,
         .unit_distance_gradient_row = unit_distance_gradient_row,
+        .channel_statistics = channel_statistics,
+        .batch_norm_row = batch_norm_row,
+        .batch_norm_pool_row = batch_norm_pool_row,
+        .batch_norm_sums = batch_norm_sums,
+        .batch_norm_gradient_row = batch_norm_gradient_row,
+        .batch_norm_pooled_gradient_row = batch_norm_pooled_gradient_row,
     };
     return kernels;
 }

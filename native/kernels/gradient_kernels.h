@@ -119,6 +119,70 @@ struct AveragePoolingGradientRow {
     float *upper, *lower;
 };
 
+// Some rows of a block of maps, [y][x][16].
+struct StatisticsRows {
+    const float* in;
+    long row_stride;
+    int num_rows, width;
+    float *center, *sums,
+        *squares;  // [16] each: about the mean, and sums of deviations from there, and of squares
+};
+
+// (x - mean) * scale + shift, and what follows. Each has a number for each channel of the block.
+struct BatchNorm {
+    const float *mean, *scale, *shift;
+    Activation activation;
+};
+struct BatchNormRow {
+    const float* in;
+    int width;
+    BatchNorm norm;
+    float* out;
+};
+struct BatchNormPoolingRow {
+    PoolingRow row;
+    BatchNorm norm;
+    Argmax* argmax;
+};
+
+// Rows of a block of maps, and the gradient at what was made of them. Where this was pooled, `argmax` is not null
+// and `num_rows` counts rows of the pooled maps; `width` is always that of the maps.
+struct GradientRows {
+    const float* in;
+    long in_row_stride;
+    const float* gradient;
+    long gradient_row_stride;
+    const Argmax* argmax;
+    int num_rows, width;
+};
+// Sums of the gradient, and of its products with (x - mean): [16] each.
+struct BatchNormSums {
+    GradientRows rows;
+    const float* mean;
+    float *sums, *products;
+};
+
+// gradient * scale - (x - mean) * slope - offset.
+struct BatchNormGradient {
+    const float *mean, *scale, *slope, *offset;
+};
+struct BatchNormGradientRow {
+    const float *in, *gradient;  // the gradient is null where it is 0
+    int width;
+    BatchNormGradient norm;
+    float* out;
+};
+// Two rows of a map, of a row of the pooled gradient.
+struct BatchNormPooledGradientRow {
+    const float* in;
+    long row_stride;  // of `in` and `out`
+    const float* gradient;
+    const Argmax* argmax;
+    int width;
+    BatchNormGradient norm;
+    float* out;
+};
+
 // The gradient of a DistanceRow: at each position `slope` times what the distance changes by.
 struct DistanceGradientRow {
     DistanceRow row;  // `out` is not used
@@ -143,6 +207,12 @@ struct GradientKernels {
     void (*max_pool_gradient_row)(const MaxPoolingGradientRow&);
     void (*average_pool_gradient_row)(const AveragePoolingGradientRow&);
     void (*unit_distance_gradient_row)(const DistanceGradientRow&);
+    void (*channel_statistics)(const StatisticsRows&);
+    void (*batch_norm_row)(const BatchNormRow&);
+    void (*batch_norm_pool_row)(const BatchNormPoolingRow&);
+    void (*batch_norm_sums)(const BatchNormSums&);
+    void (*batch_norm_gradient_row)(const BatchNormGradientRow&);
+    void (*batch_norm_pooled_gradient_row)(const BatchNormPooledGradientRow&);
 };
 
 namespace portable {

@@ -85,6 +85,19 @@ struct DistanceGradients {
 void unit_distance_gradients(const Processor&, const Maps& first, const Maps& second, const float* weights,
                              float epsilon, const DistanceGradients& gradients);
 
+// ---- batch_norm.cpp. Numbers of channels are padded to whole blocks, with zeros.
+
+// The mean of each channel over all images and places, and the sum of its squared deviations from it.
+void channel_statistics(const Processor&, const Maps& in, float* means, float* squares);
+// (x - mean) * scale + shift, and what follows. `argmax` is not null where the outputs are pooled.
+void batch_norm(const Processor&, const Maps& in, const BatchNorm& norm, const Maps& out, Argmax* argmax);
+// Sums over images and places of the gradient at the output, and of its products with (x - mean).
+void batch_norm_sums(const Processor&, const Maps& in, const float* mean, const OutputGradient& gradient,
+                     float* sums, float* products);
+// The gradient at the input: gradient * scale - (x - mean) * slope - offset.
+void batch_norm_gradient(const Processor&, const Maps& in, const BatchNormGradient& norm,
+                         const OutputGradient& gradient, const Maps& out);
+
 // ---- convolutions.cpp: 3x3 with a border of zeros
 
 // Floats of weights that are transformed once and used by many calls: what `transform_convolution` writes, and the

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from verydeep.accounting import account, num_parameters
+from verydeep.accounting import num_parameters, training_memory
 from verydeep.arguments import checked
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import (
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from verydeep.images.data import Data
     from verydeep.inference.engine import Engine
     from verydeep.network.vgg import VGG
+    from verydeep.training.engine import TrainingEngine
     from verydeep.training.loop import Trainer
 
 FEW_IMAGES = 2000
@@ -126,6 +127,7 @@ def train(
     workers: int | None = None,
     tensors: str | None = None,
     device: str = "auto",
+    engine: Literal["auto", "native", "torch"] = "auto",
     **settings: Any,
 ) -> Trained:
     """Train a network on labelled images.
@@ -155,6 +157,8 @@ def train(
         workers: processes that read images (default: none where they fit in memory, else one for each processor).
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
         device: where to compute: auto, cpu, cuda or mps.
+        engine: what computes 3x3 convolutions: native is on the CPU, in float32; auto is native where it can
+            train, else torch. A resumed run keeps its own.
         settings: fields of `verydeep.Recipe` that are to differ from the recipe's.
 
     Raises:
@@ -183,6 +187,7 @@ def train(
     if save_seconds <= 0:
         raise UsageError(f"`save_seconds` is {save_seconds}; it must be more than 0")
     from verydeep.inference.torch_engine import choose_device
+    from verydeep.training.engine import choose_engine
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
     if isinstance(recipe, Recipe):
@@ -210,6 +215,8 @@ def train(
                     f"`start_from=cifar10` starts from trained ones, and {transfer} trains a classifier on its "
                     "features in seconds"
                 )
+            before = begin.config.provenance.get("engine") if begin.config else None
+            asked["engine"] = choose_engine(engine, begin.recipe.precision, where, before)
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()
@@ -302,11 +309,12 @@ def _trainer(
 ) -> Trainer:
     """Read the images, make the network, and write what the run folder begins with."""
     from verydeep.inference.torch_engine import TorchEngine
-    from verydeep.training.loop import Trainer, uses_bfloat16
+    from verydeep.training.engine import uses_bfloat16
+    from verydeep.training.loop import Trainer
 
     recipe = begin.recipe
     images, held_out, lost = _read(data, recipe, max_unreadable, here)
-    network = start.make_network(recipe, len(data.class_names), begin.hidden)
+    network = start.make_network(recipe, len(data.class_names), begin.hidden, asked["engine"])
     hashes = _hashes(run, begin, data, images, here)
     config = here.from_first(lambda: _config(run, begin, network, data, images, hashes, asked))
     log = UnreadableLog(run / SKIPPED, max_unreadable)
@@ -314,11 +322,12 @@ def _trainer(
         log.read()
         for image in lost:
             log.add(image)
-    precision = "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32"
+    engine = asked["engine"]
+    precision = "bfloat16" if uses_bfloat16(recipe.precision, device, engine) else "float32"
     say(
         f"configuration {recipe.config}, {num_parameters(config.architecture):,} parameters, window of "
-        f"{recipe.window} pixels, batches of {recipe.batch_size}: about {_memory(recipe, config, precision)}, "
-        f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision}"
+        f"{recipe.window} pixels, batches of {recipe.batch_size}: about {_memory(recipe, config, engine, here)}, "
+        f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision} ({engine} engine)"
     )
     validate = _validator(TorchEngine(network, config, device, precision), held_out, log, here)
     batches = start.make_batches(recipe, config, images, here)
@@ -326,12 +335,10 @@ def _trainer(
     return Trainer(network, recipe, batches, validate, config, run, device, log, here, new_layers)
 
 
-def _memory(recipe: Recipe, config: ModelConfig, precision: str) -> str:
-    """Memory for weights, gradients, momentum and a batch's activations, as a person is told it."""
-    layers = account(config.architecture)
-    activations = sum(layer.activation_bytes for layer in layers) * recipe.batch_size
-    of_weights = 3 * sum(layer.weight_bytes for layer in layers)
-    count = of_weights + (activations // 2 if precision == "bfloat16" else activations)
+def _memory(recipe: Recipe, config: ModelConfig, engine: TrainingEngine, here: World) -> str:
+    """Memory of each process, as a person is told it."""
+    share = -(-recipe.batch_size // here.size)
+    count = training_memory(config.architecture, share, native=engine == "native").total
     return f"{count / 1e9:.1f} GB of memory" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB of memory"
 
 
@@ -388,10 +395,15 @@ def _config(
         config = _new_config(begin.recipe, network, data, images, preprocessing, facts)
         write_split(run, data.split, data.held_out.names)
         write_training_names(run, data.train.names)
-    elif begin.recipe.epochs != config.provenance["recipe"]["epochs"]:
-        before = [*config.provenance.get("epochs_before", ()), config.provenance["recipe"]["epochs"]]
-        facts = {"recipe": asdict(begin.recipe), "epochs_before": before}
-        config = replace(config, provenance=config.provenance | facts)
+    else:
+        changes: dict[str, Any] = {}
+        if begin.recipe.epochs != config.provenance["recipe"]["epochs"]:
+            before = [*config.provenance.get("epochs_before", ()), config.provenance["recipe"]["epochs"]]
+            changes = {"recipe": asdict(begin.recipe), "epochs_before": before}
+        if asked["engine"] != config.provenance.get("engine"):
+            changes["engine"] = asked["engine"]
+        if changes:
+            config = replace(config, provenance=config.provenance | changes)
     if hashes is not None:  # of a run that is resumed too: files may have been saved anew since
         write_training_images(run, hashes)
     if config is not begin.config:  # last, as a folder with it is a run that has begun

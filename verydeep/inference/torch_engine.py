@@ -40,7 +40,7 @@ class TorchEngine(Engine):
         self.device = device
         self.bfloat16 = precision == "bfloat16"
         self.threads: int | None = None  # torch's own choice
-        self.network = network.to(device).channels_last()
+        self.network = network.to(device).lay_out()
         self.preprocess = Preprocess(config.preprocessing).to(device)
 
     @staticmethod

@@ -113,7 +113,7 @@ class Features(Network):
 
     def on_kernels(self, images: Tensor) -> bool:
         """Whether the kernels compute the first convolution of these images."""
-        return self.engine == "auto" and native_layers.takes(images) and self._is_native(self.nodes[0])
+        return self.engine == "auto" and native_layers.takes(images) and self._is_native(self.nodes[0], images)
 
     def transformed(self, weight: Tensor, name: str) -> native_layers.Transformed | None:
         """Keep what the kernels make of frozen weights, up to `MOST_TRANSFORMED` bytes in all."""
@@ -153,6 +153,10 @@ class Features(Network):
     def batch_norm(self, module: nn.BatchNorm2d, x: Tensor) -> Tensor:
         """Normalise by the model's statistics, in training too."""
         return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
+
+    def normalizes_by_batch(self, module: nn.BatchNorm2d) -> bool:
+        """Never."""
+        return False
 
     def _precision(self, images: Tensor) -> torch.dtype:
         """The precision of both weights and images in which none of these loses any.

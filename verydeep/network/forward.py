@@ -15,6 +15,7 @@ from verydeep.configurations import Convolution, Node
 from verydeep.network import native_layers
 from verydeep.network.native_layers import Maps
 from verydeep.network.normalize import local_response_norm
+from verydeep.network.together import BatchNorm
 from verydeep.plan import PoolingKind
 
 Engine = Literal["auto", "torch"]
@@ -53,12 +54,19 @@ class Network(nn.Module):
         native = self.engine == "auto" and native_layers.takes(x)
         first = 0
         while first < len(nodes):
-            after = self._end_of_unit(nodes, first, outputs) if native else first + 1
+            after = first + 1
             if isinstance(value, Maps) and self._pools_maps(nodes[first]):
                 value, tapped = native_layers.max_pool(value)
                 found.update({name: tapped for name in found if name == nodes[first - 1].name})
+            elif native and self._is_native(nodes[first], value):
+                after = self._end_of_unit(nodes, first, outputs)
+                value = self._on_kernels(nodes[first:after], value, images=first == 0)
+            elif isinstance(value, Maps) and nodes[first].kind == "relu":
+                value = value.relu()
+            elif isinstance(value, Maps) and nodes[first].kind == "pooling" and self._pools_plainly():
+                value = native_layers.average_pool(value)
             else:
-                value = self._compute(nodes[first:after], value, native, images=first == 0)
+                value = self.apply_node(nodes[first], plain(value))
             if nodes[after - 1].name in outputs:
                 found[nodes[after - 1].name] = value
             first = after
@@ -95,46 +103,67 @@ class Network(nn.Module):
         result: Tensor = module(x)
         return result
 
+    def normalizes_by_batch(self, module: nn.BatchNorm2d) -> bool:
+        """Whether `batch_norm` takes the batch's statistics, which the running ones then follow."""
+        return module.training
+
     def _end_of_unit(self, nodes: Sequence[Node], first: int, outputs: Collection[str]) -> int:
-        """Where the nodes end that one kernel computes: a convolution, its ReLU, and a max-pooling behind that."""
+        """Where the nodes end that one kernel computes.
+
+        A convolution or a batch normalisation, its ReLU, and a max-pooling behind that.
+        """
         kinds = [node.kind for node in nodes[first : first + 3]]
-        if not self._is_native(nodes[first]) or kinds[1:2] != ["relu"] or nodes[first].name in outputs:
+        if kinds[1:2] != ["relu"] or nodes[first].name in outputs:
             return first + 1
         pools = self.pooling == "max" and self._pools_plainly()
         if kinds[2:] != ["pooling"] or not pools or first == 0 or nodes[first + 1].name in outputs:
             return first + 2
         return first + 3
 
-    def _compute(
-        self, nodes: Sequence[Node], value: Tensor | Maps, native: bool, *, images: bool
-    ) -> Tensor | Maps:
+    def _on_kernels(self, nodes: Sequence[Node], value: Tensor | Maps, *, images: bool) -> Maps:
         """Compute the nodes of one unit; `images` says whether it is the first."""
-        node = nodes[0]
-        if native and self._is_native(node):
-            convolution = self.get_submodule(node.name)
-            assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
-            # The three channels of images would fill a fifth of a block of 16.
-            bordered = images and isinstance(value, Tensor) and value.shape[1] == 3
-            maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=bordered)
-            return native_layers.convolve(
-                maps,
-                convolution.weight,
-                convolution.bias,
-                relu=len(nodes) > 1,
-                max_pool=len(nodes) > 2,
-                transformed=self.transformed(convolution.weight, node.name),
-            )
-        if isinstance(value, Maps) and node.kind == "relu":
-            return value.relu()
-        if isinstance(value, Maps) and node.kind == "pooling" and self._pools_plainly():
-            return native_layers.average_pool(value)
-        return self.apply_node(node, plain(value))
+        node, relu, max_pool = nodes[0], len(nodes) > 1, len(nodes) > 2
+        if isinstance(value, Maps) and node.kind == "batch_norm":
+            return self._batch_norm_on_kernels(node, value, relu=relu, max_pool=max_pool)
+        module = self.get_submodule(node.name)
+        assert isinstance(module, nn.Conv2d) and module.bias is not None
+        # The three channels of images would fill a fifth of a block of 16.
+        bordered = images and isinstance(value, Tensor) and value.shape[1] == 3
+        maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=bordered)
+        transformed = self.transformed(module.weight, node.name)
+        return native_layers.convolve(
+            maps, module.weight, module.bias, relu=relu, max_pool=max_pool, transformed=transformed
+        )
 
-    def _is_native(self, node: Node) -> bool:
-        """Whether the kernels can compute a node's convolution."""
-        if node.kind != "convolution" or not isinstance(node.layer, Convolution) or node.layer.batch_norm:
+    def _batch_norm_on_kernels(self, node: Node, maps: Maps, *, relu: bool, max_pool: bool) -> Maps:
+        module = self.get_submodule(node.name)
+        assert isinstance(module, nn.BatchNorm2d)
+        assert module.running_mean is not None and module.running_var is not None
+        statistics = native_layers.Statistics(module.running_mean, module.running_var)
+        if self.normalizes_by_batch(module):
+            assert isinstance(module, BatchNorm)
+            count, mean, variance = module.take_statistics(*native_layers.statistics(maps))
+            statistics = native_layers.Statistics(mean, variance, count, module.sum_over_processes)
+        weight, bias = module.weight, module.bias
+        return native_layers.batch_norm(
+            maps, weight, bias, statistics, eps=module.eps, relu=relu, max_pool=max_pool
+        )
+
+    def _is_native(self, node: Node, value: Tensor | Maps) -> bool:
+        """Whether the kernels can compute a node that has weights, of this input."""
+        if not isinstance(node.layer, Convolution):
             return False
-        return native_layers.takes_module(self.get_submodule(node.name))
+        module = self.get_submodule(node.name) if node.tensors else None
+        if node.kind == "convolution" and module:
+            return native_layers.takes_module(module)
+        if node.kind != "batch_norm" or not isinstance(module, nn.BatchNorm2d) or not isinstance(value, Maps):
+            return False
+        # Of a batch of one number there are no statistics, which torch says.
+        images, _, height, width = value.sizes
+        by_batch = self.normalizes_by_batch(module)
+        if by_batch and (not isinstance(module, BatchNorm) or images * height * width < 2):
+            return False
+        return native_layers.takes_batch_norm(module)
 
     def _pools_maps(self, node: Node) -> bool:
         """Whether a node is a max-pooling that the kernels can compute."""

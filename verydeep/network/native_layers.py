@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, is_transformed
+from verydeep.network.together import BatchNorm, normalize_by_batch
 from verydeep.processor import instruction_set, native_module
 
 Sizes = tuple[int, int, int, int]  # images, channels, height, width
@@ -93,8 +94,61 @@ def convolve(
         transformed: gives what `transform` makes of these weights, where it is kept.
 
     """
-    layer = _Layer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed)
+    layer = _ConvolutionLayer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed)
     tensor = _Convolution.apply(maps.tensor, weight, bias, layer)
+    return Maps(tensor, layer.output_sizes(len(weight)), rectified=relu)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a batch normalisation subtracts and divides by.
+
+    Attributes:
+        mean: of shape (channels,).
+        variance: likewise.
+        count: numbers of each channel that they were taken from, on all processes; None where they are constants.
+        sum_over_processes: adds up a tensor over all processes; None where there is one.
+
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: float | None = None
+    sum_over_processes: Callable[[Tensor], Tensor] | None = None
+
+
+def statistics(maps: Maps) -> tuple[int, Tensor, Tensor]:
+    """How many numbers each channel has, their mean, and the sum of their squared deviations from it."""
+    images, channels, height, width = maps.sizes
+    to = torch.empty(2, _whole_blocks(channels))
+    _layers().channel_statistics(_array(maps.tensor), maps.sizes, _array(to))
+    return images * height * width, to[0, :channels], to[1, :channels]
+
+
+def batch_norm(
+    maps: Maps,
+    weight: Tensor,
+    bias: Tensor,
+    statistics: Statistics,
+    *,
+    eps: float,
+    relu: bool,
+    max_pool: bool = False,
+) -> Maps:
+    """Batch normalisation, and what follows it.
+
+    Args:
+        maps: its input, not rectified.
+        weight: factors, of shape (channels,).
+        bias: what is added, likewise.
+        statistics: the batch's, through which gradients go, or constants.
+        eps: added to the variance.
+        relu: whether a ReLU follows.
+        max_pool: whether a 2x2 max-pooling follows that.
+
+    """
+    layer = _BatchNormLayer(maps.sizes, relu, max_pool, eps, statistics)
+    tensor = _BatchNorm.apply(maps.tensor, weight, bias, layer)
     return Maps(tensor, layer.output_sizes(len(weight)), rectified=relu)
 
 
@@ -142,9 +196,14 @@ def distance_gradients(
     return found[0], found[1]
 
 
-def _padded(weights: Tensor) -> Any:
-    """Weights of channels, and zeros up to whole blocks."""
-    return _array(F.pad(weights.detach(), (0, -len(weights) % BLOCK)))
+def _padded(*numbers: Tensor) -> Any:
+    """Numbers of channels, a row or several, and zeros up to whole blocks."""
+    rows = numbers[0] if len(numbers) == 1 else torch.stack(numbers)
+    return _array(F.pad(rows.detach(), (0, -rows.shape[-1] % BLOCK)))
+
+
+def _whole_blocks(channels: int) -> int:
+    return -(-channels // BLOCK) * BLOCK
 
 
 def transform(weight: Tensor, sizes: Sizes, back: bool) -> Tensor:
@@ -159,21 +218,28 @@ def takes(x: Tensor) -> bool:
     autocast, tensor subclasses, other devices and types.
     """
     return (
-        native_module() is not None
-        and type(x) in (Tensor, Parameter)
+        native_module() is not None and not is_recorded() and not torch.is_autocast_enabled("cpu") and _is_plain(x)
+    )
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether a tensor is one of numbers that the kernels can read."""
+    return (
+        type(x) in (Tensor, Parameter)
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.layout == torch.strided
-        and not is_recorded()
         and not is_transformed(x)
         and not has_tangent(x)
         and not is_foreign(x)
-        and not torch.is_autocast_enabled("cpu")
     )
 
 
 def takes_module(module: nn.Module) -> bool:
-    """Whether a module is a 3x3 convolution and nothing more: no hook, no parametrisation, no other forward."""
+    """Whether a module is a 3x3 convolution and nothing more: no hook, no parametrisation, no other forward.
+
+    Its input is one that the kernels take.
+    """
     if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
         return False
     if "forward" in vars(module) or _has_hooks(module) or module.bias is None:
@@ -181,7 +247,17 @@ def takes_module(module: nn.Module) -> bool:
     plain = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
     if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or module.padding_mode != "zeros":
         return False
-    return takes(module.weight) and takes(module.bias)
+    return _is_plain(module.weight) and _is_plain(module.bias)
+
+
+def takes_batch_norm(module: nn.Module) -> bool:
+    """Whether a module is a batch normalisation with running statistics and nothing more; likewise."""
+    if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module) or _has_hooks(module):
+        return False
+    if type(module).forward not in (nn.BatchNorm2d.forward, BatchNorm.forward):
+        return False
+    tensors = module.weight, module.bias, module.running_mean, module.running_var
+    return module.momentum is not None and all(map(_is_plain, tensors))
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -191,16 +267,14 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 @lru_cache
-def _layers_on(threads: int, instructions: str) -> Any:
+def _layers_on(threads: int) -> Any:
     native = native_module()
     assert native is not None
-    return native.Layers(instructions=instructions, threads=threads)
+    return native.Layers(instructions=instruction_set(native), threads=threads)
 
 
 def _layers() -> Any:
-    native = native_module()
-    assert native is not None
-    return _layers_on(torch.get_num_threads(), instruction_set(native))
+    return _layers_on(torch.get_num_threads())
 
 
 def _sizes(x: Tensor) -> Sizes:
@@ -299,14 +373,11 @@ class _Unpack(Function):
 
 @dataclass(frozen=True)
 class _Layer:
-    """What a convolution is beside its weights. `rectified` and `bordered` are those of its input."""
+    """What a layer with weights is beside these."""
 
-    sizes: Sizes
+    sizes: Sizes  # of its input
     relu: bool
     max_pool: bool
-    rectified: bool
-    bordered: bool
-    transformed: Transformed | None
 
     def output_sizes(self, channels: int) -> Sizes:
         images, _, height, width = self.sizes
@@ -314,15 +385,44 @@ class _Layer:
 
     def on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The same output by torch's own functions."""
-        x = unpack_by_torch(read_by_torch(maps, self.rectified), self.sizes, self.bordered)
-        x = F.conv2d(x, weight, bias, padding=1)
+        x = self.weighted_on_torch(maps, weight, bias)
         x = F.relu(x) if self.relu else x
         return F.max_pool2d(x, 2) if self.max_pool else x
+
+    def weighted_on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _ConvolutionLayer(_Layer):
+    """A convolution. `rectified` and `bordered` are those of its input."""
+
+    rectified: bool
+    bordered: bool
+    transformed: Transformed | None
+
+    def weighted_on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        x = unpack_by_torch(read_by_torch(maps, self.rectified), self.sizes, self.bordered)
+        return F.conv2d(x, weight, bias, padding=1)
+
+
+@dataclass(frozen=True)
+class _BatchNormLayer(_Layer):
+    """A batch normalisation."""
+
+    eps: float
+    statistics: Statistics
+
+    def weighted_on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        x, given = unpack_by_torch(maps, self.sizes, False), self.statistics
+        if given.count is None:
+            return F.batch_norm(x, given.mean, given.variance, weight, bias, eps=self.eps)
+        return normalize_by_batch(x, weight, bias, self.eps, given.sum_over_processes)[0]
 
 
 class _Convolution(Function):
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, layer: _Layer) -> Tensor:
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, layer: _ConvolutionLayer) -> Tensor:
         sizes = layer.output_sizes(len(weight))
         to = _new("maps", sizes)
         argmax = _new("argmax", sizes) if layer.max_pool else None
@@ -343,7 +443,7 @@ class _Convolution(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None) -> Gradients:
         maps, weight, bias, argmax = ctx.saved_tensors
-        layer: _Layer = ctx.layer
+        layer: _ConvolutionLayer = ctx.layer
         if gradient is None:
             return None, None, None, None
         if _by_torch(gradient):
@@ -372,10 +472,53 @@ class _Convolution(Function):
         return to_maps, to_weight if wanted[1] else None, to_bias if wanted[2] else None, None
 
 
+class _BatchNorm(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, layer: _BatchNormLayer) -> Tensor:
+        sizes, given = layer.output_sizes(len(weight)), layer.statistics
+        to = _new("maps", sizes)
+        argmax = _new("argmax", sizes) if layer.max_pool else None
+        norm = _padded(given.mean, weight * torch.rsqrt(given.variance + layer.eps), bias)
+        _layers().batch_norm(_array(maps), layer.sizes, norm, layer.relu, _array(to), _array(argmax))
+        ctx.layer = layer
+        ctx.save_for_backward(maps, weight, bias, argmax)
+        ctx.set_materialize_grads(False)
+        return to
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Gradients:
+        maps, weight, bias, argmax = ctx.saved_tensors
+        layer: _BatchNormLayer = ctx.layer
+        if gradient is None:
+            return None, None, None, None
+        if _by_torch(gradient):
+            return *_gradients_by_torch(layer, (maps, weight, bias), gradient, ctx.needs_input_grad[:3]), None
+        given, channels = layer.statistics, len(weight)
+        inverse = torch.rsqrt(given.variance + layer.eps)
+        arrays, slope = (_array(maps), layer.sizes), (_array(gradient.contiguous()), _array(argmax))
+        sums = torch.zeros(2, _whole_blocks(channels))
+        if given.count is not None or any(ctx.needs_input_grad[1:3]):
+            _layers().batch_norm_sums(*arrays, _padded(given.mean), *slope, _array(sums))
+        sums = sums[:, :channels]
+        to_maps = None
+        if ctx.needs_input_grad[0]:
+            scale = weight * inverse
+            # Means of the gradient, and of its products with the deviations, which the batch's statistics pass on.
+            means = torch.zeros_like(sums)
+            if given.count is not None:
+                whole = given.sum_over_processes(sums) if given.sum_over_processes else sums
+                means = whole / given.count
+            norm = _padded(given.mean, scale, scale * inverse.square() * means[1], scale * means[0])
+            to_maps = _new("maps", layer.sizes)
+            _layers().batch_norm_gradient(*arrays, norm, *slope, _array(to_maps))
+        wanted = ctx.needs_input_grad
+        return to_maps, sums[1] * inverse if wanted[1] else None, sums[0].clone() if wanted[2] else None, None
+
+
 def _gradients_by_torch(
     layer: _Layer, inputs: tuple[Tensor, Tensor, Tensor], gradient: Tensor, wanted: tuple[bool, ...]
 ) -> Gradients:
-    """Gradients of a convolution that have gradients themselves."""
+    """Gradients of a layer that have gradients themselves."""
     with torch.enable_grad():
         found = layer.on_torch(*inputs)
         sizes = _sizes(found)

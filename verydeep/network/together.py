@@ -58,27 +58,73 @@ class BatchNorm(nn.BatchNorm2d):
         """Normalise; in training by the batch, otherwise by the running statistics."""
         if not self.training or self.sum_over_processes is None:
             return super().forward(x)
+        y, count, mean, variance = normalize_by_batch(x, self.weight, self.bias, self.eps, self.sum_over_processes)
+        self._follow(count, mean, variance)
+        return y
+
+    @torch.no_grad()
+    def take_statistics(self, count: int, mean: Tensor, squares: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Statistics of the whole batch from those of the images here; the running ones follow them.
+
+        Args:
+            count: numbers that each channel has here.
+            mean: theirs, of shape (channels,).
+            squares: sums of their squared deviations from it, of shape (channels,).
+
+        Returns:
+            The same count, mean, and the mean of the squared deviations, of the whole batch.
+
+        """
+        whole = float(count)
+        if self.sum_over_processes is not None:
+            sums = self.sum_over_processes(torch.cat([mean * count, mean.new_tensor([count])]))
+            center, whole = sums[:-1] / sums[-1], sums[-1].item()
+            squares = self.sum_over_processes(squares + count * (mean - center).square())
+            mean = center
+        self._follow(whole, mean, squares / whole)
+        return whole, mean, squares / whole
+
+    @torch.no_grad()
+    def _follow(self, count: float | Tensor, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of a batch, as torch does."""
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None and self.momentum is not None
-        levels = x.to(torch.promote_types(x.dtype, torch.float32))
-        with torch.no_grad():
-            sums = self.sum_over_processes(torch.cat([levels.sum((0, 2, 3)), _count(levels)]))
-            center = sums[:-1] / sums[-1]
-        # Around the mean, not as the mean of squares less the square of the mean, which cancel where the mean is
-        # large. The centre is a constant to the gradient; what the mean of float32 sums lacks is in `rest`.
-        levels = levels - center[:, None, None]
-        sums = self.sum_over_processes(
-            torch.cat([levels.sum((0, 2, 3)), levels.square().sum((0, 2, 3)), _count(levels)])
-        )
-        rest, squares = (sums[:-1] / sums[-1]).chunk(2)
-        variance = squares - rest.square()
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(center + rest, self.momentum)
-            self.running_var.lerp_(variance * (sums[-1] / (sums[-1] - 1)), self.momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - rest * scale
-        return torch.addcmul(shift[:, None, None], levels, scale[:, None, None]).to(x.dtype)
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+
+
+def normalize_by_batch(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, sum_over_processes: Sum | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Normalise by a batch's statistics, through which gradients go.
+
+    Args:
+        x: the images here, of shape (batch, channels, rows, columns).
+        weight: of shape (channels,), as `bias`.
+        bias: what is added.
+        eps: added to the variance.
+        sum_over_processes: as of `BatchNorm`.
+
+    Returns:
+        What comes of it; and count, mean and variance of the whole batch.
+
+    """
+    gather = sum_over_processes or (lambda sums: sums)
+    levels = x.to(torch.promote_types(x.dtype, torch.float32))
+    with torch.no_grad():
+        sums = gather(torch.cat([levels.sum((0, 2, 3)), _count(levels)]))
+        center = sums[:-1] / sums[-1]
+    # Around the mean, not as the mean of squares less the square of the mean, which cancel where the mean is
+    # large. The centre is a constant to the gradient; what the mean of float32 sums lacks is in `rest`.
+    levels = levels - center[:, None, None]
+    sums = gather(torch.cat([levels.sum((0, 2, 3)), levels.square().sum((0, 2, 3)), _count(levels)]))
+    rest, squares = (sums[:-1] / sums[-1]).chunk(2)
+    variance = squares - rest.square()
+    scale = weight * torch.rsqrt(variance + eps)
+    shift = bias - rest * scale
+    y = torch.addcmul(shift[:, None, None], levels, scale[:, None, None]).to(x.dtype)
+    return y, sums[-1].detach(), (center + rest).detach(), variance.detach()
 
 
 def _count(levels: Tensor) -> Tensor:

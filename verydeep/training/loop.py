@@ -43,6 +43,7 @@ from verydeep.run_folder import (
     write_weights,
 )
 from verydeep.training.display import display
+from verydeep.training.engine import TrainingEngine, uses_bfloat16
 from verydeep.training.journal import EpochRecord, Listener, StepRecord, journal
 from verydeep.training.optimizer import Schedule, make_optimizer
 from verydeep.training.recipe import Recipe
@@ -115,7 +116,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         preprocessing = self.config.preprocessing
-        self.network.to(self.device).channels_last()
+        self.network.to(self.device).lay_out()
         self.preprocess = Preprocess(preprocessing).to(self.device)
         self.frozen = freeze(self.network, self.recipe.freeze) if self.recipe.freeze != "none" else ()
         self.optimizer = make_optimizer(self.network, self.recipe, self.new_layers)
@@ -124,7 +125,7 @@ class Trainer:
         share = self.batches.batch_size / self.recipe.batch_size
         scaled = replace(self.recipe, learning_rate=self.recipe.learning_rate * share)
         self.schedule = Schedule(scaled, self.batches.steps_per_epoch)
-        self.bfloat16 = uses_bfloat16(self.recipe.precision, self.device)
+        self.bfloat16 = uses_bfloat16(self.recipe.precision, self.device, self.engine)
         settings = asdict(self.recipe).items()
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in settings}
         self.facts = {"recipe": plain, "data": self.batches.images.fingerprint}
@@ -156,6 +157,11 @@ class Trainer:
                 self.epochs += 1
             self.writer.wait()
         return self.schedule.best_error
+
+    @property
+    def engine(self) -> TrainingEngine:
+        """What computes the 3x3 convolutions."""
+        return "torch" if self.network.engine == "torch" else "native"
 
     @contextmanager
     def _listeners(self, first: int) -> Iterator[Sequence[Listener]]:
@@ -363,15 +369,3 @@ def _threads(machine: dict[str, int]) -> str:
 def _seed_of(seed: int, step: int) -> int:
     """A seed for what a step draws."""
     return int(np.random.SeedSequence([seed, DROPOUT, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether products are taken in bfloat16: always, never, or where the device multiplies it by itself.
-
-    On processors that lack the instruction bfloat16 is emulated and slower than float32.
-    """
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -25,6 +25,7 @@ from verydeep.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from verydeep.network.vgg import VGG
+    from verydeep.training.engine import TrainingEngine
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def facts_of(data: Data, images: ImageSet) -> dict[str, Any]:
     }
 
 
-def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | None) -> VGG:
+def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | None, engine: TrainingEngine) -> VGG:
     """The network with random weights, as the recipe draws them; `hidden` as `Architecture.hidden`."""
     from verydeep.network.initialize import initialize
     from verydeep.network.vgg import VGG
@@ -235,7 +236,7 @@ def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | Non
     network = VGG(
         Architecture(*(recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm), hidden=hidden),
         dropout=recipe.dropout,
-        engine="torch",
+        engine="torch" if engine == "torch" else "auto",
     )
     initialize(network, recipe.init, recipe.seed)
     return network

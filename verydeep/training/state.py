@@ -140,8 +140,12 @@ def restore(state: TrainingState, network: torch.nn.Module, optimizer: torch.opt
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 momentum = optimizer.state[parameter].get("momentum_buffer")
-                if momentum is not None and momentum.shape != parameter.shape:
+                if momentum is None:
+                    continue
+                if momentum.shape != parameter.shape:
                     raise ValueError(f"a momentum of shape {tuple(momentum.shape)}")
+                # Laid out as the weights are, which the engine decides.
+                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
     except Exception as error:  # torch raises whatever does not fit leads to
         raise TrainingError(
             f"{file} is another network's ({printable(error) or type(error).__name__}); start a new run"

@@ -1,0 +1,63 @@
+"""What computes a training: our own kernels on a CPU, or torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from verydeep.errors import UsageError
+from verydeep.notes import say
+from verydeep.processor import native_module
+
+TrainingEngine = Literal["native", "torch"]
+AskedEngine = Literal["auto", "native", "torch"]
+
+
+def choose_engine(
+    asked: AskedEngine, precision: str, device: torch.device, before: TrainingEngine | None = None
+) -> TrainingEngine:
+    """Choose the engine of a training: what was asked for, what the run began with, or the faster one.
+
+    Args:
+        asked: `auto` where nothing was asked for.
+        precision: of the recipe.
+        device: where to train.
+        before: the engine of a run that is resumed.
+
+    Raises:
+        UsageError: the kernels were asked for, and cannot train so.
+
+    """
+    obstacle = _obstacle(precision, device)
+    if asked == "native" and obstacle:
+        raise UsageError(f"`engine=native` cannot train here: {obstacle}; leave it out, or give `engine=torch`")
+    wanted = (before or "native") if asked == "auto" else asked
+    if wanted == "native" and obstacle:
+        if before == "native":
+            say(f"the run was begun with `engine=native`; it goes on with torch, as {obstacle}")
+        return "torch"
+    return wanted
+
+
+def _obstacle(precision: str, device: torch.device) -> str | None:
+    """Why the kernels cannot train, a clause; None where they can."""
+    if device.type != "cpu":
+        return f"the native engine computes on the CPU, not on {device}"
+    if precision == "bfloat16":
+        return "the native engine trains in float32, not in bfloat16"
+    if native_module() is None:
+        return "the native engine is not installed"
+    return None
+
+
+def uses_bfloat16(precision: str, device: torch.device, engine: TrainingEngine) -> bool:
+    """Whether torch takes products in bfloat16: always, never, or where the device multiplies it by itself.
+
+    On processors that lack the instruction bfloat16 is emulated and slower than float32.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return engine == "torch" and device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
