@@ -3,9 +3,12 @@
     python benchmarks/cluster.py IMAGES [--count 2000] [--model cifar10] [--torchvision]
 
 IMAGES is a folder. Its images are repeated up to `--count`, each with a number of its own. The cluster writes rows
-as Parquet. They are compared with those of one process: each number has to be there once, with the same classes.
-Images a second are told of one process, of two nodes, of two nodes of which one is killed when half of the
-rows are written, and with `--torchvision` of a callable of torchvision with the same weights, in Ray too.
+as Parquet. They are compared with those of one process: each number has to be there once, with the same
+classes.
+
+Images a second are told of one process, of two nodes, and of two nodes of which one is killed when half of the
+rows are written. With `--torchvision` a callable of torchvision with the same weights is run in Ray, too, which
+shows the network the middle of each image, and `Predictor` with one view: the scores of each whole image.
 
 It needs the extra `cluster`. `make check-cluster` runs it on images that it draws itself.
 """
@@ -77,7 +80,7 @@ class TorchvisionPredictor:
         self.network.eval()
         self.prepare = transforms.Compose(
             [
-                transforms.Resize(256),
+                transforms.Resize(224),
                 transforms.CenterCrop(224),
                 transforms.ToTensor(),
                 transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -193,16 +196,25 @@ def main() -> None:
         ]
         if arguments.torchvision:
             peer = {"weights": str(arguments.torchvision.resolve())}
+            one_view = {
+                "model": arguments.model,
+                "column": "path",
+                "outputs": ["fc8"],
+                "scales": (224,),
+                "threads": 1,
+            }
             cases.append(("two nodes, torchvision", TorchvisionPredictor, peer, lambda: None))
+            cases.append(("two nodes, one view", verydeep.Predictor, one_view, lambda: None))
         cases.append(("two nodes, one killed half-way", verydeep.Predictor, ours, lambda: kill(cluster, second)))
         for number, (what, callable_class, given, half) in enumerate(cases):
             out = folder / f"rows-{number}"
             out.mkdir()
             speed = in_ray(callable_class, given, items, out, 2, half)
-            verdict = "the same rows"
-            if callable_class is verydeep.Predictor and (problem := compare(out, expected)):
-                wrong.append(what)
-                verdict = problem
+            verdict = f"{count_rows(out)} rows"
+            if given is ours:
+                problem = compare(out, expected)
+                wrong += [what] * bool(problem)
+                verdict = problem or "the same rows"
             alive = sum(node["Alive"] for node in ray.nodes())
             print(f"{what:34} {speed:8.1f} images/s, {alive} nodes at the end, {verdict}", flush=True)
         ray.shutdown()
