@@ -9,7 +9,7 @@ CXX_SOURCES := $(filter %.h %.cpp,$(NATIVE_SOURCES))
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check heavy docs check-pages sanitize avx512 check-tuning bench-kernels aarch64 install wheel format reference notebooks clean
+.PHONY: demo test check heavy docs check-pages check-cluster sanitize avx512 check-tuning bench-kernels aarch64 install wheel format reference notebooks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make heavy    the tests that take long: full-size networks, processes killed at many moments"
 	@echo "make docs     the documentation as a website in $(SITE) (EXECUTE=off: without running the notebooks)"
 	@echo "make check-pages  the HTML pages and the website in a browser, if there is one, in a wide and a narrow window"
+	@echo "make check-cluster  Predictor in Ray on two local nodes, one of which is killed half-way"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make wheel    the wheel and the source archive in dist, tested without a compiler (IMAGE=FILE CLASS=NAME)"
 	@echo "make sanitize the kernels under the address, undefined-behaviour and thread sanitizers"
@@ -65,6 +66,9 @@ docs: $(VENV)/.installed-for-docs
 
 check-pages: $(VENV)/.installed-for-tests
 	$(BIN)/python tests/check_pages.py
+
+check-cluster: $(VENV)/.installed-for-cluster
+	$(BIN)/python benchmarks/cluster.py
 
 # A program of its own, as a sanitizer has to be the first thing in a process.
 sanitize:
@@ -142,6 +146,11 @@ $(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(NATIVE_SOURCES) |
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-for-cluster: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
+	@echo "Installing into $(VENV), with Ray; this takes a minute or two."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	@touch $@
 
 $(VENV)/.installed-for-docs: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with Sphinx; this takes a minute or two."

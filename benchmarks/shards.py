@@ -31,6 +31,7 @@ from verydeep.images.batches import TrainingBatches
 from verydeep.images.data import Data
 from verydeep.images.find import unlabelled
 from verydeep.images.image_set import Files, ImageSet
+from verydeep.images.path_list import PathList
 from verydeep.images.shard_index import BLOCK, RECORD
 from verydeep.images.shard_writing import write_index, write_manifest
 from verydeep.images.sharding import Packing, finish, pack
@@ -148,10 +149,10 @@ def measure_reading(folder: Path, rounds: int) -> None:
         finish(data, Path(out), pack(data, Path(out), Packing()), Packing(), str(folder))
         shards = open_data(out).train.source
         assert isinstance(shards, Shards)
-        assert isinstance(found.source, Files)
+        assert isinstance(found.source, PathList)
         files = found.source
         ways: dict[str, Callable[[int], object]] = {
-            "bytes, files": lambda number: files.paths[number].read_bytes(),
+            "bytes, files": lambda number: files.path(number).read_bytes(),
             "bytes, shards": lambda number: shards.encoded(number).content,
             "decoded, files": files.read,
             "decoded, shards": shards.read,

@@ -61,7 +61,11 @@ MORE_EXAMPLES = {
 """Of commands of which the example of the help shows too little."""
 
 API = {
-    "models": ("Models", "Open a model, and ask it.", ("load", "Model", "Prediction", "Preprocessing")),
+    "models": (
+        "Models",
+        "Open a model, and ask it.",
+        ("load", "Model", "Prediction", "Predictor", "Preprocessing"),
+    ),
     "commands": (
         "Commands as functions",
         "Every command is a function with the same arguments.",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from verydeep.api.inspect import inspect as inspect
     from verydeep.api.new import new as new
     from verydeep.api.predict import predict as predict
+    from verydeep.api.predictor import Predictor as Predictor
     from verydeep.api.push import push as push
     from verydeep.api.report import report as report
     from verydeep.api.shard import shard as shard
@@ -84,6 +85,7 @@ _HOMES = {
     "Recipe": "verydeep.training.recipe",
     "Model": "verydeep.model",
     "Prediction": "verydeep.evaluation.ranking",
+    "Predictor": "verydeep.api.predictor",
     "load": "verydeep.model",
     "VGG": "verydeep.network.vgg",
     "features": "verydeep.api.features",
@@ -99,6 +101,7 @@ __all__ = [
     "Model",
     "MultiCrop",
     "Prediction",
+    "Predictor",
     "Preprocessing",
     "Recipe",
     "TenCrop",

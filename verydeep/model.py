@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 from verydeep.arguments import check_type, checked
 from verydeep.errors import UsageError, check_least, few
-from verydeep.evaluation.evaluate import Member, evaluate
+from verydeep.evaluation.evaluate import Member, Scoring, score, scoring_of
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import Dense, Protocol
 from verydeep.evaluation.ranking import Ranking, Rankings, ranked
@@ -113,9 +113,20 @@ class Model:
         advance: Callable[[int], None] = lambda count: None,
         unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Posteriors:
-        """Probabilities of each class for any number of images; arguments and errors as of `evaluate`."""
-        members = [Member(self.engine, (protocol or self.protocol,), self.name)]
-        return evaluate(members, images, advance=advance, unreadable=unreadable)
+        """Probabilities of each class for any number of images; arguments as of `scoring` and `score`."""
+        return score(self.scoring(protocol), images, advance=advance, unreadable=unreadable)
+
+    def scoring(self, protocol: Protocol | None = None) -> Scoring:
+        """How images become posteriors of the classes.
+
+        Args:
+            protocol: which views are shown; None for the model's own.
+
+        Raises:
+            UsageError: a scale is smaller than the network's window.
+
+        """
+        return scoring_of([Member(self.engine, (protocol or self.protocol,), self.name)])
 
     @overload
     def predict(self, image: ImageLike, top: int = 5) -> Ranking: ...  # type: ignore[overload-overlap]
@@ -192,27 +203,18 @@ class TransferModel(Model):
         """The scales and mirror images that the classifier was trained with."""
         return Dense(self.classifier.described.scales, self.classifier.described.mirror)
 
-    def posteriors_of(
-        self,
-        images: ImageSet,
-        protocol: Protocol | None = None,
-        *,
-        advance: Callable[[int], None] = lambda count: None,
-        unreadable: Callable[[Unreadable], None] | None = None,
-    ) -> Posteriors:
-        """Probabilities of each of the classifier's classes; it takes no other protocol than its own.
+    def scoring(self, protocol: Protocol | None = None) -> Scoring:
+        """How images become posteriors of the classifier's classes; it takes no other protocol than its own.
 
         Raises:
             UsageError: a protocol is given.
-            ImageError: an image cannot be read, and `unreadable` is None.
-            ModelError: the network gives features that are not finite.
 
         """
-        from verydeep.linear.features import posteriors_of
+        from verydeep.linear.features import scoring_of_classifier
 
         if protocol is not None and protocol != self.protocol:
             raise UsageError(f"a protocol is for the network's own classes; {NETWORK_ALONE}")
-        return posteriors_of(self.engine, self.classifier, images, advance=advance, unreadable=unreadable)
+        return scoring_of_classifier(self.engine, self.classifier)
 
     def score_map(self, image: ImageLike, scale: int | None = None) -> ScoreMap:
         """Refuse: a classifier on features has no score map.

@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import cache
+from time import monotonic
 
 from verydeep.errors import escaped
+
+LINE_SECONDS = 60.0  # between two lines of progress in a log
 
 _render: Callable[[str], str] = str
 
@@ -46,10 +50,14 @@ def speaks() -> bool:
 def progress(what: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
     """Show how far a piece of work has come, its speed and the time left; gives the function to advance it.
 
-    It is shown in a terminal and in a notebook, by the first of several processes alone.
+    It is shown in a terminal and in a notebook as a bar, elsewhere as a line every minute; of several processes by
+    the first alone.
     """
-    if not (sys.stderr.isatty() or "IPython" in sys.modules) or not speaks():
+    if not speaks():
         yield lambda count: None
+        return
+    if not (sys.stderr.isatty() or "IPython" in sys.modules):
+        yield _Lines(what, total, unit).advance
         return
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeftColumn
@@ -73,6 +81,28 @@ def progress(what: str, total: int, unit: str = "images") -> Iterator[Callable[[
     task = bar.add_task(what, total=total)
     with bar:
         yield lambda count: bar.advance(task, count)
+
+
+class _Lines:
+    """Progress as lines in a log."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done, self._done_then, self._then = 0, 0, monotonic()
+
+    def advance(self, count: int) -> None:
+        """Count, and tell a line if it is time for one."""
+        self._done += count
+        seconds = monotonic() - self._then
+        if seconds < LINE_SECONDS:
+            return
+        speed = (self._done - self._done_then) / seconds
+        left = timedelta(seconds=round((self._total - self._done) / speed)) if speed else "unknown"
+        say(
+            f"{self._what}: {self._done:,} of {self._total:,} {self._unit}, {speed:,.3g} {self._unit}/s, "
+            f"{left} left"
+        )
+        self._done_then, self._then = self._done, monotonic()
 
 
 def say_skipped(where: str, what: str) -> None:

@@ -11,9 +11,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,6 +74,8 @@ class Starter(World):
         return [value, *(self.values[rank] for rank in range(1, self.size))]
 
     def _hear(self, advance: Callable[[int], None], timeout: float | None) -> None:
+        from multiprocessing.connection import wait  # not above: one process needs none of it
+
         waiting = {pipe: rank for rank, pipe in self.pipes.items() if rank not in self.values}
         for pipe in wait(list(waiting), timeout):
             rank = waiting[pipe]  # type: ignore[index]
@@ -131,7 +132,12 @@ class Started(World):
 
 @contextmanager
 def shared(
-    processes: int, work: Callable[[World], object], out: Path | None, most: int | None = None
+    processes: int,
+    work: Callable[[World], object],
+    out: Path | None,
+    most: int | None = None,
+    *,
+    writing: Callable[[Path], AbstractContextManager[object]] = writing_file,
 ) -> Iterator[World]:
     """The world of a piece of work: torchrun's, or that of the processes that are started here.
 
@@ -139,7 +145,8 @@ def shared(
         processes: as of `start_processes`; 1 leaves it to torchrun.
         most: processes that there is work for; no more are started.
         work: likewise.
-        out: file that the work makes; no other process makes it meanwhile.
+        out: file or folder that the work makes; no other process makes it meanwhile.
+        writing: the lock of it, of `verydeep.lock`.
 
     Raises:
         UsageError: as `start_processes`.
@@ -154,7 +161,7 @@ def shared(
 
         def lock() -> None:
             if out:
-                stack.enter_context(writing_file(out))
+                stack.enter_context(writing(out))
 
         if processes == 1:
             here = stack.enter_context(world())

@@ -127,9 +127,9 @@ def test_an_interrupted_test_goes_on(models, tmp_path, monkeypatch):
     next((tmp_path / "broken.npz.parts").glob("000001-*.npy")).write_bytes(b"cut")
 
     def count(*arguments):
-        for chunk, outcomes in decode(*arguments):
-            scored.append(chunk.number)
-            yield chunk, outcomes
+        for group, outcomes in decode(*arguments):
+            scored.append(group.chunk.number)
+            yield group, outcomes
 
     monkeypatch.setattr(chunk_loop, "_decoded", count)
     evaluate(*words, str(tmp_path / "broken.npz"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sample_images import class_folders, save
 
 from verydeep import run_folder
+from verydeep.chunks import part_files
 from verydeep.cli import main
 from verydeep.errors import DataError, UsageError
 from verydeep.images.class_folders import SPELLINGS
@@ -352,7 +353,7 @@ def test_everything_skipped_is_counted_and_named_in_one_line(tmp_path):
 def test_the_files_that_make_a_folder_ours_are_the_ones_that_are_written():
     assert {name for _, names in MADE_HERE for name in names} == {
         *(run_folder.CONFIG, run_folder.WEIGHTS, run_folder.JOURNAL),
-        *(state.DESCRIPTION, state.RECORDS, MANIFEST),
+        *(state.DESCRIPTION, state.RECORDS, MANIFEST, part_files.FACTS),
     }
 
 

@@ -462,7 +462,7 @@ def test_unlabelled_images_are_files_and_whole_folders(tmp_path):
     single = save(tmp_path / "an image", format="PNG")
     images = unlabelled([single, tmp_path / "b"])
     inside = [tmp_path / "b" / name for name in ("000.jpg", "001.jpg", "deeper/000.jpg")]
-    assert images.names == tuple(map(str, [single, *inside]))
+    assert tuple(images.names) == tuple(map(str, [single, *inside]))
     assert images.labels.tolist() == [-1] * 4
     assert images.source.size(0) == (40, 36)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verydeep.arguments import checked
+from verydeep.chunks.parts import beside
 from verydeep.chunks.run import run_chunks
 from verydeep.comparison.drawing import MapFolder
 from verydeep.comparison.metrics import LPIPS, Content, Metric, Style, check_vgg16
@@ -210,7 +211,7 @@ class _Job:
         read = reader(pairs.images, sizes, grey=self.grey == "repeat")
         work = self._work(pairs, sizes, metric, read)
         plan = work.plan()
-        parts = PairParts(self.out, self._key(pairs)) if self.out else None
+        parts = PairParts(beside(self.out), self._key(pairs)) if self.out else None
         lost: list[Unreadable] = []
         with progress("comparing", here.num_counted(sum(len(chunk.images) for chunk in plan))) as advance:
             done: list[tuple[list[int], Rows]] = run_chunks(

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from verydeep.arguments import checked
+from verydeep.chunks.part_files import (
+    PartFiles,
+    PartFormat,
+    PartOptions,
+    file_digest,
+    part_options,
+    refuse_part_options,
+)
 from verydeep.chunks.plan import Chunk
 from verydeep.chunks.run import Rescaled, at_scales, run_chunks
 from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least, escaped
-from verydeep.extraction.archive import check_features_out, write_features
-from verydeep.extraction.extract import Extraction, FeatureParts, Rows, Shapes
+from verydeep.extraction.archive import check_features_out, is_archive, write_features
+from verydeep.extraction.extract import Extraction, FeatureFiles, FeatureParts, Rows, Shapes
 from verydeep.extraction.extract import extract as rows_of
 from verydeep.extraction.summaries import Summary
 from verydeep.images.find import Words, find_images
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.inference import EngineName, PrecisionName, open_engine
+from verydeep.lock import writing_file, writing_folder
 from verydeep.notes import progress, say
 from verydeep.processes import check_processes, shared
 from verydeep.results import Result
@@ -64,30 +72,38 @@ def extract(
     scales: tuple[int, ...] = (),
     crop: bool = False,
     pooling: Literal["max", "average"] = "max",
+    format: PartFormat | None = None,
+    images_per_part: int | None = None,
     tensors: str | None = None,
     processes: int = 1,
-    max_unreadable: int = 0,
+    max_unreadable: int | None = None,
     engine: EngineName = "auto",
     precision: PrecisionName = "auto",
     device: str = "auto",
     threads: int | None = None,
-) -> Extracted | None:
+) -> Extracted | PartFiles | None:
     """Save the outputs of a network's layers for images, for retrieval, clustering or another classifier.
 
     Images are rescaled so that the smaller side is Q, and shown whole. Memory use does not grow with the number
     of images. An interrupted extraction resumes when the command is repeated. With `processes`, or under
-    torchrun, several processes share the images.
+    torchrun, several processes share the images. For millions of images, `out` is a folder of part files with a
+    row for each image. Any number of them may be unreadable there, unless `max_unreadable` says how many; for one
+    file the default is 0.
 
     Args:
         model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
             a name such as torchvision:vgg16.
-        images: images, folders of images, patterns such as 'holiday/*.jpg', or shards.
+        images: images, folders of images, patterns such as 'holiday/*.jpg', shards by their folder or URL, or
+            lists such as @list.txt, a text file with a path a line.
         layers: names such as conv4_3 (before its ReLU), relu4_3 (after it), pool5, fc7, relu7.
-        out: file to write: .npz (NumPy) or .parquet.
+        out: file to write: .npz (NumPy) or .parquet; or a folder for part files. There, an image that cannot be
+            read has a row that says why.
         pool: what is kept of a layer's output: its mean or max over space, its gram matrix, or all of it (none).
         scales: Q, the smaller side of the rescaled image, one (default: S, or the middle of its range).
         crop: show only the middle window of the network, so that all images have one shape.
         pooling: of the network itself: average replaces every max-pooling.
+        format: of part files: jsonl (JSON lines, the default) or parquet.
+        images_per_part: images of a part file (default: 1000). An interruption loses no finished part.
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
         processes: processes of this machine that share the images; the result is the same.
         max_unreadable: continue if up to this many images cannot be read; they are listed.
@@ -107,34 +123,52 @@ def extract(
         DiskError: the file cannot be written.
 
     """
-    path = Path(out)
-    check_features_out(path)
-    check_least("max_unreadable", max_unreadable, 0)
+    path, options = Path(out), None
+    if is_archive(path):
+        refuse_part_options(format, images_per_part)
+        check_features_out(path)
+    else:
+        options = part_options(path, format, images_per_part)
+    if max_unreadable is not None:
+        check_least("max_unreadable", max_unreadable, 0)
     if len(scales) > 1:
         raise UsageError(f"`scales` is {' '.join(map(str, scales))}; features use one scale")
-    options = {"engine": engine, "precision": precision, "device": device}
     job = _Job(
         Path(with_network(model, tensors)),
         images,
         tuple(layers),
         path,
+        options,
         pool,
         scales,
         crop,
         pooling,
-        options,
+        0 if max_unreadable is None and not options else max_unreadable,
+        {"engine": engine, "precision": precision, "device": device},
         threads,
     )
-    run = partial(job.run, max_unreadable=max_unreadable)
     check_processes(processes)
-    images_here = find_images(images)
-    with shared(processes, run, path, len(images_here)) as here:
-        parts, plan, found, shapes, facts = run(here, found=images_here)
+    found = find_images(images)
+    most = -(-len(found) // (options.num_images if options else 1))
+    writing = writing_folder if options else writing_file
+    with shared(processes, job.run, path, most, writing=writing) as here:
+        work = job.run(here, found=found)
         if not here.first:
             return None
-        count = write_features(path, parts, plan, found, shapes, facts)
-        parts.remove()
-    return Extracted(fspath(out), count, shapes)
+        if isinstance(work.parts, FeatureFiles):
+            return work.parts.count()
+        count = write_features(path, work.parts, work.plan, found, work.shapes, work.facts)
+        work.parts.remove()
+    return Extracted(fspath(out), count, work.shapes)
+
+
+class _Work(NamedTuple):
+    """What is extracted, and where it is."""
+
+    parts: FeatureParts | FeatureFiles
+    plan: Sequence[Chunk]
+    shapes: Shapes
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -145,16 +179,16 @@ class _Job:
     images: Words
     layers: tuple[str, ...]
     out: Path
+    part_options: PartOptions | None
     pool: Summary
     scales: tuple[int, ...]
     crop: bool
     pooling: Literal["max", "average"]
+    max_unreadable: int | None
     options: dict[str, Any]
     threads: int | None
 
-    def run(
-        self, here: World, max_unreadable: int, found: ImageSet | None = None
-    ) -> tuple[FeatureParts, list[Chunk], ImageSet, Shapes, dict[str, Any]]:
+    def run(self, here: World, found: ImageSet | None = None) -> _Work:
         """Extract this process's share; the images are those that have been found, or are looked for."""
         engine = open_engine(self.model, self.layers, pooling=self.pooling, threads=self.threads, **self.options)
         config = engine.config
@@ -166,9 +200,18 @@ class _Job:
         )
         wanted.check(config.architecture)
         images = find_images(self.images) if found is None else found
-        plan, shapes = wanted.plan(images, config.architecture)
         facts = self._facts(config, wanted)
-        parts = FeatureParts(self.out, self._key(facts, wanted, images), shapes)
+        key = self._key(facts, wanted, images)
+        parts: FeatureParts | FeatureFiles
+        plan: Sequence[Chunk]
+        if self.part_options:
+            shapes = wanted.shapes(config.architecture)
+            key["weights"] = file_digest(weights_path(locate(self.model).path))
+            parts = FeatureFiles(self.part_options, key, images, shapes)
+            plan = parts.plan
+        else:
+            plan, shapes = wanted.plan(images, config.architecture)
+            parts = FeatureParts(self.out, key, shapes)
 
         def work(chunk: Chunk, rescaled: dict[int, Rescaled]) -> Rows:
             shown = [wanted.cut(image[wanted.scale]) for image in rescaled.values()]
@@ -181,18 +224,21 @@ class _Job:
                 plan,
                 at_scales(images, [wanted.scale]),
                 work,
+                groups=lambda chunk: (
+                    wanted.groups(images, chunk.images, shapes) if self.part_options else [chunk.images]
+                ),
                 world=here,
                 parts=parts,
                 gather=False,
-                max_unreadable=max_unreadable,
-                unreadable=lost.append,
+                max_unreadable=self.max_unreadable,
+                unreadable=None if self.part_options else lost.append,
                 advance=advance,
             )
         for image in lost:
             say(f"skipped: {image.reason}")
         if here.first and len(lost) == len(images):
             raise DataError(f"none of the {len(images)} images can be read")
-        return parts, plan, images, shapes, facts
+        return _Work(parts, plan, shapes, facts)
 
     def _facts(self, config: ModelConfig, wanted: Extraction) -> dict[str, Any]:
         """What the file says of how it came about."""
@@ -214,7 +260,7 @@ class _Job:
         return {
             **facts,
             "weights": [stat.st_size, stat.st_mtime_ns],
-            "pictures": images.fingerprint,  # the key of parts that earlier versions began
+            "pictures": images.fingerprint,  # the name that earlier versions gave it
             "window": wanted.window,
             "device": self.options["device"],
             "engine": self.options["engine"],

@@ -9,18 +9,51 @@ from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 from verydeep.arguments import checked
-from verydeep.errors import ImageError, UsageError, escaped
+from verydeep.chunks.part_files import (
+    PartFiles,
+    PartFormat,
+    PartOptions,
+    PartRows,
+    file_digest,
+    part_options,
+    refuse_part_options,
+)
+from verydeep.chunks.plan import Chunk
+from verydeep.chunks.run import Rescaled, at_scales, run_chunks
+from verydeep.distributed import World
+from verydeep.errors import ImageError, UsageError, check_least, escaped
 from verydeep.evaluation.ranking import Ranking, ranked
 from verydeep.files import MARK, check_folder, free_name, name_part, write_whole
 from verydeep.images.find import Words, find_images
-from verydeep.images.image_set import ImageSet, Unreadable, readable
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.inference import EngineName, PrecisionName
+from verydeep.linear.classifier import classifier_file
+from verydeep.lock import writing_folder
 from verydeep.model import Model, TransferModel, load
 from verydeep.notes import progress, say
+from verydeep.processes import check_processes, shared
 from verydeep.results import Result
+from verydeep.weights.source import locate, weights_path, with_network
+
+
+class Options(TypedDict, total=False):
+    """Arguments of `predict` that its two forms have in common."""
+
+    top: int
+    scales: tuple[int, ...]
+    format: PartFormat | None
+    images_per_part: int | None
+    network: bool
+    tensors: str | None
+    processes: int
+    max_unreadable: int | None
+    engine: EngineName
+    precision: PrecisionName
+    device: str
+    threads: int | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,8 +78,7 @@ class Predictions(Result):
     def records(self) -> Iterator[dict[str, Any]]:
         """An object for each image."""
         for name, ranking in self.images:
-            classes = [{"class": p.class_name, "probability": p.probability} for p in ranking]
-            yield {"image": name, "predictions": classes}
+            yield {"image": name, "predictions": classes_of(ranking)}
 
     def to_dict(self) -> dict[str, Any]:
         """The records, and what cannot be read."""
@@ -85,6 +117,24 @@ class Predictions(Result):
         return table.getvalue().removesuffix("\n")
 
 
+@overload
+def predict(
+    model: str | PathLike[str], images: Words, *, out: str | PathLike[str], **options: Unpack[Options]
+) -> PartFiles | None: ...
+
+
+@overload
+def predict(
+    model: str | PathLike[str],
+    images: Words,
+    *,
+    out: None = ...,
+    maps: str | PathLike[str] | None = ...,
+    map_scale: int | None = ...,
+    **options: Unpack[Options],
+) -> Predictions | None: ...
+
+
 @checked
 def predict(
     model: str | PathLike[str],
@@ -92,60 +142,194 @@ def predict(
     *,
     top: int = 5,
     scales: tuple[int, ...] = (),
+    out: str | PathLike[str] | None = None,
+    format: PartFormat | None = None,
+    images_per_part: int | None = None,
     maps: str | PathLike[str] | None = None,
     map_scale: int | None = None,
     network: bool = False,
     tensors: str | None = None,
+    processes: int = 1,
+    max_unreadable: int | None = None,
     engine: EngineName = "auto",
     precision: PrecisionName = "auto",
     device: str = "auto",
     threads: int | None = None,
-) -> Predictions:
+) -> Predictions | PartFiles | None:
     """Classify images.
 
     If `verydeep.transfer` saved a classifier beside the model, it is used. One image gives a table.
     Several give CSV: a line for each image, with its classes and their probabilities.
 
+    For millions of images, `out` is a folder of part files with a row for each image. An interrupted command
+    resumes when it is repeated. With `processes`, or under torchrun, several processes share the images.
+
+    Images that cannot be read are listed, or have rows that say why. Any number of them may be, unless
+    `max_unreadable` says how many.
+
     Args:
         model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
             a name such as torchvision:vgg16.
-        images: images, folders of images, or patterns such as 'holiday/*.jpg'.
+        images: images, folders of images, patterns such as 'holiday/*.jpg', shards by their folder or URL, or
+            lists such as @list.txt, a text file with a path a line.
         top: number of classes to name.
         scales: Q, the smaller side of the rescaled image, one or several (default: S, or the middle of its range).
+        out: folder for part files. An image that cannot be read has a row that says why.
+        format: of part files: jsonl (JSON lines, the default) or parquet.
+        images_per_part: images of a part file (default: 1000). An interruption loses no finished part.
         maps: folder for images with their class score maps laid over them.
         map_scale: smaller side of an image for its score map (default: two windows of the network).
         network: answer by the network's own classes, even if a classifier lies beside the model.
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
+        processes: processes of this machine that share the images; the result is the same.
+        max_unreadable: continue if up to this many images cannot be read; they are listed.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.
         precision: precision of matrix products: auto is float32; int16 needs the native engine.
         device: where to compute: auto, cpu, cuda or mps.
         threads: CPU threads of each process (default: one for each core that it may use).
 
+    Returns:
+        The predictions, or the folder of part files; None on all processes but the first, under torchrun.
+
     Raises:
         UsageError: an argument does not fit.
         ImageError: there is no such image; one that is there and cannot be read is in the answer.
+        DataError: more images cannot be read than `max_unreadable` allows.
         ModelError: there is no such model, or it cannot be used.
+        DiskError: a file cannot be written.
 
     """
     if top < 1:
         raise UsageError(f"`top` is {top}; name at least 1 class")
+    if max_unreadable is not None:
+        check_least("max_unreadable", max_unreadable, 0)
+    if maps is not None and out is not None:
+        raise UsageError("`maps` draws each image, and `out` is for millions of them; choose one")
     if maps is not None:
         check_folder(Path(maps))
+    options = None
+    if out is None:
+        refuse_part_options(format, images_per_part)
+    else:
+        options = part_options(Path(out), format, images_per_part)
+    opening = {"device": device, "precision": precision, "engine": engine, "threads": threads}
+    job = _Job(
+        model,
+        images,
+        top,
+        scales,
+        options,
+        max_unreadable,
+        {**opening, "network": network, "tensors": tensors},
+    )
+    check_processes(processes)
     found = find_images(images)
-    loaded = load(model, device, precision, engine, threads=threads, network=network, tensors=tensors)
-    _check(loaded, scales, maps, map_scale)
-    protocol = replace(loaded.protocol, scales=scales) if scales else None
-    lost: list[Unreadable] = []
-    with progress("predicting", len(found)) as advance:
-        posteriors = loaded.posteriors_of(found, protocol, advance=advance, unreadable=lost.append)
-    rankings = {
-        number: ranked(posteriors[number], loaded.class_names, top)
-        for number in readable(len(found), lost).tolist()
-    }
+    most = -(-len(found) // (options.num_images if options else 1))
+    folder = options.folder if options else None
+    check = partial(_check, scales=scales, maps=maps, map_scale=map_scale)
+    with shared(processes, job.run, folder, most, writing=writing_folder) as here:
+        loaded, rankings, lost, parts = job.run(here, found=found, check=check)
+        if not here.first:
+            return None
+        if parts:
+            return parts.count()
     if maps is not None:
         _draw_maps(loaded, rankings, found, Path(maps), map_scale)
     return Predictions(tuple((found.names[number], one) for number, one in rankings.items()), tuple(lost))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The arguments of a prediction, for every process."""
+
+    model: str | PathLike[str]
+    images: Words
+    top: int
+    scales: tuple[int, ...]
+    part_options: PartOptions | None
+    max_unreadable: int | None
+    opening: dict[str, Any]
+
+    def run(
+        self,
+        here: World,
+        found: ImageSet | None = None,
+        check: Callable[[Model], None] = lambda model: None,
+    ) -> tuple[Model, dict[int, Ranking], list[Unreadable], RankingFiles | None]:
+        """Classify this process's share; the images are those that have been found, or are looked for."""
+        loaded = load(self.model, **self.opening)
+        check(loaded)
+        images = find_images(self.images) if found is None else found
+        scoring = loaded.scoring(replace(loaded.protocol, scales=self.scales) if self.scales else None)
+
+        def work(chunk: Chunk, rescaled: dict[int, Rescaled]) -> list[Ranking]:
+            return [ranked(posterior, loaded.class_names, self.top) for posterior in scoring.rows(chunk, rescaled)]
+
+        parts = None
+        if self.part_options:
+            parts = RankingFiles(self.part_options, self._key(loaded, images), images)
+        lost: list[Unreadable] = []
+        with progress("predicting", here.num_counted(len(images))) as advance:
+            done = run_chunks(
+                images,
+                parts.plan if parts else scoring.plan(images),
+                at_scales(images, scoring.scales),
+                work,
+                groups=lambda chunk: scoring.groups(images, chunk.images) if parts else [chunk.images],
+                world=here,
+                parts=parts,
+                gather=parts is None,
+                max_unreadable=self.max_unreadable,
+                unreadable=None if parts else lost.append,
+                advance=advance,
+            )
+        rankings = {number: row for numbers, rows in done for number, row in zip(numbers, rows, strict=True)}
+        return loaded, dict(sorted(rankings.items())), sorted(lost, key=lambda one: one.number or 0), parts
+
+    def _key(self, model: Model, images: ImageSet) -> dict[str, Any]:
+        """What decides the part files, so that those of other work are not taken for them."""
+        path = locate(with_network(self.model, self.opening["tensors"])).path
+        files = [weights_path(path), *([classifier_file(path)] if isinstance(model, TransferModel) else [])]
+        protocol = model.protocol
+        return {
+            "model": str(self.model),
+            "weights": list(map(file_digest, files)),
+            "pictures": images.fingerprint,  # the name that `extract` and `evaluate` have for it
+            "classes": list(model.class_names),
+            "top": self.top,
+            "scales": list(self.scales or protocol.scales),
+            "mirror": protocol.mirror,
+            **{name: self.opening[name] for name in ("engine", "precision", "device")},
+        }
+
+
+class RankingFiles(PartRows[list[Ranking]]):
+    """Part files of predictions, with the records that `Predictions` has."""
+
+    noun = "predict"
+    name_column = "image"
+
+    def columns(self, rows: list[Ranking]) -> Iterator[dict[str, Any]]:
+        """The most probable classes of each image, the best first."""
+        return ({"predictions": classes_of(ranking)} for ranking in rows)
+
+    def empty(self) -> dict[str, Any]:
+        """No classes."""
+        return {"predictions": []}
+
+    def schema(self) -> Any:
+        """Name, predictions and reason."""
+        import pyarrow
+
+        prediction = pyarrow.struct([("class", pyarrow.string()), ("probability", pyarrow.float64())])
+        predictions = ("predictions", pyarrow.list_(prediction))
+        return pyarrow.schema([("image", pyarrow.string()), predictions, ("reason", pyarrow.string())])
+
+
+def classes_of(ranking: Ranking) -> list[dict[str, Any]]:
+    """The classes of a ranking as plain data."""
+    return [{"class": one.class_name, "probability": one.probability} for one in ranking]
 
 
 def _check(model: Model, scales: tuple[int, ...], maps: object, map_scale: int | None) -> None:

@@ -12,15 +12,23 @@ from typing import Any, Generic, TypeVar
 from verydeep.chunks.plan import Chunk
 from verydeep.errors import UsageError
 from verydeep.files import json_text, read_json, write_json
+from verydeep.images.image_set import Unreadable
 
 Rows = TypeVar("Rows")
+Worked = list[tuple[list[int], Rows]]
+"""Numbers of images that could be read, and their rows, group by group."""
+
+
+def beside(result: Path) -> Path:
+    """The folder of finished chunks of a result that will be one file."""
+    return result.with_name(result.name + ".parts")
 
 
 class Parts(ABC, Generic[Rows]):
-    """A folder beside the result, with a file for each chunk that is finished. Each appears whole.
+    """A folder with a file for each chunk that is finished. Each appears whole.
 
     Args:
-        result: path of the result that is being made.
+        folder: where they are.
         key: what decides the result beside the content of the images: weights, names, how they are shown.
 
     Raises:
@@ -30,25 +38,39 @@ class Parts(ABC, Generic[Rows]):
 
     noun = "test"  # what it is that is finished here
     suffix = ".npy"
+    key_name = "test.json"
+    takes_unreadable = False
+    """Whether an image that cannot be read has its row too, and so is dealt with."""
 
-    def __init__(self, result: Path, key: dict[str, Any]) -> None:
-        self.folder = result.with_name(result.name + ".parts")
-        self._key_file = self.folder / "test.json"
+    def __init__(self, folder: Path, key: dict[str, Any]) -> None:
+        self.folder = folder
+        self._key_file = self.folder / self.key_name
         # A folder without a finished chunk has nothing to resume, and is anybody's.
-        if not self._key_file.is_file() or not any(self.folder.glob(f"*{self.suffix}")):
+        if not self._key_file.is_file() or not self.begun():
             write_json(self._key_file, key)
-        elif self._key() != json.loads(json_text(key)):
+        elif (begun := self._key()) != json.loads(json_text(key)):
             raise UsageError(
-                f"{self.folder} holds finished parts of another, interrupted {self.noun}; repeat its command to "
-                "resume it, choose another `out` file, or remove the folder"
+                self.refusal([name for name in key if begun.get(name) != json.loads(json_text(key[name]))])
             )
 
-    def _key(self) -> Any:
-        """What decides the result that was begun; None where the file is damaged."""
+    def _key(self) -> dict[str, Any]:
+        """What decides the result that was begun; nothing where the file is damaged."""
         try:
-            return read_json(self._key_file)
+            key = read_json(self._key_file)
         except ValueError:
-            return None
+            return {}
+        return key if isinstance(key, dict) else {}
+
+    def begun(self) -> bool:
+        """Whether there is a finished chunk."""
+        return any(self.folder.glob(f"*{self.suffix}"))
+
+    def refusal(self, others: Sequence[str]) -> str:
+        """Why these parts cannot be taken; `others` are what differs in their key."""
+        return (
+            f"{self.folder} holds finished parts of another, interrupted {self.noun}; repeat its command to "
+            "resume it, choose another `out`, or remove the folder"
+        )
 
     def file(self, chunk: Chunk) -> Path:
         """Where a chunk is kept: under another name once its images are others, or have been changed."""
@@ -59,8 +81,8 @@ class Parts(ABC, Generic[Rows]):
         """What is kept of a chunk; None where it is not there, damaged, or lacks an image that cannot be read."""
 
     @abstractmethod
-    def write(self, chunk: Chunk, numbers: Sequence[int], rows: Rows) -> None:
-        """Keep a chunk: a row for each of the images `numbers`, which could be read."""
+    def write(self, chunk: Chunk, worked: Worked[Rows], lost: Sequence[Unreadable]) -> None:
+        """Keep a chunk: the rows of the images that could be read, and those that could not."""
 
     def remove(self) -> None:
         """Forget them: the result is written."""

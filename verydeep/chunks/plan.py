@@ -7,8 +7,9 @@ processes nor on where an interrupted run had stopped.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
 
 from verydeep.errors import ImageError
 from verydeep.images.geometry import rescaled_size
@@ -33,57 +34,106 @@ class Chunk:
     """
 
     number: int
-    images: tuple[int, ...]
+    images: Sequence[int]
     content: str
 
 
 def by_shape(images: ImageSet, scales: Sequence[int], most: int, *, whole: bool) -> list[Chunk]:
-    """Cut a list into chunks for a network that is shown several images at once.
+    """Cut a list into chunks for a network that is shown several images at once: the groups of `of_one_shape`."""
+    groups = of_one_shape(images, range(len(images)), scales, most, whole=whole)
+    return [chunk_of(number, images, group) for number, group in enumerate(groups)]
 
-    Whole images are shown together where they have the same shape at every scale, so chunks hold images of one
-    shape. Crops are all of one shape, whatever their images'.
+
+def of_one_shape(
+    images: ImageSet, numbers: Sequence[int], scales: Sequence[int], most: int, *, whole: bool
+) -> Iterator[list[int]]:
+    """Group images that are shown together.
+
+    Whole images are shown together where they have the same shape at every scale. Crops are all of one shape,
+    whatever their images'.
 
     Args:
         images: of which only the sizes are read.
+        numbers: of the images to be grouped.
         scales: smaller sides that they are rescaled to.
-        most: images of a chunk, at most.
+        most: images of a group, at most.
         whole: whether images are shown whole.
 
     """
-    groups: dict[tuple[Size, ...], list[int]] = defaultdict(list)
-    for number in range(len(images)):
+    shapes: dict[tuple[Size, ...], list[int]] = defaultdict(list)
+    for number in numbers:
         size = size_of(images, number) if whole else (1, 1)
-        groups[tuple(rescaled_size(*size, scale) for scale in scales) if size else ()].append(number)
-    chunks: list[Chunk] = []
-    for sizes, numbers in sorted(groups.items()):
+        shapes[tuple(rescaled_size(*size, scale) for scale in scales) if size else ()].append(number)
+    for sizes, same in sorted(shapes.items()):
         pixels = sum(width * height for width, height in sizes)
         count = max(1, min(most, CHUNK_PIXELS // max(pixels, 1)))
-        for first in range(0, len(numbers), count):
-            chunks.append(chunk_of(len(chunks), images, numbers[first : first + count]))
-    return chunks
+        for first in range(0, len(same), count):
+            yield same[first : first + count]
 
 
 def in_order(images: ImageSet, bytes_of: Callable[[int], int]) -> list[Chunk]:
-    """Cut a list into chunks of neighbours, so that a file can be written from the first to the last.
+    """Cut a list into chunks of neighbours, so that a file can be written from the first to the last."""
+    groups = neighbours(range(len(images)), bytes_of)
+    return [chunk_of(number, images, group) for number, group in enumerate(groups)]
+
+
+def neighbours(numbers: Sequence[int], bytes_of: Callable[[int], int]) -> Iterator[list[int]]:
+    """Group images that follow one another.
 
     Args:
-        images: the list.
+        numbers: of the images.
         bytes_of: number of an image -> bytes of its pixels and of what is kept of it.
 
     """
-    chunks: list[Chunk] = []
     current: list[int] = []
     total = 0
-    for number in range(len(images)):
+    for number in numbers:
         size = bytes_of(number)
         if current and (len(current) == CHUNK_IMAGES or total + size > CHUNK_BYTES):
-            chunks.append(chunk_of(len(chunks), images, current))
+            yield current
             current, total = [], 0
         current.append(number)
         total += size
     if current:
-        chunks.append(chunk_of(len(chunks), images, current))
-    return chunks
+        yield current
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks(Sequence[Chunk]):
+    """Chunks of so many images each, in their order: a plan that takes no time and no memory.
+
+    No image is looked at before its chunk is asked for, so there may be any number of them.
+
+    Attributes:
+        images: the list.
+        size: images of a chunk; the last may have fewer.
+        numbers: of the chunks; None for all.
+
+    """
+
+    images: ImageSet
+    size: int
+    numbers: range | None = None
+
+    @property
+    def _all(self) -> range:
+        return range(-(-len(self.images) // self.size)) if self.numbers is None else self.numbers
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @overload
+    def __getitem__(self, place: int) -> Chunk: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Blocks: ...
+
+    def __getitem__(self, place: int | slice) -> Chunk | Blocks:
+        if isinstance(place, slice):
+            return replace(self, numbers=self._all[place])
+        number = self._all[place]
+        last = min(len(self.images), (number + 1) * self.size)
+        return chunk_of(number, self.images, range(number * self.size, last))
 
 
 def size_of(images: ImageSet, number: int) -> Size | None:
@@ -101,4 +151,4 @@ def chunk_of(number: int, images: ImageSet, numbers: Sequence[int], beside: Sequ
     digest = sha256()
     for one in (*numbers, *beside):
         digest.update(f"{images.names[one]}\t{images.source.stamp(one)}\n".encode())
-    return Chunk(number, tuple(numbers), digest.hexdigest()[:16])
+    return Chunk(number, numbers, digest.hexdigest()[:16])

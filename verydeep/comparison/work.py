@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.array_files import read_array
-from verydeep.chunks.parts import Parts
+from verydeep.chunks.parts import Parts, Worked
 from verydeep.chunks.plan import CHUNK_BYTES, Chunk, chunk_of
 from verydeep.comparison.metrics import Map, Metric, Vectors
 from verydeep.comparison.pairs import Pairs, Sizes
 from verydeep.errors import ImageError
 from verydeep.files import write_whole
-from verydeep.images.image_set import ImageSet
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels, as_image
 
 CHUNK_IMAGES = 16  # few, so that progress is seen and little is lost by an interruption
@@ -311,12 +311,12 @@ class PairParts(Parts[Rows]):
             return None
         return rows if rows.shape[1] == 3 and np.isfinite(rows).all() else None
 
-    def write(self, chunk: Chunk, numbers: Sequence[int], rows: Rows) -> None:
+    def write(self, chunk: Chunk, worked: Worked[Rows], lost: Sequence[Unreadable]) -> None:
         """Keep them, unless an image is missing: it is to be named again."""
 
         def save(aside: Path) -> None:
             with aside.open("wb") as file:
-                np.save(file, rows)
+                np.save(file, np.concatenate([rows for _, rows in worked]))
 
-        if len(numbers) == len(chunk.images):
+        if not lost:
             write_whole(self.file(chunk), save)

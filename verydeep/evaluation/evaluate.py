@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from verydeep.chunks.parts import Parts
-from verydeep.chunks.plan import Chunk, by_shape
+from verydeep.chunks.parts import Parts, Worked, beside
+from verydeep.chunks.plan import Chunk, by_shape, of_one_shape
 from verydeep.chunks.run import ALONE, Rescaled, at_scales, run_chunks
 from verydeep.distributed import World
 from verydeep.errors import ModelError, UsageError
@@ -41,6 +41,64 @@ class Member:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """How images become posteriors.
+
+    Attributes:
+        scales: smaller sides that they are rescaled to.
+        whole: whether they are shown whole.
+        batch_size: the most images of one shape that are shown at once.
+        num_classes: of the posteriors.
+        posteriors: images at every scale -> a row for each.
+
+    """
+
+    scales: tuple[int, ...]
+    whole: bool
+    batch_size: int
+    num_classes: int
+    posteriors: Callable[[list[Rescaled]], Posteriors]
+
+    def plan(self, images: ImageSet) -> list[Chunk]:
+        """Chunks of a list of images, each of which can be shown at once."""
+        return by_shape(images, self.scales, self.batch_size, whole=self.whole)
+
+    def rows(self, chunk: Chunk, rescaled: dict[int, Rescaled]) -> Posteriors:
+        """Posteriors of some of a chunk's images."""
+        return self.posteriors(list(rescaled.values()))
+
+    def groups(self, images: ImageSet, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """Groups of some of the images, likewise."""
+        return of_one_shape(images, numbers, self.scales, self.batch_size, whole=self.whole)
+
+
+def scoring_of(members: Sequence[Member], batch_size: int = BATCH_SIZE) -> Scoring:
+    """How networks score images: the mean over views, then over protocols, then over networks.
+
+    Args:
+        members: one for each network.
+        batch_size: the most images of one shape that are shown at once.
+
+    Raises:
+        UsageError: a scale is smaller than a network's window, or the networks' classes differ.
+
+    """
+    check_together(members)
+    protocols = [protocol for member in members for protocol in member.protocols]
+
+    def posteriors(rescaled: list[Rescaled]) -> Posteriors:
+        return np.mean([_posteriors(member, rescaled, batch_size) for member in members], axis=0)  # type: ignore[no-any-return]
+
+    return Scoring(
+        scales=tuple(sorted({scale for protocol in protocols for scale in protocol.scales})),
+        whole=any(protocol.whole for protocol in protocols),
+        batch_size=batch_size,
+        num_classes=members[0].engine.config.architecture.num_classes,
+        posteriors=posteriors,
+    )
+
+
 def evaluate(
     members: Sequence[Member],
     images: ImageSet,
@@ -52,12 +110,33 @@ def evaluate(
     unreadable: Callable[[Unreadable], None] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Posteriors:
-    """Posteriors of each image: the mean over views, then over protocols, then over networks.
+    """Posteriors of each image by networks. Arguments and errors as of `scoring_of` and `score`."""
+    return score(
+        scoring_of(members, batch_size),
+        images,
+        world=world,
+        parts=parts,
+        max_unreadable=max_unreadable,
+        unreadable=unreadable,
+        advance=advance,
+    )
+
+
+def score(
+    scoring: Scoring,
+    images: ImageSet,
+    *,
+    world: World = ALONE,
+    parts: Parts[Posteriors] | None = None,
+    max_unreadable: int | None = None,
+    unreadable: Callable[[Unreadable], None] | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Posteriors:
+    """Posteriors of each image.
 
     Args:
-        members: one for each network.
+        scoring: how they are made.
         images: any number of them; a few are in memory at a time.
-        batch_size: the most images of one shape that are shown at once.
         world: the processes that share the images.
         parts: where finished chunks are kept; None keeps nothing.
         max_unreadable: images that may be left out because they cannot be read; None for any number.
@@ -69,27 +148,17 @@ def evaluate(
         NaN.
 
     Raises:
-        UsageError: a scale is smaller than a network's window, or the networks' classes differ.
         ModelError: a network gives scores that are not finite.
         ImageError: an image cannot be read, or is too large, and `unreadable` is None.
         DataError: more images cannot be read than may be left out.
 
     """
-    check_together(members)
-    protocols = [protocol for member in members for protocol in member.protocols]
-    scales = sorted({scale for protocol in protocols for scale in protocol.scales})
-
-    def work(chunk: Chunk, rescaled: dict[int, Rescaled]) -> Posteriors:
-        shown = list(rescaled.values())
-        return np.mean([_posteriors(member, shown, batch_size) for member in members], axis=0)  # type: ignore[no-any-return]
-
-    plan = by_shape(images, scales, batch_size, whole=any(protocol.whole for protocol in protocols))
-    posteriors = np.full((len(images), members[0].engine.config.architecture.num_classes), np.nan)
+    posteriors = np.full((len(images), scoring.num_classes), np.nan)
     for numbers, rows in run_chunks(
         images,
-        plan,
-        at_scales(images, scales),
-        work,
+        scoring.plan(images),
+        at_scales(images, scoring.scales),
+        scoring.rows,
         world=world,
         parts=parts,
         max_unreadable=max_unreadable,
@@ -104,13 +173,14 @@ class PosteriorParts(Parts[Posteriors]):
     """Finished chunks of a test: each an array of its images' posteriors.
 
     Args:
-        result, key: as of `Parts`.
+        result: path of the test's result, beside which they lie.
+        key: as of `Parts`.
         num_classes: of the networks.
 
     """
 
     def __init__(self, result: Path, key: dict[str, Any], num_classes: int) -> None:
-        super().__init__(result, key)
+        super().__init__(beside(result), key)
         self._num_classes = num_classes
 
     def read(self, chunk: Chunk) -> Posteriors | None:
@@ -124,14 +194,15 @@ class PosteriorParts(Parts[Posteriors]):
         whole = posteriors.shape == (len(chunk.images), self._num_classes) and np.isfinite(posteriors).all()
         return posteriors if whole else None
 
-    def write(self, chunk: Chunk, numbers: Sequence[int], rows: Posteriors) -> None:
+    def write(self, chunk: Chunk, worked: Worked[Posteriors], lost: Sequence[Unreadable]) -> None:
         """Keep them, unless an image is missing: it is to be named again."""
 
         def save(aside: Path) -> None:
             with aside.open("wb") as file:
                 np.save(file, rows)
 
-        if len(numbers) == len(chunk.images):
+        if not lost:
+            ((_, rows),) = worked
             write_whole(self.file(chunk), save)
 
 

@@ -27,7 +27,13 @@ from verydeep.typed import as_type, texts
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
 
 TEXTS: dict[str, Wanted] = {"names": ("U", 1), "facts": ("U", 0)}
+ENDINGS = (".npz", ".parquet")
 AT_ONCE = 4096  # names that are spread to one length in memory
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is called like a file of features, and is no folder for part files."""
+    return path.suffix in ENDINGS or (bool(path.suffix) and not path.is_dir())
 
 
 def check_features_out(path: Path) -> None:
@@ -39,8 +45,8 @@ def check_features_out(path: Path) -> None:
         VerydeepError: what writes Parquet is not installed.
 
     """
-    if path.suffix not in (".npz", ".parquet"):
-        raise UsageError(f"`out` {path} has to end with .npz or .parquet")
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"`out` {path} has to end with .npz or .parquet, or to be a folder for part files")
     if path.suffix == ".parquet":
         require("pyarrow", "parquet", "a .parquet file")
     check_out(path)

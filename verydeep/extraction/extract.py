@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.array_files import read_arrays
-from verydeep.chunks.parts import Parts
-from verydeep.chunks.plan import Chunk, in_order, size_of
+from verydeep.chunks.part_files import PartOptions, PartRows
+from verydeep.chunks.parts import Parts, Worked, beside
+from verydeep.chunks.plan import Chunk, in_order, neighbours, size_of
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.evaluation.posterior import check_finite
 from verydeep.extraction.summaries import Summary, summarize, summary_shape
 from verydeep.files import write_whole
 from verydeep.images.geometry import centre_offset, rescaled_size
-from verydeep.images.image_set import ImageSet
+from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
 from verydeep.plan import check_size, nodes_to, output_shapes
@@ -64,6 +65,32 @@ class Extraction:
                 f"which `crop` shows; use `scales={self.window}` or more"
             )
         check_size(architecture, nodes_to(architecture, self.layers), self.scale, self.scale)
+
+    def shapes(self, architecture: Architecture) -> Shapes:
+        """The shape of what is kept of an image, by layer, where it does not depend on the image's size.
+
+        Raises:
+            UsageError: it does.
+
+        """
+        if self.summary == "none" and not self.window:
+            raise UsageError(
+                "whole maps of different shapes do not fit in one column; use `crop` for the same shape, or "
+                "`pool=mean`"
+            )
+        side = self.window or self.scale
+        outputs = output_shapes(nodes_to(architecture, self.layers), side, side)
+        return {name: summary_shape(outputs[name], self.summary) for name in self.layers}
+
+    def groups(self, images: ImageSet, numbers: Sequence[int], kept: Shapes) -> Iterator[list[int]]:
+        """Group images that are in memory together; `kept` is of `shapes`."""
+        num_bytes = 4 * sum(map(prod, kept.values()))
+
+        def bytes_of(number: int) -> int:
+            size = (self.window, self.window) if self.window else size_of(images, number)
+            return num_bytes + (3 * prod(rescaled_size(*size, self.scale)) if size else 0)
+
+        return neighbours(numbers, bytes_of)
 
     def plan(self, images: ImageSet, architecture: Architecture) -> tuple[list[Chunk], Shapes]:
         """Cut a list of images into chunks, and tell the shape of what is kept of each, by layer.
@@ -144,13 +171,14 @@ class FeatureParts(Parts[Rows]):
     """Finished chunks of an extraction: each an archive of what is kept of its images, layer by layer.
 
     Args:
-        result, key: as of `Parts`.
+        result: path of the file of features, beside which they lie.
+        key: as of `Parts`.
         shapes: of what is kept of an image, by layer.
 
     """
 
     def __init__(self, result: Path, key: dict[str, Any], shapes: Shapes) -> None:
-        super().__init__(result, key)
+        super().__init__(beside(result), key)
         self._shapes = shapes
 
     noun = "extraction"
@@ -188,11 +216,47 @@ class FeatureParts(Parts[Rows]):
             raise ValueError(f"{layer} has shape {rows.shape}")
         return rows
 
-    def write(self, chunk: Chunk, numbers: Sequence[int], rows: Rows) -> None:
-        """Keep a chunk; it appears whole."""
+    def write(self, chunk: Chunk, worked: Worked[Rows], lost: Sequence[Unreadable]) -> None:
+        """Keep a chunk of which an image could be read; it appears whole."""
+        if not worked:
+            return
+        ((numbers, rows),) = worked
 
         def save(aside: Path) -> None:
             with aside.open("wb") as file:
                 np.savez(file, kept=np.array(numbers, np.int64), **rows)  # type: ignore[arg-type]
 
         write_whole(self.file(chunk), save)
+
+
+class FeatureFiles(PartRows[Rows]):
+    """Part files of features: a list of numbers for each layer, whose shape is in `_verydeep.json`.
+
+    Args:
+        options, key, images: as of `PartRows`.
+        shapes: of what is kept of an image, by layer.
+
+    """
+
+    noun = "extract"
+    name_column = "name"
+
+    def __init__(self, options: PartOptions, key: dict[str, Any], images: ImageSet, shapes: Shapes) -> None:
+        super().__init__(options, {**key, "shapes": shapes}, images)
+        self._shapes = shapes
+
+    def columns(self, rows: Rows) -> Iterator[dict[str, Any]]:
+        """What is kept of each layer of an image."""
+        for number in range(len(next(iter(rows.values())))):
+            yield {layer: kept[number].reshape(-1) for layer, kept in rows.items()}
+
+    def empty(self) -> dict[str, Any]:
+        """Nothing of any layer."""
+        return dict.fromkeys(self._shapes)
+
+    def schema(self) -> Any:
+        """Name, layers and reason."""
+        import pyarrow
+
+        layers = [(layer, pyarrow.list_(pyarrow.float32(), prod(shape))) for layer, shape in self._shapes.items()]
+        return pyarrow.schema([("name", pyarrow.string()), *layers, ("reason", pyarrow.string())])

@@ -1,28 +1,34 @@
-"""Words of a user -> images whose classes are not asked: files, folders and patterns, or any labelled data."""
+"""Words of a user -> images without their classes: files, folders, patterns, lists, or any labelled data."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from itertools import groupby
 from os import PathLike, fspath
 from pathlib import Path
 
-import numpy as np
-
-from verydeep.errors import ImageError, UsageError, as_text, near_path
-from verydeep.images.formats import HEAD, kind_of
-from verydeep.images.image_set import Files, ImageSet
+from verydeep.errors import ImageError, UsageError, near_path
+from verydeep.images.formats import EXTENSIONS, HEAD, kind_of
+from verydeep.images.image_set import ImageSet
+from verydeep.images.joined import Joined
 from verydeep.images.listing import Skipped, list_images
+from verydeep.images.path_list import PathList, read_path_list
 from verydeep.notes import say_skipped
 
 Words = str | PathLike[str] | Sequence[str | PathLike[str]]
+LIST = "@"  # before the name of a list of images
 
 
 def find_images(words: Words) -> ImageSet:
-    """Find images by the names of files and folders, and by patterns such as `holiday/*.jpg`.
+    """Find images by names of files and folders, by patterns such as `holiday/*.jpg`, and by lists: `@list.txt`.
+
+    A list is a text file with a path a line. Files that it names are looked at when they are read: one that is not
+    there is then an image that cannot be read.
 
     Args:
-        words: one or several; or a data set of another form, such as a folder of shards or its URL.
+        words: one or several; also data sets of another form, such as folders of shards or their URLs.
 
     Raises:
         UsageError: there are no words, or a pattern matches nothing.
@@ -30,16 +36,40 @@ def find_images(words: Words) -> ImageSet:
 
     """
     named = [fspath(word) for word in ([words] if isinstance(words, (str, PathLike)) else words)]
-    if len(named) == 1 and not _is_image(Path(named[0])):
-        from verydeep.images import class_folders  # not above: an image is sooner decoded without them
-        from verydeep.images.sources import find_source, open_data
-
-        if find_source(named[0]) not in (None, class_folders):
-            return open_data(named[0]).all
+    if not named:
+        raise UsageError("no image is given; name images, folders, patterns or lists")
     skipped = Skipped()
-    found = unlabelled(_paths(named), skipped)
+    found: list[ImageSet] = []
+    for other, several in groupby(named, _other_source):
+        if other is None:
+            found.append(unlabelled(_paths(list(several)), skipped))
+        else:
+            found += map(other, several)
     say_skipped(", ".join(named), str(skipped))
-    return found
+    return found[0] if len(found) == 1 else ImageSet.unlabelled(Joined(tuple(found)))
+
+
+def _other_source(word: str) -> Callable[[str], ImageSet] | None:
+    """What opens a list of images, or a data set of a form of its own; None for files, folders and patterns."""
+    if word.startswith(LIST) and not Path(word).exists():
+        return _open_list
+    if "://" not in word and (Path(word).suffix.lower() in EXTENSIONS or _is_image(Path(word))):
+        return None
+    from verydeep.images import class_folders  # not above: an image is sooner decoded without them
+    from verydeep.images.sources import find_source
+
+    return None if find_source(word) in (None, class_folders) else _open_data
+
+
+def _open_list(word: str) -> ImageSet:
+    return ImageSet.unlabelled(read_path_list(Path(word.removeprefix(LIST))))
+
+
+def _open_data(word: str) -> ImageSet:
+    """All images of a data set, in the order of its parts."""
+    from verydeep.images.sources import open_data
+
+    return reduce(ImageSet.join, open_data(word).parts.values()).without_labels()
 
 
 def _is_image(path: Path) -> bool:
@@ -76,22 +106,17 @@ def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> ImageSe
             found.append(path)
         else:
             raise ImageError(f"{path}: no such file{near_path(path)}")
-    names = tuple(map(as_text, found))
-    return ImageSet(names, np.full(len(found), -1, dtype=np.int64), (), Files(tuple(found)))
+    return ImageSet.unlabelled(PathList.of(found))
 
 
 def _paths(words: Sequence[str]) -> list[Path]:
-    if not words:
-        raise UsageError("no image is given; name images, folders or patterns")
     paths: list[Path] = []
     for word in words:
         if not word:
-            raise UsageError("an image name is empty; name images, folders or patterns")
-        if "://" in word:
-            from verydeep.images.storage import URLS, is_local, local_path  # not above: most are paths
+            raise UsageError("an image name is empty; name images, folders, patterns or lists")
+        if "://" in word:  # of this machine: others are shards
+            from verydeep.images.storage import local_path  # not above: most are paths
 
-            if not is_local(word):
-                raise ImageError(f"{word} is a URL; {URLS}")
             word = str(local_path(word))
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOBase
 from os import PathLike, fsdecode
@@ -19,7 +19,7 @@ from verydeep.images.image_set import Arrays, Files, ImageSet, ImageSource
 from verydeep.images.views import Pixels, as_image
 
 ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
-Item = Path | decode.Encoded | Pixels
+Item = Path | decode.Encoded | Pixels | ImageError
 
 KINDS = "a path, bytes, an open binary file, a Pillow image, or an array of uint8"
 OF_TENSORS = "; of a tensor x of (3, height, width) from 0 to 1: (255 * x).byte().permute(1, 2, 0).cpu().numpy()"
@@ -28,7 +28,10 @@ THE_IMAGE, IN_A_LIST = "the image", "images[{}]"  # what messages call one, and 
 
 @dataclass(frozen=True)
 class Given(ImageSource):
-    """Images of which some are decoded already. The others are decoded when they are read."""
+    """Images of which some are decoded already. The others are decoded when they are read.
+
+    In the place of an image may be the reason why it is none. It is raised when the image is read.
+    """
 
     items: tuple[Item, ...]
 
@@ -37,10 +40,16 @@ class Given(ImageSource):
 
     def encoded(self, number: int) -> decode.Encoded:
         """The file's bytes; those of an array as PNG."""
-        item = self.items[number]
+        item = self._item(number)
         if isinstance(item, Path):
             return Files((item,)).encoded(0)
         return item if isinstance(item, decode.Encoded) else Arrays((item,)).encoded(0)
+
+    def _item(self, number: int) -> Path | decode.Encoded | Pixels:
+        item = self.items[number]
+        if isinstance(item, ImageError):
+            raise item
+        return item
 
     def select(self, numbers: Sequence[int]) -> Self:
         """Keep these items."""
@@ -52,12 +61,12 @@ class Given(ImageSource):
 
     def read(self, number: int, smallest_side: int | None = None) -> Image.Image | Pixels:
         """Decode the file, or give the array itself."""
-        item = self.items[number]
+        item = self._item(number)
         return item if isinstance(item, np.ndarray) else decode.read(item, smallest_side=smallest_side)
 
     def size(self, number: int) -> tuple[int, int]:
         """Read it from the file's header, or from the array's shape."""
-        item = self.items[number]
+        item = self._item(number)
         return Arrays((item,)).size(0) if isinstance(item, np.ndarray) else decode.size(item)
 
     def stamp(self, number: int) -> str:
@@ -77,10 +86,46 @@ def given_images(images: Iterable[ImageLike]) -> ImageSet:
         raise UsageError(f"images are a {type(images).__name__}; give a list, with one image in it if need be")
     names, items = [], []
     for number, image in enumerate(images):
-        name = as_text(fsdecode(image)) if isinstance(image, (str, PathLike)) else IN_A_LIST.format(number)
+        name = _name(image, IN_A_LIST.format(number))
         names.append(name)
         items.append(_item(image, name))
     return ImageSet(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
+
+
+def column_images(values: Iterable[Any]) -> ImageSet:
+    """Images of a column of a table. A value that is no image is one that cannot be read.
+
+    Args:
+        values: images; or dictionaries with the `bytes` or the `path` of one, as data sets of Hugging Face have.
+
+    """
+    names: list[str] = []
+    items: list[Item] = []
+    for value in values:
+        name = THE_IMAGE
+        try:
+            image = _of_column(value)
+            name = _name(image, THE_IMAGE)
+            items.append(_item(image, name))
+        except ImageError as error:
+            items.append(error)
+        names.append(name)
+    return ImageSet(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
+
+
+def _name(image: Any, otherwise: str) -> str:
+    """What messages call an image: its path, if it has one."""
+    return as_text(fsdecode(image)) if isinstance(image, (str, PathLike)) else otherwise
+
+
+def _of_column(value: Any) -> Any:
+    """The image of a value of a column."""
+    if isinstance(value, Mapping):
+        content = value.get("bytes")
+        value = value.get("path") if content is None else content
+    if value is None:
+        raise ImageError(f"{THE_IMAGE} is missing: the value is empty")
+    return value
 
 
 def given_image(image: ImageLike) -> ImageSet:
@@ -119,7 +164,7 @@ def open_image(image: ImageLike) -> Image.Image:
     return as_image(item) if isinstance(item, np.ndarray) else decode.read(item)
 
 
-def _item(image: ImageLike, name: str) -> Item:
+def _item(image: ImageLike, name: str) -> Path | decode.Encoded | Pixels:
     """The image as it is kept: a path, a file's bytes, or pixels."""
     if isinstance(image, (str, PathLike)):
         return Path(fsdecode(image))

@@ -107,6 +107,10 @@ class ImageSource(ABC):
         """What changes when image `number` is changed; empty where that cannot be told."""
         return str(self.hash(number))
 
+    def fingerprint(self) -> str | None:
+        """A digest of the images' names; None where it is no sooner told than by taking one after the other."""
+        return None
+
 
 @dataclass(frozen=True)
 class Files(ImageSource):
@@ -224,6 +228,15 @@ class ImageSet:
     source: ImageSource
     known_fingerprint: str | None = None
 
+    @staticmethod
+    def unlabelled(source: ImageSource) -> ImageSet:
+        """Images without labels, under the names that their source has for them."""
+        return ImageSet(SourceNames(source), _no_labels(len(source)), (), source)
+
+    def without_labels(self) -> ImageSet:
+        """The same images, whose classes are not asked."""
+        return ImageSet(self.names, _no_labels(len(self)), (), self.source)
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -268,12 +281,19 @@ class ImageSet:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the names and labels: the same for the same images under the same names."""
-        if self.known_fingerprint is not None:
-            return self.known_fingerprint
+        known = self.known_fingerprint
+        if known is None and isinstance(self.names, SourceNames) and not self.class_names:
+            known = self.source.fingerprint()
+        if known is not None:
+            return known
         digest = sha256("\n".join(self.class_names).encode())
         for name, label in zip(self.names, self.labels, strict=True):
             digest.update(f"\n{name}\t{label}".encode())
         return digest.hexdigest()[:16]
+
+
+def _no_labels(count: int) -> NDArray[np.int64]:
+    return np.broadcast_to(np.int64(-1), count)  # which takes no memory
 
 
 def content_hash(content: bytes) -> int:

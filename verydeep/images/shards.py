@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Self
 from urllib.parse import urlsplit
@@ -124,6 +125,9 @@ class Shards(ImageSource):
 
     def join(self, other: Self) -> Self:
         """These, and then the others, of the same index."""
+        mine, others = self.numbers, other.numbers
+        if isinstance(mine, range) and isinstance(others, range) and mine.stop == others.start:
+            return type(self)(self.index, range(mine.start, others.stop))
         return type(self)(self.index, np.concatenate([self._numbers, other._numbers]))
 
     def read(self, number: int, smallest_side: int | None = None) -> Image.Image:
@@ -158,6 +162,13 @@ class Shards(ImageSource):
     def stamp(self, number: int) -> str:
         """Its place in the tars, and its size."""
         return str(self._record(number))
+
+    def fingerprint(self) -> str | None:
+        """A digest of those of the parts; None where these are not all of the images."""
+        parts = self.index.manifest.parts
+        if self.numbers != range(sum(count for count, _ in parts)):
+            return None
+        return sha256("\n".join(fingerprint for _, fingerprint in parts).encode()).hexdigest()[:16]
 
     def _record(self, number: int) -> tuple[int, ...]:
         record: tuple[int, ...] = self.index.images[self.numbers[number]].item()

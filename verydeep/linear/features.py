@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from verydeep.chunks.plan import Chunk, by_shape
 from verydeep.chunks.run import Rescaled, at_scales, run_chunks
 from verydeep.errors import UsageError
+from verydeep.evaluation.evaluate import Scoring
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.extraction.extract import extract
 from verydeep.images.image_set import ImageSet, Unreadable
@@ -52,17 +53,10 @@ def features_of(
         DataError: more images cannot be read than may be left out.
 
     """
-    window = engine.config.architecture.window
-    if min(described.scales) < window:
-        raise UsageError(
-            f"`scales` has {min(described.scales)}, which is smaller than the network's window of {window} "
-            f"pixels; use `scales={window}` or more"
-        )
-    scales = sorted(described.scales)
+    scales = _scales(engine, described)
 
     def work(chunk: Chunk, rescaled: dict[int, Rescaled]) -> Features:
-        several = [_at_scale(engine, [image[scale] for image in rescaled.values()], described) for scale in scales]
-        return _unit(np.hstack(several) if described.combine == "stack" else np.mean(several, axis=0))
+        return _features(engine, list(rescaled.values()), described)
 
     done = run_chunks(
         images,
@@ -79,21 +73,47 @@ def features_of(
     return features
 
 
-def posteriors_of(
-    engine: Engine,
-    classifier: Classifier,
-    images: ImageSet,
-    *,
-    unreadable: Callable[[Unreadable], None] | None = None,
-    advance: Callable[[int], None] = lambda count: None,
-) -> Posteriors:
-    """Posteriors of a classifier's classes, of shape (images, classes); arguments as of `features_of`."""
-    features = features_of(engine, images, classifier.described, unreadable=unreadable, advance=advance)
-    posteriors = np.full((len(images), len(classifier.class_names)), np.nan)
-    if features.shape[1]:
-        known = ~np.isnan(features[:, 0])
-        posteriors[known] = classifier.posteriors(features[known])
-    return posteriors
+def scoring_of_classifier(engine: Engine, classifier: Classifier) -> Scoring:
+    """How a classifier on a network's features scores images.
+
+    Args:
+        engine: with the model.
+        classifier: with the layer and the scales of its features.
+
+    Raises:
+        UsageError: a scale is smaller than the network's window.
+
+    """
+
+    def posteriors(rescaled: list[Rescaled]) -> Posteriors:
+        return classifier.posteriors(_features(engine, rescaled, classifier.described))
+
+    return Scoring(
+        scales=_scales(engine, classifier.described),
+        whole=True,
+        batch_size=CHUNK_IMAGES,
+        num_classes=len(classifier.class_names),
+        posteriors=posteriors,
+    )
+
+
+def _scales(engine: Engine, described: FeatureSpec) -> tuple[int, ...]:
+    """The scales of features, the smallest first."""
+    window = engine.config.architecture.window
+    if min(described.scales) < window:
+        raise UsageError(
+            f"`scales` has {min(described.scales)}, which is smaller than the network's window of {window} "
+            f"pixels; use `scales={window}` or more"
+        )
+    return tuple(sorted(described.scales))
+
+
+def _features(engine: Engine, rescaled: Sequence[Rescaled], described: FeatureSpec) -> Features:
+    """Features of images at every scale, a row for each."""
+    several = [
+        _at_scale(engine, [image[scale] for image in rescaled], described) for scale in sorted(described.scales)
+    ]
+    return _unit(np.hstack(several) if described.combine == "stack" else np.mean(several, axis=0))
 
 
 def _at_scale(engine: Engine, images: Sequence[Pixels], described: FeatureSpec) -> NDArray[np.float32]:
