@@ -1,12 +1,14 @@
-"""A training step side by side: torchvision's network with torch's defaults, with torch's best, and ours.
+"""A training step side by side: ours on both engines, and torchvision's network in every way that torch has.
 
-    python benchmarks/training_step.py [--rounds 7] [--cases D-224 ...] [--compile] [--memory]
+    python benchmarks/training_step.py [--cases D-224 ...] [--seconds 60] [--threads 2] [--compile] [--memory]
 
-All variants take turns in one process, so that they meet the same machine; medians of the rounds, and ratios to
-the first variant of the case. A step is: pixels as bytes -> preprocessing, forward, loss, backward, SGD with
-momentum and weight decay. "Plain" is torch's defaults: float32, channels first. "Best" is what we know to be
-fastest of torch: products in bfloat16 by autocast, channels last, fused SGD; with --compile, torch.compile too.
-With --memory each variant makes its steps in a process of its own, whose greatest resident memory is told.
+A step is: pixels as bytes -> preprocessing, forward, loss, backward, SGD with momentum and weight decay. All
+variants take turns in one process, so that they meet the same machine. Torchvision's network runs in both
+layouts, in float32, and in bfloat16 by autocast where the processor multiplies it; with --compile, through
+torch.compile too. In the first round each variant makes two steps, of which the second is told. Then our variants
+and the fastest of torch's take turns until --seconds are over: medians of the rounds, and the median of the
+ratios to torch's. On one thread it is processor time that is measured, else time by the clock. With --memory each
+variant makes its steps in a process of its own, whose greatest resident memory is told.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +39,20 @@ from verydeep.images.views import TrainingView
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
 from verydeep.run_folder import ModelConfig, TrainedOn
+from verydeep.run_folder.origin import processor_name
+from verydeep.training.engine import TrainingEngine
 from verydeep.training.loop import Trainer
 from verydeep.training.recipe import Recipe
 from verydeep.training.unreadable import UnreadableLog
 
-CASES = {  # configuration, width, side, batch, classes
-    "D-224": ("D", 1.0, 224, 16, 1000),
-    "A-224": ("A", 1.0, 224, 16, 1000),
-    "D-64-narrow": ("D", 0.25, 64, 128, 50),
-    "D-32-narrow": ("D", 0.25, 32, 128, 10),
+CASES = {  # configuration, width, side, batch, classes, batch normalisation
+    "D-224": ("D", 1.0, 224, 16, 1000, False),
+    "A-224": ("A", 1.0, 224, 16, 1000, False),
+    "D-64-narrow": ("D", 0.25, 64, 128, 50, True),
+    "D-32-narrow": ("D", 0.25, 32, 128, 10, True),
 }
+LEAST_ROUNDS = 2
+Step = Callable[[], float]
 TORCHVISION_LETTER = {"A": "A", "B": "B", "D": "D", "E": "E"}
 
 
@@ -54,9 +60,11 @@ def torchvision_network(architecture: Architecture, dropout: float) -> nn.Module
     """Torchvision's network, narrowed and its head cut to the window where the case asks for it."""
     plan = torchvision_vgg.cfgs[TORCHVISION_LETTER[architecture.configuration]]
     narrow = [entry if entry == "M" else architecture.channels(entry) for entry in plan]
-    network = torchvision_vgg.VGG(torchvision_vgg.make_layers(narrow), num_classes=architecture.num_classes)
+    layers = torchvision_vgg.make_layers(narrow, batch_norm=architecture.batch_norm)
+    network = torchvision_vgg.VGG(layers, num_classes=architecture.num_classes)
     kernel, hidden = architecture.window // 32, architecture.channels(4096)
-    network.avgpool = nn.AdaptiveAvgPool2d(kernel)
+    if kernel != 7:
+        network.avgpool = nn.AdaptiveAvgPool2d(kernel)
     network.classifier = nn.Sequential(
         nn.Linear(narrow[-2] * kernel**2, hidden),
         nn.ReLU(True),
@@ -69,142 +77,180 @@ def torchvision_network(architecture: Architecture, dropout: float) -> nn.Module
     return network.train()
 
 
-def torchvision_step(
-    architecture: Architecture, batch: Batch, recipe: Recipe, best: bool = False, compiled: bool = False
-) -> Callable[[], float]:
-    network = torchvision_network(architecture, recipe.dropout)
-    layout = torch.channels_last if best else torch.contiguous_format
-    network = network.to(memory_format=layout)
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        recipe.learning_rate,
-        recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=True if best else None,
-    )
-    mean = torch.tensor(Preprocessing().mean)[:, None, None]
-    labels = torch.from_numpy(batch.labels)
+@dataclass(frozen=True)
+class Torchs:
+    """Torchvision's network, and how torch computes it."""
 
-    def loss_of(pixels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=best):
-            return F.cross_entropy(network((pixels - mean) / 58.0), labels)
+    channels_last: bool
+    bfloat16: bool
+    compiled: bool
 
-    forward = torch.compile(loss_of) if compiled else loss_of
+    def __str__(self) -> str:
+        layout = "channels last" if self.channels_last else "channels first"
+        return f"torch, {layout}, {'bfloat16' if self.bfloat16 else 'float32'}" + ", compiled" * self.compiled
 
-    def step() -> float:
-        pixels = torch.from_numpy(batch.pixels).permute(0, 3, 1, 2).float().contiguous(memory_format=layout)
-        loss = forward(pixels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+    def step(self, architecture: Architecture, batch: Batch, recipe: Recipe) -> Step:
+        """One step of training, with the fused optimizer."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        network = torchvision_network(architecture, recipe.dropout).to(memory_format=layout)
+        settings = {"lr": recipe.learning_rate, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
+        optimizer = torch.optim.SGD(network.parameters(), **settings, fused=True)
+        mean = torch.tensor(Preprocessing().mean)[:, None, None]
+        labels = torch.from_numpy(batch.labels)
 
-    return step
+        def loss_of(pixels: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                return F.cross_entropy(network((pixels - mean) / 58.0), labels)
 
+        forward = torch.compile(loss_of) if self.compiled else loss_of
 
-def our_step(architecture: Architecture, batch: Batch, recipe: Recipe, precision: str) -> Callable[[], float]:
-    network = VGG(architecture, dropout=recipe.dropout)
-    initialize(network, "he", 0)
-    side = architecture.window
-    images = ImageSet(("",), np.zeros(1, np.int64), ("",), Arrays((np.zeros((side, side, 3), np.uint8),)))
-    names = tuple(map(str, range(architecture.num_classes)))
-    config = ModelConfig(architecture, Preprocessing(deviation=(58.0,) * 3), names, TrainedOn((side, side)))
-    trainer = Trainer(
-        network,
-        replace(recipe, precision=precision),
-        TrainingBatches(images, TrainingView((side, side), side), 1, 0),
-        lambda: 0.0,
-        config,
-        Path(),
-        torch.device("cpu"),
-        UnreadableLog(Path(), 0),
-    )
-    network.train()
-    return lambda: trainer._step(batch, 0).loss
+        def step() -> float:
+            pixels = torch.from_numpy(batch.pixels).permute(0, 3, 1, 2).float().contiguous(memory_format=layout)
+            loss = forward(pixels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        return step
 
 
-def variants_of(name: str, compiled: bool) -> tuple[int, dict[str, Callable[[], Callable[[], float]]]]:
-    """Batch size of a case, and for each variant what makes its step."""
-    configuration, width, side, batch_size, classes = CASES[name]
-    architecture = Architecture(configuration, classes, width, side)
+@dataclass(frozen=True)
+class Ours:
+    """Our training loop, on one of its engines."""
+
+    engine: TrainingEngine
+    precision: str
+
+    def __str__(self) -> str:
+        return f"verydeep, {self.engine} engine, {self.precision}"
+
+    def step(self, architecture: Architecture, batch: Batch, recipe: Recipe) -> Step:
+        """One step of training."""
+        network = VGG(architecture, dropout=recipe.dropout, engine="torch" if self.engine == "torch" else "auto")
+        initialize(network, "he", 0)
+        side = architecture.window
+        images = ImageSet(("",), np.zeros(1, np.int64), ("",), Arrays((np.zeros((side, side, 3), np.uint8),)))
+        names = tuple(map(str, range(architecture.num_classes)))
+        config = ModelConfig(architecture, Preprocessing(deviation=(58.0,) * 3), names, TrainedOn((side, side)))
+        trainer = Trainer(
+            network,
+            replace(recipe, precision=self.precision),
+            TrainingBatches(images, TrainingView((side, side), side), 1, 0),
+            lambda: 0.0,
+            config,
+            Path(),
+            torch.device("cpu"),
+            UnreadableLog(Path(), 0),
+        )
+        network.train()
+        return lambda: trainer._step(batch, 0).loss
+
+
+def variants(compiled: bool) -> tuple[list[Ours], list[Torchs]]:
+    """Ours, and those of torch, of which the fastest is the peer."""
+    precisions = (False, True) if torch.cpu._is_avx512_bf16_supported() else (False,)
+    ours = [Ours("native", "float32"), *(Ours("torch", "bfloat16" if one else "float32") for one in precisions)]
+    ways = product((False, True), precisions, (False, True) if compiled else (False,))
+    return ours, [Torchs(*way) for way in ways]
+
+
+def step_of(name: str, variant: Ours | Torchs) -> tuple[int, Step]:
+    """Batch size of a case, and a variant's step."""
+    configuration, width, side, batch_size, classes, batch_norm = CASES[name]
+    architecture = Architecture(configuration, classes, width, side, batch_norm)
     random = np.random.default_rng(0)
     batch = Batch(
         random.integers(0, 256, (batch_size, side, side, 3), np.uint8), random.integers(0, classes, batch_size)
     )
-    recipe = Recipe(learning_rate=1e-4, schedule="cosine")
-    variants = {
-        "torchvision, plain": partial(torchvision_step, architecture, batch, recipe),
-        "torchvision, best": partial(torchvision_step, architecture, batch, recipe, best=True),
-        "torchvision, best, compiled": partial(
-            torchvision_step, architecture, batch, recipe, best=True, compiled=True
-        ),
-        "verydeep, float32": partial(our_step, architecture, batch, recipe, "float32"),
-        "verydeep, bfloat16": partial(our_step, architecture, batch, recipe, "bfloat16"),
-    }
-    if not compiled:
-        del variants["torchvision, best, compiled"]
-    return batch_size, variants
+    return batch_size, variant.step(architecture, batch, Recipe(learning_rate=1e-4, schedule="cosine"))
 
 
-def measure(name: str, rounds: int, compiled: bool) -> dict[str, Any]:
-    """Images a second of each variant of a case, and its ratio to the first variant, medians over rounds."""
-    batch_size, variants = variants_of(name, compiled)
-    steps = {variant: make() for variant, make in variants.items()}
-    seconds: dict[str, list[float]] = {variant: [] for variant in steps}
-    for number in range(rounds + 1):
-        for variant, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if number:  # the first round warms up
-                seconds[variant].append(time.perf_counter() - start)
-    first = next(iter(steps))
-    rows = {}
-    for variant, times in seconds.items():
-        ratios = [a / b for a, b in zip(seconds[first], times, strict=True)]
-        rows[variant] = {
-            "images_per_second": batch_size / statistics.median(times),
-            "ratio": statistics.median(ratios),
-        }
-    return {"case": name, "threads": torch.get_num_threads(), "rounds": rounds, "variants": rows}
+def measure(name: str, seconds: float, compiled: bool) -> dict[str, Any]:
+    """Images a second of each variant of a case, and the ratio of ours to the fastest of torch's."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+    def taken(step: Step) -> float:
+        start = clock()
+        step()
+        return clock() - start
+
+    first: dict[str, float] = {}
+    kept: dict[str, Step] = {}
+    ours, torchs = variants(compiled)
+    batch_size = CASES[name][3]
+    for variant in torchs:  # one network at a time: they are large
+        step = step_of(name, variant)[1]
+        step()
+        first[str(variant)] = taken(step)
+        if first[str(variant)] == min(first.values()):
+            kept = {str(variant): step}
+    (peer,) = kept
+    for one in ours:
+        kept[str(one)] = step_of(name, one)[1]
+        kept[str(one)]()
+    times: dict[str, list[float]] = {variant: [] for variant in kept}
+    end = time.monotonic() + seconds
+    while len(times[peer]) < LEAST_ROUNDS or time.monotonic() < end:
+        for variant, step in kept.items():
+            times[variant].append(taken(step))
+    rows = [{"variant": variant, "images_per_second": batch_size / one} for variant, one in first.items()]
+    for variant, several in times.items():
+        ratio = statistics.median(a / b for a, b in zip(times[peer], several, strict=True))
+        speed = batch_size / statistics.median(several)
+        rows = [row for row in rows if row["variant"] != variant]
+        rows.append({"variant": variant, "images_per_second": speed, "ratio": ratio})
+    threads, processor = torch.get_num_threads(), processor_name()
+    return {"case": name, "threads": threads, "processor": processor, "rounds": len(times[peer]), "rows": rows}
 
 
 def measure_memory(name: str, compiled: bool) -> dict[str, float]:
     """Greatest resident memory of each variant in MB, each in a process of its own."""
+    ours, torchs = variants(compiled)
     found = {}
-    for variant in variants_of(name, compiled)[1]:
-        command = [sys.executable, __file__, "--alone", name, variant]
+    for variant in map(str, [*torchs, *ours]):
+        command = [sys.executable, __file__, "--alone", name, variant, *["--compile"] * compiled]
         found[variant] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
 
+def alone(name: str, wanted: str, compiled: bool) -> float:
+    """Greatest resident memory of this process, in MB, after three steps of a variant."""
+    ours, torchs = variants(compiled)
+    step = step_of(name, next(one for one in [*ours, *torchs] if str(one) == wanted))[1]
+    for _ in range(3):
+        step()
+    # Not getrusage: its figure begins at that of the process that started this one.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--alone", nargs=2, metavar=("CASE", "VARIANT"), help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     if arguments.alone:
-        step = variants_of(arguments.alone[0], compiled=True)[1][arguments.alone[1]]()
-        for _ in range(3):
-            step()
-        # Not getrusage: its figure begins at that of the process that started this one.
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+        print(alone(*arguments.alone, arguments.compile))
         return
     for name in arguments.cases:
-        result = measure(name, arguments.rounds, arguments.compile)
+        result = measure(name, arguments.seconds, arguments.compile)
         memory = measure_memory(name, arguments.compile) if arguments.memory else {}
         if arguments.json:
             print(json.dumps({**result, "memory": memory}), flush=True)
             continue
-        print(f"{name} ({result['threads']} threads, medians of {result['rounds']} rounds)")
-        for variant, row in result["variants"].items():
-            told = f"  {memory[variant]:7.0f} MB" if memory else ""
-            speed = f"{row['images_per_second']:8.1f} images/s  x {row['ratio']:.2f}"
-            print(f"  {variant:28} {speed}{told}", flush=True)
+        print(f"{name}, {result['threads']} threads, {result['processor']}, {result['rounds']} rounds", flush=True)
+        for row in result["rows"]:
+            ratio = f"  x {row['ratio']:.2f}" if "ratio" in row else ""
+            peak = f"  {memory[row['variant']]:7.0f} MB" if memory else ""
+            print(f"  {row['variant']:38} {row['images_per_second']:8.1f} images/s{ratio:8}{peak}", flush=True)
 
 
 if __name__ == "__main__":

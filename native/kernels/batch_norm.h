@@ -37,17 +37,23 @@ VERYDEEP_INLINE void each_window(const GradientRows& rows, int y, int part, Use 
 void channel_statistics(const StatisticsRows& rows) {
     const float inverse = 1.0f / static_cast<float>(rows.num_rows * rows.width);
     for (int lane = 0; lane < BLOCK; lane += LANES) {
-        const auto sum_of_places = [&](auto term) {
-            Vector sum{};
+        const auto each = [&](auto use) {
             for (int y = 0; y < rows.num_rows; ++y) {
                 const float* const from = rows.in + y * rows.row_stride + lane;
-                for (int x = 0; x < rows.width; ++x) sum += term(load(from + x * BLOCK));
+                for (int x = 0; x < rows.width; ++x) use(load(from + x * BLOCK));
             }
-            return sum;
         };
-        const Vector mean = sum_of_places([](Vector x) { return x; }) * inverse;
-        store(rows.mean + lane, mean);
-        store(rows.squares + lane, sum_of_places([&](Vector x) { return (x - mean) * (x - mean); }));
+        Vector sum{}, rest{}, squares{};
+        each([&](Vector x) { sum += x; });
+        const Vector center = sum * inverse;
+        each([&](Vector x) {
+            const Vector deviation = x - center;
+            rest += deviation;
+            squares += deviation * deviation;
+        });
+        store(rows.center + lane, center);
+        store(rows.sums + lane, rest);
+        store(rows.squares + lane, squares);
     }
 }
 

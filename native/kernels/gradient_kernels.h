@@ -124,7 +124,8 @@ struct StatisticsRows {
     const float* in;
     long row_stride;
     int num_rows, width;
-    float *mean, *squares;  // [16] each; `squares` are sums of squared deviations from the mean
+    float *center, *sums,
+        *squares;  // [16] each: about the mean, and sums of deviations from there, and of squares
 };
 
 // (x - mean) * scale + shift, and what follows. Each has a number for each channel of the block.

@@ -14,29 +14,45 @@
 namespace verydeep::VERYDEEP_INSTRUCTIONS {
 namespace {
 
-// Rows and columns of the map that was pooled -> patch [SIDE][SIDE][16]: a tile, of 4 rows, or its patch of 6,
-// which begins with the lower right of a window. What the pooling dropped is 0: there the pooled map has its
-// border.
-template <int SIDE>
-VERYDEEP_INLINE void expand(const Gradient& gradient, const TilePosition& position, int block, float* patch) {
-    constexpr int SKIPPED = SIDE == PATCH, WINDOWS = SIDE / 2 + SKIPPED;
+// One window of a pooled gradient -> its four places, from `to` on.
+VERYDEEP_INLINE void expand_window(const Gradient& gradient, const float* from, float* to, long row_stride) {
+    const Argmax argmax = *gradient.argmax_at(from);
+    for (int part = 0; part < PARTS; ++part) {
+        const Window window(load(from + part * LANES), argmax, part);
+        float* const place = to + part * LANES;
+        store(place, window.upper_left);
+        store(place + BLOCK, window.upper_right);
+        store(place + row_stride, window.lower_left);
+        store(place + row_stride + BLOCK, window.lower_right);
+    }
+}
+
+// A tile's four windows -> [4][4][16]. What the pooling dropped is 0: there the pooled map has its border.
+VERYDEEP_INLINE void expand_tile(const Gradient& gradient, const TilePosition& position, int block, float* tile) {
     const FeatureMap& map = gradient.map;
-    for (int row = 0; row < WINDOWS; ++row)
-        for (int column = 0; column < WINDOWS; ++column) {
-            const float* const from =
-                map.at(position.image, block, min(TILE / 2 * position.row + row - SKIPPED, map.height),
-                       min(TILE / 2 * position.column + column - SKIPPED, map.width));
-            const Argmax argmax = *gradient.argmax_at(from);
-            const int y = 2 * row - SKIPPED, x = 2 * column - SKIPPED;
-            for (int part = 0; part < PARTS; ++part) {
-                const Window window(load(from + part * LANES), argmax, part);
-                float* const to = patch + (y * SIDE + x) * BLOCK + part * LANES;
-                if (y >= 0 && x >= 0) store(to, window.upper_left);
-                if (y >= 0 && x + 1 < SIDE) store(to + BLOCK, window.upper_right);
-                if (y + 1 < SIDE && x >= 0) store(to + SIDE * BLOCK, window.lower_left);
-                if (y + 1 < SIDE && x + 1 < SIDE) store(to + (SIDE + 1) * BLOCK, window.lower_right);
-            }
-        }
+    for (int row = 0; row < TILE / 2; ++row)
+        for (int column = 0; column < TILE / 2; ++column)
+            expand_window(gradient,
+                          map.at(position.image, block, min(TILE / 2 * position.row + row, map.height),
+                                 min(TILE / 2 * position.column + column, map.width)),
+                          tile + (2 * row * TILE + 2 * column) * BLOCK, TILE * BLOCK);
+}
+
+// Tiles side by side whose patches are expanded together: a window is in up to four patches.
+constexpr int TILES_EXPANDED = 8;
+constexpr long EXPANDED_STRIDE = (TILES_EXPANDED * TILE + 4L) * BLOCK;
+
+// Patches overlap windows by half: what is expanded begins a row and a column before the first patch.
+VERYDEEP_INLINE void expand_patches(const Gradient& gradient, const TilePosition& first, int num_tiles, int block,
+                                    float* expanded) {
+    const FeatureMap& map = gradient.map;
+    for (int row = 0; row < PATCH / 2 + 1; ++row) {
+        const int y = min(TILE / 2 * first.row + row - 1, map.height);
+        for (int column = 0; column < TILE / 2 * num_tiles + 2; ++column)
+            expand_window(gradient,
+                          map.at(first.image, block, y, min(TILE / 2 * first.column + column - 1, map.width)),
+                          expanded + 2 * row * EXPANDED_STRIDE + 2 * column * BLOCK, EXPANDED_STRIDE);
+    }
 }
 
 template <class Numbers>
@@ -45,16 +61,19 @@ void transform_gradient_input(const GradientInputTransform& all) {
     if (!all.gradient.argmax)
         return transform_input<Numbers>(
             {all.gradient.map, all.tiles, all.first_block, all.num_blocks, all.transformed, all.strides});
-    alignas(64) float patch[POINTS * BLOCK];
+    alignas(64) float expanded[(PATCH + 2) * EXPANDED_STRIDE];
     for (int block = all.first_block, end = block + all.num_blocks; block < end; ++block) {
         Element* out = static_cast<Element*>(all.transformed) + block * all.strides.block;
         TilePosition position(all.tiles.grid, all.tiles.first);
-        for (int tile = 0; tile < all.tiles.count; ++tile, out += BLOCK, position.next()) {
-            expand<PATCH>(all.gradient, position, block, patch);
-            for (int part = 0; part < PARTS; ++part)
-                transform_patch(patch + part * LANES, PATCH * BLOCK, [&](int point, Vector x) {
-                    Numbers::store_vector(out + point * all.strides.point + part * LANES, x);
-                });
+        for (int done = 0, count; done < all.tiles.count; done += count) {
+            count = min(min(TILES_EXPANDED, all.tiles.count - done), all.tiles.grid.columns - position.column);
+            expand_patches(all.gradient, position, count, block, expanded);
+            const float* patch = expanded + EXPANDED_STRIDE + BLOCK;
+            for (int tile = 0; tile < count; ++tile, out += BLOCK, patch += TILE * BLOCK, position.next())
+                for (int part = 0; part < PARTS; ++part)
+                    transform_patch(patch + part * LANES, EXPANDED_STRIDE, [&](int point, Vector x) {
+                        Numbers::store_vector(out + point * all.strides.point + part * LANES, x);
+                    });
         }
     }
 }
@@ -122,7 +141,7 @@ void transform_gradient_as(const GradientTransform& all) {
             const float* corner = patch;
             long row_stride = TILE * BLOCK;
             if constexpr (POOLED) {
-                expand<TILE>(gradient, position, block, patch);
+                expand_tile(gradient, position, block, patch);
             } else {
                 ahead.prefetch_tile<TILE>(gradient.map);
                 corner = gradient.map.at(position.image, block, TILE * position.row, TILE * position.column);

@@ -24,17 +24,29 @@ struct Moments {
     double count = 0;
     Channels<double> mean{}, squares{};
 
-    template <class Number>
-    void add(double other_count, const Channels<Number>& other_mean, const Channels<Number>& other_squares) {
-        const double whole = count + other_count, share = other_count / whole;
+    void add(const Moments& other) {
+        const double whole = count + other.count, share = other.count / whole;
         for (int i = 0; i < BLOCK; ++i) {
-            const double delta = other_mean[i] - mean[i];
+            const double delta = other.mean[i] - mean[i];
             mean[i] += delta * share;
-            squares[i] += other_squares[i] + delta * delta * count * share;
+            squares[i] += other.squares[i] + delta * delta * count * share;
         }
         count = whole;
     }
 };
+
+// Of deviations from a centre near the mean.
+Moments moments_about(const Channels<float>& center, double count, const Channels<float>& sums,
+                      const Channels<float>& squares) {
+    Moments moments;
+    moments.count = count;
+    for (int i = 0; i < BLOCK; ++i) {
+        const double rest = sums[i] / count;
+        moments.mean[i] = center[i] + rest;
+        moments.squares[i] = squares[i] - rest * sums[i];
+    }
+    return moments;
+}
 
 struct Sums {
     Channels<double> sums{}, products{};
@@ -90,16 +102,16 @@ void channel_statistics(const Processor& processor, const Maps& in, float* means
         processor, in,
         [&](long image, int block) {
             Moments whole;
-            Channels<float> mean, deviations;
+            Channels<float> center, sums, deviations;
             for (int y = 0, rows; y < map.height; y += rows) {
                 rows = std::min(rows_at_once(map.width), map.height - y);
-                processor.gradients.channel_statistics(
-                    {map.at(image, block, y, 0), map.row_stride, rows, map.width, mean.data(), deviations.data()});
-                whole.add(static_cast<double>(rows) * map.width, mean, deviations);
+                processor.gradients.channel_statistics({map.at(image, block, y, 0), map.row_stride, rows,
+                                                        map.width, center.data(), sums.data(), deviations.data()});
+                whole.add(moments_about(center, static_cast<double>(rows) * map.width, sums, deviations));
             }
             return whole;
         },
-        [](Moments& whole, const Moments& part) { whole.add(part.count, part.mean, part.squares); });
+        [](Moments& whole, const Moments& part) { whole.add(part); });
     for (int block = 0; block < map.num_blocks; ++block) {
         write(moments[block].mean, means + block * BLOCK);
         write(moments[block].squares, squares + block * BLOCK);

@@ -32,6 +32,9 @@ INSTRUCTIONS = [name for name in native.available_instructions() if "_" not in n
 @pytest.fixture(params=INSTRUCTIONS)
 def instructions(request, monkeypatch):
     monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", request.param)
+    native_layers._layers_on.cache_clear()
+    yield
+    native_layers._layers_on.cache_clear()
 
 
 def error(found: Tensor, right: Tensor) -> float:

@@ -267,16 +267,14 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 @lru_cache
-def _layers_on(threads: int, instructions: str) -> Any:
+def _layers_on(threads: int) -> Any:
     native = native_module()
     assert native is not None
-    return native.Layers(instructions=instructions, threads=threads)
+    return native.Layers(instructions=instruction_set(native), threads=threads)
 
 
 def _layers() -> Any:
-    native = native_module()
-    assert native is not None
-    return _layers_on(torch.get_num_threads(), instruction_set(native))
+    return _layers_on(torch.get_num_threads())
 
 
 def _sizes(x: Tensor) -> Sizes:

@@ -1,0 +1,115 @@
+"""Which engine trains: chosen, kept with the run, and refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import verydeep
+from verydeep.cli import main
+from verydeep.errors import UsageError
+from verydeep.processor import native_module
+from verydeep.run_folder import CONFIG, JOURNAL
+from verydeep.training import engine as training_engine
+from verydeep.training.engine import choose_engine, uses_bfloat16
+from verydeep.training.journal import read_journal
+from verydeep.training.recipe import find_recipe
+
+pytestmark = pytest.mark.skipif(native_module() is None, reason="the package was installed without a compiler")
+SMALL = replace(find_recipe("digits"), width=0.06, epochs=1, batch_size=64, warmup_epochs=0, dropout=0.0)
+CPU = torch.device("cpu")
+
+
+def engine_of(run: Path) -> str:
+    return json.loads((run / CONFIG).read_text())["provenance"]["engine"]
+
+
+def losses(run: Path) -> np.ndarray:
+    return np.array([record["loss"] for record in read_journal(run / JOURNAL) if "rate" in record])
+
+
+def test_both_engines_take_the_same_steps(tmp_path, capsys):
+    for engine in ("native", "torch"):
+        recipe = replace(SMALL, precision="float32")
+        verydeep.train("digits", tmp_path / engine, recipe=recipe, engine=engine)
+        assert engine_of(tmp_path / engine) == engine
+        assert f"in float32 ({engine} engine)" in capsys.readouterr().err
+    native, by_torch = losses(tmp_path / "native"), losses(tmp_path / "torch")
+    np.testing.assert_allclose(native[:4], by_torch[:4], rtol=5e-3)
+    assert native[-5:].mean() == pytest.approx(by_torch[-5:].mean(), rel=0.2)
+
+
+def test_the_native_engine_is_the_default_on_a_cpu(tmp_path):
+    verydeep.train("digits", tmp_path / "run", recipe=SMALL)
+    assert engine_of(tmp_path / "run") == "native"
+
+
+def test_a_resumed_run_keeps_its_engine_unless_told_otherwise(tmp_path, capsys):
+    run = tmp_path / "run"
+    verydeep.train("digits", run, recipe=SMALL, engine="torch")
+    verydeep.train("digits", run, resume=True, epochs=2)
+    assert engine_of(run) == "torch"
+    main(["train", "digits", str(run), "--resume", "--epochs", "3", "--engine", "native"])
+    assert engine_of(run) == "native"
+    assert "(native engine)" in capsys.readouterr().err
+    steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
+    assert steps == list(range(3 * (1438 // 64)))
+
+
+def test_momentum_is_laid_out_as_the_weights_are(tmp_path, monkeypatch):
+    """A run that was begun on torch has its momentum channels last, which costs a copy at each step."""
+    from verydeep.training.loop import Trainer
+
+    run = tmp_path / "run"
+    verydeep.train("digits", run, recipe=SMALL, engine="torch")
+    seen = []
+    step = Trainer._step
+
+    def look(self, batch, number, interrupted=False):
+        result = step(self, batch, number, interrupted)
+        weight = self.network.conv3_1.weight
+        seen.append(self.optimizer.state[weight]["momentum_buffer"].stride() == weight.stride())
+        assert weight.is_contiguous()
+        return result
+
+    monkeypatch.setattr(Trainer, "_step", look)
+    verydeep.train("digits", run, resume=True, epochs=2, engine="native")
+    assert seen and all(seen)
+
+
+@pytest.mark.parametrize(
+    "precision, device, why",
+    [("bfloat16", "cpu", "trains in float32, not in bfloat16"), ("float32", "cuda", "on the CPU, not on cuda")],
+)
+def test_the_kernels_are_refused_where_they_cannot_train(capsys, precision, device, why):
+    with pytest.raises(UsageError, match=why):
+        choose_engine("native", precision, torch.device(device))
+    assert choose_engine("auto", precision, torch.device(device)) == "torch"
+    assert choose_engine("auto", precision, torch.device(device), before="native") == "torch"
+    assert "was begun with `engine=native`; it goes on with torch" in capsys.readouterr().err
+    assert choose_engine("torch", precision, torch.device(device), before="native") == "torch"
+
+
+def test_without_the_compiled_part(monkeypatch):
+    monkeypatch.setattr(training_engine, "native_module", lambda: None)
+    assert choose_engine("auto", "auto", CPU) == "torch"
+    with pytest.raises(UsageError, match="is not installed; leave it out, or give `engine=torch`"):
+        choose_engine("native", "auto", CPU)
+
+
+def test_a_wrong_engine_is_told(tmp_path, capsys):
+    with pytest.raises(SystemExit) as code:
+        main(["train", "digits", str(tmp_path / "run"), "--engine", "fast"])
+    assert code.value.code == 2
+    assert "native" in capsys.readouterr().err
+
+
+def test_precision_follows_the_engine(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert uses_bfloat16("auto", CPU, "torch") and not uses_bfloat16("auto", CPU, "native")
+    assert uses_bfloat16("bfloat16", CPU, "torch") and not uses_bfloat16("float32", CPU, "torch")
