@@ -268,9 +268,9 @@ void bench_poolings(Bench& bench, const GradientKernels& gradients, const Layer&
 void bench_batch_norm(Bench& bench, const GradientKernels& gradients, const Layer& layer) {
     MapLayer one{layer};
     const FeatureMap &from = one.from, &to = one.to, &pooled = one.pooled_map, &slope = one.slope_map;
-    const Memory numbers = random_floats(6 * BLOCK);
+    const Memory numbers = random_floats(7 * BLOCK);
     const auto of_channels = [&](int which) { return numbers.floats() + which * BLOCK; };
-    float *const sums = of_channels(4), *const products = of_channels(5);
+    float *const sums = of_channels(4), *const products = of_channels(5), *const center = of_channels(6);
     const BatchNorm norm{of_channels(0), of_channels(1), of_channels(2), Activation::relu};
     const BatchNormGradient norm_gradient{of_channels(0), of_channels(1), of_channels(2), of_channels(3)};
     // As many rows as the layer sums up at once.
@@ -278,7 +278,7 @@ void bench_batch_norm(Bench& bench, const GradientKernels& gradients, const Laye
     bench.bound_by_memory("channel statistics", layer.name, {one.bytes, 0}, [&] {
         one.for_each_row(rows, [&](long image, int block, int y) {
             gradients.channel_statistics(
-                {from.at(image, block, y, 0), from.row_stride, rows, from.width, sums, products});
+                {from.at(image, block, y, 0), from.row_stride, rows, from.width, center, sums, products});
         });
     });
     bench.bound_by_memory("batch norm", shape_of(layer.name, "plain"), {one.bytes, one.bytes}, [&] {

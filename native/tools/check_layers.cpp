@@ -25,7 +25,7 @@ struct Convolution {
 
     explicit Convolution(std::mt19937& engine)
         : images(between(engine, 1, 3)),
-          in{between(engine, 0, 3) ? between(engine, 1, 70) : 3, between(engine, 1, 18), between(engine, 1, 18)},
+          in(random_shape(engine)),
           relu(between(engine, 0, 1)),
           max_pool(in.height > 1 && in.width > 1 && between(engine, 0, 1)),
           rectified(between(engine, 0, 1)),
@@ -38,6 +38,13 @@ struct Convolution {
         weights = normal(engine, out.channels * in.channels * 9, 1 / std::sqrt(9.0f * in.channels));
         bias = normal(engine, out.channels);
         slope = normal(engine, numbers_of(images, out));
+    }
+
+    // One in four is low and wide: more tiles side by side than a kernel takes together.
+    static Shape random_shape(std::mt19937& engine) {
+        const long channels = between(engine, 0, 3) ? between(engine, 1, 70) : 3;
+        if (between(engine, 0, 3)) return {channels, between(engine, 1, 18), between(engine, 1, 18)};
+        return {channels, between(engine, 1, 6), between(engine, 30, 80)};
     }
 
     // `use(input, weight)` for all that a sum is of.
