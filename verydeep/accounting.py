@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import prod
 
 from verydeep.configurations import Architecture, Convolution, Layer, Pooling, configuration
@@ -84,6 +84,71 @@ def multiply_adds(architecture: Architecture, height: int, width: int) -> int:
 def num_parameters(architecture: Architecture) -> int:
     """Count the weights and biases of all layers."""
     return sum(row.parameters for row in account(architecture))
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes that a training takes beside the program and its images, in float32.
+
+    Attributes:
+        weights: parameters, their gradients and momentum.
+        activations: what a step keeps of the forward pass, for a batch.
+        gradients: what the backward pass has of gradients at activations at once.
+        workspace: transformed weights, and sums of the largest layer.
+
+    """
+
+    weights: int
+    activations: int
+    gradients: int
+    workspace: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.activations + self.gradients + self.workspace
+
+
+def training_memory(architecture: Architecture, batch_size: int, *, native: bool) -> TrainingMemory:
+    """Count what a step of training takes, of images of one window.
+
+    The native engine keeps what follows a convolution, pooled where it is pooled, and with batch normalisation
+    what comes before it. torch keeps both sides of a pooling, and where its maxima were.
+
+    Args:
+        architecture: of the network.
+        batch_size: images in a step, of all that one process trains.
+        native: whether our own kernels compute, else torch.
+
+    """
+    height = width = architecture.window
+    nodes = architecture.nodes
+    kept, winners = [4 * 3 * (height + 2) * (width + 2)], 0
+    for node, following in zip(nodes, [*nodes[1:], None], strict=True):
+        height, width = node.output_size(height, width)
+        size = _map_bytes(node.channels, height, width, native)
+        normalized = following is not None and following.kind in ("batch_norm", "local_response_norm")
+        pooled = following is not None and following.kind == "pooling"
+        if node.kind == "pooling":
+            winners += size // 16 if native else 2 * size  # two bits a number, or a number of 64 bits
+        if normalized or (node.kind not in ("convolution", "batch_norm") and not (native and pooled)):
+            kept.append(size)
+    products = max(layer.in_channels * layer.out_channels for layer in architecture.convolutions)
+    # Two neighbours' gradients at a time; Winograd's weights are 36 numbers a kernel, and as many sums.
+    return TrainingMemory(
+        weights=3 * 4 * num_parameters(architecture),
+        activations=batch_size * (sum(kept) + winners),
+        gradients=batch_size * max(one + other for one, other in pairwise(kept)),
+        workspace=2 * 36 * 4 * products if native else 0,
+    )
+
+
+def _map_bytes(channels: int, height: int, width: int, native: bool) -> int:
+    """Of one image's activations, in blocks of 16 channels with a border where our kernels compute."""
+    if not native or height * width == 1:
+        return 4 * channels * height * width
+    height, width = (-(-side // 4) * 4 + 2 for side in (height, width))
+    return 4 * -(-channels // 16) * 16 * height * width
 
 
 @dataclass(frozen=True)

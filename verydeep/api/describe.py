@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from typing import Any
 
-from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments
+from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments, training_memory
 from verydeep.arguments import checked
 from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, Architecture, configuration
 from verydeep.errors import UsageError
@@ -23,6 +23,7 @@ class Description(Result):
         size: side of the image that the figures are for.
         layers: a row for each layer.
         stages: Section 2.3's argument, a row a stage.
+        batch_size: images in a training step, for its memory.
 
     """
 
@@ -30,6 +31,15 @@ class Description(Result):
     size: int
     layers: tuple[LayerAccount, ...]
     stages: tuple[StageArgument, ...]
+    batch_size: int = 256
+
+    @property
+    def training_bytes(self) -> dict[str, int]:
+        """Bytes of memory that a training takes beside the program and its images, by engine."""
+        return {
+            engine: training_memory(self.architecture, self.batch_size, native=engine == "native").total
+            for engine in ("native", "torch")
+        }
 
     @property
     def parameters(self) -> int:
@@ -67,6 +77,8 @@ class Description(Result):
             "multiply_adds": self.multiply_adds,
             "weight_bytes": self.weight_bytes,
             "activation_bytes": self.activation_bytes,
+            "batch_size": self.batch_size,
+            "training_bytes": self.training_bytes,
             "layers": [
                 {
                     **asdict(row),
@@ -90,6 +102,7 @@ class Description(Result):
 
     def __str__(self) -> str:
         name, side = self.architecture.configuration, self.size
+        native, by_torch = (in_bytes(self.training_bytes[engine]) for engine in ("native", "torch"))
         beside = " (not of Table 1)" if name in BESIDE_TABLE_1 else ""
         return rendered(
             f"Configuration {name}{beside}: {configuration(name).weight_layers} weight layers, "
@@ -97,7 +110,9 @@ class Description(Result):
             f"images of {side}x{side}",
             self.layer_table().rich(),
             f"In all {self.parameters:,} parameters ({in_bytes(self.weight_bytes)}), "
-            f"{self.multiply_adds / 1e9:.2f} G multiply-adds, {in_bytes(self.activation_bytes)} of activations\n",
+            f"{self.multiply_adds / 1e9:.2f} G multiply-adds, {in_bytes(self.activation_bytes)} of activations",
+            f"Training in batches of {self.batch_size} takes about {native} on the native engine, {by_torch} on "
+            "torch\n",
             "Section 2.3: each stage's stack of small filters beside the one large filter that sees as much",
             self.stage_table().rich(),
         )
@@ -148,6 +163,7 @@ def describe(
     window: int | None = None,
     batch_norm: bool = False,
     size: int | None = None,
+    batch_size: int = 256,
 ) -> Description:
     """Show a network's layers: shapes, parameters, multiply-adds, receptive fields, memory.
 
@@ -162,12 +178,15 @@ def describe(
         window: side of the network's input in training, in pixels; a multiple of 32 (default: 224).
         batch_norm: batch normalization after each convolution.
         size: side of the image that the figures are for, in pixels (default: the window).
+        batch_size: images in a training step, for its memory.
 
     Raises:
         UsageError: there is no such configuration, a number is out of its range, or a model is given what it has.
         ModelError: the model cannot be read.
 
     """
+    if not 1 <= batch_size <= 10**6:
+        raise UsageError(f"`batch_size` is {batch_size}; it must be from 1 to 1000000")
     given = {"num_classes": num_classes, "width": width, "window": window, "batch_norm": batch_norm or None}
     settings = {name: value for name, value in given.items() if value is not None}
     made = network if isinstance(network, Architecture) else _of_model(fspath(network))
@@ -178,7 +197,9 @@ def describe(
     side = architecture.window if size is None else size
     if architecture.num_classes:
         architecture.score_map_size(side, side)
-    return Description(architecture, side, account(architecture, (side, side)), stage_arguments(architecture))
+    return Description(
+        architecture, side, account(architecture, (side, side)), stage_arguments(architecture), batch_size
+    )
 
 
 def _of_model(name: str) -> Architecture | None:

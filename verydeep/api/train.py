@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from verydeep.accounting import account, num_parameters
+from verydeep.accounting import num_parameters, training_memory
 from verydeep.arguments import checked
 from verydeep.distributed import World, num_restarts, world
 from verydeep.errors import (
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from verydeep.images.data import Data
     from verydeep.inference.engine import Engine
     from verydeep.network.vgg import VGG
+    from verydeep.training.engine import TrainingEngine
     from verydeep.training.loop import Trainer
 
 FEW_IMAGES = 2000
@@ -325,7 +326,7 @@ def _trainer(
     precision = "bfloat16" if uses_bfloat16(recipe.precision, device, engine) else "float32"
     say(
         f"configuration {recipe.config}, {num_parameters(config.architecture):,} parameters, window of "
-        f"{recipe.window} pixels, batches of {recipe.batch_size}: about {_memory(recipe, config, precision)}, "
+        f"{recipe.window} pixels, batches of {recipe.batch_size}: about {_memory(recipe, config, engine, here)}, "
         f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision} ({engine} engine)"
     )
     validate = _validator(TorchEngine(network, config, device, precision), held_out, log, here)
@@ -334,12 +335,10 @@ def _trainer(
     return Trainer(network, recipe, batches, validate, config, run, device, log, here, new_layers)
 
 
-def _memory(recipe: Recipe, config: ModelConfig, precision: str) -> str:
-    """Memory for weights, gradients, momentum and a batch's activations, as a person is told it."""
-    layers = account(config.architecture)
-    activations = sum(layer.activation_bytes for layer in layers) * recipe.batch_size
-    of_weights = 3 * sum(layer.weight_bytes for layer in layers)
-    count = of_weights + (activations // 2 if precision == "bfloat16" else activations)
+def _memory(recipe: Recipe, config: ModelConfig, engine: TrainingEngine, here: World) -> str:
+    """Memory of each process, as a person is told it."""
+    share = -(-recipe.batch_size // here.size)
+    count = training_memory(config.architecture, share, native=engine == "native").total
     return f"{count / 1e9:.1f} GB of memory" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB of memory"
 
 
