@@ -71,7 +71,8 @@ class Recipe:
             that are not new.
         freeze: after starting from other weights: the last layer that is not trained, such as conv3_3, nor any
             below it.
-        precision: precision of matrix products: auto is bfloat16 where the processor multiplies it, else float32.
+        precision: precision of matrix products: auto is float32 on the native engine, and on torch bfloat16 where
+            the device multiplies it. With bfloat16, torch trains.
         gradients: precision in which several processes exchange their gradients: bfloat16 halves the traffic.
         seed: seed of the weights, the order of the images, their views and dropout.
 
@@ -220,7 +221,7 @@ def cifar10() -> Recipe:
     """Train on CIFAR-10, as a folder of images of 32x32 pixels.
 
     Command: verydeep train cifar10 RUN --recipe cifar10
-    Time: 23 minutes (2 cores of an AMD EPYC of the Zen 4 kind, bfloat16).
+    Time: 23 minutes (2 cores of an AMD EPYC of the Zen 4 kind, torch in bfloat16).
     Result: 14.2 % top-1 error on the 10,000 test images, dense at Q = 36 with mirror images; 13.8 % at
     Q = 36, 38 and 40 (n = 1, seed 0).
     """
@@ -244,7 +245,7 @@ def photos() -> Recipe:
     """Train on a folder of one's own photographs, a few thousand of them, from scratch.
 
     Command: verydeep train PHOTOS RUN
-    Time: 23 minutes for 2,483 photographs (2 cores of an AMD EPYC of the Zen 4 kind, bfloat16).
+    Time: 23 minutes for 2,483 photographs (2 cores of an AMD EPYC of the Zen 4 kind, torch in bfloat16).
     Result: on 50 classes of Caltech-101 22.5 % top-1 error, dense at Q = 168 with mirror images, where
     guessing gives 98 % (n = 1, seed 0).
     """
