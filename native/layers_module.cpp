@@ -202,6 +202,18 @@ public:
         run([&] { verydeep::average_pool_gradient(processor_, in, mask, out); });
     }
 
+    void gram_matrices(const Numbers& from, const Sizes& sizes, Numbers to) const {
+        const Maps in = maps_of(from, sizes);
+        check_size(to, in.images * in.shape.channels * in.shape.channels);
+        run([&] { verydeep::gram_matrices(processor_, in, to.data()); });
+    }
+    void gram_gradient(const Numbers& from, const Sizes& sizes, const Numbers& slope, bool masked,
+                       Numbers to) const {
+        const Maps in = maps_of(from, sizes), out = maps_of(to, sizes);
+        check_size(slope, in.images * in.shape.channels * in.shape.channels);
+        run([&] { verydeep::gram_gradient(processor_, in, slope.data(), masked, out); });
+    }
+
     // `to` gets rows of numbers for the channels: mean, and sum of squared deviations.
     void channel_statistics(const Numbers& from, const Sizes& sizes, ChannelRows to) const {
         const Maps in = maps_of(from, sizes);
@@ -387,6 +399,8 @@ void bind_layers(nb::module_& module) {
         .def("average_pool", &Layers::average_pool, "maps"_a, "sizes"_a, "to"_a)
         .def("average_pool_gradient", &Layers::average_pool_gradient, "gradient"_a, "sizes"_a, "seen"_a.none(),
              "to"_a)
+        .def("gram_matrices", &Layers::gram_matrices, "maps"_a, "sizes"_a, "to"_a)
+        .def("gram_gradient", &Layers::gram_gradient, "maps"_a, "sizes"_a, "slope"_a, "masked"_a, "to"_a)
         .def("channel_statistics", &Layers::channel_statistics, "maps"_a, "sizes"_a, "to"_a)
         .def("batch_norm", &Layers::batch_norm, "maps"_a, "sizes"_a, "norm"_a, "relu"_a, "to"_a, "argmax"_a.none())
         .def("batch_norm_sums", &Layers::batch_norm_sums, "maps"_a, "sizes"_a, "mean"_a, "gradient"_a,

@@ -77,6 +77,8 @@ constexpr int DEEP_BLOCKS = 8;
 // most so much memory.
 constexpr int GRADIENT_TILES = 64, MAX_PARTIAL_SUMS = 16;
 constexpr long PARTIAL_SUM_BYTES = 8L << 20;
+// Places of a map whose products are a sum of their own.
+constexpr int GRAM_PLACES = 2048;
 
 // Fully connected layers at least this large (in float32), and with so many inputs, keep weights of 20 bits: a sum
 // so long rounds by more than they do.

@@ -85,6 +85,13 @@ struct DistanceGradients {
 void unit_distance_gradients(const Processor&, const Maps& first, const Maps& second, const float* weights,
                              float epsilon, const DistanceGradients& gradients);
 
+// ---- gram.cpp
+
+// [image][channel][channel]: products of channels, summed over the places.
+void gram_matrices(const Processor&, const Maps& in, float* out);
+// The maps' channels times a symmetric matrix for each image; where `masked`, 0 where the maps are not above 0.
+void gram_gradient(const Processor&, const Maps& in, const float* slope, bool masked, const Maps& out);
+
 // ---- batch_norm.cpp. Numbers of channels are padded to whole blocks, with zeros.
 
 // The mean of each channel over all images and places, and the sum of its squared deviations from it.

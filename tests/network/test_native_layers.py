@@ -422,6 +422,46 @@ def test_without_the_compiled_part(monkeypatch):
     assert error(network(x), right) < 1e-5
 
 
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("channels, height, width", [(16, 70, 51), (40, 9, 13), (64, 3, 2), (7, 1, 1)])
+@pytest.mark.parametrize("rectified", [True, False])
+def test_gram_matrices(channels, height, width, rectified):
+    generator = torch.Generator().manual_seed(channels)
+    x = torch.randn(2, channels, height, width, generator=generator)
+    slope = torch.randn(2, channels, channels, generator=generator)
+    found, right = [], []
+    for threads in (1, 3):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            here = x.clone().requires_grad_()
+            maps = pack(here)
+            gram = native_layers.gram(maps.relu() if rectified else maps)
+            (gram * slope).sum().backward()
+        finally:
+            torch.set_num_threads(before)
+        found.append([gram.detach(), here.grad])
+    exact = x.double().requires_grad_()
+    rows = (exact.relu() if rectified else exact).flatten(2)
+    right = rows @ rows.transpose(1, 2)
+    (right * slope.double()).sum().backward()
+    assert error(found[0][0], right) < 2e-6 and error(found[0][1], exact.grad) < 2e-6
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_gradients_of_gram_matrices_have_gradients():
+    x = torch.randn(2, 20, 6, 5, generator=torch.Generator().manual_seed(0))
+
+    def curvature(x: Tensor, gram) -> Tensor:
+        (slope,) = torch.autograd.grad(gram(x).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), x)[0]
+
+    found = curvature(x.clone().requires_grad_(), lambda x: native_layers.gram(pack(x).relu()))
+    exact = x.double().requires_grad_()
+    right = curvature(exact, lambda x: x.relu().flatten(2) @ x.relu().flatten(2).transpose(1, 2))
+    assert error(found, right) < 1e-5
+
+
 def test_gradients_of_gradients():
     network = small("A").double()
     x = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(5))

@@ -196,6 +196,12 @@ def distance_gradients(
     return found[0], found[1]
 
 
+def gram(maps: Maps) -> Tensor:
+    """Products of channels, summed over the places, of shape (images, channels, channels)."""
+    found: Tensor = _Gram.apply(maps.tensor, maps.sizes, maps.rectified)
+    return found
+
+
 def _padded(*numbers: Tensor) -> Any:
     """Numbers of channels, a row or several, and zeros up to whole blocks."""
     rows = numbers[0] if len(numbers) == 1 else torch.stack(numbers)
@@ -607,4 +613,29 @@ class _AveragePool(Function):
             return found if seen is None else _masked(found, seen), None, None
         to = _new("maps", ctx.sizes)
         _layers().average_pool_gradient(_array(gradient.contiguous()), ctx.sizes, _array(seen), _array(to))
+        return to, None, None
+
+
+class _Gram(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, sizes: Sizes, rectified: bool) -> Tensor:
+        images, channels, _, _ = sizes
+        to = torch.empty(images, channels, channels)
+        _layers().gram_matrices(_array(maps), sizes, _array(to.view(-1)))
+        ctx.sizes, ctx.rectified = sizes, rectified
+        ctx.save_for_backward(maps)
+        return to
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+        (maps,) = ctx.saved_tensors
+        slope = gradient + gradient.transpose(1, 2)
+        if _by_torch(gradient):
+            rows = unpack_by_torch(read_by_torch(maps, ctx.rectified), ctx.sizes, False).flatten(2)
+            found = (slope @ rows).view(ctx.sizes)
+            packed = _pack_by_torch(found, ctx.sizes, False)
+            return _masked(packed, maps) if ctx.rectified else packed, None, None
+        to = _new("maps", ctx.sizes)
+        flat = _array(slope.contiguous().view(-1))
+        _layers().gram_gradient(_array(maps), ctx.sizes, flat, ctx.rectified, _array(to))
         return to, None, None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from verydeep.arguments import checked
 from verydeep.errors import UsageError, check_choice
+from verydeep.network import native_layers
 from verydeep.network.ranges import Range
 from verydeep.perceptual.pair import (
     Distance,
@@ -16,6 +17,7 @@ from verydeep.perceptual.pair import (
     ModelLike,
     Options,
     PairLoss,
+    Tap,
     Taps,
     layer_weights,
     mean_difference,
@@ -71,16 +73,27 @@ class StyleLoss(PairLoss):
         self.distance: Distance = check_choice("distance", distance, Distance)
         self.normalization: Normalization = check_choice("normalization", normalization, Normalization)
 
+    def _read(self, images: Tensor) -> Taps:
+        return self.features.packed(images)  # type: ignore[return-value]  # `gram_of` takes both kinds
+
     def _distance(self, taps: Taps, target_taps: Taps, images: Tensor, target: Tensor) -> Tensor:
         differences = {
             layer: mean_difference(
-                gram_matrix(taps[layer], self.normalization),
-                gram_matrix(target_taps[layer], self.normalization),
+                gram_of(taps[layer], self.normalization),
+                gram_of(target_taps[layer], self.normalization),
                 self.distance,
             )
             for layer in self.weights
         }
         return weighted_sum(differences, self.weights)
+
+
+def gram_of(tap: Tap, normalization: Normalization = "elements") -> Tensor:
+    """`gram_matrix` of a tap in any layout."""
+    if isinstance(tap, Tensor):
+        return gram_matrix(tap, normalization)
+    _, channels, height, width = tap.sizes
+    return native_layers.gram(tap) / _divisor(channels, height * width, normalization)
 
 
 def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tensor:
@@ -103,6 +116,9 @@ def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tens
         )
     rows = wide(maps).flatten(2)
     _, channels, places = rows.shape
-    divisor = {"elements": channels * places, "places": places, "none": 1}[normalization]
     with no_autocast(maps.device):  # in float16 the sums overflow
-        return rows @ rows.transpose(1, 2) / divisor
+        return rows @ rows.transpose(1, 2) / _divisor(channels, places, normalization)
+
+
+def _divisor(channels: int, places: int, normalization: Normalization) -> int:
+    return {"elements": channels * places, "places": places, "none": 1}[normalization]

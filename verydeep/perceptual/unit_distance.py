@@ -150,7 +150,7 @@ def _like(maps: Tensor) -> Tensor:
 
 
 def _pieces(maps: Tensor) -> Iterator[tuple[int, slice]]:
-    """Pictures of a batch, and some places of each."""
+    """Images of a batch, and some places of each."""
     places = maps.shape[2] * maps.shape[3]
     size = max(1, PIECE // maps.shape[1]) if maps.device.type == "cpu" else places
     for number in range(len(maps)):

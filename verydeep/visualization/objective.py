@@ -17,9 +17,11 @@ from torch import Tensor
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.features import Features
+from verydeep.network.forward import plain
 from verydeep.network.vgg import VGG
-from verydeep.perceptual import TotalVariation, gram_matrix
-from verydeep.perceptual.pair import layer_weights, mean_difference, weighted_sum
+from verydeep.perceptual import TotalVariation
+from verydeep.perceptual.pair import Tap, layer_weights, mean_difference, weighted_sum
+from verydeep.perceptual.style import gram_of
 from verydeep.plan import PoolingKind
 
 Taps = dict[str, Tensor]
@@ -125,7 +127,7 @@ class Objective:
         )
         self._variation = TotalVariation(range=(0, 1), norm="l2_squared", check=False)
         with torch.no_grad():
-            self._content = self._taps(content, terms.content)
+            self._content = {layer: plain(tap) for layer, tap in self._taps(content, terms.content).items()}
             self._style = grams(self._taps(style, terms.style))
         self.content_weights = relative(terms.content, self._content)
         self.style_weights = relative(terms.style, self._style)
@@ -137,25 +139,26 @@ class Objective:
             What is brought down, with gradients to the image, and its parts.
 
         """
-        taps = self.features(image)
+        taps = self.features.packed(image)
         zero = image.new_zeros(())
-        content = distance(taps, self._content, self.content_weights) if self._content else zero
+        seen = {layer: plain(taps[layer]) for layer in self._content}
+        content = distance(seen, self._content, self.content_weights) if self._content else zero
         style = distance(grams(taps, self._style), self._style, self.style_weights) if self._style else zero
         variation = self._variation(image) / image.numel()
         total = content + style + self.terms.variation_weight * variation
         parts = torch.stack([content, style, variation, total]).tolist()
         return total, Losses(_share(parts[0], self.terms.content), _share(parts[1], self.terms.style), *parts[2:])
 
-    def _taps(self, image: Tensor | None, layers: Mapping[str, float]) -> Taps:
+    def _taps(self, image: Tensor | None, layers: Mapping[str, float]) -> dict[str, Tap]:
         if image is None or not layers:
             return {}
-        taps = self.features(image)
+        taps = self.features.packed(image)
         return {layer: taps[layer] for layer in layers}
 
 
-def grams(taps: Taps, layers: Mapping[str, object] | None = None) -> Taps:
+def grams(taps: Mapping[str, Tap], layers: Mapping[str, object] | None = None) -> Taps:
     """Gram matrices of all taps, or of those of `layers`."""
-    return {layer: gram_matrix(taps[layer]) for layer in (taps if layers is None else layers)}
+    return {layer: gram_of(taps[layer]) for layer in (taps if layers is None else layers)}
 
 
 def relative(weights: Mapping[str, float], targets: Taps) -> dict[str, float]:
