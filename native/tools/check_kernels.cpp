@@ -295,7 +295,8 @@ struct LayerCheck {
 constexpr LayerCheck LAYER_CHECKS[] = {{"convolutions", check_convolution},
                                        {"batch norms", check_batch_norm},
                                        {"poolings", check_poolings},
-                                       {"distances", check_distances}};
+                                       {"distances", check_distances},
+                                       {"Gram matrices", check_grams}};
 
 }  // namespace
 

@@ -13,6 +13,7 @@ bool check_convolution(std::mt19937& engine, Instructions instructions);
 bool check_batch_norm(std::mt19937& engine, Instructions instructions);
 bool check_poolings(std::mt19937& engine, Instructions instructions);
 bool check_distances(std::mt19937& engine, Instructions instructions);
+bool check_grams(std::mt19937& engine, Instructions instructions);
 
 // Whether memory for maps is right when several threads take it and give it back at once.
 bool check_buffers();

@@ -195,6 +195,68 @@ ExactDistances exact(const DistanceLayer& layer) {
     return right;
 }
 
+// Gram matrices, and what a symmetric gradient at them is at the maps.
+struct GramLayer {
+    long images;
+    Shape shape;
+    bool masked;
+    std::vector<float> x, slope;
+
+    explicit GramLayer(std::mt19937& engine)
+        : images(between(engine, 1, 3)),
+          shape{between(engine, 1, 70), between(engine, 1, 18), between(engine, 1, 40)},
+          masked(between(engine, 0, 1)),
+          x(normal(engine, numbers_of(images, shape))),
+          slope(normal(engine, images * shape.channels * shape.channels)) {
+        for (long image = 0; image < images; ++image)
+            for (long row = 0; row < shape.channels; ++row)
+                for (long column = 0; column < row; ++column)
+                    slope[at(image, row, column)] = slope[at(image, column, row)];
+    }
+    long at(long image, long row, long column) const {
+        return (image * shape.channels + row) * shape.channels + column;
+    }
+};
+
+struct Grams {
+    std::vector<float> matrices, to_x;
+    bool padded = true;
+    bool operator==(const Grams&) const = default;
+};
+
+Grams run(const Processor& processor, GramLayer& layer) {
+    const PoolLock lock;
+    HeapMaps x(processor, layer.x, layer.images, layer.shape), to_x(layer.images, layer.shape);
+    Grams found;
+    found.matrices.resize(layer.slope.size());
+    gram_matrices(processor, x.maps(), found.matrices.data());
+    gram_gradient(processor, x.maps(), layer.slope.data(), layer.masked, to_x.maps());
+    found.padded = to_x.padded_with_zeros();
+    found.to_x = to_x.unpack(processor);
+    return found;
+}
+
+// Sums of products may cancel: `terms` are of their magnitudes.
+struct ExactGrams {
+    Doubles matrices, terms, to_x;
+};
+
+ExactGrams exact(const GramLayer& layer) {
+    const Shape& shape = layer.shape;
+    ExactGrams right{Doubles(layer.slope.size()), Doubles(layer.slope.size()), Doubles(layer.x.size())};
+    for_each_number(layer.images, shape, [&](long n, long row, int y, int x) {
+        const long here = index_of(shape, n, row, y, x);
+        for (long column = 0; column < shape.channels; ++column) {
+            const double other = layer.x[index_of(shape, n, column, y, x)], product = layer.x[here] * other;
+            right.matrices[layer.at(n, row, column)] += product;
+            right.terms[layer.at(n, row, column)] += std::abs(product);
+            if (!layer.masked || layer.x[here] > 0)
+                right.to_x[here] += layer.slope[layer.at(n, row, column)] * other;
+        }
+    });
+    return right;
+}
+
 }  // namespace
 
 bool check_poolings(std::mt19937& engine, Instructions instructions) {
@@ -224,6 +286,22 @@ bool check_distances(std::mt19937& engine, Instructions instructions) {
         std::fprintf(stderr, "%s: distances of %ld images, %ld channels, %d x %d%s: errors %g, %g, %g%s%s\n",
                      name_of(instructions), layer.images, layer.shape.channels, layer.shape.height,
                      layer.shape.width, layer.masked ? ", masked" : "", errors[0], errors[1], errors[2],
+                     same_bits ? "" : ", other bits with another number of threads",
+                     found.padded ? "" : ", not padded with zeros");
+    return fine;
+}
+
+bool check_grams(std::mt19937& engine, Instructions instructions) {
+    GramLayer layer(engine);
+    const Grams found = run(processor_of(instructions, between(engine, 1, 4)), layer);
+    const bool same_bits = found == run(processor_of(instructions, between(engine, 1, 4)), layer);
+    const ExactGrams right = exact(layer);
+    const double errors[2] = {error(found.matrices, right.matrices, right.terms), error(found.to_x, right.to_x)};
+    const bool fine = same_bits && found.padded && errors[0] < 1e-5 && errors[1] < 1e-5;
+    if (!fine)
+        std::fprintf(stderr, "%s: Gram matrices of %ld images, %ld channels, %d x %d%s: errors %g, %g%s%s\n",
+                     name_of(instructions), layer.images, layer.shape.channels, layer.shape.height,
+                     layer.shape.width, layer.masked ? ", masked" : "", errors[0], errors[1],
                      same_bits ? "" : ", other bits with another number of threads",
                      found.padded ? "" : ", not padded with zeros");
     return fine;
