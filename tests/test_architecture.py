@@ -36,7 +36,7 @@ ORDER = (
     ),
     *("configurations", "plan", "accounting", "images", "network", "run_folder", "weights", "training"),
     *("inference", "processes", "chunks", "perceptual", "evaluation", "extraction", "linear", "model"),
-    *("reports", "visualization", "exports", "benchmark", "studies"),
+    *("reports", "visualization", "comparison", "exports", "benchmark", "studies"),
     *("api", "verydeep", "commands", "cli", "__main__"),
 )
 

@@ -35,7 +35,9 @@ def test_the_citation_is_of_this_version_and_of_the_paper():
     assert citation["version"] == __version__
     for page in ("README.md", "README.ko.md"):
         assert f"version = {{{__version__}}}" in (ROOT / page).read_text(encoding="utf-8")
-    assert citation["license"] == PROJECT["project"]["license"]
+    licence, *of_others = PROJECT["project"]["license"].split(" AND ")
+    assert citation["license"] == licence
+    assert of_others == ["BSD-2-Clause"]  # of the bundled weights of LPIPS
     assert citation["authors"] == PROJECT["project"]["authors"]
     (paper,) = citation["references"]
     assert [author["family-names"] for author in paper["authors"]] == ["Simonyan", "Zisserman"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from verydeep import errors as errors
     from verydeep import perceptual as perceptual
     from verydeep.api.bench import bench as bench
+    from verydeep.api.compare import compare as compare
     from verydeep.api.convert import convert as convert
     from verydeep.api.describe import describe as describe
     from verydeep.api.engines import engines as engines
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _MODULES = ("errors", "perceptual")
 _FUNCTIONS = (
     "bench",
+    "compare",
     "convert",
     "describe",
     "engines",
@@ -102,6 +104,7 @@ __all__ = [
     "TenCrop",
     "__version__",
     "bench",
+    "compare",
     "convert",
     "describe",
     "engines",

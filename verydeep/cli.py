@@ -32,6 +32,7 @@ GROUPS = {
     },
     "Use a model": {
         "predict": "classify images",
+        "compare": "measure how different images look: LPIPS, style, content, DISTS",
         "extract": "save the outputs of a model's layers to a file",
         "transfer": "train a linear classifier on a model's features",
         "visualize": "make a web page of what each layer sees in an image",

@@ -333,13 +333,18 @@ def test_any_range_gives_what_the_model_takes(channels, photographs):
         ((0, 255), torch.linspace(-500, 500, 12).reshape(1, 3, 2, 2), "clamp them"),
         ((0, 1), torch.tensor([0.5, torch.nan]).repeat(6).reshape(1, 3, 2, 2), "NaN or infinite"),
         ((0, 1), torch.tensor([0.5, torch.inf]).repeat(6).reshape(1, 3, 2, 2), "NaN or infinite"),
-        ((0, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), r"integers \(uint8\); convert them to floats"),
+        ((0, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), r"uint8, which are levels: use range \(0, 255\)"),
         ((0, 1), torch.zeros(1, 1, 2, 2), "have 1 channel, .*grey"),
         ((0, 1), torch.zeros(1, 4, 2, 2), "have 4 channels, .*transparency"),
         ((0, 1), torch.zeros(1, 5, 5, 3), "channels must come first"),
         ((0, 1), torch.zeros(3, 2, 2), r"\[None\] makes one image a batch"),
         ((0, 1), torch.zeros(0, 3, 2, 2), "so they are empty"),
-        ((0, 1), np.zeros((1, 3, 2, 2)), "not torch.Tensor"),
+        (
+            (0, 1),
+            np.zeros((1, 3, 2, 2)),
+            r"an array of shape \(1, 3, 2, 2\); it must be \(batch, height, width, 3\)",
+        ),
+        ((0, 1), [0.5], "of type list; give a torch.Tensor"),
     ],
 )
 def test_images_that_cannot_be_meant_are_refused(range, images, said):

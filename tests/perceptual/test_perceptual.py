@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_losses import LOSSES as KINDS
+from small_losses import make_loss
+from small_losses import pair as small_pair
 from torch import nn
 from torchvision_peer import networks
 
@@ -21,7 +24,9 @@ from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
+from verydeep.perceptual.lpips import last_relus
 from verydeep.perceptual.unit_distance import _UnitDistance
+from verydeep.weights.lpips import linear_weights
 
 lpips = pytest.importorskip("lpips")
 piq_perceptual = pytest.importorskip("piq.perceptual")
@@ -309,9 +314,13 @@ IMAGES = torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
     [
         (2 * IMAGES - 1, IMAGES, r"look like images of range \(-1, 1\): pass range=\(-1, 1\)"),
         (IMAGES, 255 * IMAGES, r"look like images of range \(0, 255\)"),
-        ((255 * IMAGES).byte(), IMAGES, r"images are integers \(uint8\)"),
+        ((255 * IMAGES).byte(), IMAGES, r"images are uint8, which are levels: use range \(0, 255\)"),
+        (IMAGES.numpy(), IMAGES, r"array of shape \(1, 3, 8, 8\); it must be \(batch, height, width, 3\)"),
+        (IMAGES[0].permute(1, 2, 0).numpy(), IMAGES, r"\[None\] makes one image a batch"),
+        (IMAGES.permute(0, 2, 3, 1).numpy().astype(str), IMAGES, "it must be of uint8 or float32"),
+        ([[0.5]], IMAGES, "images are of type list; give a torch.Tensor or a numpy.ndarray"),
         (IMAGES, (255 * IMAGES).int(), r"target images are integers \(int32\)"),
-        (IMAGES[:, :1], IMAGES[:, :1], "images have 1 channel.*grey"),
+        (IMAGES[:, :1], IMAGES[:, :1], "images have 1 channel.*grey='repeat'"),
         (IMAGES, IMAGES[:, :, :7], "a pair must be of one size"),
         (IMAGES.repeat(2, 1, 1, 1), IMAGES, "a pair must be of one size"),
         (IMAGES / 0, IMAGES, "NaN or infinite"),
@@ -327,6 +336,70 @@ def test_misuse_is_one_sentence(images, target, said):
     for engine in ("auto", "torch"):
         with pytest.raises(UsageError, match=said):
             content(engine=engine)(images, target)
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_may_be_bytes_and_arrays(kind, engine, tmp_path):
+    levels = torch.randint(
+        0, 256, (2, 2, 3, 32, 33), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    first, second = levels
+    options = {} if kind == "DISTS" else {"engine": engine}
+    loss = make_loss(kind, tmp_path, range=(0, 255), reduction="none", **options)
+    wanted = loss(first.float(), second.float())
+    arrays = [images.permute(0, 2, 3, 1).contiguous().numpy() for images in levels]
+    arrays[0].flags.writeable = False
+    assert (wanted > 0).all()
+    for given in (
+        (first, second),
+        (first, second.float()),
+        arrays,
+        (arrays[0], second),
+        [x * 1.0 for x in arrays],
+    ):
+        found = loss(*given)
+        assert found.dtype == (torch.float64 if given[0].dtype == np.float64 else torch.float32)
+        torch.testing.assert_close(found.float(), wanted, rtol=1e-4, atol=0)
+    assert loss(arrays[0], first).tolist() == [0, 0]
+    given = second.float().requires_grad_()
+    loss(first, given).sum().backward()
+    assert given.grad.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_grey_images_are_taken_when_told_so(kind, tmp_path):
+    first, second = (x[:, :1].contiguous() for x in small_pair())
+    with pytest.raises(UsageError, match="grey='repeat' takes the channel three times"):
+        make_loss(kind, tmp_path)(first, second)
+    loss = make_loss(kind, tmp_path, grey="repeat")
+    three = [x.expand(-1, 3, -1, -1).contiguous().requires_grad_() for x in (first, second)]
+    wanted = loss(*three)
+    wanted.backward()
+    torch.testing.assert_close(loss(first, three[1].detach()), wanted.detach(), rtol=1e-4, atol=0)
+    array = first.permute(0, 2, 3, 1).numpy()
+    torch.testing.assert_close(loss(array, second), wanted.detach(), rtol=1e-4, atol=0)
+    given = first.clone().requires_grad_()
+    loss(given, second).backward()
+    assert given.grad.shape == first.shape
+    torch.testing.assert_close(given.grad, three[0].grad.sum(1, keepdim=True), rtol=1e-3, atol=1e-6)
+    with pytest.raises(UsageError, match="no grey is called 'mean'"):
+        make_loss(kind, tmp_path, grey="mean")
+
+
+def test_total_variation_and_features_take_bytes_arrays_and_grey_images():
+    levels = torch.randint(0, 256, (2, 1, 32, 33), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    array, three = levels.permute(0, 2, 3, 1).numpy(), levels.float().expand(-1, 3, -1, -1)
+    options = {"range": (0, 255), "grey": "repeat"}
+    variation = perceptual.TotalVariation(**options)
+    tap = verydeep.features(narrow(), ["relu2_1"], preprocessing=IMAGENET, **options)
+    for given in (levels, array, levels.float()):
+        assert variation(given) == variation(three) > 0
+        assert torch.equal(tap(given)["relu2_1"], tap(three)["relu2_1"])
+    with pytest.raises(UsageError, match="images have 1 channel"):
+        perceptual.TotalVariation(range=(0, 255))(levels)
+    with pytest.raises(UsageError, match="images are uint8"):
+        verydeep.features(narrow(), ["relu2_1"])(three.byte())  # preprocessed, as no range is given
 
 
 def test_misuse_of_arguments_is_one_sentence(tmp_path):
@@ -361,17 +434,29 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
         perceptual.StyleLoss(nn.Linear(1, 1), range=(0, 1))
 
 
-def test_linear_weights_are_found_converted_and_asked_for(vgg16, pairs, tmp_path, monkeypatch):
+def test_the_bundled_linear_weights_are_the_packages(vgg16, pairs, tmp_path):
     first, second = (x[:2] for x in pairs)
     perceptual.write_learned_weights(LPIPS_FILE, tmp_path / "lpips.safetensors")
     options = {"preprocessing": IMAGENET, "range": (0, 1)}
-    found = perceptual.LPIPS(vgg16[1], tmp_path / "lpips.safetensors", **options)(first, second)
-    assert found == perceptual.LPIPS(vgg16[1], **options)(first, second)
+    for file in (LPIPS_FILE, tmp_path / "lpips.safetensors"):
+        found = perceptual.LPIPS(vgg16[1], file, **options)(first, second)
+        assert found == perceptual.LPIPS(vgg16[1], **options)(first, second)
     with pytest.raises(UsageError, match=r"has to end with \.safetensors"):
         perceptual.write_learned_weights(LPIPS_FILE, tmp_path / "lpips.pt")
+    bundled = linear_weights()
+    assert tuple(bundled) == last_relus(Architecture("D"))
+    published = torch.load(LPIPS_FILE, map_location="cpu", weights_only=True)
+    for number, array in enumerate(bundled.values()):
+        assert (array == published[f"lin{number}.model.1.weight"].flatten().numpy()).all()
+        assert array.min() >= 0  # their root is taken
+    notice = (Path(verydeep.__file__).parent / "weights" / "lpips" / "LICENSE").read_text()
+    assert "Copyright (c) 2018, Richard Zhang" in notice
+
+
+def test_weights_of_dists_are_asked_for(monkeypatch):
     monkeypatch.setattr("verydeep.perceptual.learned.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="pip install --no-deps lpips, or give the path of a copy"):
-        perceptual.LPIPS(vgg16[1], **options)
+    with pytest.raises(UsageError, match="pip install --no-deps DISTS_pytorch, or give the path of a copy"):
+        perceptual.DISTS(narrow(), preprocessing=IMAGENET, range=(0, 1))
 
 
 def test_inputs_are_never_modified_and_the_engine_gives_torchs_numbers(pairs):
@@ -426,10 +511,11 @@ def test_weights_that_are_loaded_into_a_loss_are_the_engines_too(pairs):
 
 
 def test_a_package_is_found_without_being_imported(vgg16, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lpips", types.ModuleType("lpips"))
-    sys.modules["lpips"].__spec__ = lpips.__spec__
-    perceptual.LPIPS(vgg16[1], preprocessing=IMAGENET, range=(0, 1))
-    assert not hasattr(sys.modules["lpips"], "LPIPS")
+    package = pytest.importorskip("DISTS_pytorch")
+    monkeypatch.setitem(sys.modules, "DISTS_pytorch", types.ModuleType("DISTS_pytorch"))
+    sys.modules["DISTS_pytorch"].__spec__ = package.__spec__
+    perceptual.DISTS(vgg16[1], preprocessing=IMAGENET, range=(0, 1))
+    assert not hasattr(sys.modules["DISTS_pytorch"], "DISTS")
     assert verydeep.__name__ == "verydeep"
 
 

@@ -148,13 +148,23 @@ def test_a_name_that_a_library_lacks(name, message):
         find(name)
 
 
-def test_without_torchvision_it_says_what_to_install(monkeypatch):
+def test_without_torchvision_its_published_files_are_found_and_others_want_it(tmp_path, monkeypatch):
+    names = ("vgg16", "vgg19_bn", "vgg16-IMAGENET1K_V1", "vgg16-IMAGENET1K_FEATURES")
+    fetched: list[tuple[object, ...]] = []
+    monkeypatch.setattr(by_name, "fetch", lambda *words: fetched.append(words) or words[1])
+    with_torchvision = [find(f"torchvision:{name}") for name in names]
     found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "torchvision" else found(name, *rest)
-    )
+    for place in (importlib.util, by_name):
+        monkeypatch.setattr(
+            place, "find_spec", lambda name, *rest: None if name == "torchvision" else found(name, *rest)
+        )
+    for name, (path, metadata) in zip(names, with_torchvision, strict=True):
+        assert find(f"torchvision:{name}")[0] == path
+        known = find(f"torchvision:{name}")[1]
+        assert known.preprocessing == metadata.preprocessing and known.licence == metadata.licence
+    assert [words[0] for words in fetched[:4]] == [words[0] for words in fetched[4::2]]
     with pytest.raises(VerydeepError, match=r"needs torchvision, .* run: pip install 'verydeep\[torchvision\]'"):
-        find("torchvision:vgg16")
+        find("torchvision:vgg17")
 
 
 def test_without_huggingface_hub(monkeypatch):

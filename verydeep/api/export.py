@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from verydeep.arguments import checked
+from verydeep.comparison.metrics import LPIPS, check_vgg16
 from verydeep.errors import UsageError, check_choice, command_line, escaped
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
-from verydeep.exports.check import Difference
+from verydeep.exports.check import Difference, DistanceDifference
 from verydeep.exports.hub_folder import write_hub_folder
-from verydeep.exports.runtimes import write_onnx, write_openvino
+from verydeep.exports.runtimes import write_onnx, write_onnx_metric, write_openvino
 from verydeep.files import all_or_none, check_out
 from verydeep.inference import engine_of
 from verydeep.linear.classifier import say_network_alone
@@ -24,6 +25,8 @@ from verydeep.notes import say
 from verydeep.results import Result
 from verydeep.run_folder import JOURNAL, ModelConfig
 from verydeep.training.journal import read_journal
+from verydeep.weights.features import open_features
+from verydeep.weights.lpips import LAYERS
 from verydeep.weights.opening import open_source
 from verydeep.weights.recognize import Tensors
 from verydeep.weights.source import with_network
@@ -49,7 +52,7 @@ class Exported(Result):
     path: str
     to: str
     bytes: int | None = None
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[Difference, ...] | tuple[DistanceDifference, ...] = ()
 
     def __str__(self) -> str:
         path = escaped(self.path)
@@ -57,11 +60,7 @@ class Exported(Result):
             return f"{path}: weights and card; {command_line('push', self.path, 'OWNER/NAME')} sends them"
         if self.bytes is None:
             return f"{path}: weights for {self.to}"
-        lines = [
-            f"{one.width}x{one.height}: {CHECKED[self.to][1]}'s score map differs by {one.score_map:.1e} of the "
-            f"largest score, the posterior by {one.posterior:.1e}"
-            for one in self.differences
-        ]
+        lines = [one.in_words(CHECKED[self.to][1]) for one in self.differences]
         return "\n".join([*lines, f"{path}: {self.bytes / 1e6:.1f} MB"])
 
 
@@ -71,6 +70,7 @@ def export(
     *,
     to: To = "onnx",
     out: str | PathLike[str],
+    metric: Literal["lpips"] | None = None,
     pixels: bool = False,
     results: Sequence[str | PathLike[str]] = (),
     licence: str | None = None,
@@ -91,6 +91,8 @@ def export(
             a name such as torchvision:vgg16.
         to: the form.
         out: file to write, or folder to make.
+        metric: for onnx: write LPIPS on this network instead. It takes two images of 0 to 1 and gives their
+            distance, and the distance at each pixel.
         pixels: for onnx and openvino: the file takes pixels of 0 to 255, R, G, B, and preprocesses them itself.
         results: for hub: tests of the model, files that `verydeep.evaluate` wrote; the model card shows their
             figures.
@@ -112,6 +114,10 @@ def export(
         raise UsageError("`results`, `licence`, `name` and `half` are of a folder for the Hub; use `to=hub`")
     if pixels and to not in CHECKED:
         raise UsageError(f"`pixels` is of {' and '.join(CHECKED)}; `to={to}` writes weights only")
+    if metric is not None:
+        check_choice("metric", metric, ("lpips",))
+        if to != "onnx":
+            raise UsageError(f"`metric` is written as ONNX; `to={to}` holds a network")
     if to in CHECKED and path.suffix != CHECKED[to][0]:
         raise UsageError(f"{path} has to end with {CHECKED[to][0]} for `to={to}`")
     with writing_file(path) if to != "hub" else nullcontext():
@@ -120,6 +126,8 @@ def export(
             if file.exists():
                 raise UsageError(f"{file} exists; choose another name")
             check_out(file)
+        if metric:
+            return _export_metric(path, source, pixels)
         config, weights = open_source(source)
         say_network_alone(Path(source), "exported")
         if to == "hub":
@@ -137,6 +145,15 @@ def export(
                 differences = CHECKED[to][2](path, engine, weights, pixels=pixels)
             return Exported(str(out), to, sum(file.stat().st_size for file in files), tuple(differences))
         return Exported(str(out), to)
+
+
+def _export_metric(path: Path, model: str, pixels: bool) -> Exported:
+    """Write LPIPS as ONNX."""
+    config, weights = open_features(model)
+    check_vgg16(config.architecture, "LPIPS")
+    metric = LPIPS(engine_of(config, weights, LAYERS, device="cpu"))
+    differences = write_onnx_metric(path, metric, weights, pixels=pixels)
+    return Exported(str(path), "onnx", path.stat().st_size, tuple(differences))
 
 
 def write_for_hub(

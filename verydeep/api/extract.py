@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from verydeep.arguments import checked
 from verydeep.chunks.plan import Chunk
-from verydeep.chunks.run import Rescaled, run_chunks
+from verydeep.chunks.run import Rescaled, at_scales, run_chunks
 from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least, escaped
 from verydeep.extraction.archive import check_features_out, write_features
@@ -170,8 +170,8 @@ class _Job:
         facts = self._facts(config, wanted)
         parts = FeatureParts(self.out, self._key(facts, wanted, images), shapes)
 
-        def work(rescaled: list[Rescaled]) -> Rows:
-            shown = [wanted.cut(image[wanted.scale]) for image in rescaled]
+        def work(chunk: Chunk, rescaled: dict[int, Rescaled]) -> Rows:
+            shown = [wanted.cut(image[wanted.scale]) for image in rescaled.values()]
             return rows_of(engine, shown, self.layers, self.pool)
 
         lost: list[Unreadable] = []
@@ -179,7 +179,7 @@ class _Job:
             run_chunks(
                 images,
                 plan,
-                [wanted.scale],
+                at_scales(images, [wanted.scale]),
                 work,
                 world=here,
                 parts=parts,

@@ -55,6 +55,7 @@ def features(
     pooling: Literal["max", "average"] = ...,
     trainable: bool = ...,
     check: bool = ...,
+    grey: Literal["refuse", "repeat"] = ...,
     engine: Literal["auto", "torch"] = ...,
 ) -> Features: ...
 
@@ -79,6 +80,7 @@ def features(
     pooling: Literal["max", "average"] = "max",
     trainable: bool = False,
     check: bool = True,
+    grey: Literal["refuse", "repeat"] = "refuse",
     engine: Literal["auto", "torch", "native"] = "auto",
 ) -> Features | EngineFeatures:
     """Tap a network at the named layers. Only as much of it is computed as the deepest one needs.
@@ -100,6 +102,7 @@ def features(
         pooling: `average` replaces every max-pooling.
         trainable: let gradients go to the weights too; otherwise they are frozen.
         check: compare the images' values with `range`.
+        grey: `repeat` takes images of one channel too.
         engine: `auto` and `torch` give the module; `auto` computes 3x3 convolutions and their gradients on our own
             kernels where these can, on a CPU in float32. `native` needs no torch and has no gradients.
 
@@ -125,6 +128,7 @@ def features(
             pooling=pooling,
             trainable=trainable,
             check=check,
+            grey=grey,
         )
         tap.engine = engine
         return tap

@@ -59,7 +59,7 @@ def by_shape(images: ImageSet, scales: Sequence[int], most: int, *, whole: bool)
         pixels = sum(width * height for width, height in sizes)
         count = max(1, min(most, CHUNK_PIXELS // max(pixels, 1)))
         for first in range(0, len(numbers), count):
-            chunks.append(_chunk(len(chunks), images, numbers[first : first + count]))
+            chunks.append(chunk_of(len(chunks), images, numbers[first : first + count]))
     return chunks
 
 
@@ -77,12 +77,12 @@ def in_order(images: ImageSet, bytes_of: Callable[[int], int]) -> list[Chunk]:
     for number in range(len(images)):
         size = bytes_of(number)
         if current and (len(current) == CHUNK_IMAGES or total + size > CHUNK_BYTES):
-            chunks.append(_chunk(len(chunks), images, current))
+            chunks.append(chunk_of(len(chunks), images, current))
             current, total = [], 0
         current.append(number)
         total += size
     if current:
-        chunks.append(_chunk(len(chunks), images, current))
+        chunks.append(chunk_of(len(chunks), images, current))
     return chunks
 
 
@@ -94,10 +94,11 @@ def size_of(images: ImageSet, number: int) -> Size | None:
         return None
 
 
-def _chunk(number: int, images: ImageSet, numbers: Sequence[int]) -> Chunk:
+def chunk_of(number: int, images: ImageSet, numbers: Sequence[int], beside: Sequence[int] = ()) -> Chunk:
+    """Make a chunk of the images `numbers`; `beside` are others on which its rows depend."""
     from hashlib import sha256  # not above: the first answer wants none of it
 
     digest = sha256()
-    for one in numbers:
+    for one in (*numbers, *beside):
         digest.update(f"{images.names[one]}\t{images.source.stamp(one)}\n".encode())
     return Chunk(number, tuple(numbers), digest.hexdigest()[:16])

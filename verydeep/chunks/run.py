@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,14 +16,15 @@ from verydeep.images.views import Pixels, rescale
 from verydeep.prefetch import prefetch_groups
 
 Rescaled = dict[int, Pixels]  # an image at each scale
+Item = TypeVar("Item")  # what is made of an image when it is read
 ALONE = World()
 
 
 def run_chunks(
     images: ImageSet,
     plan: Sequence[Chunk],
-    scales: Sequence[int],
-    work: Callable[[list[Rescaled]], Rows],
+    read: Callable[[int], Item],
+    work: Callable[[Chunk, dict[int, Item]], Rows],
     *,
     world: World = ALONE,
     parts: Parts[Rows] | None = None,
@@ -31,13 +33,13 @@ def run_chunks(
     unreadable: Callable[[Unreadable], None] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[tuple[list[int], Rows]]:
-    """Work through a list of images, chunk by chunk. Each image is decoded once, for all scales.
+    """Work through a list of images, chunk by chunk. The images of the next chunk are read meanwhile.
 
     Args:
         images: the same on every process; a few are in memory at a time.
         plan: their chunks, likewise; each process takes some of them.
-        scales: smaller sides that images are rescaled to.
-        work: images at every scale -> a row for each.
+        read: the number of an image -> what is worked on, such as `at_scales` gives; is called on several threads.
+        work: a chunk, and what was read of each of its images, by number -> rows.
         world: the processes that share the list.
         parts: where finished chunks are kept, and those of an interrupted run are found, on a disk that all
             processes share; None keeps nothing.
@@ -47,7 +49,7 @@ def run_chunks(
         advance: called with the number of images that are finished, here or wherever the world hears of.
 
     Returns:
-        On the first process the numbers of a chunk's images, those that can be read, and their rows; likewise for
+        On the first process the numbers of a chunk's images, those that can be read, and its rows; likewise for
         each chunk.
 
     Raises:
@@ -68,7 +70,7 @@ def run_chunks(
             done += [(list(chunk.images), kept)] * gather
             count(len(chunk.images))
     lost: list[Unreadable] = []
-    for chunk, outcomes in _decoded(images, to_do, scales):
+    for chunk, outcomes in _decoded(images, to_do, read):
         readable = {number: image for number, image in outcomes.items() if not isinstance(image, ImageError)}
         for number, error in outcomes.items():
             if isinstance(error, ImageError):
@@ -78,7 +80,7 @@ def run_chunks(
         if max_unreadable is not None and len(lost) > max_unreadable:
             raise too_many(lost)
         if readable:
-            rows = work(list(readable.values()))
+            rows = work(chunk, readable)
             if parts:
                 parts.write(chunk, list(readable), rows)
             done += [(list(readable), rows)] * gather
@@ -93,19 +95,28 @@ def run_chunks(
     return [rows for several, _ in gathered for rows in several]
 
 
-def _decoded(
-    images: ImageSet, plan: Sequence[Chunk], scales: Sequence[int]
-) -> Iterator[tuple[Chunk, dict[int, Rescaled | ImageError]]]:
-    """Each chunk's images at every scale, or why one cannot be read; the next chunk is decoded meanwhile."""
+def at_scales(images: ImageSet, scales: Sequence[int]) -> Callable[[int], Rescaled]:
+    """Read an image once, for all scales: the smaller sides that it is rescaled to."""
 
-    def read(number: int) -> Rescaled | ImageError:
+    def read(number: int) -> Rescaled:
+        image = images.source.read(number)
+        return {scale: np.asarray(rescale(image, scale)) for scale in scales}
+
+    return read
+
+
+def _decoded(
+    images: ImageSet, plan: Sequence[Chunk], read: Callable[[int], Item]
+) -> Iterator[tuple[Chunk, dict[int, Item | ImageError]]]:
+    """What is read of each chunk's images, or why one cannot be read; the next chunk is read meanwhile."""
+
+    def read_or_tell(number: int) -> Item | ImageError:
         try:
-            image = images.source.read(number)
-            return {scale: np.asarray(rescale(image, scale)) for scale in scales}
+            return read(number)
         except ImageError as error:
             name = images.names[number]
             return error if name in str(error) else ImageError(f"{name}: {error}")
 
-    decoded = prefetch_groups(read, (chunk.images for chunk in plan))
+    decoded = prefetch_groups(read_or_tell, (chunk.images for chunk in plan))
     for chunk, outcomes in zip(plan, decoded, strict=True):
         yield chunk, dict(zip(chunk.images, outcomes, strict=True))

@@ -18,6 +18,7 @@ FILES: Mapping[str, tuple[str, ...]] = {"report": ("out", "page"), "watch": ("ou
 
 EXAMPLES: Mapping[str, str] = {
     "bench": "verydeep bench --batch-sizes 1 16",
+    "compare": "verydeep compare photos restored --out distances.csv",
     "convert": "verydeep convert vgg16.pth runs/vgg16 --preprocessing torchvision --class-names imagenet",
     "describe": "verydeep describe D",
     "engines": "verydeep engines",

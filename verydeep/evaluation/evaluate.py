@@ -11,7 +11,7 @@ import numpy as np
 
 from verydeep.chunks.parts import Parts
 from verydeep.chunks.plan import Chunk, by_shape
-from verydeep.chunks.run import ALONE, Rescaled, run_chunks
+from verydeep.chunks.run import ALONE, Rescaled, at_scales, run_chunks
 from verydeep.distributed import World
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
@@ -79,15 +79,16 @@ def evaluate(
     protocols = [protocol for member in members for protocol in member.protocols]
     scales = sorted({scale for protocol in protocols for scale in protocol.scales})
 
-    def work(rescaled: list[Rescaled]) -> Posteriors:
-        return np.mean([_posteriors(member, rescaled, batch_size) for member in members], axis=0)  # type: ignore[no-any-return]
+    def work(chunk: Chunk, rescaled: dict[int, Rescaled]) -> Posteriors:
+        shown = list(rescaled.values())
+        return np.mean([_posteriors(member, shown, batch_size) for member in members], axis=0)  # type: ignore[no-any-return]
 
     plan = by_shape(images, scales, batch_size, whole=any(protocol.whole for protocol in protocols))
     posteriors = np.full((len(images), members[0].engine.config.architecture.num_classes), np.nan)
     for numbers, rows in run_chunks(
         images,
         plan,
-        scales,
+        at_scales(images, scales),
         work,
         world=world,
         parts=parts,

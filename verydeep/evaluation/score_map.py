@@ -100,8 +100,8 @@ class ScoreMap:
             colored(np.asarray(image), heat, self._within((width, height), factor)), (2 * MARGIN + width, MARGIN)
         )
         draw = ImageDraw.Draw(sheet)
-        draw.text((MARGIN, height + 2 * MARGIN), _fit(text, font, width), INK, font)
-        _draw_scale(sheet, draw, 2 * MARGIN + width, height + 2 * MARGIN, width)
+        draw.text((MARGIN, height + 2 * MARGIN), fit_text(text, font, width), INK, font)
+        draw_scale(sheet, (2 * MARGIN + width, height + 2 * MARGIN), width, ("0%", "50%", "100%"))
         return sheet
 
     def spread(self, values: NDArray[np.float64], size: tuple[int, int], factor: float) -> NDArray[np.float32]:
@@ -213,16 +213,18 @@ def colored(image: Pixels, heat: NDArray[np.float32], share: NDArray[np.float64]
     return Image.fromarray((grey * (1 - strength) + colors * strength).round().astype(np.uint8))
 
 
-def _draw_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, width: int) -> None:
+def draw_scale(sheet: Image.Image, corner: tuple[int, int], width: int, labels: tuple[str, str, str]) -> None:
+    """Draw the colours from 0 to 1, with the labels of the least, the middle and the greatest value below."""
+    left, top = corner
     ramp = np.broadcast_to(np.linspace(0, 1, width), (BAR, width))
-    sheet.paste(Image.fromarray(heat_colors(ramp)), (left, top))
-    font = ImageFont.load_default(14)
-    for share in (0, 0.5, 1):
-        anchor = {0: "la", 0.5: "ma", 1: "ra"}[share]
-        draw.text((left + share * width, top + BAR + 4), f"{share:.0%}", INK, font, anchor=anchor)
+    sheet.paste(Image.fromarray(heat_colors(ramp)), corner)
+    font, draw = ImageFont.load_default(14), ImageDraw.Draw(sheet)
+    for place, (label, anchor) in enumerate(zip(labels, ("la", "ma", "ra"), strict=True)):
+        draw.text((left + place / 2 * width, top + BAR + 4), label, INK, font, anchor=anchor)
 
 
-def _fit(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+def fit_text(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """Cut a text to a width in pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -7,14 +7,14 @@ and width are free.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.accounting import num_parameters
-from verydeep.configurations import BATCH_NORM_EPSILON, Architecture, Convolution, Node, Pooling
+from verydeep.configurations import BATCH_NORM_EPSILON, Convolution, Node, Pooling
 from verydeep.errors import UsageError
 from verydeep.run_folder import ModelConfig
 from verydeep.version import __version__
@@ -47,7 +47,7 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
 
     if 4 * num_parameters(config.architecture) > LARGEST:
         raise UsageError("an ONNX file holds at most 2 GB, and these weights are more; use a smaller width")
-    builder = _GraphBuilder(tensors)
+    builder = GraphBuilder(tensors)
     if pixels:
         shape: list[Any] = ["batch", "height", "width", 3]
         entry = helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)
@@ -55,7 +55,7 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
     else:
         shape = ["batch", 3, "height", "width"]
         entry = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
-    builder.network("images", "score_map", config.architecture)
+    builder.network("images", "score_map", config.architecture.nodes)
     builder.add("GlobalAveragePool", ["score_map"], "scores_over_space")
     builder.add("Flatten", ["scores_over_space"], "scores", axis=1)
     builder.add("Softmax", ["scores"], "posterior", axis=1)
@@ -70,15 +70,22 @@ def graph(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], *, pixels: b
         ],
         builder.weights,
     )
+    return model_of(made, describe(config, pixels=pixels), metadata(config, pixels=pixels))
+
+
+def model_of(made: onnx.GraphProto, description: str, properties: dict[str, str]) -> onnx.ModelProto:
+    """A graph as a model, with what belongs to it."""
+    from onnx import helper
+
     model: onnx.ModelProto = helper.make_model(
         made,
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="verydeep",
         producer_version=__version__,
-        doc_string=describe(config, pixels=pixels),
+        doc_string=description,
     )
-    helper.set_model_props(model, metadata(config, pixels=pixels))
+    helper.set_model_props(model, properties)
     return model
 
 
@@ -120,7 +127,7 @@ def metadata(config: ModelConfig, *, pixels: bool = False) -> dict[str, str]:
     }
 
 
-class _GraphBuilder:
+class GraphBuilder:
     """Nodes and weights of a graph that is being written; each node bears the name of what it gives."""
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -129,12 +136,21 @@ class _GraphBuilder:
         self._tensors = tensors
 
     def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node; gives the name of its output."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
+    def add_several(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> list[str]:
+        """Add a node with several outputs, which bears the name of the first."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes))
+        return outputs
+
     def constant(self, name: str, values: Any, kind: type[np.generic] = np.float32) -> str:
+        """Add numbers that do not change; gives their name."""
         from onnx import numpy_helper
 
         array = np.ascontiguousarray(values, dtype=kind)
@@ -155,14 +171,14 @@ class _GraphBuilder:
             x = self.add("Gather", [x, self.constant("order", [2, 1, 0], np.int64)], "turned", axis=3)
         self.add("Transpose", [x], output, perm=[0, 3, 1, 2])
 
-    def network(self, entry: str, output: str, architecture: Architecture) -> None:
-        """All nodes of the plan, fully convolutional (Section 3.2); the last one gives `output`."""
+    def network(self, entry: str, output: str, plan: Sequence[Node]) -> None:
+        """All nodes of a plan, fully convolutional (Section 3.2); the last one gives `output`."""
         x = entry
-        for node in architecture.nodes:
+        for node in plan:
             kind, attributes = _operator(node)
             tensors = [name for name in node.tensors if not name.endswith("num_batches_tracked")]
             inputs = [x, *(self.constant(name, self._tensors[name]) for name in tensors)]
-            x = self.add(kind, inputs, output if node is architecture.nodes[-1] else node.name, **attributes)
+            x = self.add(kind, inputs, output if node is plan[-1] else node.name, **attributes)
 
 
 def _operator(node: Node) -> tuple[str, dict[str, Any]]:

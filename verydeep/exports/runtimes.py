@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.comparison.metrics import LPIPS
 from verydeep.errors import require
-from verydeep.exports.check import Difference, Run, compare
+from verydeep.exports.check import Difference, DistanceDifference, Run, compare, compare_distances
 from verydeep.exports.graph import graph, metadata
+from verydeep.exports.lpips_graph import lpips_graph
 from verydeep.files import write_whole
 from verydeep.inference import Engine
 
@@ -51,13 +53,50 @@ def write_onnx(
     return differences
 
 
-def onnxruntime_with(model: bytes | str) -> Run:
+def write_onnx_metric(
+    path: Path, metric: LPIPS, tensors: Mapping[str, NDArray[Any]], *, pixels: bool = False
+) -> list[DistanceDifference]:
+    """Write LPIPS as ONNX, after its distances have been compared.
+
+    Args:
+        path: of the file to make.
+        metric: with an engine.
+        tensors: the network's weights.
+        pixels: whether the file takes pixels of 0 to 255.
+
+    Returns:
+        How far onnxruntime's answers are from the metric's, at three sizes.
+
+    Raises:
+        VerydeepError: onnx or onnxruntime is not installed, or its answers are others than the metric's.
+
+    """
+    for module in ("onnx", "onnxruntime"):
+        require(module, "export", "an export to ONNX")
+    content = lpips_graph(metric.engine.config, tensors, pixels=pixels).SerializeToString()
+    session = _session(content)
+
+    def run(first: NDArray[np.generic], second: NDArray[np.generic]) -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = session.run(["distance", "map"], {"first": first, "second": second})
+        return found
+
+    differences = compare_distances(metric, run, "onnxruntime", pixels=pixels)
+    write_whole(path, lambda aside: aside.write_bytes(content))
+    return differences
+
+
+def _session(model: bytes | str) -> Any:
     """Open a model, given as its bytes or its path, on the processor."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ALONE
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def onnxruntime_with(model: bytes | str) -> Run:
+    """Open a network, given as its bytes or its path, on the processor."""
+    session = _session(model)
     entry = session.get_inputs()[0].name
 
     def run(shown: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.chunks.plan import by_shape
-from verydeep.chunks.run import Rescaled, run_chunks
+from verydeep.chunks.plan import Chunk, by_shape
+from verydeep.chunks.run import Rescaled, at_scales, run_chunks
 from verydeep.errors import UsageError
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.extraction.extract import extract
@@ -60,14 +60,14 @@ def features_of(
         )
     scales = sorted(described.scales)
 
-    def work(rescaled: list[Rescaled]) -> Features:
-        several = [_at_scale(engine, [image[scale] for image in rescaled], described) for scale in scales]
+    def work(chunk: Chunk, rescaled: dict[int, Rescaled]) -> Features:
+        several = [_at_scale(engine, [image[scale] for image in rescaled.values()], described) for scale in scales]
         return _unit(np.hstack(several) if described.combine == "stack" else np.mean(several, axis=0))
 
     done = run_chunks(
         images,
         by_shape(images, scales, CHUNK_IMAGES, whole=True),
-        scales,
+        at_scales(images, scales),
         work,
         max_unreadable=max_unreadable,
         unreadable=unreadable,

@@ -18,7 +18,15 @@ from verydeep.network.derived import Derived, can_keep
 from verydeep.network.forward import Network, plain
 from verydeep.network.native_layers import Maps
 from verydeep.network.preprocess import Preprocess
-from verydeep.network.ranges import PRECISIONS, Range, check_images, check_values
+from verydeep.network.ranges import (
+    PRECISIONS,
+    Grey,
+    ImagesLike,
+    Range,
+    as_images,
+    check_images,
+    check_values,
+)
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind, check_size, nodes_to
 
@@ -48,6 +56,7 @@ class Features(Network):
         pooling: `average` replaces every max-pooling by the mean of the same 2x2 places, as Gatys et al. do.
         trainable: whether weights are trained too, by gradients that go to `network`'s own parameters.
         check: whether the values of images are compared with `range`.
+        grey: `repeat` takes images of one channel too.
 
     Raises:
         UsageError: there is no such layer; the message names the near ones. Or `range` lacks `preprocessing`.
@@ -64,8 +73,10 @@ class Features(Network):
         pooling: PoolingKind = "max",
         trainable: bool = False,
         check: bool = True,
+        grey: Grey = "refuse",
     ) -> None:
         super().__init__()
+        self.grey: Grey = check_choice("grey", grey, Grey)
         self.architecture = network.architecture
         self.nodes = nodes_to(network.architecture, layers)
         self.layers = tuple(layers)
@@ -87,11 +98,12 @@ class Features(Network):
                 if node.kind == "convolution" and not trainable:
                     self.get_submodule(node.name).to(memory_format=torch.channels_last)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: ImagesLike) -> dict[str, Tensor]:
         """What each layer gives, by its name, in the order that they were asked for.
 
         Args:
-            images: of shape (batch, 3, height, width): RGB in the range that was said, or preprocessed.
+            images: of shape (batch, 3, height, width): RGB in the range that was said, or preprocessed. In the
+                range of levels they may be uint8. An array has the shape (batch, height, width, 3).
 
         Returns:
             Of shape (batch, channels, rows, columns) each; FC layers give a place for each window.
@@ -100,7 +112,7 @@ class Features(Network):
             UsageError: the images are too small, have another shape or type, or are outside their range.
 
         """
-        return {name: plain(found) for name, found in self.packed(images).items()}
+        return {name: plain(found) for name, found in self.packed(self.as_images(images)).items()}
 
     def packed(self, images: Tensor) -> dict[str, Tensor | Maps]:
         """The same, but what the kernels computed stays in their layout."""
@@ -135,19 +147,28 @@ class Features(Network):
         named = {name: attrgetter(name)(self) for node in self.nodes for name in node.tensors}
         return {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
 
-    def preprocessed(self, images: Tensor) -> Tensor:
+    def as_images(self, images: ImagesLike, what: str = "images") -> Tensor:
+        """Turn what `forward` takes into floating-point numbers with channels first; messages call them `what`.
+
+        Raises:
+            UsageError: they are of another shape or type.
+
+        """
+        return as_images(images, self.preprocess.range if self.preprocess else None, self.grey, what)
+
+    def preprocessed(self, images: ImagesLike) -> Tensor:
         """Images as the network takes them, of images in the range that was said, which is checked.
 
         Raises:
             UsageError: they are of another shape or type, have NaN, or are outside the range.
 
         """
-        check_images(images)
+        given = self.as_images(images)
         if self.preprocess is None:
-            return images
+            return given
         if self.check:
-            check_values(images, self.preprocess.range)
-        x: Tensor = self.preprocess(images.permute(0, 2, 3, 1))
+            check_values(given, self.preprocess.range)
+        x: Tensor = self.preprocess(given.permute(0, 2, 3, 1))
         return x
 
     def batch_norm(self, module: nn.BatchNorm2d, x: Tensor) -> Tensor:

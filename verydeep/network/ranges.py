@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from verydeep.errors import UsageError
 from verydeep.network.derivatives import is_recorded
 
 Range = tuple[int | float, int | float]
+Grey = Literal["refuse", "repeat"]
+ImagesLike = Tensor | NDArray[Any]
 
 LEVELS: Range = (0, 255)
 RANGES: tuple[Range, ...] = ((0, 1), (-1, 1), LEVELS)
@@ -46,6 +50,44 @@ def check_range(range: Range) -> Range:
     return low, high
 
 
+def as_images(images: ImagesLike, range: Range | None, grey: Grey = "refuse", what: str = "images") -> Tensor:
+    """Turn what people have into images with channels first, of floating-point numbers.
+
+    Args:
+        images: a tensor of shape (batch, 3, height, width), or an array of shape (batch, height, width, 3): of
+            floating-point numbers in the range, or of uint8 where the range is that of levels.
+        range: least and greatest value; None where images are preprocessed already.
+        grey: `repeat` takes the channel of images of one channel three times.
+        what: messages call them.
+
+    Raises:
+        UsageError: they cannot be such images; the message says what to do.
+
+    """
+    tensor = _from_array(images, what) if isinstance(images, np.ndarray) else images
+    if not isinstance(tensor, Tensor):
+        raise UsageError(f"{what} are of type {type(images).__name__}; give a torch.Tensor or a numpy.ndarray")
+    if grey == "repeat" and tensor.ndim == 4 and tensor.shape[1] == 1:
+        tensor = tensor.expand(-1, 3, -1, -1)
+    if tensor.dtype == torch.uint8 and range == LEVELS:
+        tensor = tensor.float()
+    check_images(tensor, what)
+    return tensor
+
+
+def _from_array(images: NDArray[Any], what: str) -> Tensor:
+    """Images of an array, channels first."""
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
+        advice = "; [None] makes one image a batch" if images.ndim == 3 else ""
+        raise UsageError(
+            f"{what} are an array of shape {images.shape}; it must be (batch, height, width, 3){advice}"
+        )
+    if images.dtype.kind not in "uif":
+        raise UsageError(f"{what} are an array of {images.dtype}; it must be of uint8 or float32")
+    channels_first = np.require(images.transpose(0, 3, 1, 2), requirements=["C", "W"])
+    return torch.from_numpy(channels_first)
+
+
 def check_images(images: Tensor, what: str = "images") -> None:
     """Make sure that these are images with channels first, of floating-point numbers.
 
@@ -53,12 +95,12 @@ def check_images(images: Tensor, what: str = "images") -> None:
         UsageError: their shape or type is another; the message says what to do.
 
     """
-    if not isinstance(images, Tensor):
-        raise UsageError(
-            f"{what} are of type {type(images).__name__}, not torch.Tensor: convert them with torch.from_numpy"
-        )
     if images.dtype not in PRECISIONS and (images.is_floating_point() or images.is_complex()):
         raise UsageError(f"{what} are {images.dtype}; convert them with .float()")
+    if images.dtype == torch.uint8:
+        raise UsageError(
+            f"{what} are uint8, which are levels: use range (0, 255), or images / 255 with range (0, 1)"
+        )
     if not images.is_floating_point():
         raise UsageError(
             f"{what} are integers ({str(images.dtype).removeprefix('torch.')}); convert them to floats: range "
@@ -73,7 +115,7 @@ def check_images(images: Tensor, what: str = "images") -> None:
     if 0 in shape:
         raise UsageError(f"{what} have the shape {shape}, so they are empty")
     if shape[1] == 1:
-        advice = "they are grey: repeat the channel with .expand(-1, 3, -1, -1)"
+        advice = "they are grey: grey='repeat' takes the channel three times, as .expand(-1, 3, -1, -1) does"
     elif shape[1] == 4:
         advice = "if the fourth channel is transparency, blend them with a background first"
     elif shape[3] == 3:

@@ -39,7 +39,7 @@ class ContentLoss(PairLoss):
         pooling: `average` replaces every max-pooling of the network.
         engine: `torch` never takes the native engine.
         range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
-        options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
+        options: `preprocessing`, `reduction`, `check` and `grey`, as `PairLoss` has them.
 
     Raises:
         UsageError: an argument does not fit.

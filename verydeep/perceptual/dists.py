@@ -50,7 +50,7 @@ class DISTS(PairLoss):
         weights: alpha and beta: a file of the `DISTS_pytorch` package or a converted one; None for those of the
             package that is installed. The package itself is not used.
         range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
-        options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
+        options: `preprocessing`, `reduction`, `check` and `grey`, as `PairLoss` has them.
 
     Raises:
         UsageError: an argument does not fit, or the weights are of another network.

@@ -1,4 +1,4 @@
-"""Weights that LPIPS and DISTS have learnt from people's judgements: read from their authors' own files."""
+"""Weights that LPIPS and DISTS have learnt from people's judgements: bundled, or in their authors' files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from verydeep.errors import ModelError, UsageError, printable, refusal
 from verydeep.files import write_whole
 from verydeep.safetensors_file import read_tensors
 from verydeep.typed import as_type
+from verydeep.weights.lpips import FILE
 
-LPIPS_FILES = (("lpips", "weights/v0.1/vgg.pth"), ("torchmetrics", "functional/image/lpips_models/vgg.pth"))
-DISTS_FILES = (("DISTS_pytorch", "weights.pt"),)
+DISTS_FILE = "weights.pt"  # of the package DISTS_pytorch
 STAGES = 5
 MOST_BYTES = 1 << 20  # LPIPS takes 7 kB, DISTS 20 kB
 
@@ -25,15 +25,15 @@ def lpips_weights(path: str | PathLike[str] | None) -> tuple[Tensor, ...]:
     """Weights of each channel of the five layers, of shape (channels,) each.
 
     Args:
-        path: `vgg.pth` of the `lpips` package (version 0.1), or what `write_learned_weights` has made of it; None
-            for that of the package that is installed here.
+        path: `vgg.pth` of the `lpips` package (version 0.1), or what `write_learned_weights` has made of such a
+            file; None for the bundled copy of it.
 
     Raises:
-        UsageError: there is no such file, and no such package.
+        UsageError: there is no such file.
         ModelError: the file is not of this kind.
 
     """
-    file = _file(path, LPIPS_FILES, "LPIPS", "vgg.pth", "pip install --no-deps lpips")
+    file = FILE if path is None else Path(path)
     tensors = _read(file)
     found = [_first(tensors, f"lin{stage}.model.1.weight", f"lin{stage}") for stage in range(STAGES)]
     if any(tensor is None for tensor in found) or len(tensors) != STAGES:
@@ -55,7 +55,7 @@ def dists_weights(path: str | PathLike[str] | None) -> tuple[Tensor, Tensor]:
         ModelError: the file is not of this kind.
 
     """
-    file = _file(path, DISTS_FILES, "DISTS", "weights.pt", "pip install --no-deps DISTS_pytorch")
+    file = _dists_file() if path is None else Path(path)
     tensors = _read(file)
     if set(tensors) != {"alpha", "beta"} or tensors["alpha"].numel() != tensors["beta"].numel():
         raise ModelError(f"{file} has {', '.join(list(tensors)[:3])}; weights of DISTS are alpha and beta")
@@ -88,18 +88,20 @@ def write_learned_weights(source: str | PathLike[str], out: str | PathLike[str])
     write_whole(Path(out), lambda aside: save_file(contiguous, aside))
 
 
-def _file(
-    path: str | PathLike[str] | None, packages: tuple[tuple[str, str], ...], what: str, name: str, install: str
-) -> Path:
-    if path is not None:
-        return Path(path)
-    for package, inside in packages:
-        spec = find_spec(package)  # finds a package without importing it
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            if (Path(folder) / inside).is_file():
-                return Path(folder) / inside
+def _dists_file() -> Path:
+    """The file of the package that is installed here, which is not imported.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    spec = find_spec("DISTS_pytorch")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(folder) / DISTS_FILE).is_file():
+            return Path(folder) / DISTS_FILE
     raise UsageError(
-        f"{what} needs the weights that its authors publish; run: {install}, or give the path of a copy of {name}"
+        "DISTS needs the weights that its authors publish; run: pip install --no-deps DISTS_pytorch, or give the "
+        f"path of a copy of {DISTS_FILE}"
     )
 
 

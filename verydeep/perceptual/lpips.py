@@ -35,12 +35,12 @@ class LPIPS(PairLoss):
 
     Args:
         model: a model on disk, one that `verydeep.load` has opened, or a `VGG`: configuration D.
-        weights: the linear weights: a file of the `lpips` package or a converted one; None for those of the
-            package that is installed. The package itself is not used.
+        weights: the linear weights: a file of the `lpips` package or a converted one; None for the bundled ones,
+            which are that package's.
         spatial: give a distance for each pixel, of shape (batch, 1, height, width), before the reduction.
         engine: `torch` never takes the native engine.
         range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
-        options: `preprocessing`, `reduction` and `check`, as `PairLoss` has them.
+        options: `preprocessing`, `reduction`, `check` and `grey`, as `PairLoss` has them.
 
     Raises:
         UsageError: an argument does not fit, or the linear weights are of another network.

@@ -23,7 +23,7 @@ from verydeep.network.derivatives import is_differentiated, is_recorded
 from verydeep.network.derived import Derived, can_keep
 from verydeep.network.features import Features
 from verydeep.network.native_layers import Maps
-from verydeep.network.ranges import Range, check_images, extremes
+from verydeep.network.ranges import Grey, ImagesLike, Range, extremes
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind
 from verydeep.processor import native_module
@@ -48,6 +48,7 @@ class Options(TypedDict, total=False):
     preprocessing: Preprocessing | None
     reduction: Reduction
     check: bool
+    grey: Grey
 
 
 class PairLoss(nn.Module):
@@ -66,6 +67,7 @@ class PairLoss(nn.Module):
         pooling: `average` replaces every max-pooling of the network.
         reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
         check: whether images are looked at: their range, and that they are finite.
+        grey: `repeat` takes the channel of images of one channel three times; `refuse` takes RGB alone.
         engine: `torch` never takes the native engine.
 
     Raises:
@@ -88,6 +90,7 @@ class PairLoss(nn.Module):
         pooling: PoolingKind = "max",
         reduction: Reduction = "mean",
         check: bool = True,
+        grey: Grey = "refuse",
         engine: Engine = "auto",
     ) -> None:
         super().__init__()
@@ -106,17 +109,19 @@ class PairLoss(nn.Module):
             range=range,
             pooling=pooling,
             check=check,
+            grey=grey,
         )
         self.features.engine = self.engine
         if network is model:  # the caller may go on to train it
             self.features = deepcopy(self.features)
         self._native = Native(known)
 
-    def forward(self, images: Tensor, target: Tensor) -> Tensor:
+    def forward(self, images: ImagesLike, target: ImagesLike) -> Tensor:
         """Compare images with others, pair by pair.
 
         Args:
-            images: RGB of shape (batch, 3, height, width), in the range that was said.
+            images: RGB of shape (batch, 3, height, width), in the range that was said. In the range of levels they
+                may be uint8. An array has the shape (batch, height, width, 3).
             target: of the same shape.
 
         Returns:
@@ -128,7 +133,7 @@ class PairLoss(nn.Module):
             ModelError: a distance is NaN or infinite, and images are checked.
 
         """
-        check_pair(images, target)
+        images, target = self._pair(images, target)
         if is_differentiated(images, target, *self._weights()):
             return reduce(self._checked(self._compare(images, target)), self.reduction)
         compare, most = self._compare, PAIR_PIXELS
@@ -137,6 +142,12 @@ class PairLoss(nn.Module):
         count = max(1, most // (2 * images.shape[2] * images.shape[3]))
         pairs = zip(torch.split(images, count), torch.split(target, count), strict=True)
         return reduce(self._checked(torch.cat([compare(*pair) for pair in pairs])), self.reduction)
+
+    def _pair(self, images: ImagesLike, target: ImagesLike) -> tuple[Tensor, Tensor]:
+        """Both batches as images, which can be compared pair by pair."""
+        pair = self.features.as_images(images), self.features.as_images(target, "target images")
+        check_pair(*pair)
+        return pair
 
     def __repr__(self) -> str:
         preprocess = self.features.preprocess
@@ -275,11 +286,9 @@ def check_pair(images: Tensor, target: Tensor) -> None:
     """Make sure that two batches can be compared pair by pair.
 
     Raises:
-        UsageError: one is no batch of images, or they differ in shape, type or device.
+        UsageError: they differ in shape, type or device.
 
     """
-    check_images(images)
-    check_images(target, "target images")
     if images.shape != target.shape:
         raise UsageError(
             f"images have the shape {tuple(images.shape)}, their targets {tuple(target.shape)}; a pair must be "

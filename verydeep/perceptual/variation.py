@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from verydeep.arguments import checked
 from verydeep.errors import check_choice
-from verydeep.network.ranges import Range, check_images, check_range, check_values
+from verydeep.network.ranges import Grey, ImagesLike, Range, as_images, check_range, check_values
 from verydeep.perceptual.pair import Reduction, reduce, wide
 
 Norm = Literal["l1", "l2", "l2_squared"]
@@ -26,6 +26,7 @@ class TotalVariation(nn.Module):
         norm: `l1`, `l2` or `l2_squared`.
         reduction: over the batch: `mean`, `sum`, or `none` for an entry an image.
         check: whether images are looked at: their range, and that they are finite.
+        grey: `repeat` takes the channel of images of one channel three times.
 
     Raises:
         UsageError: an argument does not fit.
@@ -34,28 +35,35 @@ class TotalVariation(nn.Module):
 
     @checked
     def __init__(
-        self, *, range: Range, norm: Norm = "l2", reduction: Reduction = "mean", check: bool = True
+        self,
+        *,
+        range: Range,
+        norm: Norm = "l2",
+        reduction: Reduction = "mean",
+        check: bool = True,
+        grey: Grey = "refuse",
     ) -> None:
         super().__init__()
         self.range = check_range(range)
         self.norm: Norm = check_choice("norm", norm, Norm)
         self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
         self.check = check
+        self.grey: Grey = check_choice("grey", grey, Grey)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: ImagesLike) -> Tensor:
         """Measure images of shape (batch, 3, height, width), in the range that was said; float32 of half.
 
         Raises:
             UsageError: they cannot be such images.
 
         """
-        check_images(images)
+        given = as_images(images, self.range, self.grey)
         if self.check:
-            check_values(images, self.range)
-        images = wide(images)
+            check_values(given, self.range)
+        x = wide(given)
         low, high = self.range
-        down = (images[:, :, 1:] - images[:, :, :-1]) / (high - low)
-        across = (images[..., 1:] - images[..., :-1]) / (high - low)
+        down = (x[:, :, 1:] - x[:, :, :-1]) / (high - low)
+        across = (x[..., 1:] - x[..., :-1]) / (high - low)
         if self.norm == "l1":
             variation = down.abs().sum((1, 2, 3)) + across.abs().sum((1, 2, 3))
         else:

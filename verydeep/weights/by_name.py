@@ -42,6 +42,8 @@ from verydeep.weights.published import PUBLISHED, Checksum, Published, published
 
 TORCHVISION = [f"vgg{layers}{norm}" for layers in (11, 13, 16, 19) for norm in ("", "_bn")]
 """Its networks, for what may be meant by another word."""
+DEFAULT = "IMAGENET1K_V1"
+"""What it calls the default weights of each of them."""
 
 
 class Remote(NamedTuple):
@@ -133,7 +135,14 @@ _FILE_ENDINGS = {".npz", *(ending for form in FORMATS.values() for ending in for
 
 
 def _torchvision(name: str) -> Remote:
-    """Look into torchvision's enumeration; the file is where torch.hub keeps it."""
+    """Look into torchvision's enumeration; the file is where torch.hub keeps it.
+
+    Without torchvision, look into our table of what it publishes.
+    """
+    published = _torchvision_files().get(name)
+    if published and find_spec("torchvision") is None:
+        path = _torch_hub() / "checkpoints" / published.url.rpartition("/")[2]
+        return Remote(published.url, path, published.checksum, published.metadata)
     require("torchvision", "torchvision", f"torchvision:{name}")
     import torch.hub
     from torchvision.models import get_model_weights, list_models
@@ -161,6 +170,18 @@ def _torchvision(name: str) -> Remote:
     )
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     return Remote(chosen.url, path, checksum, known.completed_by(of_library))
+
+
+def _torchvision_files() -> dict[str, Published]:
+    """Files that are in our table, by the names of their weights; defaults by those of their networks too."""
+    files = {one.name.partition(":")[2]: one for one in PUBLISHED if one.name.startswith("torchvision:")}
+    return files | {name.removesuffix(f"-{DEFAULT}"): one for name, one in files.items() if name.endswith(DEFAULT)}
+
+
+def _torch_hub() -> Path:
+    """Where torch.hub keeps files, told without torch."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    return Path(os.environ.get("TORCH_HOME") or cache).expanduser() / "hub"
 
 
 def _levels(shares: list[float]) -> tuple[float, float, float]:
