@@ -23,7 +23,12 @@ from verydeep.training.recipe import Recipe
 from verydeep.weights.published import PREPROCESSING, PreprocessingName
 
 ONE_TEXT = ("engine", "precision", "device", "tensors", "threads", "processes", "max_unreadable")
-OTHERWISE = {("bench", "threads"), ("study", "processes"), ("train", "engine"), ("train", "max_unreadable")}  # of other things
+OTHERWISE = {
+    ("bench", "threads"),
+    ("study", "processes"),
+    ("train", "engine"),
+    ("train", "max_unreadable"),
+}  # of other things
 
 
 class Answer(Result):
