@@ -75,6 +75,7 @@ sanitize:
 	mkdir -p build
 	for kind in address,undefined thread; do \
 		cmake -S native -B build/sanitize-$$kind -DVERYDEEP_CHECK=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+			-DVERYDEEP_KERNEL_OPTIMIZATION=-O1 \
 			-DCMAKE_CXX_FLAGS="-fsanitize=$$kind -fno-sanitize-recover=all -fno-omit-frame-pointer" >build/sanitize.log \
 		&& cmake --build build/sanitize-$$kind --target check_kernels --parallel 2 >build/sanitize.log \
 		&& build/sanitize-$$kind/check_kernels || exit 1; \

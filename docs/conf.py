@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.inspect import TypeAliasForwardRef
 
@@ -13,6 +15,8 @@ from verydeep.version import __version__
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from notebooks import is_progress  # noqa: E402
 
 project = "verydeep"
 author = "The verydeep authors"
@@ -107,6 +111,16 @@ def _escaped(text: str) -> str:
     return _OPTION.sub(r"``\g<0>``", text.replace("*", "\\*"))
 
 
+def without_bars(app: Sphinx, doctree: nodes.document) -> None:
+    """Remove the progress bars that a notebook's run has left, as `make notebooks` does from what it stores."""
+    for bundle in [one for one in doctree.findall(nodes.container) if one.get("nb_element") == "mime_bundle"]:
+        if is_progress({"data": {part["mime_type"]: part.astext() for part in bundle.children}}):
+            outputs = bundle.parent
+            outputs.remove(bundle)
+            if not outputs.children:
+                outputs.parent.remove(outputs)
+
+
 def is_class(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
     """Skip the classes within a class: they are how it works, and not for its users."""
     return True if isinstance(obj, type) else None
@@ -117,3 +131,4 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", take_in)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon makes fields of sections
     app.connect("autodoc-skip-member", is_class)
+    app.connect("doctree-read", without_bars)

@@ -8,52 +8,16 @@
 // that reads and writes as many bytes of as large arrays and does nothing else. A share far above 100 % says that
 // a ceiling was measured too low, and is warned of.
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <map>
-#include <memory>
-#include <random>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "engine/instructions.h"
-#include "engine/planning.h"
-#include "engine/threads.h"
-#include "tools/measure.h"
+#include "tools/bench.h"
 
 using namespace verydeep;
 
 namespace {
-
-constexpr double NOISE = 1.05;  // a share above this is no noise
-
-struct Options {
-    std::string json, instructions, kernel;
-    bool quick = false;
-};
-
-// A 3x3 convolution of some images.
-struct Layer {
-    const char* name;
-    long in_channels, out_channels;
-    int side;
-    bool max_pool;
-    long images;
-};
-
-// conv1_2 to conv5_1 of D; those that are left out have the shape of one that is there.
-const std::vector<Layer> LAYERS = {
-    {"D 224 conv1_2", 64, 64, 224, true, 1},        {"D 224 conv2_1", 64, 128, 112, false, 1},
-    {"D 224 conv2_2", 128, 128, 112, true, 1},      {"D 224 conv3_1", 128, 256, 56, false, 1},
-    {"D 224 conv3_2", 256, 256, 56, false, 1},      {"D 224 conv4_1", 256, 512, 28, false, 1},
-    {"D 224 conv4_2", 512, 512, 28, false, 1},      {"D 224 conv5_1", 512, 512, 14, false, 1},
-    {"D/4 64 b16 conv1_2", 16, 16, 64, true, 16},   {"D/4 64 b16 conv2_2", 32, 32, 32, true, 16},
-    {"D/4 64 b16 conv3_2", 64, 64, 16, false, 16},  {"D/4 64 b16 conv4_2", 128, 128, 8, false, 16},
-    {"D/4 64 b16 conv5_1", 128, 128, 4, false, 16}, {"D/4 32 b16 conv1_2", 16, 16, 32, true, 16},
-    {"D/4 32 b16 conv2_2", 32, 32, 16, true, 16},   {"D/4 32 b16 conv3_2", 64, 64, 8, false, 16},
-    {"D/4 32 b16 conv4_2", 128, 128, 4, false, 16}, {"D/4 32 b16 conv5_1", 128, 128, 2, false, 16},
-};
 
 struct FullyConnected {
     const char* name;
@@ -65,168 +29,6 @@ const std::vector<FullyConnected> FULLY_CONNECTED = {
     {"D 224 fc7", 4096, 4096, {1, 16, 64}},
     {"D/4 64 fc6", 512, 1024, {1, 16}},
 };
-
-struct Row {
-    std::string kernel, shape, instructions, precision;
-    bool memory;             // what bounds it; else multiplications
-    double seconds, amount;  // operations or bytes
-    double ceiling;          // of them a second; of multiplications it is filled in at the end
-    double rate() const { return amount / seconds; }
-    double share() const { return rate() / ceiling; }
-};
-
-class Bench {
-public:
-    explicit Bench(const Options& options) : options_(options) {}
-
-    void run() {
-        for (const Instructions instructions : available_instructions())
-            for (const Precision precision : {Precision::float32, Precision::bfloat16, Precision::int16}) {
-                if (!has(instructions, precision)) continue;
-                if (!options_.instructions.empty() && options_.instructions != name_of(instructions)) continue;
-                instructions_ = instructions;
-                precision_ = precision;
-                kernels_ = &kernels_for(instructions, precision);
-                const std::size_t first = rows_.size();
-                measure_ceiling();
-                for (const Layer& layer : LAYERS) run_winograd(layer);
-                if (precision != Precision::int16)
-                    for (const FullyConnected& layer : FULLY_CONNECTED) run_fully_connected(layer);
-                if (precision == Precision::float32) run_rows();
-                for (std::size_t i = first; i < rows_.size(); ++i)
-                    if (!rows_[i].memory) rows_[i].ceiling = ceiling_;
-                for (std::size_t i = first; i < rows_.size(); ++i) print(rows_[i]);
-            }
-    }
-
-    // How many rows are above their ceilings.
-    int warn() const {
-        int above = 0;
-        for (const Row& row : rows_) above += row.share() > NOISE;
-        if (above)
-            std::printf(
-                "WARNING: %d of %zu rows are above 100 %% by more than noise: their ceilings were measured too "
-                "low.\n"
-                "Run again on a quiet machine.\n",
-                above, rows_.size());
-        return above;
-    }
-
-    void write_json(int above) const {
-        std::FILE* const file = std::fopen(options_.json.c_str(), "w");
-        if (!file) {
-            std::perror(options_.json.c_str());
-            std::exit(2);
-        }
-        std::fprintf(file, "{\"above_ceiling\": %d, \"rows\": [", above);
-        const char* separator = "\n";
-        for (const Row& row : rows_) {
-            std::fprintf(
-                file,
-                "%s  {\"kernel\": \"%s\", \"shape\": \"%s\", \"instructions\": \"%s\", \"precision\": \"%s\", "
-                "\"bound\": \"%s\", \"seconds\": %.4g, \"%s_per_second\": %.4g, \"ceiling\": %.4g, \"share\": "
-                "%.4f}",
-                separator, row.kernel.c_str(), row.shape.c_str(), row.instructions.c_str(), row.precision.c_str(),
-                row.memory ? "memory" : "multiplications", row.seconds, row.memory ? "bytes" : "operations",
-                row.rate(), row.ceiling, row.share());
-            separator = ",\n";
-        }
-        std::fprintf(file, "\n]}\n");
-        std::fclose(file);
-    }
-
-    static void print_heading() {
-        std::printf("%-22s %-24s %-12s %-9s %10s %9s %-7s %9s %6s\n", "kernel", "shape", "instructions",
-                    "precision", "us", "rate", "unit", "ceiling", "share");
-    }
-
-private:
-    double trial_seconds() const { return options_.quick ? 1e-3 : 8e-3; }
-    int trials() const { return options_.quick ? 3 : 8; }
-
-    void measure_ceiling() {
-        const PoolLock lock;
-        ceiling_ = std::max(ceiling_of_[kernels_], multiply_add_ceiling(*kernels_, 1, options_.quick ? 5 : 20));
-        ceiling_of_[kernels_] = ceiling_;
-    }
-
-    bool wanted(const std::string& kernel) const { return kernel.find(options_.kernel) != std::string::npos; }
-
-    Row row(const std::string& kernel, const std::string& shape, bool memory, double seconds,
-            double amount) const {
-        return {kernel, shape, name_of(instructions_), name_of(precision_), memory, seconds, amount, 0};
-    }
-
-    // The ceiling is measured again beside each kernel, as the clock frequency changes, and the best of all
-    // counts.
-    void bound_by_multiplications(const std::string& kernel, const std::string& shape, double operations,
-                                  const Work& work) {
-        if (!wanted(kernel)) return;
-        Timer timer(work, trial_seconds());
-        for (int i = 0; i < trials(); ++i) timer.trial();
-        measure_ceiling();
-        rows_.push_back(row(kernel, shape, false, timer.best(), operations));
-    }
-
-    // Its ceiling is the best of streams that prefetch at several distances.
-    void bound_by_memory(const std::string& kernel, const std::string& shape, const Traffic& traffic,
-                         const Work& work) {
-        if (!wanted(kernel)) return;
-        Timer timer(work, trial_seconds());
-        for (int i = 0; i < trials(); ++i) timer.trial();
-        double best = INFINITY;
-        for (const long prefetch_bytes : {0L, 1024L, 4096L, 65536L}) {
-            const Stream stream(*kernels_, traffic, prefetch_bytes);
-            Timer ceiling([&] { stream.run(); }, trial_seconds());
-            for (int i = 0; i < trials(); ++i) ceiling.trial(), timer.trial();
-            best = std::min(best, ceiling.best());
-        }
-        const double bytes = static_cast<double>(traffic.read + traffic.written);
-        rows_.push_back(row(kernel, shape, true, timer.best(), bytes));
-        rows_.back().ceiling = bytes / best;
-    }
-
-    void print(const Row& row) const {
-        std::printf("%-22s %-24s %-12s %-9s %10.1f %9.1f %-7s %9.1f %5.0f%%%s\n", row.kernel.c_str(),
-                    row.shape.c_str(), row.instructions.c_str(), row.precision.c_str(), 1e6 * row.seconds,
-                    1e-9 * row.rate(),
-                    row.memory                 ? "GB/s"
-                    : row.precision == "int16" ? "GOP/s"
-                                               : "GFLOP/s",
-                    1e-9 * row.ceiling, 100 * row.share(), row.share() > NOISE ? "  above the ceiling" : "");
-        std::fflush(stdout);
-    }
-
-    void run_winograd(const Layer& layer);
-    void run_fully_connected(const FullyConnected& layer);
-    void run_rows();
-    void run_first_convolution();
-    void run_pooling();
-    void run_channel_kernels();
-
-    const Options options_;
-    Instructions instructions_ = Instructions::portable;
-    Precision precision_ = Precision::float32;
-    const Kernels* kernels_ = nullptr;
-    double ceiling_ = 0;
-    std::map<const Kernels*, double> ceiling_of_;
-    std::vector<Row> rows_;
-};
-
-Memory random_floats(long count) {
-    std::mt19937 engine(1);
-    std::uniform_real_distribution<float> draw(-1, 1);
-    Memory memory(static_cast<std::size_t>(count) * sizeof(float) + 4096);
-    for (long i = 0; i < count; ++i) memory.floats()[i] = draw(engine);
-    return memory;
-}
-
-std::string shape_of(const char* name, const char* more) {
-    std::string shape = name;
-    shape += ' ';
-    shape += more;
-    return shape;
-}
 
 // A layer's maps, weights and blocks of tiles, as the engine has them on one thread.
 struct WinogradLayer {
@@ -299,25 +101,26 @@ struct WinogradLayer {
     }
 };
 
-void Bench::run_winograd(const Layer& layer) {
-    const WinogradLayer one{*kernels_, layer};
-    const long point_bytes = one.tiles * POINTS * one.in_blocks * BLOCK * kernels_->point_element_bytes;
+void run_winograd(Bench& bench, const Layer& layer) {
+    const Kernels& kernels = bench.kernels();
+    const WinogradLayer one{kernels, layer};
+    const long point_bytes = one.tiles * POINTS * one.in_blocks * BLOCK * kernels.point_element_bytes;
     const long product_total = one.tiles * POINTS * one.out_blocks * BLOCK * 4;
     const long pixels = layer.images * layer.side * layer.side;
-    bound_by_memory("weight transform", layer.name,
-                    {layer.in_channels * layer.out_channels * 9 * 4, one.panels * one.panel_bytes},
-                    [&] { one.transform_weights(); });
+    bench.bound_by_memory("weight transform", layer.name,
+                          {layer.in_channels * layer.out_channels * 9 * 4, one.panels * one.panel_bytes},
+                          [&] { one.transform_weights(); });
     one.transform_weights();
-    bound_by_memory("input transform", layer.name,
-                    {pixels * one.in_blocks * BLOCK * 4, point_bytes, one.blocks, false, true},
-                    [&] { one.transform_input(); });
+    bench.bound_by_memory("input transform", layer.name,
+                          {pixels * one.in_blocks * BLOCK * 4, point_bytes, one.blocks, false, true},
+                          [&] { one.transform_input(); });
     one.transform_input();
-    bound_by_multiplications("products", layer.name,
-                             2.0 * POINTS * one.tiles * one.in_blocks * one.out_blocks * BLOCK * BLOCK,
-                             [&] { one.multiply(); });
+    bench.bound_by_multiplications("products", layer.name,
+                                   2.0 * POINTS * one.tiles * one.in_blocks * one.out_blocks * BLOCK * BLOCK,
+                                   [&] { one.multiply(); });
     const auto output = [&](const char* epilogue, Activation activation, bool max_pool) {
         const long turns = one.blocks * one.panels;
-        bound_by_memory(
+        bench.bound_by_memory(
             "output transform", shape_of(layer.name, epilogue),
             {product_total, pixels * one.out_blocks * BLOCK * 4 / (max_pool ? 4 : 1), turns, true, false},
             [&] { one.transform_output(activation, max_pool); });
@@ -327,26 +130,27 @@ void Bench::run_winograd(const Layer& layer) {
     if (layer.max_pool) output("pool", Activation::relu, true);
 }
 
-void Bench::run_fully_connected(const FullyConnected& layer) {
-    const bool int20 = kernels_->element_bytes == 4;
+void run_fully_connected(Bench& bench, const FullyConnected& layer) {
+    const Kernels& kernels = bench.kernels();
+    const bool int20 = kernels.element_bytes == 4;
     const long panels = panels_of(layer.outputs);
     const long panel_bytes =
-        int20 ? int20_bytes(layer.inputs, PANEL) : layer.inputs * PANEL * kernels_->element_bytes;
+        int20 ? int20_bytes(layer.inputs, PANEL) : layer.inputs * PANEL * kernels.element_bytes;
     const Memory weights = random_floats(layer.inputs * layer.outputs);
     const Memory packed(static_cast<std::size_t>(panels * panel_bytes));
     const auto panel = [&](long number) { return static_cast<char*>(packed.data()) + number * panel_bytes; };
-    const auto pack = int20 ? kernels_->pack_weights_int20 : kernels_->pack_weights;
+    const auto pack = int20 ? kernels.pack_weights_int20 : kernels.pack_weights;
     const auto pack_all = [&] {
         for (long number = 0; number < panels; ++number)
             pack({weights.floats(), layer.inputs, layer.outputs}, {static_cast<int>(number), 0, layer.inputs},
                  panel(number));
     };
-    bound_by_memory(int20 ? "int20 packing" : "packing", layer.name,
-                    {layer.inputs * layer.outputs * 4, panels * panel_bytes}, pack_all);
+    bench.bound_by_memory(int20 ? "int20 packing" : "packing", layer.name,
+                          {layer.inputs * layer.outputs * 4, panels * panel_bytes}, pack_all);
     pack_all();
     for (const int batch : layer.batches) {
         const Memory rows = random_floats(batch * layer.inputs), sums = random_floats(batch * layer.outputs);
-        kernels_->convert_rows(rows.floats(), batch * layer.inputs / BLOCK, rows.data());
+        kernels.convert_rows(rows.floats(), batch * layer.inputs / BLOCK, rows.data());
         const Memory unpacked(INT20_SCALE_INPUTS * PANEL * sizeof(float));
         const auto multiply = [&] {
             for (long number = 0; number < panels; ++number) {
@@ -360,51 +164,51 @@ void Bench::run_fully_connected(const FullyConnected& layer) {
                                             batch * BLOCK,
                                             false};
                 if (int20)
-                    kernels_->multiply_int20(product, unpacked.floats());
+                    kernels.multiply_int20(product, unpacked.floats());
                 else
-                    kernels_->multiply(product);
+                    kernels.multiply(product);
             }
         };
         char words[16];
         std::snprintf(words, sizeof words, "b%d", batch);
         const std::string shape = shape_of(layer.name, words);
         if (batch == 1)
-            bound_by_memory("fully connected", shape, {panels * panel_bytes, layer.outputs * 4}, multiply);
+            bench.bound_by_memory("fully connected", shape, {panels * panel_bytes, layer.outputs * 4}, multiply);
         else
-            bound_by_multiplications("fully connected", shape, 2.0 * batch * layer.inputs * layer.outputs,
-                                     multiply);
+            bench.bound_by_multiplications("fully connected", shape, 2.0 * batch * layer.inputs * layer.outputs,
+                                           multiply);
     }
 }
 
 // The first convolution of 224x224 pixels, row by row into a strip that stays in the cache.
-void Bench::run_first_convolution() {
+void run_first_convolution(Bench& bench) {
+    const Kernels& kernels = bench.kernels();
     constexpr int SIDE = 224, STRIP = 8;
     for (const long channels : {64L, 16L}) {
         const long out_blocks = blocks_of(channels), row_floats = (SIDE + 2) * 3;
         const Memory image = random_floats((SIDE + 2) * row_floats), weights = random_floats(27 * channels);
         const Memory bias = random_floats(channels), strip = random_floats(STRIP * out_blocks * SIDE * BLOCK);
-        bound_by_multiplications(
+        bench.bound_by_multiplications(
             "first convolution", channels == 64 ? "D 224" : "D/4 224", 2.0 * 27 * channels * SIDE * SIDE, [&] {
                 for (int y = 0; y < SIDE; ++y)
-                    kernels_->first_convolution_row({image.floats() + y * row_floats, row_floats, weights.floats(),
-                                                     bias.floats(), Activation::relu, SIDE,
-                                                     strip.floats() + y % STRIP * out_blocks * SIDE * BLOCK,
-                                                     SIDE * BLOCK, static_cast<int>(out_blocks)});
+                    kernels.first_convolution_row({image.floats() + y * row_floats, row_floats, weights.floats(),
+                                                   bias.floats(), Activation::relu, SIDE,
+                                                   strip.floats() + y % STRIP * out_blocks * SIDE * BLOCK,
+                                                   SIDE * BLOCK, static_cast<int>(out_blocks)});
             });
     }
     const std::vector<std::uint8_t> pixels(SIDE * SIDE * 3, 100);
     const Memory levels = random_floats(768), rows = random_floats(SIDE * SIDE * 3);
-    bound_by_memory("preprocessing", "224", {SIDE * SIDE * 3, SIDE * SIDE * 3 * 4}, [&] {
+    bench.bound_by_memory("preprocessing", "224", {SIDE * SIDE * 3, SIDE * SIDE * 3 * 4}, [&] {
         for (int y = 0; y < SIDE; ++y)
-            kernels_->preprocess_row(pixels.data() + y * SIDE * 3L, levels.floats(), false, SIDE,
-                                     rows.floats() + y * SIDE * 3L);
+            kernels.preprocess_row(pixels.data() + y * SIDE * 3L, levels.floats(), false, SIDE,
+                                   rows.floats() + y * SIDE * 3L);
     });
 }
 
-void Bench::run_pooling() {
-    for (const Layer& layer :
-         {Layer{"D 224 pool1", 64, 64, 224, true, 1}, Layer{"D 224 pool5", 512, 512, 14, true, 1},
-          Layer{"D/4 64 b16 pool1", 16, 16, 64, true, 16}}) {
+void run_pooling(Bench& bench) {
+    const Kernels& kernels = bench.kernels();
+    for (const Layer& layer : POOLINGS) {
         const Shape in_shape{layer.in_channels, layer.side, layer.side};
         const Shape out_shape{layer.in_channels, layer.side / 2, layer.side / 2};
         const Memory in = random_floats(layer.images * map_floats(in_shape));
@@ -418,50 +222,60 @@ void Bench::run_pooling() {
                         pool_row({from.at(image, block, 2 * y, 0), from.at(image, block, 2 * y + 1, 0), to.width,
                                   to.at(image, block, y, 0)});
         };
-        bound_by_memory("max pooling", layer.name, {bytes, bytes / 4}, [&] { pool(kernels_->max_pool_row); });
-        bound_by_memory("average pooling", layer.name, {bytes, bytes / 4},
-                        [&] { pool(kernels_->average_pool_row); });
+        bench.bound_by_memory("max pooling", layer.name, {bytes, bytes / 4}, [&] { pool(kernels.max_pool_row); });
+        bench.bound_by_memory("average pooling", layer.name, {bytes, bytes / 4},
+                              [&] { pool(kernels.average_pool_row); });
     }
 }
 
 // What goes over all channels of a position, or of a row.
-void Bench::run_channel_kernels() {
+void run_channel_kernels(Bench& bench) {
+    const Kernels& kernels = bench.kernels();
     const Shape shape{64, 224, 224};
     const Memory in = random_floats(2 * map_floats(shape)), out = random_floats(map_floats(shape));
     const Memory channel_weights = random_floats(64), distances = random_floats(224 * 224);
     const FeatureMap from = map_layout(shape, in.floats()), to = map_layout(shape, out.floats());
     const long bytes = 64L * 224 * 224 * 4;
-    bound_by_memory("response norm", "A-LRN 224 norm1_1", {bytes, bytes}, [&] {
+    bench.bound_by_memory("response norm", "A-LRN 224 norm1_1", {bytes, bytes}, [&] {
         for (int y = 0; y < shape.height; ++y)
-            kernels_->normalize_row({from.at(0, 0, y, 0),
-                                     from.block_stride,
-                                     to.at(0, 0, y, 0),
-                                     to.block_stride,
-                                     from.num_blocks,
-                                     shape.width,
-                                     {5, 1e-4f, 0.75f, 2}});
+            kernels.normalize_row({from.at(0, 0, y, 0),
+                                   from.block_stride,
+                                   to.at(0, 0, y, 0),
+                                   to.block_stride,
+                                   from.num_blocks,
+                                   shape.width,
+                                   {5, 1e-4f, 0.75f, 2}});
     });
-    bound_by_memory("bias and relu", "64 channels 224", {bytes, bytes, 1, false, false, true}, [&] {
+    bench.bound_by_memory("bias and relu", "64 channels 224", {bytes, bytes, 1, false, false, true}, [&] {
         for (int y = 0; y < shape.height; ++y)
-            kernels_->add_bias({to.at(0, 0, y, 0), to.block_stride, shape.width, to.num_blocks,
-                                channel_weights.floats(), Activation::relu});
+            kernels.add_bias({to.at(0, 0, y, 0), to.block_stride, shape.width, to.num_blocks,
+                              channel_weights.floats(), Activation::relu});
     });
-    bound_by_memory("unit distance", "64 channels 224", {2 * bytes, 224 * 224 * 4}, [&] {
+    bench.bound_by_memory("unit distance", "64 channels 224", {2 * bytes, 224 * 224 * 4}, [&] {
         for (int y = 0; y < shape.height; ++y)
-            kernels_->unit_distance_row({from.at(0, 0, y, 0), from.at(1, 0, y, 0), from.block_stride,
-                                         from.num_blocks, shape.width, channel_weights.floats(), 1e-10f,
-                                         distances.floats() + y * 224L});
+            kernels.unit_distance_row({from.at(0, 0, y, 0), from.at(1, 0, y, 0), from.block_stride,
+                                       from.num_blocks, shape.width, channel_weights.floats(), 1e-10f,
+                                       distances.floats() + y * 224L});
     });
 }
 
-void Bench::run_rows() {
-    run_first_convolution();
-    run_pooling();
-    run_channel_kernels();
+void run_rows(Bench& bench) {
+    run_first_convolution(bench);
+    run_pooling(bench);
+    run_channel_kernels(bench);
 }
 
-Options parse(int count, char** words) {
-    Options options;
+void run(Bench& bench) {
+    for (const Layer& layer : LAYERS) run_winograd(bench, layer);
+    if (bench.precision() != Precision::int16)
+        for (const FullyConnected& layer : FULLY_CONNECTED) run_fully_connected(bench, layer);
+    if (bench.precision() != Precision::float32) return;
+    run_rows(bench);
+    bench_gradients(bench);
+}
+
+BenchOptions parse(int count, char** words) {
+    BenchOptions options;
     for (int i = 1; i < count; ++i) {
         const std::string word = words[i];
         const bool valued = i + 1 < count;
@@ -485,10 +299,9 @@ Options parse(int count, char** words) {
 }  // namespace
 
 int main(int count, char** words) {
-    const Options options = parse(count, words);
+    const BenchOptions options = parse(count, words);
     Bench bench(options);
-    Bench::print_heading();
-    bench.run();
+    bench.for_each_kernels(run);
     const int above = bench.warn();
     if (!options.json.empty()) bench.write_json(above);
     return above > 0;

@@ -288,15 +288,28 @@ bool check_errors() {
     return true;
 }
 
+struct LayerCheck {
+    const char* name;
+    bool (*check)(std::mt19937&, Instructions);
+};
+constexpr LayerCheck LAYER_CHECKS[] = {{"convolutions", check_convolution},
+                                       {"batch norms", check_batch_norm},
+                                       {"poolings", check_poolings},
+                                       {"distances", check_distances},
+                                       {"Gram matrices", check_grams}};
+
 }  // namespace
 
 int main(int count, char** words) {
     const int networks = count > 1 ? std::atoi(words[1]) : 40;
-    int wrong = !check_errors();
+    int wrong = !check_errors() + !check_buffers();
     for (const Instructions instructions : available_instructions()) {
-        std::mt19937 engine(1);
-        for (int i = 0; i < 4 * networks; ++i) wrong += !check_layer(engine, instructions);
-        std::printf("%s: %d layers with gradients\n", name_of(instructions), 4 * networks);
+        const int layers = 4 * networks;
+        for (const auto& [name, check_one] : LAYER_CHECKS) {
+            std::mt19937 engine(1);
+            for (int i = 0; i < layers; ++i) wrong += !check_one(engine, instructions);
+            std::printf("%s: %d %s with gradients\n", name_of(instructions), layers, name);
+        }
         for (const Precision precision : {Precision::float32, Precision::bfloat16, Precision::int16}) {
             if (!has(instructions, precision)) continue;
             Generator generator{std::mt19937(1)};

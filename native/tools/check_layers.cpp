@@ -1,192 +1,317 @@
 #include "tools/check_layers.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
+#include <string>
 #include <vector>
 
-#include "engine/memory.h"
-#include "engine/threads.h"
-#include "layers/buffers.h"
-#include "layers/layers.h"
+#include "tools/random_maps.h"
 
 namespace verydeep {
 namespace {
 
-using Doubles = std::vector<double>;
-
-int between(std::mt19937& engine, int low, int high) {
-    return std::uniform_int_distribution<int>(low, high)(engine);
-}
-
-std::vector<float> normal(std::mt19937& engine, long count, float scale = 1) {
-    std::normal_distribution<float> draw(0, scale);
-    std::vector<float> numbers(count);
-    for (float& number : numbers) number = draw(engine);
-    return numbers;
-}
+// ---- convolutions
 
 // A convolution with what follows it, of random sizes and numbers, channels first.
-struct Layer {
-    long images, inputs, outputs;
-    int height, width;
+struct Convolution {
+    long images;
+    Shape in, out;
     bool relu, max_pool, rectified;
+    bool bordered;     // its input are images of three channels
+    bool transformed;  // its weights are transformed beforehand
     std::vector<float> x, weights, bias, slope;
 
-    explicit Layer(std::mt19937& engine)
+    explicit Convolution(std::mt19937& engine)
         : images(between(engine, 1, 3)),
-          inputs(between(engine, 0, 3) ? between(engine, 1, 70) : 3),
-          outputs(between(engine, 1, 50)),
-          height(between(engine, 1, 18)),
-          width(between(engine, 1, 18)),
+          in(random_shape(engine)),
           relu(between(engine, 0, 1)),
-          max_pool(height > 1 && width > 1 && between(engine, 0, 1)),
+          max_pool(in.height > 1 && in.width > 1 && between(engine, 0, 1)),
           rectified(between(engine, 0, 1)),
-          x(normal(engine, images * inputs * height * width)),
-          weights(normal(engine, outputs * inputs * 9, 1 / std::sqrt(9.0f * inputs))),
-          bias(normal(engine, outputs)),
-          slope(normal(engine, images * outputs * out_height() * out_width())) {
+          bordered(in.channels == 3 && !max_pool && !rectified && between(engine, 0, 1)),
+          transformed(between(engine, 0, 1)) {
+        out = max_pool ? pooled(in) : in;
+        out.channels = between(engine, 1, 50);
+        x = normal(engine, numbers_of(images, in));
         for (float& number : x) number = rectified ? std::max(number, 0.0f) : number;
+        weights = normal(engine, out.channels * in.channels * 9, 1 / std::sqrt(9.0f * in.channels));
+        bias = normal(engine, out.channels);
+        slope = normal(engine, numbers_of(images, out));
     }
 
-    int out_height() const { return max_pool ? height / 2 : height; }
-    int out_width() const { return max_pool ? width / 2 : width; }
-    long in(long n, long c, int y, int column) const { return ((n * inputs + c) * height + y) * width + column; }
-    long out(long n, long c, int y, int column) const {
-        return ((n * outputs + c) * out_height() + y) * out_width() + column;
+    // One in four is low and wide: more tiles side by side than a kernel takes together.
+    static Shape random_shape(std::mt19937& engine) {
+        const long channels = between(engine, 0, 3) ? between(engine, 1, 70) : 3;
+        if (between(engine, 0, 3)) return {channels, between(engine, 1, 18), between(engine, 1, 18)};
+        return {channels, between(engine, 1, 6), between(engine, 30, 80)};
     }
 
     // `use(input, weight)` for all that a sum is of.
     template <class Use>
-    void each(long n, long o, int y, int column, Use use) const {
-        for (long c = 0; c < inputs; ++c)
+    void each(long image, long output, int y, int column, Use use) const {
+        for (long c = 0; c < in.channels; ++c)
             for (int i = -1; i <= 1; ++i)
                 for (int j = -1; j <= 1; ++j)
-                    if (y + i >= 0 && y + i < height && column + j >= 0 && column + j < width)
-                        use(in(n, c, y + i, column + j), ((o * inputs + c) * 3 + i + 1) * 3 + j + 1);
+                    if (y + i >= 0 && y + i < in.height && column + j >= 0 && column + j < in.width)
+                        use(index_of(in, image, c, y + i, column + j),
+                            ((output * in.channels + c) * 3 + i + 1) * 3 + j + 1);
     }
 };
 
-struct Results {
+// What the kernels make of a convolution.
+struct ConvolutionResults {
+    std::vector<float> y, to_x, to_weights, to_bias;
+    std::vector<int> argmax;
+    bool padded = true;
+    bool operator==(const ConvolutionResults&) const = default;
+};
+
+ConvolutionResults run_of_images(const Processor& processor, Convolution& layer) {
+    const auto bordered = [&](std::vector<float>& memory) {
+        memory.resize(layer.images * (layer.in.height + 2L) * (layer.in.width + 2L) * 3 + BORDERED_SLACK);
+        return BorderedImages{memory.data(), layer.images, layer.in.height, layer.in.width};
+    };
+    ConvolutionResults found;
+    found.to_x.resize(layer.x.size());
+    found.to_weights.resize(layer.weights.size());
+    found.to_bias.resize(layer.bias.size());
+    std::vector<float> image_memory, gradient_memory;
+    const BorderedImages images = bordered(image_memory), to_images = bordered(gradient_memory);
+    const ConvolutionWeights weights{layer.weights.data(), layer.in.channels, layer.out.channels};
+    const PoolLock lock;
+    HeapMaps y(layer.images, layer.out), slope(processor, layer.slope, layer.images, layer.out);
+    pack_images(processor, tensor_of(layer.x, layer.in), images);
+    convolve_images(processor, images, weights, layer.bias.data(),
+                    layer.relu ? Activation::relu : Activation::none, y.maps());
+    images_data_gradient(processor, slope.maps(), weights, to_images);
+    images_weight_gradient(processor, images, slope.maps(), found.to_weights.data(), found.to_bias.data());
+    unpack_images(processor, to_images, tensor_of(found.to_x, layer.in));
+    found.y = y.unpack(processor);
+    found.padded = y.padded_with_zeros();
+    found.argmax.resize(found.y.size());
+    return found;
+}
+
+ConvolutionResults run(const Processor& processor, Convolution& layer) {
+    if (layer.bordered) return run_of_images(processor, layer);
+    ConvolutionResults found;
+    found.to_weights.resize(layer.weights.size());
+    found.to_bias.resize(layer.bias.size());
+    const ConvolutionWeights weights{layer.weights.data(), layer.in.channels, layer.out.channels};
+    const PoolLock lock;
+    HeapMaps x(processor, layer.x, layer.images, layer.in), slope(processor, layer.slope, layer.images, layer.out);
+    HeapMaps y(layer.images, layer.out), to_x(layer.images, layer.in);
+    HeapArgmax argmax(layer.images, layer.out, layer.max_pool);
+    const auto transformed = [&](bool back) {
+        const Shape from{back ? layer.out.channels : layer.in.channels, layer.in.height, layer.in.width};
+        const long outputs = back ? layer.in.channels : layer.out.channels;
+        std::vector<float> numbers(layer.transformed ? transformed_floats(from, outputs, back) : 0);
+        if (layer.transformed) transform_convolution(processor, weights, from, back, numbers.data());
+        return numbers;
+    };
+    const std::vector<float> ahead = transformed(false), back = transformed(true);
+    const auto both = [&](const std::vector<float>& numbers) {
+        return LayerWeights{weights, layer.transformed ? numbers.data() : nullptr};
+    };
+    convolve(processor, x.maps(), both(ahead), layer.bias.data(), layer.relu ? Activation::relu : Activation::none,
+             y.maps(), argmax.data());
+    const OutputGradient gradient{slope.maps(), argmax.data()};
+    convolution_data_gradient(processor, gradient, both(back), layer.rectified ? x.data() : nullptr, to_x.maps());
+    convolution_weight_gradient(processor, x.maps(), gradient, found.to_weights.data(), found.to_bias.data());
+    found.y = y.unpack(processor);
+    found.to_x = to_x.unpack(processor);
+    found.argmax = argmax.places();
+    found.padded = y.padded_with_zeros() && to_x.padded_with_zeros();
+    return found;
+}
+
+struct ExactConvolution {
     Doubles y, to_x, to_weights, to_bias;
 };
 
 // `chosen` says which place of each window was the greatest there, as two that are nearly equal may change places.
-Results exact(const Layer& layer, const std::vector<int>& chosen) {
-    Results results{Doubles(layer.slope.size()), Doubles(layer.x.size()), Doubles(layer.weights.size()),
-                    Doubles(layer.bias.size())};
+ExactConvolution exact(const Convolution& layer, const std::vector<int>& chosen) {
+    ExactConvolution results{Doubles(layer.slope.size()), Doubles(layer.x.size()), Doubles(layer.weights.size()),
+                             Doubles(layer.bias.size())};
     const int step = layer.max_pool ? 2 : 1;
-    for (long n = 0; n < layer.images; ++n)
-        for (long o = 0; o < layer.outputs; ++o)
-            for (int y = 0; y < layer.out_height(); ++y)
-                for (int x = 0; x < layer.out_width(); ++x) {
-                    const long at = layer.out(n, o, y, x);
-                    const int place = layer.max_pool ? chosen[at] : 0;
-                    const int row = step * y + place / 2, column = step * x + place % 2;
-                    double sum = layer.bias[o];
-                    layer.each(n, o, row, column,
-                               [&](long i, long w) { sum += static_cast<double>(layer.x[i]) * layer.weights[w]; });
-                    results.y[at] = layer.relu && sum < 0 ? 0 : sum;
-                    const double slope = layer.slope[at];
-                    results.to_bias[o] += slope;
-                    layer.each(n, o, row, column, [&](long i, long w) {
-                        if (!layer.rectified || layer.x[i] > 0) results.to_x[i] += slope * layer.weights[w];
-                        results.to_weights[w] += slope * layer.x[i];
-                    });
-                }
+    for_each_number(layer.images, layer.out, [&](long n, long o, int y, int x) {
+        const auto sum_at = [&](int place) {
+            double sum = layer.bias[o];
+            layer.each(n, o, step * y + place / 2, step * x + place % 2,
+                       [&](long i, long w) { sum += static_cast<double>(layer.x[i]) * layer.weights[w]; });
+            return sum;
+        };
+        const long at = index_of(layer.out, n, o, y, x);
+        double greatest = sum_at(0);
+        for (int place = 1; place < step * step; ++place) greatest = std::max(greatest, sum_at(place));
+        results.y[at] = layer.relu && greatest < 0 ? 0 : greatest;
+        const double slope = layer.slope[at];
+        results.to_bias[o] += slope;
+        layer.each(n, o, step * y + chosen[at] / 2, step * x + chosen[at] % 2, [&](long i, long w) {
+            if (!layer.rectified || layer.x[i] > 0) results.to_x[i] += slope * layer.weights[w];
+            results.to_weights[w] += slope * layer.x[i];
+        });
+    });
     return results;
 }
 
-double error(const std::vector<float>& found, const Doubles& right) {
-    double squares = 0, whole = 1e-12;
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        squares += (found[i] - right[i]) * (found[i] - right[i]);
-        whole += right[i] * right[i];
+// ---- batch normalisation
+
+// Of random sizes and numbers, which need not follow from each other: what the kernels promise holds for any.
+struct Normalization {
+    long images;
+    Shape in, out;
+    bool relu, max_pool;
+    std::vector<float> x, slope;
+    std::vector<float> scale, shift, slope_scale, deviation_scale, offset;  // of the channels, in whole blocks
+
+    explicit Normalization(std::mt19937& engine)
+        : images(between(engine, 1, 3)),
+          // One in four is so wide that a row is more than is summed up at once.
+          in{between(engine, 1, 50), between(engine, 1, 40),
+             between(engine, 0, 3) ? between(engine, 1, 40) : between(engine, 200, 300)},
+          relu(between(engine, 0, 1)),
+          max_pool(in.height > 1 && in.width > 1 && between(engine, 0, 1)) {
+        out = max_pool ? pooled(in) : in;
+        // Far from zero, squares less the square of the mean would cancel.
+        x = normal(engine, numbers_of(images, in), 1, between(engine, 0, 1) ? 30 : 0);
+        slope = normal(engine, numbers_of(images, out));
+        for (std::vector<float>* const numbers : {&scale, &shift, &slope_scale, &deviation_scale, &offset}) {
+            *numbers = normal(engine, in.channels);
+            numbers->resize(round_up(in.channels, long{BLOCK}));
+        }
     }
-    return std::sqrt(squares / whole);
+};
+
+struct NormalizationResults {
+    std::vector<float> means, squares, y, sums, products, to_x;
+    std::vector<int> argmax;
+    bool padded = true;
+    bool operator==(const NormalizationResults&) const = default;
+};
+
+NormalizationResults run(const Processor& processor, Normalization& layer) {
+    const std::size_t channels = layer.scale.size();
+    NormalizationResults found;
+    for (std::vector<float>* const numbers : {&found.means, &found.squares, &found.sums, &found.products})
+        numbers->resize(channels);
+    const PoolLock lock;
+    HeapMaps x(processor, layer.x, layer.images, layer.in), slope(processor, layer.slope, layer.images, layer.out);
+    HeapMaps y(layer.images, layer.out), to_x(layer.images, layer.in);
+    HeapArgmax argmax(layer.images, layer.out, layer.max_pool);
+    channel_statistics(processor, x.maps(), found.means.data(), found.squares.data());
+    batch_norm(processor, x.maps(),
+               {found.means.data(), layer.scale.data(), layer.shift.data(),
+                layer.relu ? Activation::relu : Activation::none},
+               y.maps(), argmax.data());
+    const OutputGradient gradient{slope.maps(), argmax.data()};
+    batch_norm_sums(processor, x.maps(), found.means.data(), gradient, found.sums.data(), found.products.data());
+    batch_norm_gradient(
+        processor, x.maps(),
+        {found.means.data(), layer.slope_scale.data(), layer.deviation_scale.data(), layer.offset.data()},
+        gradient, to_x.maps());
+    found.y = y.unpack(processor);
+    found.to_x = to_x.unpack(processor);
+    found.argmax = argmax.places();
+    found.padded = y.padded_with_zeros() && to_x.padded_with_zeros();
+    return found;
 }
 
-PlainTensor tensor_of(std::vector<float>& numbers, long channels, int height, int width) {
-    const long plane = static_cast<long>(height) * width;
-    return {numbers.data(), channels * plane, plane, width, 1};
+// Sums that may cancel come with the sums of what they are of.
+struct ExactNormalization {
+    Doubles means, mean_terms, squares, y, sums, sum_terms, products, product_terms, to_x;
+};
+
+ExactNormalization exact(const Normalization& layer, const NormalizationResults& found) {
+    const std::size_t channels = layer.scale.size();
+    ExactNormalization right;
+    for (Doubles* const numbers : {&right.means, &right.mean_terms, &right.squares, &right.sums, &right.sum_terms,
+                                   &right.products, &right.product_terms})
+        numbers->resize(channels);
+    right.y.resize(layer.slope.size());
+    right.to_x.resize(layer.x.size());
+    const double count = static_cast<double>(layer.images) * layer.in.height * layer.in.width;
+    for_each_number(layer.images, layer.in, [&](long n, long c, int y, int x) {
+        const double number = layer.x[index_of(layer.in, n, c, y, x)];
+        right.means[c] += number / count;
+        right.mean_terms[c] += std::abs(number) / count;
+    });
+    // By the mean as it was rounded: the others take it so.
+    const auto deviation = [&](long c, long at) { return static_cast<double>(layer.x[at]) - found.means[c]; };
+    for_each_number(layer.images, layer.in, [&](long n, long c, int y, int x) {
+        const long at = index_of(layer.in, n, c, y, x);
+        right.squares[c] += std::pow(layer.x[at] - right.means[c], 2);
+        right.to_x[at] = -deviation(c, at) * layer.deviation_scale[c] - layer.offset[c];
+    });
+    const int step = layer.max_pool ? 2 : 1;
+    for_each_number(layer.images, layer.out, [&](long n, long c, int y, int x) {
+        const auto place_at = [&](int place) {
+            return index_of(layer.in, n, c, step * y + place / 2, step * x + place % 2);
+        };
+        const auto normalized = [&](int place) {
+            return deviation(c, place_at(place)) * layer.scale[c] + layer.shift[c];
+        };
+        const long at = index_of(layer.out, n, c, y, x), chosen = place_at(found.argmax[at]);
+        double greatest = normalized(0);
+        for (int place = 1; place < step * step; ++place) greatest = std::max(greatest, normalized(place));
+        right.y[at] = layer.relu && greatest < 0 ? 0 : greatest;
+        const double slope = layer.slope[at], product = slope * deviation(c, chosen);
+        right.sums[c] += slope;
+        right.sum_terms[c] += std::abs(slope);
+        right.products[c] += product;
+        right.product_terms[c] += std::abs(product);
+        right.to_x[chosen] += slope * layer.slope_scale[c];
+    });
+    return right;
+}
+
+// Whether all errors are small, and what ran with another number of threads has the same bits.
+template <std::size_t N>
+bool fine(const std::array<double, N>& errors, bool same_bits, bool padded, Instructions instructions,
+          const std::string& layer) {
+    if (same_bits && padded && std::all_of(errors.begin(), errors.end(), [](double one) { return one < 1e-5; }))
+        return true;
+    std::fprintf(stderr, "%s: %s: ", name_of(instructions), layer.c_str());
+    if (!same_bits) std::fprintf(stderr, "other bits with another number of threads; ");
+    if (!padded) std::fprintf(stderr, "not padded with zeros; ");
+    std::fprintf(stderr, "errors");
+    for (const double one : errors) std::fprintf(stderr, " %g", one);
+    std::fprintf(stderr, "\n");
+    return false;
+}
+
+std::string words_of(long images, const Shape& in, const Shape& out) {
+    return std::to_string(images) + " images, " + std::to_string(in.channels) + " -> " +
+           std::to_string(out.channels) + " channels, " + std::to_string(in.height) + " x " +
+           std::to_string(in.width) + (in.height == out.height ? "" : ", pooled");
 }
 
 }  // namespace
 
-bool check_layer(std::mt19937& engine, Instructions instructions) {
-    Layer layer(engine);
-    const Processor processor = processor_of(instructions, between(engine, 1, 4));
-    const bool bordered = layer.inputs == 3 && !layer.max_pool && !layer.rectified && between(engine, 0, 1);
-    const Shape in{layer.inputs, layer.height, layer.width};
-    const Shape out{layer.outputs, layer.out_height(), layer.out_width()};
-    const long image_floats = layer.images * (layer.height + 2L) * (layer.width + 2L) * 3 + BORDERED_SLACK;
-    Memory x(layer.images * map_floats(in) * 4), to_x(layer.images * map_floats(in) * 4),
-        y(layer.images * map_floats(out) * 4), slope(layer.images * map_floats(out) * 4), images(image_floats * 4),
-        to_images(image_floats * 4), argmax(layer.images * map_floats(out) / BLOCK * 4);
-    const Maps in_maps{x.floats(), layer.images, in}, out_maps{y.floats(), layer.images, out};
-    const Maps slope_maps{slope.floats(), layer.images, out}, to_in_maps{to_x.floats(), layer.images, in};
-    const BorderedImages in_images{images.floats(), layer.images, layer.height, layer.width};
-    const BorderedImages to_in_images{to_images.floats(), layer.images, layer.height, layer.width};
-    Argmax* const winners = layer.max_pool ? static_cast<Argmax*>(argmax.data()) : nullptr;
-    const Activation activation = layer.relu ? Activation::relu : Activation::none;
-    const ConvolutionWeights weights{layer.weights.data(), layer.inputs, layer.outputs};
-    std::vector<float> found_y(layer.slope.size()), found_x(layer.x.size()), found_weights(layer.weights.size()),
-        found_bias(layer.bias.size());
-    const PlainTensor x_tensor = tensor_of(layer.x, layer.inputs, layer.height, layer.width);
-    const PlainTensor to_x_tensor = tensor_of(found_x, layer.inputs, layer.height, layer.width);
-    {
-        const PoolLock lock;
-        pack_maps(processor, tensor_of(layer.slope, layer.outputs, out.height, out.width), slope_maps, nullptr);
-        if (bordered) {
-            pack_images(processor, x_tensor, in_images);
-            convolve_images(processor, in_images, weights, layer.bias.data(), activation, out_maps);
-            images_data_gradient(processor, slope_maps, weights, to_in_images);
-            images_weight_gradient(processor, in_images, slope_maps, found_weights.data(), found_bias.data());
-            unpack_images(processor, to_in_images, to_x_tensor);
-        } else {
-            pack_maps(processor, x_tensor, in_maps, nullptr);
-            std::vector<float> transformed[2];
-            const bool kept = between(engine, 0, 1);
-            for (int back = 0; back < 2; ++back) {
-                const Shape from{back ? layer.outputs : layer.inputs, in.height, in.width};
-                transformed[back].resize(kept ? transformed_floats(from, back ? layer.inputs : layer.outputs, back)
-                                              : 0);
-                if (kept) transform_convolution(processor, weights, from, back, transformed[back].data());
-            }
-            convolve(processor, in_maps, {weights, kept ? transformed[0].data() : nullptr}, layer.bias.data(),
-                     activation, out_maps, winners);
-            convolution_data_gradient(processor, {slope_maps, winners},
-                                      {weights, kept ? transformed[1].data() : nullptr},
-                                      layer.rectified ? x.floats() : nullptr, to_in_maps);
-            convolution_weight_gradient(processor, in_maps, {slope_maps, winners}, found_weights.data(),
-                                        found_bias.data());
-            unpack_maps(processor, to_in_maps, to_x_tensor);
-        }
-        unpack_maps(processor, out_maps, tensor_of(found_y, layer.outputs, out.height, out.width));
-    }
-    std::vector<int> chosen(found_y.size());
-    for (long n = 0; layer.max_pool && n < layer.images; ++n)
-        for (long o = 0; o < layer.outputs; ++o)
-            for (int row = 0; row < out.height; ++row)
-                for (int column = 0; column < out.width; ++column) {
-                    const FeatureMap map = out_maps.map();
-                    const float* const place = map.at(n, static_cast<int>(o / BLOCK), row, column);
-                    const Argmax bits = winners[(place - map.data) / BLOCK] >> o % BLOCK;
-                    chosen[layer.out(n, o, row, column)] = (bits & 1) + (bits >> BLOCK & 1) * 2;
-                }
-    const Results right = exact(layer, chosen);
-    const double errors[4] = {error(found_y, right.y), error(found_x, right.to_x),
-                              error(found_weights, right.to_weights), error(found_bias, right.to_bias)};
-    const bool fine = std::all_of(errors, errors + 4, [](double one) { return one < 1e-5; });
-    if (!fine)
-        std::fprintf(stderr,
-                     "%s: a layer of %ld images, %ld -> %ld channels, %d x %d, relu %d, pooled %d, rectified %d, "
-                     "bordered %d: errors %g, %g, %g, %g\n",
-                     name_of(instructions), layer.images, layer.inputs, layer.outputs, layer.height, layer.width,
-                     layer.relu, layer.max_pool, layer.rectified, bordered, errors[0], errors[1], errors[2],
-                     errors[3]);
-    return fine;
+bool check_convolution(std::mt19937& engine, Instructions instructions) {
+    Convolution layer(engine);
+    const ConvolutionResults found = run(processor_of(instructions, between(engine, 1, 4)), layer);
+    const bool same_bits = found == run(processor_of(instructions, between(engine, 1, 4)), layer);
+    const ExactConvolution right = exact(layer, found.argmax);
+    return fine(std::array{error(found.y, right.y), error(found.to_x, right.to_x),
+                           error(found.to_weights, right.to_weights), error(found.to_bias, right.to_bias)},
+                same_bits, found.padded, instructions,
+                "a convolution of " + words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : "") +
+                    (layer.rectified ? ", rectified" : "") + (layer.bordered ? ", of images" : ""));
+}
+
+bool check_batch_norm(std::mt19937& engine, Instructions instructions) {
+    Normalization layer(engine);
+    const NormalizationResults found = run(processor_of(instructions, between(engine, 1, 4)), layer);
+    const bool same_bits = found == run(processor_of(instructions, between(engine, 1, 4)), layer);
+    const ExactNormalization right = exact(layer, found);
+    return fine(
+        std::array{error(found.means, right.means, right.mean_terms), error(found.squares, right.squares),
+                   error(found.y, right.y), error(found.sums, right.sums, right.sum_terms),
+                   error(found.products, right.products, right.product_terms), error(found.to_x, right.to_x)},
+        same_bits, found.padded, instructions,
+        "a batch norm of " + words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : ""));
 }
 
 }  // namespace verydeep

@@ -52,6 +52,8 @@ struct Traffic {
     long turns = 1;
     bool read_again = false, write_again = false;
     bool in_place = false;  // what is read is written
+    long also_read = 0;     // beside what is read again: of its own memory for each turn
+    double bytes() const { return static_cast<double>(read + written + also_read); }
 };
 
 // The same bytes, read and written by loops of nothing else.
@@ -62,20 +64,27 @@ public:
           traffic_(traffic),
           prefetch_bytes_(prefetch_bytes),
           read_(footprint(traffic.read, traffic.read_again)),
-          written_(footprint(traffic.written, traffic.write_again)) {}
+          written_(footprint(traffic.written, traffic.write_again)),
+          also_read_(footprint(traffic.also_read, false)) {}
 
     void run() const {
-        const long read = each(traffic_.read), written = each(traffic_.written);
+        const long read = each(traffic_.read), written = each(traffic_.written),
+                   also_read = each(traffic_.also_read);
         for (long turn = 0; turn < traffic_.turns; ++turn) {
             const float* const from = read_.floats() + (traffic_.read_again ? 0 : turn * read);
             float* const to = traffic_.in_place ? read_.floats() + turn * read
                                                 : written_.floats() + (traffic_.write_again ? 0 : turn * written);
             // A few pages of each in turns, as a kernel does.
             const long pieces = std::max(1L, std::max(read, written) / 4096);
-            for (long piece = 0; piece < pieces; ++piece)
+            for (long piece = 0; piece < pieces; ++piece) {
                 kernels_.stream_memory({from + part(read, piece, pieces), size(read, piece, pieces),
                                         to + part(written, piece, pieces), size(written, piece, pieces),
                                         prefetch_bytes_});
+                if (also_read > 0)
+                    kernels_.stream_memory(
+                        {also_read_.floats() + turn * also_read + part(also_read, piece, pieces),
+                         size(also_read, piece, pieces), to, 0, prefetch_bytes_});
+            }
         }
     }
 
@@ -94,7 +103,7 @@ private:
     const Kernels& kernels_;
     const Traffic traffic_;
     const long prefetch_bytes_;
-    Memory read_, written_;
+    Memory read_, written_, also_read_;
 };
 
 }  // namespace verydeep
