@@ -5,9 +5,9 @@
 A step is: pixels as bytes -> preprocessing, forward, loss, backward, SGD with momentum and weight decay. All
 variants take turns in one process, so that they meet the same machine. Torchvision's network runs in both
 layouts, in float32, and in bfloat16 by autocast where the processor multiplies it; with --compile, through
-torch.compile too. In the first round each variant makes two steps, of which the second is told. Then our variants
-and the fastest of torch's take turns until --seconds are over: medians of the rounds, and the median of the
-ratios to torch's. On one thread it is processor time that is measured, else time by the clock. With --memory each
+torch.compile too. In the first round each variant makes two steps, of which the second is told. Then the fastest
+of ours and of torch's take turns until --seconds are over: medians of the rounds, and the median of the ratios to
+torch's. On one thread it is processor time that is measured, else time by the clock. With --memory each
 variant makes its steps in a process of its own, whose greatest resident memory is told.
 """
 
@@ -177,18 +177,18 @@ def measure(name: str, seconds: float, compiled: bool) -> dict[str, Any]:
 
     first: dict[str, float] = {}
     kept: dict[str, Step] = {}
-    ours, torchs = variants(compiled)
     batch_size = CASES[name][3]
-    for variant in torchs:  # one network at a time: they are large
-        step = step_of(name, variant)[1]
-        step()
-        first[str(variant)] = taken(step)
-        if first[str(variant)] == min(first.values()):
-            kept = {str(variant): step}
-    (peer,) = kept
-    for one in ours:
-        kept[str(one)] = step_of(name, one)[1]
-        kept[str(one)]()
+    for several in variants(compiled)[::-1]:
+        fastest: tuple[float, str, Step] | None = None
+        for variant in several:  # one network at a time, as they are large, and the fastest so far
+            step = step_of(name, variant)[1]
+            step()
+            first[str(variant)] = taken(step)
+            if fastest is None or first[str(variant)] < fastest[0]:
+                fastest = first[str(variant)], str(variant), step
+        assert fastest
+        kept[fastest[1]] = fastest[2]
+    peer, _ = kept
     times: dict[str, list[float]] = {variant: [] for variant in kept}
     end = time.monotonic() + seconds
     while len(times[peer]) < LEAST_ROUNDS or time.monotonic() < end:

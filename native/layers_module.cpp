@@ -6,11 +6,14 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "engine/network.h"
 #include "engine/threads.h"
@@ -31,7 +34,7 @@ using verydeep::Maps;
 using Sizes = std::tuple<long, long, int, int>;
 using Numbers = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Winners = nb::ndarray<std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-// Rows of numbers, one for each channel, padded to whole blocks.
+// Rows of numbers, one for each channel.
 using ChannelRows = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Tensor = nb::ndarray<float, nb::ndim<4>, nb::device::cpu>;
 using Weights = nb::ndarray<float, nb::shape<-1, -1, 3, 3>, nb::c_contig, nb::device::cpu>;
@@ -91,11 +94,50 @@ verydeep::PlainTensor tensor_of(const Tensor& tensor, const Sizes& sizes) {
     return {tensor.data(), tensor.stride(0), tensor.stride(1), tensor.stride(2), tensor.stride(3)};
 }
 
-float* rows_of(const ChannelRows& rows, long wanted, const Maps& maps) {
-    check_size(rows, wanted * verydeep::blocks_of(maps.shape.channels) * BLOCK);
-    if (static_cast<long>(rows.shape(0)) != wanted) refuse("numbers of channels have other rows than are wanted");
-    return rows.data();
+void check_rows(const ChannelRows& rows, long wanted, const Maps& maps) {
+    if (static_cast<long>(rows.shape(0)) != wanted || static_cast<long>(rows.shape(1)) != maps.shape.channels)
+        refuse("numbers of channels have another shape than is wanted");
 }
+
+// Numbers of channels, padded to whole blocks with zeros.
+class Padded {
+public:
+    explicit Padded(const Maps& maps)
+        : channels_(maps.shape.channels), numbers_(verydeep::blocks_of(channels_) * BLOCK, 0.0f) {}
+    Padded(const Maps& maps, const Numbers& numbers) : Padded(maps) {
+        check_size(numbers, channels_);
+        std::copy_n(numbers.data(), channels_, numbers_.begin());
+    }
+    float* data() { return numbers_.data(); }
+    const float* data() const { return numbers_.data(); }
+    float& operator[](long i) { return numbers_[i]; }
+    float operator[](long i) const { return numbers_[i]; }
+    void write(float* to) const { std::copy_n(numbers_.begin(), channels_, to); }
+
+private:
+    long channels_;
+    std::vector<float> numbers_;
+};
+
+// Mean and variance of the channels, and what is added to the variance.
+using Statistics = std::tuple<Numbers, Numbers, double>;
+
+struct BatchNormNumbers {
+    const Maps& maps;
+    Padded mean, inverse;
+
+    BatchNormNumbers(const Maps& maps, const Statistics& statistics)
+        : maps(maps), mean(maps, std::get<0>(statistics)), inverse(maps, std::get<1>(statistics)) {
+        const double epsilon = std::get<2>(statistics);
+        for (long i = 0; i < maps.shape.channels; ++i)
+            inverse[i] = static_cast<float>(1 / std::sqrt(inverse[i] + epsilon));
+    }
+    Padded times_inverse(const Numbers& weight) const {
+        Padded scale(maps, weight);
+        for (long i = 0; i < maps.shape.channels; ++i) scale[i] *= inverse[i];
+        return scale;
+    }
+};
 
 Sizes pooled(const Sizes& sizes) {
     const auto [images, channels, height, width] = sizes;
@@ -217,40 +259,63 @@ public:
     // `to` gets rows of numbers for the channels: mean, and sum of squared deviations.
     void channel_statistics(const Numbers& from, const Sizes& sizes, ChannelRows to) const {
         const Maps in = maps_of(from, sizes);
-        float* const means = rows_of(to, 2, in);
-        run([&] { verydeep::channel_statistics(processor_, in, means, means + to.shape(1)); });
-    }
-    // `norm` has mean, scale and shift.
-    void batch_norm(const Numbers& from, const Sizes& sizes, const ChannelRows& norm, bool relu, Numbers to,
-                    const Maybe<Winners>& winners) const {
-        const Maps in = maps_of(from, sizes), out = maps_of(to, winners ? pooled(sizes) : sizes);
-        const float* const rows = rows_of(norm, 3, in);
-        const long count = static_cast<long>(norm.shape(1));
-        const verydeep::BatchNorm numbers{rows, rows + count, rows + 2 * count, activation(relu)};
-        Argmax* const argmax = argmax_of(winners, out);
-        run([&] { verydeep::batch_norm(processor_, in, numbers, out, argmax); });
-    }
-    // `to` gets sums of the gradient, and of its products with the deviations from the mean.
-    void batch_norm_sums(const Numbers& from, const Sizes& sizes, const Numbers& mean, const Numbers& gradient,
-                         const Maybe<Winners>& winners, ChannelRows to) const {
-        const Maps in = maps_of(from, sizes), slope = maps_of(gradient, winners ? pooled(sizes) : sizes);
-        check_size(mean, verydeep::blocks_of(in.shape.channels) * BLOCK);
-        float* const sums = rows_of(to, 2, in);
-        const Argmax* const argmax = argmax_of(winners, slope);
+        Padded means(in), squares(in);
+        check_rows(to, 2, in);
         run([&] {
-            verydeep::batch_norm_sums(processor_, in, mean.data(), {slope, argmax}, sums, sums + to.shape(1));
+            verydeep::channel_statistics(processor_, in, means.data(), squares.data());
+            means.write(to.data());
+            squares.write(to.data() + in.shape.channels);
         });
     }
-    // `norm` has mean, scale, slope and offset.
-    void batch_norm_gradient(const Numbers& from, const Sizes& sizes, const ChannelRows& norm,
-                             const Numbers& gradient, const Maybe<Winners>& winners, Numbers to) const {
+    void batch_norm(const Numbers& from, const Sizes& sizes, const Statistics& statistics, const Numbers& weight,
+                    const Numbers& bias, bool relu, Numbers to, const Maybe<Winners>& winners) const {
+        const Maps in = maps_of(from, sizes), out = maps_of(to, winners ? pooled(sizes) : sizes);
+        const BatchNormNumbers numbers(in, statistics);
+        const Padded scale = numbers.times_inverse(weight), shift(in, bias);
+        Argmax* const argmax = argmax_of(winners, out);
+        run([&] {
+            verydeep::batch_norm(processor_, in,
+                                 {numbers.mean.data(), scale.data(), shift.data(), activation(relu)}, out, argmax);
+        });
+    }
+    // `to` gets the gradients of bias and weight: sums of the gradient, and of its products with what is
+    // normalised.
+    void batch_norm_sums(const Numbers& from, const Sizes& sizes, const Statistics& statistics,
+                         const Numbers& gradient, const Maybe<Winners>& winners, ChannelRows to) const {
+        const Maps in = maps_of(from, sizes), slope = maps_of(gradient, winners ? pooled(sizes) : sizes);
+        const BatchNormNumbers numbers(in, statistics);
+        Padded sums(in), products(in);
+        check_rows(to, 2, in);
+        const Argmax* const argmax = argmax_of(winners, slope);
+        run([&] {
+            verydeep::batch_norm_sums(processor_, in, numbers.mean.data(), {slope, argmax}, sums.data(),
+                                      products.data());
+            for (long i = 0; i < in.shape.channels; ++i) products[i] *= numbers.inverse[i];
+            sums.write(to.data());
+            products.write(to.data() + in.shape.channels);
+        });
+    }
+    // `means` has what `batch_norm_sums` gives, divided by the numbers that the statistics are of; 0 where these
+    // are constants.
+    void batch_norm_gradient(const Numbers& from, const Sizes& sizes, const Statistics& statistics,
+                             const Numbers& weight, const ChannelRows& means, const Numbers& gradient,
+                             const Maybe<Winners>& winners, Numbers to) const {
         const Maps in = maps_of(from, sizes), out = maps_of(to, sizes);
         const Maps slope = maps_of(gradient, winners ? pooled(sizes) : sizes);
-        const float* const rows = rows_of(norm, 4, in);
-        const long count = static_cast<long>(norm.shape(1));
-        const verydeep::BatchNormGradient numbers{rows, rows + count, rows + 2 * count, rows + 3 * count};
+        const BatchNormNumbers numbers(in, statistics);
+        const Padded scale = numbers.times_inverse(weight);
+        Padded offset(in), along(in);
+        check_rows(means, 2, in);
+        for (long i = 0; i < in.shape.channels; ++i) {
+            offset[i] = scale[i] * means.data()[i];
+            along[i] = scale[i] * numbers.inverse[i] * means.data()[in.shape.channels + i];
+        }
         const Argmax* const argmax = argmax_of(winners, slope);
-        run([&] { verydeep::batch_norm_gradient(processor_, in, numbers, {slope, argmax}, out); });
+        run([&] {
+            verydeep::batch_norm_gradient(processor_, in,
+                                          {numbers.mean.data(), scale.data(), along.data(), offset.data()},
+                                          {slope, argmax}, out);
+        });
     }
 
     // `sizes` are those of the input in all that follow.
@@ -402,11 +467,12 @@ void bind_layers(nb::module_& module) {
         .def("gram_matrices", &Layers::gram_matrices, "maps"_a, "sizes"_a, "to"_a)
         .def("gram_gradient", &Layers::gram_gradient, "maps"_a, "sizes"_a, "slope"_a, "masked"_a, "to"_a)
         .def("channel_statistics", &Layers::channel_statistics, "maps"_a, "sizes"_a, "to"_a)
-        .def("batch_norm", &Layers::batch_norm, "maps"_a, "sizes"_a, "norm"_a, "relu"_a, "to"_a, "argmax"_a.none())
-        .def("batch_norm_sums", &Layers::batch_norm_sums, "maps"_a, "sizes"_a, "mean"_a, "gradient"_a,
+        .def("batch_norm", &Layers::batch_norm, "maps"_a, "sizes"_a, "statistics"_a, "weight"_a, "bias"_a,
+             "relu"_a, "to"_a, "argmax"_a.none())
+        .def("batch_norm_sums", &Layers::batch_norm_sums, "maps"_a, "sizes"_a, "statistics"_a, "gradient"_a,
              "argmax"_a.none(), "to"_a)
-        .def("batch_norm_gradient", &Layers::batch_norm_gradient, "maps"_a, "sizes"_a, "norm"_a, "gradient"_a,
-             "argmax"_a.none(), "to"_a)
+        .def("batch_norm_gradient", &Layers::batch_norm_gradient, "maps"_a, "sizes"_a, "statistics"_a, "weight"_a,
+             "means"_a, "gradient"_a, "argmax"_a.none(), "to"_a)
         .def("convolve", &Layers::convolve, "maps"_a, "sizes"_a, "weights"_a, "transformed"_a.none(), "bias"_a,
              "relu"_a, "to"_a, "argmax"_a.none())
         .def("data_gradient", &Layers::data_gradient, "gradient"_a, "argmax"_a.none(), "sizes"_a, "weights"_a,

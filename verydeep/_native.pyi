@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Winners = NDArray[np.int32]
+Statistics = tuple[Floats, Floats, float]  # mean, variance, and what is added to it
 Stage = Literal["sums", "relu", "pool"]
 
 class Step:
@@ -106,13 +107,35 @@ class Layers:
     def gram_gradient(self, maps: Floats, sizes: Sizes, slope: Floats, masked: bool, to: Floats) -> None: ...
     def channel_statistics(self, maps: Floats, sizes: Sizes, to: Floats) -> None: ...
     def batch_norm(
-        self, maps: Floats, sizes: Sizes, norm: Floats, relu: bool, to: Floats, argmax: Winners | None
+        self,
+        maps: Floats,
+        sizes: Sizes,
+        statistics: Statistics,
+        weight: Floats,
+        bias: Floats,
+        relu: bool,
+        to: Floats,
+        argmax: Winners | None,
     ) -> None: ...
     def batch_norm_sums(
-        self, maps: Floats, sizes: Sizes, mean: Floats, gradient: Floats, argmax: Winners | None, to: Floats
+        self,
+        maps: Floats,
+        sizes: Sizes,
+        statistics: Statistics,
+        gradient: Floats,
+        argmax: Winners | None,
+        to: Floats,
     ) -> None: ...
     def batch_norm_gradient(
-        self, maps: Floats, sizes: Sizes, norm: Floats, gradient: Floats, argmax: Winners | None, to: Floats
+        self,
+        maps: Floats,
+        sizes: Sizes,
+        statistics: Statistics,
+        weight: Floats,
+        means: Floats,
+        gradient: Floats,
+        argmax: Winners | None,
+        to: Floats,
     ) -> None: ...
     def convolve(
         self,

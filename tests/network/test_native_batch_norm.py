@@ -275,8 +275,9 @@ def test_numbers_of_channels_are_checked():
     assert native is not None
     layers = native.Layers(instructions=INSTRUCTIONS[-1], threads=1)
     maps, sizes = native.maps((1, 20, 4, 4)), (1, 20, 4, 4)
-    rows = torch.zeros(3, 20).numpy()  # not padded to 32
-    with pytest.raises(ValueError, match="are wanted"):
-        layers.batch_norm(maps, sizes, rows, False, maps, None)
-    with pytest.raises(ValueError, match="other rows"):
-        layers.batch_norm(maps, sizes, torch.zeros(6, 16).numpy(), False, maps, None)
+    right, wrong = torch.ones(20).numpy(), torch.ones(32).numpy()
+    for mean, weight in ((wrong, right), (right, wrong)):
+        with pytest.raises(ValueError, match="20 are wanted"):
+            layers.batch_norm(maps, sizes, (mean, right, EPS), weight, right, False, maps, None)
+    with pytest.raises(ValueError, match="another shape"):
+        layers.channel_statistics(maps, sizes, torch.zeros(3, 20).numpy())

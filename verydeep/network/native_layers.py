@@ -120,9 +120,9 @@ class Statistics:
 def statistics(maps: Maps) -> tuple[int, Tensor, Tensor]:
     """How many numbers each channel has, their mean, and the sum of their squared deviations from it."""
     images, channels, height, width = maps.sizes
-    to = torch.empty(2, _whole_blocks(channels))
+    to = torch.empty(2, channels)
     _layers().channel_statistics(_array(maps.tensor), maps.sizes, _array(to))
-    return images * height * width, to[0, :channels], to[1, :channels]
+    return images * height * width, to[0], to[1]
 
 
 def batch_norm(
@@ -202,14 +202,9 @@ def gram(maps: Maps) -> Tensor:
     return found
 
 
-def _padded(*numbers: Tensor) -> Any:
-    """Numbers of channels, a row or several, and zeros up to whole blocks."""
-    rows = numbers[0] if len(numbers) == 1 else torch.stack(numbers)
-    return _array(F.pad(rows.detach(), (0, -rows.shape[-1] % BLOCK)))
-
-
-def _whole_blocks(channels: int) -> int:
-    return -(-channels // BLOCK) * BLOCK
+def _padded(weights: Tensor) -> Any:
+    """Weights of channels, and zeros up to whole blocks."""
+    return _array(F.pad(weights.detach(), (0, -len(weights) % BLOCK)))
 
 
 def transform(weight: Tensor, sizes: Sizes, back: bool) -> Tensor:
@@ -419,6 +414,11 @@ class _BatchNormLayer(_Layer):
     eps: float
     statistics: Statistics
 
+    def numbers(self) -> Any:
+        """The statistics as the kernels take them."""
+        given = self.statistics
+        return _array(given.mean.contiguous()), _array(given.variance.contiguous()), self.eps
+
     def weighted_on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         x, given = unpack_by_torch(maps, self.sizes, False), self.statistics
         if given.count is None:
@@ -481,11 +481,13 @@ class _Convolution(Function):
 class _BatchNorm(Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, layer: _BatchNormLayer) -> Tensor:
-        sizes, given = layer.output_sizes(len(weight)), layer.statistics
+        sizes = layer.output_sizes(len(weight))
         to = _new("maps", sizes)
         argmax = _new("argmax", sizes) if layer.max_pool else None
-        norm = _padded(given.mean, weight * torch.rsqrt(given.variance + layer.eps), bias)
-        _layers().batch_norm(_array(maps), layer.sizes, norm, layer.relu, _array(to), _array(argmax))
+        _layers().batch_norm(
+            _array(maps), layer.sizes, layer.numbers(), _array(weight.contiguous()), _array(bias.contiguous()),
+            layer.relu, _array(to), _array(argmax),
+        )  # fmt: skip
         ctx.layer = layer
         ctx.save_for_backward(maps, weight, bias, argmax)
         ctx.set_materialize_grads(False)
@@ -499,26 +501,24 @@ class _BatchNorm(Function):
             return None, None, None, None
         if _by_torch(gradient):
             return *_gradients_by_torch(layer, (maps, weight, bias), gradient, ctx.needs_input_grad[:3]), None
-        given, channels = layer.statistics, len(weight)
-        inverse = torch.rsqrt(given.variance + layer.eps)
-        arrays, slope = (_array(maps), layer.sizes), (_array(gradient.contiguous()), _array(argmax))
-        sums = torch.zeros(2, _whole_blocks(channels))
-        if given.count is not None or any(ctx.needs_input_grad[1:3]):
-            _layers().batch_norm_sums(*arrays, _padded(given.mean), *slope, _array(sums))
-        sums = sums[:, :channels]
+        given, wanted = layer.statistics, ctx.needs_input_grad
+        arrays = _array(maps), layer.sizes, layer.numbers()
+        slope = _array(gradient.contiguous()), _array(argmax)
+        sums = torch.zeros(2, len(weight))  # the gradients of bias and weight
+        if given.count is not None or any(wanted[1:3]):
+            _layers().batch_norm_sums(*arrays, *slope, _array(sums))
         to_maps = None
-        if ctx.needs_input_grad[0]:
-            scale = weight * inverse
-            # Means of the gradient, and of its products with the deviations, which the batch's statistics pass on.
+        if wanted[0]:
+            # What the batch's statistics pass on; nothing where they are constants.
             means = torch.zeros_like(sums)
             if given.count is not None:
                 whole = given.sum_over_processes(sums) if given.sum_over_processes else sums
                 means = whole / given.count
-            norm = _padded(given.mean, scale, scale * inverse.square() * means[1], scale * means[0])
             to_maps = _new("maps", layer.sizes)
-            _layers().batch_norm_gradient(*arrays, norm, *slope, _array(to_maps))
-        wanted = ctx.needs_input_grad
-        return to_maps, sums[1] * inverse if wanted[1] else None, sums[0].clone() if wanted[2] else None, None
+            _layers().batch_norm_gradient(
+                *arrays, _array(weight.contiguous()), _array(means), *slope, _array(to_maps)
+            )
+        return to_maps, sums[1] if wanted[1] else None, sums[0] if wanted[2] else None, None
 
 
 def _gradients_by_torch(

@@ -5,6 +5,7 @@ The loop is handed a function that validates; it knows nothing of how testing is
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -148,7 +149,7 @@ class Trainer:
         self._join()
         per_epoch = self.batches.steps_per_epoch
         self.epochs = first // per_epoch
-        with interrupts() as interrupted, self._listeners(first) as listeners, self.writer:
+        with interrupts() as interrupted, self._listeners(first) as listeners, self.writer, old_objects_kept():
             while self.epochs < self.recipe.epochs:
                 if self.schedule.finished:
                     say("the validation error has stopped improving at the lowest learning rate: done")
@@ -360,6 +361,20 @@ class Trainer:
             self.writer.wait()
             total = self.recipe.epochs * self.batches.steps_per_epoch
             raise InterruptedRunError(f"stopped after step {step} of {total} and saved; resume with `resume=True`")
+
+
+@contextmanager
+def old_objects_kept() -> Iterator[None]:
+    """Leave what is there out of garbage collection, which would look through all of torch every few steps.
+
+    That takes a tenth of a small network's time.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _threads(machine: dict[str, int]) -> str:
