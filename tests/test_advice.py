@@ -27,6 +27,7 @@ LEAST = {
     "evaluate": "MODEL DATA",
     "fuse": "A.npz B.npz",
     "predict": "MODEL IMAGE",
+    "compare": "A B",
     "extract": "MODEL IMAGE --layers fc7 --out FILE.npz",
     "transfer": "MODEL DATA",
     "visualize": "MODEL IMAGE",

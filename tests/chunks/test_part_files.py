@@ -419,6 +419,7 @@ def test_four_times_the_images_take_no_more_memory(run, tmp_path):
 def test_in_a_log_progress_is_a_line_a_minute(monkeypatch, capsys):
     clock = iter([0.0, 30.0, 60.0, 60.0, 90.0, 180.0, 180.0])
     monkeypatch.setattr(notes, "monotonic", lambda: next(clock))
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)  # another test's, which would have a bar
     with notes.progress("predicting", 10_000) as advance:
         for _ in range(4):
             advance(1200)
