@@ -44,7 +44,11 @@ def test_both_engines_take_the_same_steps(tmp_path, capsys):
     assert native[-5:].mean() == pytest.approx(by_torch[-5:].mean(), rel=0.2)
 
 
-def test_the_native_engine_is_the_default_on_a_cpu(tmp_path):
+def test_the_native_engine_is_the_default_on_a_cpu_where_it_is_faster(tmp_path, monkeypatch):
+    assert choose_engine("auto", "auto", CPU, work=2e9) == "native"
+    verydeep.train("digits", tmp_path / "small", recipe=SMALL)
+    assert engine_of(tmp_path / "small") == "torch"
+    monkeypatch.setattr(training_engine, "LEAST_WORK", 1.0)
     verydeep.train("digits", tmp_path / "run", recipe=SMALL)
     assert engine_of(tmp_path / "run") == "native"
 

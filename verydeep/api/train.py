@@ -158,7 +158,7 @@ def train(
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
         device: where to compute: auto, cpu, cuda or mps.
         engine: what computes 3x3 convolutions: native is on the CPU, in float32; auto is native where it can
-            train, else torch. A resumed run keeps its own.
+            train and is faster, else torch. A resumed run keeps its own.
         settings: fields of `verydeep.Recipe` that are to differ from the recipe's.
 
     Raises:
@@ -216,7 +216,8 @@ def train(
                     "features in seconds"
                 )
             before = begin.config.provenance.get("engine") if begin.config else None
-            asked["engine"] = choose_engine(engine, begin.recipe.precision, where, before)
+            work = begin.recipe.batch_size * start.multiply_adds_of(begin, len(opened.class_names))
+            asked["engine"] = choose_engine(engine, begin.recipe.precision, where, before, work)
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             best_error = trainer.train()

@@ -13,9 +13,16 @@ from verydeep.processor import native_module
 TrainingEngine = Literal["native", "torch"]
 AskedEngine = Literal["auto", "native", "torch"]
 
+LEAST_WORK = 1e9
+"""Multiply-adds of a step's forward pass below which torch is faster: each layer of ours has a fixed cost."""
+
 
 def choose_engine(
-    asked: AskedEngine, precision: str, device: torch.device, before: TrainingEngine | None = None
+    asked: AskedEngine,
+    precision: str,
+    device: torch.device,
+    before: TrainingEngine | None = None,
+    work: float = LEAST_WORK,
 ) -> TrainingEngine:
     """Choose the engine of a training: what was asked for, what the run began with, or the faster one.
 
@@ -24,6 +31,7 @@ def choose_engine(
         precision: of the recipe.
         device: where to train.
         before: the engine of a run that is resumed.
+        work: multiply-adds of the forward pass of a step.
 
     Raises:
         UsageError: the kernels were asked for, and cannot train so.
@@ -32,7 +40,8 @@ def choose_engine(
     obstacle = _obstacle(precision, device)
     if asked == "native" and obstacle:
         raise UsageError(f"`engine=native` cannot train here: {obstacle}; leave it out, or give `engine=torch`")
-    wanted = (before or "native") if asked == "auto" else asked
+    faster: TrainingEngine = "native" if work >= LEAST_WORK else "torch"
+    wanted = (before or faster) if asked == "auto" else asked
     if wanted == "native" and obstacle:
         if before == "native":
             say(f"the run was begun with `engine=native`; it goes on with torch, as {obstacle}")

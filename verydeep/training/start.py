@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.accounting import multiply_adds
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World
 from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, command_line, few, printable
@@ -240,6 +241,13 @@ def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | Non
     )
     initialize(network, recipe.init, recipe.seed)
     return network
+
+
+def multiply_adds_of(begin: Beginning, num_classes: int) -> int:
+    """Of one image of the network's window."""
+    recipe = begin.recipe
+    settings = (recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm)
+    return multiply_adds(Architecture(*settings, hidden=begin.hidden), recipe.window, recipe.window)
 
 
 def make_batches(recipe: Recipe, config: ModelConfig, images: ImageSet, here: World) -> TrainingBatches:
