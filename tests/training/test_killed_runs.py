@@ -23,6 +23,7 @@ from verydeep.training.journal import read_journal
 pytestmark = pytest.mark.slow
 
 RECIPE = ["--recipe", "digits", "--width", "0.06", "--epochs", "2", "--batch-size", "64", "--save-steps", "1"]
+RECIPE += ["--engine", "native"]
 STEPS = 2 * (1438 // 64)
 
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 # 19 steps in each of two epochs. No batch normalisation, with which rounding grows a thousandfold in ten steps.
 SMALL = (
     "digits {run} --recipe digits --width 0.06 --no-batch-norm --epochs 2 --batch-size 75 "
-    "--precision float32 --learning-rate 0.005"
+    "--precision float32 --learning-rate 0.005 --engine native"
 )
 STEPS = 38
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -123,7 +123,7 @@ def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_n
     for number in (3, 5):
         cut(data / "dog" / f"{number}.jpg", 0.6)
     small = "--recipe digits --width 0.06 --epochs 1 --batch-size 15 --precision float32 --learning-rate 0.005"
-    small += " --max-unreadable 2"
+    small += " --max-unreadable 2 --engine native"
     one, two = tmp_path / "one", tmp_path / "two"
     main(["train", str(data), str(one), *small.split()])
     out, err = finished(torchrun(2, ["train", str(data), str(two), *small.split()]))
