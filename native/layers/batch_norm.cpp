@@ -6,7 +6,7 @@
 #include <array>
 #include <vector>
 
-#include "engine/threads.h"
+#include "layers/blocks.h"
 #include "layers/layers.h"
 
 namespace verydeep {
@@ -65,9 +65,8 @@ template <class Part, class OfBlock, class Add>
 std::vector<Part> gather(const Processor& processor, const Maps& maps, OfBlock of_block, Add add) {
     const long num_blocks = maps.map().num_blocks;
     std::vector<Part> parts(maps.images * num_blocks), wholes(num_blocks);
-    parallel_for(processor.threads, maps.images * num_blocks, [&](long task, int) {
-        parts[task] = of_block(task / num_blocks, static_cast<int>(task % num_blocks));
-    });
+    for_each_block(processor, maps,
+                   [&](long image, int block) { parts[image * num_blocks + block] = of_block(image, block); });
     for (std::size_t task = 0; task < parts.size(); ++task) add(wholes[task % num_blocks], parts[task]);
     return wholes;
 }
@@ -84,14 +83,6 @@ BatchNorm of_block(const BatchNorm& norm, int block) {
 BatchNormGradient of_block(const BatchNormGradient& norm, int block) {
     const long at = static_cast<long>(block) * BLOCK;
     return {norm.mean + at, norm.scale + at, norm.slope + at, norm.offset + at};
-}
-
-// `work(image, block)` for all blocks of some maps.
-template <class Work>
-void for_each_block(const Processor& processor, const Maps& maps, Work work) {
-    const int num_blocks = maps.map().num_blocks;
-    parallel_for(processor.threads, maps.images * num_blocks,
-                 [&](long task, int) { work(task / num_blocks, static_cast<int>(task % num_blocks)); });
 }
 
 }  // namespace

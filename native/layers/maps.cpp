@@ -3,18 +3,11 @@
 #include <cstring>
 
 #include "engine/threads.h"
+#include "layers/blocks.h"
 #include "layers/layers.h"
 
 namespace verydeep {
 namespace {
-
-// `work(image, block)` for all blocks of some maps.
-template <class Work>
-void for_each_block(const Processor& processor, const Maps& maps, Work work) {
-    const int num_blocks = maps.map().num_blocks;
-    parallel_for(processor.threads, maps.images * num_blocks,
-                 [&](long task, int) { work(task / num_blocks, static_cast<int>(task % num_blocks)); });
-}
 
 // `work(image, y)` for all rows.
 template <class Work>

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_peer import INSTRUCTIONS, error, native
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,26 +18,9 @@ from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
 from verydeep.network.native_layers import Statistics, pack, unpack
 from verydeep.network.together import BatchNorm
-from verydeep.processor import native_module
 
-native = native_module()
 pytestmark = pytest.mark.skipif(native is None, reason="the package was installed without a compiler")
-INSTRUCTIONS = [name for name in native.available_instructions() if "_" not in name] if native else []
 EPS = 1e-5
-
-
-@pytest.fixture(params=INSTRUCTIONS)
-def instructions(request, monkeypatch):
-    monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", request.param)
-    native_layers._layers_on.cache_clear()
-    yield
-    native_layers._layers_on.cache_clear()
-
-
-def error(found: Tensor, right: Tensor) -> float:
-    """Relative L2."""
-    found, right = found.detach().double(), right.detach().double()
-    return float((found - right).norm() / right.norm().clamp_min(1e-300))
 
 
 def numbers(channels: int, *, by_batch: bool) -> list[Tensor]:
@@ -149,21 +133,6 @@ def small(config: str = "D", **options) -> VGG:
             module.bias.data.normal_(0, 0.3, generator=generator)
             module.running_mean.normal_(0, 0.1, generator=generator)
     return network
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """Counts what is asked of the compiled layers."""
-    counted: dict[str, int] = {}
-    layers = native_layers._layers()
-
-    class Counting:
-        def __getattr__(self, name):
-            counted[name] = counted.get(name, 0) + 1
-            return getattr(layers, name)
-
-    monkeypatch.setattr(native_layers, "_layers", Counting)
-    return counted
 
 
 def step(network: VGG, x: Tensor, engine: str) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_peer import INSTRUCTIONS, error, native
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -22,25 +23,8 @@ from verydeep.network import native_layers
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
 from verydeep.network.native_layers import Maps, pack, unpack
-from verydeep.processor import native_module
 
-native = native_module()
 pytestmark = pytest.mark.skipif(native is None, reason="the package was installed without a compiler")
-INSTRUCTIONS = [name for name in native.available_instructions() if "_" not in name] if native else []
-
-
-@pytest.fixture(params=INSTRUCTIONS)
-def instructions(request, monkeypatch):
-    monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", request.param)
-    native_layers._layers_on.cache_clear()
-    yield
-    native_layers._layers_on.cache_clear()
-
-
-def error(found: Tensor, right: Tensor) -> float:
-    """Relative L2."""
-    found, right = found.detach().double(), right.detach().double()
-    return float((found - right).norm() / right.norm().clamp_min(1e-300))
 
 
 def he(outputs: int, inputs: int, generator: torch.Generator) -> Tensor:
@@ -211,21 +195,6 @@ def gradients(network: VGG, x: Tensor, engine: str) -> tuple[Tensor, dict[str, T
     scores = network(x)
     scores.square().sum().backward()
     return scores.detach(), {name: one.grad for name, one in network.named_parameters()}, x.grad
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """Counts what is asked of the compiled layers."""
-    counted: dict[str, int] = {}
-    layers = native_layers._layers()
-
-    class Counting:
-        def __getattr__(self, name):
-            counted[name] = counted.get(name, 0) + 1
-            return getattr(layers, name)
-
-    monkeypatch.setattr(native_layers, "_layers", Counting)
-    return counted
 
 
 @pytest.mark.parametrize("config", ["A", "A-LRN", "B", "C", "D", "E"])

@@ -65,6 +65,17 @@ def test_a_resumed_run_keeps_its_engine_unless_told_otherwise(tmp_path, capsys):
     assert steps == list(range(3 * (1438 // 64)))
 
 
+def test_a_run_that_does_not_tell_its_engine_was_torchs(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_engine, "LEAST_WORK", 1.0)
+    run = tmp_path / "run"
+    verydeep.train("digits", run, recipe=SMALL, engine="torch")
+    config = json.loads((run / CONFIG).read_text())
+    del config["provenance"]["engine"]
+    (run / CONFIG).write_text(json.dumps(config))
+    verydeep.train("digits", run, resume=True, epochs=2)
+    assert engine_of(run) == "torch"
+
+
 def test_momentum_is_laid_out_as_the_weights_are(tmp_path, monkeypatch):
     """A run that was begun on torch has its momentum channels last, which costs a copy at each step."""
     from verydeep.training.loop import Trainer

@@ -130,7 +130,7 @@ def features(
             check=check,
             grey=grey,
         )
-        tap.engine = engine
+        tap.compute_by(engine)
         return tap
     if range is not None or preprocessing is not None or trainable:
         raise UsageError(

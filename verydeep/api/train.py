@@ -215,7 +215,8 @@ def train(
                     f"`start_from=cifar10` starts from trained ones, and {transfer} trains a classifier on its "
                     "features in seconds"
                 )
-            before = begin.config.provenance.get("engine") if begin.config else None
+            # Runs that do not tell their engine were begun when torch was the only one.
+            before = begin.config.provenance.get("engine", "torch") if begin.config else None
             work = begin.recipe.batch_size * start.multiply_adds_of(begin, len(opened.class_names))
             asked["engine"] = choose_engine(engine, begin.recipe.precision, where, before, work)
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)

@@ -95,8 +95,8 @@ class Features(Network):
             if node.tensors:
                 module = network.get_submodule(node.name)
                 self.add_module(node.name, module if trainable else _frozen(module))
-                if node.kind == "convolution" and not trainable:
-                    self.get_submodule(node.name).to(memory_format=torch.channels_last)
+        if not trainable:
+            self.lay_out()
 
     def forward(self, images: ImagesLike) -> dict[str, Tensor]:
         """What each layer gives, by its name, in the order that they were asked for.

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Literal, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -89,6 +90,26 @@ class Network(nn.Module):
             return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
         result: Tensor = module(x)
         return result
+
+    def lay_out(self) -> Self:
+        """Lay out the convolutions' weights as they are fastest; the FC layers' stay, rows of a matrix.
+
+        In place. What is laid out otherwise is copied at each call, and by torch's fused SGD at each step: 411 MB
+        for fc6 of the paper's nets.
+        """
+        for name, module in self.named_children():
+            if isinstance(module, nn.Conv2d) and not name.startswith("fc"):
+                native = self.engine == "auto" and native_layers.takes(module.weight)
+                native = native and native_layers.takes_module(module)
+                module.to(memory_format=torch.contiguous_format if native else torch.channels_last)
+        return self
+
+    def compute_by(self, engine: Engine) -> Self:
+        """Choose the engine, for which weights are laid out anew where it is another."""
+        if engine == self.engine:
+            return self
+        self.engine = engine
+        return self.lay_out()
 
     def transformed(self, weight: Tensor, name: str) -> native_layers.Transformed | None:
         """What keeps a convolution's transformed weights; None where they are transformed at each call."""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from verydeep.configurations import Architecture, Convolution, FullyConnected, Node, meant_by
 from verydeep.errors import UsageError, check_choice
-from verydeep.network import native_layers
 from verydeep.network.forward import Engine, Network
 from verydeep.network.together import BatchNorm, Dropout
 from verydeep.plan import SCORES, nodes_to
@@ -82,19 +81,6 @@ class VGG(Network):
         network = VGG(architecture)
         network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
         return network.eval()
-
-    def lay_out(self) -> VGG:
-        """Lay out the convolutions' weights as they are fastest; the FC layers' stay, rows of a matrix.
-
-        In place. torch's fused SGD copies what is laid out otherwise: 411 MB a step for fc6 of the paper's nets.
-        """
-        for layer in self.architecture.convolutions:
-            module = self.get_submodule(layer.name)
-            assert isinstance(module, nn.Conv2d)
-            native = self.engine == "auto" and native_layers.takes(module.weight)
-            native = native and native_layers.takes_module(module)
-            module.to(memory_format=torch.contiguous_format if native else torch.channels_last)
-        return self
 
     def activations(self, images: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
         """Outputs of the named layers, of images that are preprocessed; what lies behind the last is not run."""

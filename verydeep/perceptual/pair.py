@@ -111,7 +111,7 @@ class PairLoss(nn.Module):
             check=check,
             grey=grey,
         )
-        self.features.engine = self.engine
+        self.features.compute_by(self.engine)
         if network is model:  # the caller may go on to train it
             self.features = deepcopy(self.features)
         self._native = Native(known)

@@ -21,7 +21,7 @@ def choose_engine(
     asked: AskedEngine,
     precision: str,
     device: torch.device,
-    before: TrainingEngine | None = None,
+    before: str | None = None,
     work: float = LEAST_WORK,
 ) -> TrainingEngine:
     """Choose the engine of a training: what was asked for, what the run began with, or the faster one.
@@ -30,7 +30,7 @@ def choose_engine(
         asked: `auto` where nothing was asked for.
         precision: of the recipe.
         device: where to train.
-        before: the engine of a run that is resumed.
+        before: the engine of a run that is resumed; what is not `native` is torch.
         work: multiply-adds of the forward pass of a step.
 
     Raises:
@@ -40,13 +40,12 @@ def choose_engine(
     obstacle = _obstacle(precision, device)
     if asked == "native" and obstacle:
         raise UsageError(f"`engine=native` cannot train here: {obstacle}; leave it out, or give `engine=torch`")
-    faster: TrainingEngine = "native" if work >= LEAST_WORK else "torch"
-    wanted = (before or faster) if asked == "auto" else asked
-    if wanted == "native" and obstacle:
-        if before == "native":
-            say(f"the run was begun with `engine=native`; it goes on with torch, as {obstacle}")
+    by_itself = before == "native" if before else work >= LEAST_WORK
+    if asked == "torch" or (asked == "auto" and not by_itself):
         return "torch"
-    return wanted
+    if obstacle and before == "native":
+        say(f"the run was begun with `engine=native`; it goes on with torch, as {obstacle}")
+    return "torch" if obstacle else "native"
 
 
 def _obstacle(precision: str, device: torch.device) -> str | None:

@@ -1,0 +1,31 @@
+"""What tests of the layers on our own kernels share."""
+
+from __future__ import annotations
+
+import pytest
+from native_peer import INSTRUCTIONS
+
+from verydeep.network import native_layers
+
+
+@pytest.fixture(params=INSTRUCTIONS)
+def instructions(request, monkeypatch):
+    monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", request.param)
+    native_layers._layers_on.cache_clear()
+    yield
+    native_layers._layers_on.cache_clear()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Counts what is asked of the compiled layers."""
+    counted: dict[str, int] = {}
+    layers = native_layers._layers()
+
+    class Counting:
+        def __getattr__(self, name):
+            counted[name] = counted.get(name, 0) + 1
+            return getattr(layers, name)
+
+    monkeypatch.setattr(native_layers, "_layers", Counting)
+    return counted
