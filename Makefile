@@ -9,7 +9,7 @@ CXX_SOURCES := $(filter %.h %.cpp,$(NATIVE_SOURCES))
 # The tests start hundreds of processes, and each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check heavy docs check-pages check-cluster sanitize avx512 check-tuning bench-kernels aarch64 install wheel format reference notebooks clean
+.PHONY: demo test check heavy docs check-pages check-serving attack-serving check-cluster sanitize avx512 check-tuning bench-kernels aarch64 install wheel format reference notebooks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,8 @@ help:
 	@echo "make heavy    the tests that take long: full-size networks, processes killed at many moments"
 	@echo "make docs     the documentation as a website in $(SITE) (EXECUTE=off: without running the notebooks)"
 	@echo "make check-pages  the HTML pages and the website in a browser, if there is one, in a wide and a narrow window"
+	@echo "make check-serving  the page of \`verydeep serve\` used in a browser, and searched for barriers"
+	@echo "make attack-serving  its API: 10,000 generated requests, 2,000 damaged images, Triton's client"
 	@echo "make check-cluster  Predictor in Ray on two local nodes, one of which is killed half-way"
 	@echo "make install  the environment in $(VENV), with the verydeep command"
 	@echo "make wheel    the wheel and the source archive in dist, tested without a compiler (IMAGE=FILE CLASS=NAME)"
@@ -66,6 +68,12 @@ docs: $(VENV)/.installed-for-docs
 
 check-pages: $(VENV)/.installed-for-tests
 	$(BIN)/python tests/check_pages.py
+
+check-serving: $(VENV)/.installed-for-serving
+	$(BIN)/python tests/browse_serving.py
+
+attack-serving: $(VENV)/.installed-for-serving
+	$(BIN)/python tests/attack_serving.py
 
 check-cluster: $(VENV)/.installed-for-cluster
 	$(BIN)/python benchmarks/cluster.py
@@ -151,6 +159,11 @@ $(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(NATIVE_SOURCES) |
 $(VENV)/.installed-for-cluster: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with Ray; this takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	@touch $@
+
+$(VENV)/.installed-for-serving: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
+	@echo "Installing into $(VENV), with Playwright, schemathesis and Triton's client; this takes a minute or two."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve-tests]'
 	@touch $@
 
 $(VENV)/.installed-for-docs: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python

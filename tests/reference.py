@@ -54,6 +54,10 @@ MORE_EXAMPLES = {
         "verydeep extract cifar10 photos --layers pool5 --pool mean --processes 2 --out features.parquet",
     ),
     "predict": ("verydeep predict torchvision:vgg16 holiday --maps maps",),
+    "serve": (
+        "verydeep serve day=runs/day night=runs/night --ensemble",
+        "verydeep serve runs/mine --host 0.0.0.0 --token a-long-random-word --log-json",
+    ),
     "study": ("verydeep study cifar10 --out OUT --data CIFAR10 --dry-run",),
     "train": ("verydeep train photos runs/mine --resume", "verydeep train photos runs/E --config E --epochs 40"),
     "watch": ("verydeep watch runs/A runs/D --out curves.png",),
@@ -76,6 +80,11 @@ API = {
         "Perceptual losses",
         "Losses on the layers of a network. Importing `verydeep.perceptual` needs PyTorch.",
         tuple(f"perceptual.{name}" for name in perceptual.__all__),
+    ),
+    "serving": (
+        "Serving",
+        "An ASGI application around models, to run or to mount; `verydeep.serve` is among the commands.",
+        ("serving.app", "serving.Limits"),
     ),
     "networks": ("Networks", "The architectures of Table 1.", ("CONFIGURATIONS", "Architecture", "VGG")),
     "protocols": (

@@ -34,6 +34,7 @@ LEAST = {
     "style": "MODEL CONTENT STYLE --out IMAGE",
     "study": "FILE --out OUT",
     "report": "A.npz",
+    "serve": "",
     "shard": "DATA --out OUT",
     "bench": "",
     "convert": "SOURCE RUN",

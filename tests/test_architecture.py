@@ -36,7 +36,7 @@ ORDER = (
     ),
     *("configurations", "plan", "accounting", "images", "network", "run_folder", "weights", "training"),
     *("inference", "processes", "chunks", "perceptual", "evaluation", "extraction", "linear", "model"),
-    *("reports", "visualization", "comparison", "exports", "benchmark", "studies"),
+    *("reports", "visualization", "comparison", "exports", "benchmark", "studies", "serving"),
     *("api", "verydeep", "commands", "cli", "__main__"),
 )
 

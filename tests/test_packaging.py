@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -140,3 +141,31 @@ def test_a_compiler_on_the_path_is_found(check_wheel, tmp_path):
 def test_a_wheel_that_is_not_there(check_wheel, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["check_wheel.py", "dist/none.whl"])
     assert check_wheel.main() == "dist/none.whl is not there; build it by: make wheel"
+
+
+def instructions(name: str) -> list[str]:
+    """What the Dockerfile says with an instruction, line by line."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line.partition(" ")[2] for line in text.splitlines() if line.startswith(f"{name} ")]
+
+
+def test_an_image_is_built_of_the_sources_alone():
+    ignored, *taken = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert ignored == "*"
+    wanted = {
+        pattern.strip("/").removesuffix("/**") for pattern in PROJECT["tool"]["scikit-build"]["sdist"]["include"]
+    }
+    assert {line.removeprefix("!") for line in taken if line.startswith("!")} == wanted
+
+
+def test_an_image_serves():
+    from verydeep.commands.special import command
+
+    (entry,), (words,) = map(json.loads, instructions("ENTRYPOINT")), map(json.loads, instructions("CMD"))
+    assert entry == ["verydeep"]
+    assert words[0] == "serve"
+    given = command("serve").read(words[1:])
+    assert (given["models"], given["host"]) == (("cifar10",), "0.0.0.0")
+    assert instructions("EXPOSE") == [str(given["port"])]
+    assert any('[serve]"' in line for line in instructions("RUN"))
+    assert set(PROJECT["project"]["optional-dependencies"]) >= {"serve"}

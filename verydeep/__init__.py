@@ -13,6 +13,7 @@ from verydeep.version import __version__ as __version__
 if TYPE_CHECKING:
     from verydeep import errors as errors
     from verydeep import perceptual as perceptual
+    from verydeep import serving as serving
     from verydeep.api.bench import bench as bench
     from verydeep.api.compare import compare as compare
     from verydeep.api.convert import convert as convert
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from verydeep.api.predictor import Predictor as Predictor
     from verydeep.api.push import push as push
     from verydeep.api.report import report as report
+    from verydeep.api.serve import serve as serve
     from verydeep.api.shard import shard as shard
     from verydeep.api.study import study as study
     from verydeep.api.style import style as style
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from verydeep.network.vgg import VGG as VGG
     from verydeep.training.recipe import Recipe as Recipe
 
-_MODULES = ("errors", "perceptual")
+_MODULES = ("errors", "perceptual", "serving")
 _FUNCTIONS = (
     "bench",
     "compare",
@@ -66,6 +68,7 @@ _FUNCTIONS = (
     "predict",
     "push",
     "report",
+    "serve",
     "shard",
     "study",
     "style",
@@ -125,6 +128,8 @@ __all__ = [
     "predict",
     "push",
     "report",
+    "serve",
+    "serving",
     "shard",
     "study",
     "style",

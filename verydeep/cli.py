@@ -37,6 +37,7 @@ GROUPS = {
         "transfer": "train a linear classifier on a model's features",
         "visualize": "make a web page of what each layer sees in an image",
         "style": "paint the content of one image in the style of another",
+        "serve": "put models behind a web page and an HTTP API",
     },
     "Weights": {
         "inspect": "show what a weight file contains",

@@ -69,6 +69,17 @@ def passed_on(send: Callable[[int], object]) -> Iterator[None]:
 
 
 @contextmanager
+def stopped_by_signals(stop: Callable[[], object]) -> Iterator[None]:
+    """Call a function at Ctrl-C and SIGTERM, which are how this work ends: the process exits with 0."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop()
+
+    with _handled(end):
+        yield
+
+
+@contextmanager
 def held(*signals: signal.Signals) -> Iterator[None]:
     """Keep signals for later, and from processes that are started meanwhile for ever, unless these want them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)

@@ -84,7 +84,7 @@ class Command:
 
         """
         given = self.read(arguments)
-        json = given.pop("json")
+        json = given.pop("json", False)
         try:
             answer = self.call(given)
         except VerydeepError:
@@ -165,7 +165,10 @@ class Command:
             word = KINDS[kind][0] if kind in KINDS else "{" + ",".join(get_args(kind)) + "}"
         elif parameter.default is None:
             word = f"[{word}]"
-        return f"{word} [{word} ...]" if count == "*" else " ".join([word] * count)
+        if count == "*":
+            optional = is_position(parameter) and parameter.default not in (Parameter.empty, None)
+            return f"[{word} ...]" if optional else f"{word} [{word} ...]"
+        return " ".join([word] * count)
 
     def _for_tyro(self, parameter: Parameter) -> Any:
         """An annotation that tells tyro all about a parameter."""

@@ -69,11 +69,20 @@ class Report(Command):
             super().show(answer, given, json)
 
 
+class Serve(Command):
+    """It gives no answer that JSON could be."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        del self.parameters["json"]
+
+
 SPECIAL: dict[str, type[Command]] = {
     "bench": Bench,
     "evaluate": Evaluate,
     "push": Push,
     "report": Report,
+    "serve": Serve,
 }
 
 

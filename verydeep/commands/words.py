@@ -31,6 +31,7 @@ EXAMPLES: Mapping[str, str] = {
     "predict": "verydeep predict cifar10 photo.jpg --top 3",
     "push": "verydeep push runs/mine OWNER/NAME",
     "report": "verydeep report mine.npz --page mine.html --models runs/mine --data photos",
+    "serve": "verydeep serve cifar10 --port 8000",
     "shard": "verydeep shard photos --out shards --rescale 512",
     "study": "verydeep study digits --out digits",
     "style": "verydeep style torchvision:vgg16 photo.jpg painting.jpg --out styled.png",

@@ -175,7 +175,7 @@ def score_map(
         raise UsageError(
             f"`scale` {scale} is smaller than the network's window of {window} pixels; use {window} or more"
         )
-    stride = stride or min(STRIDE, max(4, 2 ** int(log2(window / 7))))
+    stride = stride or map_stride(window)
     pixels = np.asarray(rescale(image, scale or 2 * window))
     margin = window // 2 if mirrored else 0
     shown = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
@@ -189,6 +189,11 @@ def score_map(
             scores[:, down::steps, across::steps] = engine.score_maps(shifted)[0]
     posteriors = np.moveaxis(softmax(np.moveaxis(scores, 0, -1)), -1, 0)
     return ScoreMap(pixels, posteriors, window, stride, engine.config.class_names, margin)
+
+
+def map_stride(window: int) -> int:
+    """Distance between the windows of a map, in pixels: fine for small windows, coarse where a pass takes long."""
+    return min(STRIDE, max(4, 1 << int(log2(window / 7))))
 
 
 def heat_colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -1,0 +1,341 @@
+"""What requests ask for -> what models answer. Images are decoded by a few threads and computed by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from verydeep.accounting import account
+from verydeep.comparison.drawing import overlay
+from verydeep.comparison.metrics import LPIPS, Content, Metric, Style, check_vgg16
+from verydeep.configurations import STRIDE
+from verydeep.errors import UsageError
+from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
+from verydeep.evaluation.protocols import Protocol
+from verydeep.evaluation.score_map import ScoreMap, map_stride
+from verydeep.extraction.extract import Extraction, Rows, extract
+from verydeep.extraction.summaries import Summary, summary_shape
+from verydeep.images import decode
+from verydeep.images.geometry import rescaled_size
+from verydeep.images.image_set import png
+from verydeep.images.views import Pixels, as_image, rescale
+from verydeep.inference.engine import Engine
+from verydeep.plan import SCORES, output_shapes
+from verydeep.processor import num_threads
+from verydeep.serving.limits import MOST_SHOWN, MOST_VALUES, Limits, Refusal
+from verydeep.serving.metrics import Metrics
+from verydeep.serving.models import ServedModel, ServedModels
+from verydeep.serving.work import Room, Worker
+from verydeep.visualization.maps import LayerMaps, layer_maps
+
+Sent = decode.Encoded | Pixels
+Answer = TypeVar("Answer")
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # of Gatys et al.
+
+
+class Service:
+    """Models, and what computes for them.
+
+    Args:
+        models: by name.
+        limits: what it takes at most.
+
+    """
+
+    def __init__(self, models: ServedModels, limits: Limits) -> None:
+        self.models = models
+        self.limits = limits
+        self.metrics = Metrics()
+        self.room = Room(limits.queue, self.metrics)
+        self.worker = Worker(self.room, self.metrics)
+        self._decoders = ThreadPoolExecutor(num_threads(None), "verydeep-decode")
+
+    def close(self) -> None:
+        """Finish what is at work, and end the threads."""
+        self.worker.close()
+        self._decoders.shutdown(cancel_futures=True)
+
+    async def posteriors(
+        self, model: ServedModel, images: Sequence[Sent], views: str | None, scales: tuple[int, ...]
+    ) -> Posteriors:
+        """Probabilities of the classes, a row for each image: what `verydeep predict` computes.
+
+        Raises:
+            Refusal: there is no room, or an image is too large.
+            UsageError, ImageError, ModelError: as `Model.posterior`.
+
+        """
+        protocols = [one for tests in model.protocols(views, scales) for one in tests]
+        protocols = protocols if model.has_views else [model.models[0].protocol]
+        scoring = model.scoring(views, scales)
+        with self.room.images(len(images)):
+            with self.worker.arriving():
+                decoded = await self._all(
+                    [partial(self._at_scales, one, scoring.scales, protocols, model) for one in images]
+                )
+                groups: dict[Any, list[int]] = defaultdict(list)
+                for number, image in enumerate(decoded):
+                    shapes = tuple(image[scale].shape for scale in scoring.scales) if scoring.whole else ()
+                    groups[model.name, views, scales, shapes].append(number)
+                waiting = [
+                    self.worker.submit(
+                        [decoded[n] for n in numbers], scoring.posteriors, key, _pixels(decoded, numbers)
+                    )
+                    for key, numbers in groups.items()
+                ]
+            rows = np.empty((len(images), scoring.num_classes))
+            for numbers, future in zip(groups.values(), waiting, strict=True):
+                rows[numbers] = await future
+            return rows
+
+    async def posteriors_of_tensor(self, model: ServedModel, images: NDArray[np.float32]) -> Posteriors:
+        """Probabilities for images that are preprocessed already: one dense view each, as they are.
+
+        Args:
+            model: one network, on the native engine.
+            images: of shape (batch, 3, height, width), as the ONNX export takes them.
+
+        """
+        engine: Any = model.engine
+        if len(model.models) > 1 or not model.has_views or engine.name != "native":
+            raise UsageError("preprocessed images are taken by a single network on the native engine; send files")
+        if images.size > 3 * MOST_SHOWN:
+            raise Refusal(413, f"the tensor has {images.size:,} numbers; at most {3 * MOST_SHOWN:,} are taken")
+
+        def compute(items: list[NDArray[np.float32]]) -> list[Posteriors]:
+            scores = [engine.run_preprocessed(one[None].transpose(0, 2, 3, 1), (SCORES,))[SCORES] for one in items]
+            return [posterior_of_maps(one)[0] for one in scores]
+
+        with self.room.images(len(images)):
+            return np.stack(await self.worker.submit(list(images), compute))
+
+    async def score_map(self, model: ServedModel, image: Sent, scale: int | None) -> ScoreMap:
+        """Where in an image the classes are seen: of an ensemble the mean."""
+        windows = {one.config.architecture.window for one in model.models}
+        if len(windows) > 1:
+            raise UsageError(f"the networks of {model.name} have windows of different sizes; ask one of them")
+        (window,) = windows
+
+        def compute(decoded: list[Image.Image]) -> list[ScoreMap]:
+            maps = [one.score_map(decoded[0], scale) for one in model.models]
+            return [replace(maps[0], posteriors=np.mean([one.posteriors for one in maps], axis=0))]
+
+        with self.room.images(1):
+            decoded = await self._one(lambda: self._read(image))
+            width, height = rescaled_size(*decoded.size, scale or 2 * window)
+            passes = (STRIDE // map_stride(window)) ** 2
+            check_shown((width + window) * (height + window) * passes * len(model.models), "scale")
+            found: ScoreMap = (await self.worker.submit([decoded], compute))[0]
+            return found
+
+    async def outputs(
+        self, model: ServedModel, images: Sequence[Sent], layers: tuple[str, ...], pool: Summary, scale: int | None
+    ) -> list[dict[str, NDArray[np.float32]]]:
+        """Outputs of layers, for each image: what `verydeep extract` saves."""
+        engine = model.engine
+        wanted = Extraction(layers, scale or engine.config.trained_on.test_scale, None, pool)
+        wanted.check(engine.config.architecture)
+        nodes = engine.needed(layers, wanted.scale, wanted.scale)
+
+        def compute(shown: list[Pixels]) -> list[Rows]:
+            return [extract(engine, [one], layers, pool) for one in shown]
+
+        with self.room.images(len(images)):
+            shown = await self._all([partial(self._at_scale, one, wanted.scale) for one in images])
+            check_shown(sum(prod(one.shape[:2]) for one in shown), "scale")
+            values = sum(
+                prod(summary_shape(output_shapes(nodes, *one.shape[:2])[name], pool))
+                for one in shown
+                for name in layers
+            )
+            if values > MOST_VALUES:
+                raise Refusal(
+                    413, f"the answer would have {values:,} numbers; at most {MOST_VALUES:,} are sent: use `pool`"
+                )
+            rows = await self.worker.submit(shown, compute)
+        return [{name: maps[0] for name, maps in one.items()} for one in rows]
+
+    async def channels(
+        self, model: ServedModel, image: Sent, layers: tuple[str, ...], top: int, scale: int | None
+    ) -> list[LayerMaps]:
+        """The strongest channels of layers, as `verydeep visualize` shows them."""
+        engine = model.engine
+        side = scale or model.scales[len(model.scales) // 2]
+        engine.needed(layers, side, side)
+        fields = {row.name: row.receptive_field for row in account(engine.config.architecture)}
+        layer_of = {node.name: node.layer.name for node in engine.nodes}
+
+        def compute(shown: list[Pixels]) -> list[list[LayerMaps]]:
+            maps = engine.run(shown[0][None], layers)
+            return [[layer_maps(name, maps[name][0], fields[layer_of[name]], top) for name in layers]]
+
+        with self.room.images(1):
+            shown = await self._one(lambda: self._at_scale(image, side))
+            check_shown(len(layers) * prod(shown.shape[:2]), "scale")
+            found: list[LayerMaps] = (await self.worker.submit([shown], compute))[0]
+            return found
+
+    async def compare(
+        self,
+        model: ServedModel,
+        images: Sequence[Sent],
+        metric: str | None,
+        layers: tuple[str, ...],
+        *,
+        scale: int | None,
+        resize: bool,
+        drawn: bool,
+    ) -> Comparison:
+        """The perceptual distance of two images, as `verydeep compare` measures it."""
+        name = metric or default_metric(model.engine)
+        measure = metric_of(model.engine, name, layers)
+        if drawn and not measure.has_maps:
+            raise UsageError(f"a map is of lpips and content; {name} is not a mean over places")
+
+        def prepare() -> tuple[Pixels, Pixels]:
+            first, second = (self._read(one) for one in images)
+            if scale is not None:
+                first, second = (rescale(one, scale) for one in (first, second))
+            if first.size != second.size:
+                if not resize:
+                    sizes = " and ".join(f"{one.width}x{one.height}" for one in (first, second))
+                    raise UsageError(f"the images have {sizes} pixels; send images of one size, or `resize=first`")
+                second = second.resize(first.size, Image.Resampling.BILINEAR)
+            check_shown(8 * first.width * first.height, "scale")  # outputs of many layers are in memory
+            measure.check(first.height, first.width)
+            return np.asarray(first), np.asarray(second)
+
+        def compute(pair: list[Pixels]) -> list[Comparison]:
+            distances, maps = measure.pairs(pair[0][None], pair[1][None], maps=drawn)
+            layer = overlay(pair[1], maps[0]) if drawn else None
+            return [Comparison(name, float(distances[0]), png(layer) if layer else None)]
+
+        with self.room.images(2):
+            pair = await self._one(prepare)
+            found: Comparison = (await self.worker.submit(list(pair), compute))[0]
+            return found
+
+    async def _one(self, work: Callable[[], Answer]) -> Answer:
+        """Do something in a thread that decodes."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
+    async def _all(self, works: Sequence[Callable[[], Answer]]) -> list[Answer]:
+        return await asyncio.gather(*map(self._one, works))
+
+    def _read(self, image: Sent) -> Image.Image:
+        """Decode an image that is not too large."""
+        if isinstance(image, decode.Encoded):
+            self._check_size(*decode.size(image), image.name)
+            return decode.read(image)
+        self._check_size(image.shape[1], image.shape[0], "the image")
+        return as_image(image)
+
+    def _check_size(self, width: int, height: int, name: str) -> None:
+        if width * height > self.limits.max_pixels:
+            raise Refusal(
+                413,
+                f"{name} has {width}x{height} pixels; at most {self.limits.max_pixels:,} are taken",
+            )
+
+    def _at_scale(self, image: Sent, scale: int) -> Pixels:
+        decoded = self._read(image)
+        check_shown(prod(rescaled_size(*decoded.size, scale)), "scale")
+        return np.asarray(rescale(decoded, scale))
+
+    def _at_scales(
+        self, image: Sent, scales: Sequence[int], protocols: Sequence[Protocol], model: ServedModel
+    ) -> dict[int, Pixels]:
+        """Decode an image once, for all scales."""
+        decoded = self._read(image)
+        shown = sum(shown_pixels(one, *decoded.size, model.window) for one in protocols)
+        rescaled = sum(prod(rescaled_size(*decoded.size, scale)) for scale in scales)
+        check_shown(max(shown * len(model.models), rescaled), "scales")
+        return {scale: np.asarray(rescale(decoded, scale)) for scale in scales}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The distance of two images.
+
+    Attributes:
+        metric: its name.
+        distance: 0 where the images are equal.
+        map: PNG of the second image with the distance at each pixel laid over it, if it was asked for.
+
+    """
+
+    metric: str
+    distance: float
+    map: bytes | None
+
+
+def default_metric(engine: Engine) -> str:
+    """LPIPS where the network is VGG-16, else content."""
+    try:
+        check_vgg16(engine.config.architecture, "LPIPS")
+    except UsageError:
+        return "content"
+    return "lpips"
+
+
+def metric_of(engine: Engine, name: str, layers: tuple[str, ...]) -> Metric:
+    """What measures a distance by an engine.
+
+    Raises:
+        UsageError: the network does not suit the metric, or has no such layer.
+
+    """
+    if name == "lpips":
+        if layers:
+            raise UsageError("`layers` is of content and style; lpips has layers of its own")
+        check_vgg16(engine.config.architecture, "LPIPS")
+        return LPIPS(engine)
+    if not layers:
+        layers = STYLE_LAYERS if name == "style" else (content_layer(engine),)
+    return {"content": Content, "style": Style}[name](engine, dict.fromkeys(layers, 1.0))
+
+
+def content_layer(engine: Engine) -> str:
+    """`relu3_3`, as Johnson et al. have it; the last of the third stage where a network has fewer or more."""
+    names = [node.name for node in engine.nodes]
+    stage = [name for name in names if name.startswith("relu3_")]
+    return "relu3_3" if "relu3_3" in stage else stage[-1] if stage else names[-1]
+
+
+def shown_pixels(protocol: Protocol, width: int, height: int, window: int) -> int:
+    """Pixels that a protocol shows a network of an image of a size."""
+    total = 0
+    for scale in protocol.scales:
+        size = rescaled_size(width, height, scale)
+        total += prod(size) if protocol.whole else len(protocol.offsets(*size, window)) * window**2
+    return total * (1 + protocol.mirror)
+
+
+def check_shown(pixels: int, argument: str) -> None:
+    """Make sure that an answer takes no more than seconds.
+
+    Raises:
+        Refusal: too many pixels would be shown to the network.
+
+    """
+    if pixels > MOST_SHOWN:
+        raise Refusal(
+            413,
+            f"{pixels:,} pixels would be shown to the network, more than {MOST_SHOWN:,}; use a "
+            f"smaller `{argument}` or a less narrow image",
+        )
+
+
+def _pixels(decoded: Sequence[dict[int, Pixels]], numbers: Sequence[int]) -> int:
+    return sum(prod(image.shape[:2]) for n in numbers for image in decoded[n].values())
