@@ -153,7 +153,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/py
 
 $(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-for-cluster: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python

@@ -154,9 +154,13 @@ def test_two_single_runs_have_mcnemars_p_and_several_seeds_are_averaged():
     several = compare("", ((1, measurement(c, (25, 24, 29))), (-1, measurement(b, (26, 27, 28)))))
     assert several.p is None
     assert (several.seeds, several.seeds_alike) == (3, 2)
+    assert several.interval.over_seeds
+    assert several.to_json()["interval_over"] == ["images", "seeds"]
+    assert several.holds is None  # one seed has the other sign
     assert several.interval.mean == pytest.approx(-1)
     fewer = compare("", ((1, measurement(c, (25, 24, 29))), (-1, measurement(b, 28))))
     assert fewer.seeds == 1  # that both have
+    assert fewer.to_json()["interval_over"] == ["images"]
     assert fewer.interval.mean == pytest.approx(-3)
 
 

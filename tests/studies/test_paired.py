@@ -36,6 +36,29 @@ def test_the_interval_of_a_share_is_the_binomial_one():
     assert (found.low, found.high) == pytest.approx((0.2 - error, 0.2 + error), abs=0.003)
 
 
+def test_several_seeds_are_resampled_too():
+    """Written out: seeds are drawn, and images, the same for all seeds."""
+    random = np.random.default_rng(0)
+    values = (random.random((4, 300)) < np.array([[0.2], [0.25], [0.3], [0.4]])).astype(float)
+    found = bootstrap(values)
+    assert found.over_seeds
+    assert found.mean == pytest.approx(values.mean())
+    means = []
+    for _ in range(10_000):
+        images = values[:, random.integers(0, 300, 300)].mean(1)
+        means.append(images[random.integers(0, 4, 4)].mean())
+    low, high = np.quantile(means, (0.025, 0.975))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.03 * (high - low))
+    alone = bootstrap(values.mean(0))
+    assert found.high - found.low > 1.5 * (alone.high - alone.low)
+
+
+def test_two_seeds_are_averaged_first():
+    values = np.random.default_rng(0).integers(0, 2, (2, 300)).astype(float)
+    assert bootstrap(values) == bootstrap(values.mean(0))
+    assert not bootstrap(values).over_seeds
+
+
 def test_one_value_has_no_width():
     found = bootstrap(np.full(7, 0.25))
     assert (found.mean, found.low, found.high) == (0.25, 0.25, 0.25)

@@ -1,8 +1,8 @@
 """Tests of the same images compared: the interval of a difference, and McNemar's test.
 
-What is compared is a number for each image: whether a network names it wrong, the mean of that over seeds, or a
-sum of several such with factors. Resampling images resamples all that is said of them together, so the pairing
-is kept.
+What is compared is a number for each seed and image: whether a network names it wrong, or a sum of several such
+with factors. Resampling images resamples all that is said of them together, and resampling seeds all trainings of
+a seed, so the pairing is kept.
 """
 
 from __future__ import annotations
@@ -16,15 +16,25 @@ from verydeep.evaluation.results import Evaluation
 
 RESAMPLINGS = 10_000
 LEVEL = 0.95
+SEVERAL = 3  # seeds from which on they are resampled too: two do not tell how far seeds spread
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over images, with its interval at `LEVEL`."""
+    """A mean over seeds and images, with its interval at `LEVEL`.
+
+    Attributes:
+        mean: over both.
+        low: of the interval.
+        high: of the interval.
+        over_seeds: whether it is over seeds too, not over images alone.
+
+    """
 
     mean: float
     low: float
     high: float
+    over_seeds: bool = False
 
 
 def wrong_answers(result: Evaluation) -> NDArray[np.bool_]:
@@ -34,23 +44,32 @@ def wrong_answers(result: Evaluation) -> NDArray[np.bool_]:
 
 
 def bootstrap(values: NDArray[np.float64], seed: int = 0, resamplings: int = RESAMPLINGS) -> Interval:
-    """The mean over images, and the percentile interval of the means of resampled images.
+    """The mean, and the percentile interval of the means of resampled images.
 
-    An image's value is one of few, so that a resampling is drawn as how often each of them comes: the same
-    distribution, without drawing every image.
+    With `SEVERAL` seeds or more, each resampling draws seeds too. With fewer, their mean is taken first. What the
+    seeds say of an image is one of few things, so that a resampling of the images is drawn as how often each of
+    them comes: the same distribution, without drawing every image.
 
     Args:
-        values: one for each image; not empty.
+        values: of shape (seeds, images), or one for each image; not empty.
         seed: of the resamplings.
         resamplings: how many.
 
     """
-    different, counts = np.unique(np.round(values, 12), return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamplings)
-    means = drawn @ different / len(values)
+    by_seed = np.atleast_2d(values)
+    over_seeds = len(by_seed) >= SEVERAL
+    rows = by_seed if over_seeds else by_seed.mean(0, keepdims=True)
+    num_seeds, num_images = rows.shape
+    different, counts = np.unique(np.round(rows, 12), axis=1, return_counts=True)
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(num_images, counts / num_images, resamplings)
+    means = drawn @ different.T / num_images  # (resamplings, seeds)
+    if over_seeds:
+        chosen = random.integers(num_seeds, size=(resamplings, num_seeds))
+        means = np.take_along_axis(means, chosen, 1)
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(means, (tail, 1 - tail))
-    return Interval(float(np.mean(values)), float(low), float(high))
+    low, high = np.quantile(means.mean(1), (tail, 1 - tail))
+    return Interval(float(np.mean(values)), float(low), float(high), over_seeds)
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
+from PIL import Image
+
+from verydeep.images.image_set import png
 from verydeep.serving.limits import Limits
 from verydeep.serving.models import ServedModels
 from verydeep.serving.requests import JSON
@@ -22,6 +26,7 @@ REFUSALS = {
 }
 ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
 BINARY = {"type": "string", "format": "binary"}
+EXAMPLE = base64.b64encode(png(Image.new("RGB", (8, 8), (200, 40, 40)))).decode()
 BASE64 = {"type": "string", "contentEncoding": "base64", "minLength": 4}
 
 
@@ -57,7 +62,7 @@ def _operation(route: Route, models: ServedModels, limits: Limits, *, token: boo
     found: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
         "summary": route.summary,
-        "parameters": [*_path_parameters(route, models), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route, models), *_query_parameters(route, models)],
         "responses": {
             "200": {
                 "description": "The answer.",
@@ -100,14 +105,18 @@ def _path_parameters(route: Route, models: ServedModels) -> list[dict[str, Any]]
     ]
 
 
-def _query_parameters(route: Route) -> list[dict[str, Any]]:
+def _query_parameters(route: Route, models: ServedModels) -> list[dict[str, Any]]:
+    known = {
+        "layers": sorted({layer for model in models.values() for layer in model.layers()}),
+        "label": sorted({name for model in models.values() for name in model.class_names}),
+    }
     return [
         {
             "name": one.name,
             "in": "query",
             "required": one.required,
             "description": one.text,
-            "schema": one.schema(),
+            "schema": one.schema(known.get(one.name, ())),
             **({"style": "form", "explode": False} if one.several else {}),
         }
         for one in route.query
@@ -132,6 +141,7 @@ def _body(route: Route, limits: Limits) -> dict[str, Any]:
         return {JSON: {"schema": inference}, "application/octet-stream": {"schema": BINARY}}
     least, most = {"image": (1, 1), "images": (1, limits.max_images), "pair": (2, 2)}[route.body]
     images = {"type": "array", "items": BASE64, "minItems": least, "maxItems": most}
-    listed = {JSON: {"schema": {"type": "object", "properties": {"images": images}, "required": ["images"]}}}
+    schema = {"type": "object", "properties": {"images": images}, "required": ["images"]}
+    listed = {JSON: {"schema": schema, "example": {"images": [EXAMPLE] * least}}}
     raw = {kind: {"schema": BINARY} for kind in ("image/*", "application/octet-stream")}
     return listed if route.body == "pair" else raw | listed

@@ -70,13 +70,18 @@ class Parameter:
     def _refusal(self, text: str, wanted: str) -> Refusal:
         return Refusal(400, f"`{self.name}` is {printable(repr(text), 60)}; it must be {wanted}")
 
-    def schema(self) -> dict[str, Any]:
-        """Its JSON schema."""
+    def schema(self, known: Sequence[str] = ()) -> dict[str, Any]:
+        """Its JSON schema.
+
+        Args:
+            known: the words that it may be where these depend on the models.
+
+        """
         one: dict[str, Any] = {"type": "string", "minLength": 1}
         if self.count:
             one = {"type": "integer", "minimum": 1, "maximum": self.most}
-        elif self.choices:
-            one = {"type": "string", "enum": list(self.choices)}
+        elif words := self.choices or known:
+            one = {"type": "string", "enum": list(words)}
         if self.several:
             one = {"type": "array", "items": one, "minItems": 1}
         if self.default not in (None, ()):

@@ -77,6 +77,7 @@ class Statement:
             "says": self.says,
             "difference": self.interval.mean,
             "interval": [self.interval.low, self.interval.high],
+            "interval_over": ["images", "seeds"] if self.interval.over_seeds else ["images"],
             "threshold": self.threshold,
             "wanted": "below" if self.below else "above",
             "holds": self.holds,
@@ -240,28 +241,31 @@ def compare(says: str, terms: Terms, threshold: float = 0.0, *, below: bool = Tr
 
     """
     seeds = [seed for seed in terms[0][1].seeds if all(seed in one.seeds for _, one in terms)]
-    values = _difference(terms, seeds)
+    values = _differences(terms, seeds)
     interval = bootstrap(100 * values)
     published = [factor * one.published.top1_error for factor, one in terms if one.published]
     alike = None
     if seeds and len(terms) > 1:
-        alike = sum(np.sign(_difference(terms, [seed]).mean()) == np.sign(interval.mean) for seed in seeds)
+        alike = np.count_nonzero(np.sign(values.mean(1)) == np.sign(interval.mean))
     return Statement(
         says,
         interval,
         threshold,
         below,
         _p_value(terms, seeds),
-        len(values),
+        values.shape[1],
         len(seeds) or min(len(one.seeds) for _, one in terms),
         None if alike is None else int(alike),
         sum(published) if len(published) == len(terms) else None,
     )
 
 
-def _difference(terms: Terms, seeds: Sequence[int]) -> NDArray[np.float64]:
-    """Of each image, the means over seeds taken first."""
-    values: NDArray[np.float64] = np.sum([factor * _wrong(one, seeds).mean(0) for factor, one in terms], axis=0)
+def _differences(terms: Terms, seeds: Sequence[int]) -> NDArray[np.float64]:
+    """Of each shared seed and image; where no seed is shared, of each image by the means over seeds."""
+    wrong = [(factor, _wrong(one, seeds)) for factor, one in terms]
+    values: NDArray[np.float64] = np.sum(
+        [factor * (rows if seeds else rows.mean(0, keepdims=True)) for factor, rows in wrong], axis=0
+    )
     return values
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import get_args
 
-from verydeep.evaluation.paired import RESAMPLINGS
+from verydeep.evaluation.paired import RESAMPLINGS, SEVERAL
 from verydeep.reports.text_table import NOTHING, TextTable
 from verydeep.studies.claims import Claim, Statement, Verdict
 
@@ -18,8 +18,9 @@ NUMBERS = range(3, 10)
 PLURALS = {"agrees": "agree", "does not agree": "do not agree"}
 HOW = (
     "Differences are of top-1 errors on the same images, in points of %. The interval comes from "
-    f"{RESAMPLINGS:,} resamplings of the images, after averaging over seeds. It shows the uncertainty over "
-    "images, not over seeds. “3 alike” means that 3 seeds have a difference of the same sign."
+    f"{RESAMPLINGS:,} resamplings of the images, and of seeds where {SEVERAL} or more are shared, as the table "
+    "says. Else it shows the uncertainty over images, not over seeds. “3 alike” means that 3 seeds have a "
+    "difference of the same sign."
 )
 
 
@@ -51,7 +52,7 @@ def cells(one: Statement) -> tuple[str, ...]:
     return (
         one.says,
         f"{interval.mean:+.2f}",
-        f"{interval.low:+.2f} to {interval.high:+.2f}",
+        f"{interval.low:+.2f} to {interval.high:+.2f}{', over seeds' * interval.over_seeds}",
         one.wanted,
         NOTHING if one.p is None else probability(one.p),
         f"{one.num_images:,}",
