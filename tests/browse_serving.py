@@ -86,6 +86,7 @@ def main() -> int:
             drop(page, "#drop", first)
             page.wait_for_selector(".bars button")
             assert page.locator(".bars button").count() == 5
+            until(page, "document.querySelector('#photo').naturalWidth > 0")  # which moves what lies below
             page.locator(".bars button").first.hover()
             page.wait_for_selector("#frame.mapped")
             page.screenshot(path=SHOTS / f"{name}-2-map.png", full_page=True)

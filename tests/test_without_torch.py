@@ -120,6 +120,7 @@ def megabytes(folder: Path) -> float:
 
 @needs_native
 @pytest.mark.slow
+@pytest.mark.heavy  # `make wheel` installs without torch too
 def test_pip_install_gives_everything_but_training(core, model, data, tmp_path):
     def verydeep(*words: object) -> str:
         outcome = run(core.parent / "verydeep", *words, cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Literal
@@ -25,7 +26,7 @@ def nodes_to(architecture: Architecture, outputs: Sequence[str]) -> tuple[Node, 
         raise UsageError(f"layers is the word {outputs!r}; give a list: [{outputs!r}]")
     if not outputs:
         raise UsageError("no layer is given; name some, such as 'relu4_3'")
-    twice = [name for name in outputs if list(outputs).count(name) > 1]
+    twice = [name for name, count in Counter(outputs).items() if count > 1]
     if twice:
         raise UsageError(f"layer {twice[0]!r} is named twice; name it once")
     place = {node.name: number for number, node in enumerate(architecture.nodes)}

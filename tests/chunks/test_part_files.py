@@ -171,6 +171,7 @@ def test_killed_and_resumed_and_shared_out_they_are_the_same_files(run, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_under_torchrun_they_are_the_same_files(run, data, tmp_path):
     pytest.importorskip("torch")
     words = [str(run), str(data), "--images-per-part", "5", "--engine", "native"]

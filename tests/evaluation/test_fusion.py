@@ -185,6 +185,7 @@ def test_processes_give_the_same_bits_as_one(models, tmp_path, processes):
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_a_process_that_is_killed_is_named_and_the_rest_is_done_next_time(models, tmp_path):
     file = tmp_path / "result.npz"
     words = (models[1], "digits", "--batch-size", "1", "--views", "crops", "--out", str(file))

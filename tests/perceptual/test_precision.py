@@ -39,7 +39,7 @@ def make(kind: str, network: VGG, **options):
     return getattr(perceptual, kind)(network, preprocessing=IMAGENET, range=(0, 1), reduction="none", **options)
 
 
-@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("dtype", [HALVES[0], *(pytest.param(one, marks=pytest.mark.heavy) for one in HALVES[1:])])
 @pytest.mark.parametrize("kind", LOSSES)
 def test_half_precision_gives_float32_and_the_right_value(kind, dtype, network, images):
     """The images are rounded to half precision first, so that only the computation differs."""

@@ -134,7 +134,7 @@ TENSOR = {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}
         ({"inputs": [TENSOR | {"data": [1]}]}, "must be base64 strings"),
         ({"inputs": [TENSOR | {"data": None}]}, "has no 'data'"),
         ({"inputs": [TENSOR]}, "image 0: not a readable image"),
-        ({"inputs": [TENSOR], "outputs": []}, "'outputs' must be a list"),
+        ({"inputs": [TENSOR], "outputs": {}}, "'outputs' must be a list"),
         ({"inputs": [TENSOR], "outputs": [{"name": "scores"}]}, "no output is called 'scores'"),
         ({"inputs": [TENSOR | {"parameters": {"binary_data_size": 3}}]}, "0 bytes follow the JSON"),
         ({"inputs": [TENSOR | {"parameters": []}]}, "must be an object"),
@@ -168,6 +168,26 @@ def test_binary_data_that_ends_early(client, binary):
     reply = client.post(INFER, text + binary, Inference_Header_Content_Length=str(len(text)))
     assert reply.status == 400
     assert "ends within" in reply.error()
+
+
+def test_no_outputs_are_all_outputs(client, files):
+    answer = client.post_json(INFER, {"inputs": [encoded(files)], "outputs": []}).json()
+    assert [one["name"] for one in answer["outputs"]] == ["probabilities", "labels"]
+
+
+def test_models_have_one_version(client, files):
+    base = "/v2/models/b/versions"
+    assert client.get(f"{base}/1").json() == client.get("/v2/models/b").json()
+    assert client.get(f"{base}/1/ready").json()["ready"]
+    asked = {"inputs": [encoded(files)]}
+    assert client.post_json(f"{base}/1/infer", asked).json() == client.post_json(INFER, asked).json()
+    for reply in (
+        client.get(f"{base}/2"),
+        client.get(f"{base}/2/ready"),
+        client.post_json(f"{base}/2/infer", asked),
+    ):
+        assert reply.status == 404
+        assert "b has no version '2'; it has 1" in reply.error()
 
 
 def test_metadata(client):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,13 +29,17 @@ from served import Client, of_application, serving
 import verydeep
 from verydeep.api.new import new
 from verydeep.errors import UsageError
-from verydeep.serving import Limits, server
+from verydeep.serving import Limits, routes, server
 from verydeep.serving.application import application
 from verydeep.serving.models import open_models
+from verydeep.serving.routes import Answer
 from verydeep.serving.service import Service
 
 pytest.importorskip("verydeep._native")
 pytest.importorskip("starlette")
+
+
+NOTHING = Answer(b"")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +82,7 @@ def test_what_is_too_large_is_refused(slow, content):
         file = io.BytesIO()
         Image.new("RGB", (101, 100)).save(file, "PNG")
         reply = client.post("/predict", file.getvalue())
-        assert (reply.status, "101x100 pixels; at most 10,000" in reply.error()) == (413, True)
+        assert (reply.status, "101x100 is more than the 10,000 pixels" in reply.error()) == (413, True)
         image = base64.b64encode(content).decode()
         reply = client.post_json("/predict", {"images": [image] * 4})
         assert (reply.status, "4 images were sent; at most 3" in reply.error()) == (413, True)
@@ -84,15 +92,16 @@ def test_what_would_take_minutes_is_refused(run, content):
     with serving(run) as client:
         for address in (
             "/predict?scales=9000",
-            "/predict?views=crops&scales=" + ",".join(str(side) for side in range(3000, 3700)),
+            "/predict?views=crops&scales=" + ",".join(str(side) for side in range(9000, 9100)),
             "/map?scale=9000",
             "/extract?layers=relu1_1&scale=9000",
             "/channels?layers=relu1_1&scale=9000",
         ):
             reply = client.post(address, content)
-            assert (reply.status, "pixels would be shown" in reply.error()) == (413, True), address
+            assert reply.status == 413, address
+            assert re.search("pixels would be shown|numbers would be computed", reply.error()), address
         reply = client.post("/extract?layers=relu1_1&pool=none&scale=3000", content)
-        assert (reply.status, "numbers; at most" in reply.error()) == (413, True)
+        assert (reply.status, "the answer would have" in reply.error()) == (413, True)
 
 
 def test_a_full_queue_answers_at_once(slow, content):
@@ -139,6 +148,7 @@ def test_bodies_that_do_not_arrive(run, content):
 def test_headers_that_do_not_arrive(run, content, monkeypatch, beginning):
     """A connection is closed that sends nothing, a part of its headers, or a part of its second request's."""
     monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 1)
     with serving(run) as client, socket.create_connection(("127.0.0.1", client.port)) as one:
         one.settimeout(10)
@@ -150,6 +160,139 @@ def test_headers_that_do_not_arrive(run, content, monkeypatch, beginning):
         except ConnectionResetError:
             pass
         assert (b'"status": "ok"' in received) == beginning.startswith(b"GET /health")
+
+
+@pytest.mark.parametrize("request_line", [b"GET /health", b"POST /nothing"])
+def test_bodies_that_are_answered_already(run, monkeypatch, request_line):
+    """What is left of them would hold the connection: the first byte of it ends the wait for the next request."""
+    monkeypatch.setattr(server, "LEFT_SECONDS", 0.3)
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.1)
+    with serving(run) as client, socket.create_connection(("127.0.0.1", client.port)) as one:
+        one.settimeout(10)
+        one.sendall(request_line + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        assert one.recv(4096).startswith(b"HTTP/1.1 ")
+        one.sendall(b"x")
+        with contextlib.suppress(ConnectionResetError):
+            while one.recv(4096):
+                pass
+
+
+def test_answers_that_are_not_read(run, monkeypatch):
+    """They are handed over piece by piece, and given up in the end."""
+    monkeypatch.setattr(server, "LEFT_SECONDS", 0.3)
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.1)
+    content = io.BytesIO()
+    Image.fromarray(smooth(700, 600)).save(content, "PNG")
+    head = b"POST /extract?layers=relu1_1&pool=none&scale=600&format=npz HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(content.getvalue())
+    with serving(run, limits=Limits(timeout=1)) as client, socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.connect(("127.0.0.1", client.port))
+        one.sendall(head + content.getvalue())
+        end = time.monotonic() + 20
+        while 'route="/extract",status="200"' not in client.get("/metrics").content.decode():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        one.settimeout(10)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while piece := one.recv(1 << 20):
+                received += len(piece)
+        assert received < 5_000_000  # of some 7 million: 4 channels of 700x600 places
+
+
+def test_many_images_of_a_request_count_together(run, content):
+    with serving(run) as client:
+        image = base64.b64encode(content).decode()
+        assert client.post("/predict?scales=1000", content).status == 200
+        reply = client.post_json("/predict?scales=1000", {"images": [image] * 20})
+        assert (reply.status, "pixels would be shown" in reply.error()) == (413, True)
+
+
+def test_what_is_drawn_does_not_stop_others(run, content, monkeypatch):
+    names = []
+
+    def told(answer):
+        def instead(*arguments):
+            names.append(threading.current_thread().name)
+            return answer
+
+        return instead
+
+    monkeypatch.setattr(routes, "map_as_data", told({}))
+    monkeypatch.setattr(routes, "channels_as_data", told({}))
+    monkeypatch.setattr(routes, "_archive", told(NOTHING))
+    with serving(run) as client:
+        for address in ("/map?format=json", "/channels?layers=relu1_1", "/extract?layers=relu1_1&format=npz"):
+            assert client.post(address, content).status == 200
+    assert len(names) == 3
+    assert all(name.startswith("verydeep-decode") for name in names)
+
+
+def test_a_request_that_failed_leaves_nothing_to_do(slow, content):
+    """Neither images to be decoded nor, of several shapes, to be computed."""
+    slow.limits = Limits(timeout=1, queue=20)
+    slow.room.most = 20
+    kept = []
+    read = slow._read
+
+    def slowly(image):
+        time.sleep(0.05)
+        return read(image)
+
+    slow._read = slowly
+    good = base64.b64encode(content).decode()
+    shapes = []
+    for width in range(40, 48):
+        file = io.BytesIO()
+        Image.fromarray(smooth(width, 36)).save(file, "PNG")
+        shapes.append(base64.b64encode(file.getvalue()).decode())
+    with of_application(application(slow)) as client:
+        broken = base64.b64encode(content[: len(content) // 2]).decode()
+        assert client.post_json("/predict", {"images": [broken, *[good] * 15]}).status == 400
+        kept.append(slow._decoders._work_queue.qsize())
+        assert client.post_json("/predict", {"images": shapes}).status == 503
+        time.sleep(0.7)
+        kept.append(len([one for one in slow.worker._tasks if not one.future.cancelled()]))
+    assert kept == [0, 0]
+
+
+def test_clients_that_have_gone_are_not_worked_for(slow, content):
+    with of_application(application(slow)) as client:
+        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(content)
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", client.port)) as one:
+                one.sendall(head + content)
+        time.sleep(0.3)
+        assert slow.room.taken == 0
+        assert 'status="499"} 3' in client.get("/metrics").content.decode()
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_pixels_are_counted_before_they_are_decoded(run, kind, monkeypatch):
+    """The size of a TIFF, and of a PNG with text at its end, is known when it is decoded."""
+    from PIL import TiffImagePlugin
+
+    file = io.BytesIO()
+    Image.new("RGB", (2000, 2000)).save(file, kind, **({"compression": "tiff_deflate"} if kind == "TIFF" else {}))
+    body = file.getvalue()
+    if kind == "PNG":
+        text = b"tEXta\0b"
+        body = body[:-12] + struct.pack(">I", 3) + text + struct.pack(">I", zlib.crc32(text)) + body[-12:]
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    with serving(run, limits=Limits(max_pixels=1_000_000)) as client:
+        reply = client.post("/predict", body)
+        assert (reply.status, "2000x2000" in reply.error()) == (413, True)
+
+
+def test_headers_and_lists_that_are_too_long(run, content):
+    with serving(run) as client:
+        reply = client.post("/extract?layers=" + ",".join(["a"] * 101), content)
+        assert (reply.status, "has 101 words; it may have 100" in reply.error()) == (400, True)
+        reply = client.post("/predict?" + "a" * 17_000, content)
+        assert reply.status in (400, 431)
+        reply = client.post_json("/predict", {"images": [0] * 2_000_001})
+        assert reply.status == 413
 
 
 def test_slow_clients_do_not_stop_others(run, content):
@@ -355,5 +498,8 @@ def test_what_cannot_be_served(run, capsys):
         verydeep.serve(run, port=70_000)
     with pytest.raises(UsageError, match="`host` 'no such host' cannot be used"):
         verydeep.serve(run, host="no such host")
-    with pytest.raises(UsageError, match="`token` is empty"):
-        verydeep.serve(run, token=" ")
+    for token in ("", " ", "two words", "se\u0301same", "end\n"):
+        with pytest.raises(UsageError, match="`token` must be"):
+            verydeep.serving.app(run, token=token)
+    with pytest.raises(UsageError, match="`token` must be"):
+        verydeep.serve(run, port=0, token="")

@@ -212,7 +212,7 @@ def test_a_step_that_fails_is_named_and_the_others_go_on(desk, unbroken):
     assert (desk / "wild" / "index.html").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.heavy), signal.SIGTERM])
 def test_a_signal_to_it_alone_ends_the_step_which_saves_its_state(desk, number):
     process = subprocess.Popen(
         command(desk, f"ended{number}"),

@@ -61,6 +61,7 @@ def kill_after(step: int, run: Path, process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("_one_thread")
 def test_a_run_that_is_killed_twice_ends_with_the_bits_of_the_unbroken_one(tmp_path):
     unbroken, run = tmp_path / "unbroken", tmp_path / "run"

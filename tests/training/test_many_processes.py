@@ -87,6 +87,7 @@ def test_two_processes_have_the_losses_of_one(one, two):
     assert_near(one, two, 1e-3)
 
 
+@pytest.mark.heavy
 def test_a_lost_process_is_replaced_and_the_end_is_the_same_to_the_bit(two, tmp_path):
     """So two processes repeat themselves to the bit, too."""
     run = tmp_path / "run"
@@ -117,6 +118,7 @@ def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path, capsys):
     np.testing.assert_allclose(losses(run), losses(one), rtol=1e-4)
 
 
+@pytest.mark.heavy
 def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_named_once(tmp_path):
     """Were each half normalised by itself, the first loss would already differ by more than a hundredth."""
     data = class_folders(tmp_path / "data", {"cat": 40, "dog": 40})

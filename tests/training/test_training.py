@@ -114,7 +114,9 @@ def test_the_same_seed_gives_the_same_bits(unbroken, tmp_path):
     assert weights(tmp_path / "other") != weights(unbroken)
 
 
-@pytest.mark.parametrize("stop_after", [1, 21, 22, 30])
+@pytest.mark.parametrize(
+    "stop_after", [pytest.param(1, marks=pytest.mark.heavy), 21, pytest.param(22, marks=pytest.mark.heavy), 30]
+)
 def test_an_interrupted_run_goes_on_to_the_same_bits(unbroken, tmp_path, stop_after, monkeypatch):
     run = tmp_path / "run"
     step = Trainer._step
@@ -152,7 +154,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
     assert all(np.isfinite(record["loss"]) for record in records)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.heavy)])
 def test_both_precisions_learn(tmp_path, precision):
     train(tmp_path / "run", replace(SMALL, precision=precision, width=0.06, batch_size=32, epochs=3, dropout=0.0))
     last = [record for record in read_journal(tmp_path / "run" / JOURNAL) if "validation_error" in record][-1]

@@ -79,8 +79,6 @@ def serve(
     if not 0 <= port <= 65535:
         raise UsageError(f"`port` is {port}; it must be from 0 to 65535")
     token = token if token is not None else os.environ.get(TOKEN)
-    if token is not None and not token.strip():
-        raise UsageError("`token` is empty; give a long random word, or leave it out")
     limits = Limits(queue, max_bytes, max_pixels, max_images, timeout)
     with bind(host, port) as bound:
         application = app(

@@ -60,6 +60,10 @@ _EXTENSION = {
 }  # else the format's name
 
 
+class TooLargeError(ImageError):
+    """An image that has more pixels than whoever asks for it takes."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A file's bytes, wherever they come from, and what messages call them."""
@@ -71,7 +75,7 @@ class Encoded:
         return self.name
 
 
-def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Image:
+def read(path: Path | Encoded, *, smallest_side: int | None = None, most: int = MAX_PIXELS) -> Image.Image:
     """Read an image.
 
     Args:
@@ -79,15 +83,17 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None) -> Image.Ima
             several pages the first is read.
         smallest_side: a JPEG may be decoded at a half, a quarter or an eighth of its size as long as its smaller
             side is not less than this, which is faster and shifts pixels hardly. None decodes it whole.
+        most: pixels; one with more is refused before it is decoded.
 
     Returns:
         An upright image of mode RGB. What is transparent is laid on white.
 
     Raises:
-        ImageError: the file is missing, no image, damaged, cut short or too large; the message names it.
+        TooLargeError: it has more pixels than are taken.
+        ImageError: the file is missing, no image, damaged or cut short; the message names it.
 
     """
-    with _opened(path) as (image, file):
+    with _opened(path, most) as (image, file):
         large = image.width * image.height > LARGE
         factor = min(image.size) // (smallest_side or min(image.size))
         if factor >= 2 and image.format == "JPEG":
@@ -169,14 +175,18 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def size(path: Path | Encoded) -> tuple[int, int]:
+def size(path: Path | Encoded, *, most: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height of an image, upright, from its header (a TIFF is decoded, and a PNG with text at its end).
+
+    Args:
+        path: as of `read`.
+        most: likewise.
 
     Raises:
         ImageError: as `read`, as far as the header tells.
 
     """
-    with _opened(path) as (image, file):
+    with _opened(path, most) as (image, file):
         if image.format == "TIFF":
             image.load()  # Pillow turns a TIFF itself: its versions differ in when its size is turned
         # Pillow's PNG decodes an image to see whether EXIF data follow its pixels.
@@ -213,10 +223,10 @@ def extension(path: Path | Encoded) -> str:
 
 
 @contextmanager
-def _opened(path: Path | Encoded) -> Iterator[tuple[Image.Image, BinaryIO]]:
+def _opened(path: Path | Encoded, most: int = MAX_PIXELS) -> Iterator[tuple[Image.Image, BinaryIO]]:
     """Open an image and its file; errors while it is open are explained."""
     with _explained(path), _file(path) as (file, num_bytes), _open(file, path) as image:
-        _check_size(image, num_bytes)
+        _check_size(image, num_bytes, most)
         yield image, file
 
 
@@ -227,7 +237,8 @@ def _explained(path: Path | Encoded | str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            raise ImageError(f"{path}: {_reason(error, messages)}") from None
+            kind = TooLargeError if isinstance(error, TooLargeError) else ImageError
+            raise kind(f"{path}: {_reason(error, messages)}") from None
 
 
 def _reason(error: Exception, messages: list[str]) -> str:
@@ -310,11 +321,11 @@ def _tiff_samples(file: BinaryIO) -> str:
 _ONE_BY_ONE = Lock()
 
 
-def _check_size(image: Image.Image, num_bytes: int) -> None:
+def _check_size(image: Image.Image, num_bytes: int, most_pixels: int = MAX_PIXELS) -> None:
     width, height = image.size
-    limit = _MAX_PIXELS.get(image.format or "", MAX_PIXELS)
+    limit = min(most_pixels, _MAX_PIXELS.get(image.format or "", MAX_PIXELS))
     if width * height > limit:
-        raise ImageError(
+        raise TooLargeError(
             f"{width}x{height} is more than the {limit:,} pixels that are read; make it smaller first"
         )
     most = _MOST_PIXELS_A_BYTE.get(image.format or "")

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from os import PathLike
@@ -94,6 +95,8 @@ def application(
     log: Log | None = None,
 ) -> Starlette:
     """Make the ASGI application of a service; arguments as of `app`."""
+    if token is not None and not re.fullmatch("[!-~]+", token):
+        raise UsageError("`token` must be letters, digits or signs of ASCII without spaces; or leave it out")
     bodies = Bodies(MOST_BODIES)
     described = openapi.describe(service.models, service.limits, token=token is not None)
 
@@ -196,9 +199,28 @@ async def _answer(
     query = read_query(request.scope["query_string"], route.query) if route.method == "POST" else {}
     call = Call(service, query, request.path_params, body, headers)
     async with asyncio.timeout(service.limits.timeout):
-        answer = await route.handler(call)
+        answer = await _unless_gone(request, route.handler(call))
     request.scope[IMAGES] = call.num_images
     return answer
+
+
+async def _unless_gone(request: Request, answering: Awaitable[Answer]) -> Answer:
+    """The answer; where the client goes before, the work is dropped."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    work, watch = asyncio.ensure_future(answering), asyncio.create_task(gone())
+    try:
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        for task in (work, watch):
+            task.cancel()
+        await asyncio.gather(work, watch, return_exceptions=True)
 
 
 async def _body(request: Request, limits: Limits, count: Callable[[int], None]) -> bytes:
@@ -228,7 +250,7 @@ def _check_token(given: str, token: str) -> None:
             word = base64.b64decode(word, validate=True).decode().partition(":")[2]
         except (binascii.Error, ValueError):
             word = ""
-    if not hmac.compare_digest(word.strip().encode(), token.encode()):
+    if not hmac.compare_digest(word.encode(), token.encode()):
         raise Refusal(401, "the token is missing or wrong; send the header Authorization: Bearer TOKEN")
 
 

@@ -19,12 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from verydeep.errors import escaped, printable
 from verydeep.files import json_text
-from verydeep.serving.limits import Refusal
+from verydeep.serving.limits import MOST_HEADERS, Refusal
 from verydeep.serving.metrics import Metrics
 
 ROUTE = "verydeep.route"  # of the scope: the address of the table, for counts
 IMAGES = "verydeep.images"  # likewise: how many were sent
 ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+PIECE = 1 << 18  # bytes of an answer that are handed to the connection at once
 GONE = 499  # a client that has gone before its answer, as nginx counts it
 
 HEADERS: Sequence[tuple[bytes, bytes]] = (
@@ -91,9 +92,17 @@ class Guard:
                 more += [] if b"content-security-policy" in there else [(b"content-security-policy", STRICTEST)]
                 more += [] if self.origins else [(b"cross-origin-resource-policy", b"same-origin")]
                 message = {**message, "headers": [*message["headers"], *more]}
-            await send(message)
+            body = message.get("body", b"")
+            while len(body) > PIECE:  # else all of it would be in memory until the client has read it
+                await send({"type": "http.response.body", "body": body[:PIECE], "more_body": True})
+                body = body[PIECE:]
+            await send({**message, "body": body} if "body" in message else message)
 
         try:
+            length = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+            length += sum(len(name) + len(value) for name, value in scope["headers"])
+            if length > MOST_HEADERS:
+                raise Refusal(431, f"address and headers have {length:,} bytes, more than {MOST_HEADERS:,}")
             self._check(headers)
             async with asyncio.timeout(self.seconds):
                 await self.app(scope, receive, send_with_headers)
@@ -123,7 +132,7 @@ class Guard:
             )
 
     def _check(self, headers: dict[str, str]) -> None:
-        """Refuse other names of the host, and pages of other sites."""
+        """Refuse headers that are too long, other names of the host, and pages of other sites."""
         host = headers.get("host", "")
         if "*" not in self.hosts and not self._is_ours(host):
             raise Refusal(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -90,7 +91,7 @@ async def infer(call: Call) -> tuple[bytes, dict[str, str]]:
 
     """
     model = call.model
-    asked = read(call)
+    asked = await call.service.in_thread(partial(read, call))
     call.num_images = len(asked.values)
     if isinstance(asked.values, np.ndarray):
         rows = await call.service.posteriors_of_tensor(model, asked.values)
@@ -203,9 +204,9 @@ def _outputs(given: dict[str, Any]) -> dict[str, bool]:
     """Names of the outputs that are wanted, and whether in binary."""
     everywhere = _parameters(given, "the request").get("binary_data_output", False) is True
     wanted = given.get("outputs")
-    if wanted is None:
+    if wanted is None or wanted == []:
         return dict.fromkeys(OUTPUTS, everywhere)
-    if not isinstance(wanted, list) or not wanted or not all(isinstance(one, dict) for one in wanted):
+    if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
         raise Refusal(400, "'outputs' must be a list of objects with a name each")
     found = {}
     for one in wanted:
@@ -256,8 +257,11 @@ def _of_binary(content: bytes, kind: str, shape: list[int], name: str) -> Sequen
                 400, f"input {name!r} needs {prod(shape) * dtype.itemsize} bytes for its shape, not {len(content)}"
             )
         return _numbers(np.frombuffer(content, dtype), kind, shape, name)
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while at < len(content):
+        if len(parts) == shape[0]:
+            raise Refusal(400, f"input {name!r} has the shape {shape}, and more images")
         if at + 4 > len(content):
             raise Refusal(400, f"the binary data of {name!r} ends within a length")
         (length,) = struct.unpack_from("<I", content, at)

@@ -9,6 +9,11 @@ from verydeep.errors import check_least
 
 MOST_SHOWN = 16_000_000  # pixels: 150 crops of 224x224 are half of it
 MOST_VALUES = 16_000_000  # numbers of an answer: 64 MB as float32
+MOST_WRITTEN = 1_000_000  # numbers of an answer in JSON
+MOST_OUTPUTS = 128_000_000  # numbers that the engine holds of an image: 512 MB
+MOST_PARTS = 2_000_000  # values and lists of a body in JSON, which take fifty bytes of memory each
+MOST_LISTED = 100  # words of a parameter
+MOST_HEADERS = 16_384  # bytes
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,11 @@ class ServedModel:
         """Whether a request may choose scales and views: a classifier on features has its own."""
         return not isinstance(self.models[0], TransferModel)
 
+    @property
+    def has_map(self) -> bool:
+        """Whether there are score maps: networks with one size of window have."""
+        return self.has_views and len({one.config.architecture.window for one in self.models}) == 1
+
     def protocols(self, views: str | None, scales: tuple[int, ...]) -> list[tuple[Protocol, ...]]:
         """The tests of each member.
 
@@ -114,7 +119,7 @@ class ServedModel:
             "window": self.window,
             "scales": list(self.scales),
             "views": list(PROTOCOLS) if self.has_views else [],
-            "has_map": self.has_views,
+            "has_map": self.has_map,
             "layers": self.layers(),
             "members": [one.name for one in self.models] if len(self.models) > 1 else [],
             "configuration": self.models[0].config.architecture.configuration,

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from verydeep.images.image_set import png
+from verydeep.serving.inference_v2 import VERSION
 from verydeep.serving.limits import Limits
 from verydeep.serving.models import ServedModels
 from verydeep.serving.requests import JSON
@@ -22,6 +23,7 @@ REFUSALS = {
     413: "The request is larger than the server takes.",
     415: "The body is a form.",
     421: "The name of the host is not one of this server's.",
+    431: "Address and headers are too long.",
     503: "The server is busy; `Retry-After` says when to try again.",
 }
 ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
@@ -85,7 +87,7 @@ def _any(kind: str) -> dict[str, Any]:
 def _refusals(route: Route, *, guarded: bool) -> dict[int, str]:
     found = dict(REFUSALS)
     if not route.body:
-        found = {status: found[status] for status in (400, 403, 408, 413, 421, 503)}
+        found = {status: found[status] for status in (400, 403, 408, 413, 421, 431, 503)}
     if guarded:
         found[401] = "The token is missing or wrong."
     if "{model}" in route.path:
@@ -98,9 +100,15 @@ def _refusal(text: str) -> dict[str, Any]:
 
 
 def _path_parameters(route: Route, models: ServedModels) -> list[dict[str, Any]]:
-    schema = {"type": "string", "enum": list(models)}
+    known = {"model": ("name of the model", list(models)), "version": ("its only version", [VERSION])}
     return [
-        {"name": name, "in": "path", "required": True, "description": "name of the model", "schema": schema}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": known[name][0],
+            "schema": {"type": "string", "enum": known[name][1]},
+        }
         for name in re.findall(r"\{(\w+)\}", route.path)
     ]
 

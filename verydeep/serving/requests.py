@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from verydeep.errors import did_you_mean, few, printable
 from verydeep.files import parse_json
 from verydeep.images.decode import Encoded
-from verydeep.serving.limits import Refusal
+from verydeep.serving.limits import MOST_LISTED, MOST_PARTS, Refusal
 from verydeep.serving.models import ServedModel
 from verydeep.serving.service import Service
 
@@ -53,7 +53,10 @@ class Parameter:
 
         """
         if self.several:
-            return tuple(self._one(part.strip()) for part in text.split(","))
+            parts = text.split(",")
+            if len(parts) > MOST_LISTED:
+                raise Refusal(400, f"`{self.name}` has {len(parts)} words; it may have {MOST_LISTED}")
+            return tuple(self._one(part.strip()) for part in parts)
         return self._one(text)
 
     def _one(self, text: str) -> Any:
@@ -128,8 +131,8 @@ class Call:
         """Of the body, without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    def images(self) -> tuple[list[Encoded], bool]:
-        """The images of the body, and whether they are a list.
+    async def images(self) -> tuple[list[Encoded], bool]:
+        """The images of the body, and whether they are a list; JSON is read in a thread.
 
         Raises:
             Refusal: there is none, or they are too many, or no base64.
@@ -142,6 +145,11 @@ class Call:
         if self.content_type != JSON:
             self.num_images = 1
             return [Encoded(THE_IMAGE, self.body)], False
+        images = await self.service.in_thread(self._listed)
+        self.num_images = len(images)
+        return images, True
+
+    def _listed(self) -> list[Encoded]:
         given = self.json()
         texts = given.get("images") if isinstance(given, dict) else None
         if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
@@ -149,8 +157,7 @@ class Call:
         if not texts:
             raise Refusal(400, "`images` is empty; send at least one image")
         check_count(len(texts), self.service.limits.max_images)
-        self.num_images = len(texts)
-        return [Encoded(f"images[{n}]", from_base64(text, f"images[{n}]")) for n, text in enumerate(texts)], True
+        return [Encoded(f"images[{n}]", from_base64(text, f"images[{n}]")) for n, text in enumerate(texts)]
 
     def json(self) -> Any:
         """The body as JSON.
@@ -177,9 +184,12 @@ def json_of(content: bytes) -> Any:
     """Read JSON.
 
     Raises:
-        Refusal: it is none.
+        Refusal: it is none, or has more parts than memory is given for.
 
     """
+    parts = content.count(b",") + content.count(b"[") + content.count(b"{")
+    if parts > MOST_PARTS:
+        raise Refusal(413, f"the JSON has {parts:,} parts; at most {MOST_PARTS:,} are taken: send binary data")
     try:
         return parse_json(content)
     except UnicodeDecodeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, Literal
 
@@ -15,10 +15,12 @@ from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.evaluation.ranking import Ranking, ranked
 from verydeep.evaluation.score_map import ScoreMap, heat_colors
+from verydeep.extraction.extract import Rows
 from verydeep.files import json_text
+from verydeep.images.decode import Encoded
 from verydeep.images.image_set import png
 from verydeep.serving import inference_v2
-from verydeep.serving.limits import Refusal
+from verydeep.serving.limits import MOST_VALUES, MOST_WRITTEN, Refusal
 from verydeep.serving.page import PAGE, POLICY
 from verydeep.serving.requests import JSON, Call, Parameter
 from verydeep.serving.service import Comparison
@@ -101,7 +103,7 @@ async def models(call: Call) -> Answer:
 
 async def predict(call: Call) -> Answer:
     """The most probable classes."""
-    images, several = call.images()
+    images, several = await call.images()
     model = call.model
     rows = await call.service.posteriors(model, images, call.query["views"], call.query["scales"])
     rankings = [labelled(ranked(row, model.class_names, call.query["top"])) for row in rows]
@@ -110,29 +112,47 @@ async def predict(call: Call) -> Answer:
 
 async def score_map(call: Call) -> Answer:
     """Where in an image classes are seen."""
-    image = _only(call)
+    image = await _only(call)
     names = call.model.class_names
     label = call.query["label"]
     if label is not None and label not in names:
         raise Refusal(400, f"no class is called {printable(repr(label), 60)}{did_you_mean(label, names)}")
-    found = await call.service.score_map(call.model, image, call.query["scale"])
-    if call.query["format"] == "png":
-        return Answer(png(found.draw(names.index(label) if label else None)), {"content-type": "image/png"})
-    means = found.posteriors.mean((1, 2))
-    chosen = [names.index(label)] if label else np.argsort(-means, kind="stable")[: call.query["top"]]
-    return as_json(map_as_data(found, [int(one) for one in chosen]))
+
+    def render(found: ScoreMap) -> Answer:
+        if call.query["format"] == "png":
+            return Answer(png(found.draw(names.index(label) if label else None)), {"content-type": "image/png"})
+        means = found.posteriors.mean((1, 2))
+        chosen = [names.index(label)] if label else np.argsort(-means, kind="stable")[: call.query["top"]]
+        values = len(chosen) * found.posteriors[0].size
+        if values > MOST_WRITTEN:
+            raise Refusal(413, f"the answer would have {values:,} numbers, more than {MOST_WRITTEN:,}: use `top`")
+        return as_json(map_as_data(found, [int(one) for one in chosen]))
+
+    return await call.service.score_map(call.model, image, call.query["scale"], render)
 
 
 async def extract(call: Call) -> Answer:
     """Outputs of layers."""
-    images, several = call.images()
+    images, several = await call.images()
     query = call.query
-    rows = await call.service.outputs(call.model, images, query["layers"], query["pool"], query["scale"])
-    if query["format"] == "json":
-        plain = [{name: maps.tolist() for name, maps in one.items()} for one in rows]
+    in_json = query["format"] == "json"
+
+    def render(rows: list[Rows]) -> Answer:
+        if not in_json:
+            return _archive(rows, query["layers"])
+        plain = [{name: maps[0].tolist() for name, maps in one.items()} for one in rows]
         return as_json(plain if several else plain[0])
+
+    most = MOST_WRITTEN if in_json else MOST_VALUES
+    return await call.service.outputs(
+        call.model, images, query["layers"], query["pool"], query["scale"], most, render
+    )
+
+
+def _archive(rows: list[Rows], layers: Sequence[str]) -> Answer:
+    """Outputs as an archive of NumPy's, an array a layer."""
     try:
-        arrays = {name: np.stack([one[name] for one in rows]) for name in query["layers"]}
+        arrays = {name: np.concatenate([one[name] for one in rows]) for name in layers}
     except ValueError:
         raise UsageError(
             "the images' outputs have different shapes; use `pool`, the format json, or one image"
@@ -145,13 +165,17 @@ async def extract(call: Call) -> Answer:
 async def channels(call: Call) -> Answer:
     """The strongest channels of layers."""
     query = call.query
-    found = await call.service.channels(call.model, _only(call), query["layers"], query["top"], query["scale"])
-    return as_json([channels_as_data(one) for one in found])
+
+    def render(found: list[LayerMaps]) -> Answer:
+        return as_json([channels_as_data(one) for one in found])
+
+    image = await _only(call)
+    return await call.service.channels(call.model, image, query["layers"], query["top"], query["scale"], render)
 
 
 async def compare(call: Call) -> Answer:
     """The perceptual distance of two images."""
-    images, several = call.images()
+    images, several = await call.images()
     if not several or len(images) != 2:
         raise Refusal(400, 'send JSON with two images: {"images": [..., ...]}')
     query = call.query
@@ -196,17 +220,28 @@ async def v2_ready(call: Call) -> Answer:
 
 async def v2_model(call: Call) -> Answer:
     """Inputs and outputs of a model."""
+    _check_version(call)
     return as_json(inference_v2.model_metadata(call.model))
 
 
 async def v2_model_ready(call: Call) -> Answer:
     """That a model answers."""
+    _check_version(call)
     return as_json({"name": call.model.name, "ready": True})
 
 
 async def v2_infer(call: Call) -> Answer:
     """Tensors in, tensors out."""
+    _check_version(call)
     return Answer(*await inference_v2.infer(call))
+
+
+def _check_version(call: Call) -> None:
+    """Models have one version."""
+    version = call.path.get("version", inference_v2.VERSION)
+    if version != inference_v2.VERSION:
+        word = printable(repr(version), 40)
+        raise Refusal(404, f"{call.model.name} has no version {word}; it has {inference_v2.VERSION}")
 
 
 def labelled(ranking: Ranking) -> list[dict[str, Any]]:
@@ -258,8 +293,8 @@ def comparison_as_data(found: Comparison) -> dict[str, Any]:
     return {"metric": found.metric, "distance": found.distance, "map": drawn}
 
 
-def _only(call: Call) -> Any:
-    images, _ = call.images()
+async def _only(call: Call) -> Encoded:
+    images, _ = await call.images()
     if len(images) != 1:
         raise Refusal(400, f"{len(images)} images were sent; send one")
     return images[0]
@@ -392,16 +427,52 @@ _MODEL = (
     ),
 )
 
+_V2_MODEL = (
+    Route(
+        "GET",
+        "",
+        v2_model,
+        "Inputs and outputs of a model",
+        answers=(
+            (
+                JSON,
+                _object(
+                    name=TEXT, versions=_list(TEXT), platform=TEXT, inputs=_list(TENSOR), outputs=_list(TENSOR)
+                ),
+            ),
+        ),
+    ),
+    Route(
+        "GET",
+        "/ready",
+        v2_model_ready,
+        "Tell that a model answers",
+        answers=((JSON, _object(name=TEXT, ready={"type": "boolean"})),),
+    ),
+    Route(
+        "POST",
+        "/infer",
+        v2_infer,
+        "Infer: tensors in, tensors out",
+        "inference",
+        answers=(
+            (JSON, _object(model_name=TEXT, model_version=TEXT, outputs=_list(TENSOR))),
+            ("application/octet-stream", {}),
+        ),
+    ),
+)
+
+
+def _below(prefix: str, routes: Sequence[Route]) -> tuple[Route, ...]:
+    """The same addresses below another."""
+    return tuple(replace(one, path=prefix + one.path) for one in routes)
+
+
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/", page, "The page for people", answers=(("text/html", {}),)),
     Route("GET", "/models", models, "List the models", answers=((JSON, _list(FACTS)),)),
     *_MODEL,
-    *(
-        Route(
-            one.method, f"/models/{{model}}{one.path}", one.handler, one.summary, one.body, one.query, one.answers
-        )
-        for one in _MODEL
-    ),
+    *_below("/models/{model}", _MODEL),
     Route(
         "GET",
         "/health",
@@ -432,37 +503,7 @@ ROUTES: tuple[Route, ...] = (
         "Tell that the models answer",
         answers=((JSON, _object(ready={"type": "boolean"})),),
     ),
-    Route(
-        "GET",
-        "/v2/models/{model}",
-        v2_model,
-        "Inputs and outputs of a model",
-        answers=(
-            (
-                JSON,
-                _object(
-                    name=TEXT, versions=_list(TEXT), platform=TEXT, inputs=_list(TENSOR), outputs=_list(TENSOR)
-                ),
-            ),
-        ),
-    ),
-    Route(
-        "GET",
-        "/v2/models/{model}/ready",
-        v2_model_ready,
-        "Tell that a model answers",
-        answers=((JSON, _object(name=TEXT, ready={"type": "boolean"})),),
-    ),
-    Route(
-        "POST",
-        "/v2/models/{model}/infer",
-        v2_infer,
-        "Infer: tensors in, tensors out",
-        "inference",
-        answers=(
-            (JSON, _object(model_name=TEXT, model_version=TEXT, outputs=_list(TENSOR))),
-            ("application/octet-stream", {}),
-        ),
-    ),
+    *_below("/v2/models/{model}", _V2_MODEL),
+    *_below("/v2/models/{model}/versions/{version}", _V2_MODEL),
 )
 """All addresses but `/openapi.json`, which describes them."""

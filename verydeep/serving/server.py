@@ -1,4 +1,4 @@
-"""The ASGI application behind a port: uvicorn, with a limit on headers that do not arrive."""
+"""The ASGI application behind a port: uvicorn, and connections that are not held for nothing."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from verydeep.errors import UsageError
 from verydeep.files import json_text
 from verydeep.interrupts import stopped_by_signals
+from verydeep.serving.limits import MOST_HEADERS
 
 HEADER_SECONDS = 10.0  # until the headers of a request are there
+LEFT_SECONDS = 5.0  # for the rest of a body that is answered already, or of an answer when all is over
+LOOK_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15
-MOST_HEADER_BYTES = 16_384
 MOST_CONNECTIONS = 1000
 BACKLOG = 512
 
 
 class Connection(H11Protocol):
-    """A connection whose headers have to arrive in time: uvicorn waits for them for ever."""
+    """A connection that is not held for nothing.
 
-    _header_timer: asyncio.TimerHandle | None = None
+    uvicorn waits for ever for headers, for what is left of a body whose request is answered already, and for
+    clients that do not read their answer.
+    """
+
+    _state: tuple[str, float] | None = None
+    _watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Take it, or close it where there are too many."""
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
-            return
-        self._wait_for_headers()
+        else:
+            self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._stop_waiting()
+        """Watch no more."""
+        if self._watch is not None:
+            self._watch.cancel()
         super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Read what came; if the headers of a request are still missing, wait for them for a while."""
-        super().data_received(data)
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._wait_for_headers()
-        else:
-            self._stop_waiting()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, in JSON as everything else."""
@@ -69,18 +69,30 @@ class Connection(H11Protocol):
             pass
         self.transport.close()
 
-    def _wait_for_headers(self) -> None:
-        if self._header_timer is None:
-            self._header_timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
-
-    def _stop_waiting(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
-
-    def _give_up(self) -> None:
-        if not self.transport.is_closing():
+    def _look(self) -> None:
+        """Drop the connection if it has waited for the same for too long."""
+        now, waits_for = self.loop.time(), self._waits_for()
+        if self._state is None or self._state[0] != waits_for:
+            self._state = waits_for, now
+        elif now - self._state[1] > self._patience(waits_for):
             self.transport.abort()
+            return
+        self._watch = self.loop.call_later(LOOK_SECONDS, self._look)
+
+    def _waits_for(self) -> str:
+        if self.transport.is_closing():
+            return "reading"
+        if self.cycle is not None and not self.cycle.response_complete:
+            return "answer"
+        if self.conn.their_state is h11.SEND_BODY:
+            return "body"
+        begun = self.cycle is None or bool(self.conn.trailing_data[0])
+        return "headers" if self.conn.their_state is h11.IDLE and begun else "request"
+
+    def _patience(self, waits_for: str) -> float:
+        """Seconds; the application has limits of its own, and uvicorn closes what has no request."""
+        whole = 4.0 * (self.config.timeout_graceful_shutdown or 60)
+        return {"headers": HEADER_SECONDS, "body": LEFT_SECONDS, "reading": LEFT_SECONDS}.get(waits_for, whole)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -141,7 +153,7 @@ def server_of(application: ASGIApp, timeout: int, started: Callable[[], None] = 
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=timeout,
-        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        h11_max_incomplete_event_size=MOST_HEADERS,
     )
     return _Server(config, started)
 

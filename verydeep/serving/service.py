@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -32,7 +33,7 @@ from verydeep.images.views import Pixels, as_image, rescale
 from verydeep.inference.engine import Engine
 from verydeep.plan import SCORES, output_shapes
 from verydeep.processor import num_threads
-from verydeep.serving.limits import MOST_SHOWN, MOST_VALUES, Limits, Refusal
+from verydeep.serving.limits import MOST_OUTPUTS, MOST_SHOWN, MOST_WRITTEN, Limits, Refusal
 from verydeep.serving.metrics import Metrics
 from verydeep.serving.models import ServedModel, ServedModels
 from verydeep.serving.work import Room, Worker
@@ -80,6 +81,10 @@ class Service:
         protocols = protocols if model.has_views else [model.models[0].protocol]
         scoring = model.scoring(views, scales)
         with self.room.images(len(images)):
+            if len(images) > 1:  # of one, the thread that decodes it makes sure
+                sizes = await self.in_thread(lambda: [self._size(one) for one in images])
+                check_shown(sum(self._shown(size, scoring.scales, protocols, model) for size in sizes), "scales")
+            waiting: list[asyncio.Future[list[Any]]] = []
             with self.worker.arriving():
                 decoded = await self._all(
                     [partial(self._at_scales, one, scoring.scales, protocols, model) for one in images]
@@ -88,15 +93,19 @@ class Service:
                 for number, image in enumerate(decoded):
                     shapes = tuple(image[scale].shape for scale in scoring.scales) if scoring.whole else ()
                     groups[model.name, views, scales, shapes].append(number)
-                waiting = [
+                waiting += [
                     self.worker.submit(
                         [decoded[n] for n in numbers], scoring.posteriors, key, _pixels(decoded, numbers)
                     )
                     for key, numbers in groups.items()
                 ]
             rows = np.empty((len(images), scoring.num_classes))
-            for numbers, future in zip(groups.values(), waiting, strict=True):
-                rows[numbers] = await future
+            try:
+                for numbers, future in zip(groups.values(), waiting, strict=True):
+                    rows[numbers] = await future
+            finally:  # where one failed, or the client has gone
+                for future in waiting:
+                    future.cancel()
             return rows
 
     async def posteriors_of_tensor(self, model: ServedModel, images: NDArray[np.float32]) -> Posteriors:
@@ -120,29 +129,48 @@ class Service:
         with self.room.images(len(images)):
             return np.stack(await self.worker.submit(list(images), compute))
 
-    async def score_map(self, model: ServedModel, image: Sent, scale: int | None) -> ScoreMap:
-        """Where in an image the classes are seen: of an ensemble the mean."""
-        windows = {one.config.architecture.window for one in model.models}
-        if len(windows) > 1:
+    async def score_map(
+        self, model: ServedModel, image: Sent, scale: int | None, render: Callable[[ScoreMap], Answer]
+    ) -> Answer:
+        """Where in an image the classes are seen; of an ensemble the mean. `render` makes the answer."""
+        if model.has_views and not model.has_map:
             raise UsageError(f"the networks of {model.name} have windows of different sizes; ask one of them")
-        (window,) = windows
+        window = model.window
 
         def compute(decoded: list[Image.Image]) -> list[ScoreMap]:
             maps = [one.score_map(decoded[0], scale) for one in model.models]
             return [replace(maps[0], posteriors=np.mean([one.posteriors for one in maps], axis=0))]
 
         with self.room.images(1):
-            decoded = await self._one(lambda: self._read(image))
+            decoded = await self.in_thread(lambda: self._read(image))
             width, height = rescaled_size(*decoded.size, scale or 2 * window)
             passes = (STRIDE // map_stride(window)) ** 2
             check_shown((width + window) * (height + window) * passes * len(model.models), "scale")
-            found: ScoreMap = (await self.worker.submit([decoded], compute))[0]
-            return found
+            (found,) = await self.worker.submit([decoded], compute)
+            return await self.in_thread(lambda: render(found))
 
     async def outputs(
-        self, model: ServedModel, images: Sequence[Sent], layers: tuple[str, ...], pool: Summary, scale: int | None
-    ) -> list[dict[str, NDArray[np.float32]]]:
-        """Outputs of layers, for each image: what `verydeep extract` saves."""
+        self,
+        model: ServedModel,
+        images: Sequence[Sent],
+        layers: tuple[str, ...],
+        pool: Summary,
+        scale: int | None,
+        most: int,
+        render: Callable[[list[Rows]], Answer],
+    ) -> Answer:
+        """Outputs of layers: what `verydeep extract` saves of each image. `render` makes the answer in a thread.
+
+        Args:
+            model: that is asked.
+            images: as they were sent.
+            layers: their names.
+            pool: what is kept of an output.
+            scale: smaller side; None for that of training.
+            most: numbers of the answer.
+            render: outputs of each image -> the answer.
+
+        """
         engine = model.engine
         wanted = Extraction(layers, scale or engine.config.trained_on.test_scale, None, pool)
         wanted.check(engine.config.architecture)
@@ -152,27 +180,32 @@ class Service:
             return [extract(engine, [one], layers, pool) for one in shown]
 
         with self.room.images(len(images)):
+            sizes = await self.in_thread(lambda: [self._size(one) for one in images])
+            sizes = [rescaled_size(*size, wanted.scale) for size in sizes]
+            check_shown(sum(map(prod, sizes)), "scale")
+            outputs = [output_shapes(nodes, height, width) for width, height in sizes]
+            for one in outputs:
+                check_outputs(one, layers)
+            values = sum(prod(summary_shape(one[name], pool)) for one in outputs for name in layers)
+            if values > most:
+                raise Refusal(413, f"the answer would have {values:,} numbers, more than {most:,}: use `pool`")
             shown = await self._all([partial(self._at_scale, one, wanted.scale) for one in images])
-            check_shown(sum(prod(one.shape[:2]) for one in shown), "scale")
-            values = sum(
-                prod(summary_shape(output_shapes(nodes, *one.shape[:2])[name], pool))
-                for one in shown
-                for name in layers
-            )
-            if values > MOST_VALUES:
-                raise Refusal(
-                    413, f"the answer would have {values:,} numbers; at most {MOST_VALUES:,} are sent: use `pool`"
-                )
             rows = await self.worker.submit(shown, compute)
-        return [{name: maps[0] for name, maps in one.items()} for one in rows]
+            return await self.in_thread(lambda: render(rows))
 
     async def channels(
-        self, model: ServedModel, image: Sent, layers: tuple[str, ...], top: int, scale: int | None
-    ) -> list[LayerMaps]:
-        """The strongest channels of layers, as `verydeep visualize` shows them."""
+        self,
+        model: ServedModel,
+        image: Sent,
+        layers: tuple[str, ...],
+        top: int,
+        scale: int | None,
+        render: Callable[[list[LayerMaps]], Answer],
+    ) -> Answer:
+        """The strongest channels of layers, as `verydeep visualize` shows them; `render` as of `score_map`."""
         engine = model.engine
         side = scale or model.scales[len(model.scales) // 2]
-        engine.needed(layers, side, side)
+        nodes = engine.needed(layers, side, side)
         fields = {row.name: row.receptive_field for row in account(engine.config.architecture)}
         layer_of = {node.name: node.layer.name for node in engine.nodes}
 
@@ -181,10 +214,17 @@ class Service:
             return [[layer_maps(name, maps[name][0], fields[layer_of[name]], top) for name in layers]]
 
         with self.room.images(1):
-            shown = await self._one(lambda: self._at_scale(image, side))
-            check_shown(len(layers) * prod(shown.shape[:2]), "scale")
-            found: list[LayerMaps] = (await self.worker.submit([shown], compute))[0]
-            return found
+            width, height = rescaled_size(*await self.in_thread(lambda: self._size(image)), side)
+            outputs = output_shapes(nodes, height, width)
+            check_outputs(outputs, layers)
+            drawn = sum(top * prod(outputs[name][1:]) for name in layers)
+            if drawn > MOST_WRITTEN:
+                raise Refusal(
+                    413, f"{drawn:,} places would be drawn, more than {MOST_WRITTEN:,}; use a smaller `scale`"
+                )
+            shown = await self.in_thread(lambda: self._at_scale(image, side))
+            (found,) = await self.worker.submit([shown], compute)
+            return await self.in_thread(lambda: render(found))
 
     async def compare(
         self,
@@ -204,6 +244,9 @@ class Service:
             raise UsageError(f"a map is of lpips and content; {name} is not a mean over places")
 
         def prepare() -> tuple[Pixels, Pixels]:
+            for image in images:
+                size = self._size(image)
+                check_compared(rescaled_size(*size, scale) if scale is not None else size)
             first, second = (self._read(one) for one in images)
             if scale is not None:
                 first, second = (rescale(one, scale) for one in (first, second))
@@ -212,7 +255,6 @@ class Service:
                     sizes = " and ".join(f"{one.width}x{one.height}" for one in (first, second))
                     raise UsageError(f"the images have {sizes} pixels; send images of one size, or `resize=first`")
                 second = second.resize(first.size, Image.Resampling.BILINEAR)
-            check_shown(8 * first.width * first.height, "scale")  # outputs of many layers are in memory
             measure.check(first.height, first.width)
             return np.asarray(first), np.asarray(second)
 
@@ -222,24 +264,41 @@ class Service:
             return [Comparison(name, float(distances[0]), png(layer) if layer else None)]
 
         with self.room.images(2):
-            pair = await self._one(prepare)
+            pair = await self.in_thread(prepare)
             found: Comparison = (await self.worker.submit(list(pair), compute))[0]
             return found
 
-    async def _one(self, work: Callable[[], Answer]) -> Answer:
-        """Do something in a thread that decodes."""
+    async def in_thread(self, work: Callable[[], Answer]) -> Answer:
+        """Do something in a thread that decodes, so that other requests are answered meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
 
     async def _all(self, works: Sequence[Callable[[], Answer]]) -> list[Answer]:
-        return await asyncio.gather(*map(self._one, works))
+        """The same for several; where one fails, those that have not begun are dropped."""
+        loop = asyncio.get_running_loop()
+        futures = [loop.run_in_executor(self._decoders, work) for work in works]
+        try:
+            return [await future for future in futures]
+        finally:
+            for future in futures:
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # it is told of the first alone
 
     def _read(self, image: Sent) -> Image.Image:
         """Decode an image that is not too large."""
         if isinstance(image, decode.Encoded):
-            self._check_size(*decode.size(image), image.name)
-            return decode.read(image)
-        self._check_size(image.shape[1], image.shape[0], "the image")
+            with _refused():
+                return decode.read(image, most=self.limits.max_pixels)
+        self._size(image)
         return as_image(image)
+
+    def _size(self, image: Sent) -> tuple[int, int]:
+        """Width and height of an image that is not too large."""
+        if isinstance(image, decode.Encoded):
+            with _refused():
+                return decode.size(image, most=self.limits.max_pixels)
+        height, width = image.shape[:2]
+        self._check_size(width, height, "the image")
+        return width, height
 
     def _check_size(self, width: int, height: int, name: str) -> None:
         if width * height > self.limits.max_pixels:
@@ -258,10 +317,24 @@ class Service:
     ) -> dict[int, Pixels]:
         """Decode an image once, for all scales."""
         decoded = self._read(image)
-        shown = sum(shown_pixels(one, *decoded.size, model.window) for one in protocols)
-        rescaled = sum(prod(rescaled_size(*decoded.size, scale)) for scale in scales)
-        check_shown(max(shown * len(model.models), rescaled), "scales")
+        check_shown(self._shown(decoded.size, scales, protocols, model), "scales")
         return {scale: np.asarray(rescale(decoded, scale)) for scale in scales}
+
+    def _shown(
+        self, size: tuple[int, int], scales: Sequence[int], protocols: Sequence[Protocol], model: ServedModel
+    ) -> int:
+        """Pixels that are shown to networks of an image, or rescaled for it."""
+        shown = len(model.models) * sum(shown_pixels(one, *size, model.window) for one in protocols)
+        return max(shown, sum(prod(rescaled_size(*size, scale)) for scale in scales))
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """An image that is too large is a request that is too large."""
+    try:
+        yield
+    except decode.TooLargeError as error:
+        raise Refusal(413, str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -334,6 +407,36 @@ def check_shown(pixels: int, argument: str) -> None:
             413,
             f"{pixels:,} pixels would be shown to the network, more than {MOST_SHOWN:,}; use a "
             f"smaller `{argument}` or a less narrow image",
+        )
+
+
+def check_compared(size: tuple[int, int]) -> None:
+    """Make sure that an image is not too large to be compared: outputs of many layers are in memory.
+
+    Raises:
+        Refusal: it is.
+
+    """
+    if prod(size) > MOST_SHOWN // 8:
+        raise Refusal(
+            413,
+            f"an image of {size[0]}x{size[1]} pixels would be compared; at most {MOST_SHOWN // 8:,} are: use a "
+            "smaller `scale`",
+        )
+
+
+def check_outputs(shapes: Mapping[str, Sequence[int]], layers: Sequence[str]) -> None:
+    """Make sure that the outputs of layers fit in memory.
+
+    Raises:
+        Refusal: they do not.
+
+    """
+    sizes = {name: prod(shape) for name, shape in shapes.items()}
+    numbers = sum(sizes[name] for name in layers) + 2 * max(sizes.values())
+    if numbers > MOST_OUTPUTS:
+        raise Refusal(
+            413, f"{numbers:,} numbers would be computed, more than {MOST_OUTPUTS:,}; use a smaller `scale`"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class LayerMaps:
     strongest: tuple[Channel, ...]
     num_silent: int
 
-    @property
+    @cached_property
     def much(self) -> float:
         """What a hundredth of the places of the strongest channels exceeds; 0 where none is above zero."""
         return max(0.0, float(np.quantile([channel.map for channel in self.strongest], 1 - BRIGHTEST)))
