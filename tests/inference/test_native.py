@@ -213,6 +213,22 @@ def test_weights_that_are_not_numbers_give_scores_that_are_none(photographs):
         assert np.isnan(engine.score_maps(images_of(photographs, 64, 64, 1))).all()
 
 
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_place_that_cannot_be_pooled(batch_norm):
+    """A convolution computes its pooling along: one place is too few, unless the engine ends before."""
+    architecture = Architecture("D", width=0.06, window=32, num_classes=3, batch_norm=batch_norm)
+    network, config = network_of(architecture)
+    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    image = np.zeros((1, 8, 8, 3), np.uint8)
+    whole = native.NativeEngine(config, tensors)
+    assert whole.run(image, ["relu4_2"])["relu4_2"].shape[2:] == (1, 1)
+    for layer in ("relu4_3", "bn4_3") if batch_norm else ("relu4_3", "conv4_3"):
+        with pytest.raises(UsageError, match="8x8 pixels; layer pool4 needs both sides to be at least 16"):
+            whole.run(image, [layer])
+        shorter = native.NativeEngine(config, tensors, [layer])
+        assert shorter.run(image, [layer])[layer].shape[2:] == (1, 1)
+
+
 def test_wrong_input_is_told_in_a_sentence(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=64))
     engine = native.NativeEngine(config, tensors_of(network))

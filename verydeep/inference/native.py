@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from itertools import pairwise
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from verydeep.configurations import (
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.inference.engine import Engine, Images, Outputs, check_images
 from verydeep.inference.kernels import check_kernels
-from verydeep.plan import SCORES, nodes_to
+from verydeep.plan import SCORES, check_size, nodes_to
 from verydeep.processor import instruction_set, num_threads
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import Reopening
@@ -146,6 +146,15 @@ class NativeEngine(Engine):
         check_images(images)
         images = np.ascontiguousarray(images)
         return self._run(images.shape, outputs, lambda network, places: network.run_pixels(images, places))
+
+    def needed(self, outputs: Iterable[str], height: int, width: int) -> tuple[Node, ...]:
+        """As `Engine` says; a convolution computes its pooling along, even where nothing of it is asked for."""
+        nodes = super().needed(outputs, height, width)
+        last = self._places.get(nodes[-1].name)
+        rest = ((node, self._places.get(node.name)) for node in self.nodes[len(nodes) :])
+        along = [node for node, place in rest if last and place and place[0] == last[0]]
+        check_size(self.config.architecture, (*nodes, *along), height, width)
+        return nodes
 
     def run_preprocessed(self, images: NDArray[np.float32], outputs: Sequence[str]) -> Outputs:
         """The same for images that are preprocessed already, of shape (batch, height, width, 3)."""
