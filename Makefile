@@ -69,10 +69,10 @@ docs: $(VENV)/.installed-for-docs
 check-pages: $(VENV)/.installed-for-tests
 	$(BIN)/python tests/check_pages.py
 
-check-serving: $(VENV)/.installed-for-serving
+check-serving: $(VENV)/.installed-for-browser
 	$(BIN)/python tests/browse_serving.py
 
-attack-serving: $(VENV)/.installed-for-serving
+attack-serving: $(VENV)/.installed-for-clients
 	$(BIN)/python tests/attack_serving.py
 
 check-cluster: $(VENV)/.installed-for-cluster
@@ -161,9 +161,14 @@ $(VENV)/.installed-for-cluster: pyproject.toml constraints.txt $(NATIVE_SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 	@touch $@
 
-$(VENV)/.installed-for-serving: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
-	@echo "Installing into $(VENV), with Playwright, schemathesis and Triton's client; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve-tests]'
+$(VENV)/.installed-for-browser: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
+	@echo "Installing into $(VENV), with Playwright; this takes a minute or two."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	@touch $@
+
+$(VENV)/.installed-for-clients: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
+	@echo "Installing into $(VENV), with schemathesis and Triton's client; this takes a minute or two."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[clients]'
 	@touch $@
 
 $(VENV)/.installed-for-docs: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python

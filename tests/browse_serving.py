@@ -50,7 +50,7 @@ def main() -> int:
         from axe_playwright_python.sync_playwright import Axe
         from playwright.sync_api import sync_playwright
     except ImportError:
-        print("skipped: Playwright is not installed: pip install '.[serve-tests]'")
+        print("skipped: Playwright is not installed: pip install '.[browser]'")
         return 0
     if browser_path is None:
         print(f"skipped: there is no browser, one of {', '.join(BROWSERS)}")
