@@ -24,7 +24,7 @@ from verydeep.lock import is_written, writing_folder
 from verydeep.run_folder import STATE
 from verydeep.studies.state import RECORDS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.heavy, pytest.mark.slow]
 
 TEXT = """
 title = "A tiny study"
