@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 import re
@@ -367,6 +368,11 @@ def test_models_that_diverged_are_told(runs, files, tmp_path):
         assert reply.status == 500
         assert "NaN or infinite" in reply.error()
         assert client.post("/models/d/predict", files[0].read_bytes()).status == 200
+
+
+def test_the_command_has_the_defaults_of_limits():
+    parameters = inspect.signature(verydeep.serve).parameters
+    assert {name: parameters[name].default for name in vars(Limits())} == vars(Limits())
 
 
 def test_limits_are_checked():

@@ -16,20 +16,12 @@ from sample_images import save, smooth
 from served import Client, serving
 
 import verydeep
-from verydeep.api.new import new
 from verydeep.serving.routes import ROUTES
 
 pytest.importorskip("verydeep._native")
 pytest.importorskip("starlette")
 
 INFER = "/v2/models/b/infer"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "b"
-    new("B", path, width=0.06, num_classes=3, window=32)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +136,7 @@ TENSOR = {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}
         ({"inputs": [PIXELS | {"data": ["1", "2", "3"]}]}, "numbers"),
         ({"inputs": [NUMBERS | {"data": [1, 2, 1e300]}]}, "not finite"),
         ({"inputs": [NUMBERS | {"data": [1, 2, 3]}]}, "image is 1x1 pixels"),
-        ({"inputs": [PIXELS | {"shape": [1, 10**6, 10**6, 3], "data": []}]}, "too large"),
+        ({"inputs": [PIXELS | {"shape": [1, 10**6, 10**6, 3], "data": []}]}, "the 3000000000000 numbers"),
         ({"inputs": [TENSOR | {"shape": [10**6]}]}, "at most 64"),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from verydeep.arguments import checked
 from verydeep.chunks.parts import beside
 from verydeep.chunks.run import run_chunks
 from verydeep.comparison.drawing import MapFolder
-from verydeep.comparison.metrics import LPIPS, Content, Metric, Style, check_vgg16
+from verydeep.comparison.metrics import LAYERS, Metric, check_vgg16, metric_of
 from verydeep.comparison.page import render
 from verydeep.comparison.pairs import Kind, Pairs, Sizes, find_pairs, find_sizes, parse_size, refuse_sizes
 from verydeep.comparison.result import Comparison, check_pairs_out, collect, write_pairs
@@ -32,11 +32,6 @@ from verydeep.weights.features import features_key, open_features
 from verydeep.weights.lpips import LAYERS as LPIPS_LAYERS
 
 MetricName = Literal["lpips", "content", "style", "dists"]
-LAYERS = {
-    "content": ("relu3_3",),
-    "style": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
-}
-"""Layers that are compared unless others are named, as in `verydeep.perceptual`."""
 MODEL = "torchvision:vgg16"
 
 
@@ -249,10 +244,9 @@ class _Job:
         config, tensors = open_features(self.model, self.preprocessing)
         if self.metric == "lpips":
             check_vgg16(config.architecture, "LPIPS")
-            return LPIPS(engine_of(config, tensors, LPIPS_LAYERS, **self.options))
+            return metric_of(self.metric, engine_of(config, tensors, LPIPS_LAYERS, **self.options))
         layers = self.layers or LAYERS[self.metric]
-        engine = engine_of(config, tensors, layers, **self.options)
-        return {"content": Content, "style": Style}[self.metric](engine, dict.fromkeys(layers, 1.0))
+        return metric_of(self.metric, engine_of(config, tensors, layers, **self.options), layers)
 
     def _work(self, pairs: Pairs, sizes: Sizes, metric: Metric, read: Callable[[int], Pixels]) -> Work:
         if self.kind == "all":

@@ -47,11 +47,13 @@ def serve(
         models: models to serve, each a run folder or weights in one, `cifar10`, which is bundled, or another
             library's weights; NAME=MODEL gives one a name in addresses. The first is the default.
         host: address to listen at; 0.0.0.0 for all of this machine's.
-        port: to listen at; 0 for a free one.
+        port: port to listen at; 0 chooses a free one.
         ensemble: average all models; the result is the default model, called ensemble.
-        token: that requests must carry, except for /health (default: the environment variable VERYDEEP_TOKEN).
-        hosts: names by which the server may be asked, besides addresses and localhost; * for any.
-        cors: other sites whose pages may ask, such as https://example.com; * for any.
+        token: secret that requests must carry, except to /health (default: that of the environment variable
+            VERYDEEP_TOKEN).
+        hosts: names of this server, besides addresses and localhost; requests that name another host are refused,
+            unless * is given.
+        cors: other sites whose pages may send requests, such as https://example.com; * for any.
         queue: images in work or waiting, at most; more are answered with 503.
         max_bytes: bytes of a request, at most.
         max_pixels: pixels of an image, at most.

@@ -31,6 +31,11 @@ BATCH_PIXELS = (
 )  # of images that are shown at once for their vectors: more leave the processor's cache
 PAIR_PIXELS = 8 * 224 * 224  # of pairs that the native engine compares itself
 PIECE = 1 << 16  # numbers of a vector that float32 sums up: the rest is summed in float64
+LAYERS = {
+    "content": ("relu3_3",),  # of Johnson et al.
+    "style": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),  # of Gatys et al.
+}
+"""Layers that are compared unless others are named, as in `verydeep.perceptual`."""
 CLOSE = 0.01  # share of the squared lengths below which a distance is computed from differences
 COPIES = 4  # of the largest layer's output that the engine holds for an image
 
@@ -231,6 +236,26 @@ class Style(LayerMetric):
 
     def _write(self, layer: str, maps: NDArray[np.float32], to: NDArray[np.float32]) -> None:
         np.multiply(summarize(maps, "gram"), np.float32(np.sqrt(self.layers[layer]) / maps.shape[1]), out=to)
+
+
+def metric_of(name: str, engine: Engine, layers: Sequence[str] = ()) -> Metric:
+    """What measures a distance by an engine.
+
+    Args:
+        name: `lpips`, `content` or `style`.
+        engine: with a network.
+        layers: for content and style; none for those of `LAYERS`.
+
+    Raises:
+        UsageError: the network does not suit the metric, or has no such layer; or lpips is given layers.
+
+    """
+    if name == "lpips":
+        if layers:
+            raise UsageError("`layers` is of content and style; lpips has layers of its own")
+        check_vgg16(engine.config.architecture, "LPIPS")
+        return LPIPS(engine)
+    return {"content": Content, "style": Style}[name](engine, dict.fromkeys(layers or LAYERS[name], 1.0))
 
 
 def check_vgg16(architecture: Architecture, metric: str) -> None:

@@ -63,9 +63,10 @@ def app(
         models: one or several, each as `verydeep.load` takes it, or opened by it; `NAME=MODEL` gives it a name.
         ensemble: average all models; the result answers under the name `ensemble`, and by default.
         limits: what it takes at most.
-        token: that requests have to carry, but for `/health`; None for none.
-        hosts: names of the host by which it may be asked, beside addresses and `localhost`; `*` for any.
-        cors: origins whose pages may ask, such as https://example.com; `*` for any.
+        token: secret that requests must carry, except to `/health`; None for none.
+        hosts: names of this server, besides addresses and `localhost`; requests that name another host are
+            refused, unless `*` is given.
+        cors: other sites whose pages may send requests, such as https://example.com; `*` for any.
         log: whether each request is a line of standard error, for people or as JSON.
         network: answer by the networks' own classes, even if classifiers lie beside the models.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else

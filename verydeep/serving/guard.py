@@ -163,7 +163,7 @@ def refusal_response(refusal: Refusal) -> Response:
     if refusal.retry_after is not None:
         headers["retry-after"] = str(refusal.retry_after)
     if refusal.status == 401:
-        headers["www-authenticate"] = 'Basic realm="verydeep", Bearer'
+        headers["www-authenticate"] = 'Basic realm="verydeep"'  # beside another, Chromium would not ask for it
     body = json_text({"error": refusal.reason}).encode()
     return Response(body, refusal.status, headers, media_type="application/json")
 

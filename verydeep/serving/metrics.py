@@ -44,15 +44,9 @@ class Histogram:
 
 
 class Metrics:
-    """What a server has done. `answered` is called by its loop, `computed` by its thread.
-
-    Attributes:
-        waiting: images that are in work or waiting.
-
-    """
+    """What a server has done. `answered` is called by its loop, `computed` by its thread."""
 
     def __init__(self) -> None:
-        self.waiting = 0
         self._lock = threading.Lock()
         self._requests: Counter[Labels] = Counter()
         self._latency: dict[str, Histogram] = {}
@@ -73,11 +67,16 @@ class Metrics:
             self._lately[int(time.monotonic())] += images
             self._forget()
 
-    def text(self) -> str:
-        """All of it, in Prometheus's text format."""
-        return "\n".join(self._lines()) + "\n"
+    def text(self, waiting: int) -> str:
+        """All of it, in Prometheus's text format.
 
-    def _lines(self) -> Iterator[str]:
+        Args:
+            waiting: images that are in work or waiting.
+
+        """
+        return "\n".join(self._lines(waiting)) + "\n"
+
+    def _lines(self, waiting: int) -> Iterator[str]:
         yield from _head("verydeep_requests_total", "counter", "Requests by route and status.")
         for labels, count in sorted(self._requests.items()):
             yield f"verydeep_requests_total{_labels(labels)} {count}"
@@ -85,7 +84,7 @@ class Metrics:
         for route, histogram in sorted(self._latency.items()):
             yield from histogram.lines("verydeep_request_seconds", (("route", route),))
         yield from _head("verydeep_queue_images", "gauge", "Images that are in work or waiting.")
-        yield f"verydeep_queue_images {self.waiting}"
+        yield f"verydeep_queue_images {waiting}"
         with self._lock:
             yield from _head("verydeep_batch_images", "histogram", "Images of a call of the engine.")
             yield from self._batches.lines("verydeep_batch_images")

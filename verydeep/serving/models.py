@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,7 +17,6 @@ from verydeep.inference import Engine
 from verydeep.model import Model, TransferModel, load
 
 ENSEMBLE = "ensemble"
-KEPT = 64  # tests of a model that are kept ready
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.ASCII)
 
 
@@ -33,7 +32,6 @@ class ServedModel:
 
     name: str
     models: tuple[Model, ...]
-    _scorings: dict[tuple[str | None, tuple[int, ...]], Scoring] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.models) > 1:
@@ -69,7 +67,7 @@ class ServedModel:
         """Whether there are score maps: networks with one size of window have."""
         return self.has_views and len({one.config.architecture.window for one in self.models}) == 1
 
-    def protocols(self, views: str | None, scales: tuple[int, ...]) -> list[tuple[Protocol, ...]]:
+    def tests(self, views: str | None, scales: tuple[int, ...]) -> list[tuple[Protocol, ...]]:
         """The tests of each member.
 
         Args:
@@ -90,21 +88,12 @@ class ServedModel:
             for one in self.models
         ]
 
-    def scoring(self, views: str | None, scales: tuple[int, ...]) -> Scoring:
-        """How images become posteriors; arguments and errors as of `protocols`."""
-        key = views, scales
-        if key not in self._scorings:
-            if len(self._scorings) >= KEPT:
-                self._scorings.clear()
-            self._scorings[key] = self._scoring(views, scales)
-        return self._scorings[key]
-
-    def _scoring(self, views: str | None, scales: tuple[int, ...]) -> Scoring:
-        protocols = self.protocols(views, scales)
+    def scoring(self, tests: Sequence[tuple[Protocol, ...]]) -> Scoring:
+        """How images become posteriors by the tests of each member."""
         if not self.has_views:
             return self.models[0].scoring()
         return scoring_of(
-            [Member(one.engine, tests, one.name) for one, tests in zip(self.models, protocols, strict=True)]
+            [Member(one.engine, test, one.name) for one, test in zip(self.models, tests, strict=True)]
         )
 
     def layers(self) -> list[str]:

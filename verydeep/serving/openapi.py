@@ -24,6 +24,7 @@ REFUSALS = {
     415: "The body is a form.",
     421: "The name of the host is not one of this server's.",
     431: "Address and headers are too long.",
+    500: "The model gives scores that are not finite, or an error of the server.",
     503: "The server is busy; `Retry-After` says when to try again.",
 }
 ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}

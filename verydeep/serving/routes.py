@@ -39,7 +39,7 @@ SCALES = Parameter(
 )
 SCALE = Parameter("scale", "smaller side that the image is rescaled to", count=True, most=10_000)
 VIEWS = Parameter("views", "test protocol (default: dense)", choices=tuple(PROTOCOLS))
-LAYERS = Parameter("layers", "names of layers, with commas, such as relu4_1,fc7", (), several=True)
+LAYERS = Parameter("layers", "names of layers, with commas, such as relu4_1,fc7", several=True, required=True)
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,8 @@ async def health(call: Call) -> Answer:
 
 async def metrics(call: Call) -> Answer:
     """Counts, for Prometheus."""
-    return Answer(
-        call.service.metrics.text().encode(), {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
-    )
+    text = call.service.metrics.text(call.service.room.taken)
+    return Answer(text.encode(), {"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 async def v2_server(call: Call) -> Answer:
@@ -310,7 +309,6 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 NUMBER, TEXT, WHOLE = {"type": "number"}, {"type": "string"}, {"type": "integer"}
 CLASSES = _list(_object(label=TEXT, score=NUMBER))
-ROWS = _list({})
 MAP = _object(
     width=WHOLE,
     height=WHOLE,
@@ -381,7 +379,7 @@ _MODEL = (
         "Give the outputs of layers",
         "images",
         (
-            Parameter("layers", LAYERS.text, (), several=True, required=True),
+            LAYERS,
             Parameter("pool", "what is kept of an output", "mean", choices=("mean", "max", "gram", "none")),
             SCALE,
             Parameter("format", "json, or npz: arrays of NumPy", "json", choices=("json", "npz")),
@@ -395,7 +393,7 @@ _MODEL = (
         "Show the strongest channels of layers",
         "image",
         (
-            Parameter("layers", LAYERS.text, (), several=True, required=True),
+            LAYERS,
             Parameter("top", "how many channels of each", 8, count=True, most=64),
             SCALE,
         ),

@@ -18,7 +18,7 @@ from PIL import Image
 
 from verydeep.accounting import account
 from verydeep.comparison.drawing import overlay
-from verydeep.comparison.metrics import LPIPS, Content, Metric, Style, check_vgg16
+from verydeep.comparison.metrics import LAYERS, check_vgg16, metric_of
 from verydeep.configurations import STRIDE
 from verydeep.errors import UsageError
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
@@ -42,8 +42,6 @@ from verydeep.visualization.maps import LayerMaps, layer_maps
 Sent = decode.Encoded | Pixels
 Answer = TypeVar("Answer")
 
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # of Gatys et al.
-
 
 class Service:
     """Models, and what computes for them.
@@ -58,7 +56,7 @@ class Service:
         self.models = models
         self.limits = limits
         self.metrics = Metrics()
-        self.room = Room(limits.queue, self.metrics)
+        self.room = Room(limits.queue)
         self.worker = Worker(self.room, self.metrics)
         self._decoders = ThreadPoolExecutor(num_threads(None), "verydeep-decode")
 
@@ -77,14 +75,13 @@ class Service:
             UsageError, ImageError, ModelError: as `Model.posterior`.
 
         """
-        protocols = [one for tests in model.protocols(views, scales) for one in tests]
-        protocols = protocols if model.has_views else [model.models[0].protocol]
-        scoring = model.scoring(views, scales)
+        tests = model.tests(views, scales)
+        protocols = [one for test in tests for one in test]
+        scoring = model.scoring(tests)
         with self.room.images(len(images)):
             if len(images) > 1:  # of one, the thread that decodes it makes sure
                 sizes = await self.in_thread(lambda: [self._size(one) for one in images])
                 check_shown(sum(self._shown(size, scoring.scales, protocols, model) for size in sizes), "scales")
-            waiting: list[asyncio.Future[list[Any]]] = []
             with self.worker.arriving():
                 decoded = await self._all(
                     [partial(self._at_scales, one, scoring.scales, protocols, model) for one in images]
@@ -93,7 +90,7 @@ class Service:
                 for number, image in enumerate(decoded):
                     shapes = tuple(image[scale].shape for scale in scoring.scales) if scoring.whole else ()
                     groups[model.name, views, scales, shapes].append(number)
-                waiting += [
+                waiting = [
                     self.worker.submit(
                         [decoded[n] for n in numbers], scoring.posteriors, key, _pixels(decoded, numbers)
                     )
@@ -238,8 +235,8 @@ class Service:
         drawn: bool,
     ) -> Comparison:
         """The perceptual distance of two images, as `verydeep compare` measures it."""
-        name = metric or default_metric(model.engine)
-        measure = metric_of(model.engine, name, layers)
+        name = metric or default_metric(model.engine, layers)
+        measure = metric_of(name, model.engine, layers_of(model.engine, name, layers))
         if drawn and not measure.has_maps:
             raise UsageError(f"a map is of lpips and content; {name} is not a mean over places")
 
@@ -297,15 +294,10 @@ class Service:
             with _refused():
                 return decode.size(image, most=self.limits.max_pixels)
         height, width = image.shape[:2]
-        self._check_size(width, height, "the image")
-        return width, height
-
-    def _check_size(self, width: int, height: int, name: str) -> None:
         if width * height > self.limits.max_pixels:
-            raise Refusal(
-                413,
-                f"{name} has {width}x{height} pixels; at most {self.limits.max_pixels:,} are taken",
-            )
+            most = self.limits.max_pixels
+            raise Refusal(413, f"the image has {width}x{height} pixels; at most {most:,} are taken")
+        return width, height
 
     def _at_scale(self, image: Sent, scale: int) -> Pixels:
         decoded = self._read(image)
@@ -353,37 +345,21 @@ class Comparison:
     map: bytes | None
 
 
-def default_metric(engine: Engine) -> str:
-    """LPIPS where the network is VGG-16, else content."""
+def default_metric(engine: Engine, layers: tuple[str, ...]) -> str:
+    """LPIPS where the network is VGG-16 and no layers are named, else content."""
     try:
         check_vgg16(engine.config.architecture, "LPIPS")
     except UsageError:
         return "content"
-    return "lpips"
+    return "content" if layers else "lpips"
 
 
-def metric_of(engine: Engine, name: str, layers: tuple[str, ...]) -> Metric:
-    """What measures a distance by an engine.
-
-    Raises:
-        UsageError: the network does not suit the metric, or has no such layer.
-
-    """
-    if name == "lpips":
-        if layers:
-            raise UsageError("`layers` is of content and style; lpips has layers of its own")
-        check_vgg16(engine.config.architecture, "LPIPS")
-        return LPIPS(engine)
-    if not layers:
-        layers = STYLE_LAYERS if name == "style" else (content_layer(engine),)
-    return {"content": Content, "style": Style}[name](engine, dict.fromkeys(layers, 1.0))
-
-
-def content_layer(engine: Engine) -> str:
-    """`relu3_3`, as Johnson et al. have it; the last of the third stage where a network has fewer or more."""
+def layers_of(engine: Engine, name: str, layers: tuple[str, ...]) -> tuple[str, ...]:
+    """The layers that are compared: of content the last of the third stage where there is no `relu3_3`."""
     names = [node.name for node in engine.nodes]
-    stage = [name for name in names if name.startswith("relu3_")]
-    return "relu3_3" if "relu3_3" in stage else stage[-1] if stage else names[-1]
+    if layers or name != "content" or set(LAYERS[name]) <= set(names):
+        return layers
+    return tuple([one for one in names if one.startswith("relu3_")][-1:] or names[-1:])
 
 
 def shown_pixels(protocol: Protocol, width: int, height: int, window: int) -> int:
@@ -405,8 +381,8 @@ def check_shown(pixels: int, argument: str) -> None:
     if pixels > MOST_SHOWN:
         raise Refusal(
             413,
-            f"{pixels:,} pixels would be shown to the network, more than {MOST_SHOWN:,}; use a "
-            f"smaller `{argument}` or a less narrow image",
+            f"{pixels:,} pixels would be shown to the network, more than {MOST_SHOWN:,}; use a smaller "
+            f"`{argument}` or fewer images",
         )
 
 

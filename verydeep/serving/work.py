@@ -53,13 +53,11 @@ class Room:
 
     Args:
         most: images.
-        metrics: of the server.
 
     """
 
-    def __init__(self, most: int, metrics: Metrics) -> None:
+    def __init__(self, most: int) -> None:
         self.most = most
-        self.metrics = metrics
         self.taken = 0
         self.seconds_per_image = 0.0
 
@@ -84,12 +82,10 @@ class Room:
         """
         self.check(count)
         self.taken += count
-        self.metrics.waiting = self.taken
         try:
             yield
         finally:
             self.taken -= count
-            self.metrics.waiting = self.taken
 
     def learn(self, images: int, seconds: float) -> None:
         """Keep in mind how long an image takes, for what is refused."""
@@ -104,14 +100,12 @@ class Worker:
     Args:
         room: whose images are computed.
         metrics: of the server.
-        wait: seconds that a call waits for images that are being decoded.
 
     """
 
-    def __init__(self, room: Room, metrics: Metrics, wait: float = WAIT) -> None:
+    def __init__(self, room: Room, metrics: Metrics) -> None:
         self._room = room
         self._metrics = metrics
-        self._wait = wait
         self._tasks: list[_Task] = []
         self._changed = threading.Condition()
         self._arriving = 0
@@ -193,7 +187,7 @@ class Worker:
                 self._changed.wait_for(lambda: self._tasks or self._closed)
                 if not self._tasks:
                     return []
-                until = time.monotonic() + self._wait
+                until = time.monotonic() + WAIT
                 while not self._full() and self._arriving and (left := until - time.monotonic()) > 0:
                     self._changed.wait(left)
                 if taken := self._take():
