@@ -153,25 +153,25 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/py
 
 $(VENV)/.installed-for-tests: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with the peers that the tests compare with; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python tools/install.py '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-for-cluster: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with Ray; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	$(BIN)/python tools/install.py '.[cluster]'
 	@touch $@
 
 $(VENV)/.installed-for-browser: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with Playwright; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python tools/install.py '.[browser]'
 	@touch $@
 
 $(VENV)/.installed-for-clients: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with schemathesis and Triton's client; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[clients]'
+	$(BIN)/python tools/install.py '.[clients]'
 	@touch $@
 
 $(VENV)/.installed-for-docs: pyproject.toml constraints.txt $(NATIVE_SOURCES) | $(BIN)/python
 	@echo "Installing into $(VENV), with Sphinx; this takes a minute or two."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python tools/install.py '.[docs]'
 	@touch $@

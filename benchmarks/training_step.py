@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,12 +45,21 @@ from verydeep.training.loop import Trainer
 from verydeep.training.recipe import Recipe
 from verydeep.training.unreadable import UnreadableLog
 
-CASES = {  # configuration, width, side, batch, classes, batch normalisation
-    "D-224": ("D", 1.0, 224, 16, 1000, False),
-    "A-224": ("A", 1.0, 224, 16, 1000, False),
-    "D-64-narrow": ("D", 0.25, 64, 128, 50, True),
-    "D-32-narrow": ("D", 0.25, 32, 128, 10, True),
+
+class Case(NamedTuple):
+    """What is trained."""
+
+    architecture: Architecture
+    batch_size: int
+
+
+CASES = {
+    "D-224": Case(Architecture("D"), 16),
+    "A-224": Case(Architecture("A"), 16),
+    "D-64-narrow": Case(Architecture("D", 50, 0.25, 64, True), 128),
+    "D-32-narrow": Case(Architecture("D", 10, 0.25, 32, True), 128),
 }
+CPU = torch.device("cpu")
 LEAST_ROUNDS = 2
 Step = Callable[[], float]
 TORCHVISION_LETTER = {"A": "A", "B": "B", "D": "D", "E": "E"}
@@ -60,8 +69,9 @@ def torchvision_network(architecture: Architecture, dropout: float) -> nn.Module
     """Torchvision's network, narrowed and its head cut to the window where the case asks for it."""
     plan = torchvision_vgg.cfgs[TORCHVISION_LETTER[architecture.configuration]]
     narrow = [entry if entry == "M" else architecture.channels(entry) for entry in plan]
-    layers = torchvision_vgg.make_layers(narrow, batch_norm=architecture.batch_norm)
-    network = torchvision_vgg.VGG(layers, num_classes=architecture.num_classes)
+    with torch.device("meta"):  # its own head, of 124 million weights, is not drawn
+        network = torchvision_vgg.VGG(nn.Sequential(), init_weights=False)
+    network.features = torchvision_vgg.make_layers(narrow, batch_norm=architecture.batch_norm)
     kernel, hidden = architecture.window // 32, architecture.channels(4096)
     if kernel != 7:
         network.avgpool = nn.AdaptiveAvgPool2d(kernel)
@@ -74,6 +84,13 @@ def torchvision_network(architecture: Architecture, dropout: float) -> nn.Module
         nn.Dropout(dropout),
         nn.Linear(hidden, architecture.num_classes),
     )
+    for module in network.modules():  # as torchvision draws them
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.01)
+            nn.init.zeros_(module.bias)
     return network.train()
 
 
@@ -89,23 +106,24 @@ class Torchs:
         layout = "channels last" if self.channels_last else "channels first"
         return f"torch, {layout}, {'bfloat16' if self.bfloat16 else 'float32'}" + ", compiled" * self.compiled
 
-    def step(self, architecture: Architecture, batch: Batch, recipe: Recipe) -> Step:
+    def step(self, architecture: Architecture, batch: Batch, recipe: Recipe, device: torch.device = CPU) -> Step:
         """One step of training, with the fused optimizer."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        network = torchvision_network(architecture, recipe.dropout).to(memory_format=layout)
+        network = torchvision_network(architecture, recipe.dropout).to(device, memory_format=layout)
         settings = {"lr": recipe.learning_rate, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
         optimizer = torch.optim.SGD(network.parameters(), **settings, fused=True)
-        mean = torch.tensor(Preprocessing().mean)[:, None, None]
-        labels = torch.from_numpy(batch.labels)
+        mean = torch.tensor(Preprocessing().mean, device=device)[:, None, None]
+        labels = torch.from_numpy(batch.labels).to(device)
 
         def loss_of(pixels: torch.Tensor) -> torch.Tensor:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
                 return F.cross_entropy(network((pixels - mean) / 58.0), labels)
 
         forward = torch.compile(loss_of) if self.compiled else loss_of
 
         def step() -> float:
-            pixels = torch.from_numpy(batch.pixels).permute(0, 3, 1, 2).float().contiguous(memory_format=layout)
+            pixels = torch.from_numpy(batch.pixels).to(device).permute(0, 3, 1, 2).float()
+            pixels = pixels.contiguous(memory_format=layout)
             loss = forward(pixels)
             optimizer.zero_grad()
             loss.backward()
@@ -121,11 +139,12 @@ class Ours:
 
     engine: TrainingEngine
     precision: str
+    compiled: bool = False
 
     def __str__(self) -> str:
-        return f"verydeep, {self.engine} engine, {self.precision}"
+        return f"verydeep, {self.engine} engine, {self.precision}" + ", compiled" * self.compiled
 
-    def step(self, architecture: Architecture, batch: Batch, recipe: Recipe) -> Step:
+    def step(self, architecture: Architecture, batch: Batch, recipe: Recipe, device: torch.device = CPU) -> Step:
         """One step of training."""
         network = VGG(architecture, dropout=recipe.dropout, engine="torch" if self.engine == "torch" else "auto")
         initialize(network, "he", 0)
@@ -140,9 +159,11 @@ class Ours:
             lambda: 0.0,
             config,
             Path(),
-            torch.device("cpu"),
+            device,
             UnreadableLog(Path(), 0),
         )
+        if self.compiled:
+            trainer.model = torch.compile(trainer.model)
         network.train()
         return lambda: trainer._step(batch, 0).loss
 
@@ -155,15 +176,13 @@ def variants(compiled: bool) -> tuple[list[Ours], list[Torchs]]:
     return ours, [Torchs(*way) for way in ways]
 
 
-def step_of(name: str, variant: Ours | Torchs) -> tuple[int, Step]:
-    """Batch size of a case, and a variant's step."""
-    configuration, width, side, batch_size, classes, batch_norm = CASES[name]
-    architecture = Architecture(configuration, classes, width, side, batch_norm)
+def step_of(case: Case, variant: Ours | Torchs, device: torch.device = CPU) -> Step:
+    """A variant's step, of random images and labels."""
     random = np.random.default_rng(0)
-    batch = Batch(
-        random.integers(0, 256, (batch_size, side, side, 3), np.uint8), random.integers(0, classes, batch_size)
-    )
-    return batch_size, variant.step(architecture, batch, Recipe(learning_rate=1e-4, schedule="cosine"))
+    side, count = case.architecture.window, case.batch_size
+    pixels = random.integers(0, 256, (count, side, side, 3), np.uint8)
+    batch = Batch(pixels, random.integers(0, case.architecture.num_classes, count))
+    return variant.step(case.architecture, batch, Recipe(learning_rate=1e-4, schedule="cosine"), device)
 
 
 def measure(name: str, seconds: float, compiled: bool) -> dict[str, Any]:
@@ -177,11 +196,11 @@ def measure(name: str, seconds: float, compiled: bool) -> dict[str, Any]:
 
     first: dict[str, float] = {}
     kept: dict[str, Step] = {}
-    batch_size = CASES[name][3]
+    batch_size = CASES[name].batch_size
     for several in variants(compiled)[::-1]:
         fastest: tuple[float, str, Step] | None = None
         for variant in several:  # one network at a time, as they are large, and the fastest so far
-            step = step_of(name, variant)[1]
+            step = step_of(CASES[name], variant)
             step()
             first[str(variant)] = taken(step)
             if fastest is None or first[str(variant)] < fastest[0]:
@@ -217,7 +236,7 @@ def measure_memory(name: str, compiled: bool) -> dict[str, float]:
 def alone(name: str, wanted: str, compiled: bool) -> float:
     """Greatest resident memory of this process, in MB, after three steps of a variant."""
     ours, torchs = variants(compiled)
-    step = step_of(name, next(one for one in [*ours, *torchs] if str(one) == wanted))[1]
+    step = step_of(CASES[name], next(one for one in [*ours, *torchs] if str(one) == wanted))
     for _ in range(3):
         step()
     # Not getrusage: its figure begins at that of the process that started this one.

@@ -1,4 +1,4 @@
-"""`make install` and `make demo` take a CPU build of PyTorch where there is no GPU and the index has one."""
+"""`make` installs by uv, or by pip; and a CPU build of PyTorch where there is no GPU and the index has one."""
 
 from __future__ import annotations
 
@@ -31,26 +31,59 @@ def install():
     ],
 )
 @pytest.mark.parametrize("wanted", [True, False])
-def test_the_build_and_what_is_said_before(install, listed, build, wanted, monkeypatch, capsys):
-    given = []
-
-    def call(command, cwd):
-        given.append((command, Path(command[command.index("-c") + 1]).read_text()))
-        return 0
-
+def test_the_build_and_what_is_said_before(install, calls, listed, build, wanted, monkeypatch, capsys):
     answer = subprocess.CompletedProcess([], 0, listed, "")
-    monkeypatch.setattr(install, "wants_cpu_build", lambda: wanted)
+    monkeypatch.setattr(install, "wants_cpu_build", lambda what: wanted)
     monkeypatch.setattr(install.subprocess, "run", lambda *_, **__: answer)
-    monkeypatch.setattr(install.subprocess, "call", call)
     monkeypatch.setattr(install.sys, "argv", ["install.py", ".[train,report]"])
     assert install.main() == 0
-    ((command, constraints),) = given
-    assert command[-2:] == ["-e", ".[train,report]"]
+    command, constraints = calls[-1]
+    assert ".[train,report]" in command
     said = capsys.readouterr().out
     pins = [line for line in constraints.splitlines() if line.startswith("torch==")]
-    if wanted and build:
+    if wanted and build:  # pip alone is sure to find it
+        assert [by(command) for command, _ in calls] == ["pip"]
         assert pins == [f"torch=={build}"]
         assert f"PyTorch {build}, a CPU build" in said
     else:
+        assert [by(command) for command, _ in calls] == ["pip", "uv"]
         assert len(pins) == 2  # as constraints.txt has them, by machine
         assert ("5.8 GB" in said) == wanted
+
+
+@pytest.mark.parametrize(("fails", "tried"), [(0, ["pip", "pip"]), (1, ["pip", "uv", "pip"])])
+def test_pip_installs_where_uv_does_not(install, calls, fails, tried, monkeypatch, capsys):
+    calls.fails = fails
+    monkeypatch.setattr(install.sys, "argv", ["install.py", ".[dev]"])
+    assert install.main() == 0
+    assert [by(command) for command, _ in calls] == tried
+    assert ("uv could not install" in capsys.readouterr().out) == ("uv" in tried)
+    assert "--no-compile" in calls[-1][0]
+
+
+def test_torchvision_needs_the_usual_build(install, monkeypatch):
+    monkeypatch.setattr(install.sys, "platform", "linux")
+    monkeypatch.setattr(install.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(install.Path, "exists", lambda path: False)
+    assert [install.wants_cpu_build(what) for what in (".[train,report]", ".[dev]")] == [True, False]
+
+
+class Calls(list):
+    """Commands that would have run, with their constraints; the one of number `fails` does."""
+
+    fails = None
+
+    def __call__(self, command, **_):
+        self.append((command, Path(command[command.index("-c") + 1]).read_text()))
+        return int(len(self) - 1 == self.fails)
+
+
+def by(command):
+    """Which program a command installs with."""
+    return "uv" if Path(command[0]).name == "uv" else "pip"
+
+
+@pytest.fixture
+def calls(install, monkeypatch):
+    monkeypatch.setattr(install.subprocess, "call", Calls())
+    return install.subprocess.call
