@@ -75,6 +75,7 @@ def write(path: Path, **changes: np.ndarray) -> Path:
     return path
 
 
+@pytest.mark.heavy
 def test_zeros_do_not_fill_the_memory(tmp_path):
     """390 kB of names were 1.3 GB once unpacked."""
     path = write(tmp_path / "a.npz", names=np.zeros(80_000_000, "U1"))

@@ -38,7 +38,7 @@ def test_the_build_and_what_is_said_before(install, calls, listed, build, wanted
     monkeypatch.setattr(install.sys, "argv", ["install.py", ".[train,report]"])
     assert install.main() == 0
     command, constraints = calls[-1]
-    assert ".[train,report]" in command
+    assert command[-2:] == ["-e", ".[train,report]"]
     said = capsys.readouterr().out
     pins = [line for line in constraints.splitlines() if line.startswith("torch==")]
     if wanted and build:  # pip alone is sure to find it
@@ -83,7 +83,16 @@ def by(command):
     return "uv" if Path(command[0]).name == "uv" else "pip"
 
 
+def test_kernels_that_are_built_are_not_built_again(install, calls, monkeypatch):
+    monkeypatch.setattr(install, "is_built", lambda: True)
+    monkeypatch.setattr(install.sys, "argv", ["install.py", ".[train,report]"])
+    monkeypatch.setattr(install, "wants_cpu_build", lambda what: False)
+    assert install.main() == 0
+    assert calls[-1][0][-5:] == ["pyproject.toml", "--extra", "train", "--extra", "report"]
+
+
 @pytest.fixture
 def calls(install, monkeypatch):
+    monkeypatch.setattr(install, "is_built", lambda: False)
     monkeypatch.setattr(install.subprocess, "call", Calls())
     return install.subprocess.call

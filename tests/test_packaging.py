@@ -112,6 +112,7 @@ def check_answer(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.heavy
 def test_an_answer_is_right_or_wrong():
     right = check_answer("--engine", "torch")
     assert (right.returncode, right.stderr) == (0, "")

@@ -84,6 +84,7 @@ def run_all(commands: list[list[str]], *more: str) -> None:
         main([name, *words, *(more if name == "train" else ())])
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_the_commands_of_a_report_make_it_again(desk, tmp_path, monkeypatch):
     page = (desk / "report.html").read_text(encoding="utf-8")

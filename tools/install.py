@@ -3,12 +3,14 @@
     python tools/install.py '.[train,report]'
 
 uv installs, as it is twice as fast as pip; pip installs where uv cannot. On Linux the usual build of PyTorch
-brings CUDA, some 5 GB. Without an NVIDIA GPU a CPU build does the same; it is taken where the package index has one,
-except for the tests: torchvision, a peer of theirs, goes with the usual build alone.
+brings CUDA, some 5 GB. Without an NVIDIA GPU a CPU build does the same. It is taken where the package index has
+one, but not for the tests: torchvision, a peer of theirs, goes with the usual build alone.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import platform
 import re
 import subprocess
@@ -41,6 +43,19 @@ def has_uv() -> bool:
     return subprocess.call(command, stderr=subprocess.DEVNULL) == 0
 
 
+def is_built() -> bool:
+    """Whether the package of this checkout is installed here, and its kernels are newer than their sources."""
+    try:
+        found = importlib.util.find_spec("verydeep._native")
+    except ImportError:
+        return False
+    if found is None or found.origin is None:
+        return False
+    ours = str(ROOT / "verydeep") in importlib.import_module("verydeep").__path__
+    sources = [ROOT / "pyproject.toml", *(path for path in (ROOT / "native").rglob("*") if path.is_file())]
+    return ours and Path(found.origin).stat().st_mtime > max(path.stat().st_mtime for path in sources)
+
+
 def main() -> int:
     """Install, and say before how much it will be."""
     what = sys.argv[1]
@@ -58,14 +73,16 @@ def main() -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write(constraints)
         file.flush()
-        words = ["install", "--quiet", "-c", file.name, "-e", what]
+        words = ["install", "--quiet", "-c", file.name]
         # pip's own settings, an index of a company say, are unknown to uv; and where the CPU build lies pip knows.
         if not build and has_uv():
             uv = [str(Path(sys.executable).parent / "uv"), "pip", *words, "--python", sys.executable]
-            if subprocess.call(uv, cwd=ROOT) == 0:
+            extras = [word for extra in re.findall(r"\w+", what) for word in ("--extra", extra)]
+            asked = ["-r", "pyproject.toml", *extras] if is_built() else ["-e", what]
+            if subprocess.call([*uv, *asked], cwd=ROOT) == 0:
                 return 0
             print("uv could not install; pip tries.")
-        return subprocess.call([*PIP, *words, "--no-compile"], cwd=ROOT)
+        return subprocess.call([*PIP, *words, "--no-compile", "-e", what], cwd=ROOT)
 
 
 if __name__ == "__main__":

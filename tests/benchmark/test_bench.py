@@ -148,6 +148,7 @@ def state(process: Process) -> str:
     return found
 
 
+@pytest.mark.heavy
 def test_engines_take_turns_and_those_that_fail_stop_no_other(task, monkeypatch):
     """Before each piece of work all are stopped. One is killed before its second turn, one has nothing to read."""
     monkeypatch.setattr(Processes, "_prepare", lambda self: None)

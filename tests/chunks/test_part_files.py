@@ -401,6 +401,7 @@ def test_the_digest_of_paths_is_that_of_names(data):
     assert found.select([0, 5]).join(found.select([7])).names[2] == found.names[7]
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_four_times_the_images_take_no_more_memory(run, tmp_path):
     code = (

@@ -206,7 +206,9 @@ def test_all_pairs_compute_each_image_once_where_memory_has_room(model, frames, 
     assert sum(counted) == 12
 
 
-@pytest.mark.parametrize("room", [8.5, 5, 2, 0.1])
+@pytest.mark.parametrize(
+    "room", [pytest.param(8.5, marks=pytest.mark.heavy), 5, pytest.param(2, marks=pytest.mark.heavy), 0.1]
+)
 def test_larger_sets_are_compared_in_blocks(room, model, frames, matrix, counted):
     found = verydeep.compare(frames, model=model, all_pairs=True, cache=gigabytes(room))
     np.testing.assert_allclose(in_order(found), matrix, atol=1e-6)
@@ -237,7 +239,14 @@ def test_consecutive_images_are_in_the_order_of_their_numbers_and_computed_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"all_pairs": True}, {"consecutive": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, marks=pytest.mark.heavy),
+        {"all_pairs": True},
+        pytest.param({"consecutive": True}, marks=pytest.mark.heavy),
+    ],
+)
 def test_several_processes_give_the_same(options, model, frames, folders, tmp_path, monkeypatch):
     images = [frames] if options else folders
     code = (
@@ -261,7 +270,14 @@ def test_several_processes_give_the_same(options, model, frames, folders, tmp_pa
             assert float(one[2]) == pytest.approx(float(two[2]), abs=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"all_pairs": True, "cache": gigabytes(5)}, {"consecutive": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, marks=pytest.mark.heavy),
+        {"all_pairs": True, "cache": gigabytes(5)},
+        pytest.param({"consecutive": True}, marks=pytest.mark.heavy),
+    ],
+)
 def test_an_interrupted_comparison_resumes(options, model, frames, folders, tmp_path, monkeypatch):
     images = [frames] if options else folders
     monkeypatch.setattr("verydeep.comparison.work.CHUNK_IMAGES", 2)

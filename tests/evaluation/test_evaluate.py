@@ -94,7 +94,9 @@ def test_dense_posteriors_are_the_peers(engine, images, scales, mirror):
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-12)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 5])
+@pytest.mark.parametrize(
+    "batch_size", [pytest.param(1, marks=pytest.mark.heavy), 2, pytest.param(5, marks=pytest.mark.heavy)]
+)
 @pytest.mark.parametrize("views", PROTOCOLS)
 def test_posteriors_do_not_depend_on_batches_or_order(engine, images, views, batch_size):
     """To float32 rounding: a product of another size is summed in another order."""

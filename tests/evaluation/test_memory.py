@@ -73,6 +73,7 @@ def test_four_hundred_images_take_no_more_than_a_hundred(views):
     assert peak(400, views, 1) < 1.25 * peak(100, views, 1) + 150_000  # half a kilobyte an image: the plan
 
 
+@pytest.mark.heavy
 def test_seven_networks_take_no_more_than_one_beside_their_own():
     peak(8, "both", 1)
     assert peak(100, "both", 7) < 1.25 * peak(100, "both", 1) + 100_000

@@ -196,6 +196,7 @@ def test_the_file_has_a_kind_that_can_be_written(run, data, tmp_path, capsys):
         read_features(tmp_path / "other.npz")
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_twice_the_images_take_no_more_memory(run, tmp_path):
     """A layer of 4 x 96 x 96 numbers, all kept: 147 KB an image, 29 MB and 118 MB in all."""

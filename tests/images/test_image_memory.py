@@ -117,6 +117,7 @@ def peaks(tmp_path_factory) -> dict[str, tuple[float, float]]:
     return {Path(name).name: (decoder / PIXELS, beyond / PIXELS) for name, decoder, beyond in found}
 
 
+@pytest.mark.heavy
 def test_four_bytes_a_pixel_beside_the_decoders(peaks):
     table = "\n".join(f"{name:20} {decoder:5.1f} {beyond:5.1f}" for name, (decoder, beyond) in peaks.items())
     print(table)

@@ -45,6 +45,8 @@ def readers() -> list[int]:
     ],
 )
 def test_a_reader_that_is_killed_is_named(number, said):
+    if number != signal.SIGKILL:  # a shell's background processes ignore it
+        signal.signal(number, signal.SIG_DFL)
     slow = batches(slow=tuple(range(16)), seconds=0.05)
     fed = feed(slow, 0, 4000, num_workers=2)
     assert next(fed).labels.tolist() == slow[0].labels.tolist()

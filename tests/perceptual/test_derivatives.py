@@ -234,9 +234,8 @@ def test_what_records_operations_sees_all_of_them(kind, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind", [one if one == "LPIPS" else pytest.param(one, marks=pytest.mark.heavy) for one in LOSSES]
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", LOSSES)
 def test_losses_under_torch_compile(kind, tmp_path):
     torch.compiler.reset()  # what it has compiled for other losses counts towards its limit
     loss = make_loss(kind, tmp_path)

@@ -92,6 +92,7 @@ def test_all_are_named_with_a_reason(damaged, trained):
         assert len(reason.splitlines()) == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("from_disk")
 def test_the_run_is_the_same_whoever_reads(damaged, tmp_path):
     runs = [tmp_path / workers for workers in ("0", "1", "3")]
@@ -120,6 +121,7 @@ def test_no_more_are_left_out_than_asked(damaged, tmp_path, capfd, most):
     assert len(left_out(tmp_path / "run")) == most + 1
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("from_disk")
 def test_held_out_images_count_too(damaged, tmp_path, capfd):
     """As many as training leaves out are allowed, and one more is held out."""

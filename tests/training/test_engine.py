@@ -65,6 +65,7 @@ def test_a_resumed_run_keeps_its_engine_unless_told_otherwise(tmp_path, capsys):
     assert steps == list(range(3 * (1438 // 64)))
 
 
+@pytest.mark.heavy
 def test_a_run_that_does_not_tell_its_engine_was_torchs(tmp_path, monkeypatch):
     monkeypatch.setattr(training_engine, "LEAST_WORK", 1.0)
     run = tmp_path / "run"
@@ -76,6 +77,7 @@ def test_a_run_that_does_not_tell_its_engine_was_torchs(tmp_path, monkeypatch):
     assert engine_of(run) == "torch"
 
 
+@pytest.mark.heavy
 def test_momentum_is_laid_out_as_the_weights_are(tmp_path, monkeypatch):
     """A run that was begun on torch has its momentum channels last, which costs a copy at each step."""
     from verydeep.training.loop import Trainer

@@ -84,7 +84,9 @@ def test_what_was_ended_before_it_began_is_no_run(desk):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", [PLATEAU, STEPS], ids=["plateau", "steps"])
+@pytest.mark.parametrize(
+    "schedule", [PLATEAU, pytest.param(STEPS, marks=pytest.mark.heavy)], ids=["plateau", "steps"]
+)
 def test_an_extended_run_is_the_unbroken_one(desk, capsys, schedule):
     train("data", "whole", *SMALL, *schedule, "--epochs", "4")
     train("data", "parts", *SMALL, *schedule, "--epochs", "2")

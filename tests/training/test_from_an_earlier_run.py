@@ -38,6 +38,7 @@ def animals(tmp_path) -> Path:
     return class_folders(tmp_path / "animals", {"cat": 12, "dog": 12, "emu": 12})
 
 
+@pytest.mark.heavy
 def test_the_same_classes_keep_every_layer(earlier, tmp_path, capsys):
     tensors = train("digits", tmp_path / "run", STANDING, start_from=earlier)
     before = load_file(earlier / WEIGHTS)
@@ -78,6 +79,7 @@ def test_frozen_layers_stay_to_the_bit_and_the_others_learn(earlier, tmp_path):
         assert (tensors[name] == before[name]).all() == frozen, name
 
 
+@pytest.mark.heavy
 def test_a_slower_rate_below_moves_them_less(earlier, animals, tmp_path):
     before = load_file(earlier / WEIGHTS)["conv5_2.weight"]
     moved = []
@@ -88,6 +90,7 @@ def test_a_slower_rate_below_moves_them_less(earlier, animals, tmp_path):
     assert 0 < moved[1] < 0.1 * moved[0]
 
 
+@pytest.mark.heavy
 def test_a_run_that_started_from_another_goes_on_as_it_began(earlier, animals, tmp_path):
     settings = replace(SMALL, freeze="conv2_1", rate_below=0.1, batch_size=8, epochs=2)
     whole = train(animals, tmp_path / "whole", settings, start_from=earlier)

@@ -102,11 +102,13 @@ def assert_ends_as(run: Path, unbroken: Path) -> None:
 @pytest.mark.parametrize(
     ("fails", "from_step", "every", "most"),
     [
-        (STATE, 5, "3", lambda run: 50_000),  # within an epoch
+        pytest.param(STATE, 5, "3", lambda run: 50_000, marks=pytest.mark.heavy),  # within an epoch
         pytest.param(
             WEIGHTS, 5, "1000", lambda run: 50_000, marks=pytest.mark.heavy
         ),  # at the first epoch's end, before there is any state
-        (LAST_WEIGHTS + "|" + WEIGHTS, 30, "1000", lambda run: 50_000),  # at the second's
+        pytest.param(
+            LAST_WEIGHTS + "|" + WEIGHTS, 30, "1000", lambda run: 50_000, marks=pytest.mark.heavy
+        ),  # at the second's
         (JOURNAL, 25, "1000", lambda run: (run / JOURNAL).stat().st_size + 50),  # in the middle of a line
     ],
     ids=["state", "first weights", "later weights", "journal"],

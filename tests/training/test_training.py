@@ -115,7 +115,13 @@ def test_the_same_seed_gives_the_same_bits(unbroken, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "stop_after", [pytest.param(1, marks=pytest.mark.heavy), 21, pytest.param(22, marks=pytest.mark.heavy), 30]
+    "stop_after",
+    [
+        pytest.param(1, marks=pytest.mark.heavy),
+        21,
+        pytest.param(22, marks=pytest.mark.heavy),
+        pytest.param(30, marks=pytest.mark.heavy),
+    ],
 )
 def test_an_interrupted_run_goes_on_to_the_same_bits(unbroken, tmp_path, stop_after, monkeypatch):
     run = tmp_path / "run"

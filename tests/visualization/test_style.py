@@ -119,6 +119,7 @@ def test_a_signal_writes_the_image_as_far_as_it_is(small, pair, tmp_path, number
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.heavy
 def test_a_process_ends_soon_after_sigterm(small, pair, tmp_path):
     out = tmp_path / "out.png"
     words = ["style", small, *pair, "--out", out, "--size", 64, "--steps", 100_000, "--json"]

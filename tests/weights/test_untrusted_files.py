@@ -34,7 +34,12 @@ HERE = ("safetensors", "caffe", "onnx")  # are read in this process, by readers 
 COUNTS = dict.fromkeys(ENDINGS, 12) | dict.fromkeys(HERE, 300) | {"pytorch": 12, "old pytorch": 12}
 
 
-@pytest.mark.parametrize("kind", ENDINGS)
+SLOW = ("matconvnet", "keras 2", "keras 3", "old pytorch")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(one, marks=pytest.mark.heavy) if one in SLOW else one for one in ENDINGS]
+)
 def test_damaged_files(kind, tmp_path):
     """Each is refused in a sentence, or can still be read: a flipped bit may lie within a number."""
     content = write(kind, tmp_path / f"whole{ENDINGS[kind]}").read_bytes()
