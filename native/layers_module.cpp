@@ -199,8 +199,9 @@ NumpyInts make_argmax(const Sizes& sizes) {
 
 class Layers {
 public:
-    Layers(const std::string& instructions, int threads)
-        : processor_(verydeep::processor_of(verydeep::instructions_called(instructions), checked(threads))) {}
+    Layers(const std::string& instructions, int threads, const std::string& precision)
+        : processor_(verydeep::processor_of(verydeep::instructions_called(instructions), checked(threads),
+                                            verydeep::precision_called(precision))) {}
 
     int threads() const { return processor_.threads; }
 
@@ -359,7 +360,7 @@ public:
             weights_of(weights, std::get<1>(sizes), static_cast<long>(weights.shape(0)));
         const verydeep::Shape in = input_shape(sizes, plain.out_channels, back);
         const long outputs = back ? plain.in_channels : plain.out_channels;
-        const long floats = verydeep::transformed_floats(in, outputs, back);
+        const long floats = verydeep::transformed_floats(processor_, in, outputs);
         NumpyFloats found = array_of<NumpyFloats>({floats, 1, 1, 1, MAPS}, floats, sizeof(float));
         run([&] { verydeep::transform_convolution(processor_, plain, in, back, found.data()); });
         return found;
@@ -425,12 +426,12 @@ private:
         const auto [images, channels, height, width] = sizes;
         return {back ? out_channels : channels, height, width};
     }
-    static verydeep::LayerWeights both_weights(const Weights& weights, const Maybe<Numbers>& transformed,
-                                               const Sizes& sizes, long outputs, bool back) {
+    verydeep::LayerWeights both_weights(const Weights& weights, const Maybe<Numbers>& transformed,
+                                        const Sizes& sizes, long outputs, bool back) const {
         const verydeep::ConvolutionWeights plain = weights_of(weights, std::get<1>(sizes), outputs);
         if (!transformed) return {plain, nullptr};
-        check_size(*transformed, verydeep::transformed_floats(input_shape(sizes, outputs, back),
-                                                              back ? plain.in_channels : outputs, back));
+        check_size(*transformed, verydeep::transformed_floats(processor_, input_shape(sizes, outputs, back),
+                                                              back ? plain.in_channels : outputs));
         return {plain, transformed->data()};
     }
     template <class Work>
@@ -452,7 +453,8 @@ void bind_layers(nb::module_& module) {
     module.def("kept_buffer_bytes", verydeep::kept_buffer_bytes);
     module.def("free_kept_buffers", verydeep::free_kept_buffers);
     nb::class_<Layers>(module, "Layers")
-        .def(nb::init<const std::string&, int>(), nb::kw_only(), "instructions"_a, "threads"_a)
+        .def(nb::init<const std::string&, int, const std::string&>(), nb::kw_only(), "instructions"_a, "threads"_a,
+             "precision"_a = "float32")
         .def_prop_ro("threads", &Layers::threads)
         .def("pack", &Layers::pack, "tensor"_a, "sizes"_a, "to"_a, "seen"_a.none() = nb::none())
         .def("unpack", &Layers::unpack, "maps"_a, "sizes"_a, "to"_a)

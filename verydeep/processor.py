@@ -94,6 +94,11 @@ def _quota() -> float | None:
         return None
 
 
+def has_bfloat16(native: ModuleType) -> bool:
+    """Whether the kernels that run here multiply bfloat16."""
+    return bool(native.has(instruction_set(native), "bfloat16"))
+
+
 def instruction_set(native: ModuleType) -> str:
     """The instruction set that the native engine runs on: the best there is, or VERYDEEP_INSTRUCTIONS.
 

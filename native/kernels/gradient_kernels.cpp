@@ -11,13 +11,11 @@ namespace verydeep::VERYDEEP_INSTRUCTIONS {
 
 const GradientKernels& gradient_kernels() {
     static constexpr GradientKernels kernels{
-        .transform_gradient_input = transform_gradient_input<Float32>,
         .transform_output_argmax = transform_output_argmax,
         .transform_output_gradient = transform_output_gradient,
         .transform_gradient = transform_gradient,
         .multiply_outer = multiply_outer,
         .gather_weight_gradient = gather_weight_gradient,
-        .transform_weights_back = transform_weights_back,
         .first_weight_gradient_row = first_weight_gradient_row,
         .first_data_gradient_row = first_data_gradient_row,
         .max_pool_argmax_row = max_pool_argmax_row,

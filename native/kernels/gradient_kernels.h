@@ -1,4 +1,4 @@
-// What training and losses ask of an instruction set beside kernels.h: the loops that go backwards, in float32.
+// What training and losses ask of an instruction set beside kernels.h: the loops that go backwards.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -191,16 +191,19 @@ struct DistanceGradientRow {
     float *first_gradient, *second_gradient;  // laid out as the maps; may be null
 };
 
-struct GradientKernels {
+// What the convolution that takes a gradient at outputs to the one at inputs asks of a precision.
+struct DataGradientKernels {
     void (*transform_gradient_input)(const GradientInputTransform&);
+    // As transform_weights; `panel` counts inputs.
+    void (*transform_weights_back)(const ConvolutionWeights&, int panel, void* to);
+};
+
+struct GradientKernels {
     void (*transform_output_argmax)(const ArgmaxOutputTransform&);
     void (*transform_output_gradient)(const GradientOutputTransform&);
     void (*transform_gradient)(const GradientTransform&);
     void (*multiply_outer)(const OuterProduct&);
     void (*gather_weight_gradient)(const WeightGradient&);
-    // As transform_weights, of the convolution that takes a gradient at outputs to the one at inputs: `panel`
-    // counts inputs.
-    void (*transform_weights_back)(const ConvolutionWeights&, int panel, void* to);
     void (*first_weight_gradient_row)(const FirstWeightGradientRow&);
     void (*first_data_gradient_row)(const FirstDataGradientRow&);
     void (*max_pool_argmax_row)(const ArgmaxPoolingRow&);
@@ -217,12 +220,18 @@ struct GradientKernels {
 
 namespace portable {
 const GradientKernels& gradient_kernels();
-}
+const DataGradientKernels& data_gradient_kernels();
+}  // namespace portable
 namespace avx2 {
 const GradientKernels& gradient_kernels();
-}
+const DataGradientKernels& data_gradient_kernels();
+}  // namespace avx2
 namespace avx512 {
 const GradientKernels& gradient_kernels();
+const DataGradientKernels& data_gradient_kernels();
+}  // namespace avx512
+namespace avx512_bf16 {
+const DataGradientKernels& data_gradient_kernels();  // in bfloat16
 }
 
 }  // namespace verydeep

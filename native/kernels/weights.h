@@ -91,21 +91,40 @@ VERYDEEP_INLINE void transform_panel(const ConvolutionWeights& weights, const Pa
                              [&](int point, Vector x) { keep(channel, column, point, x); });
 }
 
+// Where the transformed weights of a panel go.
 template <class Numbers>
-void transform_weights(const ConvolutionWeights& weights, int panel_number, void* to) {
+class PanelOfPoints {
+public:
     using Element = typename Numbers::Element;
-    const PanelColumns panel(panel_number, weights.out_channels);
-    const long stride = panel_point_stride(blocks_of(weights.in_channels), panel.columns / BLOCK, sizeof(Element));
-    Element* const out = static_cast<Element*>(to);
-    float lost[POINTS][PANEL] = {};
-    transform_panel(weights, panel, [&](long channel, int column, int point, Vector x) {
-        Element* const place = out + point * stride + index_in_panel<Numbers>(channel, column, panel.columns);
+
+    PanelOfPoints(long in_blocks, const PanelColumns& panel, void* to)
+        : out_(static_cast<Element*>(to)),
+          stride_(panel_point_stride(in_blocks, panel.columns / BLOCK, sizeof(Element))),
+          columns_(panel.columns) {}
+
+    // A vector of columns of one input; for each column and point in the order of the inputs.
+    VERYDEEP_INLINE void keep(long input, int column, int point, Vector x) {
+        Element* const place = out_ + point * stride_ + index_in_panel<Numbers>(input, column, columns_);
         if constexpr (Numbers::K_STEP == 1)
             store(place, x);
         else
             for (int lane = 0; lane < LANES; ++lane)
-                place[lane * Numbers::K_STEP] = round_with_feedback<Numbers>(x[lane], lost[point][column + lane]);
-    });
+                place[lane * Numbers::K_STEP] = round_with_feedback<Numbers>(x[lane], lost_[point][column + lane]);
+    }
+
+private:
+    Element* const out_;
+    const long stride_;
+    const int columns_;
+    float lost_[POINTS][PANEL] = {};
+};
+
+template <class Numbers>
+void transform_weights(const ConvolutionWeights& weights, int panel_number, void* to) {
+    const PanelColumns panel(panel_number, weights.out_channels);
+    PanelOfPoints<Numbers> out(blocks_of(weights.in_channels), panel, to);
+    transform_panel(weights, panel,
+                    [&](long channel, int column, int point, Vector x) { out.keep(channel, column, point, x); });
 }
 
 // To integers: a column's scale follows from its greatest weight, so all are transformed twice.

@@ -299,10 +299,10 @@ void gather_weight_gradient(const WeightGradient& all) {
 }
 
 // The kernel of output channel k of the forward pass, which is an input here, turned by 180 degrees.
+template <class Numbers>
 void transform_weights_back(const ConvolutionWeights& weights, int panel_number, void* to) {
     const PanelColumns panel(panel_number, weights.in_channels);
-    const long stride = panel_point_stride(blocks_of(weights.out_channels), panel.columns / BLOCK, sizeof(float));
-    float* const out = static_cast<float*>(to);
+    PanelOfPoints<Numbers> out(blocks_of(weights.out_channels), panel, to);
     for (long k = 0; k < blocks_of(weights.out_channels) * BLOCK; ++k)
         for (int column = 0; column < panel.columns; column += LANES) {
             const int inputs = k < weights.out_channels ? panel.outputs - column : 0;
@@ -310,8 +310,7 @@ void transform_weights_back(const ConvolutionWeights& weights, int panel_number,
             alignas(64) float kernel[9][LANES] = {};
             for (int lane = 0; lane < LANES && lane < inputs; ++lane)
                 for (int i = 0; i < 9; ++i) kernel[8 - i][lane] = from[lane * 9 + i];
-            transform_loaded(
-                kernel, [&](int point, Vector x) { store(out + point * stride + k * panel.columns + column, x); });
+            transform_loaded(kernel, [&](int point, Vector x) { out.keep(k, column, point, x); });
         }
 }
 

@@ -15,9 +15,15 @@ int panel_blocks_of(long channels, long panel) {
     return static_cast<int>(std::min<long>(PANEL / BLOCK, blocks_of(channels) - panel * (PANEL / BLOCK)));
 }
 
+// Elements of the points' products, in floats.
+long in_floats(const Processor& processor, long elements) {
+    return elements * processor.points.point_element_bytes / static_cast<long>(sizeof(float));
+}
+
 // Floats of one panel of weights; the last may be smaller, and lies as if it were not.
-long panel_floats(long in_channels) {
-    return POINTS * panel_point_stride(blocks_of(in_channels), PANEL / BLOCK, sizeof(float));
+long panel_floats(const Processor& processor, long in_channels) {
+    const int bytes = processor.points.point_element_bytes;
+    return in_floats(processor, POINTS * panel_point_stride(blocks_of(in_channels), PANEL / BLOCK, bytes));
 }
 
 // The products of a convolution by tiles, whose both ends are said by the caller.
@@ -37,9 +43,10 @@ struct Winograd {
         const auto multiply = [&](const TileRange& range, const float* transformed, long panel, float* products) {
             const PointStrides strides = product_strides(range.count);
             const int panel_blocks = panel_blocks_of(out_channels, panel);
-            processor.kernels.multiply_points(
-                {transformed, transformed_strides(in_blocks, range.count, processor.kernels), range.count,
-                 in_blocks, weights + panel * panel_floats(in_channels), panel_blocks, products, strides});
+            processor.points.multiply_points(
+                {transformed, transformed_strides(in_blocks, range.count, processor.points), range.count,
+                 in_blocks, weights + panel * panel_floats(processor, in_channels), panel_blocks, products,
+                 strides});
             finish(products, strides, range, static_cast<int>(panel) * (PANEL / BLOCK), panel_blocks);
         };
         const long blocks = num_blocks(), panels = panels_of(out_channels);
@@ -52,7 +59,7 @@ struct Winograd {
             parallel_for(processor.threads, blocks, [&](long number, int thread) {
                 const TileRange range = range_of(number);
                 float* const transformed = scratch + thread * (input_floats + product_floats);
-                const PointStrides strides = transformed_strides(in_blocks, range.count, processor.kernels);
+                const PointStrides strides = transformed_strides(in_blocks, range.count, processor.points);
                 for (int block = 0; block < in_blocks; ++block) transform(range, block, transformed, strides);
                 for (long panel = 0; panel < panels; ++panel)
                     multiply(range, transformed, panel, transformed + input_floats);
@@ -61,7 +68,7 @@ struct Winograd {
         }
         for (long number = 0; number < blocks; ++number) {
             const TileRange range = range_of(number);
-            const PointStrides strides = transformed_strides(in_blocks, range.count, processor.kernels);
+            const PointStrides strides = transformed_strides(in_blocks, range.count, processor.points);
             parallel_for(processor.threads, in_blocks,
                          [&](long block, int) { transform(range, static_cast<int>(block), scratch, strides); });
             parallel_for(processor.threads, panels, [&](long panel, int thread) {
@@ -77,8 +84,8 @@ struct Winograd {
     }
     long most_tiles() const { return ceil_div(images * grid.count(), num_blocks()); }
     long thread_input_floats() const {
-        return round_up(
-            POINTS * transformed_strides(blocks_of(in_channels), most_tiles(), processor.kernels).point, 16L);
+        const long point = transformed_strides(blocks_of(in_channels), most_tiles(), processor.points).point;
+        return round_up(in_floats(processor, POINTS * point), 16L);
     }
     long thread_product_floats() const { return round_up(POINTS * product_strides(most_tiles()).point, 16L); }
     long scratch_floats() const {
@@ -92,9 +99,10 @@ void transform_all(const Processor& processor, const ConvolutionWeights& weights
     if (by_positions(in)) return pack_position_weights(processor, weights, back, to);
     const long inputs = back ? weights.out_channels : weights.in_channels;
     const long outputs = back ? weights.in_channels : weights.out_channels;
-    const auto transform = back ? processor.gradients.transform_weights_back : processor.kernels.transform_weights;
+    const auto transform =
+        back ? processor.data_gradients.transform_weights_back : processor.points.transform_weights;
     parallel_for(processor.threads, panels_of(outputs), [&](long panel, int) {
-        transform(weights, static_cast<int>(panel), to + panel * panel_floats(inputs));
+        transform(weights, static_cast<int>(panel), to + panel * panel_floats(processor, inputs));
     });
 }
 
@@ -113,7 +121,7 @@ struct Places {
 Places prepare(const Processor& processor, const LayerWeights& weights, const Shape& in, bool back, long rest) {
     const long outputs = back ? weights.plain.in_channels : weights.plain.out_channels;
     ScratchPlan plan;
-    const long weights_at = weights.transformed ? 0 : plan.take(transformed_floats(in, outputs, back));
+    const long weights_at = weights.transformed ? 0 : plan.take(transformed_floats(processor, in, outputs));
     const long rest_at = plan.take(rest);
     float* const scratch = layer_scratch(plan.floats());
     if (!weights.transformed) transform_all(processor, weights.plain, in, back, scratch + weights_at);
@@ -122,9 +130,9 @@ Places prepare(const Processor& processor, const LayerWeights& weights, const Sh
 
 }  // namespace
 
-long transformed_floats(const Shape& in, long out_channels, bool) {
+long transformed_floats(const Processor& processor, const Shape& in, long out_channels) {
     return by_positions(in) ? position_weight_floats(in.channels, out_channels)
-                            : panels_of(out_channels) * panel_floats(in.channels);
+                            : panels_of(out_channels) * panel_floats(processor, in.channels);
 }
 
 void transform_convolution(const Processor& processor, const ConvolutionWeights& weights, const Shape& in,
@@ -157,7 +165,7 @@ void convolve(const Processor& processor, const Maps& in, const LayerWeights& we
     winograd.run(
         places.rest,
         [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
-            processor.kernels.transform_input({from, tiles, block, 1, transformed, strides});
+            processor.points.transform_input({from, tiles, block, 1, transformed, strides});
         },
         [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
             const OutputTransform output{
@@ -194,7 +202,7 @@ void convolution_data_gradient(const Processor& processor, const OutputGradient&
     winograd.run(
         places.rest,
         [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
-            processor.gradients.transform_gradient_input({from, tiles, block, 1, transformed, strides});
+            processor.data_gradients.transform_gradient_input({from, tiles, block, 1, transformed, strides});
         },
         [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
             processor.gradients.transform_output_gradient({products, strides, tiles, to, mask, first, count});

@@ -1,4 +1,5 @@
-// Layers one by one, forwards and backwards, for training and for losses. Float32.
+// Layers one by one, forwards and backwards, for training and for losses. Maps and sums are float32. The products
+// of a convolution's outputs, and of the gradient at its inputs, may be of bfloat16.
 //
 // What passes between layers are the engine's maps, in blocks of 16 channels with a border of zeros: they are
 // never brought into another layout on the way. A gradient at a map lies as the map does. The caller of each
@@ -18,9 +19,13 @@ struct Processor {
     const Kernels& kernels;
     const GradientKernels& gradients;
     int threads;
+    // Of Winograd's products of outputs and of gradients at inputs, in the precision that was asked for.
+    const Kernels& points;
+    const DataGradientKernels& data_gradients;
 };
 
-Processor processor_of(Instructions instructions, int threads);
+// Raises std::invalid_argument if the instruction set has no such products, or the precision is int16.
+Processor processor_of(Instructions instructions, int threads, Precision precision = Precision::float32);
 
 // Maps of some images.
 struct Maps {
@@ -109,7 +114,7 @@ void batch_norm_gradient(const Processor&, const Maps& in, const BatchNormGradie
 
 // Floats of weights that are transformed once and used by many calls: what `transform_convolution` writes, and the
 // convolutions take in place of plain weights.
-long transformed_floats(const Shape& in, long out_channels, bool back);
+long transformed_floats(const Processor&, const Shape& in, long out_channels);
 void transform_convolution(const Processor&, const ConvolutionWeights& weights, const Shape& in, bool back,
                            float* to);
 

@@ -1,6 +1,8 @@
 // Plain tensors <-> maps, and layers without weights.
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "engine/threads.h"
 #include "layers/blocks.h"
@@ -61,7 +63,10 @@ DistanceRow distance_row(const Maps& first, const Maps& second, long image, int 
 
 }  // namespace
 
-Processor processor_of(Instructions instructions, int threads) {
+Processor processor_of(Instructions instructions, int threads, Precision precision) {
+    if (precision == Precision::int16 || !has(instructions, precision))
+        throw std::invalid_argument(std::string("there are no gradients in ") + name_of(precision) + " for " +
+                                    name_of(instructions));
     const auto gradients = [&]() -> const GradientKernels& {
         switch (instructions) {
 #if defined(__x86_64__)
@@ -73,7 +78,21 @@ Processor processor_of(Instructions instructions, int threads) {
             default: return portable::gradient_kernels();
         }
     };
-    return {kernels_for(instructions, Precision::float32), gradients(), threads};
+    const auto data_gradients = [&]() -> const DataGradientKernels& {
+        switch (instructions) {
+#if defined(__x86_64__)
+            case Instructions::avx2: return avx2::data_gradient_kernels();
+            case Instructions::avx512:
+            case Instructions::avx512_vnni:
+            case Instructions::avx512_bf16:
+                return precision == Precision::bfloat16 ? avx512_bf16::data_gradient_kernels()
+                                                        : avx512::data_gradient_kernels();
+#endif
+            default: return portable::data_gradient_kernels();
+        }
+    };
+    return {kernels_for(instructions, Precision::float32), gradients(), threads,
+            kernels_for(instructions, precision), data_gradients()};
 }
 
 void pack_maps(const Processor& processor, const PlainTensor& from, const Maps& to, const float* seen) {

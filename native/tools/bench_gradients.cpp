@@ -32,6 +32,7 @@ long pooled_bytes_of(const Layer& layer, long blocks) {
 struct GradientLayer {
     const Kernels& kernels;
     const GradientKernels& gradients;
+    const DataGradientKernels& data_gradients;
     const Layer& layer;
     long in_blocks = blocks_of(layer.in_channels), out_blocks = blocks_of(layer.out_channels);
     Shape in_shape{layer.in_channels, layer.side, layer.side};
@@ -84,8 +85,8 @@ struct GradientLayer {
     void transform_gradient_input(bool is_pooled) const {
         for_each_block([&](const TileRange& range) {
             for (int block = 0; block < out_blocks; ++block)
-                gradients.transform_gradient_input({gradient(is_pooled), range, block, 1, slopes.data(),
-                                                    transformed_strides(out_blocks, range.count, kernels)});
+                data_gradients.transform_gradient_input({gradient(is_pooled), range, block, 1, slopes.data(),
+                                                         transformed_strides(out_blocks, range.count, kernels)});
         });
     }
     void transform_output_argmax() {
@@ -134,13 +135,13 @@ struct GradientLayer {
     }
     void transform_weights_back() const {
         for (int panel = 0; panel < panels_of(layer.in_channels); ++panel)
-            gradients.transform_weights_back({weights.floats(), layer.in_channels, layer.out_channels}, panel,
-                                             back.floats() + panel * back_floats);
+            data_gradients.transform_weights_back({weights.floats(), layer.in_channels, layer.out_channels}, panel,
+                                                  back.floats() + panel * back_floats);
     }
 };
 
-void bench_convolution(Bench& bench, const GradientKernels& gradients, const Layer& layer) {
-    GradientLayer one{bench.kernels(), gradients, layer};
+void bench_convolution(Bench& bench, const Processor& processor, const Layer& layer) {
+    GradientLayer one{bench.kernels(), processor.gradients, processor.data_gradients, layer};
     const long slope_bytes = bytes_of(layer, one.out_blocks),
                pooled_bytes = pooled_bytes_of(layer, one.out_blocks);
     const long in_bytes = bytes_of(layer, one.in_blocks);
@@ -361,8 +362,9 @@ void bench_distances(Bench& bench, const GradientKernels& gradients) {
 void bench_gradients(Bench& bench) {
     // There are none of their own for what adds 16-bit types.
     if (bench.instructions() > Instructions::avx512) return;
-    const GradientKernels& gradients = processor_of(bench.instructions(), 1).gradients;
-    for (const Layer& layer : LAYERS) bench_convolution(bench, gradients, layer);
+    const Processor processor = processor_of(bench.instructions(), 1);
+    const GradientKernels& gradients = processor.gradients;
+    for (const Layer& layer : LAYERS) bench_convolution(bench, processor, layer);
     bench_first_convolution(bench, gradients);
     for (const Layer& layer : POOLINGS) bench_poolings(bench, gradients, layer);
     for (const Layer& layer : POOLINGS) bench_batch_norm(bench, gradients, layer);

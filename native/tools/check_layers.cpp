@@ -106,7 +106,7 @@ ConvolutionResults run(const Processor& processor, Convolution& layer) {
     const auto transformed = [&](bool back) {
         const Shape from{back ? layer.out.channels : layer.in.channels, layer.in.height, layer.in.width};
         const long outputs = back ? layer.in.channels : layer.out.channels;
-        std::vector<float> numbers(layer.transformed ? transformed_floats(from, outputs, back) : 0);
+        std::vector<float> numbers(layer.transformed ? transformed_floats(processor, from, outputs) : 0);
         if (layer.transformed) transform_convolution(processor, weights, from, back, numbers.data());
         return numbers;
     };
@@ -291,13 +291,18 @@ std::string words_of(long images, const Shape& in, const Shape& out) {
 
 bool check_convolution(std::mt19937& engine, Instructions instructions) {
     Convolution layer(engine);
-    const ConvolutionResults found = run(processor_of(instructions, between(engine, 1, 4)), layer);
-    const bool same_bits = found == run(processor_of(instructions, between(engine, 1, 4)), layer);
+    const Precision precision =
+        has(instructions, Precision::bfloat16) && between(engine, 0, 1) ? Precision::bfloat16 : Precision::float32;
+    const ConvolutionResults found = run(processor_of(instructions, between(engine, 1, 4), precision), layer);
+    const bool same_bits = found == run(processor_of(instructions, between(engine, 1, 4), precision), layer);
     const ExactConvolution right = exact(layer, found.argmax);
-    return fine(std::array{error(found.y, right.y), error(found.to_x, right.to_x),
+    // Products in bfloat16 may err so many times as much.
+    const double allowed = precision == Precision::bfloat16 ? 3000 : 1;
+    return fine(std::array{error(found.y, right.y) / allowed, error(found.to_x, right.to_x) / allowed,
                            error(found.to_weights, right.to_weights), error(found.to_bias, right.to_bias)},
                 same_bits, found.padded, instructions,
-                "a convolution of " + words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : "") +
+                std::string(name_of(precision)) + ", a convolution of " +
+                    words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : "") +
                     (layer.rectified ? ", rectified" : "") + (layer.bordered ? ", of images" : ""));
 }
 

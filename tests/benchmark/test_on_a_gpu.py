@@ -34,7 +34,7 @@ def test_every_section_is_computed(tmp_path):
     assert max(row["ratio"] for row in peers) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_there_is_no_time_for_is_listed(tmp_path):
     found, table = run(tmp_path, "--seconds", "0")
     assert {row["section"] for row in found["rows"]} == {"agreement"}

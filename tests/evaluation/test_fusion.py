@@ -162,8 +162,9 @@ def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("processes", [2, 3])
 def test_processes_give_the_same_bits_as_one(models, tmp_path, processes):
     """On 359 images, a prime number: no share is even."""
     words = (models[0], "digits", "--batch-size", "20", "--json", "--out")

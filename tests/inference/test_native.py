@@ -102,8 +102,9 @@ def test_a_network_gives_what_it_gives_in_float64(configuration, batch_norm, pho
         assert error(engine.score_maps(pixels), wanted) <= MOST_ERROR[precision], instructions
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
-@pytest.mark.parametrize("configuration", ["D", *(pytest.param(one, marks=pytest.mark.heavy) for one in "BE")])
+@pytest.mark.parametrize("configuration", list("DBE"))
 def test_at_full_width_fewer_bits_err_little_more_than_torchs_bfloat16_does(configuration, photographs):
     """torch multiplies directly in bfloat16: what Winograd's transforms add to that is half of it at most.
 

@@ -20,12 +20,15 @@ def instructions(request, monkeypatch):
 def calls(monkeypatch):
     """Counts what is asked of the compiled layers."""
     counted: dict[str, int] = {}
-    layers = native_layers._layers()
 
     class Counting:
+        def __init__(self, *precision):
+            self.layers = real(*precision)
+
         def __getattr__(self, name):
             counted[name] = counted.get(name, 0) + 1
-            return getattr(layers, name)
+            return getattr(self.layers, name)
 
+    real = native_layers._layers
     monkeypatch.setattr(native_layers, "_layers", Counting)
     return counted

@@ -23,6 +23,7 @@ from verydeep.network import native_layers
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
 from verydeep.network.native_layers import Maps, pack, unpack
+from verydeep.processor import has_bfloat16
 
 pytestmark = pytest.mark.skipif(native is None, reason="the package was installed without a compiler")
 
@@ -347,8 +348,10 @@ def test_what_is_not_plain_autograd_runs_on_torch(calls):
     assert runs_native(network, x, calls)
     assert not runs_native(network.double(), x.double(), calls)
     network.float()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.float16):
         assert not runs_native(network, x, calls)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert runs_native(network, x, calls) == has_bfloat16(native)
     calls.clear()
     torch.func.grad(lambda image: network(image).sum())(x)
     torch.func.vmap(network)(x[:, None])

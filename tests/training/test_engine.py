@@ -101,15 +101,23 @@ def test_momentum_is_laid_out_as_the_weights_are(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "precision, device, why",
-    [("bfloat16", "cpu", "trains in float32, not in bfloat16"), ("float32", "cuda", "on the CPU, not on cuda")],
+    [("bfloat16", "cpu", "no products in bfloat16 on this"), ("float32", "cuda", "on the CPU, not on cuda")],
 )
-def test_the_kernels_are_refused_where_they_cannot_train(capsys, precision, device, why):
+def test_the_kernels_are_refused_where_they_cannot_train(capsys, monkeypatch, precision, device, why):
+    monkeypatch.setattr(training_engine, "has_bfloat16", lambda native: False)
     with pytest.raises(UsageError, match=why):
         choose_engine("native", precision, torch.device(device))
     assert choose_engine("auto", precision, torch.device(device)) == "torch"
     assert choose_engine("auto", precision, torch.device(device), before="native") == "torch"
     assert "was begun with `engine=native`; it goes on with torch" in capsys.readouterr().err
     assert choose_engine("torch", precision, torch.device(device), before="native") == "torch"
+
+
+def test_bfloat16_where_the_kernels_have_it(monkeypatch):
+    monkeypatch.setattr(training_engine, "has_bfloat16", lambda native: True)
+    assert choose_engine("auto", "bfloat16", CPU) == choose_engine("native", "bfloat16", CPU) == "native"
+    assert uses_bfloat16("bfloat16", CPU, "native")
+    assert not uses_bfloat16("auto", CPU, "native")  # until it is measured to learn as well
 
 
 def test_without_the_compiled_part(monkeypatch):

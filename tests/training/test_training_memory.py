@@ -47,9 +47,10 @@ print(json.dumps(status("VmHWM") - before))
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("engine", ["auto", pytest.param("torch", marks=pytest.mark.heavy)])
-@pytest.mark.parametrize("batch_norm", [True, pytest.param(False, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("batch_norm", [True, False])
 def test_what_is_counted_is_taken(engine, batch_norm):
     command = [sys.executable, "-c", PROGRAM, engine, str(batch_norm)]
     taken = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -132,10 +132,12 @@ class Features(Network):
         if not can_keep([weight]):
             return None
 
-        def give(sizes: native_layers.Sizes, back: bool) -> Tensor | None:
+        def give(sizes: native_layers.Sizes, back: bool, precision: native_layers.Precision) -> Tensor | None:
             # Maps of up to 3 places a side may be computed in another way.
-            key = (name, back, sizes[2:] if min(sizes[2:]) < 4 else ())
-            return self._transformed.get(key, [weight], lambda: native_layers.transform(weight, sizes, back))
+            key = (name, back, precision, sizes[2:] if min(sizes[2:]) < 4 else ())
+            return self._transformed.get(
+                key, [weight], lambda: native_layers.transform(weight, sizes, back, precision)
+            )
 
         return give
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,12 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, is_transformed
 from verydeep.network.together import BatchNorm, normalize_by_batch
-from verydeep.processor import instruction_set, native_module
+from verydeep.processor import has_bfloat16, instruction_set, native_module
 
 Sizes = tuple[int, int, int, int]  # images, channels, height, width
 Gradients = tuple[Tensor | None, ...]
-Transformed = Callable[[Sizes, bool], Tensor | None]
+Precision = Literal["float32", "bfloat16"]
+Transformed = Callable[[Sizes, bool, Precision], Tensor | None]
 """Gives a convolution's transformed weights for an input of these sizes; or, where true, for its gradient."""
 
 BLOCK, TILE = 16, 4  # channels that lie side by side, and what a map's sides are rounded up to
@@ -64,7 +65,7 @@ class Maps:
 
 def pack(x: Tensor, *, bordered: bool = False) -> Maps:
     """Bring a tensor of shape (images, channels, height, width) into the kernels' layout."""
-    sizes = _sizes(x)
+    sizes, x = _sizes(x), x.float()  # under autocast other layers give bfloat16
     return Maps(_Pack.apply(x, sizes, bordered), sizes, bordered=bordered)
 
 
@@ -85,6 +86,9 @@ def convolve(
 ) -> Maps:
     """A 3x3 convolution with a border of zeros, and what follows it.
 
+    Under autocast the products of outputs, and of gradients at inputs, are of bfloat16. Sums, maps and gradients
+    of weights are float32.
+
     Args:
         maps: its input.
         weight: of shape (outputs, inputs, 3, 3).
@@ -94,7 +98,8 @@ def convolve(
         transformed: gives what `transform` makes of these weights, where it is kept.
 
     """
-    layer = _ConvolutionLayer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed)
+    precision: Precision = "bfloat16" if torch.is_autocast_enabled("cpu") else "float32"
+    layer = _ConvolutionLayer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed, precision)
     tensor = _Convolution.apply(maps.tensor, weight, bias, layer)
     return Maps(tensor, layer.output_sizes(len(weight)), rectified=relu)
 
@@ -207,20 +212,26 @@ def _padded(weights: Tensor) -> Any:
     return _array(F.pad(weights.detach(), (0, -len(weights) % BLOCK)))
 
 
-def transform(weight: Tensor, sizes: Sizes, back: bool) -> Tensor:
+def transform(weight: Tensor, sizes: Sizes, back: bool, precision: Precision) -> Tensor:
     """Transform weights once for many calls of `convolve` with an input of these sizes; or for their gradients."""
-    return torch.from_numpy(_layers().transform(_array(weight.contiguous()), sizes, back))
+    return torch.from_numpy(_layers(precision).transform(_array(weight.contiguous()), sizes, back))
 
 
 def takes(x: Tensor) -> bool:
     """Whether the kernels can compute with a tensor here and now: on the CPU, in float32, with plain autograd.
 
     All else runs on torch: `torch.compile`, tracing, transforms of `torch.func`, forward-mode derivatives,
-    autocast, tensor subclasses, other devices and types.
+    tensor subclasses, other devices and types; and autocast, unless it is to a type that the kernels multiply.
     """
-    return (
-        native_module() is not None and not is_recorded() and not torch.is_autocast_enabled("cpu") and _is_plain(x)
-    )
+    return native_module() is not None and not is_recorded() and _takes_autocast() and _is_plain(x)
+
+
+def _takes_autocast() -> bool:
+    """Whether there is no autocast, or one to bfloat16, which the kernels multiply here."""
+    if not torch.is_autocast_enabled("cpu"):
+        return True
+    native = native_module()
+    return native is not None and torch.get_autocast_dtype("cpu") == torch.bfloat16 and has_bfloat16(native)
 
 
 def _is_plain(x: Any) -> bool:
@@ -268,14 +279,14 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 @lru_cache
-def _layers_on(threads: int) -> Any:
+def _layers_on(threads: int, precision: Precision) -> Any:
     native = native_module()
     assert native is not None
-    return native.Layers(instructions=instruction_set(native), threads=threads)
+    return native.Layers(instructions=instruction_set(native), threads=threads, precision=precision)
 
 
-def _layers() -> Any:
-    return _layers_on(torch.get_num_threads())
+def _layers(precision: Precision = "float32") -> Any:
+    return _layers_on(torch.get_num_threads(), precision)
 
 
 def _sizes(x: Tensor) -> Sizes:
@@ -396,11 +407,16 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _ConvolutionLayer(_Layer):
-    """A convolution. `rectified` and `bordered` are those of its input."""
+    """A convolution. `rectified` and `bordered` are those of its input, `precision` is that of its products."""
 
     rectified: bool
     bordered: bool
     transformed: Transformed | None
+    precision: Precision
+
+    def weights_for(self, back: bool) -> Tensor | None:
+        """Its transformed weights, where they are kept; or, where true, those of the gradient at its input."""
+        return self.transformed(self.sizes, back, self.precision) if self.transformed else None
 
     def weighted_on_torch(self, maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         x = unpack_by_torch(read_by_torch(maps, self.rectified), self.sizes, self.bordered)
@@ -436,11 +452,10 @@ class _Convolution(Function):
         if layer.bordered:
             _layers().convolve_images(_array(maps), layer.sizes, *arrays, layer.relu, _array(to))
         else:
-            transformed = layer.transformed(layer.sizes, False) if layer.transformed else None
-            _layers().convolve(
-                _array(maps), layer.sizes, arrays[0], _array(transformed), arrays[1], layer.relu, _array(to),
-                _array(argmax),
-            )  # fmt: skip
+            kept = _array(layer.weights_for(back=False))
+            _layers(layer.precision).convolve(
+                _array(maps), layer.sizes, arrays[0], kept, arrays[1], layer.relu, _array(to), _array(argmax)
+            )
         ctx.layer = layer
         ctx.save_for_backward(maps, weight, bias, argmax)
         ctx.set_materialize_grads(False)
@@ -461,12 +476,11 @@ class _Convolution(Function):
             if layer.bordered:
                 _layers().images_data_gradient(slope, layer.sizes, _array(plain), _array(to_maps))
             else:
-                transformed = layer.transformed(layer.sizes, True) if layer.transformed else None
-                seen = maps if layer.rectified else None
-                _layers().data_gradient(
-                    slope, _array(argmax), layer.sizes, _array(plain), _array(transformed), _array(seen),
-                    _array(to_maps),
-                )  # fmt: skip
+                transformed = _array(layer.weights_for(back=True))
+                seen = _array(maps if layer.rectified else None)
+                _layers(layer.precision).data_gradient(
+                    slope, _array(argmax), layer.sizes, _array(plain), transformed, seen, _array(to_maps)
+                )
         if any(ctx.needs_input_grad[1:3]):
             to_weight, to_bias = torch.empty_like(plain), torch.empty_like(bias)
             arrays = _array(to_weight), _array(to_bias)

@@ -8,7 +8,7 @@ import torch
 
 from verydeep.errors import UsageError
 from verydeep.notes import say
-from verydeep.processor import native_module
+from verydeep.processor import has_bfloat16, native_module
 
 TrainingEngine = Literal["native", "torch"]
 AskedEngine = Literal["auto", "native", "torch"]
@@ -52,17 +52,18 @@ def _obstacle(precision: str, device: torch.device) -> str | None:
     """Why the kernels cannot train, a clause; None where they can."""
     if device.type != "cpu":
         return f"the native engine computes on the CPU, not on {device}"
-    if precision == "bfloat16":
-        return "the native engine trains in float32, not in bfloat16"
-    if native_module() is None:
+    native = native_module()
+    if native is None:
         return "the native engine is not installed"
+    if precision == "bfloat16" and not has_bfloat16(native):
+        return "the native engine has no products in bfloat16 on this processor"
     return None
 
 
 def uses_bfloat16(precision: str, device: torch.device, engine: TrainingEngine) -> bool:
-    """Whether torch takes products in bfloat16: always, never, or where the device multiplies it by itself.
+    """Whether products are of bfloat16: always, never, or on torch where the device multiplies it by itself.
 
-    On processors that lack the instruction bfloat16 is emulated and slower than float32.
+    On processors that lack the instruction torch emulates bfloat16, and is slower than in float32.
     """
     if precision != "auto":
         return precision == "bfloat16"
