@@ -23,17 +23,21 @@ void gram_matrices(const Processor& processor, const Maps& in, float* out) {
     parallel_for(processor.threads, in.images * blocks * parts, [&](long task, int) {
         const long part = task % parts, block = task / parts % blocks, image = task / parts / blocks;
         const long first = places * part / parts, count = places * (part + 1) / parts - first;
-        const float* const all = map.at(image, 0, 0, 0) + first * BLOCK;
-        processor.gradients.multiply_outer({all + block * map.block_stride, map.block_stride, 1, all,
-                                            map.block_stride, map.num_blocks, static_cast<int>(count),
+        const float* const from = map.at(image, static_cast<int>(block), 0, 0) + first * BLOCK;
+        // With itself and those behind it: the matrix is symmetric.
+        processor.gradients.multiply_outer({from, map.block_stride, 1, from, map.block_stride,
+                                            map.num_blocks - static_cast<int>(block), static_cast<int>(count),
                                             sums + task * slice_floats, false});
     });
     parallel_for(processor.threads, in.images * channels, [&](long task, int) {
-        const long image = task / channels, row = task % channels, block = row / BLOCK;
-        const float* const slice = sums + (image * blocks + block) * parts * slice_floats + row % BLOCK * BLOCK;
+        const long image = task / channels, row = task % channels;
         float* const to = out + task * channels;
         for (long column = 0; column < channels; ++column) {
-            const float* const from = slice + column / BLOCK * BLOCK * BLOCK + column % BLOCK;
+            const bool above = row / BLOCK <= column / BLOCK;
+            const long left = above ? row : column, right = above ? column : row;
+            const long block = left / BLOCK, behind = right / BLOCK - block;
+            const float* const from = sums + (image * blocks + block) * parts * slice_floats +
+                                      (behind * BLOCK + left % BLOCK) * BLOCK + right % BLOCK;
             to[column] = 0;
             for (long part = 0; part < parts; ++part) to[column] += from[part * slice_floats];
         }
