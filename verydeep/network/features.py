@@ -57,6 +57,7 @@ class Features(Network):
         trainable: whether weights are trained too, by gradients that go to `network`'s own parameters.
         check: whether the values of images are compared with `range`.
         grey: `repeat` takes images of one channel too.
+        most_transformed: bytes of transformed weights that are kept for the next call.
 
     Raises:
         UsageError: there is no such layer; the message names the near ones. Or `range` lacks `preprocessing`.
@@ -74,6 +75,7 @@ class Features(Network):
         trainable: bool = False,
         check: bool = True,
         grey: Grey = "refuse",
+        most_transformed: int = MOST_TRANSFORMED,
     ) -> None:
         super().__init__()
         self.grey: Grey = check_choice("grey", grey, Grey)
@@ -90,7 +92,7 @@ class Features(Network):
         self.preprocess = Preprocess(preprocessing, range) if preprocessing and range else None
         self.check = check
         self._copies: Derived[tuple[torch.device, torch.dtype], Features] = Derived()
-        self._transformed: Derived[object, Tensor] = Derived(_bytes_of, MOST_TRANSFORMED)
+        self._transformed: Derived[object, Tensor] = Derived(_bytes_of, most_transformed)
         for node in self.nodes:
             if node.tensors:
                 module = network.get_submodule(node.name)
@@ -128,7 +130,7 @@ class Features(Network):
         return self.engine == "auto" and native_layers.takes(images) and self._is_native(self.nodes[0], images)
 
     def transformed(self, weight: Tensor, name: str) -> native_layers.Transformed | None:
-        """Keep what the kernels make of frozen weights, up to `MOST_TRANSFORMED` bytes in all."""
+        """Keep what the kernels make of frozen weights, up to `most_transformed` bytes in all."""
         if not can_keep([weight]):
             return None
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
-from verydeep.network.features import Features
+from verydeep.network.features import MOST_TRANSFORMED, Features
 from verydeep.network.forward import plain
 from verydeep.network.vgg import VGG
 from verydeep.perceptual import TotalVariation
@@ -124,6 +124,8 @@ class Objective:
             range=(0, 1),
             pooling=pooling,
             check=False,
+            # With one image a step, transforming weights would take a tenth of it.
+            most_transformed=2 * MOST_TRANSFORMED,
         )
         self._variation = TotalVariation(range=(0, 1), norm="l2_squared", check=False)
         with torch.no_grad():
