@@ -81,8 +81,9 @@ class BatchNorm(nn.BatchNorm2d):
             center, whole = sums[:-1] / sums[-1], sums[-1].item()
             squares = self.sum_over_processes(squares + count * (mean - center).square())
             mean = center
-        self._follow(whole, mean, squares / whole)
-        return whole, mean, squares / whole
+        variance = squares / whole
+        self._follow(whole, mean, variance)
+        return whole, mean, variance
 
     @torch.no_grad()
     def _follow(self, count: float | Tensor, mean: Tensor, variance: Tensor) -> None:
