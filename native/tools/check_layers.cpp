@@ -128,12 +128,13 @@ ConvolutionResults run(const Processor& processor, Convolution& layer) {
 
 struct ExactConvolution {
     Doubles y, to_x, to_weights, to_bias;
+    double chosen_too_small;
 };
 
 // `chosen` says which place of each window was the greatest there, as two that are nearly equal may change places.
 ExactConvolution exact(const Convolution& layer, const std::vector<int>& chosen) {
     ExactConvolution results{Doubles(layer.slope.size()), Doubles(layer.x.size()), Doubles(layer.weights.size()),
-                             Doubles(layer.bias.size())};
+                             Doubles(layer.bias.size()), 0};
     const int step = layer.max_pool ? 2 : 1;
     for_each_number(layer.images, layer.out, [&](long n, long o, int y, int x) {
         const auto sum_at = [&](int place) {
@@ -146,6 +147,9 @@ ExactConvolution exact(const Convolution& layer, const std::vector<int>& chosen)
         double greatest = sum_at(0);
         for (int place = 1; place < step * step; ++place) greatest = std::max(greatest, sum_at(place));
         results.y[at] = layer.relu && greatest < 0 ? 0 : greatest;
+        // Where the ReLU gives 0, any place will do: readers pass no gradient back.
+        if (!layer.relu || greatest > 0)
+            results.chosen_too_small = std::max(results.chosen_too_small, greatest - sum_at(chosen[at]));
         const double slope = layer.slope[at];
         results.to_bias[o] += slope;
         layer.each(n, o, step * y + chosen[at] / 2, step * x + chosen[at] % 2, [&](long i, long w) {
@@ -174,8 +178,10 @@ struct Normalization {
           relu(between(engine, 0, 1)),
           max_pool(in.height > 1 && in.width > 1 && between(engine, 0, 1)) {
         out = max_pool ? pooled(in) : in;
-        // Far from zero, squares less the square of the mean would cancel.
-        x = normal(engine, numbers_of(images, in), 1, between(engine, 0, 1) ? 30 : 0);
+        // Far from zero, squares less the square of the mean would cancel; very far, a mean in single precision is
+        // not enough.
+        constexpr std::array means{0.0f, 30.0f, 1e5f};
+        x = normal(engine, numbers_of(images, in), 1, means[between(engine, 0, 2)]);
         slope = normal(engine, numbers_of(images, out));
         for (std::vector<float>* const numbers : {&scale, &shift, &slope_scale, &deviation_scale, &offset}) {
             *numbers = normal(engine, in.channels);
@@ -221,6 +227,7 @@ NormalizationResults run(const Processor& processor, Normalization& layer) {
 // Sums that may cancel come with the sums of what they are of.
 struct ExactNormalization {
     Doubles means, mean_terms, squares, y, sums, sum_terms, products, product_terms, to_x;
+    double chosen_too_small = 0;
 };
 
 ExactNormalization exact(const Normalization& layer, const NormalizationResults& found) {
@@ -256,6 +263,7 @@ ExactNormalization exact(const Normalization& layer, const NormalizationResults&
         double greatest = normalized(0);
         for (int place = 1; place < step * step; ++place) greatest = std::max(greatest, normalized(place));
         right.y[at] = layer.relu && greatest < 0 ? 0 : greatest;
+        right.chosen_too_small = std::max(right.chosen_too_small, greatest - normalized(found.argmax[at]));
         const double slope = layer.slope[at], product = slope * deviation(c, chosen);
         right.sums[c] += slope;
         right.sum_terms[c] += std::abs(slope);
@@ -299,7 +307,8 @@ bool check_convolution(std::mt19937& engine, Instructions instructions) {
     // Products in bfloat16 may err so many times as much.
     const double allowed = precision == Precision::bfloat16 ? 3000 : 1;
     return fine(std::array{error(found.y, right.y) / allowed, error(found.to_x, right.to_x) / allowed,
-                           error(found.to_weights, right.to_weights), error(found.to_bias, right.to_bias)},
+                           error(found.to_weights, right.to_weights), error(found.to_bias, right.to_bias),
+                           right.chosen_too_small / allowed},
                 same_bits, found.padded, instructions,
                 std::string(name_of(precision)) + ", a convolution of " +
                     words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : "") +
@@ -311,12 +320,12 @@ bool check_batch_norm(std::mt19937& engine, Instructions instructions) {
     const NormalizationResults found = run(processor_of(instructions, between(engine, 1, 4)), layer);
     const bool same_bits = found == run(processor_of(instructions, between(engine, 1, 4)), layer);
     const ExactNormalization right = exact(layer, found);
-    return fine(
-        std::array{error(found.means, right.means, right.mean_terms), error(found.squares, right.squares),
-                   error(found.y, right.y), error(found.sums, right.sums, right.sum_terms),
-                   error(found.products, right.products, right.product_terms), error(found.to_x, right.to_x)},
-        same_bits, found.padded, instructions,
-        "a batch norm of " + words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : ""));
+    return fine(std::array{error(found.means, right.means, right.mean_terms), error(found.squares, right.squares),
+                           error(found.y, right.y), error(found.sums, right.sums, right.sum_terms),
+                           error(found.products, right.products, right.product_terms),
+                           error(found.to_x, right.to_x), right.chosen_too_small},
+                same_bits, found.padded, instructions,
+                "a batch norm of " + words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : ""));
 }
 
 }  // namespace verydeep
