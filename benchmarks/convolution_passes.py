@@ -1,12 +1,14 @@
 """Each convolution of one training step, forwards and backwards: our kernels beside torch's, in its better layout.
 
-    python benchmarks/convolution_passes.py [--side 224] [--width 1.0] [--batch 4] [--threads 1] [--rounds 3]
+    python benchmarks/convolution_passes.py [--side 224] [--width 1.0] [--batch 4] [--threads 1] [--rounds 3] \
+        [--precision float32]
 
 For each layer of D and each pass (outputs, gradient of the input, gradient of the weights), GFLOP/s of the direct
 convolution's operations. Ours has bias, ReLU, pooling and their gradients within; torch's are bare convolutions,
 the better of NCHW and channels-last for each pass. On one thread processor time is measured, else time by the
-clock. The last column of each pass is the share of what this processor multiplies at best, of the products that
-are done: Winograd's are a quarter of the direct convolution's.
+clock. The last column of each pass is the share of what this processor multiplies at best in float32, of the
+products that are done: Winograd's are a quarter of the direct convolution's. With --precision bfloat16 torch's are
+of bfloat16 numbers, and ours as under autocast.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from verydeep.processor import instruction_set
 PASSES = ("outputs", "to input", "to weights")
 
 
-def ours(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, pooled: bool) -> list[Callable[[], Any]]:
-    """The three passes of a layer; of the first one the gradient of the images is left out."""
+def ours(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, pooled: bool, low: bool
+) -> list[Callable[[], Any]]:
+    """The three passes of a layer."""
     bordered = x.shape[1] == 3
     maps = native_layers.pack(x, bordered=bordered)
     leaves = [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
@@ -38,7 +42,8 @@ def ours(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, pooled: b
         tensor = maps.tensor.detach().requires_grad_(to_input)
         given = native_layers.Maps(tensor, maps.sizes, rectified=not bordered, bordered=bordered)
         arguments = [one.requires_grad_(to_weights) for one in leaves]
-        return native_layers.convolve(given, *arguments, relu=True, max_pool=pooled).tensor
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            return native_layers.convolve(given, *arguments, relu=True, max_pool=pooled).tensor
 
     graphs = [outputs(True, False), outputs(False, True)]
     slope = torch.randn_like(graphs[0])
@@ -48,9 +53,10 @@ def ours(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, pooled: b
 
 def torchs(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, layout: torch.memory_format
-) -> list[Callable]:
+) -> list[Callable[[], Any]]:
+    """The same without ReLU and pooling, in the type of `x`."""
     x, weight = x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
-    slope = torch.randn(len(x), len(weight), *x.shape[2:]).contiguous(memory_format=layout)
+    slope = torch.randn(len(x), len(weight), *x.shape[2:], dtype=x.dtype).contiguous(memory_format=layout)
 
     def backward(*mask: bool) -> Any:
         return torch.ops.aten.convolution_backward(
@@ -71,6 +77,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.threads == 1 else time.perf_counter
@@ -92,8 +99,10 @@ def main() -> None:
         weight = torch.randn(layer.out_channels, layer.in_channels, 3, 3, generator=generator) / 50
         bias = torch.zeros(layer.out_channels)
         pooled = isinstance(layers[number + 1], Pooling)
-        rivals = [ours(x, weight, bias, pooled=pooled)]
-        rivals += [torchs(x, weight, bias, one) for one in (torch.contiguous_format, torch.channels_last)]
+        low = options.precision == "bfloat16"
+        rivals = [ours(x, weight, bias, pooled=pooled, low=low)]
+        theirs = [one.bfloat16() if low else one for one in (x, weight, bias)]
+        rivals += [torchs(*theirs, one) for one in (torch.contiguous_format, torch.channels_last)]
         operations = 2 * 9 * x.numel() * layer.out_channels
         cells = []
         for which, name in enumerate(PASSES):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import vgg as torchvision_vgg
 
+from verydeep.cli import SPINS, shorten_spins
 from verydeep.configurations import Architecture
 from verydeep.images.batches import Batch, TrainingBatches
 from verydeep.images.color import Preprocessing
@@ -259,6 +261,9 @@ def main() -> None:
     parser.add_argument("--alone", nargs=2, metavar=("CASE", "VARIANT"), help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if SPINS not in os.environ:  # as `verydeep train` does; torch's own steps are as fast with it
+        shorten_spins()
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.alone:

@@ -179,7 +179,7 @@ Array array_of(const verydeep::BufferLayout& layout, long count, std::size_t ele
 using NumpyFloats = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 using NumpyInts = nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>>;
 
-enum BufferKind { MAPS, IMAGES, ARGMAX };
+enum BufferKind { MAPS, IMAGES, ARGMAX, NUMBERS };
 
 NumpyFloats make_maps(const Sizes& sizes) {
     const auto [images, channels, height, width] = sizes;
@@ -189,6 +189,11 @@ NumpyFloats make_maps(const Sizes& sizes) {
 NumpyFloats make_images(const Sizes& sizes) {
     const auto [images, channels, height, width] = sizes;
     return array_of<NumpyFloats>({images, channels, height, width, IMAGES}, image_floats(sizes), sizeof(float));
+}
+
+NumpyFloats make_numbers(long count) {
+    if (count < 1 || count > MAX_FLOATS) refuse("so many numbers no memory holds");
+    return array_of<NumpyFloats>({1, count, 1, 1, NUMBERS}, count, sizeof(float));
 }
 
 NumpyInts make_argmax(const Sizes& sizes) {
@@ -450,6 +455,7 @@ void bind_layers(nb::module_& module) {
     module.def("maps", make_maps, "sizes"_a);
     module.def("bordered_images", make_images, "sizes"_a);
     module.def("argmax", make_argmax, "sizes"_a);
+    module.def("numbers", make_numbers, "count"_a);
     module.def("kept_buffer_bytes", verydeep::kept_buffer_bytes);
     module.def("free_kept_buffers", verydeep::free_kept_buffers);
     nb::class_<Layers>(module, "Layers")

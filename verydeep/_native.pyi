@@ -217,6 +217,9 @@ def bordered_images(sizes: Sizes) -> Floats:
 def argmax(sizes: Sizes) -> Winners:
     """Which of four was the greatest, for pooled maps of these sizes."""
 
+def numbers(count: int) -> Floats:
+    """Numbers of any value, in memory that is kept likewise."""
+
 def kept_buffer_bytes() -> int:
     """Memory that is kept for the next arrays."""
 

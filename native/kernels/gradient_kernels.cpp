@@ -13,8 +13,7 @@ const GradientKernels& gradient_kernels() {
     static constexpr GradientKernels kernels{
         .transform_output_argmax = transform_output_argmax,
         .transform_output_gradient = transform_output_gradient,
-        .transform_gradient = transform_gradient,
-        .multiply_outer = multiply_outer,
+        .multiply_outer = multiply_outer<Float32>,
         .gather_weight_gradient = gather_weight_gradient,
         .first_weight_gradient_row = first_weight_gradient_row,
         .first_data_gradient_row = first_data_gradient_row,

@@ -49,18 +49,19 @@ struct GradientTransform {
     Gradient gradient;
     TileRange tiles;
     int first_block, num_blocks;
-    float* transformed;  // [36][blocks][tiles][16], from `first_block` on
+    void* transformed;  // [36][blocks][tiles][16], from `first_block` on; tiles as OuterProduct takes them
     PointStrides strides;
     float* sums;  // [blocks][16], of the gradient's first block; added to
 };
 
 // Rows of two matrices [blocks][rows][16] -> sums over the rows of each product of a column of the one and a
-// column of the other.
+// column of the other. Where one multiplication takes two rows, their numbers alternate, and a last row of its own
+// alternates with zeros.
 struct OuterProduct {
-    const float* left;
+    const void* left;
     long left_block_stride;
     int left_blocks;
-    const float* right;
+    const void* right;
     long right_block_stride;
     int right_blocks;
     int num_rows;
@@ -191,17 +192,22 @@ struct DistanceGradientRow {
     float *first_gradient, *second_gradient;  // laid out as the maps; may be null
 };
 
-// What the convolution that takes a gradient at outputs to the one at inputs asks of a precision.
-struct DataGradientKernels {
+// What Winograd's products backwards ask of a precision.
+struct PointGradientKernels {
+    // To the gradient at inputs: a convolution of the one at outputs.
     void (*transform_gradient_input)(const GradientInputTransform&);
     // As transform_weights; `panel` counts inputs.
     void (*transform_weights_back)(const ConvolutionWeights&, int panel, void* to);
+    // To the gradient of the weights: an outer product of the inputs and of the gradient at outputs. The inputs
+    // are transformed as for outputs, with tiles as OuterProduct takes them.
+    void (*transform_factor)(const InputTransform&);
+    void (*transform_gradient)(const GradientTransform&);
+    void (*multiply_outer)(const OuterProduct&);
 };
 
 struct GradientKernels {
     void (*transform_output_argmax)(const ArgmaxOutputTransform&);
     void (*transform_output_gradient)(const GradientOutputTransform&);
-    void (*transform_gradient)(const GradientTransform&);
     void (*multiply_outer)(const OuterProduct&);
     void (*gather_weight_gradient)(const WeightGradient&);
     void (*first_weight_gradient_row)(const FirstWeightGradientRow&);
@@ -220,18 +226,18 @@ struct GradientKernels {
 
 namespace portable {
 const GradientKernels& gradient_kernels();
-const DataGradientKernels& data_gradient_kernels();
+const PointGradientKernels& point_gradient_kernels();
 }  // namespace portable
 namespace avx2 {
 const GradientKernels& gradient_kernels();
-const DataGradientKernels& data_gradient_kernels();
+const PointGradientKernels& point_gradient_kernels();
 }  // namespace avx2
 namespace avx512 {
 const GradientKernels& gradient_kernels();
-const DataGradientKernels& data_gradient_kernels();
+const PointGradientKernels& point_gradient_kernels();
 }  // namespace avx512
 namespace avx512_bf16 {
-const DataGradientKernels& data_gradient_kernels();  // in bfloat16
+const PointGradientKernels& point_gradient_kernels();  // in bfloat16
 }
 
 }  // namespace verydeep

@@ -19,12 +19,15 @@ struct Float32 {
     static VERYDEEP_INLINE Vector load_weights(const float* from) { return load(from); }
     static VERYDEEP_INLINE Vector multiply_add(Vector sum, Vector x, Vector w) { return sum + x * w; }
     static VERYDEEP_INLINE void store_vector(float* to, Vector x) { store(to, x); }
+    static VERYDEEP_INLINE void alternate(float*, bool) {}
 };
 
 #if defined(__AVX512BF16__)
 // Two elements of k lie side by side in 32 bits.
 struct BFloat16 {
     using Element = std::uint16_t;
+    typedef Element Elements __attribute__((vector_size(2 * LANES)));
+    typedef std::uint32_t Pairs __attribute__((vector_size(4 * LANES)));
     using Sum = Vector;
     static constexpr bool SCALED = false;
     static constexpr int K_STEP = 2;
@@ -39,6 +42,26 @@ struct BFloat16 {
     }
     static VERYDEEP_INLINE void store_vector(Element* to, Vector x) {
         _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(x));
+    }
+    // Two vectors, one behind the other -> their elements in turn; the second is taken as 0 where it is `missing`.
+    static VERYDEEP_INLINE void alternate(Element* vectors, bool missing) {
+        Elements first, second{};
+        __builtin_memcpy(&first, vectors, sizeof first);
+        if (!missing) __builtin_memcpy(&second, vectors + LANES, sizeof second);
+        const Pairs pairs = __builtin_convertvector(first, Pairs) | __builtin_convertvector(second, Pairs) << 16;
+        __builtin_memcpy(vectors, &pairs, sizeof pairs);
+    }
+    // A vector -> the first halves of pairs, or the second ones of pairs whose first are there; gives what became
+    // of it.
+    static VERYDEEP_INLINE Vector store_half(Element* pairs, bool second, Vector x) {
+        const Pairs rounded = __builtin_convertvector((Elements)_mm512_cvtneps_pbh(x), Pairs);
+        Pairs both = rounded;
+        if (second) {
+            __builtin_memcpy(&both, pairs, sizeof both);
+            both |= rounded << 16;
+        }
+        __builtin_memcpy(pairs, &both, sizeof both);
+        return (Vector)(rounded << 16);
     }
     static VERYDEEP_INLINE float to_float(Element element) {
         const std::uint32_t bits = static_cast<std::uint32_t>(element) << 16;

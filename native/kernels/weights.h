@@ -41,12 +41,14 @@ VERYDEEP_INLINE long index_in_panel(long k, int column, int columns) {
 // of what the weights before have lost is added to each. What a layer takes has been through a ReLU and has a mean
 // above zero, which such a sum of errors would multiply. It lowers the error of D in bfloat16 from 1.02e-2 to
 // 0.97e-2.
+constexpr float FEEDBACK = 1.0f / 16.0f;
+
 template <class Numbers>
 VERYDEEP_INLINE typename Numbers::Element round_with_feedback(float x, float& lost) {
     if constexpr (Numbers::K_STEP == 1) {
         return x;
     } else {
-        const typename Numbers::Element element = Numbers::from_float(x + lost * (1.0f / 16.0f));
+        const typename Numbers::Element element = Numbers::from_float(x + lost * FEEDBACK);
         lost += x - Numbers::to_float(element);
         return element;
     }
@@ -105,11 +107,14 @@ public:
     // A vector of columns of one input; for each column and point in the order of the inputs.
     VERYDEEP_INLINE void keep(long input, int column, int point, Vector x) {
         Element* const place = out_ + point * stride_ + index_in_panel<Numbers>(input, column, columns_);
-        if constexpr (Numbers::K_STEP == 1)
+        if constexpr (Numbers::K_STEP == 1) {
             store(place, x);
-        else
-            for (int lane = 0; lane < LANES; ++lane)
-                place[lane * Numbers::K_STEP] = round_with_feedback<Numbers>(x[lane], lost_[point][column + lane]);
+        } else {
+            float* const at = lost_[point] + column;
+            const Vector lost = load(at);
+            const long second = input % 2;
+            store(at, lost + (x - Numbers::store_half(place - second, second, x + lost * FEEDBACK)));
+        }
     }
 
 private:

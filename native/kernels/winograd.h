@@ -132,8 +132,18 @@ VERYDEEP_INLINE void transform_patch(const float* corner, long row_stride, Keep 
     keep_row(5, upper);
 }
 
+// As an outer product over tiles takes them: after a tile's points are written, those of the tile before and its
+// own are made to alternate, or at the end those of a last tile and zeros.
 template <class Numbers>
-void transform_input(const InputTransform& all) {
+VERYDEEP_INLINE void alternate_tiles(typename Numbers::Element* out, int tile, int count, long point_stride) {
+    static_assert(Numbers::K_STEP <= 2);
+    if (Numbers::K_STEP == 1 || (tile % 2 == 0 && tile + 1 < count)) return;
+    for (int point = 0; point < POINTS; ++point)
+        Numbers::alternate(out + point * point_stride - tile % 2 * BLOCK, tile % 2 == 0);
+}
+
+template <class Numbers, bool ALTERNATE>
+VERYDEEP_INLINE void transform_input_as(const InputTransform& all) {
     using Element = typename Numbers::Element;
     const FeatureMap& in = all.in;
     const TileRange tiles = all.tiles;
@@ -149,8 +159,19 @@ void transform_input(const InputTransform& all) {
                 transform_patch(corner + part * LANES, in.row_stride, [&](int point, Vector x) {
                     Numbers::store_vector(out + point * point_stride + part * LANES, x);
                 });
+            if constexpr (ALTERNATE) alternate_tiles<Numbers>(out, tile, tiles.count, point_stride);
         }
     }
+}
+
+template <class Numbers>
+void transform_input(const InputTransform& all) {
+    transform_input_as<Numbers, false>(all);
+}
+
+template <class Numbers>
+void transform_factor(const InputTransform& all) {
+    transform_input_as<Numbers, true>(all);
 }
 
 // The scale of a group of blocks follows from its greatest number: so it is transformed as floats at first.

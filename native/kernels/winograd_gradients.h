@@ -125,8 +125,9 @@ VERYDEEP_INLINE void spread_tile(const float* corner, long row_stride, Keep keep
     keep_row(5, upper);
 }
 
-template <bool POOLED>
+template <class Numbers, bool POOLED>
 void transform_gradient_as(const GradientTransform& all) {
+    using Element = typename Numbers::Element;
     const Gradient& gradient = all.gradient;
     const TileRange tiles = all.tiles;
     const long point_stride = all.strides.point;
@@ -134,7 +135,7 @@ void transform_gradient_as(const GradientTransform& all) {
     TilesAhead ahead(tiles, all.first_block);
     for (int i = 0; i < all.num_blocks; ++i) {
         const int block = all.first_block + i;
-        float* out = all.transformed + i * all.strides.block;
+        Element* out = static_cast<Element*>(all.transformed) + i * all.strides.block;
         TilePosition position(tiles.grid, tiles.first);
         Vector sums[PARTS] = {};
         for (int tile = 0; tile < tiles.count; ++tile, out += BLOCK, position.next(), ahead.next()) {
@@ -152,9 +153,11 @@ void transform_gradient_as(const GradientTransform& all) {
                 for (int y = 0; y < TILE; ++y) VERYDEEP_UNROLL
                 for (int x = 0; x < TILE; ++x) sum += load(corner + y * row_stride + x * BLOCK + part * LANES);
                 sums[part] += sum;
-                spread_tile(corner + part * LANES, row_stride,
-                            [&](int point, Vector x) { store(out + point * point_stride + part * LANES, x); });
+                spread_tile(corner + part * LANES, row_stride, [&](int point, Vector x) {
+                    Numbers::store_vector(out + point * point_stride + part * LANES, x);
+                });
             }
+            alternate_tiles<Numbers>(out, tile, tiles.count, point_stride);
         }
         for (int part = 0; part < PARTS; ++part) {
             float* const sum = all.sums + block * BLOCK + part * LANES;
@@ -163,11 +166,12 @@ void transform_gradient_as(const GradientTransform& all) {
     }
 }
 
+template <class Numbers>
 void transform_gradient(const GradientTransform& all) {
     if (all.gradient.argmax)
-        transform_gradient_as<true>(all);
+        transform_gradient_as<Numbers, true>(all);
     else
-        transform_gradient_as<false>(all);
+        transform_gradient_as<Numbers, false>(all);
 }
 
 template <Activation ACTIVATION>

@@ -100,7 +100,7 @@ void transform_all(const Processor& processor, const ConvolutionWeights& weights
     const long inputs = back ? weights.out_channels : weights.in_channels;
     const long outputs = back ? weights.in_channels : weights.out_channels;
     const auto transform =
-        back ? processor.data_gradients.transform_weights_back : processor.points.transform_weights;
+        back ? processor.point_gradients.transform_weights_back : processor.points.transform_weights;
     parallel_for(processor.threads, panels_of(outputs), [&](long panel, int) {
         transform(weights, static_cast<int>(panel), to + panel * panel_floats(processor, inputs));
     });
@@ -202,7 +202,7 @@ void convolution_data_gradient(const Processor& processor, const OutputGradient&
     winograd.run(
         places.rest,
         [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
-            processor.data_gradients.transform_gradient_input({from, tiles, block, 1, transformed, strides});
+            processor.point_gradients.transform_gradient_input({from, tiles, block, 1, transformed, strides});
         },
         [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
             processor.gradients.transform_output_gradient({products, strides, tiles, to, mask, first, count});

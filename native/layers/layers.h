@@ -1,5 +1,5 @@
-// Layers one by one, forwards and backwards, for training and for losses. Maps and sums are float32. The products
-// of a convolution's outputs, and of the gradient at its inputs, may be of bfloat16.
+// Layers one by one, forwards and backwards, for training and for losses. Maps and sums are float32. Winograd's
+// products, forwards and backwards, may be of bfloat16.
 //
 // What passes between layers are the engine's maps, in blocks of 16 channels with a border of zeros: they are
 // never brought into another layout on the way. A gradient at a map lies as the map does. The caller of each
@@ -19,9 +19,9 @@ struct Processor {
     const Kernels& kernels;
     const GradientKernels& gradients;
     int threads;
-    // Of Winograd's products of outputs and of gradients at inputs, in the precision that was asked for.
+    // Of Winograd's products, in the precision that was asked for.
     const Kernels& points;
-    const DataGradientKernels& data_gradients;
+    const PointGradientKernels& point_gradients;
 };
 
 // Raises std::invalid_argument if the instruction set has no such products, or the precision is int16.

@@ -78,21 +78,21 @@ Processor processor_of(Instructions instructions, int threads, Precision precisi
             default: return portable::gradient_kernels();
         }
     };
-    const auto data_gradients = [&]() -> const DataGradientKernels& {
+    const auto point_gradients = [&]() -> const PointGradientKernels& {
         switch (instructions) {
 #if defined(__x86_64__)
-            case Instructions::avx2: return avx2::data_gradient_kernels();
+            case Instructions::avx2: return avx2::point_gradient_kernels();
             case Instructions::avx512:
             case Instructions::avx512_vnni:
             case Instructions::avx512_bf16:
-                return precision == Precision::bfloat16 ? avx512_bf16::data_gradient_kernels()
-                                                        : avx512::data_gradient_kernels();
+                return precision == Precision::bfloat16 ? avx512_bf16::point_gradient_kernels()
+                                                        : avx512::point_gradient_kernels();
 #endif
-            default: return portable::data_gradient_kernels();
+            default: return portable::point_gradient_kernels();
         }
     };
     return {kernels_for(instructions, Precision::float32), gradients(), threads,
-            kernels_for(instructions, precision), data_gradients()};
+            kernels_for(instructions, precision), point_gradients()};
 }
 
 void pack_maps(const Processor& processor, const PlainTensor& from, const Maps& to, const float* seen) {

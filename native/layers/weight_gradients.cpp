@@ -15,6 +15,8 @@
 namespace verydeep {
 namespace {
 
+constexpr long FLOAT_BYTES = sizeof(float);
+
 class Winograd {
 public:
     Winograd(const Processor& processor, const Maps& in, const OutputGradient& gradient)
@@ -25,7 +27,8 @@ public:
           tiles_(in.images * grid_.count()) {
         point_floats_ = static_cast<long>(in_.num_blocks) * gradient_.map.num_blocks * BLOCK * BLOCK + 48;
         const long sum_bytes = POINTS * point_floats_ * static_cast<long>(sizeof(float));
-        blocks_ = ceil_div(tiles_, long{tuning::GRADIENT_TILES});
+        const long most_tiles = tuning::GRADIENT_TILES * (sum_bytes >= tuning::LARGE_SUM_BYTES ? 2L : 1L);
+        blocks_ = ceil_div(tiles_, most_tiles * FLOAT_BYTES / processor.points.point_element_bytes);
         parts_ = std::clamp<long>(tuning::PARTIAL_SUM_BYTES / sum_bytes, 1,
                                   std::min(blocks_, long{tuning::MAX_PARTIAL_SUMS}));
         slices_ =
@@ -35,8 +38,8 @@ public:
     void run(long in_channels, long out_channels, float* weights, float* bias) {
         const int in_blocks = in_.num_blocks, out_blocks = gradient_.map.num_blocks;
         const long most_tiles = ceil_div(tiles_, blocks_), most_blocks = ceil_div(long{out_blocks}, slices_);
-        const long input_floats = POINTS * strides_of(in_blocks, most_tiles).point;
-        const long slope_floats = POINTS * strides_of(most_blocks, most_tiles).point;
+        const long input_floats = factor_floats(in_blocks, most_tiles);
+        const long slope_floats = factor_floats(most_blocks, most_tiles);
         ScratchPlan plan;
         const long sums_at = plan.take(parts_ * POINTS * point_floats_);
         const long biases_at = plan.take(parts_ * out_blocks * BLOCK);
@@ -64,8 +67,17 @@ public:
     }
 
 private:
+    // Of an even number of tiles, as a product may take two at once.
     PointStrides strides_of(long num_blocks, long tiles) const {
-        return transformed_strides(num_blocks, tiles, processor_.kernels);
+        return transformed_strides(num_blocks, round_up(tiles, 2L), processor_.points);
+    }
+    long factor_floats(long num_blocks, long tiles) const {
+        const long bytes = POINTS * strides_of(num_blocks, tiles).point * processor_.points.point_element_bytes;
+        return round_up(bytes / FLOAT_BYTES, 16L);
+    }
+
+    const void* element(const float* factors, long index) const {
+        return reinterpret_cast<const char*>(factors) + index * processor_.points.point_element_bytes;
     }
 
     // The sums of one part of the tiles, for blocks [first, last) of the outputs.
@@ -79,14 +91,14 @@ private:
             const TileRange tiles{grid_, tile, static_cast<int>(tiles_ * (block + 1) / blocks_ - tile)};
             const PointStrides in_strides = strides_of(in_blocks, tiles.count);
             const PointStrides out_strides = strides_of(last - first, tiles.count);
-            processor_.kernels.transform_input({in_, tiles, 0, in_blocks, inputs, in_strides});
-            processor_.gradients.transform_gradient(
+            processor_.point_gradients.transform_factor({in_, tiles, 0, in_blocks, inputs, in_strides});
+            processor_.point_gradients.transform_gradient(
                 {gradient_, tiles, first, last - first, slopes, out_strides, biases_ + part * out_blocks * BLOCK});
             for (int point = 0; point < POINTS; ++point)
-                processor_.gradients.multiply_outer({slopes + point * out_strides.point, out_strides.block,
-                                                     last - first, inputs + point * in_strides.point,
-                                                     in_strides.block, in_blocks, tiles.count,
-                                                     sums + point * point_floats_, block > begin});
+                processor_.point_gradients.multiply_outer(
+                    {element(slopes, point * out_strides.point), out_strides.block, last - first,
+                     element(inputs, point * in_strides.point), in_strides.block, in_blocks, tiles.count,
+                     sums + point * point_floats_, block > begin});
         }
     }
 

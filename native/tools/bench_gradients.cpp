@@ -32,7 +32,7 @@ long pooled_bytes_of(const Layer& layer, long blocks) {
 struct GradientLayer {
     const Kernels& kernels;
     const GradientKernels& gradients;
-    const DataGradientKernels& data_gradients;
+    const PointGradientKernels& point_gradients;
     const Layer& layer;
     long in_blocks = blocks_of(layer.in_channels), out_blocks = blocks_of(layer.out_channels);
     Shape in_shape{layer.in_channels, layer.side, layer.side};
@@ -47,7 +47,7 @@ struct GradientLayer {
     FeatureMap pooled_map = map_layout(pooled_shape, pooled.floats());
     TileGrid grid = tile_grid(layer.side, layer.side);
     long tiles = layer.images * grid.count();
-    long blocks = ceil_div(tiles, long{tuning::GRADIENT_TILES}), most_tiles = ceil_div(tiles, blocks);
+    long blocks = ceil_div(tiles, gradient_tiles()), most_tiles = ceil_div(tiles, blocks);
     Memory inputs = random_floats(POINTS * transformed_strides(in_blocks, most_tiles, kernels).point);
     Memory slopes = random_floats(POINTS * transformed_strides(out_blocks, most_tiles, kernels).point);
     Memory products = random_floats(POINTS * product_strides(most_tiles).point);
@@ -61,6 +61,10 @@ struct GradientLayer {
     Memory back{static_cast<std::size_t>(panels_of(layer.in_channels) * back_floats * FLOAT)};
     std::vector<float> biases = std::vector<float>(out_blocks * BLOCK + PANEL);
 
+    long gradient_tiles() const {
+        return tuning::GRADIENT_TILES *
+               (POINTS * in_blocks * out_blocks * BLOCK * BLOCK * FLOAT >= tuning::LARGE_SUM_BYTES ? 2L : 1L);
+    }
     Gradient gradient(bool is_pooled) const {
         return is_pooled ? Gradient{pooled_map, argmax.data()}
                          : Gradient{map_layout(out_shape, slope.floats()), nullptr};
@@ -85,8 +89,8 @@ struct GradientLayer {
     void transform_gradient_input(bool is_pooled) const {
         for_each_block([&](const TileRange& range) {
             for (int block = 0; block < out_blocks; ++block)
-                data_gradients.transform_gradient_input({gradient(is_pooled), range, block, 1, slopes.data(),
-                                                         transformed_strides(out_blocks, range.count, kernels)});
+                point_gradients.transform_gradient_input({gradient(is_pooled), range, block, 1, slopes.data(),
+                                                          transformed_strides(out_blocks, range.count, kernels)});
         });
     }
     void transform_output_argmax() {
@@ -111,9 +115,9 @@ struct GradientLayer {
     }
     void transform_gradient(bool is_pooled) {
         for_each_block([&](const TileRange& range) {
-            gradients.transform_gradient({gradient(is_pooled), range, 0, static_cast<int>(out_blocks),
-                                          slopes.floats(), transformed_strides(out_blocks, range.count, kernels),
-                                          biases.data()});
+            point_gradients.transform_gradient(
+                {gradient(is_pooled), range, 0, static_cast<int>(out_blocks), slopes.floats(),
+                 transformed_strides(out_blocks, range.count, kernels), biases.data()});
         });
     }
     void multiply_outer() const {
@@ -135,13 +139,13 @@ struct GradientLayer {
     }
     void transform_weights_back() const {
         for (int panel = 0; panel < panels_of(layer.in_channels); ++panel)
-            data_gradients.transform_weights_back({weights.floats(), layer.in_channels, layer.out_channels}, panel,
-                                                  back.floats() + panel * back_floats);
+            point_gradients.transform_weights_back({weights.floats(), layer.in_channels, layer.out_channels},
+                                                   panel, back.floats() + panel * back_floats);
     }
 };
 
 void bench_convolution(Bench& bench, const Processor& processor, const Layer& layer) {
-    GradientLayer one{bench.kernels(), processor.gradients, processor.data_gradients, layer};
+    GradientLayer one{bench.kernels(), processor.gradients, processor.point_gradients, layer};
     const long slope_bytes = bytes_of(layer, one.out_blocks),
                pooled_bytes = pooled_bytes_of(layer, one.out_blocks);
     const long in_bytes = bytes_of(layer, one.in_blocks);

@@ -451,6 +451,29 @@ def test_gradients_of_gradients():
     assert all(error(one, other) < 1e-3 for one, other in zip(found, right, strict=True))
 
 
+@pytest.mark.parametrize("low", [False, True])
+def test_fully_connected_layers_are_float32_under_autocast_too(low):
+    generator = torch.Generator().manual_seed(0)
+    exact = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((5, 70), (30, 70), (30,))]
+    slope = torch.randn(5, 30, generator=generator, dtype=torch.float64)
+
+    def gradients(tensors: list[Tensor], compute) -> list[Tensor]:
+        given = [one.clone().requires_grad_() for one in tensors]
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            y = compute(*given)
+        first = torch.autograd.grad(y, given, slope.to(y.dtype), retain_graph=True)
+        y.square().sum().backward()  # the gradients of the call before are not written over
+        # Of a gradient: how the one to the input changes with the weights.
+        (to_x,) = torch.autograd.grad(compute(*given).square().sum(), given[0], create_graph=True)
+        (second,) = torch.autograd.grad(to_x.square().sum(), given[1])
+        return [y, *first, *(one.grad for one in given), second]
+
+    right = gradients(exact, F.linear)
+    found = gradients([one.float() for one in exact], native_layers.linear)
+    assert all(one.dtype == torch.float32 for one in found)
+    assert all(error(one, other) < 1e-6 for one, other in zip(found, right, strict=True))
+
+
 def test_memory_is_kept_for_the_next_step_and_bounded():
     assert native is not None
     native.free_kept_buffers()
@@ -459,10 +482,12 @@ def test_memory_is_kept_for_the_next_step_and_bounded():
     kept = []
     for _ in range(4):
         network(x).sum().backward()
+        network.zero_grad()
         kept.append(native.kept_buffer_bytes())
     assert kept[0] > 0 and kept[1:] == [kept[1]] * 3
-    for side in (32, 40, 48, 56):
-        network(torch.randn(2, 3, side, side)).sum().backward()
+    for side in (72, 80, 88, 96):
+        network(torch.randn(1, 3, side, side)).sum().backward()
+        network.zero_grad()
     assert native.kept_buffer_bytes() < 1.1 * kept[-1]  # the most that was used at once
     native.free_kept_buffers()
     assert native.kept_buffer_bytes() == 0

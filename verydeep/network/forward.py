@@ -87,7 +87,10 @@ class Network(nn.Module):
             return self.batch_norm(module, x)
         if isinstance(module, nn.Conv2d) and node.kind == "fully_connected" and _covers(module, x):
             # As the matrix product that it is: much faster at 7x7.
-            return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
+            matrix = module.weight.flatten(1)
+            if self.engine == "auto" and module.bias is not None and native_layers.takes_linear(module, x):
+                return native_layers.linear(x.flatten(1), matrix, module.bias)[:, :, None, None]
+            return F.linear(x.flatten(1), matrix, module.bias)[:, :, None, None]
         result: Tensor = module(x)
         return result
 

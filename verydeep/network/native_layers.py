@@ -86,8 +86,7 @@ def convolve(
 ) -> Maps:
     """A 3x3 convolution with a border of zeros, and what follows it.
 
-    Under autocast the products of outputs, and of gradients at inputs, are of bfloat16. Sums, maps and gradients
-    of weights are float32.
+    Under autocast products are of bfloat16. Sums, maps and gradients are float32.
 
     Args:
         maps: its input.
@@ -102,6 +101,22 @@ def convolve(
     layer = _ConvolutionLayer(maps.sizes, relu, max_pool, maps.rectified, maps.bordered, transformed, precision)
     tensor = _Convolution.apply(maps.tensor, weight, bias, layer)
     return Maps(tensor, layer.output_sizes(len(weight)), rectified=relu)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A fully connected layer by torch, in float32 under autocast too.
+
+    With a few images, bringing weights to bfloat16 and their gradients back takes longer than the products do. The
+    weights' gradient has memory that is kept for the next step: fresh memory takes as long as a product.
+
+    Args:
+        x: of shape (batch, inputs).
+        weight: of shape (outputs, inputs).
+        bias: of shape (outputs,).
+
+    """
+    found: Tensor = _Linear.apply(x.float(), weight, bias)
+    return found
 
 
 @dataclass(frozen=True)
@@ -262,6 +277,11 @@ def takes_module(module: nn.Module) -> bool:
     return _is_plain(module.weight) and _is_plain(module.bias)
 
 
+def takes_linear(module: nn.Conv2d, x: Tensor) -> bool:
+    """Whether `linear` can compute a module that is a fully connected layer, of this input."""
+    return takes(x.float()) and module.bias is not None and _is_plain(module.weight) and _is_plain(module.bias)
+
+
 def takes_batch_norm(module: nn.Module) -> bool:
     """Whether a module is a batch normalisation with running statistics and nothing more; likewise."""
     if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module) or _has_hooks(module):
@@ -296,6 +316,13 @@ def _sizes(x: Tensor) -> Sizes:
 
 def _new(kind: str, sizes: Sizes) -> Tensor:
     return torch.from_numpy(getattr(native_module(), kind)(sizes))
+
+
+def _new_numbers(like: Tensor) -> Tensor:
+    """Memory for the gradient at a tensor."""
+    module = native_module()
+    assert module is not None
+    return torch.from_numpy(module.numbers(like.numel())).view(like.shape)
 
 
 def _array(tensor: Tensor | None) -> Any:
@@ -482,14 +509,34 @@ class _Convolution(Function):
                     slope, _array(argmax), layer.sizes, _array(plain), transformed, seen, _array(to_maps)
                 )
         if any(ctx.needs_input_grad[1:3]):
-            to_weight, to_bias = torch.empty_like(plain), torch.empty_like(bias)
+            to_weight, to_bias = _new_numbers(plain), torch.empty_like(bias)
             arrays = _array(to_weight), _array(to_bias)
             if layer.bordered:
                 _layers().images_weight_gradient(_array(maps), layer.sizes, slope, *arrays)
             else:
-                _layers().weight_gradient(_array(maps), layer.sizes, slope, _array(argmax), *arrays)
+                _layers(layer.precision).weight_gradient(_array(maps), layer.sizes, slope, _array(argmax), *arrays)
         wanted = ctx.needs_input_grad
         return to_maps, to_weight if wanted[1] else None, to_bias if wanted[2] else None, None
+
+
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        with torch.autocast("cpu", enabled=False):
+            return torch.addmm(bias, x, weight.t())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        to_weight = None
+        with torch.autocast("cpu", enabled=False):
+            if wanted[1]:
+                to = None if _by_torch(gradient) else _new_numbers(weight)
+                to_weight = torch.mm(gradient.t(), x, out=to)
+            to_x = gradient.mm(weight) if wanted[0] else None
+            return to_x, to_weight, gradient.sum(0) if wanted[2] else None
 
 
 class _BatchNorm(Function):
