@@ -1,13 +1,13 @@
 """Does a network learn as well on our own kernels as on torch? The CIFAR-10 recipe, paired seeds.
 
-    python benchmarks/learning.py train DATA RUNS [--epochs 12] [--seeds 0 1 2] [--precision float32]
-    python benchmarks/learning.py tell RUNS OUT
+    python benchmarks/learning.py train DATA RUNS [--epochs 12] [--seeds 0 1 2] [--ways native torch]
+    python benchmarks/learning.py tell RUNS OUT [--ways native torch]
 
-Both engines start from the same weights and see the same views in the same order. They differ by rounding alone:
-Winograd's F(4x4, 3x3) rounds in all three passes otherwise than direct convolution. Completed trainings are
-skipped, interrupted ones are resumed. `tell` writes OUT.json, OUT.md and OUT.png: final errors on the test images,
-their difference with its interval over seeds and over images, and the curves of both engines overlaid. Means
-more than 1.5 points apart are told as a failure.
+A way is an engine and a precision. All start from the same weights and see the same views in the same order. They
+differ by rounding alone: Winograd's F(4x4, 3x3) rounds in all three passes otherwise than direct convolution.
+Completed trainings are skipped, interrupted ones are resumed. `tell` writes OUT.json, OUT.md and OUT.png: final
+errors on the test images of two ways, the difference of the first from the second with its interval over seeds and
+over images, and the curves of both overlaid. Means more than 1.5 points apart are told as a failure.
 """
 
 from __future__ import annotations
@@ -27,23 +27,30 @@ from verydeep.evaluation.results import read_result
 from verydeep.files import write_json, write_whole
 from verydeep.run_folder import JOURNAL, STATE, WEIGHTS, read_config
 
-ENGINES = ("native", "torch")
+WAYS = {
+    "native": ("native", "float32"),
+    "torch": ("torch", "float32"),
+    "native-bfloat16": ("native", "bfloat16"),
+    "torch-bfloat16": ("torch", "bfloat16"),
+}
 LIMIT = 1.5  # points
+MOST_SEEDS = 100
 
 
 def train(data: str, runs: Path, options: argparse.Namespace) -> None:
-    """Train and test each pair; both of a seed before the next."""
+    """Train and test in each way; all ways of a seed before the next."""
     command = [sys.executable, "-m", "verydeep"]
     for seed in options.seeds:
-        for engine in ENGINES:
-            run, result = runs / f"{engine}-{seed}", runs / f"{engine}-{seed}.npz"
+        for way in options.ways:
+            run, result = runs / f"{way}-{seed}", runs / f"{way}-{seed}.npz"
             if result.exists():
                 continue
             if run.exists():
                 words = ["--resume"] if (run / STATE).exists() else None
             else:
                 words = ["--recipe", "cifar10", "--epochs", str(options.epochs), "--seed", str(seed)]
-                words += ["--precision", options.precision, "--engine", engine]
+                engine, precision = WAYS[way]
+                words += ["--precision", precision, "--engine", engine]
             if words is not None:
                 subprocess.run([*command, "train", data, str(run), *words], check=True)
             assert (run / WEIGHTS).exists(), f"{run} has no weights; remove it to train it anew"
@@ -58,39 +65,38 @@ def curve(run: Path) -> list[float]:
     return [record["validation_error"] for record in records if "validation_error" in record]
 
 
-def tell(runs: Path, out: Path) -> bool:
-    """Write what came of it; give whether the engines learn equally well."""
-    seeds = sorted(int(file.stem.removeprefix("torch-")) for file in runs.glob("torch-*.npz"))
-    seeds = [seed for seed in seeds if (runs / f"native-{seed}.npz").exists()]
+def tell(runs: Path, out: Path, ways: tuple[str, str]) -> bool:
+    """Write what came of it; give whether networks learn equally well in both ways."""
+    first, second = ways
+    seeds = [seed for seed in range(MOST_SEEDS) if all((runs / f"{way}-{seed}.npz").exists() for way in ways)]
     wrong = {
-        engine: np.stack([paired.wrong_answers(read_result(runs / f"{engine}-{seed}.npz")) for seed in seeds])
-        for engine in ENGINES
+        way: np.stack([paired.wrong_answers(read_result(runs / f"{way}-{seed}.npz")) for seed in seeds])
+        for way in ways
     }
-    errors = {engine: [100 * float(one.mean()) for one in several] for engine, several in wrong.items()}
-    differences = [a - b for a, b in zip(errors["native"], errors["torch"], strict=True)]
-    over_images = paired.bootstrap(wrong["native"].mean(0) - wrong["torch"].mean(0))
+    errors = {way: [100 * float(one.mean()) for one in several] for way, several in wrong.items()}
+    differences = [a - b for a, b in zip(errors[first], errors[second], strict=True)]
+    over_images = paired.bootstrap(wrong[first].mean(0) - wrong[second].mean(0))
     middle = mean(differences)
     half = np.nan
     if len(seeds) > 1:
         half = float(student.ppf(0.975, len(seeds) - 1)) * stdev(differences) / len(seeds) ** 0.5
-    facts = read_config(runs / f"native-{seeds[0]}").provenance
+    facts = read_config(runs / f"{first}-{seeds[0]}").provenance
     found = {
         "processor": facts["processor"],
         "commit": facts["commit"],
         "epochs": facts["recipe"]["epochs"],
-        "precision": facts["recipe"]["precision"],
         "seeds": seeds,
-        "errors": {engine: [round(error, 2) for error in several] for engine, several in errors.items()},
+        "errors": {way: [round(error, 2) for error in several] for way, several in errors.items()},
         "difference": round(middle, 2),
         "interval_over_seeds": None if len(seeds) < 2 else [round(middle - half, 2), round(middle + half, 2)],
         "interval_over_images": [round(100 * over_images.low, 2), round(100 * over_images.high, 2)],
-        "curves": {engine: [curve(runs / f"{engine}-{seed}") for seed in seeds] for engine in ENGINES},
+        "curves": {way: [curve(runs / f"{way}-{seed}") for seed in seeds] for way in ways},
     }
     write_json(out.with_suffix(".json"), found)
-    lines = ["| seed | native, % | torch, % | difference |", "|---|---|---|---|"]
-    for seed, native, torch, difference in zip(seeds, *errors.values(), differences, strict=True):
-        lines.append(f"| {seed} | {native:.2f} | {torch:.2f} | {difference:+.2f} |")
-    lines.append(f"| mean | {mean(errors['native']):.2f} | {mean(errors['torch']):.2f} | {middle:+.2f} |")
+    lines = [f"| seed | {first}, % | {second}, % | difference |", "|---|---|---|---|"]
+    for seed, one, other, difference in zip(seeds, *errors.values(), differences, strict=True):
+        lines.append(f"| {seed} | {one:.2f} | {other:.2f} | {difference:+.2f} |")
+    lines.append(f"| mean | {mean(errors[first]):.2f} | {mean(errors[second]):.2f} | {middle:+.2f} |")
     text = "\n".join(lines) + "\n"
     write_whole(out.with_suffix(".md"), lambda aside: aside.write_text(text))
     draw(found, out.with_suffix(".png"))
@@ -99,14 +105,14 @@ def tell(runs: Path, out: Path) -> bool:
 
 
 def draw(found: dict, path: Path) -> None:
-    """Validation errors by epoch, both engines overlaid."""
+    """Validation errors by epoch, both ways overlaid."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    for engine, color in zip(ENGINES, ("#0072b2", "#d55e00"), strict=True):
-        for number, errors in enumerate(found["curves"][engine]):
-            label = f"{engine} engine" if number == 0 else None
+    for (way, curves), color in zip(found["curves"].items(), ("#0072b2", "#d55e00"), strict=True):
+        for number, errors in enumerate(curves):
+            label = way if number == 0 else None
             axes.plot(range(1, len(errors) + 1), errors, color=color, linewidth=1.2, alpha=0.8, label=label)
     axes.set(xlabel="epoch", ylabel="validation error, top-1, %", ylim=(0, None))
     axes.grid(alpha=0.3)
@@ -122,15 +128,16 @@ def main() -> None:
     training.add_argument("runs", type=Path)
     training.add_argument("--epochs", type=int, default=12)
     training.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    training.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    training.add_argument("--ways", nargs="+", choices=WAYS, default=["native", "torch"])
     telling = commands.add_parser("tell")
     telling.add_argument("runs", type=Path)
     telling.add_argument("out", type=Path)
+    telling.add_argument("--ways", nargs=2, choices=WAYS, default=["native", "torch"])
     options = parser.parse_args()
     if options.command == "train":
         train(options.data, options.runs, options)
     else:
-        sys.exit(not tell(options.runs, options.out))
+        sys.exit(not tell(options.runs, options.out, tuple(options.ways)))
 
 
 if __name__ == "__main__":
