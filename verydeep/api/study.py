@@ -23,6 +23,7 @@ from verydeep.studies.claims import Claim, judge
 from verydeep.studies.cost import Rates, measure, total
 from verydeep.studies.description import Description, Size, parse, read_text
 from verydeep.studies.evidence import gather
+from verydeep.studies.outcomes import find_outcomes, write_outcomes
 from verydeep.studies.page import render
 from verydeep.studies.progress import Progress
 from verydeep.studies.run import Launch, StudyRun
@@ -252,7 +253,9 @@ def make_report(out: Path, failed: Mapping[str, str] | None = None) -> StudyRepo
             f"{command_line('study', 'FILE', '--out', out)} makes one"
         )
     workflow = make_workflow(parse(read_text(str(path)), str(path)))
-    evidence = gather(workflow, out)
+    outcomes = find_outcomes(workflow, out)
+    write_outcomes(workflow, out, outcomes)
+    evidence = gather(workflow, outcomes)
     tables, claims = in_tables.make_tables(evidence), judge(evidence)
     title = f"# {workflow.description.title}"
     write_text(out / "tables.md", "\n".join([title, "", in_tables.markdown(tables), verdicts.markdown(claims)]))

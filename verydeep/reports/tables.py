@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -118,12 +118,7 @@ def read_row(path: Path) -> Row:
 
     """
     try:
-        summary = as_type(dict[str, Any], read_json(path))
-        facts = Facts.from_json({field.name: summary[field.name] for field in fields(Facts)})
-        top1, top5 = (as_type(float, summary[name], name) for name in ("top1_error", "top5_error"))
-        top_k, num_images = (as_type(int, summary[name], name) for name in ("top_k", "num_images"))
-        if not (0 <= top1 <= 100 and 0 <= top5 <= 100 and min(top_k, num_images) > 0):
-            raise ValueError("it has errors that are no shares, or no images")
+        return row_from_json(as_type(dict[str, Any], read_json(path)))
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; `verydeep evaluate --json` prints what it may hold") from None
     except PermissionError as error:
@@ -132,6 +127,21 @@ def read_row(path: Path) -> Row:
         raise ModelError(f"{path} is not what `verydeep evaluate --json` printed (it lacks {error})") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not what `verydeep evaluate --json` printed ({printable(error)})") from None
+
+
+def row_from_json(summary: Mapping[str, Any]) -> Row:
+    """Make a row of a result's facts, errors and numbers, as JSON has them.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: one is not what it should be.
+
+    """
+    facts = Facts.from_json({field.name: summary[field.name] for field in fields(Facts)})
+    top1, top5 = (as_type(float, summary[name], name) for name in ("top1_error", "top5_error"))
+    top_k, num_images = (as_type(int, summary[name], name) for name in ("top_k", "num_images"))
+    if not (0 <= top1 <= 100 and 0 <= top5 <= 100 and min(top_k, num_images) > 0):
+        raise ValueError("it has errors that are no shares, or no images")
     return Row(facts, top1, top5, top_k, num_images, _published(facts))
 
 

@@ -1,20 +1,16 @@
-"""The results in OUT -> what the tables and the claims stand on: for each test, who was wrong on which image."""
+"""What tests came to -> what the tables and the claims stand on: for each setup, who was wrong on which image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.evaluation.fusion import matched
-from verydeep.evaluation.paired import wrong_answers
-from verydeep.evaluation.results import read_result
 from verydeep.reports.published import Published
-from verydeep.reports.tables import Row, make_rows
 from verydeep.studies.description import Training
+from verydeep.studies.outcomes import Outcome
 from verydeep.studies.workflow import Setup, Step, Workflow
 
 Wrong = NDArray[np.bool_]  # (seeds, images)
@@ -86,43 +82,41 @@ class Evidence:
     num_images: int = 0
 
 
-def gather(workflow: Workflow, out: Path) -> Evidence:
-    """Read every result that is there.
+def gather(workflow: Workflow, outcomes: Mapping[str, Outcome]) -> Evidence:
+    """What tests came to, by the setups that they are of.
 
-    Raises:
-        ModelError: one is damaged.
-        UsageError: two are of different images.
+    Args:
+        workflow: of the study.
+        outcomes: of its tests so far, by their steps' names; all of the same images.
 
     """
-    steps = [step for step in workflow.results if (out / step.name).is_file()]
-    if not steps:
-        return Evidence(())
-    first_path = out / steps[0].name
-    first = replace(read_result(first_path), posteriors=np.empty((0, 0)))  # names and labels are what is needed
-    groups: dict[Setup, list[tuple[Step, Row, Wrong]]] = {}
-    for step in steps:
-        result = read_result(out / step.name)
-        wrong = wrong_answers(matched(result, out / step.name, first, first_path))
-        assert step.setup, "results have one"
-        groups.setdefault(step.setup, []).append((step, make_rows([result])[0], wrong))
+    groups: dict[Setup, list[tuple[Step, Outcome]]] = {}
+    for name, outcome in outcomes.items():
+        step = workflow.steps[name]
+        assert step.setup, "tests have one"
+        groups.setdefault(step.setup, []).append((step, outcome))
     trainings = workflow.description.trainings
     measurements = [
         _measurement(setup, tuple(trainings[name] for name in setup.networks), tests)
         for setup, tests in groups.items()
     ]
-    return Evidence(beside_the_paper(measurements), first.facts.data, len(first.labels))
+    if not measurements:
+        return Evidence(())
+    row = next(iter(outcomes.values())).row
+    return Evidence(beside_the_paper(measurements), row.facts.data, row.num_images)
 
 
 def _measurement(
-    setup: Setup, trainings: tuple[Training, ...], tests: Iterable[tuple[Step, Row, Wrong]]
+    setup: Setup, trainings: tuple[Training, ...], tests: Iterable[tuple[Step, Outcome]]
 ) -> Measurement:
-    steps, rows, wrong = zip(*sorted(tests, key=lambda test: test[0].seed), strict=True)
+    steps, outcomes = zip(*sorted(tests, key=lambda test: test[0].seed), strict=True)
+    rows = [outcome.row for outcome in outcomes]
     return Measurement(
         setup,
         trainings,
         rows[0].network,
         tuple(step.seed for step in steps),
-        np.stack(wrong),
+        np.stack([outcome.wrong for outcome in outcomes]),
         tuple(row.top1_error for row in rows),
         tuple(row.top5_error for row in rows),
         rows[0].top_k,

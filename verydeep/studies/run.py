@@ -25,6 +25,7 @@ from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import provenance
 from verydeep.studies.cost import Cost, Rates, cost
 from verydeep.studies.description import Size
+from verydeep.studies.outcomes import read_outcomes
 from verydeep.studies.progress import Progress
 from verydeep.studies.state import LOGS, Ledger, State, fingerprints, prepare, refuse_others, states
 from verydeep.studies.workflow import Step, Workflow
@@ -97,7 +98,8 @@ class StudyRun:
         self.prints = fingerprints(self.workflow, self.data)
         self.ledger = Ledger(self.out)
         refuse_others(self.workflow, self.out, self.prints, self.ledger)
-        self.states: dict[str, State] = states(self.workflow, self.out, self.prints, self.ledger)
+        known = read_outcomes(self.workflow, self.out)
+        self.states: dict[str, State] = states(self.workflow, self.out, self.prints, self.ledger, known)
         self.costs: dict[str, Cost] = {}
         if self.size:
             self.costs = {step.name: cost(step, self.size) for step in self.workflow.steps.values()}

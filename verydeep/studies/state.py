@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -97,12 +97,39 @@ def _record(value: Any) -> Record:
     return record
 
 
-def states(workflow: Workflow, out: Path, prints: Mapping[str, str], ledger: Ledger) -> dict[str, State]:
-    """What is done, what has begun, and what is still to do."""
+def states(
+    workflow: Workflow,
+    out: Path,
+    prints: Mapping[str, str],
+    ledger: Ledger,
+    known: Collection[str] = (),
+) -> dict[str, State]:
+    """What is done, what has begun, and what is still to do.
+
+    Args:
+        workflow: of the study.
+        out: its folder.
+        prints: the steps' fingerprints.
+        ledger: of what was done here.
+        known: names of tests whose outcome is known; those that were not made here are done. So is what only they
+            would need.
+
+    """
     found: dict[str, State] = {}
     for step in workflow.steps.values():
         before = all(found[need] == "done" for need in step.needs)
         found[step.name] = _state(step, out, prints[step.name], ledger) if before else "to do"
+    elsewhere = {name for name in known if ledger.last(workflow.steps[name], "begun") is None}
+    if not elsewhere:
+        return found
+    needs = {need for step in workflow.steps.values() for need in step.needs}
+    wanted: set[str] = set()
+    for step in reversed(workflow.steps.values()):
+        for_others = step.kind == "train" and step.name in needs
+        if found[step.name] != "done" and step.name not in wanted and (for_others or step.name in elsewhere):
+            found[step.name] = "done"
+        elif found[step.name] != "done":
+            wanted.update(step.needs)
     return found
 
 

@@ -8,6 +8,7 @@ OUT/
   tests/             posteriors of each test: NAME-seedN.VIEWS.Q.npz
   fusions/           posteriors of each fusion: NAME-seedN.VIEWS.SCALES.npz
   logs/              what each step printed
+  outcomes.jsonl     who was wrong on which image, for each test
   tables.md, tables.csv, claims.json, index.html
 """
 

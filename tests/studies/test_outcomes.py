@@ -1,0 +1,160 @@
+"""Outcomes of tests without their posteriors: what is told of them, and what need not be made again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from verydeep.errors import ModelError, UsageError
+from verydeep.evaluation.results import Evaluation, Facts, MemberFacts, write_result
+from verydeep.studies.description import parse
+from verydeep.studies.evidence import gather
+from verydeep.studies.outcomes import OUTCOMES, find_outcomes, read_outcomes, write_outcomes
+from verydeep.studies.state import Ledger, fingerprints, states
+from verydeep.studies.workflow import make_workflow
+
+TEXT = """
+recipe = "digits"
+[settings]
+epochs = 2
+[[train]]
+networks = ["A"]
+seeds = [0, 1]
+[[train]]
+networks = ["B"]
+grow_from = "A"
+seeds = [0, 1]
+[[test]]
+"""
+TESTS = [f"tests/{name}-seed{seed}.dense.36.npz" for seed in (0, 1) for name in "AB"]
+CLASSES = ("cat", "dog", "owl")
+
+
+@pytest.fixture
+def workflow():
+    return make_workflow(parse(TEXT, "a study"))
+
+
+def result(seed: int, *, count: int = 37, order: int | None = None) -> Evaluation:
+    """Some images' posteriors, in an order of their own."""
+    names = [f"image {number}" for number in range(count)]
+    labels = np.arange(count) % 3
+    posteriors = np.random.default_rng(seed).dirichlet(np.ones(3), count)
+    places = np.arange(count) if order is None else np.random.default_rng(order).permutation(count)
+    member = MemberFacts("runs/a", "A", 0.5, False, 10, (36, 36), "dense", (36,), True)
+    facts = Facts((member,), "animals", "val", CLASSES, 1.0)
+    return Evaluation(facts, tuple(names[at] for at in places), labels[places], posteriors[places])
+
+
+def write_tests(out, *, names=TESTS, **options) -> None:
+    for seed, name in enumerate(TESTS):
+        if name in names:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            write_result(out / name, result(seed, **options))
+
+
+def test_tables_stand_on_outcomes_alone(workflow, tmp_path):
+    write_tests(tmp_path)
+    by_posteriors = gather(workflow, find_outcomes(workflow, tmp_path))
+    write_outcomes(workflow, tmp_path, find_outcomes(workflow, tmp_path))
+    for name in TESTS[1:]:
+        (tmp_path / name).unlink()
+    mixed = gather(workflow, find_outcomes(workflow, tmp_path))
+    (tmp_path / TESTS[0]).unlink()
+    alone = gather(workflow, find_outcomes(workflow, tmp_path))
+    assert by_posteriors.num_images == 37 and by_posteriors.data == "animals"
+    assert [one.seeds for one in by_posteriors.measurements] == [(0, 1), (0, 1)]
+    for found in (mixed, alone):
+        assert (found.data, found.num_images) == (by_posteriors.data, by_posteriors.num_images)
+        for one, other in zip(found.measurements, by_posteriors.measurements, strict=True):
+            assert np.array_equal(one.wrong, other.wrong) and one.wrong.any() and not one.wrong.all()
+            assert (one.setup, one.top1, one.top5, one.seeds) == (other.setup, other.top1, other.top5, other.seeds)
+    assert one.wrong[1].mean() * 100 == pytest.approx(one.top1[1])
+
+
+def test_the_order_of_images_does_not_matter(workflow, tmp_path):
+    write_tests(tmp_path)
+    plain = find_outcomes(workflow, tmp_path)
+    for order, name in enumerate(TESTS):
+        write_tests(tmp_path, names=[name], order=order)
+    mixed = find_outcomes(workflow, tmp_path)
+    assert all(np.array_equal(plain[name].wrong, mixed[name].wrong) for name in TESTS)
+    assert {one.images for one in plain.values()} == {one.images for one in mixed.values()}
+
+
+def test_other_images_are_refused(workflow, tmp_path):
+    write_tests(tmp_path)
+    write_outcomes(workflow, tmp_path, find_outcomes(workflow, tmp_path))
+    (tmp_path / TESTS[0]).unlink()
+    write_tests(tmp_path, names=TESTS[1:], count=40)
+    with pytest.raises(UsageError, match=r"are of other images; remove the one's line from .*outcomes\.jsonl"):
+        find_outcomes(workflow, tmp_path)
+
+
+def test_outcomes_of_another_description_do_not_count(workflow, tmp_path):
+    write_tests(tmp_path)
+    write_outcomes(workflow, tmp_path, find_outcomes(workflow, tmp_path))
+    other = make_workflow(parse(TEXT.replace("epochs = 2", "epochs = 3"), "a study"))
+    assert list(read_outcomes(workflow, tmp_path)) == TESTS
+    assert read_outcomes(other, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("wrong", "AAAA", "24 bits for 37 images"),
+        ("wrong", "?", "is damaged"),
+        ("wrong", 5, "wrong"),
+        ("top1_error", 130.0, "errors that are no shares"),
+        ("facts", [], "facts"),
+        ("step", 7, "step"),
+        ("images", None, "images"),
+        ("num_images", 10**9, "bits for"),
+    ],
+)
+def test_a_damaged_line_is_told(workflow, tmp_path, field, value, said):
+    write_tests(tmp_path)
+    write_outcomes(workflow, tmp_path, find_outcomes(workflow, tmp_path))
+    lines = (tmp_path / OUTCOMES).read_text().splitlines()
+    lines[2] = json.dumps({**json.loads(lines[2]), field: value})
+    (tmp_path / OUTCOMES).write_text("\n".join(lines))
+    with pytest.raises(ModelError, match=f"line 3 of .*{said}.*"):
+        read_outcomes(workflow, tmp_path)
+    (tmp_path / OUTCOMES).write_text("\n".join([*lines[:2], "{", lines[3]]))
+    with pytest.raises(ModelError, match=r"line 3 of .*remove it, and its test is made again"):
+        read_outcomes(workflow, tmp_path)
+
+
+def to_do(workflow, out, known: list[str]) -> list[str]:
+    prints = fingerprints(workflow, "animals")
+    return [name for name, state in states(workflow, out, prints, Ledger(out), known).items() if state != "done"]
+
+
+def test_what_only_known_tests_need_is_not_made(workflow, tmp_path):
+    a, b, c, d = TESTS
+    every = list(workflow.steps)
+    assert to_do(workflow, tmp_path, []) == every
+    assert to_do(workflow, tmp_path, TESTS) == []
+    # B grows from A, which is then made without its test.
+    assert to_do(workflow, tmp_path, [a, c, d]) == ["runs/A-seed0", "runs/B-seed0", b]
+    assert to_do(workflow, tmp_path, [b, c, d]) == ["runs/A-seed0", a]
+    assert to_do(workflow, tmp_path, [a, b]) == [name for name in every if "seed1" in name]
+
+
+def test_a_test_that_was_made_here_is_made_again_where_its_file_is_gone(workflow, tmp_path):
+    prints = fingerprints(workflow, "animals")
+    Ledger(tmp_path).add("begun", workflow.steps[TESTS[0]], prints[TESTS[0]])
+    assert to_do(workflow, tmp_path, TESTS) == ["runs/A-seed0", TESTS[0]]
+
+
+def test_a_training_without_tests_is_made(tmp_path):
+    text = TEXT.replace("[[test]]", '[[test]]\nnetworks = ["A"]')
+    workflow = make_workflow(parse(text, "a study"))
+    assert to_do(workflow, tmp_path, [TESTS[0], TESTS[2]]) == [
+        "runs/A-seed0",
+        "runs/B-seed0",
+        "runs/A-seed1",
+        "runs/B-seed1",
+    ]
