@@ -45,10 +45,17 @@ def test_both_engines_take_the_same_steps(tmp_path, capsys):
 
 
 def test_the_native_engine_is_the_default_on_a_cpu_where_it_is_faster(tmp_path, monkeypatch):
-    assert choose_engine("auto", "auto", CPU, work=2e9) == "native"
+    for low in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda low=low: low)
+        monkeypatch.setattr(training_engine, "has_bfloat16", lambda native, low=low: low)
+        assert choose_engine("auto", "auto", CPU, work=2e9) == ("torch" if low else "native")
+        assert choose_engine("auto", "float32", CPU, work=2e9) == "native"
+        assert choose_engine("auto", "auto", CPU, work=1e10) == "native"
+    monkeypatch.undo()
     verydeep.train("digits", tmp_path / "small", recipe=SMALL)
     assert engine_of(tmp_path / "small") == "torch"
     monkeypatch.setattr(training_engine, "LEAST_WORK", 1.0)
+    monkeypatch.setattr(training_engine, "LEAST_WORK_IN_BFLOAT16", 1.0)
     verydeep.train("digits", tmp_path / "run", recipe=SMALL)
     assert engine_of(tmp_path / "run") == "native"
 
@@ -117,7 +124,7 @@ def test_bfloat16_where_the_kernels_have_it(monkeypatch):
     monkeypatch.setattr(training_engine, "has_bfloat16", lambda native: True)
     assert choose_engine("auto", "bfloat16", CPU) == choose_engine("native", "bfloat16", CPU) == "native"
     assert uses_bfloat16("bfloat16", CPU, "native")
-    assert not uses_bfloat16("auto", CPU, "native")  # until it is measured to learn as well
+    assert uses_bfloat16("auto", CPU, "native") and not uses_bfloat16("float32", CPU, "native")
 
 
 def test_without_the_compiled_part(monkeypatch):
@@ -136,5 +143,6 @@ def test_a_wrong_engine_is_told(tmp_path, capsys):
 
 def test_precision_follows_the_engine(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(training_engine, "has_bfloat16", lambda native: False)
     assert uses_bfloat16("auto", CPU, "torch") and not uses_bfloat16("auto", CPU, "native")
     assert uses_bfloat16("bfloat16", CPU, "torch") and not uses_bfloat16("float32", CPU, "torch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -15,6 +16,8 @@ AskedEngine = Literal["auto", "native", "torch"]
 
 LEAST_WORK = 1e9
 """Multiply-adds of a step's forward pass below which torch is faster: each layer of ours has a fixed cost."""
+LEAST_WORK_IN_BFLOAT16 = 5e9
+"""The same where both multiply in bfloat16, of which torch's maps are too: they take half the memory of ours."""
 
 
 def choose_engine(
@@ -22,7 +25,7 @@ def choose_engine(
     precision: str,
     device: torch.device,
     before: str | None = None,
-    work: float = LEAST_WORK,
+    work: float = math.inf,
 ) -> TrainingEngine:
     """Choose the engine of a training: what was asked for, what the run began with, or the faster one.
 
@@ -40,7 +43,8 @@ def choose_engine(
     obstacle = _obstacle(precision, device)
     if asked == "native" and obstacle:
         raise UsageError(f"`engine=native` cannot train here: {obstacle}; leave it out, or give `engine=torch`")
-    by_itself = before == "native" if before else work >= LEAST_WORK
+    least = LEAST_WORK_IN_BFLOAT16 if uses_bfloat16(precision, device, "torch") else LEAST_WORK
+    by_itself = before == "native" if before else work >= least
     if asked == "torch" or (asked == "auto" and not by_itself):
         return "torch"
     if obstacle and before == "native":
@@ -61,7 +65,7 @@ def _obstacle(precision: str, device: torch.device) -> str | None:
 
 
 def uses_bfloat16(precision: str, device: torch.device, engine: TrainingEngine) -> bool:
-    """Whether products are of bfloat16: always, never, or on torch where the device multiplies it by itself.
+    """Whether products are of bfloat16: always, never, or where the device multiplies it by itself.
 
     On processors that lack the instruction torch emulates bfloat16, and is slower than in float32.
     """
@@ -69,4 +73,7 @@ def uses_bfloat16(precision: str, device: torch.device, engine: TrainingEngine) 
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return engine == "torch" and device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    if engine == "native":
+        native = native_module()
+        return native is not None and has_bfloat16(native)
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
