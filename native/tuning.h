@@ -73,8 +73,8 @@ constexpr int POSITION_IMAGES = 48;  // of which the positions of small maps are
 
 // Blocks of inputs of Winograd's products whose weights stay in L1 for all rows. They are a sum of their own.
 constexpr int DEEP_BLOCKS = 8;
-// A gradient of weights is a sum over tiles: over blocks of so many (of bfloat16 twice as many), in at most so many
-// parts, whose sums take at most so much memory.
+// A gradient of weights is a sum over tiles: over blocks of so many (of bfloat16 twice as many), in at most so
+// many parts, whose sums take at most so much memory.
 constexpr int GRADIENT_TILES = 64, MAX_PARTIAL_SUMS = 16;
 constexpr long PARTIAL_SUM_BYTES = 8L << 20;
 constexpr long LARGE_SUM_BYTES = 16L << 20;  // sums that are read and written from afar: of twice as many tiles
