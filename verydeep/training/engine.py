@@ -16,8 +16,6 @@ AskedEngine = Literal["auto", "native", "torch"]
 
 LEAST_WORK = 1e9
 """Multiply-adds of a step's forward pass below which torch is faster: each layer of ours has a fixed cost."""
-LEAST_WORK_IN_BFLOAT16 = 5e9
-"""The same where both multiply in bfloat16, of which torch's maps are too: they take half the memory of ours."""
 
 
 def choose_engine(
@@ -43,8 +41,7 @@ def choose_engine(
     obstacle = _obstacle(precision, device)
     if asked == "native" and obstacle:
         raise UsageError(f"`engine=native` cannot train here: {obstacle}; leave it out, or give `engine=torch`")
-    least = LEAST_WORK_IN_BFLOAT16 if uses_bfloat16(precision, device, "torch") else LEAST_WORK
-    by_itself = before == "native" if before else work >= least
+    by_itself = before == "native" if before else work >= LEAST_WORK
     if asked == "torch" or (asked == "auto" and not by_itself):
         return "torch"
     if obstacle and before == "native":
