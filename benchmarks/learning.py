@@ -16,7 +16,6 @@ and the curves of both overlaid. Means more than 1.5 points apart are told as a 
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from verydeep.evaluation import paired
@@ -80,14 +78,8 @@ def outcome(run: Path, result: Path) -> dict[str, Any]:
         "epochs": facts["recipe"]["epochs"],
         "curve": [record["validation_error"] for record in records if "validation_error" in record],
         "num_images": len(wrong),
-        "wrong": base64.b64encode(np.packbits(wrong).tobytes()).decode(),
+        "wrong": paired.bits_to_text(wrong),
     }
-
-
-def wrong_of(outcome: dict[str, Any]) -> NDArray[np.bool_]:
-    """Which test images were named wrong."""
-    bits = np.frombuffer(base64.b64decode(outcome["wrong"]), np.uint8)
-    return np.unpackbits(bits, count=outcome["num_images"]).astype(bool)
 
 
 def tell(runs: Path, out: Path, ways: tuple[str, str]) -> bool:
@@ -95,7 +87,10 @@ def tell(runs: Path, out: Path, ways: tuple[str, str]) -> bool:
     first, second = ways
     seeds = [seed for seed in range(MOST_SEEDS) if all(outcome_of(runs, way, seed).exists() for way in ways)]
     found = {way: [json.loads(outcome_of(runs, way, seed).read_text()) for seed in seeds] for way in ways}
-    wrong = {way: np.stack(list(map(wrong_of, outcomes))) for way, outcomes in found.items()}
+    wrong = {
+        way: np.stack([paired.bits_from_text(one["wrong"], one["num_images"]) for one in outcomes])
+        for way, outcomes in found.items()
+    }
     errors = {way: [100 * float(one.mean()) for one in several] for way, several in wrong.items()}
     differences = [a - b for a, b in zip(errors[first], errors[second], strict=True)]
     over_images = paired.bootstrap(wrong[first].mean(0) - wrong[second].mean(0))

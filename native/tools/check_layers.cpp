@@ -304,11 +304,13 @@ bool check_convolution(std::mt19937& engine, Instructions instructions) {
     const ConvolutionResults found = run(processor_of(instructions, between(engine, 1, 4), precision), layer);
     const bool same_bits = found == run(processor_of(instructions, between(engine, 1, 4), precision), layer);
     const ExactConvolution right = exact(layer, found.argmax);
-    // Products in bfloat16 may err so many times as much. Where two are compared, the greatest error counts.
-    const double allowed = precision == Precision::bfloat16 ? 3000 : 1;
+    // Products in bfloat16 may err so many times as much. Which is the greatest of four goes by the largest error
+    // of all windows, not by their mean.
+    const bool low = precision == Precision::bfloat16;
+    const double allowed = low ? 3000 : 1, allowed_to_chosen = low ? 9000 : 1;
     return fine(std::array{error(found.y, right.y) / allowed, error(found.to_x, right.to_x) / allowed,
                            error(found.to_weights, right.to_weights) / allowed,
-                           error(found.to_bias, right.to_bias), right.chosen_too_small / (3 * allowed)},
+                           error(found.to_bias, right.to_bias), right.chosen_too_small / allowed_to_chosen},
                 same_bits, found.padded, instructions,
                 std::string(name_of(precision)) + ", a convolution of " +
                     words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : "") +

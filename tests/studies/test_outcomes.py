@@ -89,7 +89,9 @@ def test_other_images_are_refused(workflow, tmp_path):
     write_outcomes(workflow, tmp_path, find_outcomes(workflow, tmp_path))
     (tmp_path / TESTS[0]).unlink()
     write_tests(tmp_path, names=TESTS[1:], count=40)
-    with pytest.raises(UsageError, match=r"are of other images; remove the one's line from .*outcomes\.jsonl"):
+    with pytest.raises(
+        UsageError, match=r"different images; remove the line of the wrong one from .*outcomes\.jsonl"
+    ):
         find_outcomes(workflow, tmp_path)
 
 

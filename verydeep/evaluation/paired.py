@@ -7,6 +7,7 @@ a seed, so the pairing is kept.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,24 @@ def wrong_answers(result: Evaluation) -> NDArray[np.bool_]:
     """Which images the most probable class is not the right one of."""
     wrong: NDArray[np.bool_] = result.posteriors.argmax(1) != result.labels
     return wrong
+
+
+def bits_to_text(wrong: NDArray[np.bool_]) -> str:
+    """A bit for each image, in base64."""
+    return base64.b64encode(np.packbits(wrong).tobytes()).decode()
+
+
+def bits_from_text(text: str, count: int) -> NDArray[np.bool_]:
+    """Read back the bits of so many images.
+
+    Raises:
+        ValueError: it is not base64, or there are not so many.
+
+    """
+    bits = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    if len(bits) != (count + 7) // 8:
+        raise ValueError(f"it has {8 * len(bits)} bits for {count} images")
+    return np.unpackbits(bits, count=count).astype(np.bool_)
 
 
 def bootstrap(values: NDArray[np.float64], seed: int = 0, resamplings: int = RESAMPLINGS) -> Interval:

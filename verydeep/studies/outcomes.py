@@ -6,10 +6,9 @@ posteriors and networks take megabytes. So a study can be told anew, or carried 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, UsageError, printable, refusal
 from verydeep.evaluation.fusion import matched
-from verydeep.evaluation.paired import wrong_answers
+from verydeep.evaluation.paired import bits_from_text, bits_to_text, wrong_answers
 from verydeep.evaluation.results import Evaluation, read_result
 from verydeep.files import json_text, parse_json, write_text
 from verydeep.reports.tables import Row, make_rows, row_from_json
@@ -67,14 +66,16 @@ def find_outcomes(workflow: Workflow, out: Path) -> dict[str, Outcome]:
         path = out / step.name
         if path.is_file():
             result = read_result(path)
-            first = first or (result, path)
+            # Names and labels are what is needed of the first.
+            first = first or (replace(result, posteriors=np.empty((0, 0))), path)
             matched(result, path, *first)
             found[step.name] = outcome_of(result)
     by_images = {outcome.images: name for name, outcome in found.items()}
     if len(by_images) > 1:
         names = sorted(by_images.values())
         raise UsageError(
-            f"{names[0]} and {names[1]} are of other images; remove the one's line from {out / OUTCOMES}"
+            f"{names[0]} and {names[1]} were tested on different images; remove the line of the wrong one from "
+            f"{out / OUTCOMES}"
         )
     return {step.name: found[step.name] for step in workflow.results if step.name in found}
 
@@ -126,15 +127,12 @@ def _to_json(outcome: Outcome) -> dict[str, Any]:
         "top_k": row.top_k,
         "num_images": row.num_images,
         "images": outcome.images,
-        "wrong": base64.b64encode(np.packbits(outcome.wrong).tobytes()).decode(),
+        "wrong": bits_to_text(outcome.wrong),
         "facts": asdict(row.facts),
     }
 
 
 def _from_json(record: Mapping[str, Any]) -> Outcome:
     row = row_from_json({**as_type(dict[str, Any], record["facts"], "facts"), **record})
-    bits = np.frombuffer(base64.b64decode(as_type(str, record["wrong"], "wrong"), validate=True), np.uint8)
-    if len(bits) != (row.num_images + 7) // 8:
-        raise ValueError(f"it has {8 * len(bits)} bits for {row.num_images} images")
-    wrong = np.unpackbits(bits, count=row.num_images).astype(np.bool_)
+    wrong = bits_from_text(as_type(str, record["wrong"], "wrong"), row.num_images)
     return Outcome(row, wrong, as_type(str, record["images"], "images"))
