@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from without_torch import WITHOUT_TORCH
 
 import verydeep
 from verydeep.api.new import new
-from verydeep.cli import COMMANDS, main
+from verydeep.cli import COMMANDS, SPINS, main
 from verydeep.commands.words import EXAMPLES
 
 
@@ -36,6 +37,16 @@ def test_help_and_version_are_quick(arguments):
         assert not result.stderr
     assert min(seconds) < 0.3
     assert verydeep.__version__ in result.stdout or all(name in result.stdout for name in COMMANDS)
+
+
+def test_commands_let_waiting_threads_of_torch_sleep_sooner(capsys, monkeypatch):
+    monkeypatch.setenv(SPINS, "")  # so that it is put back as it was
+    monkeypatch.delenv(SPINS)
+    main(["describe", "D", "--json"])
+    assert os.environ[SPINS] == "20000"
+    monkeypatch.setenv(SPINS, "5")  # the user's own wish
+    main(["describe", "D", "--json"])
+    assert os.environ[SPINS] == "5"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -187,7 +187,7 @@ def _run(name: str, arguments: list[str]) -> None:
     elif name in COMMANDS:
         if name == "predict":
             _import_numpy_alone()
-            shorten_spins()
+        shorten_spins()
         from verydeep.commands.special import command
         from verydeep.notes import said_as
         from verydeep.run_folder.origin import carrying_out  # not above: it takes NumPy

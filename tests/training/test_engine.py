@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +81,7 @@ def test_a_run_that_does_not_tell_its_engine_was_torchs(tmp_path, monkeypatch):
 
 @pytest.mark.heavy
 def test_momentum_is_laid_out_as_the_weights_are(tmp_path, monkeypatch):
-    """A run that was begun on torch has its momentum channels last, which costs a copy at each step."""
+    """Momentum is saved contiguous, torch's weights are channels last; and a step would copy it each time."""
     from verydeep.training.loop import Trainer
 
     run = tmp_path / "run"
@@ -91,12 +93,45 @@ def test_momentum_is_laid_out_as_the_weights_are(tmp_path, monkeypatch):
         result = step(self, batch, number, interrupted)
         weight = self.network.conv3_1.weight
         seen.append(self.optimizer.state[weight]["momentum_buffer"].stride() == weight.stride())
-        assert weight.is_contiguous()
+        assert weight.is_contiguous(memory_format=torch.channels_last)
         return result
 
     monkeypatch.setattr(Trainer, "_step", look)
-    verydeep.train("digits", run, resume=True, epochs=2, engine="native")
+    verydeep.train("digits", run, resume=True, epochs=2)
     assert seen and all(seen)
+
+
+WRITING = """
+import os, sys
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from verydeep.training.loop import Trainer, TrainingState, Writer, copied
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+torch.set_num_threads(2)
+weight = torch.zeros(256, 256, 3, 3).to(memory_format=torch.channels_last)
+weight += 1  # torch's own workers start
+before, during = threads(), []
+state = TrainingState(0, {}, copied({"weight": weight}), {}, {}, {})
+
+def write():
+    Trainer._write(SimpleNamespace(run=Path(sys.argv[1])), state, best=False, epoch_ends=True)
+    during.append(threads())
+
+with Writer() as writer:
+    writer.write(write)
+print(during[0] - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux tells them")
+def test_writing_a_state_starts_no_workers_of_torch(tmp_path):
+    """With more of its threads than cores, OpenMP lets all of them sleep after each operation."""
+    done = subprocess.run([sys.executable, "-c", WRITING, tmp_path], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 1  # the writer
 
 
 @pytest.mark.parametrize(

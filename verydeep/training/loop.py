@@ -314,7 +314,7 @@ class Trainer:
         self.writer.write(partial(self._write, state, best, epoch_ends))
 
     def _write(self, state: TrainingState, best: bool, epoch_ends: bool) -> None:
-        weights = {name: tensor.contiguous().numpy() for name, tensor in state.network.items()}
+        weights = {name: tensor.numpy() for name, tensor in state.network.items()}
         if best:
             write_model(self.run, self.config, weights)
         if epoch_ends:
