@@ -1,12 +1,13 @@
 """`verydeep predict --out` on many images: killed and resumed, its memory, its speed, and what its plan costs.
 
-    python benchmarks/many_images.py run CIFAR10 [--images 1000000] [--kills 3] [--processes 1] [--folder FOLDER]
+    python benchmarks/many_images.py run CIFAR10 [--images 1000000] [--kills 3] [--processes 1] [--scale 64]
+        [--folder FOLDER]
     python benchmarks/many_images.py plan [--most 10000000]
 
 `run` packs the training part of CIFAR-10 into shards, once, and gives them to the command again and again. One run
 is unbroken. Another is killed at random moments, resumed each time, and has to end with the same files. Rows are
 counted. Told are images a second beside the engine's own on decoded images, and the peak memory of the unbroken
-run beside that of a run on 5,000 images.
+run beside that of a run on 5,000 images. With `--scale` images are shown at that Q, not at the model's own.
 
 `plan` writes lists of 10^4 to `--most` names. It tells how long a process takes to read one and to plan the parts,
 how long the digest that resuming needs takes, and the peak of the memory beyond what the process had before. It
@@ -74,22 +75,20 @@ def prepare(cifar10: Path, folder: Path) -> None:
         verydeep.shard(folder / "images", out=folder / "shards")
 
 
-def predict(given: list[str], out: Path, processes: int) -> tuple[float, float]:
+def predict(given: list[str], out: Path) -> tuple[float, float]:
     """Seconds, and peak memory in MB of the largest process."""
     log = out.with_name(out.name + ".log")
     start = time.perf_counter()
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*COMMAND, *given, "--out", str(out), "--processes", str(processes)], stdout=file, stderr=file
-        )
+        process = subprocess.Popen([*COMMAND, *given, "--out", str(out)], stdout=file, stderr=file)
         _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status):
         sys.exit(log.read_text())
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def start(given: list[str], out: Path, processes: int) -> subprocess.Popen[bytes]:
-    command = [*COMMAND, *given, "--out", str(out), "--processes", str(processes)]
+def start(given: list[str], out: Path) -> subprocess.Popen[bytes]:
+    command = [*COMMAND, *given, "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
@@ -97,11 +96,11 @@ def num_parts(out: Path) -> int:
     return sum(1 for _ in out.glob("part-*"))
 
 
-def kill_and_resume(given: list[str], out: Path, processes: int, total: int, kills: int) -> list[int]:
+def kill_and_resume(given: list[str], out: Path, total: int, kills: int) -> list[int]:
     """Kill the command at random moments; the parts that were there each time."""
     chance, killed_at = random.Random(0), list[int]()
     for number in range(kills):
-        process = start(given, out, processes)
+        process = start(given, out)
         # Somewhere within the next share of the work.
         wanted = chance.uniform(number, number + 1) / (kills + 1) * total
         while num_parts(out) < wanted and process.poll() is None:
@@ -120,10 +119,10 @@ def same_files(one: Path, other: Path) -> bool:
     )
 
 
-def engine_speed(folder: Path) -> float:
+def engine_speed(folder: Path, scale: int | None) -> float:
     """Images a second of the engine alone, on decoded images as the command shows them."""
     engine = open_engine("cifar10")
-    scale, mirror = engine.config.trained_on.test_scale, engine.config.trained_on.mirror
+    scale, mirror = scale or engine.config.trained_on.test_scale, engine.config.trained_on.mirror
     source = find_images(folder / "images").source
     from verydeep.images.views import rescale
 
@@ -138,20 +137,21 @@ def engine_speed(folder: Path) -> float:
     return len(images) / statistics.median(seconds)
 
 
-def run(cifar10: Path, images: int, kills: int, processes: int, folder: Path) -> None:
+def run(cifar10: Path, images: int, kills: int, processes: int, scale: int | None, folder: Path) -> None:
     prepare(cifar10, folder)
+    options = ["--processes", str(processes), *(["--scales", str(scale)] if scale else [])]
     few, unbroken, killed = (folder / name for name in ("few", "unbroken", "killed"))
     for out in (few, unbroken, killed):
         shutil.rmtree(out, ignore_errors=True)
-    alone = engine_speed(folder)
-    _, memory_of_few = predict(words(folder, FEW), few, processes)
-    given = words(folder, images)
-    seconds, memory = predict(given, unbroken, processes)
-    again = engine_speed(folder)
+    alone = engine_speed(folder, scale)
+    _, memory_of_few = predict([*words(folder, FEW), *options], few)
+    given = [*words(folder, images), *options]
+    seconds, memory = predict(given, unbroken)
+    again = engine_speed(folder, scale)
     rows = sum(count_rows(path)[0] for path in unbroken.glob("part-*"))
     total = num_parts(unbroken)
-    killed_at = kill_and_resume(given, killed, processes, total, kills)
-    resumed, _ = predict(given, killed, processes)
+    killed_at = kill_and_resume(given, killed, total, kills)
+    resumed, _ = predict(given, killed)
     same = same_files(unbroken, killed)
     found = {
         "images": images,
@@ -246,6 +246,7 @@ def main() -> None:
     runs.add_argument("--images", type=int, default=1_000_000)
     runs.add_argument("--kills", type=int, default=3)
     runs.add_argument("--processes", type=int, default=1)
+    runs.add_argument("--scale", type=int)
     runs.add_argument("--folder", type=Path, help="where shards and part files are kept")
     commands.add_parser("plan").add_argument("--most", type=int, default=10_000_000)
     commands.add_parser("plan-once").add_argument("word")
@@ -256,7 +257,7 @@ def main() -> None:
         plan_once(arguments.word)
     else:
         with a_folder(arguments.folder) as folder:
-            run(arguments.cifar10, arguments.images, arguments.kills, arguments.processes, folder)
+            run(arguments.cifar10, arguments.images, arguments.kills, arguments.processes, arguments.scale, folder)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from verydeep.images.geometry import rescaled_size
 from verydeep.images.image_set import Arrays, Files, ImageSet
 from verydeep.images.in_memory import keep_in_memory
 from verydeep.images.sources import open_data
-from verydeep.images.views import TrainingView, ViewDraws, rescale
+from verydeep.images.views import TrainingView, ViewDraws, mirrored, rescale
 
 UNIFORM = st.floats(0, 1, exclude_max=True)
 
@@ -71,9 +71,10 @@ def test_a_view_is_near_to_a_crop_of_the_rescaled_image(photographs, scale, acro
 
 def test_a_mirrored_view_is_the_mirror_image(photographs):
     view = TrainingView((100, 100), 96)
-    plain, mirrored = (view.make(photographs[0], one_draw(100, 0.3, 0.7, flag), 0) for flag in (False, True))
-    np.testing.assert_array_equal(mirrored, plain[:, ::-1])
-    assert (mirrored != plain).any()
+    plain, mirror = (view.make(photographs[0], one_draw(100, 0.3, 0.7, flag), 0) for flag in (False, True))
+    np.testing.assert_array_equal(mirror, plain[:, ::-1])
+    assert (mirror != plain).any()
+    np.testing.assert_array_equal(mirrored(np.stack([plain, mirror])), np.stack([mirror, plain]))
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(32, 80), UNIFORM, UNIFORM)

@@ -18,7 +18,7 @@ from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
 from verydeep.evaluation.protocols import Protocol, check
 from verydeep.files import write_whole
 from verydeep.images.image_set import ImageSet, Unreadable
-from verydeep.images.views import Pixels
+from verydeep.images.views import Pixels, mirrored
 from verydeep.inference.engine import Engine
 
 BATCH_SIZE = 128  # images of one shape that are shown at once, at most
@@ -246,8 +246,7 @@ def _posteriors_at(engine: Engine, protocol: Protocol, images: list[Pixels], bat
     """Mean over the views at one scale."""
     window = engine.config.architecture.window
     sums = np.zeros((len(images), engine.config.architecture.num_classes))
-    for shown in (images, [image[:, ::-1] for image in images])[: 1 + protocol.mirror]:
-        views, num_views = _views(protocol, shown, window)
+    for views, num_views in _views(protocol, images, window):
         size = max(1, min(batch_size, BATCH_PIXELS // (views.shape[1] * views.shape[2])))
         for first in range(0, len(views), size):
             scored = posterior_of_maps(engine.score_maps(views[first : first + size]))
@@ -255,12 +254,19 @@ def _posteriors_at(engine: Engine, protocol: Protocol, images: list[Pixels], bat
     return sums / (1 + protocol.mirror)
 
 
-def _views(protocol: Protocol, images: list[Pixels], window: int) -> tuple[Pixels, int]:
-    """Views of images, image by image, of one shape; and how many there are of each."""
-    offsets = [protocol.offsets(image.shape[1], image.shape[0], window) for image in images]
-    crops = [
-        image[top : top + window, left : left + window]
-        for image, places in zip(images, offsets, strict=True)
-        for left, top in places or ()
-    ]
-    return (np.stack(crops), len(crops) // len(images)) if crops else (np.stack(images), 1)
+def _views(protocol: Protocol, images: list[Pixels], window: int) -> Iterator[tuple[Pixels, int]]:
+    """Views of images, image by image, of one shape, and how many there are of each; then mirrored ones."""
+    places = [protocol.offsets(image.shape[1], image.shape[0], window) for image in images]
+    if not places[0]:
+        whole = np.stack(images)
+        yield whole, 1
+        if protocol.mirror:
+            yield mirrored(whole), 1
+        return
+    for step in (1, -1)[: 1 + protocol.mirror]:
+        crops = [
+            image[top : top + window, ::step][:, left : left + window]
+            for image, offsets in zip(images, places, strict=True)
+            for left, top in offsets
+        ]
+        yield np.stack(crops), len(places[0])

@@ -41,6 +41,17 @@ def rescale(image: Image.Image | Pixels, smaller_side: int) -> Image.Image:
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
 
+def mirrored(images: Pixels) -> Pixels:
+    """Mirror images, of shape (images, height, width, 3), left to right.
+
+    Colour by colour: NumPy copies backwards value by value, and pixel by pixel would take five times as long.
+    """
+    result = np.empty_like(images)
+    for color in range(images.shape[-1]):
+        result[..., color] = images[:, :, ::-1, color]
+    return result
+
+
 @dataclass(frozen=True)
 class ViewDraws:
     """The random numbers of a batch's views, drawn at once so that they do not depend on who makes the views."""
