@@ -27,8 +27,8 @@ public:
           tiles_(in.images * grid_.count()) {
         point_floats_ = static_cast<long>(in_.num_blocks) * gradient_.map.num_blocks * BLOCK * BLOCK + 48;
         const long sum_bytes = POINTS * point_floats_ * static_cast<long>(sizeof(float));
-        const long most_tiles = tuning::GRADIENT_TILES * (sum_bytes >= tuning::LARGE_SUM_BYTES ? 2L : 1L);
-        blocks_ = ceil_div(tiles_, most_tiles * FLOAT_BYTES / processor.points.point_element_bytes);
+        const long more = FLOAT_BYTES / processor.points.point_element_bytes;
+        blocks_ = ceil_div(tiles_, tuning::gradient_tiles(sum_bytes) * more);
         parts_ = std::clamp<long>(tuning::PARTIAL_SUM_BYTES / sum_bytes, 1,
                                   std::min(blocks_, long{tuning::MAX_PARTIAL_SUMS}));
         slices_ =

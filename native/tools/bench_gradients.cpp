@@ -47,12 +47,13 @@ struct GradientLayer {
     FeatureMap pooled_map = map_layout(pooled_shape, pooled.floats());
     TileGrid grid = tile_grid(layer.side, layer.side);
     long tiles = layer.images * grid.count();
-    long blocks = ceil_div(tiles, gradient_tiles()), most_tiles = ceil_div(tiles, blocks);
+    long point_floats = in_blocks * out_blocks * BLOCK * BLOCK + 48;
+    long blocks = ceil_div(tiles, tuning::gradient_tiles(POINTS * point_floats * FLOAT));
+    long most_tiles = ceil_div(tiles, blocks);
     Memory inputs = random_floats(POINTS * transformed_strides(in_blocks, most_tiles, kernels).point);
     Memory slopes = random_floats(POINTS * transformed_strides(out_blocks, most_tiles, kernels).point);
     Memory products = random_floats(POINTS * product_strides(most_tiles).point);
     // Sums of products at a point, and in how many parts the layer has them on any number of threads.
-    long point_floats = in_blocks * out_blocks * BLOCK * BLOCK + 48;
     long parts = std::clamp<long>(tuning::PARTIAL_SUM_BYTES / (POINTS * point_floats * FLOAT), 1,
                                   std::min(blocks, long{tuning::MAX_PARTIAL_SUMS}));
     Memory sums = random_floats(parts * POINTS * point_floats);
@@ -61,10 +62,6 @@ struct GradientLayer {
     Memory back{static_cast<std::size_t>(panels_of(layer.in_channels) * back_floats * FLOAT)};
     std::vector<float> biases = std::vector<float>(out_blocks * BLOCK + PANEL);
 
-    long gradient_tiles() const {
-        return tuning::GRADIENT_TILES *
-               (POINTS * in_blocks * out_blocks * BLOCK * BLOCK * FLOAT >= tuning::LARGE_SUM_BYTES ? 2L : 1L);
-    }
     Gradient gradient(bool is_pooled) const {
         return is_pooled ? Gradient{pooled_map, argmax.data()}
                          : Gradient{map_layout(out_shape, slope.floats()), nullptr};

@@ -1,0 +1,132 @@
+"""What to start from with few photographs: a bundled model, another one, or nothing; at equal minutes.
+
+    python benchmarks/starting_points.py CALTECH50 OUT [--models cifar10] [--minutes 5] [--seeds 1]
+
+CALTECH50 has photographs in train/ and val/. Four sets are made of them: all as they are, and three folders as
+people bring them, with 30 images of each class to train on and the rest to test on: 20 animals, 12 things at
+home, 8 things out of doors. On each set a network is trained from each model (`--from`) and from scratch, by
+the recipe `photos`, for as many epochs as the minutes allow: two short trainings tell how long an epoch takes.
+`verydeep transfer` fits a linear classifier on each model's features, which takes seconds.
+
+Told are top-1 errors of `verydeep evaluate` on the held-out part, and the seconds. What is there already is not
+done again: the command can be repeated after it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fine_tuning import error_of
+
+from verydeep.files import write_json
+
+EACH = 30  # training images of a class in the three folders
+FOLDERS = {
+    "animals": (
+        "ant bass cougar_face crayfish crocodile_head dalmatian dolphin emu flamingo hawksbill hedgehog ibis "
+        "lobster octopus pigeon platypus rooster scorpion tick wild_cat"
+    ),
+    "at-home": (
+        "binocular camera cellphone chandelier electric_guitar ewer gramophone laptop mandolin stapler umbrella "
+        "wrench"
+    ),
+    "out-of-doors": "Motorbikes airplanes car_side joshua_tree ketch minaret pagoda schooner",
+}
+PILOT_EPOCHS = (1, 3)
+
+
+def make_folder(photos: Path, out: Path, names: list[str]) -> None:
+    """Link to photographs of some classes: `EACH` to train on, drawn by a fixed seed, and the rest."""
+    for name in names:
+        files = sorted(path for part in ("train", "val") for path in (photos / part / name).iterdir())
+        random.Random(0).shuffle(files)
+        for part, chosen in (("train", files[:EACH]), ("val", files[EACH:])):
+            (out / part / name).mkdir(parents=True, exist_ok=True)
+            for number, file in enumerate(chosen):
+                link = out / part / name / f"{number:03d}{file.suffix}"
+                if not link.exists():
+                    link.symlink_to(file.resolve())
+
+
+def timed(run: Path, words: list[str]) -> float:
+    """Seconds of a command that makes a run; it is not run again where they are known."""
+    known = run.with_suffix(".json")
+    if not known.exists():
+        shutil.rmtree(run, ignore_errors=True)  # of a command that was interrupted
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "verydeep", *words], check=True)
+        write_json(known, {"seconds": time.perf_counter() - start})
+    return float(json.loads(known.read_text())["seconds"])
+
+
+def epochs_within(minutes: float, data: Path, run: Path, options: list[str]) -> int:
+    """How many epochs of a training take so many minutes, its start and end included."""
+    seconds = []
+    for epochs in PILOT_EPOCHS:
+        pilot = run.with_name(f"{run.name}-pilot-{epochs}")
+        seconds.append(timed(pilot, ["train", str(data), str(pilot), "--epochs", str(epochs), *options]))
+    each = (seconds[1] - seconds[0]) / (PILOT_EPOCHS[1] - PILOT_EPOCHS[0])
+    return PILOT_EPOCHS[0] + max(0, round((60 * minutes - seconds[0]) / each))
+
+
+def outcome(way: str, run: Path, data: Path, seconds: float, **facts: int) -> dict[str, Any]:
+    """What a way came to; it is told at once."""
+    found = {"way": way, **facts, "seconds": round(seconds), "error": error_of(run, data)}
+    print(json.dumps({"data": data.name, **found}), flush=True)
+    return found
+
+
+def measure(data: Path, out: Path, models: list[str], minutes: float, seeds: int) -> list[dict[str, Any]]:
+    """Errors of all ways on one set."""
+    rows: list[dict[str, Any]] = []
+    for model in models:
+        run = out / f"transfer-{Path(model).name}"
+        seconds = timed(run, ["transfer", model, str(data), "--out", str(run)])
+        rows.append(outcome(f"transfer {Path(model).name}", run, data, seconds))
+    ways = {f"from {Path(model).name}": ["--from", model] for model in models} | {"from scratch": []}
+    for way, options in ways.items():
+        run = out / way.replace(" ", "-")
+        epochs = epochs_within(minutes, data, run, options)
+        for seed in range(seeds):
+            one = run.with_name(f"{run.name}-{seed}")
+            words = ["train", str(data), str(one), "--epochs", str(epochs), "--seed", str(seed), *options]
+            rows.append(outcome(way, one, data, timed(one, words), seed=seed, epochs=epochs))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--models", nargs="+", default=["cifar10"])
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--seeds", type=int, default=1)
+    arguments = parser.parse_args()
+    data = {"caltech50": arguments.photos}
+    for name, classes in FOLDERS.items():
+        data[name] = arguments.out / "data" / name
+        make_folder(arguments.photos, data[name], classes.split())
+    found = {}
+    for name, folder in data.items():
+        out = arguments.out / name
+        out.mkdir(parents=True, exist_ok=True)
+        found[name] = measure(folder, out, arguments.models, arguments.minutes, arguments.seeds)
+    write_json(arguments.out / "errors.json", found)
+    ways = list(dict.fromkeys(row["way"] for rows in found.values() for row in rows))
+    print(f"| data | {' | '.join(ways)} |")
+    print(f"|---|{'--:|' * len(ways)}")
+    for name, rows in found.items():
+        errors = [[row["error"] for row in rows if row["way"] == way] for way in ways]
+        print(f"| {name} | {' | '.join(f'{sum(one) / len(one):.2f} %' for one in errors)} |")
+
+
+if __name__ == "__main__":
+    main()
