@@ -78,9 +78,6 @@ constexpr int DEEP_BLOCKS = 8;
 constexpr int GRADIENT_TILES = 64, MAX_PARTIAL_SUMS = 16;
 constexpr long PARTIAL_SUM_BYTES = 8L << 20;
 constexpr long LARGE_SUM_BYTES = 16L << 20;  // sums that are read and written from afar: of twice as many tiles
-constexpr long gradient_tiles(long sum_bytes) {
-    return sum_bytes >= LARGE_SUM_BYTES ? 2L * GRADIENT_TILES : long{GRADIENT_TILES};
-}
 // Places of a map whose products are a sum of their own.
 constexpr int GRAM_PLACES = 2048;
 

@@ -132,6 +132,14 @@ void convolution_data_gradient(const Processor&, const OutputGradient& gradient,
 
 // ---- weight_gradients.cpp
 
+// How a gradient of weights is summed up over tiles: in blocks that are multiplied at once, and parts that have
+// sums of their own. By the layer's sizes alone, and those of the numbers that are multiplied.
+struct GradientSums {
+    GradientSums(long tiles, long in_blocks, long out_blocks, long element_bytes);
+    long point_floats;  // of one part's sums at one of the 36 points
+    long blocks, parts;
+};
+
 void convolution_weight_gradient(const Processor&, const Maps& in, const OutputGradient& gradient, float* weights,
                                  float* bias);
 

@@ -24,44 +24,39 @@ public:
           in_(in.map()),
           gradient_{gradient.maps.map(), gradient.argmax},
           grid_(tile_grid(in.shape.height, in.shape.width)),
-          tiles_(in.images * grid_.count()) {
-        point_floats_ = static_cast<long>(in_.num_blocks) * gradient_.map.num_blocks * BLOCK * BLOCK + 48;
-        const long sum_bytes = POINTS * point_floats_ * static_cast<long>(sizeof(float));
-        const long more = FLOAT_BYTES / processor.points.point_element_bytes;
-        blocks_ = ceil_div(tiles_, tuning::gradient_tiles(sum_bytes) * more);
-        parts_ = std::clamp<long>(tuning::PARTIAL_SUM_BYTES / sum_bytes, 1,
-                                  std::min(blocks_, long{tuning::MAX_PARTIAL_SUMS}));
-        slices_ =
-            std::clamp<long>(ceil_div(static_cast<long>(processor.threads), parts_), 1, gradient_.map.num_blocks);
-    }
+          tiles_(in.images * grid_.count()),
+          summed_(tiles_, in_.num_blocks, gradient_.map.num_blocks, processor.points.point_element_bytes),
+          slices_(std::clamp<long>(ceil_div(static_cast<long>(processor.threads), summed_.parts), 1,
+                                   gradient_.map.num_blocks)) {}
 
     void run(long in_channels, long out_channels, float* weights, float* bias) {
         const int in_blocks = in_.num_blocks, out_blocks = gradient_.map.num_blocks;
-        const long most_tiles = ceil_div(tiles_, blocks_), most_blocks = ceil_div(long{out_blocks}, slices_);
+        const long most_tiles = ceil_div(tiles_, summed_.blocks),
+                   most_blocks = ceil_div(long{out_blocks}, slices_);
         const long input_floats = factor_floats(in_blocks, most_tiles);
         const long slope_floats = factor_floats(most_blocks, most_tiles);
         ScratchPlan plan;
-        const long sums_at = plan.take(parts_ * POINTS * point_floats_);
-        const long biases_at = plan.take(parts_ * out_blocks * BLOCK);
+        const long sums_at = plan.take(summed_.parts * POINTS * summed_.point_floats);
+        const long biases_at = plan.take(summed_.parts * out_blocks * BLOCK);
         const long threads_at = plan.take(processor_.threads * (input_floats + slope_floats));
         float* const scratch = layer_scratch(plan.floats());
         sums_ = scratch + sums_at;
         biases_ = scratch + biases_at;
-        std::fill_n(biases_, parts_ * out_blocks * BLOCK, 0.0f);
-        parallel_for(processor_.threads, parts_ * slices_, [&](long task, int thread) {
+        std::fill_n(biases_, summed_.parts * out_blocks * BLOCK, 0.0f);
+        parallel_for(processor_.threads, summed_.parts * slices_, [&](long task, int thread) {
             float* const inputs = scratch + threads_at + thread * (input_floats + slope_floats);
             const long slice = task % slices_;
             add_part(task / slices_, static_cast<int>(out_blocks * slice / slices_),
                      static_cast<int>(out_blocks * (slice + 1) / slices_), inputs, inputs + input_floats);
         });
         parallel_for(processor_.threads, out_blocks, [&](long block, int) {
-            processor_.gradients.gather_weight_gradient({sums_, static_cast<int>(parts_), POINTS * point_floats_,
-                                                         point_floats_, static_cast<int>(block), in_channels,
-                                                         out_channels, weights});
+            processor_.gradients.gather_weight_gradient(
+                {sums_, static_cast<int>(summed_.parts), POINTS * summed_.point_floats, summed_.point_floats,
+                 static_cast<int>(block), in_channels, out_channels, weights});
         });
         for (long channel = 0; channel < out_channels; ++channel) {
             bias[channel] = 0;
-            for (long part = 0; part < parts_; ++part)
+            for (long part = 0; part < summed_.parts; ++part)
                 bias[channel] += biases_[part * out_blocks * BLOCK + channel];
         }
     }
@@ -84,11 +79,12 @@ private:
     void add_part(long part, int first, int last, float* inputs, float* slopes) const {
         const int in_blocks = in_.num_blocks, out_blocks = gradient_.map.num_blocks;
         float* const sums =
-            sums_ + part * POINTS * point_floats_ + static_cast<long>(first) * in_blocks * BLOCK * BLOCK;
-        const long begin = blocks_ * part / parts_, end = blocks_ * (part + 1) / parts_;
+            sums_ + part * POINTS * summed_.point_floats + static_cast<long>(first) * in_blocks * BLOCK * BLOCK;
+        const long begin = summed_.blocks * part / summed_.parts,
+                   end = summed_.blocks * (part + 1) / summed_.parts;
         for (long block = begin; block < end; ++block) {
-            const long tile = tiles_ * block / blocks_;
-            const TileRange tiles{grid_, tile, static_cast<int>(tiles_ * (block + 1) / blocks_ - tile)};
+            const long tile = tiles_ * block / summed_.blocks;
+            const TileRange tiles{grid_, tile, static_cast<int>(tiles_ * (block + 1) / summed_.blocks - tile)};
             const PointStrides in_strides = strides_of(in_blocks, tiles.count);
             const PointStrides out_strides = strides_of(last - first, tiles.count);
             processor_.point_gradients.transform_factor({in_, tiles, 0, in_blocks, inputs, in_strides});
@@ -98,7 +94,7 @@ private:
                 processor_.point_gradients.multiply_outer(
                     {element(slopes, point * out_strides.point), out_strides.block, last - first,
                      element(inputs, point * in_strides.point), in_strides.block, in_blocks, tiles.count,
-                     sums + point * point_floats_, block > begin});
+                     sums + point * summed_.point_floats, block > begin});
         }
     }
 
@@ -107,11 +103,21 @@ private:
     const Gradient gradient_;
     const TileGrid grid_;
     const long tiles_;
-    long point_floats_, blocks_, parts_, slices_;
+    const GradientSums summed_;
+    const long slices_;
     float *sums_ = nullptr, *biases_ = nullptr;
 };
 
 }  // namespace
+
+GradientSums::GradientSums(long tiles, long in_blocks, long out_blocks, long element_bytes)
+    : point_floats(in_blocks * out_blocks * BLOCK * BLOCK + 48) {
+    const long sum_bytes = POINTS * point_floats * FLOAT_BYTES;
+    const long more = (FLOAT_BYTES / element_bytes) * (sum_bytes >= tuning::LARGE_SUM_BYTES ? 2 : 1);
+    blocks = ceil_div(tiles, tuning::GRADIENT_TILES * more);
+    parts = std::clamp<long>(tuning::PARTIAL_SUM_BYTES / sum_bytes, 1,
+                             std::min(blocks, long{tuning::MAX_PARTIAL_SUMS}));
+}
 
 void convolution_weight_gradient(const Processor& processor, const Maps& in, const OutputGradient& gradient,
                                  float* weights, float* bias) {

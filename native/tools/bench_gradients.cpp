@@ -47,15 +47,12 @@ struct GradientLayer {
     FeatureMap pooled_map = map_layout(pooled_shape, pooled.floats());
     TileGrid grid = tile_grid(layer.side, layer.side);
     long tiles = layer.images * grid.count();
-    long point_floats = in_blocks * out_blocks * BLOCK * BLOCK + 48;
-    long blocks = ceil_div(tiles, tuning::gradient_tiles(POINTS * point_floats * FLOAT));
+    GradientSums sums_of = GradientSums(tiles, in_blocks, out_blocks, FLOAT);
+    long point_floats = sums_of.point_floats, blocks = sums_of.blocks, parts = sums_of.parts;
     long most_tiles = ceil_div(tiles, blocks);
     Memory inputs = random_floats(POINTS * transformed_strides(in_blocks, most_tiles, kernels).point);
     Memory slopes = random_floats(POINTS * transformed_strides(out_blocks, most_tiles, kernels).point);
     Memory products = random_floats(POINTS * product_strides(most_tiles).point);
-    // Sums of products at a point, and in how many parts the layer has them on any number of threads.
-    long parts = std::clamp<long>(tuning::PARTIAL_SUM_BYTES / (POINTS * point_floats * FLOAT), 1,
-                                  std::min(blocks, long{tuning::MAX_PARTIAL_SUMS}));
     Memory sums = random_floats(parts * POINTS * point_floats);
     Memory weights = random_floats(layer.in_channels * layer.out_channels * 9);
     long back_floats = POINTS * panel_point_stride(out_blocks, PANEL / BLOCK, FLOAT);

@@ -37,6 +37,7 @@ constexpr int POSITION_IMAGES = 2;
 constexpr int DEEP_BLOCKS = 2;
 constexpr int GRADIENT_TILES = 3, MAX_PARTIAL_SUMS = 3;
 constexpr long PARTIAL_SUM_BYTES = 1L << 20;
+constexpr long LARGE_SUM_BYTES = 1L << 17;
 constexpr int GRAM_PLACES = 7;
 constexpr std::size_t INT20_WEIGHT_BYTES = 1;
 constexpr long INT20_MIN_INPUTS = 1;
