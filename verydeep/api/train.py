@@ -157,8 +157,8 @@ def train(
         workers: processes that read images (default: none where they fit in memory, else one for each processor).
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
         device: where to compute: auto, cpu, cuda or mps.
-        engine: what computes 3x3 convolutions: native is on the CPU, in float32; auto is native where it can
-            train and is faster, else torch. A resumed run keeps its own.
+        engine: what computes 3x3 convolutions: our own kernels on the CPU (native) or torch. Auto is native where
+            it can train and is faster. A resumed run keeps its own.
         settings: fields of `verydeep.Recipe` that are to differ from the recipe's.
 
     Raises:
