@@ -1,10 +1,11 @@
 """`verydeep.Predictor` in Ray Data: a cluster of two local nodes, one of which is killed half-way.
 
-    python benchmarks/cluster.py IMAGES [--count 2000] [--model cifar10] [--torchvision]
+    python benchmarks/cluster.py IMAGES [--count 2000] [--model cifar10] [--scale 64] [--torchvision WEIGHTS]
 
-IMAGES is a folder. Its images are repeated up to `--count`, each with a number of its own. The cluster writes rows
-as Parquet. They are compared with those of one process: each number has to be there once, with the same
-classes.
+IMAGES is a folder. Its images are repeated up to `--count`, each with a number of its own. They are shown at
+the model's own Q, or at `--scale`. The cluster writes rows as Parquet. They are compared with those of one
+process: each number has to be there once, with the same classes. Rows tell on which node they were made: both
+have to work.
 
 Images a second are told of one process, of two nodes, and of two nodes of which one is killed when half of the
 rows are written. With `--torchvision` a callable of torchvision with the same weights is run in Ray, too, which
@@ -30,7 +31,7 @@ from PIL import Image
 import verydeep
 
 BATCH = 64
-READERS = 1  # CPUs that no predictor has: without one, Ray waits for ever for a place to read
+OTHERS = 2  # CPUs of the first node beside its predictor's: to write, and for the predictor of a node that is lost
 
 LOST_SOON = {
     "health_check_initial_delay_ms": 0,
@@ -53,9 +54,22 @@ def list_items(folder: Path, count: int) -> list[dict[str, Any]]:
     return [{"number": number, "path": paths[number % len(paths)]} for number in range(count)]
 
 
-def in_one_process(model: str, items: list[dict[str, Any]]) -> tuple[dict[int, tuple[str, ...]], float]:
+class Placed(verydeep.Predictor):
+    """A predictor that tells where it is."""
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Rows of a batch, and the node that made them."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        return {**super().__call__(batch), "node": np.array([node] * len(batch["number"]))}
+
+
+def in_one_process(
+    arguments: dict[str, Any], items: list[dict[str, Any]]
+) -> tuple[dict[int, tuple[str, ...]], float]:
     """The classes of each number, and images a second."""
-    predictor = verydeep.Predictor(model, top=3, column="path")
+    predictor = verydeep.Predictor(**arguments)
     found: dict[int, tuple[str, ...]] = {}
     start = time.perf_counter()
     for first in range(0, len(items), BATCH):
@@ -119,7 +133,7 @@ def in_ray(
         fn_constructor_kwargs=arguments,
         batch_size=BATCH,
         num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=nodes),
+        compute=ray.data.ActorPoolStrategy(size=nodes),
     )
     done = threading.Event()
 
@@ -152,15 +166,17 @@ def count_rows(folder: Path) -> int:
 
 
 def compare(out: Path, expected: dict[int, tuple[str, ...]]) -> str:
-    """What differs between the rows of a cluster and those of one process; nothing where they are the same."""
+    """What is wrong with the rows of a cluster, beside those of one process; nothing where they are the same."""
     from pyarrow import parquet
 
-    table = parquet.read_table(out, columns=["number", "classes"]).to_pylist()
+    table = parquet.read_table(out, columns=["number", "classes", "node"]).to_pylist()
     numbers = [row["number"] for row in table]
     doubled = len(numbers) - len(set(numbers))
     lost = len(expected) - len(set(numbers))
     other = sum(tuple(row["classes"]) != expected[row["number"]] for row in table)
-    return f"{lost} lost, {doubled} doubled, {other} other classes" if lost or doubled or other else ""
+    idle = len({row["node"] for row in table}) < 2
+    problem = f"{lost} lost, {doubled} doubled, {other} other classes" if lost or doubled or other else ""
+    return problem or "one node made all rows" * idle
 
 
 def main() -> None:
@@ -168,6 +184,7 @@ def main() -> None:
     parser.add_argument("images", type=Path, nargs="?")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--model", default="cifar10")
+    parser.add_argument("--scale", type=int)
     parser.add_argument("--torchvision", type=Path, help="weights of torchvision's vgg16, which are --model's too")
     arguments = parser.parse_args()
     import ray
@@ -182,17 +199,19 @@ def main() -> None:
             images.mkdir()
             draw_images(images)
         items = list_items(images, arguments.count)
-        expected, speed = in_one_process(arguments.model, items)
+        ours = {"model": arguments.model, "top": 3, "column": "path"}
+        ours |= {"scales": (arguments.scale,)} if arguments.scale else {}
+        expected, speed = in_one_process(ours, items)
         print(f"one process, all threads           {speed:8.1f} images/s", flush=True)
         cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1 + READERS, "_system_config": LOST_SOON}
+            initialize_head=True, head_node_args={"num_cpus": 1 + OTHERS, "_system_config": LOST_SOON}
         )
         second = cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, logging_level="error")
         ray.data.DataContext.get_current().enable_progress_bars = False
-        ours = {"model": arguments.model, "top": 3, "column": "path", "threads": 1}
+        ours["threads"] = 1
         cases: list[tuple[str, type, dict[str, Any], Callable[[], object]]] = [
-            ("two nodes", verydeep.Predictor, ours, lambda: None)
+            ("two nodes", Placed, ours, lambda: None)
         ]
         if arguments.torchvision:
             peer = {"weights": str(arguments.torchvision.resolve())}
@@ -205,7 +224,7 @@ def main() -> None:
             }
             cases.append(("two nodes, torchvision", TorchvisionPredictor, peer, lambda: None))
             cases.append(("two nodes, one view", verydeep.Predictor, one_view, lambda: None))
-        cases.append(("two nodes, one killed half-way", verydeep.Predictor, ours, lambda: kill(cluster, second)))
+        cases.append(("two nodes, one killed half-way", Placed, ours, lambda: kill(cluster, second)))
         for number, (what, callable_class, given, half) in enumerate(cases):
             out = folder / f"rows-{number}"
             out.mkdir()
