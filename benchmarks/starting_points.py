@@ -8,8 +8,8 @@ home, 8 things out of doors. On each set a network is trained from each model (`
 the recipe `photos`, for as many epochs as the minutes allow: two short trainings tell how long an epoch takes.
 `verydeep transfer` fits a linear classifier on each model's features, which takes seconds.
 
-Told are top-1 errors of `verydeep evaluate` on the held-out part, and the seconds. What is there already is not
-done again: the command can be repeated after it was interrupted.
+Told are the mean over the classes of each one's error on the held-out part, as `transfer` tests itself, and
+seconds. What is there already is not done again: the command can be repeated after it was interrupted.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fine_tuning import error_of
 
+from verydeep.evaluation.results import read_result
 from verydeep.files import write_json
 
 EACH = 30  # training images of a class in the three folders
@@ -56,15 +58,24 @@ def make_folder(photos: Path, out: Path, names: list[str]) -> None:
                     link.symlink_to(file.resolve())
 
 
-def timed(run: Path, words: list[str]) -> float:
-    """Seconds of a command that makes a run; it is not run again where they are known."""
+def timed(run: Path, words: list[str]) -> dict[str, Any]:
+    """A command that makes a run: what it answered, and its seconds; it is not run again where they are known."""
     known = run.with_suffix(".json")
     if not known.exists():
         shutil.rmtree(run, ignore_errors=True)  # of a command that was interrupted
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "verydeep", *words], check=True)
-        write_json(known, {"seconds": time.perf_counter() - start})
-    return float(json.loads(known.read_text())["seconds"])
+        command = [sys.executable, "-m", "verydeep", *words, "--json"]
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        write_json(known, {**json.loads(answer), "seconds": time.perf_counter() - start})
+    return dict(json.loads(known.read_text()))
+
+
+def class_error(run: Path, data: Path) -> float:
+    """The mean over the classes of a network's top-1 errors."""
+    error_of(run, data)  # writes the result
+    result = read_result(run.with_suffix(".npz"))
+    right = result.posteriors.argmax(1) == result.labels
+    return 100 - 100 * float(np.mean([right[result.labels == label].mean() for label in np.unique(result.labels)]))
 
 
 def epochs_within(minutes: float, data: Path, run: Path, options: list[str]) -> int:
@@ -72,14 +83,16 @@ def epochs_within(minutes: float, data: Path, run: Path, options: list[str]) -> 
     seconds = []
     for epochs in PILOT_EPOCHS:
         pilot = run.with_name(f"{run.name}-pilot-{epochs}")
-        seconds.append(timed(pilot, ["train", str(data), str(pilot), "--epochs", str(epochs), *options]))
+        seconds.append(
+            timed(pilot, ["train", str(data), str(pilot), "--epochs", str(epochs), *options])["seconds"]
+        )
     each = (seconds[1] - seconds[0]) / (PILOT_EPOCHS[1] - PILOT_EPOCHS[0])
     return PILOT_EPOCHS[0] + max(0, round((60 * minutes - seconds[0]) / each))
 
 
-def outcome(way: str, run: Path, data: Path, seconds: float, **facts: int) -> dict[str, Any]:
+def outcome(data: Path, way: str, error: float, seconds: float, **facts: int) -> dict[str, Any]:
     """What a way came to; it is told at once."""
-    found = {"way": way, **facts, "seconds": round(seconds), "error": error_of(run, data)}
+    found = {"way": way, **facts, "seconds": round(seconds), "error": error}
     print(json.dumps({"data": data.name, **found}), flush=True)
     return found
 
@@ -89,8 +102,9 @@ def measure(data: Path, out: Path, models: list[str], minutes: float, seeds: int
     rows: list[dict[str, Any]] = []
     for model in models:
         run = out / f"transfer-{Path(model).name}"
-        seconds = timed(run, ["transfer", model, str(data), "--out", str(run)])
-        rows.append(outcome(f"transfer {Path(model).name}", run, data, seconds))
+        answer = timed(run, ["transfer", model, str(data), "--out", str(run)])
+        error = 100 - answer["mean_class_recall"][0]
+        rows.append(outcome(data, f"transfer {Path(model).name}", error, answer["seconds"]))
     ways = {f"from {Path(model).name}": ["--from", model] for model in models} | {"from scratch": []}
     for way, options in ways.items():
         run = out / way.replace(" ", "-")
@@ -98,7 +112,8 @@ def measure(data: Path, out: Path, models: list[str], minutes: float, seeds: int
         for seed in range(seeds):
             one = run.with_name(f"{run.name}-{seed}")
             words = ["train", str(data), str(one), "--epochs", str(epochs), "--seed", str(seed), *options]
-            rows.append(outcome(way, one, data, timed(one, words), seed=seed, epochs=epochs))
+            seconds = timed(one, words)["seconds"]
+            rows.append(outcome(data, way, class_error(one, data), seconds, seed=seed, epochs=epochs))
     return rows
 
 
