@@ -122,6 +122,11 @@ private:
 // Mean and variance of the channels, and what is added to the variance.
 using Statistics = std::tuple<Numbers, Numbers, double>;
 
+// Those, and the factors and what is added.
+using Normalization = std::tuple<Statistics, Numbers, Numbers>;
+// Factors of a normalisation, pooled maps, and which were the greatest.
+using Pooling = std::tuple<Numbers, Numbers, Winners>;
+
 struct BatchNormNumbers {
     const Maps& maps;
     Padded mean, inverse;
@@ -139,6 +144,49 @@ struct BatchNormNumbers {
     }
 };
 
+// What the kernels take for a batch normalisation of some maps, and what follows it.
+class NormOf {
+public:
+    NormOf(const Maps& maps, const Normalization& given, verydeep::Activation activation)
+        : numbers_(maps, std::get<0>(given)),
+          scale_(numbers_.times_inverse(std::get<1>(given))),
+          shift_(maps, std::get<2>(given)),
+          norm_{numbers_.mean.data(), scale_.data(), shift_.data(), activation} {}
+    NormOf(const NormOf&) = delete;
+    NormOf& operator=(const NormOf&) = delete;
+
+    const verydeep::BatchNorm& norm() const { return norm_; }
+    const BatchNormNumbers& numbers() const { return numbers_; }
+
+private:
+    const BatchNormNumbers numbers_;
+    const Padded scale_, shift_;
+    const verydeep::BatchNorm norm_;
+};
+
+// Maps that a convolution multiplies: as they are, or normalised, with a ReLU, which needs products by tiles.
+class Input {
+public:
+    Input(const Maps& maps, const Maybe<Normalization>& given) : maps_(maps) {
+        if (!given) return;
+        if (!verydeep::by_tiles(maps.shape)) refuse("maps so small are not normalised by the convolution");
+        norm_.emplace(maps_, *given, verydeep::Activation::relu);
+    }
+    verydeep::ConvolutionInput get() const { return {maps_, norm_ ? &norm_->norm() : nullptr}; }
+
+private:
+    const Maps maps_;
+    std::optional<NormOf> norm_;
+};
+
+// Sums of channels, and of their products with (x - mean) -> the gradients of bias and weight.
+void write_sums(const Padded& sums, Padded& products, const BatchNormNumbers& numbers, ChannelRows to) {
+    const long channels = numbers.maps.shape.channels;
+    for (long i = 0; i < channels; ++i) products[i] *= numbers.inverse[i];
+    sums.write(to.data());
+    products.write(to.data() + channels);
+}
+
 Sizes pooled(const Sizes& sizes) {
     const auto [images, channels, height, width] = sizes;
     return {images, channels, height / 2, width / 2};
@@ -148,10 +196,13 @@ Sizes with_channels(const Sizes& sizes, long channels) {
     return {std::get<0>(sizes), channels, std::get<2>(sizes), std::get<3>(sizes)};
 }
 
+Argmax* argmax_of(const Winners& winners, const Maps& maps) {
+    check_size(winners, maps.images * verydeep::map_floats(maps.shape) / BLOCK);
+    return reinterpret_cast<Argmax*>(winners.data());
+}
+
 Argmax* argmax_of(const Maybe<Winners>& winners, const Maps& maps) {
-    if (!winners) return nullptr;
-    check_size(*winners, maps.images * verydeep::map_floats(maps.shape) / BLOCK);
-    return reinterpret_cast<Argmax*>(winners->data());
+    return winners ? argmax_of(*winners, maps) : nullptr;
 }
 
 const float* mask_of(const Maybe<Numbers>& seen, const Numbers& of) {
@@ -268,21 +319,17 @@ public:
         Padded means(in), squares(in);
         check_rows(to, 2, in);
         run([&] {
-            verydeep::channel_statistics(processor_, in, means.data(), squares.data());
+            verydeep::channel_statistics(processor_, in, {means.data(), squares.data()});
             means.write(to.data());
             squares.write(to.data() + in.shape.channels);
         });
     }
-    void batch_norm(const Numbers& from, const Sizes& sizes, const Statistics& statistics, const Numbers& weight,
-                    const Numbers& bias, bool relu, Numbers to, const Maybe<Winners>& winners) const {
+    void batch_norm(const Numbers& from, const Sizes& sizes, const Normalization& given, bool relu, Numbers to,
+                    const Maybe<Winners>& winners) const {
         const Maps in = maps_of(from, sizes), out = maps_of(to, winners ? pooled(sizes) : sizes);
-        const BatchNormNumbers numbers(in, statistics);
-        const Padded scale = numbers.times_inverse(weight), shift(in, bias);
+        const NormOf norm(in, given, activation(relu));
         Argmax* const argmax = argmax_of(winners, out);
-        run([&] {
-            verydeep::batch_norm(processor_, in,
-                                 {numbers.mean.data(), scale.data(), shift.data(), activation(relu)}, out, argmax);
-        });
+        run([&] { verydeep::batch_norm(processor_, in, norm.norm(), out, argmax); });
     }
     // `to` gets the gradients of bias and weight: sums of the gradient, and of its products with what is
     // normalised.
@@ -294,11 +341,9 @@ public:
         check_rows(to, 2, in);
         const Argmax* const argmax = argmax_of(winners, slope);
         run([&] {
-            verydeep::batch_norm_sums(processor_, in, numbers.mean.data(), {slope, argmax}, sums.data(),
-                                      products.data());
-            for (long i = 0; i < in.shape.channels; ++i) products[i] *= numbers.inverse[i];
-            sums.write(to.data());
-            products.write(to.data() + in.shape.channels);
+            verydeep::batch_norm_sums(processor_, in, numbers.mean.data(), {slope, argmax},
+                                      {sums.data(), products.data()});
+            write_sums(sums, products, numbers, to);
         });
     }
     // `means` has what `batch_norm_sums` gives, divided by the numbers that the statistics are of; 0 where these
@@ -324,17 +369,45 @@ public:
         });
     }
 
-    // `sizes` are those of the input in all that follow.
-    void convolve(const Numbers& from, const Sizes& sizes, const Weights& weights,
-                  const Maybe<Numbers>& transformed, const Numbers& bias, bool relu, Numbers to,
-                  const Maybe<Winners>& winners) const {
+    // Whether a convolution of such maps may be given a normalisation.
+    static bool by_tiles(const Sizes& sizes) {
+        const auto [images, channels, height, width] = sizes;
+        return verydeep::by_tiles({channels, height, width});
+    }
+    // `sizes` are those of the input in all that follow. `moments` get what `channel_statistics` gives of the
+    // output, which is then neither pooled nor rectified. `pooling` has the factors of the normalisation that reads
+    // it, and gets what a 2x2 max-pooling behind that chooses, and which it was.
+    void convolve(const Numbers& from, const Sizes& sizes, const Maybe<Normalization>& norm,
+                  const Weights& weights, const Maybe<Numbers>& transformed, const Numbers& bias, bool relu,
+                  Numbers to, const Maybe<Winners>& winners, const Maybe<ChannelRows>& moments,
+                  const Maybe<Pooling>& pooling) const {
         const long outputs = static_cast<long>(weights.shape(0));
         const Sizes out_sizes = with_channels(winners ? pooled(sizes) : sizes, outputs);
-        const Maps in = maps_of(from, sizes), out = maps_of(to, out_sizes);
+        const Input in(maps_of(from, sizes), norm);
+        const Maps out = maps_of(to, out_sizes);
         const verydeep::LayerWeights both = both_weights(weights, transformed, sizes, outputs, false);
         check_size(bias, outputs);
         Argmax* const argmax = argmax_of(winners, out);
-        run([&] { verydeep::convolve(processor_, in, both, bias.data(), activation(relu), out, argmax); });
+        Padded means(out), squares(out), signs(out);
+        verydeep::Measured wanted{{means.data(), squares.data()}, {}, signs.data(), nullptr};
+        if (moments) check_rows(*moments, 2, out);
+        if (moments && (relu || argmax)) refuse("moments are of maps that are neither rectified nor pooled");
+        if (pooling) {
+            if (!moments || !by_tiles(sizes)) refuse("maps are pooled for a normalisation that takes their moments");
+            const auto& [factors, pooled_to, pooled_winners] = *pooling;
+            const Maps small = maps_of(pooled_to, pooled(out_sizes));
+            const Padded weight(out, factors);
+            for (long i = 0; i < outputs; ++i) signs[i] = weight[i] < 0 ? -1.0f : 1.0f;
+            wanted.pooled = small.map();
+            wanted.argmax = argmax_of(pooled_winners, small);
+        }
+        run([&] {
+            verydeep::convolve(processor_, in.get(), both, bias.data(),
+                               {out, activation(relu), argmax, moments ? &wanted : nullptr});
+            if (!moments) return;
+            means.write(moments->data());
+            squares.write(moments->data() + outputs);
+        });
     }
     void data_gradient(const Numbers& gradient, const Maybe<Winners>& winners, const Sizes& sizes,
                        const Weights& weights, const Maybe<Numbers>& transformed, const Maybe<Numbers>& seen,
@@ -347,16 +420,38 @@ public:
         const float* const mask = mask_of(seen, to);
         run([&] { verydeep::convolution_data_gradient(processor_, {in, argmax}, both, mask, out); });
     }
-    void weight_gradient(const Numbers& from, const Sizes& sizes, const Numbers& gradient,
-                         const Maybe<Winners>& winners, Weights weights, Numbers bias) const {
+    // The gradient at what a normalisation and a ReLU made of the maps, and its sums as `batch_norm_sums` gives
+    // them.
+    void normalized_data_gradient(const Numbers& gradient, const Numbers& from, const Sizes& sizes,
+                                  const Normalization& norm, const Weights& weights,
+                                  const Maybe<Numbers>& transformed, Numbers to, ChannelRows sums_to) const {
         const long outputs = static_cast<long>(weights.shape(0));
-        const Maps in = maps_of(from, sizes);
+        const Maps seen = maps_of(from, sizes), out = maps_of(to, sizes);
+        const Maps slope = maps_of(gradient, with_channels(sizes, outputs));
+        const Input in(seen, norm);
+        const verydeep::LayerWeights both = both_weights(weights, transformed, sizes, outputs, true);
+        check_rows(sums_to, 2, out);
+        const BatchNormNumbers numbers(seen, std::get<0>(norm));
+        Padded sums(out), products(out);
+        run([&] {
+            verydeep::normalized_data_gradient(processor_, {slope, nullptr}, both, in.get(), out,
+                                               {sums.data(), products.data()});
+            write_sums(sums, products, numbers, sums_to);
+        });
+    }
+    void weight_gradient(const Numbers& from, const Sizes& sizes, const Maybe<Normalization>& norm,
+                         const Numbers& gradient, const Maybe<Winners>& winners, Weights weights,
+                         Numbers bias) const {
+        const long outputs = static_cast<long>(weights.shape(0));
+        const Maps maps = maps_of(from, sizes);
+        const Input in(maps, norm);
         const Maps slope = maps_of(gradient, with_channels(winners ? pooled(sizes) : sizes, outputs));
-        weights_of(weights, in.shape.channels, outputs);
+        weights_of(weights, maps.shape.channels, outputs);
         check_size(bias, outputs);
         const Argmax* const argmax = argmax_of(winners, slope);
         run([&] {
-            verydeep::convolution_weight_gradient(processor_, in, {slope, argmax}, weights.data(), bias.data());
+            verydeep::convolution_weight_gradient(processor_, in.get(), {slope, argmax}, weights.data(),
+                                                  bias.data());
         });
     }
     // What `transformed` takes: transformed once for many calls.
@@ -475,18 +570,21 @@ void bind_layers(nb::module_& module) {
         .def("gram_matrices", &Layers::gram_matrices, "maps"_a, "sizes"_a, "to"_a)
         .def("gram_gradient", &Layers::gram_gradient, "maps"_a, "sizes"_a, "slope"_a, "masked"_a, "to"_a)
         .def("channel_statistics", &Layers::channel_statistics, "maps"_a, "sizes"_a, "to"_a)
-        .def("batch_norm", &Layers::batch_norm, "maps"_a, "sizes"_a, "statistics"_a, "weight"_a, "bias"_a,
-             "relu"_a, "to"_a, "argmax"_a.none())
+        .def("batch_norm", &Layers::batch_norm, "maps"_a, "sizes"_a, "norm"_a, "relu"_a, "to"_a, "argmax"_a.none())
         .def("batch_norm_sums", &Layers::batch_norm_sums, "maps"_a, "sizes"_a, "statistics"_a, "gradient"_a,
              "argmax"_a.none(), "to"_a)
         .def("batch_norm_gradient", &Layers::batch_norm_gradient, "maps"_a, "sizes"_a, "statistics"_a, "weight"_a,
              "means"_a, "gradient"_a, "argmax"_a.none(), "to"_a)
-        .def("convolve", &Layers::convolve, "maps"_a, "sizes"_a, "weights"_a, "transformed"_a.none(), "bias"_a,
-             "relu"_a, "to"_a, "argmax"_a.none())
+        .def_static("by_tiles", &Layers::by_tiles, "sizes"_a)
+        .def("convolve", &Layers::convolve, "maps"_a, "sizes"_a, "norm"_a.none(), "weights"_a,
+             "transformed"_a.none(), "bias"_a, "relu"_a, "to"_a, "argmax"_a.none(), "moments"_a.none(),
+             "pooling"_a.none())
         .def("data_gradient", &Layers::data_gradient, "gradient"_a, "argmax"_a.none(), "sizes"_a, "weights"_a,
              "transformed"_a.none(), "seen"_a.none(), "to"_a)
-        .def("weight_gradient", &Layers::weight_gradient, "maps"_a, "sizes"_a, "gradient"_a, "argmax"_a.none(),
-             "weights"_a, "bias"_a)
+        .def("normalized_data_gradient", &Layers::normalized_data_gradient, "gradient"_a, "maps"_a, "sizes"_a,
+             "norm"_a, "weights"_a, "transformed"_a.none(), "to"_a, "sums"_a)
+        .def("weight_gradient", &Layers::weight_gradient, "maps"_a, "sizes"_a, "norm"_a.none(), "gradient"_a,
+             "argmax"_a.none(), "weights"_a, "bias"_a)
         .def("transform", &Layers::transform, "weights"_a, "sizes"_a, "back"_a)
         .def("convolve_images", &Layers::convolve_images, "images"_a, "sizes"_a, "weights"_a, "bias"_a, "relu"_a,
              "to"_a)

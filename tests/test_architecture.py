@@ -161,7 +161,11 @@ def places(pattern: str) -> set[str]:
     [
         ("the plan", r"def _nodes_of\(", {"configurations.py"}),
         ("lowering", r"_native\.Step\.\w+\(", {"inference/native.py"}),
-        ("the forward on torch", r"\bF\.max_pool2d\(", {"network/forward.py", "network/native_layers.py"}),
+        (
+            "the forward on torch",
+            r"\bF\.max_pool2d\(",
+            {"network/forward.py", "network/native_layers/by_torch.py"},
+        ),
         ("choosing an engine", r"\bhas_gpu\(\):", {"inference/__init__.py"}),
         ("preprocessing of arrays", r"- mean\) / deviation\n", {"images/color.py"}),
         ("preprocessing of tensors", r"- mean\) / self\.deviation", {"network/preprocess.py"}),

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Winners = NDArray[np.int32]
 Statistics = tuple[Floats, Floats, float]  # mean, variance, and what is added to it
+Normalization = tuple[Statistics, Floats, Floats]  # and weight and bias
+Pooling = tuple[Floats, Floats, Winners]  # weights of a normalisation, pooled maps, and which were the greatest
 Stage = Literal["sums", "relu", "pool"]
 
 class Step:
@@ -110,9 +112,7 @@ class Layers:
         self,
         maps: Floats,
         sizes: Sizes,
-        statistics: Statistics,
-        weight: Floats,
-        bias: Floats,
+        norm: Normalization,
         relu: bool,
         to: Floats,
         argmax: Winners | None,
@@ -137,16 +137,21 @@ class Layers:
         argmax: Winners | None,
         to: Floats,
     ) -> None: ...
+    @staticmethod
+    def by_tiles(sizes: Sizes) -> bool: ...
     def convolve(
         self,
         maps: Floats,
         sizes: Sizes,
+        norm: Normalization | None,
         weights: Floats,
         transformed: Floats | None,
         bias: Floats,
         relu: bool,
         to: Floats,
         argmax: Winners | None,
+        moments: Floats | None,
+        pooling: Pooling | None,
     ) -> None: ...
     def data_gradient(
         self,
@@ -158,10 +163,22 @@ class Layers:
         seen: Floats | None,
         to: Floats,
     ) -> None: ...
+    def normalized_data_gradient(
+        self,
+        gradient: Floats,
+        maps: Floats,
+        sizes: Sizes,
+        norm: Normalization,
+        weights: Floats,
+        transformed: Floats | None,
+        to: Floats,
+        sums: Floats,
+    ) -> None: ...
     def weight_gradient(
         self,
         maps: Floats,
         sizes: Sizes,
+        norm: Normalization | None,
         gradient: Floats,
         argmax: Winners | None,
         weights: Floats,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from math import prod
 
-from verydeep.configurations import Architecture, Convolution, Layer, Pooling, configuration
+from verydeep.configurations import Architecture, Convolution, Layer, Node, Pooling, configuration
+
+SMALL_MAP = 6  # places: of maps so small the native engine multiplies otherwise, and stores what it reads
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,9 @@ class TrainingMemory:
 def training_memory(architecture: Architecture, batch_size: int, *, native: bool) -> TrainingMemory:
     """Count what a step of training takes, of images of one window.
 
-    The native engine keeps what follows a convolution, pooled where it is pooled, and with batch normalisation
-    what comes before it. torch keeps both sides of a pooling, and where its maxima were.
+    The native engine keeps what follows a convolution, pooled where it is pooled. Of a batch normalisation it
+    keeps what comes before it, and where no 3x3 convolution follows, what comes after it. torch keeps both sides
+    of a pooling, and where its maxima were.
 
     Args:
         architecture: of the network.
@@ -131,7 +134,9 @@ def training_memory(architecture: Architecture, batch_size: int, *, native: bool
         pooled = following is not None and following.kind == "pooling"
         if node.kind == "pooling":
             winners += size // 16 if native else 2 * size  # two bits a number, or a number of 64 bits
-        if normalized or (node.kind not in ("convolution", "batch_norm") and not (native and pooled)):
+        on_the_way = _is_batch_norm_on_the_way(node, following) and height * width > SMALL_MAP
+        stored = node.kind not in ("convolution", "batch_norm") and not (native and (pooled or on_the_way))
+        if normalized or stored:
             kept.append(size)
     products = max(layer.in_channels * layer.out_channels for layer in architecture.convolutions)
     # Two neighbours' gradients at a time; Winograd's weights are 36 numbers a kernel, and as many sums.
@@ -141,6 +146,15 @@ def training_memory(architecture: Architecture, batch_size: int, *, native: bool
         gradients=batch_size * max(one + other for one, other in pairwise(kept)),
         workspace=2 * 36 * 4 * products if native else 0,
     )
+
+
+def _is_batch_norm_on_the_way(node: Node, following: Node | None) -> bool:
+    """Whether a ReLU is that of a batch normalisation before a 3x3 convolution, which reads both on the way."""
+    if node.kind != "relu" or following is None or following.kind != "convolution":
+        return False
+    before, after = node.layer, following.layer
+    normalized = isinstance(before, Convolution) and before.batch_norm
+    return normalized and isinstance(after, Convolution) and after.kernel == 3
 
 
 def _map_bytes(channels: int, height: int, width: int, native: bool) -> int:

@@ -3,6 +3,7 @@
 #include "kernels/gradient_kernels.h"
 
 #include "kernels/batch_norm.h"
+#include "kernels/normalized_winograd.h"
 #include "kernels/outer_products.h"
 #include "kernels/row_gradients.h"
 #include "kernels/winograd_gradients.h"
@@ -13,6 +14,8 @@ const GradientKernels& gradient_kernels() {
     static constexpr GradientKernels kernels{
         .transform_output_argmax = transform_output_argmax,
         .transform_output_gradient = transform_output_gradient,
+        .transform_output_measured = transform_output_measured,
+        .transform_output_normalized_gradient = transform_output_normalized_gradient,
         .multiply_outer = multiply_outer<Float32>,
         .gather_weight_gradient = gather_weight_gradient,
         .first_weight_gradient_row = first_weight_gradient_row,

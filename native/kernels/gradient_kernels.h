@@ -18,6 +18,18 @@ struct Gradient {
     const Argmax* argmax_at(const float* place) const { return argmax + (place - map.data) / BLOCK; }
 };
 
+// (x - mean) * scale + shift, and what follows. Each has a number for each channel.
+struct BatchNorm {
+    const float *mean, *scale, *shift;
+    Activation activation;
+};
+
+// As InputTransform, of what a batch normalisation and a ReLU make of the maps. `norm` is of all blocks.
+struct NormalizedInputTransform {
+    InputTransform input;
+    BatchNorm norm;
+};
+
 // As InputTransform, of a gradient.
 struct GradientInputTransform {
     Gradient gradient;
@@ -41,6 +53,25 @@ struct GradientOutputTransform {
     TileRange tiles;
     FeatureMap out, seen;
     int first_block, num_blocks;
+};
+
+// As OutputTransform, without an activation, for a batch normalisation to read: of each tile, for a block's
+// channels, the mean of its numbers and the sum of their squared deviations from it. And where a 2x2 max-pooling
+// follows that, the number of each window that is normalised to the greatest, and which it was.
+struct MeasuredOutputTransform {
+    OutputTransform output;
+    float* moments;      // [tiles][blocks][2][16], of all tiles and blocks of the maps
+    FeatureMap pooled;   // `data` may be null
+    const float* signs;  // of all channels, 1 or -1: that of the normalisation's factor
+    Argmax* argmax;
+};
+
+// As GradientOutputTransform, of a gradient at what a batch normalisation and a ReLU made of `seen`: it is 0 where
+// they gave 0. And of each tile the sums of the gradient, and of its products with (x - mean).
+struct NormalizedGradientOutputTransform {
+    GradientOutputTransform output;
+    BatchNorm norm;  // of all blocks
+    float* sums;     // as `moments`
 };
 
 // The transform of a gradient's 4x4 tiles to the 36 points, which the products of the weights' gradient take; and
@@ -129,11 +160,6 @@ struct StatisticsRows {
         *squares;  // [16] each: about the mean, and sums of deviations from there, and of squares
 };
 
-// (x - mean) * scale + shift, and what follows. Each has a number for each channel of the block.
-struct BatchNorm {
-    const float *mean, *scale, *shift;
-    Activation activation;
-};
 struct BatchNormRow {
     const float* in;
     int width;
@@ -201,6 +227,8 @@ struct PointGradientKernels {
     // To the gradient of the weights: an outer product of the inputs and of the gradient at outputs. The inputs
     // are transformed as for outputs, with tiles as OuterProduct takes them.
     void (*transform_factor)(const InputTransform&);
+    void (*transform_normalized_input)(const NormalizedInputTransform&);
+    void (*transform_normalized_factor)(const NormalizedInputTransform&);
     void (*transform_gradient)(const GradientTransform&);
     void (*multiply_outer)(const OuterProduct&);
 };
@@ -208,6 +236,8 @@ struct PointGradientKernels {
 struct GradientKernels {
     void (*transform_output_argmax)(const ArgmaxOutputTransform&);
     void (*transform_output_gradient)(const GradientOutputTransform&);
+    void (*transform_output_measured)(const MeasuredOutputTransform&);
+    void (*transform_output_normalized_gradient)(const NormalizedGradientOutputTransform&);
     void (*multiply_outer)(const OuterProduct&);
     void (*gather_weight_gradient)(const WeightGradient&);
     void (*first_weight_gradient_row)(const FirstWeightGradientRow&);

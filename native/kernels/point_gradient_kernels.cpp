@@ -2,6 +2,7 @@
 // of its own. As kernels.cpp, this file is compiled once for each, and uses nothing of the standard library.
 #include "kernels/gradient_kernels.h"
 
+#include "kernels/normalized_winograd.h"
 #include "kernels/outer_products.h"
 #include "kernels/winograd_gradients.h"
 
@@ -17,6 +18,8 @@ const PointGradientKernels& point_gradient_kernels() {
         .transform_gradient_input = transform_gradient_input<Numbers>,
         .transform_weights_back = transform_weights_back<Numbers>,
         .transform_factor = transform_factor<Numbers>,
+        .transform_normalized_input = transform_normalized_input<Numbers>,
+        .transform_normalized_factor = transform_normalized_factor<Numbers>,
         .transform_gradient = transform_gradient<Numbers>,
         .multiply_outer = multiply_outer<Numbers>,
     };

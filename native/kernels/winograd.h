@@ -51,6 +51,8 @@ struct TilePosition {
         if (++row == grid.rows) row = 0, ++image;
     }
 
+    VERYDEEP_INLINE long number() const { return image * grid.count() + row * grid.columns + column; }
+
     // The upper left of a tile's inputs.
     VERYDEEP_INLINE const float* patch(const FeatureMap& in, int block) const {
         return in.at(image, block, TILE * row - 1, TILE * column - 1);

@@ -25,6 +25,7 @@ struct Moments {
     Channels<double> mean{}, squares{};
 
     void add(const Moments& other) {
+        if (other.count == 0) return;
         const double whole = count + other.count, share = other.count / whole;
         for (int i = 0; i < BLOCK; ++i) {
             const double delta = other.mean[i] - mean[i];
@@ -75,6 +76,45 @@ void write(const Channels<double>& from, float* to) {
     std::transform(from.begin(), from.end(), to, [](double number) { return static_cast<float>(number); });
 }
 
+void write(const std::vector<Moments>& of_blocks, const ChannelMoments& to) {
+    for (std::size_t block = 0; block < of_blocks.size(); ++block) {
+        write(of_blocks[block].mean, to.means + block * BLOCK);
+        write(of_blocks[block].squares, to.squares + block * BLOCK);
+    }
+}
+
+void write(const std::vector<Sums>& of_blocks, const ChannelSums& to) {
+    for (std::size_t block = 0; block < of_blocks.size(); ++block) {
+        write(of_blocks[block].sums, to.sums + block * BLOCK);
+        write(of_blocks[block].products, to.products + block * BLOCK);
+    }
+}
+
+constexpr long NUMBERS_OF_TILE = 2 * BLOCK;
+
+// What a convolution summed up of each tile of some maps, as it wrote them: [tiles][blocks][2][16].
+class Tiles {
+public:
+    Tiles(const Maps& maps, const float* of_tiles) : map_(maps.map()), of_tiles_(of_tiles) {}
+
+    // `use(first numbers, second numbers, places in the tile)` of a block's channels, for each tile of an image.
+    template <class Use>
+    void each(long image, int block, Use use) const {
+        const TileGrid grid = tile_grid(map_.height, map_.width);
+        const float* tile = of_tiles_ + (image * grid.count() * map_.num_blocks + block) * NUMBERS_OF_TILE;
+        for (int row = 0; row < grid.rows; ++row)
+            for (int column = 0; column < grid.columns; ++column, tile += map_.num_blocks * NUMBERS_OF_TILE) {
+                const int rows = std::min(TILE, map_.height - TILE * row);
+                const int columns = std::min(TILE, map_.width - TILE * column);
+                use(tile, tile + BLOCK, static_cast<double>(rows * columns));
+            }
+    }
+
+private:
+    const FeatureMap map_;
+    const float* const of_tiles_;
+};
+
 BatchNorm of_block(const BatchNorm& norm, int block) {
     const long at = static_cast<long>(block) * BLOCK;
     return {norm.mean + at, norm.scale + at, norm.shift + at, norm.activation};
@@ -87,7 +127,7 @@ BatchNormGradient of_block(const BatchNormGradient& norm, int block) {
 
 }  // namespace
 
-void channel_statistics(const Processor& processor, const Maps& in, float* means, float* squares) {
+void channel_statistics(const Processor& processor, const Maps& in, const ChannelMoments& to) {
     const FeatureMap map = in.map();
     const auto moments = gather<Moments>(
         processor, in,
@@ -103,10 +143,38 @@ void channel_statistics(const Processor& processor, const Maps& in, float* means
             return whole;
         },
         [](Moments& whole, const Moments& part) { whole.add(part); });
-    for (int block = 0; block < map.num_blocks; ++block) {
-        write(moments[block].mean, means + block * BLOCK);
-        write(moments[block].squares, squares + block * BLOCK);
-    }
+    write(moments, to);
+}
+
+long tile_sum_floats(const Maps& maps) {
+    return maps.images * tile_grid(maps.shape.height, maps.shape.width).count() * maps.map().num_blocks *
+           NUMBERS_OF_TILE;
+}
+
+// Of an image at once, about its own mean.
+void gather_moments(const Processor& processor, const Maps& maps, const float* of_tiles,
+                    const ChannelMoments& to) {
+    const Tiles tiles(maps, of_tiles);
+    const double count = static_cast<double>(maps.shape.height) * maps.shape.width;
+    const auto moments = gather<Moments>(
+        processor, maps,
+        [&](long image, int block) {
+            Moments whole;
+            whole.count = count;
+            tiles.each(image, block, [&](const float* means, const float*, double places) {
+                for (int i = 0; i < BLOCK; ++i) whole.mean[i] += means[i] * places;
+            });
+            for (double& mean : whole.mean) mean /= count;
+            tiles.each(image, block, [&](const float* means, const float* squares, double places) {
+                for (int i = 0; i < BLOCK; ++i) {
+                    const double delta = means[i] - whole.mean[i];
+                    whole.squares[i] += squares[i] + delta * delta * places;
+                }
+            });
+            return whole;
+        },
+        [](Moments& whole, const Moments& part) { whole.add(part); });
+    write(moments, to);
 }
 
 void batch_norm(const Processor& processor, const Maps& in, const BatchNorm& norm, const Maps& out,
@@ -128,7 +196,7 @@ void batch_norm(const Processor& processor, const Maps& in, const BatchNorm& nor
 }
 
 void batch_norm_sums(const Processor& processor, const Maps& in, const float* mean, const OutputGradient& gradient,
-                     float* sums, float* products) {
+                     const ChannelSums& to) {
     const FeatureMap map = in.map();
     const Gradient slope{gradient.maps.map(), gradient.argmax};
     const auto found = gather<Sums>(
@@ -151,10 +219,22 @@ void batch_norm_sums(const Processor& processor, const Maps& in, const float* me
             return whole;
         },
         [](Sums& whole, const Sums& part) { whole.add(part.sums, part.products); });
-    for (int block = 0; block < map.num_blocks; ++block) {
-        write(found[block].sums, sums + block * BLOCK);
-        write(found[block].products, products + block * BLOCK);
-    }
+    write(found, to);
+}
+
+void gather_sums(const Processor& processor, const Maps& maps, const float* of_tiles, const ChannelSums& to) {
+    const Tiles tiles(maps, of_tiles);
+    const auto found = gather<Sums>(
+        processor, maps,
+        [&](long image, int block) {
+            Sums whole;
+            tiles.each(image, block, [&](const float* sums, const float* products, double) {
+                for (int i = 0; i < BLOCK; ++i) whole.sums[i] += sums[i], whole.products[i] += products[i];
+            });
+            return whole;
+        },
+        [](Sums& whole, const Sums& part) { whole.add(part.sums, part.products); });
+    write(found, to);
 }
 
 void batch_norm_gradient(const Processor& processor, const Maps& in, const BatchNormGradient& norm,

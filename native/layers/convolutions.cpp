@@ -128,6 +128,45 @@ Places prepare(const Processor& processor, const LayerWeights& weights, const Sh
     return {weights.transformed ? weights.transformed : scratch + weights_at, scratch + rest_at};
 }
 
+void convolve_by_positions(const Processor& processor, const Maps& in, const LayerWeights& weights,
+                           const float* bias, const ConvolutionOutput& out) {
+    const Shape full{out.maps.shape.channels, in.shape.height, in.shape.width};
+    const long full_floats = out.argmax ? in.images * map_floats(full) : 0;
+    const Places places =
+        prepare(processor, weights, in.shape, false,
+                full_floats + position_scratch(in.shape, in.images, in.shape.channels, full.channels));
+    const Maps maps = out.argmax ? Maps{places.rest, in.images, full} : out.maps;
+    convolve_positions(processor, in, places.weights, bias, out.activation, maps, places.rest + full_floats);
+    if (out.argmax) max_pool(processor, maps, out.maps, out.argmax);
+}
+
+// `finish(output, scratch)` makes gradients of products, with scratch memory of its own, which is given back.
+template <class Finish>
+float* data_gradient_by_tiles(const Processor& processor, const OutputGradient& gradient,
+                              const LayerWeights& weights, const float* seen, const Maps& out, long more_scratch,
+                              Finish finish) {
+    const Shape in{gradient.maps.shape.channels, out.shape.height, out.shape.width};
+    Winograd winograd{processor, tile_grid(in.height, in.width), out.images, in.channels, out.shape.channels,
+                      nullptr};
+    const long work_floats = winograd.scratch_floats();
+    const Places places = prepare(processor, weights, in, true, work_floats + more_scratch);
+    winograd.weights = places.weights;
+    const Gradient from{gradient.maps.map(), gradient.argmax};
+    const FeatureMap to = out.map();
+    FeatureMap input = to;
+    input.data = const_cast<float*>(seen);
+    float* const behind = places.rest + work_floats;
+    winograd.run(
+        places.rest,
+        [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
+            processor.point_gradients.transform_gradient_input({from, tiles, block, 1, transformed, strides});
+        },
+        [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
+            finish(GradientOutputTransform{products, strides, tiles, to, input, first, count}, behind);
+        });
+    return behind;
+}
+
 }  // namespace
 
 long transformed_floats(const Processor& processor, const Shape& in, long out_channels) {
@@ -140,41 +179,50 @@ void transform_convolution(const Processor& processor, const ConvolutionWeights&
     transform_all(processor, weights, in, back, to);
 }
 
-void convolve(const Processor& processor, const Maps& in, const LayerWeights& weights, const float* bias,
-              Activation activation, const Maps& out, Argmax* argmax) {
-    if (in.images == 0) return;
-    const std::vector<float> biases = padded(bias, out.shape.channels);
-    if (by_positions(in.shape)) {
-        const Shape full{out.shape.channels, in.shape.height, in.shape.width};
-        const long full_floats = argmax ? in.images * map_floats(full) : 0;
-        const Places places =
-            prepare(processor, weights, in.shape, false,
-                    full_floats + position_scratch(in.shape, in.images, in.shape.channels, full.channels));
-        const Maps maps = argmax ? Maps{places.rest, in.images, full} : out;
-        convolve_positions(processor, in, places.weights, biases.data(), activation, maps,
-                           places.rest + full_floats);
-        if (argmax) max_pool(processor, maps, out, argmax);
+bool by_tiles(const Shape& map) { return !by_positions(map); }
+
+void convolve(const Processor& processor, const ConvolutionInput& in, const LayerWeights& weights,
+              const float* bias, const ConvolutionOutput& out) {
+    if (out.maps.images == 0) {
+        if (out.measured) gather_moments(processor, out.maps, nullptr, out.measured->moments);
         return;
     }
-    Winograd winograd{processor,          tile_grid(in.shape.height, in.shape.width),
-                      in.images,          in.shape.channels,
-                      out.shape.channels, nullptr};
-    const Places places = prepare(processor, weights, in.shape, false, winograd.scratch_floats());
+    const std::vector<float> biases = padded(bias, out.maps.shape.channels);
+    if (!by_tiles(in.maps.shape)) {
+        convolve_by_positions(processor, in.maps, weights, biases.data(), out);
+        if (out.measured) channel_statistics(processor, out.maps, out.measured->moments);
+        return;
+    }
+    const Shape shape = in.maps.shape;
+    Winograd winograd{processor,      tile_grid(shape.height, shape.width), in.maps.images,
+                      shape.channels, out.maps.shape.channels,              nullptr};
+    const long work_floats = winograd.scratch_floats();
+    const Places places =
+        prepare(processor, weights, shape, false, work_floats + (out.measured ? tile_sum_floats(out.maps) : 0));
+    float* const moments = places.rest + work_floats;
     winograd.weights = places.weights;
-    const FeatureMap from = in.map(), to = out.map();
+    const FeatureMap from = in.maps.map(), to = out.maps.map();
     winograd.run(
         places.rest,
         [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
-            processor.points.transform_input({from, tiles, block, 1, transformed, strides});
+            const InputTransform input{from, tiles, block, 1, transformed, strides};
+            if (in.norm)
+                processor.point_gradients.transform_normalized_input({input, *in.norm});
+            else
+                processor.points.transform_input(input);
         },
         [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
-            const OutputTransform output{
-                products, strides, tiles, to, first, count, {biases.data() + first * BLOCK, activation, false}};
-            if (argmax)
-                processor.gradients.transform_output_argmax({output, argmax});
+            const Epilogue epilogue{biases.data() + first * BLOCK, out.activation, false};
+            const OutputTransform output{products, strides, tiles, to, first, count, epilogue};
+            if (out.argmax)
+                processor.gradients.transform_output_argmax({output, out.argmax});
+            else if (const Measured* const wanted = out.measured)
+                processor.gradients.transform_output_measured(
+                    {output, moments, wanted->pooled, wanted->signs, wanted->argmax});
             else
                 processor.kernels.transform_output(output);
         });
+    if (out.measured) gather_moments(processor, out.maps, moments, out.measured->moments);
 }
 
 void convolution_data_gradient(const Processor& processor, const OutputGradient& gradient,
@@ -191,22 +239,23 @@ void convolution_data_gradient(const Processor& processor, const OutputGradient&
         positions_data_gradient(processor, maps, places.weights, seen, out, places.rest + full_floats);
         return;
     }
-    Winograd winograd{processor, tile_grid(in.height, in.width), out.images, in.channels, out.shape.channels,
-                      nullptr};
-    const Places places = prepare(processor, weights, in, true, winograd.scratch_floats());
-    winograd.weights = places.weights;
-    const Gradient from{gradient.maps.map(), gradient.argmax};
-    const FeatureMap to = out.map();
-    FeatureMap mask = to;
-    mask.data = const_cast<float*>(seen);
-    winograd.run(
-        places.rest,
-        [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
-            processor.point_gradients.transform_gradient_input({from, tiles, block, 1, transformed, strides});
-        },
-        [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
-            processor.gradients.transform_output_gradient({products, strides, tiles, to, mask, first, count});
-        });
+    data_gradient_by_tiles(processor, gradient, weights, seen, out, 0,
+                           [&](const GradientOutputTransform& output, float*) {
+                               processor.gradients.transform_output_gradient(output);
+                           });
+}
+
+void normalized_data_gradient(const Processor& processor, const OutputGradient& gradient,
+                              const LayerWeights& weights, const ConvolutionInput& in, const Maps& out,
+                              const ChannelSums& sums) {
+    const float* of_tiles = nullptr;
+    if (out.images > 0)
+        of_tiles = data_gradient_by_tiles(
+            processor, gradient, weights, in.maps.data, out, tile_sum_floats(out),
+            [&](const GradientOutputTransform& output, float* of_tiles) {
+                processor.gradients.transform_output_normalized_gradient({output, *in.norm, of_tiles});
+            });
+    gather_sums(processor, out, of_tiles, sums);
 }
 
 }  // namespace verydeep

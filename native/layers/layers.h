@@ -100,15 +100,28 @@ void gram_gradient(const Processor&, const Maps& in, const float* slope, bool ma
 // ---- batch_norm.cpp. Numbers of channels are padded to whole blocks, with zeros.
 
 // The mean of each channel over all images and places, and the sum of its squared deviations from it.
-void channel_statistics(const Processor&, const Maps& in, float* means, float* squares);
+struct ChannelMoments {
+    float *means, *squares;
+};
+// Sums over images and places of the gradient at a batch normalisation's output, and of its products with
+// (x - mean).
+struct ChannelSums {
+    float *sums, *products;
+};
+
+void channel_statistics(const Processor&, const Maps& in, const ChannelMoments& to);
 // (x - mean) * scale + shift, and what follows. `argmax` is not null where the outputs are pooled.
 void batch_norm(const Processor&, const Maps& in, const BatchNorm& norm, const Maps& out, Argmax* argmax);
-// Sums over images and places of the gradient at the output, and of its products with (x - mean).
 void batch_norm_sums(const Processor&, const Maps& in, const float* mean, const OutputGradient& gradient,
-                     float* sums, float* products);
-// The gradient at the input: gradient * scale - (x - mean) * slope - offset.
+                     const ChannelSums& to);
+// The gradient at the input: gradient * scale - (x - mean) * slope - offset. `out` may be the gradient's own maps
+// where these are not pooled.
 void batch_norm_gradient(const Processor&, const Maps& in, const BatchNormGradient& norm,
                          const OutputGradient& gradient, const Maps& out);
+// The same sums, of what was summed up for each tile: [tiles][blocks][2][16].
+long tile_sum_floats(const Maps& maps);
+void gather_moments(const Processor&, const Maps& maps, const float* of_tiles, const ChannelMoments& to);
+void gather_sums(const Processor&, const Maps& maps, const float* of_tiles, const ChannelSums& to);
 
 // ---- convolutions.cpp: 3x3 with a border of zeros
 
@@ -123,12 +136,40 @@ struct LayerWeights {
     const float* transformed;  // or null
 };
 
-// `argmax` is not null where the outputs are pooled.
-void convolve(const Processor&, const Maps& in, const LayerWeights& weights, const float* bias,
-              Activation activation, const Maps& out, Argmax* argmax);
+// Whether maps are multiplied by tiles. A batch normalisation and its ReLU are then computed on the way, and what
+// they give is not stored.
+bool by_tiles(const Shape& map);
+
+// What a convolution multiplies: maps, or where `norm` is not null what that and a ReLU make of them.
+struct ConvolutionInput {
+    Maps maps;
+    const BatchNorm* norm = nullptr;
+};
+
+// What a batch normalisation wants to know of the maps it reads. Where a ReLU and a 2x2 max-pooling follow it, the
+// number of each window that is normalised to the greatest, and which it was; only by tiles.
+struct Measured {
+    ChannelMoments moments;
+    FeatureMap pooled;   // `data` may be null
+    const float* signs;  // of the normalisation's factors, 1 or -1; in whole blocks
+    Argmax* argmax;
+};
+
+struct ConvolutionOutput {
+    Maps maps;
+    Activation activation;
+    Argmax* argmax = nullptr;            // not null where they are pooled
+    const Measured* measured = nullptr;  // not null where it is wanted of maps as they are
+};
+
+void convolve(const Processor&, const ConvolutionInput& in, const LayerWeights& weights, const float* bias,
+              const ConvolutionOutput& out);
 // The gradient at a convolution's input. Where `seen` is not null it is that input, behind a ReLU.
 void convolution_data_gradient(const Processor&, const OutputGradient& gradient, const LayerWeights& weights,
                                const float* seen, const Maps& out);
+// The same at what a normalisation and a ReLU made of `in`, and its sums.
+void normalized_data_gradient(const Processor&, const OutputGradient& gradient, const LayerWeights& weights,
+                              const ConvolutionInput& in, const Maps& out, const ChannelSums& sums);
 
 // ---- weight_gradients.cpp
 
@@ -140,8 +181,8 @@ struct GradientSums {
     long blocks, parts;
 };
 
-void convolution_weight_gradient(const Processor&, const Maps& in, const OutputGradient& gradient, float* weights,
-                                 float* bias);
+void convolution_weight_gradient(const Processor&, const ConvolutionInput& in, const OutputGradient& gradient,
+                                 float* weights, float* bias);
 
 // ---- first_convolution.cpp: of three channels
 

@@ -19,12 +19,13 @@ constexpr long FLOAT_BYTES = sizeof(float);
 
 class Winograd {
 public:
-    Winograd(const Processor& processor, const Maps& in, const OutputGradient& gradient)
+    Winograd(const Processor& processor, const ConvolutionInput& in, const OutputGradient& gradient)
         : processor_(processor),
-          in_(in.map()),
+          in_(in.maps.map()),
+          norm_(in.norm),
           gradient_{gradient.maps.map(), gradient.argmax},
-          grid_(tile_grid(in.shape.height, in.shape.width)),
-          tiles_(in.images * grid_.count()),
+          grid_(tile_grid(in_.height, in_.width)),
+          tiles_(in.maps.images * grid_.count()),
           summed_(tiles_, in_.num_blocks, gradient_.map.num_blocks, processor.points.point_element_bytes),
           slices_(std::clamp<long>(ceil_div(static_cast<long>(processor.threads), summed_.parts), 1,
                                    gradient_.map.num_blocks)) {}
@@ -87,7 +88,11 @@ private:
             const TileRange tiles{grid_, tile, static_cast<int>(tiles_ * (block + 1) / summed_.blocks - tile)};
             const PointStrides in_strides = strides_of(in_blocks, tiles.count);
             const PointStrides out_strides = strides_of(last - first, tiles.count);
-            processor_.point_gradients.transform_factor({in_, tiles, 0, in_blocks, inputs, in_strides});
+            const InputTransform input{in_, tiles, 0, in_blocks, inputs, in_strides};
+            if (norm_)
+                processor_.point_gradients.transform_normalized_factor({input, *norm_});
+            else
+                processor_.point_gradients.transform_factor(input);
             processor_.point_gradients.transform_gradient(
                 {gradient_, tiles, first, last - first, slopes, out_strides, biases_ + part * out_blocks * BLOCK});
             for (int point = 0; point < POINTS; ++point)
@@ -100,6 +105,7 @@ private:
 
     const Processor& processor_;
     const FeatureMap in_;
+    const BatchNorm* const norm_;
     const Gradient gradient_;
     const TileGrid grid_;
     const long tiles_;
@@ -119,15 +125,16 @@ GradientSums::GradientSums(long tiles, long in_blocks, long out_blocks, long ele
                              std::min(blocks, long{tuning::MAX_PARTIAL_SUMS}));
 }
 
-void convolution_weight_gradient(const Processor& processor, const Maps& in, const OutputGradient& gradient,
-                                 float* weights, float* bias) {
-    if (in.images == 0) {
-        std::fill_n(weights, gradient.maps.shape.channels * in.shape.channels * 9, 0.0f);
-        std::fill_n(bias, gradient.maps.shape.channels, 0.0f);
+void convolution_weight_gradient(const Processor& processor, const ConvolutionInput& in,
+                                 const OutputGradient& gradient, float* weights, float* bias) {
+    const long in_channels = in.maps.shape.channels, out_channels = gradient.maps.shape.channels;
+    if (in.maps.images == 0) {
+        std::fill_n(weights, out_channels * in_channels * 9, 0.0f);
+        std::fill_n(bias, out_channels, 0.0f);
         return;
     }
-    if (by_positions(in.shape)) return positions_weight_gradient(processor, in, gradient, weights, bias);
-    Winograd(processor, in, gradient).run(in.shape.channels, gradient.maps.shape.channels, weights, bias);
+    if (!by_tiles(in.maps.shape)) return positions_weight_gradient(processor, in.maps, gradient, weights, bias);
+    Winograd(processor, in, gradient).run(in_channels, out_channels, weights, bias);
 }
 
 }  // namespace verydeep

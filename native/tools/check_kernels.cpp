@@ -293,6 +293,7 @@ struct LayerCheck {
     bool (*check)(std::mt19937&, Instructions);
 };
 constexpr LayerCheck LAYER_CHECKS[] = {{"convolutions", check_convolution},
+                                       {"normalised convolutions", check_normalized_convolution},
                                        {"batch norms", check_batch_norm},
                                        {"poolings", check_poolings},
                                        {"distances", check_distances},

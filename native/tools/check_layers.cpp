@@ -114,11 +114,11 @@ ConvolutionResults run(const Processor& processor, Convolution& layer) {
     const auto both = [&](const std::vector<float>& numbers) {
         return LayerWeights{weights, layer.transformed ? numbers.data() : nullptr};
     };
-    convolve(processor, x.maps(), both(ahead), layer.bias.data(), layer.relu ? Activation::relu : Activation::none,
-             y.maps(), argmax.data());
+    convolve(processor, {x.maps()}, both(ahead), layer.bias.data(),
+             {y.maps(), layer.relu ? Activation::relu : Activation::none, argmax.data()});
     const OutputGradient gradient{slope.maps(), argmax.data()};
     convolution_data_gradient(processor, gradient, both(back), layer.rectified ? x.data() : nullptr, to_x.maps());
-    convolution_weight_gradient(processor, x.maps(), gradient, found.to_weights.data(), found.to_bias.data());
+    convolution_weight_gradient(processor, {x.maps()}, gradient, found.to_weights.data(), found.to_bias.data());
     found.y = y.unpack(processor);
     found.to_x = to_x.unpack(processor);
     found.argmax = argmax.places();
@@ -206,13 +206,14 @@ NormalizationResults run(const Processor& processor, Normalization& layer) {
     HeapMaps x(processor, layer.x, layer.images, layer.in), slope(processor, layer.slope, layer.images, layer.out);
     HeapMaps y(layer.images, layer.out), to_x(layer.images, layer.in);
     HeapArgmax argmax(layer.images, layer.out, layer.max_pool);
-    channel_statistics(processor, x.maps(), found.means.data(), found.squares.data());
+    channel_statistics(processor, x.maps(), {found.means.data(), found.squares.data()});
     batch_norm(processor, x.maps(),
                {found.means.data(), layer.scale.data(), layer.shift.data(),
                 layer.relu ? Activation::relu : Activation::none},
                y.maps(), argmax.data());
     const OutputGradient gradient{slope.maps(), argmax.data()};
-    batch_norm_sums(processor, x.maps(), found.means.data(), gradient, found.sums.data(), found.products.data());
+    batch_norm_sums(processor, x.maps(), found.means.data(), gradient,
+                    {found.sums.data(), found.products.data()});
     batch_norm_gradient(
         processor, x.maps(),
         {found.means.data(), layer.slope_scale.data(), layer.deviation_scale.data(), layer.offset.data()},
@@ -274,6 +275,93 @@ ExactNormalization exact(const Normalization& layer, const NormalizationResults&
     return right;
 }
 
+// ---- a convolution that normalises what it reads
+
+// A convolution without what follows it, and a batch normalisation and a ReLU before it.
+struct NormalizedConvolution {
+    Convolution layer;
+    std::vector<float> mean, scale, shift;  // in whole blocks
+    std::vector<float> signs;               // of a normalisation behind it, likewise; none where it is not pooled
+
+    explicit NormalizedConvolution(std::mt19937& engine) : layer(engine) {
+        while (layer.max_pool || layer.bordered || !by_tiles(layer.in)) layer = Convolution(engine);
+        layer.relu = false;
+        for (std::vector<float>* const numbers : {&mean, &scale, &shift}) {
+            *numbers = normal(engine, layer.in.channels);
+            numbers->resize(round_up(layer.in.channels, long{BLOCK}));
+        }
+        if (layer.in.height < 2 || layer.in.width < 2 || between(engine, 0, 1)) return;
+        signs.resize(round_up(layer.out.channels, long{BLOCK}), 1.0f);
+        for (float& sign : signs) sign = between(engine, 0, 1) ? 1.0f : -1.0f;
+    }
+};
+
+struct NormalizedConvolutionResults {
+    std::vector<float> y, means, squares, to_x, sums, products, to_weights, to_bias, pooled;
+    std::vector<int> argmax;
+    bool padded = true;
+    bool operator==(const NormalizedConvolutionResults&) const = default;
+};
+
+// By the layers that store what they give, or as one where `fused`.
+NormalizedConvolutionResults run(const Processor& processor, NormalizedConvolution& both, bool fused) {
+    Convolution& layer = both.layer;
+    NormalizedConvolutionResults found;
+    for (std::vector<float>* const numbers : {&found.means, &found.squares})
+        numbers->resize(round_up(layer.out.channels, long{BLOCK}));
+    for (std::vector<float>* const numbers : {&found.sums, &found.products}) numbers->resize(both.mean.size());
+    found.to_weights.resize(layer.weights.size());
+    found.to_bias.resize(layer.bias.size());
+    const LayerWeights weights{{layer.weights.data(), layer.in.channels, layer.out.channels}, nullptr};
+    const BatchNorm norm{both.mean.data(), both.scale.data(), both.shift.data(), Activation::relu};
+    const PoolLock lock;
+    HeapMaps x(processor, layer.x, layer.images, layer.in), slope(processor, layer.slope, layer.images, layer.out);
+    HeapMaps z(layer.images, layer.in), y(layer.images, layer.out), to_x(layer.images, layer.in);
+    const OutputGradient gradient{slope.maps(), nullptr};
+    const Shape small = both.signs.empty() ? layer.out : pooled(layer.out);
+    HeapMaps chosen(layer.images, small);
+    HeapArgmax argmax(layer.images, small, !both.signs.empty());
+    const ChannelMoments moments{found.means.data(), found.squares.data()};
+    const Measured measured{moments, both.signs.empty() ? FeatureMap{} : chosen.maps().map(), both.signs.data(),
+                            argmax.data()};
+    const ChannelSums sums{found.sums.data(), found.products.data()};
+    const ConvolutionInput in = fused ? ConvolutionInput{x.maps(), &norm} : ConvolutionInput{z.maps()};
+    if (!fused) batch_norm(processor, x.maps(), norm, z.maps(), nullptr);
+    convolve(processor, in, weights, layer.bias.data(),
+             {y.maps(), Activation::none, nullptr, fused ? &measured : nullptr});
+    if (fused) {
+        normalized_data_gradient(processor, gradient, weights, in, to_x.maps(), sums);
+    } else {
+        channel_statistics(processor, y.maps(), moments);
+        convolution_data_gradient(processor, gradient, weights, z.data(), to_x.maps());
+        batch_norm_sums(processor, x.maps(), both.mean.data(), {to_x.maps(), nullptr}, sums);
+    }
+    convolution_weight_gradient(processor, in, gradient, found.to_weights.data(), found.to_bias.data());
+    found.y = y.unpack(processor);
+    found.to_x = to_x.unpack(processor);
+    found.padded = y.padded_with_zeros() && to_x.padded_with_zeros() && chosen.padded_with_zeros();
+    if (both.signs.empty()) return found;
+    found.pooled = chosen.unpack(processor);
+    found.argmax = argmax.places();
+    return found;
+}
+
+// How many windows have another number than the greatest, of the outputs as they were written.
+double wrongly_chosen(const NormalizedConvolution& both, const NormalizedConvolutionResults& found) {
+    if (both.signs.empty()) return 0;
+    const Shape full = both.layer.out, small = pooled(full);
+    double wrong = 0;
+    for_each_number(both.layer.images, small, [&](long n, long c, int y, int x) {
+        const auto number = [&](int place) {
+            return found.y[index_of(full, n, c, 2 * y + place / 2, 2 * x + place % 2)] * both.signs[c];
+        };
+        const long at = index_of(small, n, c, y, x);
+        const float greatest = std::max({number(0), number(1), number(2), number(3)});
+        wrong += found.pooled[at] != greatest * both.signs[c] || number(found.argmax[at]) != greatest;
+    });
+    return wrong;
+}
+
 // Whether all errors are small, and what ran with another number of threads has the same bits.
 template <std::size_t N>
 bool fine(const std::array<double, N>& errors, bool same_bits, bool padded, Instructions instructions,
@@ -315,6 +403,27 @@ bool check_convolution(std::mt19937& engine, Instructions instructions) {
                 std::string(name_of(precision)) + ", a convolution of " +
                     words_of(layer.images, layer.in, layer.out) + (layer.relu ? ", relu" : "") +
                     (layer.rectified ? ", rectified" : "") + (layer.bordered ? ", of images" : ""));
+}
+
+bool check_normalized_convolution(std::mt19937& engine, Instructions instructions) {
+    NormalizedConvolution both(engine);
+    const Precision precision =
+        has(instructions, Precision::bfloat16) && between(engine, 0, 1) ? Precision::bfloat16 : Precision::float32;
+    const auto run_fused = [&] { return run(processor_of(instructions, between(engine, 1, 4), precision), both, true); };
+    const NormalizedConvolutionResults found = run_fused();
+    const bool same_bits = found == run_fused();
+    const NormalizedConvolutionResults right = run(processor_of(instructions, 2, precision), both, false);
+    const auto error_of = [&](std::vector<float> NormalizedConvolutionResults::*numbers) {
+        return error(found.*numbers, Doubles((right.*numbers).begin(), (right.*numbers).end()));
+    };
+    using Results = NormalizedConvolutionResults;
+    const Convolution& layer = both.layer;
+    return fine(std::array{error_of(&Results::y), error_of(&Results::means), error_of(&Results::squares),
+                           error_of(&Results::to_x), error_of(&Results::sums), error_of(&Results::products),
+                           error_of(&Results::to_weights), error_of(&Results::to_bias), wrongly_chosen(both, found)},
+                same_bits, found.padded, instructions,
+                std::string(name_of(precision)) + ", a normalised convolution of " +
+                    words_of(layer.images, layer.in, layer.out));
 }
 
 bool check_batch_norm(std::mt19937& engine, Instructions instructions) {

@@ -10,6 +10,7 @@ namespace verydeep {
 
 // Whether a random layer is right on an instruction set; if not, it says so.
 bool check_convolution(std::mt19937& engine, Instructions instructions);
+bool check_normalized_convolution(std::mt19937& engine, Instructions instructions);
 bool check_batch_norm(std::mt19937& engine, Instructions instructions);
 bool check_poolings(std::mt19937& engine, Instructions instructions);
 bool check_distances(std::mt19937& engine, Instructions instructions);

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from native_peer import INSTRUCTIONS
 
-from verydeep.network import native_layers
+from verydeep.network.native_layers import kernels
 
 
 @pytest.fixture(params=INSTRUCTIONS)
 def instructions(request, monkeypatch):
     monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", request.param)
-    native_layers._layers_on.cache_clear()
+    kernels.layers_on.cache_clear()
     yield
-    native_layers._layers_on.cache_clear()
+    kernels.layers_on.cache_clear()
 
 
 @pytest.fixture
@@ -29,6 +29,6 @@ def calls(monkeypatch):
             counted[name] = counted.get(name, 0) + 1
             return getattr(self.layers, name)
 
-    real = native_layers._layers
-    monkeypatch.setattr(native_layers, "_layers", Counting)
+    real = kernels.layers
+    monkeypatch.setattr(kernels, "layers", Counting)
     return counted

@@ -14,7 +14,7 @@ from verydeep.images.color import Preprocessing
 from verydeep.network import native_layers
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
-from verydeep.network.native_layers import pack, unpack
+from verydeep.network.native_layers import kernels, pack, unpack
 
 BEST = "avx512_bf16"
 pytestmark = pytest.mark.skipif(
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def bfloat16(monkeypatch):
     monkeypatch.setenv("VERYDEEP_INSTRUCTIONS", BEST)
-    native_layers._layers_on.cache_clear()
+    kernels.layers_on.cache_clear()
     yield
-    native_layers._layers_on.cache_clear()
+    kernels.layers_on.cache_clear()
 
 
 def autocast() -> torch.autocast:

@@ -16,7 +16,7 @@ from verydeep import VGG, Architecture
 from verydeep.network import native_layers
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
-from verydeep.network.native_layers import Statistics, pack, unpack
+from verydeep.network.native_layers import Maps, Normalization, Statistics, pack, unpack
 from verydeep.network.together import BatchNorm
 
 pytestmark = pytest.mark.skipif(native is None, reason="the package was installed without a compiler")
@@ -30,18 +30,23 @@ def numbers(channels: int, *, by_batch: bool) -> list[Tensor]:
     return draws[:2] if by_batch else [*draws[:2], draws[2], draws[3].square() + 0.1]
 
 
+def statistics_of(maps: Maps, constants: list[Tensor]) -> Statistics:
+    """Constants, or where there are none the batch's."""
+    if constants:
+        return Statistics(*constants)
+    images, channels, height, width = maps.sizes
+    module = BatchNorm(channels)
+    count, mean, variance = module.take_statistics(images * height * width, *native_layers.moments(maps))
+    return Statistics(mean, variance, count)
+
+
 def both(x: Tensor, *, by_batch: bool, relu: bool, max_pool: bool) -> tuple[list[Tensor], list[Tensor]]:
     """The output, and gradients at the input, the factors and the summands: here, and by torch in float64."""
     weight, bias, *constants = numbers(x.shape[1], by_batch=by_batch)
     here = [one.clone().requires_grad_() for one in (x, weight, bias)]
     maps = pack(here[0])
-    if by_batch:
-        module = BatchNorm(x.shape[1])
-        count, mean, variance = module.take_statistics(*native_layers.statistics(maps))
-        given = Statistics(mean, variance, count)
-    else:
-        given = Statistics(*constants)
-    y = unpack(native_layers.batch_norm(maps, *here[1:], given, eps=EPS, relu=relu, max_pool=max_pool))
+    norm = Normalization(*here[1:], statistics_of(maps, constants), EPS)
+    y = unpack(native_layers.batch_norm(maps, norm, relu=relu, max_pool=max_pool))
     exact = [one.double().requires_grad_() for one in (x, weight, bias)]
     known = [one.double() for one in constants] or [None, None]
     z = F.batch_norm(exact[0], *known, *exact[1:], training=by_batch, eps=EPS)
@@ -85,12 +90,11 @@ def test_errors_are_as_small_as_torchs(channels, side, max_pool):
 
 def test_a_large_mean_does_not_cancel_what_varies():
     x = 1000 + torch.randn(4, 20, 30, 30, generator=torch.Generator().manual_seed(0))
-    count, mean, squares = native_layers.statistics(pack(x))
+    mean, squares = native_layers.moments(pack(x))
     exact = x.double()
-    assert count == 4 * 30 * 30
     torch.testing.assert_close(mean.double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=0)
     variance = exact.var((0, 2, 3), correction=0)
-    torch.testing.assert_close(squares.double() / count, variance, rtol=1e-5, atol=0)
+    torch.testing.assert_close(squares.double() / (4 * 30 * 30), variance, rtol=1e-5, atol=0)
     found, right = both(x, by_batch=True, relu=False, max_pool=False)
     assert error(found[0], right[0]) < 1e-4  # x itself is rounded to 6e-5 of what varies
     by_torch = F.batch_norm(x, None, None, *numbers(20, by_batch=True), training=True, eps=EPS)
@@ -118,6 +122,87 @@ def test_nan_is_seen():
     found, right = both(x, by_batch=True, relu=True, max_pool=True)
     for one, other in zip(found, right, strict=True):
         assert torch.equal(one.isnan(), other.isnan())
+
+
+# ---- in a convolution that normalises what it reads
+
+
+def both_convolved(x: Tensor, outputs: int, *, by_batch: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """Normalised, rectified and convolved: the output, its moments, and all gradients; and by torch in float64."""
+    weight, bias, *constants = numbers(x.shape[1], by_batch=by_batch)
+    generator = torch.Generator().manual_seed(outputs)
+    kernels = torch.randn(outputs, x.shape[1], 3, 3, generator=generator) / (3 * x.shape[1] ** 0.5)
+    given = [x, weight, bias, kernels, torch.randn(outputs, generator=generator)]
+    here = [one.clone().requires_grad_() for one in given]
+    maps = pack(here[0])
+    norm = Normalization(*here[1:3], statistics_of(maps, constants), EPS)
+    convolved = native_layers.convolve_normalized(maps, norm, *here[3:], measure=True)
+    assert convolved.measured is not None
+    y = unpack(convolved)
+    exact = [one.double().requires_grad_() for one in given]
+    known = [one.double() for one in constants] or [None, None]
+    z = F.relu(F.batch_norm(exact[0], *known, *exact[1:3], training=by_batch, eps=EPS))
+    z = F.conv2d(z, *exact[3:], padding=1)
+    slope = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    y.backward(slope)
+    z.backward(slope.double())
+    mean, variance = z.mean((0, 2, 3)), z.var((0, 2, 3), correction=0)
+    found = [y.detach(), *convolved.measured.moments, *(one.grad for one in here)]
+    right = [mean, variance * (z.numel() / outputs)]
+    return found, [z.detach(), *(one.detach() for one in right), *(one.grad for one in exact)]
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(5, 19),
+    st.integers(5, 40),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_a_convolution_of_any_shape_normalises_what_it_reads(images, channels, outputs, height, width, by_batch):
+    x = torch.randn(images, channels, height, width, generator=torch.Generator().manual_seed(channels)) + 1
+    assert native_layers.normalizes(pack(x).sizes)
+    found, right = both_convolved(x, outputs, by_batch=by_batch)
+    for one, other in zip(found, right, strict=True):
+        assert one.shape == other.shape
+        # As one ReLU that flips moves a gradient.
+        assert error(one, other) < 2e-5 or (one - other).abs().max() < 1e-2
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_normalising_convolution_has_the_same_bits_for_any_number_of_threads():
+    x = torch.randn(5, 40, 30, 30, generator=torch.Generator().manual_seed(0))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(both_convolved(x, 33, by_batch=True)[0])
+    finally:
+        torch.set_num_threads(before)
+    for several in zip(*found, strict=True):
+        assert all(torch.equal(one, several[0]) for one in several)
+
+
+def test_gradients_that_are_not_wanted_are_not_computed(calls):
+    x = pack(torch.randn(2, 20, 12, 12))
+    weight, bias, *constants = numbers(20, by_batch=False)
+    norm = Normalization(weight, bias, Statistics(*constants), EPS)
+    kernels, shifts = torch.randn(5, 20, 3, 3, requires_grad=True), torch.zeros(5)
+    unpack(native_layers.convolve_normalized(x, norm, kernels, shifts)).sum().backward()
+    assert kernels.grad is not None and shifts.grad is None
+    assert calls["weight_gradient"] == 1 and "normalized_data_gradient" not in calls
+
+
+def test_a_large_mean_of_the_output_does_not_cancel_what_varies():
+    generator = torch.Generator().manual_seed(0)
+    x, kernels = (torch.randn(size, generator=generator) for size in ((4, 16, 30, 30), (20, 16, 3, 3)))
+    found = native_layers.convolve(pack(x), kernels, torch.full((20,), 1e4), measure=True)
+    y = unpack(found).double()
+    torch.testing.assert_close(found.measured.moments[0].double(), y.mean((0, 2, 3)), rtol=1e-6, atol=0)
+    variance = found.measured.moments[1].double() / (4 * 30 * 30)
+    torch.testing.assert_close(variance, y.var((0, 2, 3), correction=0), rtol=1e-5, atol=0)
 
 
 # ---- in networks
@@ -155,7 +240,7 @@ def test_a_step_is_torchs(calls, config, layers, training):
         torch.randn(3, 3, 45, 32, generator=torch.Generator().manual_seed(5)),
     )
     found = step(network, x, "auto")
-    assert calls.get("batch_norm", 0) == layers
+    assert calls.get("batch_norm", 0) + calls.get("normalized_data_gradient", 0) == layers
     right = step(network, x, "torch")
     exact = step(network.double(), x.double(), "torch")
     for name, one in found.items():
@@ -227,8 +312,8 @@ def test_a_hook_sees_its_module_called(calls):
     network, x = small("A").eval(), torch.randn(2, 3, 32, 32)
     seen = []
     network.bn3_1.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
-    network(x)
-    assert seen == [(2, 64, 8, 8)] and calls["batch_norm"] == 7
+    network(x).sum().backward()
+    assert seen == [(2, 64, 8, 8)] and calls["batch_norm"] + calls["normalized_data_gradient"] == 7
 
 
 def test_a_batch_of_one_number_is_refused_as_torch_does():
@@ -247,6 +332,6 @@ def test_numbers_of_channels_are_checked():
     right, wrong = torch.ones(20).numpy(), torch.ones(32).numpy()
     for mean, weight in ((wrong, right), (right, wrong)):
         with pytest.raises(ValueError, match="20 are wanted"):
-            layers.batch_norm(maps, sizes, (mean, right, EPS), weight, right, False, maps, None)
+            layers.batch_norm(maps, sizes, ((mean, right, EPS), weight, right), False, maps, None)
     with pytest.raises(ValueError, match="another shape"):
         layers.channel_statistics(maps, sizes, torch.zeros(3, 20).numpy())

@@ -22,7 +22,7 @@ from verydeep import VGG, Architecture
 from verydeep.network import native_layers
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
-from verydeep.network.native_layers import Maps, pack, unpack
+from verydeep.network.native_layers import Maps, pack, support, unpack
 from verydeep.processor import has_bfloat16
 
 pytestmark = pytest.mark.skipif(native is None, reason="the package was installed without a compiler")
@@ -390,7 +390,7 @@ def test_a_parametrised_weight_is_used(calls):
 def test_without_the_compiled_part(monkeypatch):
     network, x = small("A"), torch.randn(2, 3, 32, 32)
     right = network(x)
-    monkeypatch.setattr(native_layers, "native_module", lambda: None)
+    monkeypatch.setattr(support, "native_module", lambda: None)
     assert error(network(x), right) < 1e-5
 
 

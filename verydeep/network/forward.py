@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from verydeep.configurations import Convolution, Node
+from verydeep.configurations import Convolution, Kind, Node
 from verydeep.network import native_layers
 from verydeep.network.native_layers import Maps
 from verydeep.network.normalize import local_response_norm
@@ -20,6 +21,43 @@ from verydeep.network.together import BatchNorm
 from verydeep.plan import PoolingKind
 
 Engine = Literal["auto", "torch"]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Nodes that one kernel computes.
+
+    Attributes:
+        nodes: a convolution or a batch normalisation, its ReLU, and a max-pooling behind that; or a batch
+            normalisation, its ReLU, perhaps a max-pooling, and a convolution that normalises what it reads.
+        measure: whether the next node normalises the output by the batch.
+        pool_by: its weight, where a ReLU, a max-pooling and a convolution follow it that are one unit.
+
+    """
+
+    nodes: Sequence[Node]
+    measure: bool = False
+    pool_by: Tensor | None = None
+
+
+def _kinds(nodes: Sequence[Node], outputs: Collection[str]) -> list[Kind]:
+    """Kinds of the first four nodes, up to one whose output is wanted."""
+    kinds: list[Kind] = []
+    for node in nodes[:4]:
+        kinds.append(node.kind)
+        if node.name in outputs:
+            break
+    return kinds
+
+
+def _is_bordered(value: Tensor | Maps) -> bool:
+    """Whether these are images, whose three channels would fill a fifth of a block of 16."""
+    return isinstance(value, Tensor) and value.shape[1] == 3
+
+
+def _is_pooled(value: Tensor | Maps) -> bool:
+    """Whether maps were pooled for the batch normalisation that reads them."""
+    return isinstance(value, Maps) and value.measured is not None and value.measured.pooled is not None
 
 
 class Network(nn.Module):
@@ -60,8 +98,9 @@ class Network(nn.Module):
                 value, tapped = native_layers.max_pool(value)
                 found.update({name: tapped for name in found if name == nodes[first - 1].name})
             elif native and self._is_native(nodes[first], value):
-                after = self._end_of_unit(nodes, first, outputs)
-                value = self._on_kernels(nodes[first:after], value, images=first == 0)
+                unit = self._unit(nodes[first:], value, outputs)
+                value = self._on_kernels(unit, value)
+                after = first + len(unit.nodes)
             elif isinstance(value, Maps) and nodes[first].kind == "relu":
                 value = value.relu()
             elif isinstance(value, Maps) and nodes[first].kind == "pooling" and self._pools_plainly():
@@ -131,47 +170,84 @@ class Network(nn.Module):
         """Whether `batch_norm` takes the batch's statistics, which the running ones then follow."""
         return module.training
 
-    def _end_of_unit(self, nodes: Sequence[Node], first: int, outputs: Collection[str]) -> int:
-        """Where the nodes end that one kernel computes.
+    def _unit(self, nodes: Sequence[Node], value: Tensor | Maps, outputs: Collection[str]) -> _Unit:
+        """The first of these nodes, which the kernels can compute, and those that are computed with it."""
+        length = self._length_of_unit(nodes, value, outputs)
+        here, after = nodes[:length], nodes[length:]
+        following = self._batch_norm_module(after[0]) if after else None
+        if here[-1].kind != "convolution" or following is None or not self.normalizes_by_batch(following):
+            return _Unit(here)
+        images, _, height, width = value.sizes if isinstance(value, Maps) else tuple(value.shape)
+        written = images, here[-1].channels, height, width
+        if "pooling" in (node.kind for node in here):
+            written = native_layers.half(written)
+        pooled = (
+            _kinds(after, outputs) == ["batch_norm", "relu", "pooling", "convolution"]
+            and self._pools_maps(after[2])
+            and not _is_bordered(value)
+            and native_layers.normalizes(written)
+            and self._normalizes_on_the_way(after[3], native_layers.half(written))
+        )
+        return _Unit(here, measure=True, pool_by=following.weight if pooled else None)
 
-        A convolution or a batch normalisation, its ReLU, and a max-pooling behind that.
-        """
-        kinds = [node.kind for node in nodes[first : first + 3]]
-        if kinds[1:2] != ["relu"] or nodes[first].name in outputs:
-            return first + 1
-        pools = self.pooling == "max" and self._pools_plainly()
-        if kinds[2:] != ["pooling"] or not pools or first == 0 or nodes[first + 1].name in outputs:
-            return first + 2
-        return first + 3
+    def _length_of_unit(self, nodes: Sequence[Node], value: Tensor | Maps, outputs: Collection[str]) -> int:
+        match _kinds(nodes, outputs):
+            case ["batch_norm", "relu", "pooling", "convolution"] if _is_pooled(value):
+                return 4
+            case ["batch_norm", "relu", "convolution", *_] if isinstance(
+                value, Maps
+            ) and self._normalizes_on_the_way(nodes[2], value.sizes):
+                return 3
+            case [_, "relu", "pooling", *_] if self._pools_maps(nodes[2]) and not _is_bordered(value):
+                return 3
+            case [_, "relu", *_]:
+                return 2
+        return 1
 
-    def _on_kernels(self, nodes: Sequence[Node], value: Tensor | Maps, *, images: bool) -> Maps:
-        """Compute the nodes of one unit; `images` says whether it is the first."""
-        node, relu, max_pool = nodes[0], len(nodes) > 1, len(nodes) > 2
-        if isinstance(value, Maps) and node.kind == "batch_norm":
-            return self._batch_norm_on_kernels(node, value, relu=relu, max_pool=max_pool)
+    def _normalizes_on_the_way(self, node: Node, sizes: native_layers.Sizes) -> bool:
+        """Whether a convolution can normalise what it reads, of these sizes."""
+        return native_layers.normalizes(sizes) and native_layers.takes_module(self.get_submodule(node.name))
+
+    def _on_kernels(self, unit: _Unit, value: Tensor | Maps) -> Maps:
+        kinds = [node.kind for node in unit.nodes]
+        relu, max_pool = "relu" in kinds, "pooling" in kinds
+        norm = None
+        if isinstance(value, Maps) and kinds[0] == "batch_norm":
+            norm = self._normalization(unit.nodes[0], value)
+            if "convolution" not in kinds:
+                return native_layers.batch_norm(value, norm, relu=relu, max_pool=max_pool)
+        node = unit.nodes[kinds.index("convolution")]
         module = self.get_submodule(node.name)
         assert isinstance(module, nn.Conv2d) and module.bias is not None
-        # The three channels of images would fill a fifth of a block of 16.
-        bordered = images and isinstance(value, Tensor) and value.shape[1] == 3
-        maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=bordered)
-        transformed = self.transformed(module.weight, node.name)
+        weights, kept = (module.weight, module.bias), self.transformed(module.weight, node.name)
+        measure, pool_by = unit.measure, unit.pool_by
+        if norm:
+            assert isinstance(value, Maps)
+            return native_layers.convolve_normalized(
+                value, norm, *weights, max_pool=max_pool, transformed=kept, measure=measure, pool_by=pool_by
+            )
+        maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=_is_bordered(value))
         return native_layers.convolve(
-            maps, module.weight, module.bias, relu=relu, max_pool=max_pool, transformed=transformed
+            maps, *weights, relu=relu, max_pool=max_pool, transformed=kept, measure=measure, pool_by=pool_by
         )
 
-    def _batch_norm_on_kernels(self, node: Node, maps: Maps, *, relu: bool, max_pool: bool) -> Maps:
-        module = self.get_submodule(node.name)
-        assert isinstance(module, nn.BatchNorm2d)
+    def _normalization(self, node: Node, maps: Maps) -> native_layers.Normalization:
+        """What a batch normalisation does to these maps; in training the running statistics follow the batch's."""
+        module = self._batch_norm_module(node)
+        assert module is not None
         assert module.running_mean is not None and module.running_var is not None
         statistics = native_layers.Statistics(module.running_mean, module.running_var)
         if self.normalizes_by_batch(module):
-            assert isinstance(module, BatchNorm)
-            count, mean, variance = module.take_statistics(*native_layers.statistics(maps))
+            assert isinstance(module, BatchNorm) and maps.measured is not None
+            images, _, height, width = maps.sizes
+            count, mean, variance = module.take_statistics(images * height * width, *maps.measured.moments)
             statistics = native_layers.Statistics(mean, variance, count, module.sum_over_processes)
-        weight, bias = module.weight, module.bias
-        return native_layers.batch_norm(
-            maps, weight, bias, statistics, eps=module.eps, relu=relu, max_pool=max_pool
-        )
+        return native_layers.Normalization(module.weight, module.bias, statistics, module.eps)
+
+    def _batch_norm_module(self, node: Node) -> nn.BatchNorm2d | None:
+        """The module of a batch normalisation; of another node None."""
+        module = self.get_submodule(node.name) if node.kind == "batch_norm" else None
+        return module if isinstance(module, nn.BatchNorm2d) else None
 
     def _is_native(self, node: Node, value: Tensor | Maps) -> bool:
         """Whether the kernels can compute a node that has weights, of this input."""

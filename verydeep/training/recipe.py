@@ -71,8 +71,8 @@ class Recipe:
             that are not new.
         freeze: after starting from other weights: the last layer that is not trained, such as conv3_3, nor any
             below it.
-        precision: precision of matrix products: auto is float32 on the native engine, and on torch bfloat16 where
-            the device multiplies it. The native engine has bfloat16 on CPUs that multiply it by an instruction.
+        precision: precision of matrix products: auto is bfloat16 where the device multiplies it, else float32. The
+            native engine has bfloat16 on CPUs that multiply it by an instruction.
         gradients: precision in which several processes exchange their gradients: bfloat16 halves the traffic.
         seed: seed of the weights, the order of the images, their views and dropout.
 

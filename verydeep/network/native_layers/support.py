@@ -1,0 +1,80 @@
+"""What the kernels can compute here and now; all else runs on torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.nn.modules.module import _has_any_global_hook
+
+from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, is_transformed
+from verydeep.network.together import BatchNorm
+from verydeep.processor import has_bfloat16, native_module
+
+
+def takes(x: Tensor) -> bool:
+    """Whether the kernels can compute with a tensor here and now: on the CPU, in float32, with plain autograd.
+
+    All else runs on torch: `torch.compile`, tracing, transforms of `torch.func`, forward-mode derivatives,
+    tensor subclasses, other devices and types; and autocast, unless it is to a type that the kernels multiply.
+    """
+    return native_module() is not None and not is_recorded() and _takes_autocast() and _is_plain(x)
+
+
+def _takes_autocast() -> bool:
+    """Whether there is no autocast, or one to bfloat16, which the kernels multiply here."""
+    if not torch.is_autocast_enabled("cpu"):
+        return True
+    native = native_module()
+    return native is not None and torch.get_autocast_dtype("cpu") == torch.bfloat16 and has_bfloat16(native)
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether a tensor is one of numbers that the kernels can read."""
+    return (
+        type(x) in (Tensor, Parameter)
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.layout == torch.strided
+        and not is_transformed(x)
+        and not has_tangent(x)
+        and not is_foreign(x)
+    )
+
+
+def takes_module(module: nn.Module) -> bool:
+    """Whether a module is a 3x3 convolution and nothing more: no hook, no parametrisation, no other forward.
+
+    Its input is one that the kernels take.
+    """
+    if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
+        return False
+    if "forward" in vars(module) or _has_hooks(module) or module.bias is None:
+        return False
+    plain = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
+    if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or module.padding_mode != "zeros":
+        return False
+    return _is_plain(module.weight) and _is_plain(module.bias)
+
+
+def takes_linear(module: nn.Conv2d, x: Tensor) -> bool:
+    """Whether `linear` can compute a module that is a fully connected layer, of this input."""
+    return takes(x.float()) and module.bias is not None and _is_plain(module.weight) and _is_plain(module.bias)
+
+
+def takes_batch_norm(module: nn.Module) -> bool:
+    """Whether a module is a batch normalisation with running statistics and nothing more; likewise."""
+    if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module) or _has_hooks(module):
+        return False
+    if type(module).forward not in (nn.BatchNorm2d.forward, BatchNorm.forward):
+        return False
+    tensors = module.weight, module.bias, module.running_mean, module.running_var
+    return module.momentum is not None and all(map(_is_plain, tensors))
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return _has_any_global_hook() or any(  # type: ignore[no-untyped-call]
+        (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    )
