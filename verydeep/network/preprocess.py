@@ -51,8 +51,13 @@ class Preprocess(nn.Module):
         if images.is_floating_point():
             x = torch.addcmul(self.shift, images, self.scale)
         else:
-            mean = self.mean if color_shifts is None else self.mean - color_shifts[:, None, None, :]
-            x = (images.float() - mean) / self.deviation
+            # Row by row and in place: beside the last axis of three, torch is ten times as slow.
+            width = images.shape[2]
+            mean = self.mean if color_shifts is None else self.mean - color_shifts[:, None, :]
+            rows = images.flatten(2).float()
+            rows -= mean.repeat(*[1] * (mean.ndim - 1), width)
+            rows /= self.deviation.repeat(width)
+            x = rows.view(images.shape)
         if self.flip:
             x = x.flip(-1)
         return x.permute(0, 3, 1, 2)
