@@ -41,13 +41,18 @@ class _Unit:
 
 
 def _kinds(nodes: Sequence[Node], outputs: Collection[str]) -> list[Kind]:
-    """Kinds of the first four nodes, up to one whose output is wanted."""
+    """Kinds of the first nodes, up to a convolution behind them, or to one whose output is wanted."""
     kinds: list[Kind] = []
-    for node in nodes[:4]:
+    for node in nodes:
         kinds.append(node.kind)
-        if node.name in outputs:
+        if node.name in outputs or (node.kind == "convolution" and len(kinds) > 1):
             break
     return kinds
+
+
+def _sizes(value: Tensor | Maps) -> native_layers.Sizes:
+    images, channels, height, width = value.sizes if isinstance(value, Maps) else value.shape
+    return images, channels, height, width
 
 
 def _is_bordered(value: Tensor | Maps) -> bool:
@@ -177,7 +182,7 @@ class Network(nn.Module):
         following = self._batch_norm_module(after[0]) if after else None
         if here[-1].kind != "convolution" or following is None or not self.normalizes_by_batch(following):
             return _Unit(here)
-        images, _, height, width = value.sizes if isinstance(value, Maps) else tuple(value.shape)
+        images, _, height, width = _sizes(value)
         written = images, here[-1].channels, height, width
         if "pooling" in (node.kind for node in here):
             written = native_layers.half(written)
@@ -194,9 +199,7 @@ class Network(nn.Module):
         match _kinds(nodes, outputs):
             case ["batch_norm", "relu", "pooling", "convolution"] if _is_pooled(value):
                 return 4
-            case ["batch_norm", "relu", "convolution", *_] if isinstance(
-                value, Maps
-            ) and self._normalizes_on_the_way(nodes[2], value.sizes):
+            case ["batch_norm", "relu", "convolution"] if self._normalizes_on_the_way(nodes[2], _sizes(value)):
                 return 3
             case [_, "relu", "pooling", *_] if self._pools_maps(nodes[2]) and not _is_bordered(value):
                 return 3
