@@ -413,13 +413,29 @@ bool check_normalized_convolution(std::mt19937& engine, Instructions instruction
     const NormalizedConvolutionResults found = run_fused();
     const bool same_bits = found == run_fused();
     const NormalizedConvolutionResults right = run(processor_of(instructions, 2, precision), both, false);
-    const auto error_of = [&](std::vector<float> NormalizedConvolutionResults::*numbers) {
-        return error(found.*numbers, Doubles((right.*numbers).begin(), (right.*numbers).end()));
-    };
     using Results = NormalizedConvolutionResults;
+    const auto doubles = [&](std::vector<float> Results::*numbers) {
+        return Doubles((right.*numbers).begin(), (right.*numbers).end());
+    };
+    const auto error_of = [&](std::vector<float> Results::*numbers) {
+        return error(found.*numbers, doubles(numbers));
+    };
     const Convolution& layer = both.layer;
-    return fine(std::array{error_of(&Results::y), error_of(&Results::means), error_of(&Results::squares),
-                           error_of(&Results::to_x), error_of(&Results::sums), error_of(&Results::products),
+    const double count = static_cast<double>(layer.images) * layer.in.height * layer.in.width;
+    // Of what may cancel, as in a batch norm's sums.
+    Doubles mean_terms(found.means.size()), sum_terms(found.sums.size()), product_terms(found.sums.size());
+    for_each_number(layer.images, layer.out, [&](long n, long c, int y, int x) {
+        mean_terms[c] += std::abs(right.y[index_of(layer.out, n, c, y, x)]) / count;
+    });
+    for_each_number(layer.images, layer.in, [&](long n, long c, int y, int x) {
+        const long at = index_of(layer.in, n, c, y, x);
+        sum_terms[c] += std::abs(right.to_x[at]);
+        product_terms[c] += std::abs(right.to_x[at] * (layer.x[at] - both.mean[c]));
+    });
+    return fine(std::array{error_of(&Results::y), error(found.means, doubles(&Results::means), mean_terms),
+                           error_of(&Results::squares), error_of(&Results::to_x),
+                           error(found.sums, doubles(&Results::sums), sum_terms),
+                           error(found.products, doubles(&Results::products), product_terms),
                            error_of(&Results::to_weights), error_of(&Results::to_bias), wrongly_chosen(both, found)},
                 same_bits, found.padded, instructions,
                 std::string(name_of(precision)) + ", a normalised convolution of " +
