@@ -375,8 +375,8 @@ public:
         return verydeep::by_tiles({channels, height, width});
     }
     // `sizes` are those of the input in all that follow. `moments` get what `channel_statistics` gives of the
-    // output, which is then neither pooled nor rectified. `pooling` has the factors of the normalisation that reads
-    // it, and gets what a 2x2 max-pooling behind that chooses, and which it was.
+    // output, which is then neither pooled nor rectified. `pooling` has the factors of the normalisation that
+    // reads it, and gets what a 2x2 max-pooling behind that chooses, and which it was.
     void convolve(const Numbers& from, const Sizes& sizes, const Maybe<Normalization>& norm,
                   const Weights& weights, const Maybe<Numbers>& transformed, const Numbers& bias, bool relu,
                   Numbers to, const Maybe<Winners>& winners, const Maybe<ChannelRows>& moments,
@@ -393,7 +393,8 @@ public:
         if (moments) check_rows(*moments, 2, out);
         if (moments && (relu || argmax)) refuse("moments are of maps that are neither rectified nor pooled");
         if (pooling) {
-            if (!moments || !by_tiles(sizes)) refuse("maps are pooled for a normalisation that takes their moments");
+            if (!moments || !by_tiles(sizes))
+                refuse("maps are pooled for a normalisation that takes their moments");
             const auto& [factors, pooled_to, pooled_winners] = *pooling;
             const Maps small = maps_of(pooled_to, pooled(out_sizes));
             const Padded weight(out, factors);

@@ -96,12 +96,14 @@ struct TileOutput {
     }
 };
 
-VERYDEEP_INLINE Vector sum_of_rows(const Vector (&rows)[TILE]) { return (rows[0] + rows[1]) + (rows[2] + rows[3]); }
+VERYDEEP_INLINE Vector sum_of_rows(const Vector (&rows)[TILE]) {
+    return (rows[0] + rows[1]) + (rows[2] + rows[3]);
+}
 
 // The number of each of a tile's 2x2 windows that is normalised to the greatest: the least, where the factor is
 // below 0.
-VERYDEEP_INLINE void pool_tile(const MeasuredOutputTransform& all, const TilePosition& position, int block, int part,
-                               const Vector (&y)[TILE][TILE]) {
+VERYDEEP_INLINE void pool_tile(const MeasuredOutputTransform& all, const TilePosition& position, int block,
+                               int part, const Vector (&y)[TILE][TILE]) {
     constexpr int SIDE = TILE / 2;
     const FeatureMap& out = all.pooled;
     const Vector sign = load(all.signs + block * BLOCK + part * LANES);

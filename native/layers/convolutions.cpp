@@ -194,8 +194,9 @@ void convolve(const Processor& processor, const ConvolutionInput& in, const Laye
         return;
     }
     const Shape shape = in.maps.shape;
-    Winograd winograd{processor,      tile_grid(shape.height, shape.width), in.maps.images,
-                      shape.channels, out.maps.shape.channels,              nullptr};
+    Winograd winograd{
+        processor, tile_grid(shape.height, shape.width), in.maps.images, shape.channels, out.maps.shape.channels,
+        nullptr};
     const long work_floats = winograd.scratch_floats();
     const Places places =
         prepare(processor, weights, shape, false, work_floats + (out.measured ? tile_sum_floats(out.maps) : 0));

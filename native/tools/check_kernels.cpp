@@ -292,12 +292,10 @@ struct LayerCheck {
     const char* name;
     bool (*check)(std::mt19937&, Instructions);
 };
-constexpr LayerCheck LAYER_CHECKS[] = {{"convolutions", check_convolution},
-                                       {"normalised convolutions", check_normalized_convolution},
-                                       {"batch norms", check_batch_norm},
-                                       {"poolings", check_poolings},
-                                       {"distances", check_distances},
-                                       {"Gram matrices", check_grams}};
+constexpr LayerCheck LAYER_CHECKS[] = {
+    {"convolutions", check_convolution}, {"normalised convolutions", check_normalized_convolution},
+    {"batch norms", check_batch_norm},   {"poolings", check_poolings},
+    {"distances", check_distances},      {"Gram matrices", check_grams}};
 
 }  // namespace
 

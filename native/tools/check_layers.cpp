@@ -212,8 +212,7 @@ NormalizationResults run(const Processor& processor, Normalization& layer) {
                 layer.relu ? Activation::relu : Activation::none},
                y.maps(), argmax.data());
     const OutputGradient gradient{slope.maps(), argmax.data()};
-    batch_norm_sums(processor, x.maps(), found.means.data(), gradient,
-                    {found.sums.data(), found.products.data()});
+    batch_norm_sums(processor, x.maps(), found.means.data(), gradient, {found.sums.data(), found.products.data()});
     batch_norm_gradient(
         processor, x.maps(),
         {found.means.data(), layer.slope_scale.data(), layer.deviation_scale.data(), layer.offset.data()},
@@ -409,15 +408,17 @@ bool check_normalized_convolution(std::mt19937& engine, Instructions instruction
     NormalizedConvolution both(engine);
     const Precision precision =
         has(instructions, Precision::bfloat16) && between(engine, 0, 1) ? Precision::bfloat16 : Precision::float32;
-    const auto run_fused = [&] { return run(processor_of(instructions, between(engine, 1, 4), precision), both, true); };
+    const auto run_fused = [&] {
+        return run(processor_of(instructions, between(engine, 1, 4), precision), both, true);
+    };
     const NormalizedConvolutionResults found = run_fused();
     const bool same_bits = found == run_fused();
     const NormalizedConvolutionResults right = run(processor_of(instructions, 2, precision), both, false);
     using Results = NormalizedConvolutionResults;
-    const auto doubles = [&](std::vector<float> Results::*numbers) {
+    const auto doubles = [&](std::vector<float> Results::* numbers) {
         return Doubles((right.*numbers).begin(), (right.*numbers).end());
     };
-    const auto error_of = [&](std::vector<float> Results::*numbers) {
+    const auto error_of = [&](std::vector<float> Results::* numbers) {
         return error(found.*numbers, doubles(numbers));
     };
     const Convolution& layer = both.layer;
@@ -432,14 +433,15 @@ bool check_normalized_convolution(std::mt19937& engine, Instructions instruction
         sum_terms[c] += std::abs(right.to_x[at]);
         product_terms[c] += std::abs(right.to_x[at] * (layer.x[at] - both.mean[c]));
     });
-    return fine(std::array{error_of(&Results::y), error(found.means, doubles(&Results::means), mean_terms),
-                           error_of(&Results::squares), error_of(&Results::to_x),
-                           error(found.sums, doubles(&Results::sums), sum_terms),
-                           error(found.products, doubles(&Results::products), product_terms),
-                           error_of(&Results::to_weights), error_of(&Results::to_bias), wrongly_chosen(both, found)},
-                same_bits, found.padded, instructions,
-                std::string(name_of(precision)) + ", a normalised convolution of " +
-                    words_of(layer.images, layer.in, layer.out));
+    return fine(
+        std::array{error_of(&Results::y), error(found.means, doubles(&Results::means), mean_terms),
+                   error_of(&Results::squares), error_of(&Results::to_x),
+                   error(found.sums, doubles(&Results::sums), sum_terms),
+                   error(found.products, doubles(&Results::products), product_terms),
+                   error_of(&Results::to_weights), error_of(&Results::to_bias), wrongly_chosen(both, found)},
+        same_bits, found.padded, instructions,
+        std::string(name_of(precision)) + ", a normalised convolution of " +
+            words_of(layer.images, layer.in, layer.out));
 }
 
 bool check_batch_norm(std::mt19937& engine, Instructions instructions) {

@@ -151,6 +151,18 @@ def test_a_test_that_was_made_here_is_made_again_where_its_file_is_gone(workflow
     assert to_do(workflow, tmp_path, TESTS) == ["runs/A-seed0", TESTS[0]]
 
 
+def test_posteriors_that_are_here_serve_a_fusion_without_their_networks(tmp_path):
+    workflow = make_workflow(parse(TEXT + '[[fuse]]\nname = "both"\nnetworks = ["A", "B"]\n', "a study"))
+    fusions = [name for name in workflow.steps if name.startswith("fusions")]
+    assert to_do(workflow, tmp_path, TESTS) == list(workflow.steps)
+    for name in TESTS:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert to_do(workflow, tmp_path, TESTS) == fusions
+    assert to_do(workflow, tmp_path, TESTS[1:]) == ["runs/A-seed0", TESTS[0], *fusions]
+
+
 def test_a_training_without_tests_is_made(tmp_path):
     text = TEXT.replace("[[test]]", '[[test]]\nnetworks = ["A"]')
     workflow = make_workflow(parse(text, "a study"))

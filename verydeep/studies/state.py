@@ -111,8 +111,8 @@ def states(
         out: its folder.
         prints: the steps' fingerprints.
         ledger: of what was done here.
-        known: names of tests whose outcome is known; those that were not made here are done. So is what only they
-            would need.
+        known: names of tests whose outcome is known; those that were not made here are done, unless a step to do
+            needs their posteriors and these are not here. So is what only they would need.
 
     """
     found: dict[str, State] = {}
@@ -126,7 +126,8 @@ def states(
     wanted: set[str] = set()
     for step in reversed(workflow.steps.values()):
         for_others = step.kind == "train" and step.name in needs
-        if found[step.name] != "done" and step.name not in wanted and (for_others or step.name in elsewhere):
+        missing = step.name in wanted and not (out / step.name).is_file()
+        if found[step.name] != "done" and not missing and (for_others or step.name in elsewhere):
             found[step.name] = "done"
         elif found[step.name] != "done":
             wanted.update(step.needs)
