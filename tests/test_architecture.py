@@ -168,7 +168,7 @@ def places(pattern: str) -> set[str]:
         ),
         ("choosing an engine", r"\bhas_gpu\(\):", {"inference/__init__.py"}),
         ("preprocessing of arrays", r"- mean\) / deviation\n", {"images/color.py"}),
-        ("preprocessing of tensors", r"- mean\) / self\.deviation", {"network/preprocess.py"}),
+        ("preprocessing of tensors", r"/= self\.deviation", {"network/preprocess.py"}),
         ("the chunk loop", r"\bprefetch_groups\(", {"chunks/run.py", "prefetch.py"}),
         ("sharing of chunks", r"world\.share\(plan\)", {"chunks/run.py"}),
         (
