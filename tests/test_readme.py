@@ -128,9 +128,9 @@ def test_what_is_not_run_can_be_read(line, capsys):
 
 @pytest.mark.filterwarnings("ignore::verydeep.perceptual.RangeWarning")  # one of them wants another range
 def test_the_recipes_of_the_guides_run(tmp_path, monkeypatch):
-    """On a narrow network, and so with linear weights for fewer channels."""
+    """On a narrow network in the place of the one to download, and so with linear weights for fewer channels."""
     monkeypatch.chdir(tmp_path)
-    new("D", Path("runs/vgg16"), width=0.06, num_classes=3, window=32)
+    new("D", Path("torchvision:vgg16"), width=0.06, num_classes=3, window=32)
     network = Architecture("D", 3, 0.06, 32)
     counts = [one.out_channels for one in network.convolutions if f"relu{one.place}" in last_relus(network)]
     monkeypatch.setattr("verydeep.perceptual.lpips.lpips_weights", lambda _: [torch.ones(n) for n in counts])

@@ -164,7 +164,7 @@ class Recipe:
 def paper() -> Recipe:
     """Section 3.1, for ImageNet.
 
-    Command: verydeep train IMAGENET RUN --recipe paper --config D
+    Command: verydeep train IMAGENET RUN --recipe paper --grow-from RUN_A
     Time: two to three weeks on four GPUs of 2014 (the paper); not run by us.
     Result: the paper's Table 3: 27.0 % top-1 error for D at S = Q = 256.
     """
