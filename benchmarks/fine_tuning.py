@@ -5,7 +5,10 @@
 PHOTOS is a folder of class folders, or has them in train/ and val/. Some of its classes, drawn by a fixed seed,
 are taken for one's own; a network is trained on the others, and then, for each seed, one on the few classes that
 starts from it (`--from`) and one from scratch, with the recipe `photos` otherwise as it is. Errors are those of
-`verydeep evaluate` on the few classes' held-out photographs. Completed steps are skipped.
+`verydeep evaluate` on the few classes' held-out photographs.
+
+Completed steps are skipped, and interrupted trainings are resumed. Each number of classes and of epochs has a
+folder of its own in OUT: a run that got more epochs later would not be the run that had them from its start.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from verydeep.evaluation.results import read_result
-from verydeep.run_folder import STATE, WEIGHTS
+from verydeep.evaluation.results import Evaluation, read_result
+from verydeep.run_folder import CONFIG
 
 
 def link_classes(photos: Path, out: Path, names: list[str]) -> None:
@@ -32,20 +35,42 @@ def link_classes(photos: Path, out: Path, names: list[str]) -> None:
                 link.symlink_to((photos / part / name).resolve(), target_is_directory=True)
 
 
+def run_command(*words: str, output: int | None = None) -> str:
+    """Run a command of the package.
+
+    Args:
+        words: of the command.
+        output: where its standard output goes, as `subprocess.run` takes it.
+
+    Returns:
+        Its standard output, where that is `subprocess.PIPE`.
+
+    Raises:
+        SystemExit: it failed, which it has told itself; with its exit code.
+
+    """
+    done = subprocess.run([sys.executable, "-m", "verydeep", *words], check=False, stdout=output, text=True)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return done.stdout or ""
+
+
 def train(data: Path, run: Path, *options: str) -> None:
-    command = [sys.executable, "-m", "verydeep", "train", str(data), str(run)]
-    if (run / STATE).exists():
-        subprocess.run([*command, "--resume"], check=True)
-    elif not (run / WEIGHTS).exists():
-        subprocess.run([*command, *options], check=True)
+    """Train a run, or resume it if it has begun, with the options that it began with."""
+    # config.json is there before the first state: a run that was killed between the two is resumed too.
+    run_command("train", str(data), str(run), *(["--resume"] if (run / CONFIG).exists() else options))
 
 
-def error_of(run: Path, data: Path) -> float:
-    results = run.with_suffix(".npz")
+def beside(run: Path, ending: str) -> Path:
+    """A file beside a run that has its whole name, points included: `run-0.5` gives `run-0.5.npz`."""
+    return run.with_name(run.name + ending)
+
+
+def tested(model: Path, data: Path, results: Path) -> Evaluation:
+    """The result of `verydeep evaluate`, which is kept in a file."""
     if not results.exists():
-        command = [sys.executable, "-m", "verydeep", "evaluate", str(run), str(data), "--out", str(results)]
-        subprocess.run(command, check=True)
-    return read_result(results).error_rates.top1_error
+        run_command("evaluate", str(model), str(data), "--out", str(results))
+    return read_result(results)
 
 
 def main() -> None:
@@ -57,21 +82,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     first = arguments.photos / "train" if (arguments.photos / "train").is_dir() else arguments.photos
-    names = sorted(folder.name for folder in first.iterdir() if folder.is_dir())
+    names = sorted(folder.name for folder in first.glob("*") if folder.is_dir())
+    if not 2 <= arguments.classes <= len(names) - 2:
+        parser.error(f"{first} has {len(names)} classes: --classes must be 2 or more, and leave 2 or more others")
     few = sorted(random.Random(0).sample(names, arguments.classes))
     others = [name for name in names if name not in few]
-    link_classes(arguments.photos, arguments.out / "others", others)
-    link_classes(arguments.photos, arguments.out / "few", few)
+    out = arguments.out / f"{arguments.classes}-classes-{arguments.epochs}-epochs"
+    link_classes(arguments.photos, out / "others", others)
+    link_classes(arguments.photos, out / "few", few)
     epochs = ("--epochs", str(arguments.epochs))
-    earlier = arguments.out / "earlier"
-    train(arguments.out / "others", earlier, *epochs)
+    earlier = out / "earlier"
+    train(out / "others", earlier, *epochs)
     rows = []
     for seed in range(arguments.seeds):
         row: dict[str, float] = {"seed": seed}
         for kind, options in (("from", ("--from", str(earlier))), ("scratch", ())):
-            run = arguments.out / f"{kind}-{seed}"
-            train(arguments.out / "few", run, *epochs, "--seed", str(seed), *options)
-            row[kind] = error_of(run, arguments.out / "few")
+            run = out / f"{kind}-{seed}"
+            train(out / "few", run, *epochs, "--seed", str(seed), *options)
+            row[kind] = tested(run, out / "few", beside(run, ".npz")).error_rates.top1_error
         rows.append(row)
         print(json.dumps(row), flush=True)
     print(f"{len(few)} classes: {', '.join(few)}")

@@ -6,7 +6,10 @@ Ours and its peers (torchvision's network, the `lpips` package) take turns in on
 Speeds are medians of the turns; ratios are to the fastest of the peers, taken in each turn. Memory is the most
 that PyTorch took for a variant, with its weights. float32 turns TF32 off; TF32 turns it on for convolutions and
 products; bfloat16 is autocast. Images are handed over as bytes and moved to the GPU within the measured time,
-except for LPIPS. What would start after --seconds is left out and listed, so the most important comes first.
+except for LPIPS. A variant that fails has the reason in its row, and the others go on.
+
+--seconds bounds the end: a task is left out and listed where less time is left than the longest one of its section
+took. So the most important comes first.
 
 Writes FOLDER/on_a_gpu.json and FOLDER/on_a_gpu.md. --small has tiny networks, for a test on a CPU.
 """
@@ -35,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from training_step import Case, Ours, Torchs, step_of, torchvision_network
 
 from verydeep.configurations import Architecture
+from verydeep.errors import printable
 from verydeep.evaluation.protocols import Dense
 from verydeep.files import write_json, write_text
 from verydeep.images.color import Preprocessing
@@ -49,6 +53,7 @@ from verydeep.run_folder.origin import processor_name
 PRECISIONS = ("float32", "TF32", "bfloat16")
 PREPROCESSING = Preprocessing(deviation=(58.0,) * 3)
 WARM = 2  # calls before any is measured; the first one compiles
+MOST_LETTERS = 160  # of an error, in the row of the variant that failed
 Step = Callable[[], object]
 
 
@@ -143,34 +148,56 @@ class Gpu:
     def free(self) -> None:
         """Give back what nothing holds any more."""
         gc.collect()
-        torch.compiler.reset()
         if self.is_cuda:
             torch.cuda.empty_cache()
 
 
 def measured(task: Task, gpu: Gpu, sizes: Sizes) -> Iterator[Row]:
-    """Rows of a task's variants, which take turns."""
+    """Rows of a task's variants, which take turns; one that fails has the reason in its row."""
     use_tf32(task.precision == "TF32")
     row = partial(Row, task.section, task.name, task.precision)
     steps: dict[str, Step] = {}
     megabytes: dict[str, float | None] = {}
-    for name, make in task.variants.items():
+    calls: dict[str, int] = {}
+    taken: dict[str, list[float]] = {name: [] for name in task.variants}
+    notes: dict[str, str] = {}
+
+    def make(name: str) -> None:
+        steps[name], megabytes[name] = gpu.made(task.variants[name])
+
+    def count(name: str) -> None:
+        calls[name] = max(1, round(sizes.turn_seconds / gpu.seconds(steps[name], 1)))
+
+    def measure(name: str) -> None:
+        taken[name].append(gpu.seconds(steps[name], calls[name]))
+
+    def attempt(act: Callable[[str], None], name: str) -> None:
         try:
-            steps[name], megabytes[name] = gpu.made(make)
-        except torch.OutOfMemoryError:
-            yield row(name, note="does not fit in memory")
-    calls = {name: max(1, round(sizes.turn_seconds / gpu.seconds(step, 1))) for name, step in steps.items()}
-    taken: dict[str, list[float]] = {name: [] for name in steps}
+            act(name)
+        except Exception as error:  # of memory, a compiler, a driver: the others may still work
+            first = str(error).strip().partition("\n")[0]
+            notes[name] = printable(first, MOST_LETTERS) or type(error).__name__
+        if name in notes:  # not above: the error's traceback holds what the variant made
+            steps.pop(name, None)
+            gpu.free()
+
+    for name in task.variants:
+        attempt(make, name)
+    for name in list(steps):
+        attempt(count, name)
     for turn in range(sizes.turns):
         for name in list(steps)[:: 1 if turn % 2 == 0 else -1]:
-            taken[name].append(gpu.seconds(steps[name], calls[name]))
+            attempt(measure, name)
     peers = [name for name in steps if not name.startswith("verydeep")]
     best = min(peers, key=lambda name: statistics.median(taken[name]), default=None)
-    for name, seconds in taken.items():
+    for name in task.variants:
+        if name in notes:
+            yield row(name, note=notes[name])
+            continue
         ratio = None
         if best is not None:
-            ratio = statistics.median(a / b for a, b in zip(taken[best], seconds, strict=True))
-        yield row(name, task.images / statistics.median(seconds), ratio, megabytes[name])
+            ratio = statistics.median(a / b for a, b in zip(taken[best], taken[name], strict=True))
+        yield row(name, task.images / statistics.median(taken[name]), ratio, megabytes[name])
 
 
 def use_tf32(on: bool) -> None:
@@ -378,7 +405,7 @@ def as_markdown(facts: dict[str, object], rows: list[Row], left_out: list[str]) 
     lines += ["| section | task | precision | variant | images/s | ratio | peak memory | error to the CPU |"]
     lines += ["|---|---|---|---|--:|--:|--:|--:|"]
     for row in rows:
-        speed = row.note if row.images_per_second is None else f"{row.images_per_second:,.1f}"
+        speed = row.note.replace("|", "\\|") if row.images_per_second is None else f"{row.images_per_second:,.1f}"
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         memory = "" if row.megabytes is None else f"{row.megabytes:,.0f} MB"
         error = "" if row.error is None else f"{row.error:.1e}"
@@ -417,14 +444,18 @@ def main() -> None:
             told = {name: value for name, value in asdict(row).items() if value not in (None, "")}
             print(json.dumps(told), flush=True)
         write()  # now, as the machine may not be there for long
+        torch.compiler.reset()
         gpu.free()
 
     keep(agreement(sizes, gpu))
+    longest: dict[str, float] = {}  # seconds of a task, by its section
     for task in tasks(sizes, gpu):
-        if time.monotonic() > end:
+        start, known = time.monotonic(), longest.get(task.section, 0.0)
+        if end - start < known:
             left_out.append(str(task))
         else:
             keep(measured(task, gpu, sizes))
+            longest[task.section] = max(known, time.monotonic() - start)
     write()
     if left_out:
         print(f"left out for lack of time: {'; '.join(left_out)}")

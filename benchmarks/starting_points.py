@@ -4,12 +4,18 @@
 
 CALTECH50 has photographs in train/ and val/. Four sets are made of them: all as they are, and three folders as
 people bring them, with 30 images of each class to train on and the rest to test on: 20 animals, 12 things at
-home, 8 things out of doors. On each set a network is trained from each model (`--from`) and from scratch, by
-the recipe `photos`, for as many epochs as the minutes allow: two short trainings tell how long an epoch takes.
+home, 8 things out of doors. On each set a network is trained from each model (`--from`) and from scratch, for as
+many epochs as the minutes allow: two short trainings tell how long an epoch takes. Trainings follow the recipe
+`photos`, but `--from` keeps the model's configuration, width, batch norm, window and S. The table shows the
+configuration, width, window and S of each way.
 `verydeep transfer` fits a linear classifier on each model's features, which takes seconds.
 
-Told are the mean over the classes of each one's error on the held-out part, as `transfer` tests itself, and
-seconds. What is there already is not done again: the command can be repeated after it was interrupted.
+The error is the mean over the classes of each one's error on the held-out part, as `transfer` tests itself. The
+last weights of a training are tested. Its best ones were chosen on the same images, and `transfer` chooses
+nothing on them. All ways must have been tested on all of these images. Each error comes with the seconds.
+
+Completed steps are skipped: the command can be repeated after it was interrupted. A step is done again where its
+command has changed, as by other `--minutes`.
 """
 
 from __future__ import annotations
@@ -25,10 +31,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fine_tuning import error_of
+from fine_tuning import beside, run_command, tested
 
-from verydeep.evaluation.results import read_result
-from verydeep.files import write_json
+from verydeep.errors import few
+from verydeep.evaluation.results import Evaluation
+from verydeep.files import free_name, write_json
+from verydeep.images.data import train_and_test
+from verydeep.images.sources import open_data
+from verydeep.run_folder import LAST_WEIGHTS, read_config
 
 EACH = 30  # training images of a class in the three folders
 FOLDERS = {
@@ -59,62 +69,106 @@ def make_folder(photos: Path, out: Path, names: list[str]) -> None:
 
 
 def timed(run: Path, words: list[str]) -> dict[str, Any]:
-    """A command that makes a run: what it answered, and its seconds; it is not run again where they are known."""
-    known = run.with_suffix(".json")
-    if not known.exists():
-        shutil.rmtree(run, ignore_errors=True)  # of a command that was interrupted
+    """What a command that makes a run answered, and its seconds; the same command is not run again."""
+    known = beside(run, ".json")
+    found: dict[str, Any] = json.loads(known.read_text()) if known.exists() else {}
+    if found.get("words") != words:
+        known.unlink(missing_ok=True)  # first: an interruption leaves nothing that passes for complete
+        beside(run, ".npz").unlink(missing_ok=True)
+        shutil.rmtree(run, ignore_errors=True)
         start = time.perf_counter()
-        command = [sys.executable, "-m", "verydeep", *words, "--json"]
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        write_json(known, {**json.loads(answer), "seconds": time.perf_counter() - start})
-    return dict(json.loads(known.read_text()))
+        answer = json.loads(run_command(*words, "--json", output=subprocess.PIPE))
+        found = {**answer, "words": words, "seconds": time.perf_counter() - start}
+        write_json(known, found)
+    return found
 
 
-def class_error(run: Path, data: Path) -> float:
-    """The mean over the classes of a network's top-1 errors."""
-    error_of(run, data)  # writes the result
-    result = read_result(run.with_suffix(".npz"))
-    right = result.posteriors.argmax(1) == result.labels
-    return 100 - 100 * float(np.mean([right[result.labels == label].mean() for label in np.unique(result.labels)]))
+def class_error(result: Evaluation) -> float:
+    """The mean over the classes of a network's top-1 errors, in %."""
+    return float(np.nanmean(result.error_rates.per_class))
 
 
 def epochs_within(minutes: float, data: Path, run: Path, options: list[str]) -> int:
     """How many epochs of a training take so many minutes, its start and end included."""
-    seconds = []
+    seconds: list[float] = []
     for epochs in PILOT_EPOCHS:
-        pilot = run.with_name(f"{run.name}-pilot-{epochs}")
+        pilot = run / f"pilot-{epochs}"
         seconds.append(
             timed(pilot, ["train", str(data), str(pilot), "--epochs", str(epochs), *options])["seconds"]
         )
     each = (seconds[1] - seconds[0]) / (PILOT_EPOCHS[1] - PILOT_EPOCHS[0])
+    if each <= 0:  # the machine was busier in the shorter training: count start and end as parts of the epochs
+        each = seconds[1] / PILOT_EPOCHS[1]
     return PILOT_EPOCHS[0] + max(0, round((60 * minutes - seconds[0]) / each))
 
 
-def outcome(data: Path, way: str, error: float, seconds: float, **facts: int) -> dict[str, Any]:
-    """What a way came to; it is told at once."""
-    found = {"way": way, **facts, "seconds": round(seconds), "error": error}
+def check_same_images(way: str, data: Path, same: bool) -> None:
+    """Make sure that a way was tested on all held-out images of the data.
+
+    Raises:
+        SystemExit: it was not.
+
+    """
+    if not same:
+        sys.exit(
+            f"{way} was not tested on all held-out images of {data}, so its error cannot be compared: its model "
+            "was trained on some of them, or the data has changed since"
+        )
+
+
+def outcome(data: Path, way: str, run: Path, error: float, seconds: float, **facts: int) -> dict[str, Any]:
+    """What a way came to, and of which network; it is told at once."""
+    config = read_config(run)
+    network = {
+        "configuration": f"{config.architecture.configuration}, width {config.architecture.width:g}",
+        "window": config.architecture.window,
+        "S": ":".join(map(str, dict.fromkeys(config.trained_on.scale))),
+    }
+    found = {"way": way, **network, **facts, "seconds": round(seconds), "error": error}
     print(json.dumps({"data": data.name, **found}), flush=True)
     return found
+
+
+def labels_of(models: list[str]) -> dict[str, str]:
+    """A short name for each model, each another one; `scratch` is that of none."""
+    taken = {"scratch"}
+    return {model: free_name(Path(model).name, taken) for model in dict.fromkeys(models)}
 
 
 def measure(data: Path, out: Path, models: list[str], minutes: float, seeds: int) -> list[dict[str, Any]]:
     """Errors of all ways on one set."""
     rows: list[dict[str, Any]] = []
-    for model in models:
-        run = out / f"transfer-{Path(model).name}"
+    labels = labels_of(models)
+    split = train_and_test(open_data(str(data)))
+    for model, label in labels.items():
+        way, run = f"transfer {label}", out / f"transfer-{label}"
         answer = timed(run, ["transfer", model, str(data), "--out", str(run)])
-        error = 100 - answer["mean_class_recall"][0]
-        rows.append(outcome(data, f"transfer {Path(model).name}", error, answer["seconds"]))
-    ways = {f"from {Path(model).name}": ["--from", model] for model in models} | {"from scratch": []}
+        check_same_images(way, data, answer["num_images"] == len(split.train) + len(split.other))
+        rows.append(outcome(data, way, run, 100 - answer["mean_class_recall"][0], answer["seconds"]))
+    ways = {f"from {label}": ["--from", model] for model, label in labels.items()} | {"from scratch": []}
     for way, options in ways.items():
-        run = out / way.replace(" ", "-")
-        epochs = epochs_within(minutes, data, run, options)
+        folder = out / way.replace(" ", "-")
+        epochs = epochs_within(minutes, data, folder, options)
         for seed in range(seeds):
-            one = run.with_name(f"{run.name}-{seed}")
-            words = ["train", str(data), str(one), "--epochs", str(epochs), "--seed", str(seed), *options]
-            seconds = timed(one, words)["seconds"]
-            rows.append(outcome(data, way, class_error(one, data), seconds, seed=seed, epochs=epochs))
+            run = folder / f"seed-{seed}"
+            words = ["train", str(data), str(run), "--epochs", str(epochs), "--seed", str(seed), *options]
+            seconds = timed(run, words)["seconds"]
+            result = tested(run / LAST_WEIGHTS, data, beside(run, ".npz"))
+            check_same_images(way, data, set(result.names) == set(split.other.names))
+            rows.append(outcome(data, way, run, class_error(result), seconds, seed=seed, epochs=epochs))
     return rows
+
+
+def as_table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Each way's network, and its mean error on each set, in Markdown."""
+    rows = {row["way"]: row for several in found.values() for row in several}
+    lines = [f"| data | {' | '.join(rows)} |", f"|---|{'--:|' * len(rows)}"]
+    for fact in ("configuration", "window", "S"):
+        lines.append(f"| {fact} | {' | '.join(str(row[fact]) for row in rows.values())} |")
+    for name, several in found.items():
+        errors = [[row["error"] for row in several if row["way"] == way] for way in rows]
+        lines.append(f"| {name} | {' | '.join(f'{sum(one) / len(one):.2f} %' for one in errors)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -125,6 +179,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
+    wanted = [name for classes in FOLDERS.values() for name in classes.split()]
+    parts = [arguments.photos / part for part in ("train", "val")]
+    missing = [name for name in wanted if not all((part / name).is_dir() for part in parts)]
+    if missing:
+        parser.error(f"{arguments.photos} lacks classes in train/ or val/: {few(missing)}; give Caltech-101's")
     data = {"caltech50": arguments.photos}
     for name, classes in FOLDERS.items():
         data[name] = arguments.out / "data" / name
@@ -135,12 +194,7 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
         found[name] = measure(folder, out, arguments.models, arguments.minutes, arguments.seeds)
     write_json(arguments.out / "errors.json", found)
-    ways = list(dict.fromkeys(row["way"] for rows in found.values() for row in rows))
-    print(f"| data | {' | '.join(ways)} |")
-    print(f"|---|{'--:|' * len(ways)}")
-    for name, rows in found.items():
-        errors = [[row["error"] for row in rows if row["way"] == way] for way in ways]
-        print(f"| {name} | {' | '.join(f'{sum(one) / len(one):.2f} %' for one in errors)} |")
+    print(as_table(found))
 
 
 if __name__ == "__main__":
