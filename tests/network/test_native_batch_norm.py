@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -11,12 +12,22 @@ from hypothesis import strategies as st
 from native_peer import INSTRUCTIONS, error, native
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from verydeep import VGG, Architecture
 from verydeep.network import native_layers
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
-from verydeep.network.native_layers import Maps, Normalization, Statistics, pack, unpack
+from verydeep.network.native_layers import (
+    Maps,
+    Normalization,
+    Statistics,
+    convolutions,
+    normalization,
+    pack,
+    poolings,
+    unpack,
+)
 from verydeep.network.together import BatchNorm
 
 pytestmark = pytest.mark.skipif(native is None, reason="the package was installed without a compiler")
@@ -306,6 +317,65 @@ def test_gradients_of_gradients():
     right = curvature(network, x, v)
     found = curvature(network.float(), x.float(), v.float())
     assert all(error(one, other) < 5e-3 for one, other in zip(found, right, strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_of_gradients_behind_a_checkpoint(training):
+    """There a layer may read what it keeps only once."""
+    network = small("A").train(training)
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    found = []
+    for run in (network, lambda x: checkpoint(network, x, use_reentrant=False)):
+        (slope,) = torch.autograd.grad(run(x).square().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(slope.square().sum(), network.conv2_1.weight)[0])
+    assert error(found[1], found[0]) < 1e-5
+
+
+def test_statistics_that_changed_before_the_gradient_are_noticed():
+    """Where torch goes on with the new ones."""
+    network, x = small("A").eval(), torch.randn(2, 3, 32, 32)
+    scores = network(x)
+    network.train()(x)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        scores.sum().backward()
+
+
+def test_nothing_is_kept_after_the_gradient(monkeypatch):
+    """Pooled maps too are freed with all else that was saved, though the loss is still there."""
+    network, x = small("A").train(), torch.randn(2, 3, 32, 32)
+    made: list[weakref.ref[Tensor]] = []
+
+    def noted(*what) -> Tensor:
+        tensor = new(*what)
+        made.append(weakref.ref(tensor))
+        return tensor
+
+    new = native_layers.kernels.new
+    for module in (convolutions, normalization, poolings):
+        monkeypatch.setattr(module, "new", noted)
+    loss = network(x).sum()
+    assert any(one() is not None for one in made)
+    loss.backward()
+    assert not any(one() is not None for one in made)
+
+
+def test_what_is_not_plain_is_not_measured(calls):
+    """Moments are for a normalisation on the kernels; one with a hook is the module's."""
+    network, x = small("A").train(), torch.randn(2, 3, 32, 32)
+    for name in [name for name, module in network.named_modules() if isinstance(module, BatchNorm)]:
+        network.get_submodule(name).register_forward_hook(lambda *_: None)
+    measured = []
+    for name in ("convolve", "convolve_normalized"):
+        real = getattr(native_layers, name)
+
+        def noticed(*given, real=real, measure=False, **options):
+            measured.append(measure)
+            return real(*given, measure=measure, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(native_layers, name, noticed)
+            network(x)
+    assert measured and not any(measured)
 
 
 def test_a_hook_sees_its_module_called(calls):

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_peer import INSTRUCTIONS, error, native
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -371,6 +372,57 @@ def test_what_is_not_plain_autograd_runs_on_torch(calls):
         pass
 
     assert not runs_native(network, x.as_subclass(Marked), calls)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # of torch itself
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_forward_mode_by_a_weight_runs_on_torch(batch_norm):
+    """What follows the layer with the tangent has plain weights, but no plain input."""
+    network = VGG(Architecture("A", 7, width=0.25, window=32, batch_norm=batch_norm)).eval()
+    initialize(network, "he", seed=0)
+    x, weight = torch.randn(2, 3, 32, 32), network.conv2_1.weight.detach()
+    tangent = torch.randn_like(weight)
+
+    def scores(weight: Tensor) -> Tensor:
+        return torch.func.functional_call(network, {"conv2_1.weight": weight}, (x,))
+
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(scores(forward_ad.make_dual(weight, tangent))).tangent
+    network.engine = "torch"
+    with forward_ad.dual_level():
+        right = forward_ad.unpack_dual(scores(forward_ad.make_dual(weight, tangent))).tangent
+    assert right is not None and error(found, right) < 1e-4
+
+
+def test_torchs_default_type_and_device_change_nothing():
+    network, x = small("A"), torch.randn(2, 3, 32, 32, requires_grad=True)
+    norm = VGG(Architecture("A", 7, width=0.25, window=32, batch_norm=True), dropout=0.0)
+    initialize(norm, "he", seed=0)
+
+    def found() -> list[Tensor]:
+        norm.load_state_dict(first)
+        norm.train()
+        for one in (norm, network):
+            one.zero_grad()
+        relu = Features(network, ["relu2_1"])(x)["relu2_1"]
+        gram = native_layers.gram(native_layers.pack(relu.detach()))
+        (norm(x).sum() + network(x).sum() + relu.sum()).backward()
+        grads = [
+            one.grad for one in (norm.conv1_1.weight, norm.conv2_1.bias, norm.bn2_1.weight, network.conv3_1.bias)
+        ]
+        return [relu.detach(), gram, norm.bn1_1.running_mean.clone(), *grads]
+
+    first = {name: one.clone() for name, one in norm.state_dict().items()}
+    right = found()
+    torch.set_default_dtype(torch.float64)
+    try:
+        doubled = found()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        elsewhere = found()
+    for others in (doubled, elsewhere):
+        assert all(torch.equal(one, other) for one, other in zip(others, right, strict=True))
 
 
 def test_a_parametrised_weight_is_used(calls):

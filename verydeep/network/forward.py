@@ -1,6 +1,7 @@
 """The plan of a network on torch: one forward for training, testing, taps and losses.
 
-3x3 convolutions with their ReLUs and poolings run on our own kernels where these can; all else runs on torch.
+3x3 convolutions and batch normalisations, with their ReLUs and poolings, run on our own kernels where these can;
+all else runs on torch.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class _Unit:
     """Nodes that one kernel computes.
 
     Attributes:
-        nodes: a convolution or a batch normalisation, its ReLU, and a max-pooling behind that; or a batch
-            normalisation, its ReLU, perhaps a max-pooling, and a convolution that normalises what it reads.
+        nodes: a convolution or a batch normalisation, perhaps its ReLU, and perhaps a max-pooling behind that; or
+            batch normalisation, ReLU, perhaps a max-pooling, and a convolution that normalises what it reads.
         measure: whether the next node normalises the output by the batch.
         pool_by: its weight, where a ReLU, a max-pooling and a convolution follow it that are one unit.
 
@@ -180,12 +181,14 @@ class Network(nn.Module):
         length = self._length_of_unit(nodes, value, outputs)
         here, after = nodes[:length], nodes[length:]
         following = self._batch_norm_module(after[0]) if after else None
-        if here[-1].kind != "convolution" or following is None or not self.normalizes_by_batch(following):
-            return _Unit(here)
         images, _, height, width = _sizes(value)
         written = images, here[-1].channels, height, width
         if "pooling" in (node.kind for node in here):
             written = native_layers.half(written)
+        if here[-1].kind != "convolution" or following is None:
+            return _Unit(here)
+        if not self.normalizes_by_batch(following) or not self._takes_batch_norm(following, written):
+            return _Unit(here)
         pooled = (
             _kinds(after, outputs) == ["batch_norm", "relu", "pooling", "convolution"]
             and self._pools_maps(after[2])
@@ -227,7 +230,7 @@ class Network(nn.Module):
         if norm:
             assert isinstance(value, Maps)
             return native_layers.convolve_normalized(
-                value, norm, *weights, max_pool=max_pool, transformed=kept, measure=measure, pool_by=pool_by
+                value, norm, *weights, transformed=kept, measure=measure, pool_by=pool_by
             )
         maps = value if isinstance(value, Maps) else native_layers.pack(value, bordered=_is_bordered(value))
         return native_layers.convolve(
@@ -256,13 +259,19 @@ class Network(nn.Module):
         """Whether the kernels can compute a node that has weights, of this input."""
         if not isinstance(node.layer, Convolution):
             return False
+        if isinstance(value, Tensor) and not native_layers.is_plain(value.float()):
+            return False  # after a layer whose weights have tangents, say
         module = self.get_submodule(node.name) if node.tensors else None
         if node.kind == "convolution" and module:
             return native_layers.takes_module(module)
-        if node.kind != "batch_norm" or not isinstance(module, nn.BatchNorm2d) or not isinstance(value, Maps):
+        if not isinstance(module, nn.BatchNorm2d) or not isinstance(value, Maps):
             return False
+        return self._takes_batch_norm(module, value.sizes)
+
+    def _takes_batch_norm(self, module: nn.BatchNorm2d, sizes: native_layers.Sizes) -> bool:
+        """Whether the kernels can compute a batch normalisation of maps of these sizes."""
         # Of a batch of one number there are no statistics, which torch says.
-        images, _, height, width = value.sizes
+        images, _, height, width = sizes
         by_batch = self.normalizes_by_batch(module)
         if by_batch and (not isinstance(module, BatchNorm) or images * height * width < 2):
             return False

@@ -55,7 +55,7 @@ def _laid_out(sizes: Sizes, bordered: bool) -> tuple[tuple[int, ...], int, int]:
 
 
 def unpack_by_torch(maps: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
-    """The same as `_unpack`, of operations that torch can differentiate and batch."""
+    """The same as `unpacked`, of operations that torch can differentiate and batch."""
     shape, _, _ = _laid_out(sizes, bordered)
     _, channels, height, width = sizes
     laid_out = maps[: prod(shape)].view(shape)
@@ -66,7 +66,7 @@ def unpack_by_torch(maps: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
 
 
 def pack_by_torch(x: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
-    """The same as `_pack`."""
+    """The same as `packed`, likewise."""
     shape, rows, columns = _laid_out(sizes, bordered)
     images, channels, height, width = sizes
     x = F.pad(x, (1, columns - width - 1, 1, rows - height - 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
@@ -19,14 +18,14 @@ from verydeep.network.native_layers.by_torch import (
     read_by_torch,
     unpack_by_torch,
 )
-from verydeep.network.native_layers.kernels import Sizes, array, new
+from verydeep.network.native_layers.kernels import Sizes, array, new, new_floats
 from verydeep.network.native_layers.maps import Maps
 
 
 def distances(first: Tensor, second: Tensor, sizes: Sizes, weights: Tensor, epsilon: float) -> Tensor:
     """Weighted squared distances of unit vectors along the channels, of shape (images, height, width)."""
     images, _, height, width = sizes
-    to = torch.empty(images, height, width)
+    to = new_floats(images, height, width)
     arrays = array(first), array(second)
     kernels.layers().distances(*arrays, sizes, _padded(weights), epsilon, array(to.view(-1)))
     return to
@@ -64,7 +63,7 @@ class _Gram(Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, sizes: Sizes, rectified: bool) -> Tensor:
         images, channels, _, _ = sizes
-        to = torch.empty(images, channels, channels)
+        to = new_floats(images, channels, channels)
         kernels.layers().gram_matrices(array(maps), sizes, array(to.view(-1)))
         ctx.sizes, ctx.rectified = sizes, rectified
         ctx.save_for_backward(maps)

@@ -20,7 +20,7 @@ from verydeep.network.native_layers.by_torch import (
     read_by_torch,
     unpack_by_torch,
 )
-from verydeep.network.native_layers.kernels import Precision, Sizes, array, half, new, new_numbers
+from verydeep.network.native_layers.kernels import Precision, Sizes, array, half, new, new_floats, new_numbers
 from verydeep.network.native_layers.maps import Maps, Measured
 from verydeep.network.native_layers.normalization import Norm, Normalization, moments
 
@@ -67,30 +67,31 @@ def convolve_normalized(
     weight: Tensor,
     bias: Tensor,
     *,
-    max_pool: bool = False,
     transformed: Transformed | None = None,
     measure: bool = False,
     pool_by: Tensor | None = None,
 ) -> Maps:
-    """A batch normalisation, its ReLU, a 2x2 max-pooling if there is one, and a convolution, as one.
+    """A batch normalisation, its ReLU, perhaps a 2x2 max-pooling, and a convolution, as one.
 
-    What the convolution reads is normalised on the way, and stored neither here nor for the gradients.
+    What the convolution reads is normalised on the way, and stored neither here nor for the gradients. The pooling
+    is there where the maps were measured for it, by the normalisation's weight.
 
     Args:
         maps: the input of the normalisation. `normalizes` says where it can be taken.
         norm: the normalisation.
         weight: as of `convolve`, like all that follows.
         bias: likewise.
-        max_pool: whether the pooling is there; then maps were measured by the normalisation's weight.
         transformed: likewise.
         measure: likewise.
         pool_by: likewise.
 
     """
     output = _Output(False, False, measure, pool_by, _precision(), transformed)
-    pooled = maps.measured if max_pool else None
-    layer = _NormalizedConvolutionLayer(maps.sizes, output, Norm(norm.eps, norm.statistics), pooled)
-    tensor, measured = _NormalizedConvolution.apply(maps.tensor, norm.weight, norm.bias, weight, bias, layer)
+    pooled, argmax = (maps.measured.pooled, maps.measured.argmax) if maps.measured else (None, None)
+    layer = _NormalizedConvolutionLayer(maps.sizes, output, norm.rule, pooled is not None)
+    tensor, measured = _NormalizedConvolution.apply(
+        maps.tensor, *norm.tensors, weight, bias, pooled, argmax, layer
+    )
     return Maps(tensor, output.sizes(layer.read_sizes, len(weight)), measured=measured)
 
 
@@ -134,7 +135,7 @@ class _Output:
         argmax = new("argmax", written) if self.max_pool else None
         measured = pooling = None
         if self.measure:
-            measured = Measured(torch.empty(2, len(weight)))
+            measured = Measured(new_floats(2, len(weight)))
         if measured and self.pool_by is not None:
             pooled, which = new("maps", half(written)), new("argmax", half(written))
             measured = replace(measured, pooled=pooled, argmax=which)
@@ -150,7 +151,7 @@ class _Output:
         self, read: Tensor, sizes: Sizes, norm: Any, slope: Tensor, argmax: Tensor | None, weight: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Gradients of weight and bias."""
-        to_weight, to_bias = new_numbers(weight), torch.empty(len(weight))
+        to_weight, to_bias = new_numbers(weight), new_floats(len(weight))
         self.layers().weight_gradient(
             array(read), sizes, norm, array(slope), array(argmax), array(to_weight), array(to_bias)
         )
@@ -240,26 +241,18 @@ class _NormalizedConvolutionLayer:
     sizes: Sizes
     output: _Output
     norm: Norm
-    pooled: Measured | None
+    max_pool: bool
 
     @property
     def read_sizes(self) -> Sizes:
         """Those of what is convolved."""
-        return half(self.sizes) if self.pooled else self.sizes
+        return half(self.sizes) if self.max_pool else self.sizes
 
-    def read(self, maps: Tensor) -> Tensor:
-        """What is convolved, before it is normalised."""
-        if not self.pooled:
-            return maps
-        assert self.pooled.pooled is not None
-        return self.pooled.pooled
-
-    def on_torch(
-        self, maps: Tensor, norm_weight: Tensor, norm_bias: Tensor, weight: Tensor, bias: Tensor
-    ) -> Tensor:
-        """The same output by torch's own functions."""
-        x = self.norm.on_torch(maps, self.sizes, norm_weight, norm_bias)
-        return self.output.on_torch(follow_on_torch(x, True, self.pooled is not None), weight, bias)
+    def on_torch(self, maps: Tensor, *tensors: Tensor) -> Tensor:
+        """The same output by torch's own functions; `tensors` are the normalisation's, weight and bias."""
+        *of_norm, weight, bias = tensors
+        x = self.norm.on_torch(maps, self.sizes, *of_norm)
+        return self.output.on_torch(follow_on_torch(x, True, self.max_pool), weight, bias)
 
 
 class _NormalizedConvolution(Function):
@@ -269,44 +262,50 @@ class _NormalizedConvolution(Function):
         maps: Tensor,
         norm_weight: Tensor,
         norm_bias: Tensor,
+        mean: Tensor,
+        variance: Tensor,
         weight: Tensor,
         bias: Tensor,
+        pooled: Tensor | None,
+        argmax: Tensor | None,
         layer: _NormalizedConvolutionLayer,
     ) -> tuple[Tensor, Measured | None]:
-        norm = layer.norm.numbers(norm_weight, norm_bias)
-        to, _, measured = layer.output.convolve(layer.read(maps), layer.read_sizes, norm, weight, bias)
+        norm = layer.norm.numbers(norm_weight, norm_bias, mean, variance)
+        read = maps if pooled is None else pooled
+        to, _, measured = layer.output.convolve(read, layer.read_sizes, norm, weight, bias)
         ctx.layer = layer
-        ctx.save_for_backward(maps, norm_weight, norm_bias, weight, bias)
+        ctx.save_for_backward(maps, norm_weight, norm_bias, mean, variance, weight, bias, pooled, argmax)
         ctx.set_materialize_grads(False)
         return to, measured
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, _: None) -> Gradients:
-        maps, norm_weight, norm_bias, weight, _bias = ctx.saved_tensors
+        *inputs, pooled, argmax = ctx.saved_tensors
+        maps, norm_weight, norm_bias, mean, variance, weight, _bias = inputs
         layer: _NormalizedConvolutionLayer = ctx.layer
-        wanted = ctx.needs_input_grad[:5]
+        wanted = ctx.needs_input_grad[:7]
         if gradient is None:
-            return (None,) * 6
+            return (None,) * 10
         if is_left_to_torch(gradient):
-            return *gradients_by_torch(layer.on_torch, ctx.saved_tensors, gradient, wanted), None
+            return *gradients_by_torch(layer.on_torch, inputs, gradient, wanted), None, None, None
         slope, plain = gradient.contiguous(), weight.contiguous()
-        norm, read = layer.norm.numbers(norm_weight, norm_bias), layer.read(maps)
-        found: list[Tensor | None] = [None] * 5
+        norm, read = layer.norm.numbers(norm_weight, norm_bias, mean, variance), maps if pooled is None else pooled
+        to_maps = to_norm_weight = to_norm_bias = to_weight = to_bias = None
         if any(wanted[:3]):
-            to, sums = new("maps", layer.read_sizes), torch.empty(2, len(norm_weight))
+            to, sums = new("maps", layer.read_sizes), new_floats(2, len(norm_weight))
             layer.output.layers().normalized_data_gradient(
                 array(slope), array(read), layer.read_sizes, norm, array(plain),
                 array(layer.output.weights_for(layer.read_sizes, back=True)), array(to), array(sums),
             )  # fmt: skip
-            found[1:3] = sums[1], sums[0]
+            to_norm_bias, to_norm_weight = sums
         if wanted[0]:
             # In place where nothing was pooled: no one else has seen it.
-            argmax = layer.pooled.argmax if layer.pooled else None
-            found[0] = to if argmax is None else new("maps", layer.sizes)
+            to_maps = to if pooled is None else new("maps", layer.sizes)
             kernels.layers().batch_norm_gradient(
-                array(maps), layer.sizes, layer.norm.constants(), array(norm_weight.contiguous()),
-                array(layer.norm.passed_on(sums)), array(to), array(argmax), array(found[0]),
+                array(maps), layer.sizes, layer.norm.constants(mean, variance), array(norm_weight.contiguous()),
+                array(layer.norm.passed_on(sums)), array(to), array(argmax), array(to_maps),
             )  # fmt: skip
-        if any(wanted[3:]):
-            found[3:] = layer.output.weight_gradients(read, layer.read_sizes, norm, slope, None, plain)
-        return *(one if want else None for one, want in zip(found, wanted, strict=True)), None
+        if any(wanted[5:]):
+            to_weight, to_bias = layer.output.weight_gradients(read, layer.read_sizes, norm, slope, None, plain)
+        found = to_maps, to_norm_weight, to_norm_bias, None, None, to_weight, to_bias
+        return *(one if want else None for one, want in zip(found, wanted, strict=True)), None, None, None

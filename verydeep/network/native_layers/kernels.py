@@ -32,8 +32,14 @@ def new(kind: str, sizes: Sizes) -> Tensor:
     return torch.from_numpy(getattr(native_module(), kind)(sizes))
 
 
+def new_floats(*shape: int, channels_last: bool = False) -> Tensor:
+    """Memory for plain numbers as the kernels write them, whatever torch's default type and device are."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=layout)
+
+
 def new_numbers(like: Tensor) -> Tensor:
-    """Memory for the gradient at a tensor."""
+    """Memory for the gradient at a tensor, which is kept for the next step."""
     module = native_module()
     assert module is not None
     return torch.from_numpy(module.numbers(like.numel())).view(like.shape)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
@@ -18,7 +17,7 @@ from verydeep.network.native_layers.by_torch import (
     pack_by_torch,
     unpack_by_torch,
 )
-from verydeep.network.native_layers.kernels import Sizes, array, new, sizes_of
+from verydeep.network.native_layers.kernels import Sizes, array, new, new_floats, sizes_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def packed(x: Tensor, sizes: Sizes, bordered: bool, seen: Tensor | None = None) 
 
 def unpacked(maps: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
     """The way back, channels last in memory."""
-    x = torch.empty(sizes, memory_format=torch.channels_last)
+    x = new_floats(*sizes, channels_last=True)
     unpack_maps = kernels.layers().unpack_images if bordered else kernels.layers().unpack
     unpack_maps(array(maps.contiguous()), sizes, array(x))
     return x

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
@@ -19,7 +18,7 @@ from verydeep.network.native_layers.by_torch import (
     pack_by_torch,
     unpack_by_torch,
 )
-from verydeep.network.native_layers.kernels import Sizes, array, half, new
+from verydeep.network.native_layers.kernels import Sizes, array, half, new, new_floats
 from verydeep.network.native_layers.maps import Maps, packed
 
 
@@ -71,7 +70,7 @@ def _max_pool_gradient_by_torch(gradient: Tensor, argmax: Tensor, sizes: Sizes) 
     """A pooled gradient in the places that were the greatest, which `_spread` marks."""
     pooled = half(sizes)
     chosen = new("maps", sizes)
-    ones = packed(torch.ones(pooled), pooled, False)
+    ones = packed(new_floats(*pooled).fill_(1), pooled, False)
     kernels.layers().max_pool_gradient(array(ones), array(argmax), sizes, array(chosen), False)
     return pack_by_torch(_spread(unpack_by_torch(gradient, pooled, False), sizes), sizes, False) * chosen
 

@@ -20,7 +20,7 @@ def takes(x: Tensor) -> bool:
     All else runs on torch: `torch.compile`, tracing, transforms of `torch.func`, forward-mode derivatives,
     tensor subclasses, other devices and types; and autocast, unless it is to a type that the kernels multiply.
     """
-    return native_module() is not None and not is_recorded() and _takes_autocast() and _is_plain(x)
+    return native_module() is not None and not is_recorded() and _takes_autocast() and is_plain(x)
 
 
 def _takes_autocast() -> bool:
@@ -31,7 +31,7 @@ def _takes_autocast() -> bool:
     return native is not None and torch.get_autocast_dtype("cpu") == torch.bfloat16 and has_bfloat16(native)
 
 
-def _is_plain(x: Any) -> bool:
+def is_plain(x: Any) -> bool:
     """Whether a tensor is one of numbers that the kernels can read."""
     return (
         type(x) in (Tensor, Parameter)
@@ -56,12 +56,12 @@ def takes_module(module: nn.Module) -> bool:
     plain = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
     if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or module.padding_mode != "zeros":
         return False
-    return _is_plain(module.weight) and _is_plain(module.bias)
+    return is_plain(module.weight) and is_plain(module.bias)
 
 
 def takes_linear(module: nn.Conv2d, x: Tensor) -> bool:
     """Whether `linear` can compute a module that is a fully connected layer, of this input."""
-    return takes(x.float()) and module.bias is not None and _is_plain(module.weight) and _is_plain(module.bias)
+    return takes(x.float()) and module.bias is not None and is_plain(module.weight) and is_plain(module.bias)
 
 
 def takes_batch_norm(module: nn.Module) -> bool:
@@ -71,7 +71,7 @@ def takes_batch_norm(module: nn.Module) -> bool:
     if type(module).forward not in (nn.BatchNorm2d.forward, BatchNorm.forward):
         return False
     tensors = module.weight, module.bias, module.running_mean, module.running_var
-    return module.momentum is not None and all(map(_is_plain, tensors))
+    return module.momentum is not None and all(map(is_plain, tensors))
 
 
 def _has_hooks(module: nn.Module) -> bool:
