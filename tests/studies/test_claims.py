@@ -125,16 +125,58 @@ def test_small_filters():
 )
 def test_growing(grown, alone, verdict):
     tests = [
-        measurement(training("D", grow_from="A"), grown),
+        measurement(training("D", grow_from="A", init="normal"), grown),
         measurement(training("D-normal", init="normal"), alone),
     ]
     assert claim(9, *tests).verdict == verdict
 
 
-def test_growing_is_compared_with_the_same_network_alone():
+def test_growing_is_compared_with_the_same_network_from_the_same_start_alone():
     plain = training("D-normal", init="normal")
-    plain = replace(plain, recipe=replace(plain.recipe, batch_norm=False))
-    assert claim(9, measurement(training("D", grow_from="A"), 30), measurement(plain, 90)).verdict == "not tested"
+    grown = training("D", grow_from="A", init="normal")
+    other = replace(plain, recipe=replace(plain.recipe, batch_norm=False))
+    assert claim(9, measurement(grown, 30), measurement(other, 90)).verdict == "not tested"
+    by_he = measurement(training("D", grow_from="A"), 30)  # he alone could be what helps
+    assert claim(9, by_he, measurement(plain, 90)).verdict == "not tested"
+    both = claim(9, by_he, measurement(replace(grown, name="D-grown"), 40), measurement(plain, 90))
+    assert both.statements[0].interval.mean == pytest.approx(-50)
+
+
+def test_the_best_fixed_scale_is_not_the_best_variant():
+    """A variant of one S has another start, say, and not another S."""
+    d, variant = measurement(training("D"), 30), measurement(training("D-glorot", "D", init="glorot"), 20)
+    jittered = measurement(training("D-jittered", scale=JITTERED), 25)
+    assert claim(4, d, variant, jittered).verdict == "agrees"
+    wide = training("D-wide", "D", scale=(40, 40))
+    wide = replace(wide, recipe=replace(wide.recipe, width=1.0))
+    assert claim(4, d, measurement(wide, 10), jittered).verdict == "agrees"
+
+
+def test_a_network_of_one_seed_does_not_take_the_others_seeds():
+    a, d, e = training("A"), training("D"), training("E")
+    tests = [
+        *(measurement(a, (30, 31, 32), scales=scales) for scales in ("one", "three")),
+        *(measurement(d, errors, scales=scales) for scales, errors in (("one", 20), ("three", 10))),
+        *(measurement(e, 90, scales=scales) for scales in ("one", "three")),  # has not learned
+    ]
+    found = claim(5, *tests).statements[0]
+    assert (found.seeds, found.interval.mean) == (3, 0)
+    assert "(A)" in found.says
+    found = claim(5, *tests[2:]).statements[0]
+    assert (found.seeds, found.interval.mean, "(D)" in found.says) == (1, pytest.approx(-10), True)
+
+
+def test_the_best_member_of_a_fusion_is_the_best_of_its_seed():
+    d, e = training("D"), training("E")
+    tests = [measurement(d, (20, 30, 30)), measurement(e, 22), measurement([d, e], 21)]
+    assert claim(7, *tests).verdict == "does not agree"  # D's seed has 20
+    assert claim(7, tests[0], tests[2]).verdict == "not tested"  # E could be better
+
+
+def test_the_step_of_a_to_d_is_as_uncertain_as_it_is():
+    found = claim(1, *networks(A=30, B=28, D=24, E=22)).statements[2]
+    assert found.threshold == 0
+    assert found.interval.mean == pytest.approx(22 - 24 + (30 - 24) / 3)
 
 
 def test_the_first_of_a_configuration_stands_for_it_at_the_scale_that_most_have():

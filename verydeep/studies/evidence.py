@@ -60,6 +60,12 @@ class Measurement:
         """Whether it is one network's, tested densely."""
         return self.single and self.setup.views == "dense"
 
+    def of_seeds(self, seeds: Sequence[int]) -> Measurement:
+        """The same of these seeds alone, which it has."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        top1, top5 = (tuple(errors[place] for place in places) for errors in (self.top1, self.top5))
+        return replace(self, seeds=tuple(seeds), wrong=self.wrong[places], top1=top1, top5=top5)
+
     @property
     def error(self) -> float:
         """Top-1 error, the mean over seeds, in %."""
