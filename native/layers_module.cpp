@@ -144,14 +144,14 @@ struct BatchNormNumbers {
     }
 };
 
-// What the kernels take for a batch normalisation of some maps, and what follows it.
+// What the kernels take for a batch normalisation of some maps.
 class NormOf {
 public:
-    NormOf(const Maps& maps, const Normalization& given, verydeep::Activation activation)
+    NormOf(const Maps& maps, const Normalization& given)
         : numbers_(maps, std::get<0>(given)),
           scale_(numbers_.times_inverse(std::get<1>(given))),
           shift_(maps, std::get<2>(given)),
-          norm_{numbers_.mean.data(), scale_.data(), shift_.data(), activation} {}
+          norm_{numbers_.mean.data(), scale_.data(), shift_.data()} {}
     NormOf(const NormOf&) = delete;
     NormOf& operator=(const NormOf&) = delete;
 
@@ -170,9 +170,10 @@ public:
     Input(const Maps& maps, const Maybe<Normalization>& given) : maps_(maps) {
         if (!given) return;
         if (!verydeep::by_tiles(maps.shape)) refuse("maps so small are not normalised by the convolution");
-        norm_.emplace(maps_, *given, verydeep::Activation::relu);
+        norm_.emplace(maps_, *given);
     }
     verydeep::ConvolutionInput get() const { return {maps_, norm_ ? &norm_->norm() : nullptr}; }
+    const BatchNormNumbers& numbers() const { return norm_->numbers(); }  // of a normalisation that there is
 
 private:
     const Maps maps_;
@@ -327,9 +328,9 @@ public:
     void batch_norm(const Numbers& from, const Sizes& sizes, const Normalization& given, bool relu, Numbers to,
                     const Maybe<Winners>& winners) const {
         const Maps in = maps_of(from, sizes), out = maps_of(to, winners ? pooled(sizes) : sizes);
-        const NormOf norm(in, given, activation(relu));
+        const NormOf norm(in, given);
         Argmax* const argmax = argmax_of(winners, out);
-        run([&] { verydeep::batch_norm(processor_, in, norm.norm(), out, argmax); });
+        run([&] { verydeep::batch_norm(processor_, in, norm.norm(), activation(relu), out, argmax); });
     }
     // `to` gets the gradients of bias and weight: sums of the gradient, and of its products with what is
     // normalised.
@@ -432,12 +433,11 @@ public:
         const Input in(seen, norm);
         const verydeep::LayerWeights both = both_weights(weights, transformed, sizes, outputs, true);
         check_rows(sums_to, 2, out);
-        const BatchNormNumbers numbers(seen, std::get<0>(norm));
         Padded sums(out), products(out);
         run([&] {
             verydeep::normalized_data_gradient(processor_, {slope, nullptr}, both, in.get(), out,
                                                {sums.data(), products.data()});
-            write_sums(sums, products, numbers, sums_to);
+            write_sums(sums, products, in.numbers(), sums_to);
         });
     }
     void weight_gradient(const Numbers& from, const Sizes& sizes, const Maybe<Normalization>& norm,
@@ -547,6 +547,7 @@ private:
 
 }  // namespace
 
+// Arrays are taken as they are: a copy of another type would get the results in place of the caller's memory.
 void bind_layers(nb::module_& module) {
     module.def("maps", make_maps, "sizes"_a);
     module.def("bordered_images", make_images, "sizes"_a);
@@ -558,41 +559,55 @@ void bind_layers(nb::module_& module) {
         .def(nb::init<const std::string&, int, const std::string&>(), nb::kw_only(), "instructions"_a, "threads"_a,
              "precision"_a = "float32")
         .def_prop_ro("threads", &Layers::threads)
-        .def("pack", &Layers::pack, "tensor"_a, "sizes"_a, "to"_a, "seen"_a.none() = nb::none())
-        .def("unpack", &Layers::unpack, "maps"_a, "sizes"_a, "to"_a)
-        .def("pack_images", &Layers::pack_images, "tensor"_a, "sizes"_a, "to"_a)
-        .def("unpack_images", &Layers::unpack_images, "images"_a, "sizes"_a, "to"_a)
-        .def("max_pool", &Layers::max_pool, "maps"_a, "sizes"_a, "to"_a, "argmax"_a)
-        .def("max_pool_gradient", &Layers::max_pool_gradient, "gradient"_a, "argmax"_a, "sizes"_a, "to"_a,
-             "accumulate"_a = false)
-        .def("average_pool", &Layers::average_pool, "maps"_a, "sizes"_a, "to"_a)
-        .def("average_pool_gradient", &Layers::average_pool_gradient, "gradient"_a, "sizes"_a, "seen"_a.none(),
-             "to"_a)
-        .def("gram_matrices", &Layers::gram_matrices, "maps"_a, "sizes"_a, "to"_a)
-        .def("gram_gradient", &Layers::gram_gradient, "maps"_a, "sizes"_a, "slope"_a, "masked"_a, "to"_a)
-        .def("channel_statistics", &Layers::channel_statistics, "maps"_a, "sizes"_a, "to"_a)
-        .def("batch_norm", &Layers::batch_norm, "maps"_a, "sizes"_a, "norm"_a, "relu"_a, "to"_a, "argmax"_a.none())
-        .def("batch_norm_sums", &Layers::batch_norm_sums, "maps"_a, "sizes"_a, "statistics"_a, "gradient"_a,
-             "argmax"_a.none(), "to"_a)
-        .def("batch_norm_gradient", &Layers::batch_norm_gradient, "maps"_a, "sizes"_a, "statistics"_a, "weight"_a,
-             "means"_a, "gradient"_a, "argmax"_a.none(), "to"_a)
+        .def("pack", &Layers::pack, "tensor"_a.noconvert(), "sizes"_a, "to"_a.noconvert(),
+             "seen"_a.noconvert().none() = nb::none())
+        .def("unpack", &Layers::unpack, "maps"_a.noconvert(), "sizes"_a, "to"_a.noconvert())
+        .def("pack_images", &Layers::pack_images, "tensor"_a.noconvert(), "sizes"_a, "to"_a.noconvert())
+        .def("unpack_images", &Layers::unpack_images, "images"_a.noconvert(), "sizes"_a, "to"_a.noconvert())
+        .def("max_pool", &Layers::max_pool, "maps"_a.noconvert(), "sizes"_a, "to"_a.noconvert(),
+             "argmax"_a.noconvert())
+        .def("max_pool_gradient", &Layers::max_pool_gradient, "gradient"_a.noconvert(), "argmax"_a.noconvert(),
+             "sizes"_a, "to"_a.noconvert(), "accumulate"_a = false)
+        .def("average_pool", &Layers::average_pool, "maps"_a.noconvert(), "sizes"_a, "to"_a.noconvert())
+        .def("average_pool_gradient", &Layers::average_pool_gradient, "gradient"_a.noconvert(), "sizes"_a,
+             "seen"_a.noconvert().none(), "to"_a.noconvert())
+        .def("gram_matrices", &Layers::gram_matrices, "maps"_a.noconvert(), "sizes"_a, "to"_a.noconvert())
+        .def("gram_gradient", &Layers::gram_gradient, "maps"_a.noconvert(), "sizes"_a, "slope"_a.noconvert(),
+             "masked"_a, "to"_a.noconvert())
+        .def("channel_statistics", &Layers::channel_statistics, "maps"_a.noconvert(), "sizes"_a,
+             "to"_a.noconvert())
+        .def("batch_norm", &Layers::batch_norm, "maps"_a.noconvert(), "sizes"_a, "norm"_a.noconvert(), "relu"_a,
+             "to"_a.noconvert(), "argmax"_a.noconvert().none())
+        .def("batch_norm_sums", &Layers::batch_norm_sums, "maps"_a.noconvert(), "sizes"_a,
+             "statistics"_a.noconvert(), "gradient"_a.noconvert(), "argmax"_a.noconvert().none(),
+             "to"_a.noconvert())
+        .def("batch_norm_gradient", &Layers::batch_norm_gradient, "maps"_a.noconvert(), "sizes"_a,
+             "statistics"_a.noconvert(), "weight"_a.noconvert(), "means"_a.noconvert(), "gradient"_a.noconvert(),
+             "argmax"_a.noconvert().none(), "to"_a.noconvert())
         .def_static("by_tiles", &Layers::by_tiles, "sizes"_a)
-        .def("convolve", &Layers::convolve, "maps"_a, "sizes"_a, "norm"_a.none(), "weights"_a,
-             "transformed"_a.none(), "bias"_a, "relu"_a, "to"_a, "argmax"_a.none(), "moments"_a.none(),
-             "pooling"_a.none())
-        .def("data_gradient", &Layers::data_gradient, "gradient"_a, "argmax"_a.none(), "sizes"_a, "weights"_a,
-             "transformed"_a.none(), "seen"_a.none(), "to"_a)
-        .def("normalized_data_gradient", &Layers::normalized_data_gradient, "gradient"_a, "maps"_a, "sizes"_a,
-             "norm"_a, "weights"_a, "transformed"_a.none(), "to"_a, "sums"_a)
-        .def("weight_gradient", &Layers::weight_gradient, "maps"_a, "sizes"_a, "norm"_a.none(), "gradient"_a,
-             "argmax"_a.none(), "weights"_a, "bias"_a)
-        .def("transform", &Layers::transform, "weights"_a, "sizes"_a, "back"_a)
-        .def("convolve_images", &Layers::convolve_images, "images"_a, "sizes"_a, "weights"_a, "bias"_a, "relu"_a,
-             "to"_a)
-        .def("images_data_gradient", &Layers::images_data_gradient, "gradient"_a, "sizes"_a, "weights"_a, "to"_a)
-        .def("images_weight_gradient", &Layers::images_weight_gradient, "images"_a, "sizes"_a, "gradient"_a,
-             "weights"_a, "bias"_a)
-        .def("distances", &Layers::distances, "first"_a, "second"_a, "sizes"_a, "weights"_a, "epsilon"_a, "to"_a)
-        .def("distance_gradients", &Layers::distance_gradients, "first"_a, "second"_a, "sizes"_a, "weights"_a,
-             "epsilon"_a, "slope"_a, "masked"_a, "to_first"_a.none(), "to_second"_a.none());
+        .def("convolve", &Layers::convolve, "maps"_a.noconvert(), "sizes"_a, "norm"_a.noconvert().none(),
+             "weights"_a.noconvert(), "transformed"_a.noconvert().none(), "bias"_a.noconvert(), "relu"_a,
+             "to"_a.noconvert(), "argmax"_a.noconvert().none(), "moments"_a.noconvert().none(),
+             "pooling"_a.noconvert().none())
+        .def("data_gradient", &Layers::data_gradient, "gradient"_a.noconvert(), "argmax"_a.noconvert().none(),
+             "sizes"_a, "weights"_a.noconvert(), "transformed"_a.noconvert().none(), "seen"_a.noconvert().none(),
+             "to"_a.noconvert())
+        .def("normalized_data_gradient", &Layers::normalized_data_gradient, "gradient"_a.noconvert(),
+             "maps"_a.noconvert(), "sizes"_a, "norm"_a.noconvert(), "weights"_a.noconvert(),
+             "transformed"_a.noconvert().none(), "to"_a.noconvert(), "sums"_a.noconvert())
+        .def("weight_gradient", &Layers::weight_gradient, "maps"_a.noconvert(), "sizes"_a,
+             "norm"_a.noconvert().none(), "gradient"_a.noconvert(), "argmax"_a.noconvert().none(),
+             "weights"_a.noconvert(), "bias"_a.noconvert())
+        .def("transform", &Layers::transform, "weights"_a.noconvert(), "sizes"_a, "back"_a)
+        .def("convolve_images", &Layers::convolve_images, "images"_a.noconvert(), "sizes"_a,
+             "weights"_a.noconvert(), "bias"_a.noconvert(), "relu"_a, "to"_a.noconvert())
+        .def("images_data_gradient", &Layers::images_data_gradient, "gradient"_a.noconvert(), "sizes"_a,
+             "weights"_a.noconvert(), "to"_a.noconvert())
+        .def("images_weight_gradient", &Layers::images_weight_gradient, "images"_a.noconvert(), "sizes"_a,
+             "gradient"_a.noconvert(), "weights"_a.noconvert(), "bias"_a.noconvert())
+        .def("distances", &Layers::distances, "first"_a.noconvert(), "second"_a.noconvert(), "sizes"_a,
+             "weights"_a.noconvert(), "epsilon"_a, "to"_a.noconvert())
+        .def("distance_gradients", &Layers::distance_gradients, "first"_a.noconvert(), "second"_a.noconvert(),
+             "sizes"_a, "weights"_a.noconvert(), "epsilon"_a, "slope"_a.noconvert(), "masked"_a,
+             "to_first"_a.noconvert().none(), "to_second"_a.noconvert().none());
 }

@@ -70,7 +70,7 @@ void batch_norm_row(const BatchNormRow& row) {
     for (int lane = 0; lane < BLOCK; lane += LANES) {
         const NormalizedPart part(row.norm, lane);
         for (long at = lane, end = static_cast<long>(row.width) * BLOCK; at < end; at += BLOCK)
-            store(row.out + at, activate(row.norm.activation, part.of(load(row.in + at))));
+            store(row.out + at, activate(row.activation, part.of(load(row.in + at))));
     }
 }
 
@@ -84,7 +84,7 @@ void batch_norm_pool_row(const BatchNormPoolingRow& all) {
                                                                              row.lower + 2 * x * BLOCK + lane;
             const Greatest greatest = greatest_of(norm.of(load(upper)), norm.of(load(upper + BLOCK)),
                                                   norm.of(load(lower)), norm.of(load(lower + BLOCK)));
-            store(row.out + x * BLOCK + lane, activate(all.norm.activation, greatest.value));
+            store(row.out + x * BLOCK + lane, activate(all.activation, greatest.value));
             keep_argmax(greatest, part, all.argmax + x);
         }
     }

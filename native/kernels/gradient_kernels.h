@@ -18,10 +18,9 @@ struct Gradient {
     const Argmax* argmax_at(const float* place) const { return argmax + (place - map.data) / BLOCK; }
 };
 
-// (x - mean) * scale + shift, and what follows. Each has a number for each channel.
+// (x - mean) * scale + shift, with a number of each for each channel.
 struct BatchNorm {
     const float *mean, *scale, *shift;
-    Activation activation;
 };
 
 // As InputTransform, of what a batch normalisation and a ReLU make of the maps. `norm` is of all blocks.
@@ -62,7 +61,7 @@ struct MeasuredOutputTransform {
     OutputTransform output;
     float* moments;      // [tiles][blocks][2][16], of all tiles and blocks of the maps
     FeatureMap pooled;   // `data` may be null
-    const float* signs;  // of all channels, 1 or -1: that of the normalisation's factor
+    const float* signs;  // that of the normalisation's factor, 1 or -1, of all channels
     Argmax* argmax;
 };
 
@@ -164,11 +163,13 @@ struct BatchNormRow {
     const float* in;
     int width;
     BatchNorm norm;
+    Activation activation;
     float* out;
 };
 struct BatchNormPoolingRow {
     PoolingRow row;
     BatchNorm norm;
+    Activation activation;
     Argmax* argmax;
 };
 

@@ -117,7 +117,7 @@ private:
 
 BatchNorm of_block(const BatchNorm& norm, int block) {
     const long at = static_cast<long>(block) * BLOCK;
-    return {norm.mean + at, norm.scale + at, norm.shift + at, norm.activation};
+    return {norm.mean + at, norm.scale + at, norm.shift + at};
 }
 
 BatchNormGradient of_block(const BatchNormGradient& norm, int block) {
@@ -177,8 +177,8 @@ void gather_moments(const Processor& processor, const Maps& maps, const float* o
     write(moments, to);
 }
 
-void batch_norm(const Processor& processor, const Maps& in, const BatchNorm& norm, const Maps& out,
-                Argmax* argmax) {
+void batch_norm(const Processor& processor, const Maps& in, const BatchNorm& norm, Activation activation,
+                const Maps& out, Argmax* argmax) {
     const FeatureMap from = in.map(), to = out.map();
     for_each_block(processor, out, [&](long image, int block) {
         const BatchNorm numbers = of_block(norm, block);
@@ -188,9 +188,11 @@ void batch_norm(const Processor& processor, const Maps& in, const BatchNorm& nor
                 processor.gradients.batch_norm_pool_row(
                     {{from.at(image, block, 2 * y, 0), from.at(image, block, 2 * y + 1, 0), to.width, row},
                      numbers,
+                     activation,
                      argmax + (row - to.data) / BLOCK});
             else
-                processor.gradients.batch_norm_row({from.at(image, block, y, 0), to.width, numbers, row});
+                processor.gradients.batch_norm_row(
+                    {from.at(image, block, y, 0), to.width, numbers, activation, row});
         }
     });
 }

@@ -94,18 +94,6 @@ struct Winograd {
     }
 };
 
-void transform_all(const Processor& processor, const ConvolutionWeights& weights, const Shape& in, bool back,
-                   float* to) {
-    if (by_positions(in)) return pack_position_weights(processor, weights, back, to);
-    const long inputs = back ? weights.out_channels : weights.in_channels;
-    const long outputs = back ? weights.in_channels : weights.out_channels;
-    const auto transform =
-        back ? processor.point_gradients.transform_weights_back : processor.points.transform_weights;
-    parallel_for(processor.threads, panels_of(outputs), [&](long panel, int) {
-        transform(weights, static_cast<int>(panel), to + panel * panel_floats(processor, inputs));
-    });
-}
-
 std::vector<float> padded(const float* bias, long channels) {
     std::vector<float> blocks(round_up(channels, long{PANEL}), 0.0f);
     std::copy_n(bias, channels, blocks.begin());
@@ -124,7 +112,7 @@ Places prepare(const Processor& processor, const LayerWeights& weights, const Sh
     const long weights_at = weights.transformed ? 0 : plan.take(transformed_floats(processor, in, outputs));
     const long rest_at = plan.take(rest);
     float* const scratch = layer_scratch(plan.floats());
-    if (!weights.transformed) transform_all(processor, weights.plain, in, back, scratch + weights_at);
+    if (!weights.transformed) transform_convolution(processor, weights.plain, in, back, scratch + weights_at);
     return {weights.transformed ? weights.transformed : scratch + weights_at, scratch + rest_at};
 }
 
@@ -140,31 +128,41 @@ void convolve_by_positions(const Processor& processor, const Maps& in, const Lay
     if (out.argmax) max_pool(processor, maps, out.maps, out.argmax);
 }
 
-// `finish(output, scratch)` makes gradients of products, with scratch memory of its own, which is given back.
-template <class Finish>
-float* data_gradient_by_tiles(const Processor& processor, const OutputGradient& gradient,
-                              const LayerWeights& weights, const float* seen, const Maps& out, long more_scratch,
-                              Finish finish) {
+// A batch normalisation behind which the gradient is, and what its sums of each tile are written to.
+struct NormalizedSlope {
+    const BatchNorm& norm;
+    const ChannelSums& sums;
+};
+
+// Where `normalized` is null, `seen` masks the gradient unless it is null too.
+void data_gradient_by_tiles(const Processor& processor, const OutputGradient& gradient,
+                            const LayerWeights& weights, const float* seen, const NormalizedSlope* normalized,
+                            const Maps& out) {
     const Shape in{gradient.maps.shape.channels, out.shape.height, out.shape.width};
     Winograd winograd{processor, tile_grid(in.height, in.width), out.images, in.channels, out.shape.channels,
                       nullptr};
     const long work_floats = winograd.scratch_floats();
-    const Places places = prepare(processor, weights, in, true, work_floats + more_scratch);
+    const Places places =
+        prepare(processor, weights, in, true, work_floats + (normalized ? tile_sum_floats(out) : 0));
+    float* const of_tiles = places.rest + work_floats;
     winograd.weights = places.weights;
     const Gradient from{gradient.maps.map(), gradient.argmax};
     const FeatureMap to = out.map();
     FeatureMap input = to;
     input.data = const_cast<float*>(seen);
-    float* const behind = places.rest + work_floats;
     winograd.run(
         places.rest,
         [&](const TileRange& tiles, int block, float* transformed, const PointStrides& strides) {
             processor.point_gradients.transform_gradient_input({from, tiles, block, 1, transformed, strides});
         },
         [&](const float* products, const PointStrides& strides, const TileRange& tiles, int first, int count) {
-            finish(GradientOutputTransform{products, strides, tiles, to, input, first, count}, behind);
+            const GradientOutputTransform output{products, strides, tiles, to, input, first, count};
+            if (normalized)
+                processor.gradients.transform_output_normalized_gradient({output, normalized->norm, of_tiles});
+            else
+                processor.gradients.transform_output_gradient(output);
         });
-    return behind;
+    if (normalized) gather_sums(processor, out, of_tiles, normalized->sums);
 }
 
 }  // namespace
@@ -176,7 +174,14 @@ long transformed_floats(const Processor& processor, const Shape& in, long out_ch
 
 void transform_convolution(const Processor& processor, const ConvolutionWeights& weights, const Shape& in,
                            bool back, float* to) {
-    transform_all(processor, weights, in, back, to);
+    if (by_positions(in)) return pack_position_weights(processor, weights, back, to);
+    const long inputs = back ? weights.out_channels : weights.in_channels;
+    const long outputs = back ? weights.in_channels : weights.out_channels;
+    const auto transform =
+        back ? processor.point_gradients.transform_weights_back : processor.points.transform_weights;
+    parallel_for(processor.threads, panels_of(outputs), [&](long panel, int) {
+        transform(weights, static_cast<int>(panel), to + panel * panel_floats(processor, inputs));
+    });
 }
 
 bool by_tiles(const Shape& map) { return !by_positions(map); }
@@ -188,7 +193,7 @@ void convolve(const Processor& processor, const ConvolutionInput& in, const Laye
         return;
     }
     const std::vector<float> biases = padded(bias, out.maps.shape.channels);
-    if (!by_tiles(in.maps.shape)) {
+    if (by_positions(in.maps.shape)) {
         convolve_by_positions(processor, in.maps, weights, biases.data(), out);
         if (out.measured) channel_statistics(processor, out.maps, out.measured->moments);
         return;
@@ -240,23 +245,15 @@ void convolution_data_gradient(const Processor& processor, const OutputGradient&
         positions_data_gradient(processor, maps, places.weights, seen, out, places.rest + full_floats);
         return;
     }
-    data_gradient_by_tiles(processor, gradient, weights, seen, out, 0,
-                           [&](const GradientOutputTransform& output, float*) {
-                               processor.gradients.transform_output_gradient(output);
-                           });
+    data_gradient_by_tiles(processor, gradient, weights, seen, nullptr, out);
 }
 
 void normalized_data_gradient(const Processor& processor, const OutputGradient& gradient,
                               const LayerWeights& weights, const ConvolutionInput& in, const Maps& out,
                               const ChannelSums& sums) {
-    const float* of_tiles = nullptr;
-    if (out.images > 0)
-        of_tiles = data_gradient_by_tiles(
-            processor, gradient, weights, in.maps.data, out, tile_sum_floats(out),
-            [&](const GradientOutputTransform& output, float* of_tiles) {
-                processor.gradients.transform_output_normalized_gradient({output, *in.norm, of_tiles});
-            });
-    gather_sums(processor, out, of_tiles, sums);
+    if (out.images == 0) return gather_sums(processor, out, nullptr, sums);
+    const NormalizedSlope normalized{*in.norm, sums};
+    data_gradient_by_tiles(processor, gradient, weights, in.maps.data, &normalized, out);
 }
 
 }  // namespace verydeep

@@ -111,7 +111,8 @@ struct ChannelSums {
 
 void channel_statistics(const Processor&, const Maps& in, const ChannelMoments& to);
 // (x - mean) * scale + shift, and what follows. `argmax` is not null where the outputs are pooled.
-void batch_norm(const Processor&, const Maps& in, const BatchNorm& norm, const Maps& out, Argmax* argmax);
+void batch_norm(const Processor&, const Maps& in, const BatchNorm& norm, Activation activation, const Maps& out,
+                Argmax* argmax);
 void batch_norm_sums(const Processor&, const Maps& in, const float* mean, const OutputGradient& gradient,
                      const ChannelSums& to);
 // The gradient at the input: gradient * scale - (x - mean) * slope - offset. `out` may be the gradient's own maps
@@ -151,7 +152,7 @@ struct ConvolutionInput {
 struct Measured {
     ChannelMoments moments;
     FeatureMap pooled;   // `data` may be null
-    const float* signs;  // of the normalisation's factors, 1 or -1; in whole blocks
+    const float* signs;  // of the normalisation's factors, 1 or -1; padded to whole blocks
     Argmax* argmax;
 };
 

@@ -270,7 +270,7 @@ void bench_batch_norm(Bench& bench, const GradientKernels& gradients, const Laye
     const Memory numbers = random_floats(7 * BLOCK);
     const auto of_channels = [&](int which) { return numbers.floats() + which * BLOCK; };
     float *const sums = of_channels(4), *const products = of_channels(5), *const center = of_channels(6);
-    const BatchNorm norm{of_channels(0), of_channels(1), of_channels(2), Activation::relu};
+    const BatchNorm norm{of_channels(0), of_channels(1), of_channels(2)};
     const BatchNormGradient norm_gradient{of_channels(0), of_channels(1), of_channels(2), of_channels(3)};
     // As many rows as the layer sums up at once.
     const int rows = std::clamp(256 / layer.side, 1, layer.side), pairs = std::max(1, rows / 2);
@@ -282,7 +282,8 @@ void bench_batch_norm(Bench& bench, const GradientKernels& gradients, const Laye
     });
     bench.bound_by_memory("batch norm", shape_of(layer.name, "plain"), {one.bytes, one.bytes}, [&] {
         one.for_each_row(1, [&](long image, int block, int y) {
-            gradients.batch_norm_row({from.at(image, block, y, 0), from.width, norm, to.at(image, block, y, 0)});
+            gradients.batch_norm_row(
+                {from.at(image, block, y, 0), from.width, norm, Activation::relu, to.at(image, block, y, 0)});
         });
     });
     bench.bound_by_memory("batch norm", shape_of(layer.name, "pooled"), {one.bytes, one.pooled_bytes}, [&] {
@@ -291,6 +292,7 @@ void bench_batch_norm(Bench& bench, const GradientKernels& gradients, const Laye
             gradients.batch_norm_pool_row(
                 {{from.at(image, block, y, 0), from.at(image, block, y + 1, 0), pooled.width, row},
                  norm,
+                 Activation::relu,
                  one.argmax_at(row)});
         });
     });

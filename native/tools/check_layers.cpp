@@ -207,10 +207,8 @@ NormalizationResults run(const Processor& processor, Normalization& layer) {
     HeapMaps y(layer.images, layer.out), to_x(layer.images, layer.in);
     HeapArgmax argmax(layer.images, layer.out, layer.max_pool);
     channel_statistics(processor, x.maps(), {found.means.data(), found.squares.data()});
-    batch_norm(processor, x.maps(),
-               {found.means.data(), layer.scale.data(), layer.shift.data(),
-                layer.relu ? Activation::relu : Activation::none},
-               y.maps(), argmax.data());
+    batch_norm(processor, x.maps(), {found.means.data(), layer.scale.data(), layer.shift.data()},
+               layer.relu ? Activation::relu : Activation::none, y.maps(), argmax.data());
     const OutputGradient gradient{slope.maps(), argmax.data()};
     batch_norm_sums(processor, x.maps(), found.means.data(), gradient, {found.sums.data(), found.products.data()});
     batch_norm_gradient(
@@ -312,7 +310,7 @@ NormalizedConvolutionResults run(const Processor& processor, NormalizedConvoluti
     found.to_weights.resize(layer.weights.size());
     found.to_bias.resize(layer.bias.size());
     const LayerWeights weights{{layer.weights.data(), layer.in.channels, layer.out.channels}, nullptr};
-    const BatchNorm norm{both.mean.data(), both.scale.data(), both.shift.data(), Activation::relu};
+    const BatchNorm norm{both.mean.data(), both.scale.data(), both.shift.data()};
     const PoolLock lock;
     HeapMaps x(processor, layer.x, layer.images, layer.in), slope(processor, layer.slope, layer.images, layer.out);
     HeapMaps z(layer.images, layer.in), y(layer.images, layer.out), to_x(layer.images, layer.in);
@@ -325,7 +323,7 @@ NormalizedConvolutionResults run(const Processor& processor, NormalizedConvoluti
                             argmax.data()};
     const ChannelSums sums{found.sums.data(), found.products.data()};
     const ConvolutionInput in = fused ? ConvolutionInput{x.maps(), &norm} : ConvolutionInput{z.maps()};
-    if (!fused) batch_norm(processor, x.maps(), norm, z.maps(), nullptr);
+    if (!fused) batch_norm(processor, x.maps(), norm, Activation::relu, z.maps(), nullptr);
     convolve(processor, in, weights, layer.bias.data(),
              {y.maps(), Activation::none, nullptr, fused ? &measured : nullptr});
     if (fused) {
