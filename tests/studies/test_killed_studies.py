@@ -197,6 +197,32 @@ def test_another_description_does_not_overwrite(desk, unbroken):
     assert "epochs = 2" in (unbroken / "study.toml").read_text()
 
 
+def test_a_network_that_was_grown_from_a_lost_one_is_not_carried_on(desk, unbroken):
+    out = desk / "orphan"
+    shutil.copytree(unbroken, out)
+    shutil.rmtree(out / "runs" / "A-seed0")
+    before = (out / RECORDS).read_text()
+    outcome = run(desk, "orphan")
+    assert outcome.returncode == 2
+    assert "B-seed0 started from weights that are gone or were trained anew since" in outcome.stderr
+    assert (out / "runs" / "B-seed0" / "model.safetensors").is_file()
+    assert (out / RECORDS).read_text() == before
+
+
+def test_the_training_images_must_stay_the_same(desk, unbroken):
+    lines = (unbroken / "outcomes.jsonl").read_text().splitlines()
+    tests = [json.loads(line) for line in lines if '"tests/' in line and ".both." not in line]
+    assert len(tests) == 3 and len({line["trained_on"] for line in tests}) == 1
+    added = desk / "data" / "red" / "added.png"
+    shutil.copy(next((desk / "data" / "red").iterdir()), added)
+    try:
+        outcome = run(desk, "unbroken")
+    finally:
+        added.unlink()
+    assert outcome.returncode == 2
+    assert f"and {desk / 'data'} have different training images; restore the data" in outcome.stderr
+
+
 def test_a_step_that_fails_is_named_and_the_others_go_on(desk, unbroken):
     text = TEXT.replace(
         'networks = "B"\ngrow_from', 'networks = "B"\nsettings = { learning_rate = 1e6 }\ngrow_from'

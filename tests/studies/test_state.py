@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from verydeep.errors import UsageError
 from verydeep.studies.description import parse
-from verydeep.studies.state import Ledger, fingerprints, prepare, refuse_others, states
+from verydeep.studies.state import Ledger, fingerprints, made_here, prepare, refuse_others, states
 from verydeep.studies.workflow import make_workflow
 
 TEXT = """
@@ -66,10 +68,67 @@ def test_a_training_is_never_thrown_away(workflow, tmp_path):
     other = make_workflow(parse(TEXT.replace("epochs = 2", "epochs = 3"), "a study"))
     prints = fingerprints(other, "digits")
     with pytest.raises(UsageError, match="was made by a different command"):
-        refuse_others(other, tmp_path, prints, Ledger(tmp_path))
+        refuse_others(other, tmp_path, prints, Ledger(tmp_path), found(other, tmp_path))
     (tmp_path / "study.jsonl").unlink()
     with pytest.raises(UsageError, match="was not made by this study"):
-        refuse_others(other, tmp_path, prints, Ledger(tmp_path))
+        refuse_others(other, tmp_path, prints, Ledger(tmp_path), found(other, tmp_path))
+
+
+def test_tests_of_a_network_that_was_trained_anew_are_done_anew(tmp_path):
+    workflow = make_workflow(parse(TEXT + 'views = "both"\n', "a study"))
+    names = [name for name in workflow.steps if name.startswith("tests/A")]
+    finish(workflow, tmp_path, A, *names)
+    Ledger(tmp_path).add("begun", workflow.steps[names[1]], fingerprints(workflow, "digits")[names[1]])
+    assert [found(workflow, tmp_path)[name] for name in names[:2]] == ["done", "begun"]
+
+    def made_now() -> list[str]:
+        here = made_here(workflow, fingerprints(workflow, "digits"), Ledger(tmp_path))
+        return [name for name, whole in here.items() if whole]
+
+    assert made_now() == [A, *names]
+    finish(workflow, tmp_path, A)
+    assert made_now() == [A]
+    finish(workflow, tmp_path, names[0])
+    assert made_now() == [A, names[0]]
+    assert [name for name, state in found(workflow, tmp_path).items() if state != "to do"] == [A, names[0]]
+    # The mean of two tests is older than one of them.
+    finish(workflow, tmp_path, names[1])
+    assert found(workflow, tmp_path)[names[2]] == "to do"
+    finish(workflow, tmp_path, *names[2:])
+    assert {found(workflow, tmp_path)[name] for name in names} == {"done"}
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["gone", "trained anew"])
+def test_a_training_whose_weights_came_from_another_is_refused(tmp_path, anew):
+    text = TEXT.replace('["A", "B"]', '["A"]') + '[[train]]\nnetworks = ["B", "D"]\ngrow_from = "A"\n'
+    workflow = make_workflow(parse(text, "a study"))
+    children = ["runs/B-seed0", "runs/D-seed0"]
+
+    def refuse() -> None:
+        prints, ledger = fingerprints(workflow, "digits"), Ledger(tmp_path)
+        refuse_others(workflow, tmp_path, prints, ledger, found(workflow, tmp_path))
+
+    finish(workflow, tmp_path, A, *children)
+    refuse()
+    shutil.rmtree(tmp_path / A)
+    if anew:
+        finish(workflow, tmp_path, A)
+    with pytest.raises(UsageError, match=r"B-seed0, .*D-seed0 started from weights that are gone or were"):
+        refuse()
+    assert all((tmp_path / name / "model.safetensors").is_file() for name in children)
+    for name in children:
+        shutil.rmtree(tmp_path / name)
+    refuse()
+    finish(workflow, tmp_path, A, *children)
+    refuse()
+
+
+def test_the_ledger_knows_the_data(workflow, tmp_path):
+    assert Ledger(tmp_path).data is None
+    for command in ("verydeep train 'my data' OUT/runs/A-seed0 --recipe digits", "verydeep fuse x", "'", None):
+        facts = {"command": command} if command else {}
+        Ledger(tmp_path).add("begun", workflow.steps[A], "0", **facts)
+    assert Ledger(tmp_path).data == "my data"
 
 
 def test_a_line_that_was_cut_short_spoils_no_other(workflow, tmp_path):

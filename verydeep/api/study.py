@@ -27,9 +27,9 @@ from verydeep.studies.outcomes import find_outcomes, write_outcomes
 from verydeep.studies.page import render
 from verydeep.studies.progress import Progress
 from verydeep.studies.run import Launch, StudyRun
-from verydeep.studies.state import DESCRIPTION
+from verydeep.studies.state import DESCRIPTION, Ledger, fingerprints, states
 from verydeep.studies.tables import Table
-from verydeep.studies.workflow import make_workflow
+from verydeep.studies.workflow import DATA, make_workflow
 
 TERA = 1e12
 PAGE = "index.html"
@@ -193,11 +193,12 @@ def study(
     if where is None:
         raise UsageError("the description does not say where the data is; give it by `data`")
     starts = Launch(processes, launch)
-    size = data_size(where, description, must_be_there=not dry_run)
+    size, images = look_at(where, description, must_be_there=not dry_run)
     rate = speed * TERA if speed else measure()
 
     def prepare() -> StudyRun:
-        return StudyRun(make_workflow(description), folder, where, size, Rates(rate, said=bool(speed)), starts)
+        rates = Rates(rate, said=bool(speed))
+        return StudyRun(make_workflow(description), folder, where, size, rates, starts, images)
 
     if dry_run:
         return StudyPlan(prepare())
@@ -215,32 +216,36 @@ def study(
             same += ["--launch", launch] if launch else []
             say(f"stopped; {command_line('study', file, '--out', folder, *same)} resumes it")
             raise
-        return make_report(folder, failed)
+        return make_report(folder, failed, where)
 
 
-def data_size(data: str, description: Description, *, must_be_there: bool) -> Size | None:
-    """How much data there is: what the description says, or what is counted; None where neither can be."""
+def look_at(data: str, description: Description, *, must_be_there: bool) -> tuple[Size | None, str | None]:
+    """How much data there is, and the fingerprint of its training images; None for what cannot be told.
+
+    The description may say the size of data that need not be there.
+    """
     from verydeep.evaluation.test_set import default_part
     from verydeep.images.sources import open_data
 
     if not must_be_there and description.size:
-        return description.size
+        return description.size, None
     try:
         found = open_data(data)
     except VerydeepError:
         if must_be_there:
             raise
-        return None
+        return None, None
     tested = found.part(default_part(found)) if not found.undivided else found.held_out
-    return Size(len(found.train), len(tested), len(found.class_names))
+    return Size(len(found.train), len(tested), len(found.class_names)), found.train.fingerprint
 
 
-def make_report(out: Path, failed: Mapping[str, str] | None = None) -> StudyReport:
+def make_report(out: Path, failed: Mapping[str, str] | None = None, data: str | None = None) -> StudyReport:
     """Write the tables, the claims and the page of what there is.
 
     Args:
         out: the study's folder.
         failed: steps that could not be done, and why.
+        data: of the study (default: what its trainings were trained on).
 
     Raises:
         UsageError: the folder is not a study's.
@@ -253,7 +258,9 @@ def make_report(out: Path, failed: Mapping[str, str] | None = None) -> StudyRepo
             f"{command_line('study', 'FILE', '--out', out)} makes one"
         )
     workflow = make_workflow(parse(read_text(str(path)), str(path)))
-    outcomes = find_outcomes(workflow, out)
+    ledger = Ledger(out)
+    prints = fingerprints(workflow, data or ledger.data or workflow.description.data or DATA)
+    outcomes = find_outcomes(workflow, out, prints, ledger)
     write_outcomes(workflow, out, outcomes)
     evidence = gather(workflow, outcomes)
     tables, claims = in_tables.make_tables(evidence), judge(evidence)
@@ -262,7 +269,8 @@ def make_report(out: Path, failed: Mapping[str, str] | None = None) -> StudyRepo
     write_text(out / "tables.csv", in_tables.comma_separated(tables))
     write_json(out / "claims.json", [claim.to_json() for claim in claims])
     try:
-        write_text(out / PAGE, render(workflow, evidence, tables, claims, out))
+        found = states(workflow, out, prints, ledger, outcomes)
+        write_text(out / PAGE, render(workflow, outcomes, found, evidence, tables, claims, out))
         say(f"{out / PAGE}: {verdicts.headline(claims)}")
     except VerydeepError as error:  # the page is an extra
         say(f"the page was not made: {error}")

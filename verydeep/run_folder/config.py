@@ -50,7 +50,7 @@ class ModelConfig:
         preprocessing: what its first layer expects.
         class_names: in the order of its scores.
         trained_on: what decides how it is tested.
-        provenance: where it comes from: facts for people, which nothing but resuming reads.
+        provenance: where it comes from: facts for people, which only resuming and studies read.
         principal_colors: along which its training shifted colors; None where it did not.
 
     """

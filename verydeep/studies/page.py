@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from verydeep.reports.published import SOURCE
@@ -10,18 +10,28 @@ from verydeep.reports.templates import render_page
 from verydeep.studies import figures, verdicts
 from verydeep.studies.claims import Claim
 from verydeep.studies.evidence import Evidence
+from verydeep.studies.outcomes import Outcome
+from verydeep.studies.state import State
 from verydeep.studies.tables import Table, text_tables
 from verydeep.studies.workflow import Workflow
 from verydeep.version import __version__
 
 
 def render(
-    workflow: Workflow, evidence: Evidence, tables: Sequence[Table], claims: Sequence[Claim], out: Path
+    workflow: Workflow,
+    outcomes: Mapping[str, Outcome],
+    states: Mapping[str, State],
+    evidence: Evidence,
+    tables: Sequence[Table],
+    claims: Sequence[Claim],
+    out: Path,
 ) -> str:
     """Make the page.
 
     Args:
         workflow: of the study.
+        outcomes: of its tests.
+        states: of its steps.
         evidence: its results.
         tables: made of them.
         claims: judged by them.
@@ -31,7 +41,9 @@ def render(
         VerydeepError: what makes pages is not installed.
 
     """
-    done = [step for step in workflow.steps.values() if (out / step.name).exists()]
+    # What a result stands on was done, here or elsewhere, though its files may be gone.
+    names = {name for result in outcomes for name in (result, *workflow.ancestors(result))}
+    done = [step for step in workflow.steps.values() if step.name in names or states[step.name] == "done"]
     context = {
         "title": workflow.description.title,
         "headline": verdicts.headline(claims),

@@ -25,7 +25,7 @@ from verydeep.reports.watched import WatchedRun, open_run
 from verydeep.run_folder import provenance
 from verydeep.studies.cost import Cost, Rates, cost
 from verydeep.studies.description import Size
-from verydeep.studies.outcomes import read_outcomes
+from verydeep.studies.outcomes import read_outcomes, refuse_mixture
 from verydeep.studies.progress import Progress
 from verydeep.studies.state import LOGS, Ledger, State, fingerprints, prepare, refuse_others, states
 from verydeep.studies.workflow import Step, Workflow
@@ -82,6 +82,7 @@ class StudyRun:
         size: of the data, for the time left; None where it is not known.
         rates: of this machine.
         launch: how steps are started.
+        images: fingerprint of the data's training images; None where it is not known.
 
     """
 
@@ -91,15 +92,17 @@ class StudyRun:
     size: Size | None
     rates: Rates
     launch: Launch = field(default_factory=Launch)
+    images: str | None = None
 
     def __post_init__(self) -> None:
         self._interrupted = threading.Event()
         self._watched: WatchedRun | None = None
         self.prints = fingerprints(self.workflow, self.data)
         self.ledger = Ledger(self.out)
-        refuse_others(self.workflow, self.out, self.prints, self.ledger)
         known = read_outcomes(self.workflow, self.out)
         self.states: dict[str, State] = states(self.workflow, self.out, self.prints, self.ledger, known)
+        refuse_others(self.workflow, self.out, self.prints, self.ledger, self.states)
+        refuse_mixture(self.workflow, self.out, known, (self.data, self.images) if self.images else None)
         self.costs: dict[str, Cost] = {}
         if self.size:
             self.costs = {step.name: cost(step, self.size) for step in self.workflow.steps.values()}

@@ -1,12 +1,13 @@
 """What of a study is done. The files are the state, and study.jsonl says which commands made them.
 
-A step is done when all that it makes is there, made by this very command from this very input.
+A step is done when all that it makes is there, made by this very command after all that it needs was made.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -75,10 +76,36 @@ class Ledger:
             lines.add(json_text(record))
         self.records.append(record)
 
+    def place(self, name: str, *events: str, fingerprint: str | None = None) -> int:
+        """Where the last of a step's records of these kinds is; -1 where there is none.
+
+        Args:
+            name: of the step.
+            events: the kinds.
+            fingerprint: of the only command that counts; None where any does.
+
+        """
+        for at in range(len(self.records) - 1, -1, -1):
+            record = self.records[at]
+            by_it = fingerprint in (None, record["fingerprint"])
+            if by_it and record["step"] == name and record["event"] in events:
+                return at
+        return -1
+
     def last(self, step: Step, *events: str) -> Record | None:
         """The last of a step's records of these kinds."""
-        of_step = (record for record in reversed(self.records) if record.get("step") == step.name)
-        return next((record for record in of_step if record.get("event") in events), None)
+        at = self.place(step.name, *events)
+        return self.records[at] if at >= 0 else None
+
+    @property
+    def data(self) -> str | None:
+        """What the last training was trained on, by its command; None where none has begun here."""
+        for record in reversed(self.records):
+            with suppress(ValueError):  # the command is damaged
+                match shlex.split(record.get("command", "")):
+                    case ["verydeep", "train", data, *_]:
+                        return data
+        return None
 
     def seconds(self, step: Step, fingerprint: str) -> float:
         """Time that a step has taken, in all sittings."""
@@ -93,6 +120,7 @@ def _record(value: Any) -> Record:
     record: Record = as_type(Record, value)
     for name in ("event", "step", "fingerprint"):
         as_type(str, record.get(name), name)
+    as_type(str, record.get("command", ""), "command")
     as_type(float, record.get("seconds", 0), "seconds")
     return record
 
@@ -118,7 +146,7 @@ def states(
     found: dict[str, State] = {}
     for step in workflow.steps.values():
         before = all(found[need] == "done" for need in step.needs)
-        found[step.name] = _state(step, out, prints[step.name], ledger) if before else "to do"
+        found[step.name] = _state(step, out, prints, ledger) if before else "to do"
     elsewhere = {name for name in known if ledger.last(workflow.steps[name], "begun") is None}
     if not elsewhere:
         return found
@@ -134,22 +162,53 @@ def states(
     return found
 
 
-def _state(step: Step, out: Path, fingerprint: str, ledger: Ledger) -> State:
-    last = ledger.last(step, "finished", "begun", "failed")
-    if last is None or last.get("fingerprint") != fingerprint:
+def _state(step: Step, out: Path, prints: Mapping[str, str], ledger: Ledger) -> State:
+    at = ledger.place(step.name, "finished", "begun", "failed")
+    if at < 0 or ledger.records[at]["fingerprint"] != prints[step.name] or _outdated(step, at, prints, ledger):
         return "to do"
     files = (CONFIG, WEIGHTS) if step.kind == "train" else ("",)
     whole = all((out / step.name / file).is_file() for file in files)
-    return "begun" if last["event"] != "finished" else "done" if whole else "to do"
+    return "begun" if ledger.records[at]["event"] != "finished" else "done" if whole else "to do"
 
 
-def refuse_others(workflow: Workflow, out: Path, prints: Mapping[str, str], ledger: Ledger) -> None:
-    """Make sure that no run folder is there that another command has made: trainings are never thrown away.
+def _outdated(step: Step, at: int, prints: Mapping[str, str], ledger: Ledger) -> bool:
+    """Whether something that a step needs was made anew after record `at`."""
+    return any(ledger.place(need, "finished", fingerprint=prints[need]) > at for need in step.needs)
+
+
+def made_here(workflow: Workflow, prints: Mapping[str, str], ledger: Ledger) -> dict[str, bool]:
+    """The steps that have finished here by these commands, and whether nothing before them was made anew since.
+
+    The files need not be there: results outlive their networks.
+    """
+    found: dict[str, bool] = {}
+    for step in workflow.steps.values():
+        at = ledger.place(step.name, "finished", fingerprint=prints[step.name])
+        if at >= 0:
+            before = all(found.get(need, True) for need in step.needs)
+            found[step.name] = before and not _outdated(step, at, prints, ledger)
+    return found
+
+
+def refuse_others(
+    workflow: Workflow, out: Path, prints: Mapping[str, str], ledger: Ledger, found: Mapping[str, State]
+) -> None:
+    """Make sure that no run folder is there that another command has made, or from other weights.
+
+    Trainings are never thrown away.
+
+    Args:
+        workflow: of the study.
+        out: its folder.
+        prints: the steps' fingerprints.
+        ledger: of what was done here.
+        found: the steps' states.
 
     Raises:
         UsageError: there is one.
 
     """
+    orphans: list[str] = []
     for step in workflow.steps.values():
         path = out / step.name
         if step.kind != "train" or not path.exists():
@@ -162,6 +221,14 @@ def refuse_others(workflow: Workflow, out: Path, prints: Mapping[str, str], ledg
                 f"{path} was made by a different command than in this description ({begun.get('command')}); name "
                 "the new training otherwise, choose another `out`, or remove that folder"
             )
+        missing = any(found[need] != "done" for need in step.needs)
+        if missing or _outdated(step, ledger.place(step.name, "begun"), prints, ledger):
+            orphans.append(str(path))
+    if orphans:
+        raise UsageError(
+            f"{', '.join(orphans)} started from weights that are gone or were trained anew since; remove every "
+            "folder named here to train it again"
+        )
 
 
 def prepare(step: Step, out: Path, state: State) -> bool:
