@@ -28,6 +28,7 @@ from verydeep.errors import (
     require,
 )
 from verydeep.files import write_json
+from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.images.image_set import ImageSet, Unreadable, tell_unreadable
 from verydeep.images.in_memory import keep_in_memory
@@ -361,7 +362,7 @@ def _read(
         raise DataError(f"none of the {len(data.held_out)} held-out images can be read")
     say(
         f"{len(images):,} images of {len(data.class_names)} classes to train on, "
-        f"{len(held_out):,} to validate on ({data.split}); the classes are {few(data.class_names)}"
+        f"{len(held_out):,} to validate on ({data.split}); the classes are {few(imagenet.words(data.class_names))}"
     )
     return images, held_out, lost + lost_too
 
@@ -391,7 +392,7 @@ def _config(
     if begin.earlier and not (config and has_state(run)):  # without a state it begins as it began
         source, tensors = open_source(begin.earlier.name)
         preprocessing = source.preprocessing
-        facts = start.take_layers(network, begin.recipe, data.class_names, begin.earlier, source, tensors)
+        facts = start.take_layers(network, begin.recipe, data, begin.earlier, source, tensors)
     if config is None:
         facts |= asked | {"data": asked["data"] | start.facts_of(data, images)}
         config = _new_config(begin.recipe, network, data, images, preprocessing, facts)
@@ -429,7 +430,7 @@ def _new_config(
     return ModelConfig(
         network.architecture,
         preprocessing or start.preprocessing_for(recipe.init, statistics),
-        data.class_names,
+        imagenet.words(data.class_names),
         TrainedOn(recipe.train_scale, recipe.mirror),
         provenance(recipe=asdict(recipe), **facts, threads=torch.get_num_threads()),
         statistics.principal_colors if recipe.color_shift else None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from verydeep.arguments import checked
 from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
+from verydeep.images import imagenet
 from verydeep.images.data import Split, train_and_test
 from verydeep.images.image_set import Unreadable, readable
 from verydeep.images.sources import open_data, refuse_inside
@@ -178,7 +179,7 @@ def transfer(
         if save:
             classifier = Classifier(
                 described=spec,
-                class_names=opened_data.class_names,
+                class_names=imagenet.words(opened_data.class_names),
                 sharpness=svm.sharpness,
                 facts=facts,
                 network=digest(weights),

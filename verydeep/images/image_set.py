@@ -265,7 +265,7 @@ class ImageSet:
         mine = self.class_names
         numbers = numbers_of(mine, class_names, "the model")
         if None in numbers:
-            mine = imagenet.named(mine) or mine
+            mine = imagenet.words(mine)
             numbers = numbers_of(mine, class_names, "the model")
         unknown = [name for name, number in zip(mine, numbers, strict=True) if number is None]
         if unknown:

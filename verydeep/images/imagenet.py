@@ -36,6 +36,11 @@ def named(numbers: Iterable[str]) -> tuple[str, ...] | None:
     return None if None in names else names  # type: ignore[return-value]
 
 
+def words(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of classes for people: where all are WordNet numbers of the thousand, their English names."""
+    return named(class_names) or class_names
+
+
 def validation_classes(root: Path, folder: Path, class_names: tuple[str, ...]) -> dict[str, str]:
     """The class of each validation image, by its name without the ending, from the list that ImageNet comes with.
 

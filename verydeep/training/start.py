@@ -14,6 +14,7 @@ from verydeep.accounting import multiply_adds
 from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World
 from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, command_line, few, printable
+from verydeep.images import imagenet
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.data import Data
@@ -193,7 +194,7 @@ def check_same_data(run: Path, config: ModelConfig, data: Data, name: str) -> No
 
     """
     begun_with = (config.provenance.get("data") or {}).get("fingerprint")
-    if config.class_names != data.class_names or begun_with not in (None, data.train.fingerprint):
+    if not _same_classes(config, data) or begun_with not in (None, data.train.fingerprint):
         again = command_line("train", name, "NEW-RUN", "--from", run)
         raise TrainingError(
             f"the data has changed since {run} was begun: {_changes(run, config, data)}; restore it, or start a "
@@ -201,9 +202,15 @@ def check_same_data(run: Path, config: ModelConfig, data: Data, name: str) -> No
         )
 
 
+def _same_classes(config: ModelConfig, data: Data) -> bool:
+    """Whether a model's classes are those of the data, by number or by name."""
+    return imagenet.words(config.class_names) == imagenet.words(data.class_names)
+
+
 def _changes(run: Path, config: ModelConfig, data: Data) -> str:
     """Which classes and images of the data are new, and which are gone, a phrase."""
-    found = _changed("class", "classes", config.class_names, data.class_names)
+    classes = imagenet.words(config.class_names), imagenet.words(data.class_names)
+    found = _changed("class", "classes", *classes)
     names = read_training_names(run)
     if names is not None:
         found += _changed("training image", "training images", names, data.train.names)
@@ -261,7 +268,7 @@ def make_batches(recipe: Recipe, config: ModelConfig, images: ImageSet, here: Wo
 def take_layers(
     network: VGG,
     recipe: Recipe,
-    class_names: tuple[str, ...],
+    data: Data,
     earlier: Earlier,
     config: ModelConfig,
     tensors: Mapping[str, NDArray[Any]],
@@ -281,7 +288,8 @@ def take_layers(
         layers = grow(network, config.architecture, weights)
         say(f"{', '.join(layers)} come from {earlier.name}, the other layers are initialised anew ({recipe.init})")
         return {"grown_from": earlier.name, "grown_layers": layers, **provenance_of_earlier(config)}
-    new = start_from(network, class_names, config.architecture, config.class_names, weights)
+    classes = imagenet.words(data.class_names), imagenet.words(config.class_names)
+    new = start_from(network, classes[0], config.architecture, classes[1], weights)
     say(
         f"all layers come from {earlier.name}"
         + (f" but {', '.join(new)}, which are initialised anew ({recipe.init})" if new else "")
