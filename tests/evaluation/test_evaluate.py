@@ -20,6 +20,7 @@ from verydeep.api.new import new
 from verydeep.chunks.plan import by_shape
 from verydeep.cli import main
 from verydeep.errors import ModelError, UsageError
+from verydeep.evaluation import evaluate as evaluate_module
 from verydeep.evaluation.error_rates import error_rates
 from verydeep.evaluation.evaluate import Member, evaluate
 from verydeep.evaluation.posterior import softmax
@@ -92,6 +93,22 @@ def test_dense_posteriors_are_the_peers(engine, images, scales, mirror):
     ours = evaluate([Member(engine, (Dense(scales, mirror),))], images)
     np.testing.assert_allclose(ours, peer_posteriors(engine, images, scales, mirror), atol=2e-6)
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-12)
+
+
+def test_crops_are_copied_a_batch_at_a_time(engine, monkeypatch):
+    """All crops of a chunk would take grid x grid times its images."""
+    stacked = []
+
+    def noted(arrays, *given, **options):
+        stacked.append(len(arrays))
+        return stack(arrays, *given, **options)
+
+    stack = np.stack
+    monkeypatch.setattr(np, "stack", noted)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 72, 80, 3), dtype=np.uint8)
+    found = evaluate_module._posteriors_at(engine, MultiCrop((72,), grid=4), list(pixels), 7)
+    assert found.shape[0] == 9 and max(stacked) == 7
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(

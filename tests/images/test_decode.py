@@ -363,6 +363,16 @@ def test_damaged_exif_data_does_not_matter(tmp_path):
     assert pixels_of(path).shape == (20, 30, 3)
 
 
+@pytest.mark.parametrize(
+    ("ending", "options"), [("jpg", {}), ("jpg", {"dpi": (72, 72)}), ("png", {}), ("webp", {"lossless": True})]
+)
+def test_exif_data_that_are_none_at_all_do_not_matter(tmp_path, ending, options):
+    """With a density, Pillow reads them only when it is asked for the orientation."""
+    path = save(tmp_path / f"a.{ending}", smooth(30, 20), exif=b"Exif\0\0junkjunkjunkjunk", **options)
+    assert size(path) == (30, 20)
+    assert pixels_of(path).shape == (20, 30, 3)
+
+
 @pytest.mark.parametrize(("reason", "said"), [("one\nand  two", "(one and two)"), ("", "(ValueError)")])
 def test_whatever_a_decoder_raises_is_one_line(tmp_path, monkeypatch, reason, said):
     def fail(*arguments: object, **options: object) -> None:

@@ -246,27 +246,23 @@ def _posteriors_at(engine: Engine, protocol: Protocol, images: list[Pixels], bat
     """Mean over the views at one scale."""
     window = engine.config.architecture.window
     sums = np.zeros((len(images), engine.config.architecture.num_classes))
-    for views, num_views in _views(protocol, images, window):
-        size = max(1, min(batch_size, BATCH_PIXELS // (views.shape[1] * views.shape[2])))
+    for mirror in (False, True)[: 1 + protocol.mirror]:
+        views = list(_views(protocol, images, window, mirror))
+        height, width = views[0][1].shape[:2]
+        size = max(1, min(batch_size, BATCH_PIXELS // (height * width)))
         for first in range(0, len(views), size):
-            scored = posterior_of_maps(engine.score_maps(views[first : first + size]))
-            np.add.at(sums, np.arange(first, first + len(scored)) // num_views, scored / num_views)
+            numbers, shown = zip(*views[first : first + size], strict=True)
+            scored = posterior_of_maps(engine.score_maps(np.stack(shown)))
+            np.add.at(sums, list(numbers), scored / (len(views) // len(images)))
     return sums / (1 + protocol.mirror)
 
 
-def _views(protocol: Protocol, images: list[Pixels], window: int) -> Iterator[tuple[Pixels, int]]:
-    """Views of images, image by image, of one shape, and how many there are of each; then mirrored ones."""
-    places = [protocol.offsets(image.shape[1], image.shape[0], window) for image in images]
-    if not places[0]:
-        whole = np.stack(images)
-        yield whole, 1
-        if protocol.mirror:
-            yield mirrored(whole), 1
-        return
-    for step in (1, -1)[: 1 + protocol.mirror]:
-        crops = [
-            image[top : top + window, ::step][:, left : left + window]
-            for image, offsets in zip(images, places, strict=True)
-            for left, top in offsets
-        ]
-        yield np.stack(crops), len(places[0])
+def _views(protocol: Protocol, images: list[Pixels], window: int, mirror: bool) -> Iterator[tuple[int, Pixels]]:
+    """Views of images, image by image: the number of the image, and a window on its pixels."""
+    for number, image in enumerate(images):
+        seen = mirrored(image[np.newaxis])[0] if mirror else image
+        offsets = protocol.offsets(image.shape[1], image.shape[0], window)
+        if not offsets:
+            yield number, seen
+        for left, top in offsets:
+            yield number, seen[top : top + window, left : left + window]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -149,7 +151,7 @@ def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | Non
 
     """
     convert = eight_bits(image, name, file)
-    orientation = image.getexif().get(_ORIENTATION)
+    orientation = _orientation(image.getexif)
     if (
         (image.mode, convert) == ("RGB", unchanged)
         and orientation not in _TRANSPOSED
@@ -165,6 +167,21 @@ def upright_rgb(image: Image.Image, name: str = "an image", file: BinaryIO | Non
         place = height - bottom if orientation in _FROM_THE_END else top
         target.paste(strip, (place, 0) if orientation in _SIDEWAYS else (0, place))
     return target
+
+
+def _orientation(exif_of: Callable[[], Image.Exif]) -> int | None:
+    """How an image is turned, by its EXIF data; damaged data are as none."""
+    try:
+        return exif_of().get(_ORIENTATION)
+    except (
+        SyntaxError,
+        struct.error,
+        KeyError,
+        TypeError,
+        ValueError,
+        ZeroDivisionError,
+    ):  # as Pillow, for the dpi
+        return None
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -191,8 +208,7 @@ def size(path: Path | Encoded, *, most: int = MAX_PIXELS) -> tuple[int, int]:
             image.load()  # Pillow turns a TIFF itself: its versions differ in when its size is turned
         # Pillow's PNG decodes an image to see whether EXIF data follow its pixels.
         known = image.format == "PNG" and _ends_with_pixels(file)
-        exif = Image.Image.getexif(image) if known else image.getexif()
-        sideways = exif.get(_ORIENTATION) in _SIDEWAYS
+        sideways = _orientation(partial(Image.Image.getexif, image) if known else image.getexif) in _SIDEWAYS
         width, height = image.size
     return (height, width) if sideways else (width, height)
 

@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import heappop, heappush
 from pathlib import Path
 
 from verydeep.errors import DataError, as_text, printable, refusal
@@ -119,12 +120,12 @@ def list_images(folder: Path, skipped: Skipped) -> Listing:
     """
     top = Listing(folder)
     entered = {_identity(folder)}
-    waiting, links = [top], list[tuple[Listing, Path]]()
+    waiting, links = [top], list[tuple[Path, Listing]]()  # the links are a heap
     while waiting or links:
         if waiting:
             listing = waiting.pop()
         else:  # links come last: a folder that can be reached without one has its own name
-            parent, path = links.pop()
+            path, parent = heappop(links)
             if _identity(path) in entered:
                 skipped.add("link to a folder that is listed already", path)
                 continue
@@ -133,11 +134,10 @@ def list_images(folder: Path, skipped: Skipped) -> Listing:
         entered.add(_identity(listing.path))
         for path in _list_one(listing, skipped):
             if path.is_symlink():
-                links.append((listing, path))
+                heappush(links, (path, listing))
             else:
                 listing.folders.append(Listing(path))
                 waiting.append(listing.folders[-1])
-        links.sort(key=lambda link: link[1], reverse=True)
     for listing in top.every_folder:
         kept = [inside for inside in listing.folders if inside.every_image or not inside.has_drawn]
         listing.folders = sorted(kept, key=lambda inside: inside.path)
