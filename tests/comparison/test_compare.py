@@ -314,6 +314,36 @@ def test_an_interrupted_comparison_resumes(options, model, frames, folders, tmp_
     assert len(out.read_text().splitlines()) == len(wanted) + 1
 
 
+def test_parts_of_one_folder_are_not_taken_for_two(model, frames, tmp_path, monkeypatch):
+    """The same images: each with each of one folder, or each of its one half with each of the other."""
+    for number in range(6):
+        to = tmp_path / "p" / ("p1" if number < 4 else "p2")
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copy(frames / f"frame{number}.png", to)
+    monkeypatch.setattr("verydeep.comparison.work.CHUNK_IMAGES", 2)
+    write = verydeep.comparison.work.PairParts.write
+
+    def write_one(self, chunk, numbers, rows):
+        write(self, chunk, numbers, rows)
+        raise KeyboardInterrupt
+
+    options = {"model": model, "all_pairs": True, "out": tmp_path / "out.csv"}
+    with monkeypatch.context() as patch:
+        patch.setattr("verydeep.comparison.work.PairParts.write", write_one)
+        with pytest.raises(KeyboardInterrupt):
+            verydeep.compare(tmp_path / "p", **options)
+    with pytest.raises(UsageError, match="holds finished parts of another, interrupted comparison"):
+        verydeep.compare(tmp_path / "p" / "p1", tmp_path / "p" / "p2", **options)
+
+
+def test_features_whose_squares_overflow_are_no_small_distance():
+    metric = metrics.LPIPS.__new__(metrics.LPIPS)
+    metric.linear = {"relu1_2": np.ones(4, np.float32)}
+    to = np.empty((1, 4, 2, 3), np.float32)
+    metric._write("relu1_2", np.full((1, 4, 2, 3), 1e25, np.float32), to)
+    assert np.isnan(to).all()  # 0 would look like no difference at all
+
+
 @pytest.fixture
 def mixed(tmp_path, photographs) -> tuple[Path, Path]:
     """Two folders of images of all kinds, of which the second has copies."""

@@ -205,6 +205,23 @@ def test_weights_are_frozen_and_the_network_stays_as_it_was():
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_tap_sees_what_the_network_has_become(engine, dtype):
+    """Weights are shared: whoever watches a network in training sees it as it is now."""
+    network = network_of("A").to(dtype)
+    tap = verydeep.features(network, ["relu2_1"], engine=engine)
+    x = torch.rand(1, 3, 32, 32).to(dtype)
+    for _ in range(2):
+        right = network.activations(x, ["relu2_1"])["relu2_1"]
+        torch.testing.assert_close(
+            tap(x)["relu2_1"], right, rtol=0.02 if dtype == torch.bfloat16 else 1e-4, atol=1e-5
+        )
+        with torch.no_grad():
+            network.conv1_1.weight.mul_(3)
+            network.conv2_1.weight.neg_()
+
+
 def test_weights_follow_the_images_without_loss():
     network = network_of("A")
     features = Features(network, ["relu3_2"], preprocessing=IMAGENET, range=(0, 1))
@@ -328,6 +345,10 @@ def test_any_range_gives_what_the_model_takes(channels, photographs):
         ((0, 1), torch.linspace(0, 255, 12).reshape(1, 3, 2, 2), r"they look like images of range \(0, 255\)"),
         ((-1, 1), torch.linspace(0, 255, 12).reshape(1, 3, 2, 2), r"they look like images of range \(0, 255\)"),
         ((0, 255), torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2), r"they look like images of range \(-1, 1\)"),
+        ((0, 1), torch.linspace(0, 1.01, 12).reshape(1, 3, 2, 2), r"overshoot so: use images.clamp\(0, 1\)"),
+        ((0, 1), torch.linspace(-0.02, 1.03, 12).reshape(1, 3, 2, 2), r"use images.clamp\(0, 1\)"),
+        ((-1, 1), torch.linspace(-1.02, 1.01, 12).reshape(1, 3, 2, 2), r"use images.clamp\(-1, 1\)"),
+        ((0, 255), torch.linspace(-3, 260, 12).reshape(1, 3, 2, 2), r"use images.clamp\(0, 255\)"),
         ((0, 1), torch.linspace(-2.1, 2.6, 12).reshape(1, 3, 2, 2), "normalised by mean and deviation already"),
         ((0, 255), torch.linspace(-120, 150, 12).reshape(1, 3, 2, 2), "mean subtracted already"),
         ((0, 255), torch.linspace(-500, 500, 12).reshape(1, 3, 2, 2), "clamp them"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from small_losses import IMAGENET, LOSSES, make_loss, network, pair
 from torch import nn
+from torchvision import tv_tensors
 
 from verydeep import perceptual
 from verydeep.errors import UsageError
@@ -306,3 +307,13 @@ def test_features_that_are_trained_stay_where_they_are():
     features(x)["relu2_1"].sum().backward()
     assert made.conv1_1.weight.dtype == torch.float32
     assert made.conv1_1.weight.grad.dtype == torch.float32 and made.conv1_1.weight.grad.any()
+
+
+def test_images_of_a_subclass_are_equal_to_plain_ones(tmp_path):
+    """As torchvision's images are, which torch turns into plain ones on the way."""
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images = tv_tensors.Image(x.clone()).requires_grad_()
+    for kind in LOSSES:
+        loss = make_loss(kind, tmp_path, reduction="none")(images, x)
+        assert loss.tolist() == [0, 0]
+        loss.sum().backward()

@@ -266,6 +266,7 @@ class _Job:
             "grey": self.grey,
             "maps": self.maps and str(self.maps),
             "images": pairs.images.fingerprint,
+            "of_a": pairs.count if pairs.two_sets else None,
             "cache": self.cache if self.kind == "all" else None,
             **{name: self.options[name] for name in ("engine", "precision", "device")},
         }

@@ -119,8 +119,8 @@ def features(
         from verydeep.inference.torch_engine import open_network
         from verydeep.network.features import Features
 
-        network, known = open_network(model, preprocessing)
-        tap = Features(
+        network, known = open_network(model, preprocessing, engine=engine)
+        return Features(
             network,
             layers,
             preprocessing=known,
@@ -129,9 +129,8 @@ def features(
             trainable=trainable,
             check=check,
             grey=grey,
+            engine=engine,
         )
-        tap.compute_by(engine)
-        return tap
     if range is not None or preprocessing is not None or trainable:
         raise UsageError(
             "the native engine takes levels of 0 to 255 and trains nothing; leave these arguments out"

@@ -215,6 +215,7 @@ class LPIPS(LayerMetric):
     def _write(self, layer: str, maps: NDArray[np.float32], to: NDArray[np.float32]) -> None:
         lengths = np.sqrt(np.einsum("ncrp,ncrp->nrp", maps, maps))
         factors = 1 / ((lengths + EPSILON) * np.sqrt(lengths[0].size))
+        factors[np.isinf(lengths)] = np.nan  # squares overflow: zeros would look like no difference at all
         np.multiply(maps, factors[:, None], out=to)
         to *= np.sqrt(self.linear[layer])[:, None, None]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.inference.engine import Engine, Images, Opened, Outputs, check_images
+from verydeep.network import forward
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.vgg import VGG
 from verydeep.plan import nodes_to
@@ -119,11 +120,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def open_network(
-    model: VGG | str | PathLike[str] | Opened, preprocessing: Preprocessing | None = None
+    model: VGG | str | PathLike[str] | Opened,
+    preprocessing: Preprocessing | None = None,
+    *,
+    engine: forward.Engine = "auto",
 ) -> tuple[VGG, Preprocessing | None]:
     """Open a model on disk, with its preprocessing, or take a network as it is, with the preprocessing given.
 
-    Of a model that `verydeep.load` has opened the weights are copied.
+    Of a model that `verydeep.load` has opened the weights are copied. `engine` is what will compute: weights that
+    nobody else has are laid out for it.
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
@@ -142,4 +147,4 @@ def open_network(
         raise UsageError(
             f"model is a {type(model).__name__}; give a run folder's path, or a verydeep.VGG with weights in it"
         )
-    return VGG.holding(config.architecture, tensors), config.preprocessing
+    return VGG.holding(config.architecture, tensors, engine=engine), config.preprocessing

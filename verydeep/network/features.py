@@ -15,7 +15,7 @@ from verydeep.images.color import Preprocessing
 from verydeep.network import native_layers
 from verydeep.network.derivatives import is_foreign
 from verydeep.network.derived import Derived, can_keep
-from verydeep.network.forward import Network, plain
+from verydeep.network.forward import Engine, Network, plain
 from verydeep.network.native_layers import Maps
 from verydeep.network.preprocess import Preprocess
 from verydeep.network.ranges import (
@@ -57,6 +57,7 @@ class Features(Network):
         trainable: whether weights are trained too, by gradients that go to `network`'s own parameters.
         check: whether the values of images are compared with `range`.
         grey: `repeat` takes images of one channel too.
+        engine: what computes; None for what computes `network`.
         most_transformed: bytes of transformed weights that are kept for the next call.
 
     Raises:
@@ -75,6 +76,7 @@ class Features(Network):
         trainable: bool = False,
         check: bool = True,
         grey: Grey = "refuse",
+        engine: Engine | None = None,
         most_transformed: int = MOST_TRANSFORMED,
     ) -> None:
         super().__init__()
@@ -83,7 +85,7 @@ class Features(Network):
         self.nodes = nodes_to(network.architecture, layers)
         self.layers = tuple(layers)
         self.pooling: PoolingKind = check_choice("pooling", pooling, PoolingKind)
-        self.engine = network.engine
+        self.engine = engine or network.engine
         if range is not None and preprocessing is None:
             raise UsageError(
                 "a network alone does not know how its images are preprocessed; give preprocessing, or a model "
@@ -97,8 +99,6 @@ class Features(Network):
             if node.tensors:
                 module = network.get_submodule(node.name)
                 self.add_module(node.name, module if trainable else _frozen(module))
-        if not trainable:
-            self.lay_out()
 
     def forward(self, images: ImagesLike) -> dict[str, Tensor]:
         """What each layer gives, by its name, in the order that they were asked for.

@@ -152,13 +152,6 @@ class Network(nn.Module):
                 module.to(memory_format=torch.contiguous_format if native else torch.channels_last)
         return self
 
-    def compute_by(self, engine: Engine) -> Self:
-        """Choose the engine, for which weights are laid out anew where it is another."""
-        if engine == self.engine:
-            return self
-        self.engine = engine
-        return self.lay_out()
-
     def transformed(self, weight: Tensor, name: str) -> native_layers.Transformed | None:
         """What keeps a convolution's transformed weights; None where they are transformed at each call."""
         return None

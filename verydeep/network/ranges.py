@@ -24,6 +24,7 @@ ImagesLike = Tensor | NDArray[Any]
 LEVELS: Range = (0, 255)
 RANGES: tuple[Range, ...] = ((0, 1), (-1, 1), LEVELS)
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of images and of weights
+OVERSHOOT = 0.1  # of the range's width, beyond either end: what goes no further is of this range
 TOLERANCE = 1 / 510  # of the range's width, beyond either end: half a level, as rounding may leave it
 
 
@@ -139,11 +140,11 @@ def check_values(images: Tensor, range: Range) -> None:
     least, greatest = found
     if not least - greatest <= 0 or least in (float("inf"), float("-inf")) or greatest == float("inf"):
         raise UsageError("images have NaN or infinite values; look for a cause such as a division by zero")
-    slack = (high - low) * TOLERANCE
     said = f"range=({low:g}, {high:g})"
-    if least < low - slack or greatest > high + slack:
+    if not _within(least, greatest, range, TOLERANCE):
         raise UsageError(
-            f"images have values from {least:.4g} to {greatest:.4g}, outside {said}; {_looks(least, greatest)}"
+            f"images have values from {least:.4g} to {greatest:.4g}, outside {said}; "
+            f"{_looks(least, greatest, range)}"
         )
     other = "(0, 1)"
     if (range == (-1, 1) and least >= 0) or (range == (0, 255) and 0 < greatest <= 1):
@@ -190,13 +191,23 @@ def _level_of_caller() -> int:
     return level
 
 
-def _looks(least: float, greatest: float) -> str:
-    for low, high in RANGES:
-        slack = (high - low) * TOLERANCE
-        if low - slack <= least and greatest <= high + slack:
-            return f"they look like images of range ({low}, {high}): pass range=({low}, {high})"
+def _looks(least: float, greatest: float, said: Range) -> str:
+    width = said[1] - said[0]
+    fitting = [range for range in RANGES if range != said and _within(least, greatest, range, TOLERANCE)]
+    # A wider range holds much: what goes little beyond the one that was said is of that one.
+    if not any(high - low < width for low, high in fitting) and _within(least, greatest, said, OVERSHOOT):
+        return f"interpolation and networks overshoot so: use images.clamp({said[0]:g}, {said[1]:g})"
+    if fitting:
+        low, high = fitting[0]
+        return f"they look like images of range ({low}, {high}): pass range=({low}, {high})"
     if least >= -3 and greatest <= 3:
         return "they look normalised by mean and deviation already: give the original values"
     if least >= -130 and greatest <= 160:
         return "they look like levels with the mean subtracted already: give the original values"
     return "clamp them, or rescale them to the range"
+
+
+def _within(least: float, greatest: float, range: Range, slack: float) -> bool:
+    """Whether values are within a range, or beyond its ends by no more than this share of its width."""
+    low, high = range
+    return low - slack * (high - low) <= least and greatest <= high + slack * (high - low)

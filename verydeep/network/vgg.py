@@ -76,11 +76,13 @@ class VGG(Network):
         self.dropout = Dropout(dropout)
 
     @staticmethod
-    def holding(architecture: Architecture, tensors: Mapping[str, NDArray[Any]]) -> VGG:
-        """The network with weights that are in memory, which are not copied; in evaluation mode."""
-        network = VGG(architecture)
+    def holding(
+        architecture: Architecture, tensors: Mapping[str, NDArray[Any]], *, engine: Engine = "auto"
+    ) -> VGG:
+        """The network with weights that are in memory, laid out for the engine; in evaluation mode."""
+        network = VGG(architecture, engine=engine)
         network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
-        return network.eval()
+        return network.eval().lay_out()
 
     def activations(self, images: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
         """Outputs of the named layers, of images that are preprocessed; what lies behind the last is not run."""

@@ -22,6 +22,7 @@ from verydeep.inference.torch_engine import open_network
 from verydeep.network.derivatives import is_differentiated, is_recorded
 from verydeep.network.derived import Derived, can_keep
 from verydeep.network.features import Features
+from verydeep.network.forward import plain
 from verydeep.network.native_layers import Maps
 from verydeep.network.ranges import Grey, ImagesLike, Range, extremes
 from verydeep.network.vgg import VGG
@@ -96,7 +97,7 @@ class PairLoss(nn.Module):
         super().__init__()
         self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
         self.engine: Engine = check_choice("engine", engine, Engine)
-        network, known = open_network(model, preprocessing)
+        network, known = open_network(model, preprocessing, engine=self.engine)
         if known is None:
             raise UsageError(
                 "a network alone does not know how its images are preprocessed; give preprocessing, or a model "
@@ -110,10 +111,10 @@ class PairLoss(nn.Module):
             pooling=pooling,
             check=check,
             grey=grey,
+            engine=self.engine,
         )
-        self.features.compute_by(self.engine)
         if network is model:  # the caller may go on to train it
-            self.features = deepcopy(self.features)
+            self.features = deepcopy(self.features).lay_out()
         self._native = Native(known)
 
     def forward(self, images: ImagesLike, target: ImagesLike) -> Tensor:
@@ -277,7 +278,8 @@ def _equate(native: Taps, by_torch: Taps, images: Tensor, target: Tensor) -> Non
     same = (images == target).flatten(1).all(1)
     if same.any():
         for name, tap in by_torch.items():
-            mixed = tap.detach().clone()  # of the same layout, by which sums are rounded
+            by_torch[name] = plain(tap)
+            mixed = by_torch[name].detach().clone()  # of the same layout, by which sums are rounded
             mixed[~same] = native[name][~same]
             native[name] = mixed
 
