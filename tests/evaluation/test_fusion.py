@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import verydeep
 from verydeep.api.new import new
 from verydeep.chunks import run as chunk_loop
 from verydeep.cli import main
 from verydeep.errors import UsageError
 from verydeep.evaluation.fusion import fuse
-from verydeep.evaluation.results import read_result
+from verydeep.evaluation.results import read_result, write_result
 from verydeep.run_folder import read_model, write_model
 
 
@@ -82,7 +84,10 @@ def test_other_orders_are_matched_by_name(result):
     ("change", "words"),
     [
         (lambda r: replace(r, names=("other", *r.names[1:])), "not the same ones .such as 'digits/"),
-        (lambda r: replace(r, names=(r.names[1], *r.names[1:])), "images"),
+        (
+            lambda r: replace(r, names=(r.names[1], *r.names[1:])),
+            "b.npz has two images called 'digits/.*rename one",
+        ),
         (lambda r: replace(r, labels=(r.labels + 1) % 10), "other labels for 359 images"),
         (
             lambda r: replace(r, facts=replace(r.facts, class_names=("zero", *r.facts.class_names[1:]))),
@@ -97,6 +102,51 @@ def test_other_orders_are_matched_by_name(result):
 def test_what_does_not_match_is_refused(result, change, words):
     with pytest.raises(UsageError, match=words):
         fuse([result, change(result)], [Path("a.npz"), Path("b.npz")])
+
+
+def test_results_are_added_one_after_the_other(result):
+    """The fusion of seven takes no more memory than that of two or three."""
+    random = np.random.default_rng(0)
+    several = list(random.dirichlet(np.ones(10), size=(7, len(result.names))))
+    alive = []
+
+    def read():
+        for posteriors in several:
+            assert sum(array() is not None for array in alive) < 3
+            one = replace(result, posteriors=posteriors.copy())
+            alive.append(weakref.ref(one.posteriors))
+            yield one
+            del one
+
+    fused = fuse(read(), [Path(f"{number}.npz") for number in range(7)])
+    np.testing.assert_array_max_ulp(fused.posteriors, np.mean(several, axis=0), maxulp=1)
+
+
+def test_a_fusion_does_not_overwrite_its_inputs(result, tmp_path):
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    for file in files:
+        write_result(file, result)
+    (tmp_path / "link.npz").symlink_to(files[1])
+    before = [file.read_bytes() for file in files]
+    for out in (*files, tmp_path / "link.npz", tmp_path / "." / "a.npz"):
+        with pytest.raises(UsageError, match="is one of the results and would be overwritten"):
+            verydeep.fuse(files, out=out)
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_networks_stand_in_the_order_in_which_they_appear(result):
+    members = tuple(replace(result.facts.first, model=model, grid=grid) for grid, model in enumerate("ABA", 1))
+    networks = replace(result.facts, members=members).networks
+    assert [(network.model, network.grid) for network in networks] == [("A", 1), ("B", 2)]
+
+
+def test_an_empty_name_is_no_result_file(models):
+    for call in (
+        lambda: verydeep.evaluate(models[0], "digits", out=""),
+        lambda: verydeep.fuse(["a.npz", "b.npz"], out=""),
+    ):
+        with pytest.raises(UsageError, match=r"has to end with \.npz"):
+            call()
 
 
 def test_networks_of_other_classes_are_no_ensemble(models, tmp_path, capsys):
@@ -149,6 +199,48 @@ def test_what_another_test_left_is_not_mixed_in(models, tmp_path, capsys):
         evaluate(models[0], "digits", "--out", str(file))
     assert ended.value.code == 2
     assert "another, interrupted test" in capsys.readouterr().err
+
+
+def test_a_test_resumes_only_with_the_same_preprocessing_engine_and_device(models, tmp_path, monkeypatch, capsys):
+    config, tensors = read_model(Path(models[0]))
+    model, file = tmp_path / "model", tmp_path / "result.npz"
+    write_model(model, config, tensors)
+    words = (str(model), "digits", "--batch-size", "50", "--out", str(file))
+    decode = chunk_loop._decoded
+
+    def stop_after_one(*arguments):
+        outcomes = decode(*arguments)
+        yield next(outcomes)
+        next(outcomes)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(chunk_loop, "_decoded", stop_after_one)
+        with pytest.raises(SystemExit):
+            evaluate(*words)
+    (part,) = (tmp_path / "result.npz.parts").glob("*.npy")
+
+    def refused(*more: str) -> bool:
+        with pytest.raises(SystemExit):
+            evaluate(*words, *more)
+        return "another, interrupted test" in capsys.readouterr().err
+
+    assert refused("--engine", "native")
+    assert refused("--device", "cpu")
+    shown = (model / "config.json").read_text()
+    other = json.loads(shown)
+    other["preprocessing"]["mean"] = [1.0, 2.0, 3.0]
+    (model / "config.json").write_text(json.dumps(other))
+    assert refused()
+    key_file = part.with_name("test.json")
+    key = json.loads(key_file.read_text())
+    new_names = ("preprocessing", "engine", "device")
+    key_file.write_text(json.dumps({name: value for name, value in key.items() if name not in new_names}))
+    np.save(part, np.full_like(np.load(part), 0.25))
+    capsys.readouterr()
+    evaluate(*words)
+    assert "parts are an earlier version's, without preprocessing, engine, device\n" in capsys.readouterr().err
+    assert not (read_result(file).posteriors == 0.25).all(1).any()
 
 
 def torchrun(processes: int, *words: str) -> subprocess.Popen[str]:

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from sample_images import class_folders, save, smooth
 
+import verydeep
 from verydeep.cli import main
-from verydeep.errors import DataError
+from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.results import read_result
 from verydeep.evaluation.test_set import Training, choose
 from verydeep.images.image_set import content_hash
@@ -85,6 +86,23 @@ def test_the_folder_that_it_was_trained_on_gives_what_was_held_out(run, photos, 
     assert set(read_result(tmp_path / "a.npz").names) == set(json.loads((run / SPLIT).read_text())["held_out"])
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_does_not_fit_is_refused_before_images_are_compared(run, photos, tmp_path, monkeypatch, processes):
+    """Which takes a look at the content of each image, and so minutes where there are many."""
+    monkeypatch.setattr("verydeep.api.evaluate.choose", lambda *_: pytest.fail("images are compared"))
+    other = tmp_path / "other"
+    verydeep.new("A", other, width=0.02, num_classes=3, window=32)
+    foreign = class_folders(tmp_path / "foreign", {"cat": 2, "horse": 2})
+    for models, data, more, said in (
+        (run, photos, {"views": "sideways"}, "sideways"),
+        (run, photos, {"scales": (20,)}, "smaller than the network's window"),
+        ([run, other], photos, {}, "the networks have other classes"),
+        (run, foreign, {}, "classes that the model lacks: 'horse'"),
+    ):
+        with pytest.raises((UsageError, DataError), match=said):
+            verydeep.evaluate(models, data, processes=processes, **more)
+
+
 def test_a_new_test_set_is_tested_whole(run, fresh, capsys):
     result = evaluate(capsys, run, fresh)
     assert (result["num_images"], result["num_trained_on"], result["part"]) == (20, 0, "all")
@@ -146,7 +164,7 @@ def test_nothing_is_left_to_test(run, photos, tmp_path, capsys):
 
 def test_an_older_run_keeps_its_split(old_run, photos, fresh, capsys, tmp_path):
     result = evaluate(capsys, old_run, photos, "--out", tmp_path / "a.npz")
-    assert (result["num_images"], result["part"]) == (4, "held-out")
+    assert (result["num_images"], result["num_trained_on"], result["part"]) == (4, 16, "held-out")
     assert set(read_result(tmp_path / "a.npz").names) == set(json.loads((old_run / SPLIT).read_text())["held_out"])
 
 
@@ -253,6 +271,45 @@ def test_a_folder_that_has_grown_is_not_tested_on_what_the_network_was_trained_o
     assert set(json.loads((second / SPLIT).read_text())["held_out"]) == held_out
     main(["transfer", str(run), str(tmp_path / "data"), "--no-save", "--json"])
     assert "the model's training held out" in json.loads(capsys.readouterr().out.splitlines()[-1])["split"]
+
+
+def transfer(capsys, *words: object) -> tuple[dict, str]:
+    capsys.readouterr()
+    main(["transfer", *map(str, words), "--no-save", "--json"])
+    said = capsys.readouterr()
+    return json.loads(said.out.splitlines()[-1]), said.err
+
+
+@pytest.mark.parametrize("which", ["run", "old_run"])
+def test_a_classifier_is_tested_on_what_is_left_of_the_held_out_images(which, photos, tmp_path, capsys, request):
+    run = request.getfixturevalue(which)
+    shutil.copytree(photos, tmp_path / "data")
+    (tmp_path / "data" / json.loads((run / SPLIT).read_text())["held_out"][0]).unlink()
+    facts, said = transfer(capsys, run, tmp_path / "data")
+    assert facts["num_images"] == 19
+    assert "the model's training held out" in facts["split"]
+    assert "3 of the 4 images that the model's training held out are still there" in said
+
+
+def test_a_classifier_is_not_tested_on_training_images(run, photos, fresh, tmp_path, capsys):
+    shutil.copytree(fresh, tmp_path / "data" / "train")
+    shutil.copytree(photos, tmp_path / "data" / "test")
+    facts, said = transfer(capsys, run, tmp_path / "data")
+    assert facts["num_images"] == 24
+    assert "16 of 20 test images are left out, as the network was trained on them" in said
+    for name in json.loads((run / SPLIT).read_text())["held_out"]:
+        (tmp_path / "data" / "test" / name).unlink()
+    with pytest.raises(DataError, match="was trained on all 16 test images"):
+        verydeep.transfer(run, tmp_path / "data", save=False)
+
+
+def test_foreign_data_is_split_for_a_classifier_as_ever(run, photos, fresh, tmp_path, capsys):
+    """One image under a held-out name does not decide what is tested."""
+    shutil.copytree(fresh, tmp_path / "data")
+    (tmp_path / "data" / json.loads((run / SPLIT).read_text())["held_out"][0]).unlink()
+    facts, said = transfer(capsys, run, tmp_path / "data")
+    assert facts["split"] == "a fifth of each class held out at random, seed 0"
+    assert "left out" not in said
 
 
 def test_images_saved_anew_before_a_resume_count_too(photos, tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from verydeep.evaluation.protocols import Dense
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
 from verydeep.inference import open_engine
-from verydeep.linear.classifier import CLASSIFIER, FeatureSpec, read_classifier
+from verydeep.linear.classifier import CLASSIFIER, FeatureSpec, read_classifier, write_classifier
 from verydeep.linear.features import features_of
 from verydeep.linear.svm import mean_class_recall, random_splits, train_svm
 
@@ -99,6 +100,8 @@ def test_a_model_that_is_no_run_folder_becomes_one_with_the_classifier_in_it(dat
     np.testing.assert_array_equal(network, bundled)
     with pytest.raises(UsageError, match="exists and is not empty"):
         verydeep.transfer("cifar10", data, out=run)
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        verydeep.transfer(run, data, out="")  # the working directory, as on the command line
     with pytest.raises(UsageError, match="choose one"):
         verydeep.transfer("cifar10", data, out=tmp_path / "other", save=False)
 
@@ -140,17 +143,19 @@ def test_the_machine_is_scikit_learns():
     labels = np.repeat(np.arange(4), 25)
     features = (random.normal(size=(4, 20))[labels] + random.normal(size=(100, 20))).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    machine = train_svm(features, labels, 4)
+    machine = train_svm(features, labels, "abcd")
     wanted = LinearSVC(C=machine.strength, random_state=0).fit(features, labels)
     assert np.allclose(machine.weights, wanted.coef_, rtol=1e-4, atol=1e-5)
-    two = train_svm(features[:50], labels[:50], 2)
+    two = train_svm(features[:50], labels[:50], "ab")
     answers = (features[:50] @ two.weights.T + two.bias).argmax(1)
     wanted = LinearSVC(C=two.strength, random_state=0).fit(features[:50], labels[:50])
     assert np.array_equal(answers, wanted.predict(features[:50]))
-    with pytest.raises(DataError, match="a class has 1 training images"):
-        train_svm(features[:26], labels[:26], 2)
+    with pytest.raises(
+        DataError, match=r"class 'b' has 1 readable training images; .*; add images or remove the class"
+    ):
+        train_svm(features[:26], labels[:26], "ab")
     with pytest.raises(DataError, match="all images are of one class"):
-        train_svm(features[:25], labels[:25], 1)
+        train_svm(features[:25], labels[:25], "a")
 
 
 def test_recall_is_the_mean_over_classes():
@@ -160,14 +165,14 @@ def test_recall_is_the_mean_over_classes():
 
 def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
     labels = np.repeat(np.arange(3), [10, 12, 30])
-    several = random_splits(labels, 3, 2, 8, 5)
+    several = random_splits(labels, "abc", 2, 8, 5)
     for train, test in several:
         assert not set(train) & set(test)
         assert np.bincount(labels[train]).tolist() == [8, 8, 8]
         assert np.bincount(labels[test]).tolist() == [2, 4, 5]
     assert not np.array_equal(several[0][0], several[1][0])
-    with pytest.raises(DataError, match="`per_class=10` leaves none"):
-        random_splits(labels, 3, 1, 10, 5)
+    with pytest.raises(DataError, match=r"class 'a' has 10 .*`per_class=10` leaves none .* remove the class"):
+        random_splits(labels, "abc", 1, 10, 5)
 
 
 def test_what_cannot_be_used_is_one_sentence(run, tmp_path, capsys):
@@ -191,6 +196,24 @@ def test_what_cannot_be_used_is_one_sentence(run, tmp_path, capsys):
         main(["transfer", str(run), str(broken), "--scales", "32", "--max-unreadable", "12"])
     assert ended.value.code == 1
     assert "none of the 12 images can be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("part", "called"), [("train", "training"), ("test", "test")])
+def test_a_good_classifier_stays_where_a_whole_part_cannot_be_read(run, tmp_path, part, called):
+    data = tmp_path / "data"
+    for folder in ("train", "test"):
+        class_folders(data / folder, {"blue": 4, "red": 4})
+    verydeep.transfer(run, data, scales=(32,))
+    before = (run / CLASSIFIER).read_bytes()
+    for image in (data / part).rglob("*.jpg"):
+        cut(image)
+    with pytest.raises(DataError, match=f"none of the {called} images can be read"):
+        verydeep.transfer(run, data, scales=(32,), max_unreadable=8)
+    assert (run / CLASSIFIER).read_bytes() == before
+    classifier = read_classifier(run)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_classifier(run, replace(classifier, facts={"mean_class_recall": [float("nan")]}))
+    assert (run / CLASSIFIER).read_bytes() == before
 
 
 @pytest.fixture

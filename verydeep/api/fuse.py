@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from verydeep.arguments import checked
+from verydeep.errors import UsageError
 from verydeep.evaluation import fusion
 from verydeep.evaluation.results import Evaluation, check_result_path, read_result, write_result
 
@@ -23,13 +24,15 @@ def fuse(results: Sequence[str | PathLike[str]], *, out: str | PathLike[str] | N
         out: .npz file for the fused result.
 
     Raises:
-        UsageError: there are fewer than two, or they are of other images, classes or labels.
+        UsageError: there are fewer than two, they are of other images, classes or labels, or `out` is one of them.
         ModelError: one is no such file.
 
     """
     target = check_result_path(out)
     paths = [Path(path) for path in results]
-    fused = fusion.fuse([read_result(path) for path in paths], paths)
+    if target and target.resolve() in [path.resolve() for path in paths]:
+        raise UsageError(f"`out` {target} is one of the results and would be overwritten; name another file")
+    fused = fusion.fuse(map(read_result, paths), paths)  # one after the other: they may be large
     if target:
         write_result(target, fused)
     return fused

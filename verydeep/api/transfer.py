@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from verydeep.arguments import checked
 from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
+from verydeep.evaluation.test_set import Training, trained_on
 from verydeep.images import imagenet
-from verydeep.images.data import Split, train_and_test
+from verydeep.images.data import AGAIN, Data, Split, train_and_test
 from verydeep.images.image_set import Unreadable, readable
 from verydeep.images.sources import open_data, refuse_inside
 from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
@@ -22,7 +23,13 @@ from verydeep.linear.classifier import Classifier, Features, FeatureSpec, classi
 from verydeep.lock import writing_file
 from verydeep.notes import progress, say, say_skipped
 from verydeep.results import Result
-from verydeep.run_folder import copy_training_images, read_split, refuse_existing, write_model
+from verydeep.run_folder import (
+    copy_training_images,
+    read_split,
+    read_training_images,
+    refuse_existing,
+    write_model,
+)
 from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network
 
@@ -93,8 +100,8 @@ def transfer(
     The classifier is left beside the model, or in a new run folder, and `verydeep.predict` uses it.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16.
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16.
         data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
             these; ImageNet's folder; `digits`; or the folder or URL that `verydeep.shard` made.
         scales: Q, the smaller side of the rescaled image, one or several (default: S, or the middle of its range).
@@ -129,8 +136,8 @@ def transfer(
     check_least("max_unreadable", max_unreadable, 0)
     path = Path(with_network(model, tensors))
     source = locate(path)
-    target = Path(out) if out else path
-    if out:
+    target = path if out is None else Path(out)
+    if out is not None:
         refuse_inside(target, fspath(data))
         refuse_existing(target)
     elif save and (source.embedded or not is_ours(source.path)):
@@ -138,7 +145,7 @@ def transfer(
             f"{path} is not a run folder, so the classifier cannot be saved in it; make one with `out=RUN`, or "
             "do not save the classifier with `save=False`"
         )
-    if out and not save:
+    if out is not None and not save:
         raise UsageError("`out` keeps the classifier and `save=False` does not; choose one")
     with writing_file(classifier_file(target)) if save else nullcontext():  # from now on: it takes long
         config, weights = open_source(path)
@@ -146,17 +153,16 @@ def transfer(
             config, weights, [layer], engine=engine, precision=precision, device=device, threads=threads
         )
         spec = FeatureSpec(layer, scales or (config.trained_on.test_scale,), True, combine)
-        # Not tested on images that the network was trained on, if this is its folder, grown since.
-        opened_data = open_data(fspath(data)).split_as(read_split(source.path))
+        opened_data = open_data(fspath(data))
         say_skipped(fspath(data), opened_data.skipped)
-        split = train_and_test(opened_data)
+        training = Training(read_training_images(source.path), read_split(source.path))
+        split = _untrained_test(opened_data, training, random=splits > 0)
         features, labels, is_train = _features(opened, spec, split, max_unreadable)
-        num_classes = len(opened_data.class_names)
         recalls, svm = _test(
             features,
             labels,
             is_train,
-            num_classes,
+            opened_data.class_names,
             splits=splits,
             per_class=per_class,
             test_per_class=test_per_class,
@@ -166,7 +172,7 @@ def transfer(
             "model": str(path),
             "data": fspath(data),
             "num_images": len(labels),
-            "num_classes": num_classes,
+            "num_classes": len(opened_data.class_names),
             "layer": layer,
             "scales": list(spec.scales),
             "combine": combine,
@@ -186,12 +192,50 @@ def transfer(
                 weights=svm.weights,
                 bias=svm.bias,
             )
-            if out:
+            if out is not None:
                 write_model(target, config, weights)
                 copy_training_images(source.path, target)
             file = write_classifier(target, classifier)
             say(f"{file} written; {command_line('predict', target, 'IMAGE')} uses it")
     return Transferred(facts)
+
+
+def _untrained_test(data: Data, training: Training, *, random: bool) -> Split:
+    """Divide the data so that the test part has no image that the network was trained on.
+
+    Raises:
+        DataError: the network was trained on every image of the test part.
+
+    """
+    data = data.split_as(training.held_out)
+    split = train_and_test(data)
+    if random:  # the random splits are of all images
+        return split
+    known = _trained_on(split, training, data)
+    if known.any() and data.undivided and split.origin != AGAIN:
+        # It is the network's own data, but held-out images are gone or renamed: hold out again those still there.
+        split = train_and_test(replace(data, held_out_before=training.held_out))
+        known = _trained_on(split, training, data)
+        if split.origin == AGAIN:
+            say(
+                f"{len(split.other):,} of the {len(training.held_out):,} images that the model's training held "
+                "out are still there; the test is on these"
+            )
+    if not known.any():
+        return split
+    if known.all():
+        raise DataError(
+            f"the network was trained on all {len(known):,} test images, so no images are left to test; add "
+            "images that it was not trained on"
+        )
+    say(f"{known.sum():,} of {len(known):,} test images are left out, as the network was trained on them")
+    return replace(split, other=split.other.select(np.flatnonzero(~known).tolist()))
+
+
+def _trained_on(split: Split, training: Training, data: Data) -> NDArray[np.bool_]:
+    """Which test images the network was trained on."""
+    with progress("comparing with the training images", len(split.other)) as advance:
+        return trained_on(split.other, [training], advance, by_name=data.undivided)
 
 
 def _features(
@@ -219,24 +263,32 @@ def _test(
     features: Features,
     labels: Labels,
     is_train: NDArray[np.bool_],
-    num_classes: int,
+    class_names: tuple[str, ...],
     *,
     splits: int,
     per_class: int,
     test_per_class: int,
     seed: int,
 ) -> tuple[list[float], SVM]:
-    """Recall on each split; and the SVM to keep, which is trained on the training part."""
+    """Recall on each split; and the SVM to keep, which is trained on the training part.
+
+    Raises:
+        DataError: a part or a class has too few images that can be read.
+
+    """
     from verydeep.linear.svm import over_splits, random_splits, train_svm
 
     if splits:
-        several = random_splits(labels, num_classes, splits, per_class, test_per_class, seed)
+        several = random_splits(labels, class_names, splits, per_class, test_per_class, seed)
     else:
+        for part, chosen in (("training", is_train), ("test", ~is_train)):
+            if not chosen.any():
+                raise DataError(f"none of the {part} images can be read; replace them, or add images")
         several = [(np.flatnonzero(is_train), np.flatnonzero(~is_train))]
     with progress("training", len(several) + bool(splits), "SVMs") as advance:
-        recalls, svms = over_splits(features, labels, num_classes, several, seed, advance)
+        recalls, svms = over_splits(features, labels, class_names, several, seed, advance)
         if not splits:
             return recalls, svms[0]
-        svm = train_svm(features[is_train], labels[is_train], num_classes, seed)
+        svm = train_svm(features[is_train], labels[is_train], class_names, seed)
         advance(1)
     return recalls, svm

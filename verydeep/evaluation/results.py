@@ -6,7 +6,7 @@ A result is a NumPy archive (`.npz`) of four arrays: `names`, `labels`, `posteri
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,10 @@ class Facts:
     @property
     def networks(self) -> tuple[MemberFacts, ...]:
         """Each network once, with its first test."""
-        return tuple({member.model: member for member in reversed(self.members)}.values())[::-1]
+        first: dict[str, MemberFacts] = {}
+        for member in self.members:
+            first.setdefault(member.model, member)
+        return tuple(first.values())
 
     @staticmethod
     def from_json(fields: Any) -> Facts:
@@ -197,10 +200,10 @@ def check_result_path(out: str | PathLike[str] | None) -> Path | None:
         DiskError: its folder cannot be made or written to.
 
     """
-    if not out:
+    if out is None:
         return None
     if Path(out).suffix != ".npz":
-        raise UsageError(f"`out` {fspath(out)} has to end with .npz")
+        raise UsageError(f"`out` {Path(out)} has to end with .npz")
     check_out(Path(out))
     return Path(out)
 

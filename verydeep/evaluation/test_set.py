@@ -39,7 +39,7 @@ class Tested:
     Attributes:
         part: of the data, `test`, `val`, `train` or `all`.
         numbers: of its images that are tested; None for all.
-        num_trained_on: images that were left out because their content was trained on.
+        num_trained_on: images that were left out because a model was trained on them.
 
     """
 
@@ -82,10 +82,8 @@ def choose(
     images = data.part(chosen)
     if part in ("train", "all") or not trainings:
         return Tested(chosen)
-    by_content, by_name = _trained_on(images, trainings, advance)
-    if chosen != "all":  # elsewhere the names of an older training say nothing
-        by_name[:] = False
-    left = np.flatnonzero(~(by_content | by_name))
+    # In the data's own parts, the names of an older training say nothing.
+    left = np.flatnonzero(~trained_on(images, trainings, advance, by_name=chosen == "all"))
     if not len(left):
         raise DataError(
             f"the model was trained on all {len(images):,} images of {_called(chosen)}, so no images are left "
@@ -93,7 +91,7 @@ def choose(
         )
     if len(left) == len(images):
         return Tested(chosen)
-    return Tested(chosen, left.tolist(), int(by_content.sum()))
+    return Tested(chosen, left.tolist(), len(images) - len(left))
 
 
 def default_part(data: Data) -> Literal["test", "val", "all"]:
@@ -107,22 +105,32 @@ def _called(part: str) -> str:
     return "the data" if part == "all" else f"the {part} part"
 
 
-def _trained_on(
-    images: ImageSet, trainings: Sequence[Training], advance: Callable[[int], None]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which images were trained on: by content, and by name where a training did not keep its images' hashes.
+def trained_on(
+    images: ImageSet, trainings: Sequence[Training], advance: Callable[[int], None], *, by_name: bool
+) -> NDArray[np.bool_]:
+    """Find the images that a model was trained on, by their content.
 
-    By name an image was trained on if others of the data were held out, and it was not.
+    Args:
+        images: to compare with the trainings.
+        trainings: of the models.
+        advance: called with a number of images whose content has been compared.
+        by_name: go by name where the hashes are not known: an image was trained on if others of these images were
+            held out, and it was not.
+
+    Returns:
+        Whether each image was trained on, of shape (images,).
+
     """
-    by_content, by_name = np.zeros((2, len(images)), bool)
+    found = np.zeros(len(images), bool)
     known = any(training.hashes is not None for training in trainings)
     hashes = images.source.hashes(advance) if known else None
-    names = [nfc(name) for name in images.names] if any(training.held_out for training in trainings) else []
+    by_name = by_name and any(training.held_out for training in trainings)
+    names = [nfc(name) for name in images.names] if by_name else []
     for training in trainings:
         if hashes is not None and training.hashes is not None:
-            by_content |= (hashes != 0) & np.isin(hashes, training.hashes)
-        elif training.held_out:
+            found |= (hashes != 0) & np.isin(hashes, training.hashes)
+        elif by_name and training.held_out:
             held_out = frozenset(map(nfc, training.held_out))
             is_held_out = np.array([name in held_out for name in names], bool)
-            by_name |= ~is_held_out & is_held_out.any()
-    return by_content, by_name
+            found |= ~is_held_out & is_held_out.any()
+    return found

@@ -123,7 +123,7 @@ def write_classifier(model: Path, classifier: Classifier) -> Path:
     facts = {name: value for name, value in asdict(classifier).items() if name not in ("weights", "bias")}
     tensors = {"weights": np.ascontiguousarray(classifier.weights), "bias": np.ascontiguousarray(classifier.bias)}
     path = classifier_file(model)
-    metadata = {"verydeep": json_text(facts)}
+    metadata = {"verydeep": json_text(facts, allow_nan=False)}
     write_whole(path, lambda aside: save_file(tensors, aside, metadata=metadata))
     return path
 

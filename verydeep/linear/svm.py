@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,22 +38,23 @@ class SVM:
     sharpness: float
 
 
-def train_svm(features: Features, labels: Labels, num_classes: int, seed: int = 0) -> SVM:
+def train_svm(features: Features, labels: Labels, class_names: Sequence[str], seed: int = 0) -> SVM:
     """Train on four fifths of each class with each C, choose by the mean class recall on the fifth, train on all.
 
     Args:
         features: of shape (images, features).
         labels: of shape (images,).
-        num_classes: two or more, of which each has at least two images.
+        class_names: of two classes or more, of which each has at least two images.
         seed: of the random fifth.
 
     Raises:
         DataError: a class has fewer than two images, or there is one class alone.
 
     """
+    num_classes = len(class_names)
     if num_classes < 2:
         raise DataError("all images are of one class; a classifier needs at least two")
-    train, held_out = _hold_out(labels, num_classes, seed)
+    train, held_out = _hold_out(labels, class_names, seed)
     best: tuple[float, float, float] | None = None
     for strength in STRENGTHS:
         weights, bias = _fit(features[train], labels[train], num_classes, strength)
@@ -73,7 +74,7 @@ def mean_class_recall(answers: NDArray[np.int64], labels: Labels) -> float:
 
 
 def random_splits(
-    labels: Labels, num_classes: int, count: int, per_class: int, test_per_class: int, seed: int = 0
+    labels: Labels, class_names: Sequence[str], count: int, per_class: int, test_per_class: int, seed: int = 0
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Random splits as of Caltech-101: so many training images of each class, and some of the rest to test on.
 
@@ -86,11 +87,12 @@ def random_splits(
         random = np.random.default_rng([seed, split])
         train: list[int] = []
         test: list[int] = []
-        for label in range(num_classes):
+        for label, name in enumerate(class_names):
             members = random.permutation(np.flatnonzero(labels == label))
             if len(members) <= per_class:
                 raise DataError(
-                    f"a class has {len(members)} images; `per_class={per_class}` leaves none of them to test on"
+                    f"class {name!r} has {len(members)} readable images, and `per_class={per_class}` leaves none "
+                    "to test on; choose fewer, add images or remove the class"
                 )
             train += members[:per_class].tolist()
             test += members[per_class : per_class + test_per_class].tolist()
@@ -101,7 +103,7 @@ def random_splits(
 def over_splits(
     features: Features,
     labels: Labels,
-    num_classes: int,
+    class_names: Sequence[str],
     several: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
     seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
@@ -109,7 +111,7 @@ def over_splits(
     """Train on each split: mean class recall on its test part, in %, and the machine."""
     recalls, machines = [], []
     for train, test in several:
-        machine = train_svm(features[train], labels[train], num_classes, seed)
+        machine = train_svm(features[train], labels[train], class_names, seed)
         scores = features[test].astype(np.float64) @ machine.weights.T + machine.bias
         recalls.append(mean_class_recall(scores.argmax(1), labels[test]))
         machines.append(machine)
@@ -117,14 +119,17 @@ def over_splits(
     return recalls, machines
 
 
-def _hold_out(labels: Labels, num_classes: int, seed: int) -> tuple[list[int], list[int]]:
+def _hold_out(labels: Labels, class_names: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
     random = np.random.default_rng(seed)
     train: list[int] = []
     held_out: list[int] = []
-    for label in range(num_classes):
+    for label, name in enumerate(class_names):
         members = random.permutation(np.flatnonzero(labels == label)).tolist()
         if len(members) < 2:
-            raise DataError(f"a class has {len(members)} training images; an SVM with a held-out part needs two")
+            raise DataError(
+                f"class {name!r} has {len(members)} readable training images; it needs two, one of them to "
+                "choose C by; add images or remove the class"
+            )
         count = max(1, round(HELD_OUT * len(members)))
         held_out += members[:count]
         train += members[count:]
