@@ -11,12 +11,14 @@ import shutil
 import unicodedata
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import verydeep
+from verydeep.api import predict as predict_module
 from verydeep.api.new import new
 from verydeep.errors import ImageError, ModelError, UsageError, VerydeepError
 from verydeep.evaluation.ranking import Prediction, Ranking, Rankings
@@ -307,3 +309,25 @@ def test_score_maps_are_named_after_image_and_class_and_never_collide(run, tmp_p
         assert not set(name) & set('\n:*?"<>|/\\')
         assert len(name.encode()) <= 255
         assert name[0] not in "-."
+
+
+def test_an_image_without_a_score_map_is_named_and_keeps_its_answer(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("verydeep.evaluation.score_map.SHOWN_SIDE", 32)
+    draw = predict_module._draw_maps
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a", "gone"):
+        Image.fromarray(IMAGE).save(images / f"{name}.png")
+    Image.new("RGB", (11000, 1)).save(images / "narrow.png")
+
+    def draw_later(*arguments):
+        (images / "gone.png").unlink()
+        draw(*arguments)
+
+    monkeypatch.setattr(predict_module, "_draw_maps", draw_later)
+    answers = verydeep.predict(run, images, maps=tmp_path / "maps", map_scale=128)
+    assert [Path(name).stem for name, _ in answers] == ["a", "gone", "narrow"]
+    gone, narrow, count = capsys.readouterr().err.splitlines()
+    assert gone == f"no score map of {images / 'gone.png'}: no such file"
+    assert narrow.startswith(f"no score map of {images / 'narrow.png'}: 11000x1 pixels would be")
+    assert count == f"1 score map in {tmp_path / 'maps'}"

@@ -97,6 +97,12 @@ def test_paths_stay_and_columns_of_no_rows_have_their_types(run, files):
         "probabilities": (0, "f"),
         "reason": (0, "O"),
     }
+    as_objects = predictor({"path": list(map(Path, files))})
+    assert as_objects["path"] == list(map(Path, files))
+    same({**as_objects, "path": files}, rows)
+    content = verydeep.Predictor(run)
+    columns = [list(content({"bytes": values})) for values in ([], [Path(files[0]).read_bytes()])]
+    assert columns == [["classes", "probabilities", "reason"]] * 2
     batch = verydeep.Predictor(run)({"bytes": np.stack([smooth(40, 36)] * 3)})  # an array of a whole batch
     assert len(set(map(tuple, batch["classes"]))) == 1
 

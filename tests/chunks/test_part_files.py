@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,22 @@ def test_part_files_of_other_work_are_not_taken(run, data, tmp_path, more, said)
         verydeep.extract(run, data, layers=["fc7"], out=tmp_path / "out")
 
 
+def test_part_files_of_another_preprocessing_are_not_taken(run, data, tmp_path):
+    model, out = shutil.copytree(run, tmp_path / "model"), tmp_path / "out"
+    verydeep.predict(model, data / "blue", out=out)
+    config = json.loads((model / "config.json").read_text())
+    config["preprocessing"]["mean"] = [1.0, 2.0, 3.0]
+    (model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="with another preprocessing"):
+        verydeep.predict(model, data / "blue", out=out)
+    facts = json.loads((out / "_verydeep.json").read_text())
+    del facts["preprocessing"]  # as an earlier version wrote it: nothing of its work is lost
+    (out / "_verydeep.json").write_text(json.dumps(facts))
+    before = rows_of(out)
+    verydeep.predict(model, data / "blue", out=out)
+    assert rows_of(out) == before
+
+
 def test_it_stops_where_more_cannot_be_read_than_may(run, tmp_path):
     data = class_folders(tmp_path / "data", {"blue": 6})
     for number in (1, 4, 5):
@@ -250,6 +267,25 @@ def test_it_stops_where_more_cannot_be_read_than_may(run, tmp_path):
         verydeep.extract(run, data, layers=["fc7"], out=tmp_path / "f.npz")
     answer = verydeep.extract(run, data, layers=["fc7"], out=tmp_path / "features")
     assert answer.num_unreadable == 3
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_repeated_command_counts_what_the_parts_lost(run, tmp_path, kind):
+    """Two parts are kept with an image lost each; the third loses the one too many, at each try."""
+    data, out = class_folders(tmp_path / "data", {"blue": 6}), tmp_path / "out"
+    for number in (1, 3, 5):
+        cut(data / "blue" / f"{number}.jpg")
+    words = {"out": out, "images_per_part": 2, "format": kind}
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"3 images cannot be read, the last is .*5\.jpg"):
+            verydeep.predict(run, data, max_unreadable=2, **words)
+        assert len(list(out.glob("part-*"))) == 2
+    assert verydeep.predict(run, data, max_unreadable=3, **words).num_unreadable == 3
+    for processes in (1, 2):  # now all parts are there, and each of two processes finds some of them
+        with pytest.raises(DataError, match="3 images cannot be read"):
+            verydeep.predict(run, data, max_unreadable=2, processes=processes, **words)
+        answer = verydeep.predict(run, data, max_unreadable=3, processes=processes, **words)
+        assert answer == PartFiles(str(out), 6, 3, 3)
 
 
 def test_where_nothing_can_be_read_the_command_fails(run, tmp_path, capsys):
@@ -312,6 +348,46 @@ def test_images_may_be_listed(run, data, tmp_path, monkeypatch, capsys):
     save(tmp_path / "@photo.jpg")
     monkeypatch.chdir(tmp_path)
     assert [name for name, _ in verydeep.predict(run, "@photo.jpg")] == ["@photo.jpg"]
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(data, tmp_path):
+    listed = [str(data / "blue" / "1.jpg"), str(data / "blue" / "2.jpg")]
+    (tmp_path / "list.txt").write_text("\r\n".join(listed), encoding="utf-8-sig")
+    assert list(find_images(f"@{tmp_path / 'list.txt'}").names) == listed
+
+
+def test_a_pattern_names_each_image_once_and_no_other_files(run, tmp_path, capsys):
+    root = tmp_path / "holiday"
+    for name in ("1.jpg", "beach/2.png", "beach/deep/3.jpg", "beach-2/4.jpg"):
+        save(root / name)
+    save(root / "no ending", format="JPEG")
+    (root / "notes.txt").write_text("sunny")
+    (root / "beach" / "diary.txt").write_text("windy")
+    (root / "empty").mkdir()
+    verydeep.predict(run, root / "1.jpg", maps=root, map_scale=32)  # a drawing among the images
+    every = ["1.jpg", "beach/2.png", "beach/deep/3.jpg", "beach-2/4.jpg", "no ending"]
+    capsys.readouterr()
+    for pattern, found in {
+        "holiday/**": every,
+        "holiday/*": ["1.jpg", "beach-2/4.jpg", "beach/2.png", "beach/deep/3.jpg", "no ending"],
+        "holiday/**/*.*": ["1.jpg", "beach-2/4.jpg", "beach/2.png", "beach/deep/3.jpg"],
+        "holiday/b*": ["beach-2/4.jpg", "beach/2.png", "beach/deep/3.jpg"],
+        "holid*": every,
+    }.items():
+        names = [Path(name).relative_to(root).as_posix() for name in find_images(tmp_path / pattern).names]
+        assert sorted(names) == sorted(found), pattern
+        told = capsys.readouterr().err
+        assert told.count("diary.txt") == 1, pattern
+        assert told.count("notes.txt") == told.count("drawn by verydeep") == (pattern != "holiday/b*"), pattern
+    with pytest.raises(ImageError, match=r"\*\.txt: no images match this pattern, but 1 text file \(notes\.txt\)"):
+        find_images(root / "*.txt")
+    (root / "lost").symlink_to("nowhere")
+    os.mkfifo(root / "pipe.jpg")  # is not waited for
+    assert sorted(Path(name).name for name in find_images(root / "*o*").names) == ["no ending"]
+    assert [Path(name).name for name in find_images(root / "*.jpg").names] == ["1.jpg"]
+    (root / "gone.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(ImageError, match="no such file"):
+        find_images(root / "*.jpg")
 
 
 def test_folders_lists_and_shards_may_be_given_together(run, data, tmp_path):

@@ -13,7 +13,7 @@ from verydeep.accounting import num_parameters
 from verydeep.arguments import checked
 from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least
-from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts
+from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts, check_together
 from verydeep.evaluation.evaluate import evaluate as posteriors_of
 from verydeep.evaluation.protocols import Protocol, check, protocols_of
 from verydeep.evaluation.results import (
@@ -66,7 +66,7 @@ def evaluate(
     the images.
 
     Args:
-        models: one or several: run folders or weights in them, `cifar10`, or other libraries' weights.
+        models: one or several: run folders or weights in them, bundled ones, or other libraries' weights.
         data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
             these; ImageNet's folder; `digits`; or the folder or URL that `verydeep.shard` made.
         views: what is shown of an image. dense: the whole image; crops: multi-crop, a grid of crops; both:
@@ -124,6 +124,7 @@ def evaluate(
     chosen, most = None, None
     if processes > 1:  # once for all of them
         opened = test.open()
+        test.check(test.members(["conv1_1"]), opened)  # the first layer alone: each process opens the rest itself
         chosen = test.choose(opened)
         most = len(chosen.of(opened))
     run = partial(test.run, chosen=chosen)
@@ -164,39 +165,66 @@ class _Test:
             return open_data(self.data, held_out=read_split(model))
         return open_data(self.data).split_as(read_split(model))
 
+    def members(self, layers: Sequence[str] | None = None) -> list[Member]:
+        """The models, and the protocols that each is tested by.
+
+        Args:
+            layers: as of `open_engine`.
+
+        Raises:
+            UsageError: a model cannot name classes, or has no such views or scales.
+            ModelError: a model cannot be used.
+
+        """
+        members = []
+        for model in self.models:
+            engine = open_engine(
+                model,
+                layers,
+                engine=self.engine,
+                precision=self.precision,
+                device=self.device,
+                threads=self.threads,
+            )
+            engine.config.architecture.check_classes()
+            members.append(Member(engine, self._protocols(engine.config), model))
+        return members
+
+    def check(self, members: Sequence[Member], data: Data) -> None:
+        """Make sure that models and data have the same classes, before the content of each image is looked at.
+
+        Raises:
+            UsageError: the models' classes differ, or the data has no such part.
+            DataError: the models lack one of the data's classes.
+
+        """
+        check_together(members)
+        self._part(data).relabel(members[0].engine.config.class_names)
+
     def choose(self, data: Data) -> Tested:
         """Which images are tested; it takes a look at the content of each."""
         models = [locate(model).path for model in self.models]
         trainings = [Training(read_training_images(model), read_split(model)) for model in models]
-        part = default_part(data) if self.part == "auto" else self.part
-        with progress("comparing with the training images", len(data.part(part))) as advance:
+        with progress("comparing with the training images", len(self._part(data))) as advance:
             return choose(data, self.part, trainings, advance)
 
     def run(self, here: World, chosen: Tested | None) -> tuple[Evaluation, PosteriorParts | None]:
         """Test this process's share, and gather on the first."""
         for model in self.models:
             say_network_alone(Path(model), "tested")
-        engines = [
-            open_engine(
-                model, engine=self.engine, precision=self.precision, device=self.device, threads=self.threads
-            )
-            for model in self.models
-        ]
-        configs = [engine.config for engine in engines]
-        for config in configs:
-            config.architecture.check_classes()
-        protocols = [self._protocols(config) for config in configs]
+        members = self.members()
+        class_names = members[0].engine.config.class_names
         data = self.open()
+        self.check(members, data)
         tested = chosen or here.from_first(lambda: self.choose(data))
-        images = tested.of(data).relabel(configs[0].class_names)
+        images = tested.of(data).relabel(class_names)
         say_skipped(self.data, data.skipped)
-        num_classes = len(configs[0].class_names)
-        parts = PosteriorParts(self.out, self._key(protocols, images), num_classes) if self.out else None
+        parts = PosteriorParts(self.out, self._key(members, images), len(class_names)) if self.out else None
         start = time.perf_counter()
         lost: list[Unreadable] = []
         with progress(f"testing {described(tested.name, self.data)}", here.num_counted(len(images))) as advance:
             posteriors = posteriors_of(
-                list(map(Member, engines, protocols, self.models)),
+                members,
                 images,
                 batch_size=self.batch_size,
                 world=here,
@@ -206,10 +234,10 @@ class _Test:
                 advance=advance,
             )
         facts = Facts(
-            tuple(map(self._facts, self.models, configs, protocols)),
+            tuple(map(self._facts, members)),
             self.data,
             tested.name,
-            configs[0].class_names,
+            class_names,
             time.perf_counter() - start,
             num_unreadable=len(lost),
             num_trained_on=tested.num_trained_on,
@@ -222,6 +250,9 @@ class _Test:
         names = tuple(images.names[number] for number in read.tolist())
         return Evaluation(facts, names, images.labels[read], posteriors[read]), parts
 
+    def _part(self, data: Data) -> ImageSet:
+        return data.part(default_part(data) if self.part == "auto" else self.part)
+
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = config.trained_on.mirror if self.mirror is None else self.mirror
         protocols = protocols_of(self.views, self.scales or (config.trained_on.test_scale,), mirror, self.grid)
@@ -229,21 +260,25 @@ class _Test:
             check(protocol, config.architecture.window)
         return protocols
 
-    def _key(self, protocols: Sequence[tuple[Protocol, ...]], images: ImageSet) -> dict[str, object]:
+    def _key(self, members: Sequence[Member], images: ImageSet) -> dict[str, object]:
         """What decides the result, so that another's finished chunks are not taken."""
         stats = [(model, weights_path(locate(model).path).stat()) for model in self.models]
         return {
             "models": [[model, stat.st_size, stat.st_mtime_ns] for model, stat in stats],
-            "protocols": [[[type(one).__name__, asdict(one)] for one in several] for several in protocols],
+            "protocols": [[[type(one).__name__, asdict(one)] for one in member.protocols] for member in members],
             "pictures": images.fingerprint,  # the key of parts that earlier versions began
             "batch_size": self.batch_size,
             "precision": self.precision,
+            "preprocessing": [asdict(member.engine.config.preprocessing) for member in members],
+            "engine": self.engine,
+            "device": self.device,
         }
 
-    def _facts(self, model: str, config: ModelConfig, protocols: tuple[Protocol, ...]) -> MemberFacts:
+    def _facts(self, member: Member) -> MemberFacts:
+        config, protocols = member.engine.config, member.protocols
         architecture = config.architecture
         return MemberFacts(
-            model=model,
+            model=member.name,
             configuration=architecture.configuration,
             width=architecture.width,
             batch_norm=architecture.batch_norm,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -168,8 +168,8 @@ def predict(
     `max_unreadable` says how many.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16.
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16.
         images: images, folders of images, patterns such as 'holiday/*.jpg', shards by their folder or URL, or
             lists such as @list.txt, a text file with a path a line.
         top: number of classes to name.
@@ -300,6 +300,7 @@ class _Job:
             "top": self.top,
             "scales": list(self.scales or protocol.scales),
             "mirror": protocol.mirror,
+            "preprocessing": asdict(model.config.preprocessing),
             **{name: self.opening[name] for name in ("engine", "precision", "device")},
         }
 
@@ -350,19 +351,30 @@ def _check(model: Model, scales: tuple[int, ...], maps: object, map_scale: int |
 def _draw_maps(
     model: Model, rankings: dict[int, Ranking], images: ImageSet, folder: Path, scale: int | None
 ) -> None:
-    """Draw each image with the map of its best class into `folder`, as `<image>-<class>.png`."""
+    """Draw each image with the map of its best class into `folder`, as `<image>-<class>.png`.
+
+    One that is too narrow for a map, or has gone meanwhile, is named.
+    """
     from PIL.PngImagePlugin import PngInfo
 
     mark = PngInfo()
     mark.add_text(*MARK)
     taken = {name_part(Path(name).stem).casefold() for name in images.names}  # so that no image is replaced
+    drawn = 0
     with progress("drawing", len(rankings)) as advance:
         for number, (best, *_) in rankings.items():
+            name = images.names[number]
             label = model.class_names.index(best.class_name)
-            score_map = model.score_map(images.source.read(number), scale)
-            sheet = score_map.draw(label, f"{best.class_name}  {best.probability:.1%}")
-            words = f"{name_part(Path(images.names[number]).stem)}-{name_part(best.class_name)}"
-            path = folder / f"{free_name(words, taken)}.png"
-            write_whole(path, partial(sheet.save, format="PNG", pnginfo=mark))
+            try:
+                score_map = model.score_map(images.source.read(number), scale)
+                sheet = score_map.draw(label, f"{best.class_name}  {best.probability:.1%}")
+            except ImageError as error:  # the answers are worth more than the map
+                reason = str(error) if name in str(error) else f"{name}: {error}"
+                say(f"no score map of {reason}")
+            else:
+                words = f"{name_part(Path(name).stem)}-{name_part(best.class_name)}"
+                path = folder / f"{free_name(words, taken)}.png"
+                write_whole(path, partial(sheet.save, format="PNG", pnginfo=mark))
+                drawn += 1
             advance(1)
-    say(f"{len(rankings)} score map{'s' * (len(rankings) != 1)} in {folder}")
+    say(f"{drawn} score map{'s' * (drawn != 1)} in {folder}")

@@ -63,8 +63,8 @@ class Predictor:
     images.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16.
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16.
         top: number of classes to name.
         column: of the images.
         outputs: layers, such as relu7. Their outputs are given instead of classes: a column each, float32.
@@ -151,7 +151,8 @@ class Predictor:
         for image in lost:
             assert image.number is not None
             reasons[image.number] = image.reason
-        kept = set(batch) - (set() if all(isinstance(one, str) for one in batch[column]) else {column})
+        are_paths = len(images) > 0 and all(isinstance(one, (str, PathLike)) for one in batch[column])
+        kept = set(batch) - (set() if are_paths else {column})
         return {
             **{name: batch[name] for name in batch if name in kept},
             **answer,

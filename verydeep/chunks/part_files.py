@@ -206,6 +206,11 @@ class PartRows(Parts[Rows]):
         self._remove_others(path, chunk)
         return cast("Rows", ())
 
+    def unreadable(self, chunk: Chunk) -> Sequence[Unreadable]:
+        """Images that have a reason in a part that is there."""
+        lost = ((chunk.images[row], reason) for row, reason in _reasons(self.file(chunk)))
+        return [Unreadable(self._images.names[number], reason, number) for number, reason in lost]
+
     def write(self, chunk: Chunk, worked: Worked[Rows], lost: Sequence[Unreadable]) -> None:
         """Write a part, in the place of those of the same images as they were before."""
         known: dict[int, dict[str, Any]] = {}
@@ -290,6 +295,28 @@ def _count_parquet(path: Path) -> tuple[int, int]:
     except (pyarrow.ArrowInvalid, KeyError):
         return 0, 0
     return len(reasons), len(reasons) - reasons.null_count
+
+
+def _reasons(path: Path) -> Iterator[tuple[int, str]]:
+    """Rows of a part file whose image could not be read, and why.
+
+    Raises:
+        DiskError: it cannot be read.
+
+    """
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            reasons = parquet.read_table(path, columns=[REASON])[REASON].to_pylist()
+            yield from ((row, reason) for row, reason in enumerate(reasons) if reason is not None)
+            return
+        with path.open("rb") as file:
+            for row, line in enumerate(file):
+                if line.endswith(b"}\n") and not line.endswith(READ):
+                    yield row, json.loads(line)[REASON]
+    except OSError as error:
+        raise DiskError(refusal(path, "read", error)) from None
 
 
 def _json_lines(records: list[dict[str, Any]]) -> Callable[[Path], None]:

@@ -48,10 +48,11 @@ class Parts(ABC, Generic[Rows]):
         # A folder without a finished chunk has nothing to resume, and is anybody's.
         if not self._key_file.is_file() or not self.begun():
             write_json(self._key_file, key)
-        elif (begun := self._key()) != json.loads(json_text(key)):
-            raise UsageError(
-                self.refusal([name for name in key if begun.get(name) != json.loads(json_text(key[name]))])
-            )
+            return
+        begun, wanted = self._key(), json.loads(json_text(key))
+        # What an earlier version did not note is taken to be the same.
+        if not begun or not begun.items() <= wanted.items():
+            raise UsageError(self.refusal([name for name in key if begun.get(name) != wanted[name]]))
 
     def _key(self) -> dict[str, Any]:
         """What decides the result that was begun; nothing where the file is damaged."""
@@ -79,6 +80,10 @@ class Parts(ABC, Generic[Rows]):
     @abstractmethod
     def read(self, chunk: Chunk) -> Rows | None:
         """What is kept of a chunk; None where it is not there, damaged, or lacks an image that cannot be read."""
+
+    def unreadable(self, chunk: Chunk) -> Sequence[Unreadable]:
+        """Images of a kept chunk that could not be read; none where such a chunk is not kept."""
+        return ()
 
     @abstractmethod
     def write(self, chunk: Chunk, worked: Worked[Rows], lost: Sequence[Unreadable]) -> None:

@@ -73,6 +73,7 @@ def run_chunks(
     """
     count = world.counting(advance)
     done: Worked[Rows] = []
+    lost: list[Unreadable] = []
 
     def to_do() -> Iterator[Chunk]:
         # Shared out before it is known what is done: the others may have begun to add to that.
@@ -82,10 +83,11 @@ def run_chunks(
                 yield chunk
             else:
                 done.extend([(list(chunk.images), kept)] * gather)
+                if parts and max_unreadable is not None:
+                    lost.extend(parts.unreadable(chunk))
                 count(len(chunk.images))
 
     taken = parts is not None and parts.takes_unreadable
-    lost: list[Unreadable] = []
     worked: Worked[Rows] = []  # of one chunk, as is the next
     lost_here: list[Unreadable] = []
     for group, outcomes in _decoded(images, _groups(to_do(), groups), read):

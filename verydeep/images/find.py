@@ -10,10 +10,11 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from verydeep.errors import ImageError, UsageError, near_path
-from verydeep.images.formats import EXTENSIONS, HEAD, kind_of
+from verydeep.files import MARK
+from verydeep.images.formats import EXTENSIONS, HEAD, kind_of, sniff_file
 from verydeep.images.image_set import ImageSet
 from verydeep.images.joined import Joined
-from verydeep.images.listing import Skipped, list_images
+from verydeep.images.listing import DRAWN, Skipped, list_images
 from verydeep.images.path_list import PathList, read_path_list
 from verydeep.notes import say_skipped
 
@@ -32,7 +33,7 @@ def find_images(words: Words) -> ImageSet:
 
     Raises:
         UsageError: there are no words, or a pattern matches nothing.
-        ImageError: there is no such file, or a folder without images.
+        ImageError: there is no such file, or a folder or a pattern without images.
 
     """
     named = [fspath(word) for word in ([words] if isinstance(words, (str, PathLike)) else words)]
@@ -42,7 +43,7 @@ def find_images(words: Words) -> ImageSet:
     found: list[ImageSet] = []
     for other, several in groupby(named, _other_source):
         if other is None:
-            found.append(unlabelled(_paths(list(several)), skipped))
+            found.append(unlabelled(_paths(list(several), skipped), skipped))
         else:
             found += map(other, several)
     say_skipped(", ".join(named), str(skipped))
@@ -109,7 +110,7 @@ def unlabelled(paths: Iterable[Path], skipped: Skipped | None = None) -> ImageSe
     return ImageSet.unlabelled(PathList.of(found))
 
 
-def _paths(words: Sequence[str]) -> list[Path]:
+def _paths(words: Sequence[str], skipped: Skipped) -> list[Path]:
     paths: list[Path] = []
     for word in words:
         if not word:
@@ -121,8 +122,47 @@ def _paths(words: Sequence[str]) -> list[Path]:
         if Path(word).exists() or not glob.has_magic(word):
             paths.append(Path(word))
             continue
-        matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - the word may be absolute
-        if not matches:
-            raise UsageError(f"no file matches {word}")
-        paths += map(Path, matches)
+        paths += _matching(word, skipped)
     return paths
+
+
+def _matching(pattern: str, skipped: Skipped) -> list[Path]:
+    """Images that a pattern matches and those in folders that it matches, each once."""
+    matches = dict.fromkeys(map(Path, sorted(glob.glob(pattern, recursive=True))))  # noqa: PTH207 - may be absolute
+    if not matches:
+        raise UsageError(f"no file matches {pattern}")
+    folders = {path for path in matches if path.is_dir()}
+    images: list[Path] = []
+    for path in matches:
+        if not folders.isdisjoint(path.parents):
+            continue  # the search of that folder finds it
+        if path in folders:
+            images += list_images(path, skipped).every_image
+        elif reason := _why_no_image(path):
+            skipped.add(reason, path)
+        else:
+            images.append(path)
+    if not images:
+        beside = f", but {skipped}" if skipped.counts else ""
+        raise ImageError(f"{pattern}: no images match this pattern{beside}")
+    return images
+
+
+def _why_no_image(path: Path) -> str | None:
+    """Why a search of the folder that a file lies in would skip it; None for an image."""
+    has_extension = path.suffix.lower() in EXTENSIONS
+    if not path.is_file():
+        if path.is_symlink():  # to nothing: an image that is missing is an error
+            return None if has_extension else "broken link"
+        return "special file"
+    if has_extension and path.suffix.lower() != ".png":
+        return None  # what this package draws is PNG
+    try:
+        with path.open("rb") as file:
+            if "\0".join(MARK).encode() in file.read(HEAD):
+                return DRAWN
+            file.seek(0)
+            kind = sniff_file(file, path.name)
+    except OSError:
+        return None  # whoever decodes it will say why
+    return None if has_extension or kind.is_image else kind.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,6 +117,7 @@ def read_path_list(file: Path) -> PathList:
         raise ImageError(refusal(file, "read", error)) from None
     if END in content:
         raise UsageError(f"{file} is not a list of images: it has zero bytes; give a text file with a path a line")
+    content = content.removeprefix(BOM_UTF8)  # which Windows' editors write, and no path begins with
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n")
     if not content.endswith(b"\n"):
