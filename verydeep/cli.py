@@ -68,7 +68,7 @@ UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
 ENDING = (
     "Examples:",
-    "  verydeep predict cifar10 photo.jpg               # classify a photo with the bundled model",
+    "  verydeep predict cifar10 photo.jpg               # classify a photo with a bundled model",
     "  verydeep train photos runs/mine --from cifar10   # train on a folder with a folder for each class",
     "",
     "`verydeep COMMAND --help` explains a command. --version prints the version.",

@@ -247,14 +247,14 @@ def load(
 ) -> Model:
     """Open a model on disk. It answers for images: `Model` says how.
 
-        model = verydeep.load("cifar10")  # the bundled model
+        model = verydeep.load("cifar10")  # a bundled model
         model.predict("photo.jpg", top=3)
 
     A classifier that `verydeep transfer` has left beside the model answers, unless `network` is true.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16.
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16.
         device: where to compute: auto, cpu, cuda or mps.
         precision: precision of matrix products: auto is float32; int16 needs the native engine.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else

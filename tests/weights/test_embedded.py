@@ -1,4 +1,4 @@
-"""The model that comes with the package: it answers by its name, and as it did when it was made."""
+"""The models that come with the package: they answer by their names, and as they did when they were made."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from verydeep.processor import native_module
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.weights.source import EMBEDDED, locate
 
-RECORDED = Path(__file__).with_name("cifar10_posteriors.json")
-"""Posteriors of `views`, at each Q, by the native engine in float32."""
+MODELS = {"cifar10": ("MIT", 10), "tiny-imagenet": ("MIT; trained on ImageNet, for research", 200)}
+"""Licence of the weights, and number of classes."""
 ENGINES = ["native", "torch"] if native_module() else ["torch"]
 
 
@@ -38,8 +38,13 @@ def views() -> dict[str, Image.Image]:
     }
 
 
-def posteriors(engine: str) -> dict[str, dict[str, list[float]]]:
-    model = verydeep.load("cifar10", engine=engine)
+def recorded(model: str) -> dict[str, dict[str, list[float]]]:
+    """Posteriors of `views`, at each Q, by the native engine in float32."""
+    return json.loads(Path(__file__).with_name(f"{model}_posteriors.json").read_text(encoding="utf-8"))
+
+
+def posteriors(name: str, engine: str) -> dict[str, dict[str, list[float]]]:
+    model = verydeep.load(name, engine=engine)
     return {
         name: {
             str(scale): [float(f"{number:.6f}") for number in model.posterior([image], Dense((scale,)))[0]]
@@ -49,27 +54,29 @@ def posteriors(engine: str) -> dict[str, dict[str, list[float]]]:
     }
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_its_posteriors_are_those_that_were_recorded(engine):
-    found, recorded = posteriors(engine), json.loads(RECORDED.read_text(encoding="utf-8"))
-    assert found.keys() == recorded.keys()
-    for name, scales in recorded.items():
+def test_posteriors_are_those_that_were_recorded(model, engine):
+    found, right = posteriors(model, engine), recorded(model)
+    assert found.keys() == right.keys()
+    for name, scales in right.items():
         for scale, numbers in scales.items():
             np.testing.assert_allclose(found[name][scale], numbers, atol=2e-5, err_msg=f"{name}, Q = {scale}")
             assert sum(numbers) == pytest.approx(1, abs=1e-5)
 
 
-def test_it_is_small_and_its_card_tells_what_it_is():
-    folder = EMBEDDED["cifar10"]
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+@pytest.mark.parametrize("model", MODELS)
+def test_it_is_small_and_its_card_tells_what_it_is(model):
+    folder, (licence, num_classes) = EMBEDDED[model], MODELS[model]
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 10_000_000
     card = (folder / "README.md").read_text(encoding="utf-8")
     for section in ("## Results", "## Usage", "## Training", "## Limits", "## Licence"):
         assert section in card
     assert "10,000" in card and "top-1 error" in card
-    facts = inspect("cifar10").to_dict()
-    assert facts["configuration"] == "D" and facts["licence"] == "MIT" and "float16" in facts["dtypes"]
+    facts = inspect(model).to_dict()
+    assert facts["configuration"] == "D" and facts["licence"] == licence and "float16" in facts["dtypes"]
     assert facts["origin"] == "this package, which it comes with"
-    assert len(verydeep.load("cifar10").class_names) == 10
+    assert len(verydeep.load(model).class_names) == num_classes
 
 
 def test_a_folder_of_data_of_its_name_is_not_it(tmp_path, monkeypatch):

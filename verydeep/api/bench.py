@@ -109,8 +109,8 @@ def bench(
     By default four engines are shown one image at a time, which takes a minute or two.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16 (default: a network with random weights).
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16 (default: a network with random weights).
         config: without a model: column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, which is B with one 5x5 layer
             for each pair.
         width: without a model: factor on the number of channels of every layer.

@@ -87,8 +87,8 @@ def export(
     .weights.h5 for Keras.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16.
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16.
         to: the form.
         out: file to write, or folder to make.
         metric: for onnx: write LPIPS on this network instead. It takes two images of 0 to 1 and gives their

@@ -91,8 +91,8 @@ def extract(
     file the default is 0.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16.
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16.
         images: images, folders of images, patterns such as 'holiday/*.jpg', shards by their folder or URL, or
             lists such as @list.txt, a text file with a path a line.
         layers: names such as conv4_3 (before its ReLU), relu4_3 (after it), pool5, fc7, relu7.

@@ -44,8 +44,8 @@ def serve(
     Images are not stored. Ctrl-C or SIGTERM stops the server; requests that have been received are answered first.
 
     Args:
-        models: models to serve, each a run folder or weights in one, `cifar10`, which is bundled, or another
-            library's weights; NAME=MODEL gives one a name in addresses. The first is the default.
+        models: models to serve, each a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`;
+            or another library's weights; NAME=MODEL gives one a name in addresses. The first is the default.
         host: address to listen at; 0.0.0.0 for all of this machine's.
         port: port to listen at; 0 chooses a free one.
         ensemble: average all models; the result is the default model, called ensemble.

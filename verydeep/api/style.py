@@ -106,8 +106,8 @@ def style(
     far as it has come. Give it as `init` to resume from there.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16.
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16.
         content: image of what is to be seen.
         style: image of how it is to look.
         out: image to write: .png, .jpg, .webp, .bmp or .tif; one that is there is replaced.

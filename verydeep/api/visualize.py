@@ -58,8 +58,8 @@ def visualize(
     Ctrl-C or SIGTERM ends the search early: the page is made of what there is.
 
     Args:
-        model: a run folder or weights in one; `cifar10`, which is bundled; or another library's weights, a file or
-            a name such as torchvision:vgg16.
+        model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
+            weights, a file or a name such as torchvision:vgg16.
         image: image to look at.
         page: HTML page to write.
         layers: layers to show, such as conv4_3, relu4_3, pool5, fc7.

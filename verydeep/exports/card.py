@@ -13,6 +13,7 @@ from typing import Any
 from verydeep.accounting import num_parameters
 from verydeep.configurations import configuration
 from verydeep.errors import UsageError
+from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.protocols import protocol_name
 from verydeep.evaluation.results import Evaluation
 from verydeep.run_folder import EARLIER, ModelConfig
@@ -146,14 +147,23 @@ def _classes(names: tuple[str, ...]) -> str:
 def _figures(facts: CardFacts) -> str:
     parts = []
     if facts.results:
-        rows = ["| data | images | protocol | top-1 error | top-5 error |", "|---|--:|---|--:|--:|"]
+        rows = [
+            "| data | images | protocol | top-1 error | top-5 error | calibration error |",
+            "|---|--:|---|--:|--:|--:|",
+        ]
         for result in facts.results:
             rates, data = result.error_rates, f"{last_part(result.facts.data)}, {result.facts.part}"
             top5 = f"{rates.top5_error:.2f} %" if rates.top_k == 5 else ""
+            apart = calibration(result.posteriors, result.labels).expected_error
             rows.append(
-                f"| {data} | {rates.num_images:,} | {_views(result)} | {rates.top1_error:.2f} % | {top5} |"
+                f"| {data} | {rates.num_images:,} | {_views(result)} | {rates.top1_error:.2f} % | {top5} | "
+                f"{apart:.1f} points |"
             )
-        parts.append("\n".join(rows))
+        parts += [
+            "\n".join(rows),
+            "The calibration error is the mean distance between the probability of the class that is named and "
+            "the share of right answers, over ten bins.",
+        ]
     if facts.epochs:
         best = min(facts.epochs, key=lambda record: float(record["validation_error"]))
         parts.append(

@@ -160,7 +160,7 @@ def open_models(
     """
     words = [models] if isinstance(models, (str, PathLike, Model)) else list(models)
     if not words:
-        raise UsageError("no model is given; `cifar10` is bundled")
+        raise UsageError("no model is given; `cifar10` and `tiny-imagenet` are bundled")
     named = [_named(word) for word in words]
     names = [name for name, _ in named]
     taken = {*names, *([ENSEMBLE] if ensemble else [])}

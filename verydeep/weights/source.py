@@ -13,7 +13,7 @@ from verydeep.run_folder import CONFIG
 from verydeep.weights.formats import MODEL_FILES
 from verydeep.weights.metadata import UNKNOWN, Metadata
 
-EMBEDDED = {"cifar10": Path(__file__).parent / "cifar10"}
+EMBEDDED = {name: Path(__file__).parent / "bundled" / name for name in ("cifar10", "tiny-imagenet")}
 """Models that come with the package, by their names."""
 
 SEPARATOR = "::"  # between a file and the network in it
