@@ -42,7 +42,7 @@ READ = [
     ("run/journal.jsonl", ["watch", "run"]),
     ("run", ["watch", "run"]),
     ("result.npz", ["report", "result.npz"]),
-    ("result.npz", ["fuse", "result.npz", "result.npz"]),
+    ("result.npz", ["fuse", "result.npz", "other.npz"]),
     (MODEL, ["convert", MODEL, "new"]),
     (MODEL, ["inspect", MODEL]),
     ("run", ["inspect", "run"]),

@@ -145,7 +145,7 @@ def test_ways_are_compared_by_their_last_weights_on_the_same_images(here, photos
 def test_a_way_that_was_tested_on_fewer_images_is_refused(here, photos, model, tmp_path, monkeypatch):
     held_out = open_data(str(photos)).held_out
     write_training_images(model, held_out.source.hashes(lambda count: None)[:1])
-    with pytest.raises(SystemExit, match=r"from model was not tested on all held-out images of .*photos"):
+    with pytest.raises(SystemExit, match=r"model was not tested on all held-out images of .*photos"):
         starting_points.measure(photos, tmp_path / "out", [str(model)], 0.001, 1)
 
 
