@@ -43,8 +43,8 @@ demo: $(VENV)/.installed
 	@echo "  and $(CURDIR)/$(DEMO)/study/index.html, all of them in the paper's tables, and its claims"
 	@echo
 	@echo "Next, your own photographs, in a folder with a folder for each class:"
-	@echo "  $(BIN)/verydeep transfer cifar10 PHOTOS --out runs/quick    # in seconds"
-	@echo "  $(BIN)/verydeep train PHOTOS runs/photos --from cifar10     # in minutes"
+	@echo "  $(BIN)/verydeep transfer tiny-imagenet PHOTOS --out runs/quick   # in seconds"
+	@echo "  $(BIN)/verydeep train PHOTOS runs/photos --from cifar10          # in minutes"
 	@echo "  $(BIN)/verydeep evaluate runs/photos PHOTOS"
 	@echo "  $(BIN)/verydeep predict runs/photos IMAGE --maps maps"
 

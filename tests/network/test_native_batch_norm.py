@@ -283,11 +283,11 @@ def test_frozen_normalisation_in_training(calls):
 
 @pytest.mark.parametrize("layers", [["conv1_2", "bn1_2", "relu1_2", "pool1"], ["bn3_3", "relu4_1"], ["pool2"]])
 def test_taps_on_either_side(layers):
-    network, x = small().eval(), torch.randn(2, 3, 34, 45, generator=torch.Generator().manual_seed(6))
+    network, x = small().eval(), torch.randn(2, 3, 34, 45, generator=torch.Generator().manual_seed(5))
     found = {}
-    for engine in ("auto", "torch"):
-        network.engine = engine
-        given = x.clone().requires_grad_()
+    for engine, dtype in (("auto", torch.float32), ("torch", torch.float64)):
+        network.to(dtype).engine = engine
+        given = x.to(dtype, copy=True).requires_grad_()
         taps = Features(network, layers)(given)
         sum(one.sin().sum() for one in taps.values()).backward()
         found[engine] = [*taps.values(), given.grad]

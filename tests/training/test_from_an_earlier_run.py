@@ -145,7 +145,7 @@ def test_few_images_are_a_reason_to_start_from_a_trained_network(
     verydeep.train(animals, tmp_path / "run", **small, **given)
     told = capsys.readouterr().err
     assert ("few to train from random weights" in told) == advised
-    assert (f"`verydeep transfer cifar10 {animals} --out RUN`" in told) == advised
+    assert (f"`verydeep transfer tiny-imagenet {animals} --out RUN`" in told) == advised
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def train(
             where = choose_device(device)
             opened = _open(fspath(data), begin)
             if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
-                transfer = command_line("transfer", "cifar10", fspath(data), "--out", "RUN")
+                transfer = command_line("transfer", "tiny-imagenet", fspath(data), "--out", "RUN")
                 say(
                     f"note: {len(opened.train):,} images are few to train from random weights; "
                     f"`start_from=cifar10` starts from trained ones, and {transfer} trains a classifier on its "

@@ -36,7 +36,7 @@ EXAMPLES: Mapping[str, str] = {
     "study": "verydeep study digits --out digits",
     "style": "verydeep style torchvision:vgg16 photo.jpg painting.jpg --out styled.png",
     "train": "verydeep train photos runs/mine --from cifar10",
-    "transfer": "verydeep transfer cifar10 photos --out runs/quick",
+    "transfer": "verydeep transfer tiny-imagenet photos --out runs/quick",
     "visualize": "verydeep visualize cifar10 photo.jpg --page layers.html",
     "watch": "verydeep watch runs/mine --follow",
 }

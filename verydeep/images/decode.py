@@ -32,6 +32,9 @@ _MOST_PIXELS_A_BYTE = {"JPEG": 512, "MPO": 512, "PNG": 8256, "GIF": 4096, "TGA":
 _MAX_PIXELS = {"JPEG2000": MAX_PIXELS // 4, "AVIF": MAX_PIXELS // 4, "HEIF": MAX_PIXELS // 4}
 _MAX_ICON = 1024 * 1024  # pixels; Pillow decodes an icon before it tells its size
 
+# What Pillow itself catches where it reads a JPEG's EXIF data for the density.
+_DAMAGED_EXIF = (SyntaxError, struct.error, KeyError, TypeError, ValueError, ZeroDivisionError)
+
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -173,14 +176,7 @@ def _orientation(exif_of: Callable[[], Image.Exif]) -> int | None:
     """How an image is turned, by its EXIF data; damaged data are as none."""
     try:
         return exif_of().get(_ORIENTATION)
-    except (
-        SyntaxError,
-        struct.error,
-        KeyError,
-        TypeError,
-        ValueError,
-        ZeroDivisionError,
-    ):  # as Pillow, for the dpi
+    except _DAMAGED_EXIF:
         return None
 
 

@@ -10,11 +10,10 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from verydeep.errors import ImageError, UsageError, near_path
-from verydeep.files import MARK
-from verydeep.images.formats import EXTENSIONS, HEAD, kind_of, sniff_file
+from verydeep.images.formats import EXTENSIONS, HEAD, kind_of
 from verydeep.images.image_set import ImageSet
 from verydeep.images.joined import Joined
-from verydeep.images.listing import DRAWN, Skipped, list_images
+from verydeep.images.listing import Skipped, list_images, why_no_image
 from verydeep.images.path_list import PathList, read_path_list
 from verydeep.notes import say_skipped
 
@@ -138,7 +137,7 @@ def _matching(pattern: str, skipped: Skipped) -> list[Path]:
             continue  # the search of that folder finds it
         if path in folders:
             images += list_images(path, skipped).every_image
-        elif reason := _why_no_image(path):
+        elif reason := why_no_image(path, path):
             skipped.add(reason, path)
         else:
             images.append(path)
@@ -146,23 +145,3 @@ def _matching(pattern: str, skipped: Skipped) -> list[Path]:
         beside = f", but {skipped}" if skipped.counts else ""
         raise ImageError(f"{pattern}: no images match this pattern{beside}")
     return images
-
-
-def _why_no_image(path: Path) -> str | None:
-    """Why a search of the folder that a file lies in would skip it; None for an image."""
-    has_extension = path.suffix.lower() in EXTENSIONS
-    if not path.is_file():
-        if path.is_symlink():  # to nothing: an image that is missing is an error
-            return None if has_extension else "broken link"
-        return "special file"
-    if has_extension and path.suffix.lower() != ".png":
-        return None  # what this package draws is PNG
-    try:
-        with path.open("rb") as file:
-            if "\0".join(MARK).encode() in file.read(HEAD):
-                return DRAWN
-            file.seek(0)
-            kind = sniff_file(file, path.name)
-    except OSError:
-        return None  # whoever decodes it will say why
-    return None if has_extension or kind.is_image else kind.name

@@ -162,7 +162,8 @@ def _list_one(listing: Listing, skipped: Skipped) -> list[Path]:
         path = listing.path / entry.name
         try:
             is_folder = _is_folder(entry)
-            reason = _why_not_entered(path) if is_folder else _why_no_image(path, entry)
+            hidden = "hidden file" if entry.name.startswith(".") else None
+            reason = _why_not_entered(path) if is_folder else hidden or why_no_image(path, entry)
         except OSError as error:
             raise DataError(refusal(path, "read", error)) from None
         if reason is not None:
@@ -180,7 +181,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def _is_file(entry: os.DirEntry[str] | Path) -> bool:
     try:
         return entry.is_file()  # which the listing has told already, but for links
     except OSError:  # as above
@@ -199,9 +200,8 @@ def _why_not_entered(path: Path) -> str | None:
     return "unfinished result of verydeep" if unfinished else None
 
 
-def _why_no_image(path: Path, entry: os.DirEntry[str]) -> str | None:
-    if entry.name.startswith("."):
-        return "hidden file"
+def why_no_image(path: Path, entry: os.DirEntry[str] | Path) -> str | None:
+    """Why a file is not taken for an image; None where it is. `entry` is the file too: a folder's is faster."""
     extension = path.suffix.lower()
     if not _is_file(entry):
         if entry.is_symlink():  # to nothing: an image that is missing is an error
