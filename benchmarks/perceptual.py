@@ -33,14 +33,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from sklearn.datasets import load_sample_images
 from torchvision_peer import networks
 
+from verydeep.feature_layers import CONTENT, STYLE
 from verydeep.images.color import Preprocessing
 from verydeep.network.vgg import VGG
 from verydeep.perceptual import LPIPS, ContentLoss, StyleLoss
-from verydeep.perceptual.style import GATYS
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 LOSSES = ("LPIPS", "ContentLoss", "StyleLoss")
-CONTENT = "relu3_3"
+
 KINDS = ("no gradients", "gradients", "gradients, bfloat16")
 Step = Callable[[], torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -69,7 +69,7 @@ def peers_loss(name: str, network: torch.nn.Module) -> Loss:
         return lambda a, b: reference(a, b, normalize=True).mean()
     from piq import perceptual
 
-    layers = (CONTENT,) if name == "ContentLoss" else GATYS
+    layers = CONTENT if name == "ContentLoss" else STYLE
     numbers = [perceptual.VGG16_LAYERS[layer] for layer in layers]
     weights = [1 / len(layers)] * len(layers)
     # Not in place: piq's taps would be overwritten.
@@ -83,8 +83,8 @@ def our_loss(name: str, network: VGG) -> Loss:
     if name == "LPIPS":
         return LPIPS(network, **options)
     if name == "ContentLoss":
-        return ContentLoss(network, [CONTENT], weights=[256.0], **options)
-    return StyleLoss(network, GATYS, weights=[0.2] * 5, normalization="none", **options)
+        return ContentLoss(network, CONTENT, weights=[256.0], **options)
+    return StyleLoss(network, STYLE, weights=[0.2] * 5, normalization="none", **options)
 
 
 def steps(who: str, name: str, kind: str, images: torch.Tensor, target: torch.Tensor) -> Step:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from advice import on_page
 from PIL import Image
 from sample_images import bomb, cut, save, smooth
 from torchvision_peer import networks
@@ -20,11 +21,11 @@ from without_torch import WITHOUT_TORCH
 
 import verydeep
 from verydeep import perceptual
-from verydeep.api.compare import LAYERS
 from verydeep.cli import main
 from verydeep.comparison import metrics
 from verydeep.errors import ImageError, UsageError
 from verydeep.evaluation.score_map import heat_colors
+from verydeep.feature_layers import LAYERS
 from verydeep.processor import native_module
 from verydeep.run_folder import ModelConfig, TrainedOn, write_model
 from verydeep.weights.published import PREPROCESSING
@@ -538,8 +539,12 @@ def test_the_page_has_the_worst_pairs(mixed, model, tmp_path):
     assert f"{found.distances[found.worst(1)[0]]:.6f}" in text
     assert "&lt;b&gt;.png" in text and "<b>.png" not in text
     assert text.count("data:image/png;base64") == 3 * (len(found) - found.num_failed)
-    assert "sizes differ" in text and "<span>--page</span>" in text
+    assert "sizes differ" in text and "verydeep.compare(" in text
     assert "<script" not in text and "http://" not in text
+    words = ["compare", *mixed, "--model", model, "--engine", "torch", "--threads", 1, "--page", page]
+    with pytest.raises(SystemExit):  # a pair cannot be compared
+        main([*map(str, words)])
+    assert on_page(page.read_text(encoding="utf-8")) == [["verydeep", *map(str, words)]]
 
 
 @pytest.mark.parametrize(

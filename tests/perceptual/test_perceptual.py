@@ -26,7 +26,7 @@ from verydeep.network.initialize import initialize
 from verydeep.network.vgg import VGG
 from verydeep.perceptual.lpips import last_relus
 from verydeep.perceptual.unit_distance import _UnitDistance
-from verydeep.weights.lpips import linear_weights
+from verydeep.weights.lpips import FILE, linear_weights
 
 lpips = pytest.importorskip("lpips")
 piq_perceptual = pytest.importorskip("piq.perceptual")
@@ -415,13 +415,15 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
     assert content(weights=torch.tensor([0.5]))(IMAGES, IMAGES) == 0
     for loss in (perceptual.LPIPS, perceptual.DISTS):
         for network in (narrow("E"), narrow(batch_norm=True)):
-            with pytest.raises(UsageError, match="configuration D without batch normalisation; this network is"):
+            with pytest.raises(UsageError, match="without batch normalisation; this network is"):
                 loss(network, preprocessing=IMAGENET, range=(0, 1))
     for option in ("reduction", "distance", "engine", "pooling"):
         with pytest.raises(UsageError, match=f"no {option} is called 'x'; there are"):
             content(**{option: "x"})
-    with pytest.raises(UsageError, match="linear weights are for 64 channels at relu1_2, which has 2"):
+    with pytest.raises(UsageError, match=r"at full width .* this network is D of width"):
         perceptual.LPIPS(narrow(), preprocessing=IMAGENET, range=(0, 1))
+    with pytest.raises(UsageError, match="linear weights are for 64 channels at relu1_2, where the network has 2"):
+        perceptual.LPIPS(narrow(), FILE, preprocessing=IMAGENET, range=(0, 1))
     with pytest.raises(UsageError, match="does not exist"):
         perceptual.LPIPS(narrow(), tmp_path / "none.pth", preprocessing=IMAGENET, range=(0, 1))
     (tmp_path / "bad.pth").write_bytes(b"nonsense")

@@ -112,7 +112,7 @@ def test_a_signal_writes_the_image_as_far_as_it_is(small, pair, tmp_path, number
     facts = json.loads(printed.out)
     assert facts["stopped"] and facts["steps"] == 4
     assert facts["after"]["total"] < facts["before"]["total"]
-    assert "--init" in printed.err
+    assert f"the same again with --init {out} resumes" in printed.err
     with Image.open(out) as image, Image.open(pair[0]) as content:
         assert not np.array_equal(np.asarray(image), np.asarray(content.resize(image.size)))
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]

@@ -59,13 +59,15 @@ def test_the_page_has_what_it_promises(small, desk, tmp_path, capsys):
 
 def test_json_and_the_command_that_makes_it_again(small, desk, tmp_path, capsys):
     page, again = tmp_path / "page.html", tmp_path / "again.html"
-    visualize(small, desk / "content.png", "--page", page, *FEW, "--json", "--layers", "conv2_1", "fc8")
+    words = [*FEW, "--json", "--layers", "conv2_1", "fc8", "--seed", "3", "--engine", "torch", "--threads", "1"]
+    visualize(small, desk / "content.png", "--page", page, *words)
     facts = json.loads(capsys.readouterr().out)
     assert (facts["width"], facts["height"]) == (48, 32)
     first, last = facts["layers"]
     assert first["shape"][1:] == [16, 24] and last["shape"] == [3, 1, 1]
     assert first["sees"] == 8 and 0 < first["missing"] < 1 and first["steps"] == 2
     (command,) = on_page(page.read_text(encoding="utf-8"))
+    assert command[-len(words) :] == words
     visualize(*command[2:], "--page", again)
     same = [path.read_text(encoding="utf-8").split('<section id="again">')[0] for path in (page, again)]
     assert same[0] == same[1]
@@ -145,12 +147,13 @@ def test_names_are_shown_as_they_are(small, tmp_path, desk):
 def test_the_function_gives_what_the_command_prints(small, desk, tmp_path, capsys):
     page = tmp_path / "page.html"
     shown = verydeep.visualize(small, desk / "content.png", page=page, steps=0, size=48, layers=["relu1_1", "fc8"])
-    html = page.read_text(encoding="utf-8")
+    html, made_by = page.read_text(encoding="utf-8").split('<section id="again">')
+    assert "verydeep.visualize(" in made_by
     visualize(
         small, desk / "content.png", "--page", page, "--steps", 0, "--size", 48, "--layers", "relu1_1", "fc8"
     )
     assert capsys.readouterr().out == f"{shown}\n"
-    assert page.read_text(encoding="utf-8") == html
+    assert page.read_text(encoding="utf-8").split('<section id="again">')[0] == html
     assert [layer.layer for layer in shown.layers] == ["relu1_1", "fc8"]
 
 

@@ -14,13 +14,14 @@ from verydeep.arguments import checked
 from verydeep.chunks.parts import beside
 from verydeep.chunks.run import run_chunks
 from verydeep.comparison.drawing import MapFolder
-from verydeep.comparison.metrics import LAYERS, Metric, check_vgg16, metric_of
+from verydeep.comparison.metrics import Metric, metric_of
 from verydeep.comparison.page import render
 from verydeep.comparison.pairs import Kind, Pairs, Sizes, find_pairs, find_sizes, parse_size, refuse_sizes
 from verydeep.comparison.result import Comparison, check_pairs_out, collect, write_pairs
 from verydeep.comparison.work import AllWork, ConsecutiveWork, MatchedWork, PairParts, Rows, Work, reader
 from verydeep.distributed import World
 from verydeep.errors import UsageError, check_choice, require
+from verydeep.feature_layers import LAYERS, check_vgg16
 from verydeep.files import check_folder, write_text
 from verydeep.images.image_set import Unreadable
 from verydeep.images.views import Pixels
@@ -28,6 +29,7 @@ from verydeep.inference import EngineName, PrecisionName, choose_engine, engine_
 from verydeep.notes import note, progress, say
 from verydeep.processes import check_processes, shared
 from verydeep.reports.templates import check_page
+from verydeep.run_folder.origin import call_now, recorded
 from verydeep.weights.features import features_key, open_features
 from verydeep.weights.lpips import LAYERS as LPIPS_LAYERS
 
@@ -35,6 +37,7 @@ MetricName = Literal["lpips", "content", "style", "dists"]
 MODEL = "torchvision:vgg16"
 
 
+@recorded
 @checked
 def compare(
     a: str | PathLike[str],
@@ -145,7 +148,7 @@ def compare(
             count = len(pairs) - comparison.num_failed
             say(f"{count:,} map{'s' * (count != 1)} in {fspath(maps)}")
         if to_page:
-            write_text(to_page, render(comparison, measured, read, job.command(to_page)))
+            write_text(to_page, render(comparison, measured, read, call_now()))
             say(f"page: {to_page}")
     return comparison
 
@@ -220,21 +223,6 @@ class _Job:
                 advance=advance,
             )
         return collect(self.metric, pairs, [rows for _, rows in done], lost), metric, read, parts
-
-    def command(self, page: Path) -> list[str]:
-        """The command that makes the page again."""
-        words = ["verydeep", "compare", self.a, *([self.b] if self.b else [])]
-        words += {"matched": [], "consecutive": ["--consecutive"], "all": ["--all-pairs"]}[self.kind]
-        given = {
-            "metric": self.metric,
-            "model": self.model,
-            "preprocessing": self.preprocessing,
-            "resize": self.resize,
-            "page": page,
-        }
-        words += [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
-        words += ["--layers", *self.layers] if self.layers else []
-        return words + (["--grey", self.grey] if self.grey != "repeat" else [])
 
     def _metric(self) -> Metric:
         if self.metric == "dists":

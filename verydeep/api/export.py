@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from verydeep.arguments import checked
-from verydeep.comparison.metrics import LPIPS, check_vgg16
+from verydeep.comparison.metrics import LPIPS
 from verydeep.errors import UsageError, check_choice, command_line, escaped
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference, DistanceDifference
 from verydeep.exports.hub_folder import write_hub_folder
 from verydeep.exports.runtimes import write_onnx, write_onnx_metric, write_openvino
+from verydeep.feature_layers import check_vgg16
 from verydeep.files import all_or_none, check_out
 from verydeep.inference import engine_of
 from verydeep.linear.classifier import say_network_alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Any, Literal
 from PIL import Image
 
 from verydeep.arguments import checked
-from verydeep.errors import command_line, escaped, require
+from verydeep.errors import escaped, require
+from verydeep.feature_layers import STYLE
 from verydeep.images.image_set import png
 from verydeep.interrupts import interrupts
 from verydeep.notes import progress, say
@@ -22,8 +24,6 @@ from verydeep.visualization.image_files import check_image_out, check_longer_sid
 from verydeep.visualization.memory import check_memory
 from verydeep.weights.opening import open_source
 from verydeep.weights.source import with_network
-
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +87,7 @@ def style(
     size: int = 384,
     steps: int = 300,
     content_layers: Sequence[str] = ("relu4_2",),
-    style_layers: Sequence[str] = STYLE_LAYERS,
+    style_layers: Sequence[str] = STYLE,
     content_layer_weights: Sequence[float] = (),
     style_layer_weights: Sequence[float] = (),
     content_weight: float = 1.0,
@@ -170,8 +170,7 @@ def style(
         made = descend(objective, start, steps, advance=advance, stopped=stopped)
         write_image(target, to_pixels(made.image))
     if made.stopped:
-        again = command_line("style", model, content, style, "--out", target, "--init", target)
-        say(f"stopped; {again} resumes from there")
+        say(f"stopped; the same again with `init={shlex.quote(str(target))}` resumes from there")
     height, width = made.image.shape[2:]
     seconds, before, after = time.monotonic() - began, made.before._asdict(), made.after._asdict()
     return Stylized(target, name, width, height, made.num_steps, steps, made.stopped, seconds, before, after)

@@ -23,6 +23,7 @@ from verydeep.notes import progress, say
 from verydeep.plan import check_size, nodes_to
 from verydeep.reports.templates import check_page
 from verydeep.run_folder import ModelConfig
+from verydeep.run_folder.origin import call_now, recorded
 from verydeep.visualization.image_files import check_longer_side, read_pixels
 from verydeep.visualization.maps import LAYERS, LayerMaps, layer_maps
 from verydeep.visualization.memory import check_memory
@@ -34,6 +35,7 @@ LARGEST_DEFAULT = 192  # a longer side that one can wait for on a processor
 PAGE = Path("visualize.html")
 
 
+@recorded
 @checked
 def visualize(
     model: str | PathLike[str],
@@ -93,10 +95,7 @@ def visualize(
     inversions = _inversions(config, weights, pixels, layers, steps, seed, device) if steps else {}
     filters = np.asarray(weights["conv1_1.weight"], np.float32)
     shown = Visualization(file, name, path, config, pixels, filters, maps, inversions)
-    numbers = {"channels": channels, "steps": steps, "size": max(pixels.shape[:2]), "seed": seed}
-    options = [word for option, number in numbers.items() for word in (f"--{option}", str(number))]
-    command = ["verydeep", "visualize", name, str(path), "--page", str(file), "--layers", *layers, *options]
-    write_text(file, render(shown, command))
+    write_text(file, render(shown, call_now()))
     return shown
 
 

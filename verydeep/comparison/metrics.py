@@ -14,10 +14,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.evaluation.posterior import check_finite
 from verydeep.extraction.summaries import summarize
+from verydeep.feature_layers import LAYERS, check_vgg16
 from verydeep.inference.engine import Engine, Images
 from verydeep.plan import check_size, nodes_to, output_shapes
 from verydeep.weights.lpips import linear_weights
@@ -31,11 +31,6 @@ BATCH_PIXELS = (
 )  # of images that are shown at once for their vectors: more leave the processor's cache
 PAIR_PIXELS = 8 * 224 * 224  # of pairs that the native engine compares itself
 PIECE = 1 << 16  # numbers of a vector that float32 sums up: the rest is summed in float64
-LAYERS = {
-    "content": ("relu3_3",),  # of Johnson et al.
-    "style": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),  # of Gatys et al.
-}
-"""Layers that are compared unless others are named, as in `verydeep.perceptual`."""
 CLOSE = 0.01  # share of the squared lengths below which a distance is computed from differences
 COPIES = 4  # of the largest layer's output that the engine holds for an image
 
@@ -257,22 +252,6 @@ def metric_of(name: str, engine: Engine, layers: Sequence[str] = ()) -> Metric:
         check_vgg16(engine.config.architecture, "LPIPS")
         return LPIPS(engine)
     return {"content": Content, "style": Style}[name](engine, dict.fromkeys(layers or LAYERS[name], 1.0))
-
-
-def check_vgg16(architecture: Architecture, metric: str) -> None:
-    """Make sure that a network is the one whose channels the authors have weighted.
-
-    Raises:
-        UsageError: it is another configuration, batch-normalised, or narrower.
-
-    """
-    if architecture.configuration != "D" or architecture.batch_norm or architecture.width != 1:
-        kind = architecture.configuration + (" with batch normalisation" if architecture.batch_norm else "")
-        kind += f" of width {architecture.width:g}" if architecture.width != 1 else ""
-        raise UsageError(
-            f"{metric}'s weights are for VGG-16, configuration D at full width without batch normalisation; this "
-            f"network is {kind}: use such weights, or another metric"
-        )
 
 
 def squared_distances(first: Vectors, second: Vectors) -> NDArray[np.float64]:

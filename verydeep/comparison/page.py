@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,14 @@ FAILED = 20  # pairs that could not be compared
 TITLES = {"lpips": "LPIPS", "content": "Content distance", "style": "Style distance", "dists": "DISTS"}
 
 
-def render(comparison: Comparison, metric: Metric, read: Callable[[int], Pixels], command: Sequence[str]) -> str:
+def render(comparison: Comparison, metric: Metric, read: Callable[[int], Pixels], call: str) -> str:
     """Make the page.
 
     Args:
         comparison: what it shows.
         metric: that measured the distances.
         read: an image by its number, as it was compared.
-        command: that makes the page again.
+        call: that makes the page again.
 
     Raises:
         VerydeepError: what makes pages is not installed.
@@ -58,7 +57,7 @@ def render(comparison: Comparison, metric: Metric, read: Callable[[int], Pixels]
         "bars": _histogram(comparison),
         "shown": shown,
         "failed": failed,
-        "command": shlex.join(command),
+        "call": call,
         "version": __version__,
     }
     return render_page("compare.html.jinja", context, "comparison")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from verydeep.arguments import checked
 from verydeep.errors import check_choice
+from verydeep.feature_layers import CONTENT
 from verydeep.network.ranges import Range
 from verydeep.perceptual.pair import (
     Distance,
@@ -50,7 +51,7 @@ class ContentLoss(PairLoss):
     def __init__(
         self,
         model: ModelLike,
-        layers: Sequence[str] = ("relu3_3",),
+        layers: Sequence[str] = CONTENT,
         *,
         weights: Sequence[float] | None = None,
         distance: Distance = "mse",

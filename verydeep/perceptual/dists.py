@@ -15,11 +15,12 @@ from torch.nn import functional as F
 
 from verydeep.arguments import checked
 from verydeep.errors import UsageError
+from verydeep.feature_layers import check_vgg16
 from verydeep.network.derivatives import usable
 from verydeep.network.features import Features
 from verydeep.network.ranges import Range
-from verydeep.perceptual.learned import dists_weights
-from verydeep.perceptual.lpips import check_vgg16, last_relus
+from verydeep.perceptual.learned import DISTS_FILE, dists_weights
+from verydeep.perceptual.lpips import last_relus
 from verydeep.perceptual.pair import ModelLike, Options, PairLoss, Taps, no_autocast, wide
 
 EPSILON = 1e-6  # of both similarities
@@ -71,13 +72,13 @@ class DISTS(PairLoss):
     ) -> None:
         alpha, beta = dists_weights(weights)
         super().__init__(model, last_relus, engine="torch", range=range, **options)
-        check_vgg16(self.features.architecture, "DISTS")
+        check_vgg16(self.features.architecture, "DISTS", any_width=weights is not None)
         channels = {f"relu{one.place}": one.out_channels for one in self.features.architecture.convolutions}
         counts = [3, *(channels[layer] for layer in self.features.layers)]
         if sum(counts) != len(alpha):
             raise UsageError(
-                f"the weights are for {len(alpha)} channels, this network has {sum(counts)}: they are for "
-                "configuration D at full width"
+                f"the weights are for {len(alpha)} channels, and the network has {sum(counts)}; give its own, for "
+                f"VGG-16 {DISTS_FILE} of the package DISTS_pytorch"
             )
         self.counts = counts
         total = alpha.sum() + beta.sum()

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from verydeep.arguments import checked
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.errors import UsageError
+from verydeep.feature_layers import check_vgg16
 from verydeep.network.derivatives import usable
 from verydeep.network.ranges import Range
 from verydeep.perceptual.learned import lpips_weights
@@ -63,15 +64,15 @@ class LPIPS(PairLoss):
     ) -> None:
         linear = lpips_weights(weights)
         super().__init__(model, last_relus, engine=engine, range=range, **options)
-        check_vgg16(self.features.architecture, "LPIPS")
+        check_vgg16(self.features.architecture, "LPIPS", any_width=weights is not None)
         self.spatial = spatial
         layers = self.features.layers
         channels = {f"relu{one.place}": one.out_channels for one in self.features.architecture.convolutions}
         for layer, tensor in zip(layers, linear, strict=True):
             if channels[layer] != len(tensor):
                 raise UsageError(
-                    f"the linear weights are for {len(tensor)} channels at {layer}, which has {channels[layer]}: "
-                    "they are for configuration D at full width"
+                    f"the linear weights are for {len(tensor)} channels at {layer}, where the network has "
+                    f"{channels[layer]}; give its own, for VGG-16 vgg.pth of the package lpips"
                 )
             self.register_parameter(layer, nn.Parameter(tensor, requires_grad=False))
         self.register_load_state_dict_pre_hook(_keep_linear_weights)  # type: ignore[no-untyped-call]
@@ -104,22 +105,6 @@ class LPIPS(PairLoss):
             ]
             return torch.stack(grown).sum(0)
         return torch.stack([one.mean((1, 2)) for one in maps.values()]).sum(0)
-
-
-def check_vgg16(architecture: Architecture, loss: str) -> None:
-    """Make sure that a network is of the kind whose features the authors have fitted their weights to.
-
-    Others have as many channels at the same layers, and their numbers would mean nothing.
-
-    Raises:
-        UsageError: it is another configuration, or batch-normalised.
-
-    """
-    if architecture.configuration != "D" or architecture.batch_norm:
-        kind = architecture.configuration + (" with batch normalisation" if architecture.batch_norm else "")
-        raise UsageError(
-            f"{loss}'s weights are for VGG-16, configuration D without batch normalisation; this network is {kind}"
-        )
 
 
 def last_relus(architecture: Architecture) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from verydeep.arguments import checked
 from verydeep.errors import UsageError, check_choice
+from verydeep.feature_layers import STYLE
 from verydeep.network import native_layers
 from verydeep.network.ranges import Range
 from verydeep.perceptual.pair import (
@@ -28,7 +29,6 @@ from verydeep.perceptual.pair import (
 from verydeep.plan import PoolingKind
 
 Normalization = Literal["elements", "places", "none"]
-GATYS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # the style layers of arXiv 1508.06576
 
 
 class StyleLoss(PairLoss):
@@ -58,7 +58,7 @@ class StyleLoss(PairLoss):
     def __init__(
         self,
         model: ModelLike,
-        layers: Sequence[str] = GATYS,
+        layers: Sequence[str] = STYLE,
         *,
         weights: Sequence[float] | None = None,
         distance: Distance = "mse",

@@ -35,7 +35,7 @@ def carrying_out(command: str) -> Iterator[None]:
 
 
 def recorded(function: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
-    """Let a function of the package record how it was called, as the origin of the model that it makes."""
+    """Let a function of the package record how it was called: the origin of what it makes."""
 
     @wraps(function)
     def recording(*positions: Parameters.args, **named: Parameters.kwargs) -> Answer:
@@ -48,6 +48,11 @@ def recorded(function: Callable[Parameters, Answer]) -> Callable[Parameters, Ans
 
 def _shown(argument: object) -> str:
     return repr(str(argument) if isinstance(argument, Path) else argument)
+
+
+def call_now() -> str:
+    """The call of a recorded function that is carried out, as it was written: a command, or Python."""
+    return _command.get() or ""
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from verydeep.accounting import account
 from verydeep.comparison.drawing import overlay
-from verydeep.comparison.metrics import LAYERS, check_vgg16, metric_of
+from verydeep.comparison.metrics import metric_of
 from verydeep.configurations import STRIDE
 from verydeep.errors import UsageError
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
@@ -26,6 +26,7 @@ from verydeep.evaluation.protocols import Protocol
 from verydeep.evaluation.score_map import ScoreMap, map_stride
 from verydeep.extraction.extract import Extraction, Rows, extract
 from verydeep.extraction.summaries import Summary, summary_shape
+from verydeep.feature_layers import LAYERS, check_vgg16
 from verydeep.images import decode
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.image_set import png

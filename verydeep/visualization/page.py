@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,12 +123,12 @@ class Visualization(Result):
         return "\n".join([*lines, f"page: {escaped(self.page)}"])
 
 
-def render(shown: Visualization, command: Sequence[str]) -> str:
+def render(shown: Visualization, call: str) -> str:
     """Make the page.
 
     Args:
         shown: what it shows.
-        command: that makes the page again.
+        call: that makes the page again.
 
     Raises:
         VerydeepError: what makes pages is not installed.
@@ -147,7 +146,7 @@ def render(shown: Visualization, command: Sequence[str]) -> str:
         "class_names": config.class_names,
         "height": shown.pixels.shape[0],
         "width": shown.pixels.shape[1],
-        "command": shlex.join(command),
+        "call": call,
         "version": __version__,
     }
     return render_page("visualize.html.jinja", context, "visualization")
