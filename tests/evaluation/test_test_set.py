@@ -289,6 +289,20 @@ def test_a_classifier_is_tested_on_what_is_left_of_the_held_out_images(which, ph
     assert facts["num_images"] == 19
     assert "the model's training held out" in facts["split"]
     assert "3 of the 4 images that the model's training held out are still there" in said
+    second = train(tmp_path / "data", tmp_path / "second", "--from", str(run))
+    left = set(json.loads((run / SPLIT).read_text())["held_out"])
+    held_out = set(json.loads((second / SPLIT).read_text())["held_out"])
+    assert held_out < left and len(held_out) == 3
+
+
+def test_random_splits_do_not_test_on_training_images(run, photos, tmp_path, capsys):
+    shutil.copytree(photos, tmp_path / "data")
+    for number in range(10, 25):
+        for kind in ("cat", "dog"):
+            save(tmp_path / "data" / kind / f"{number}.jpg", smooth(40, 40, seed=hash_of(kind, number)))
+    facts, said = transfer(capsys, run, tmp_path / "data", "--splits", 2, "--per-class", 8)
+    assert facts["num_images"] == 50
+    assert "16 of 50 images are not tested, as the network was trained on them" in said
 
 
 def test_a_classifier_is_not_tested_on_training_images(run, photos, fresh, tmp_path, capsys):

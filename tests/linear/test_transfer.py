@@ -171,6 +171,16 @@ def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
         assert np.bincount(labels[train]).tolist() == [8, 8, 8]
         assert np.bincount(labels[test]).tolist() == [2, 4, 5]
     assert not np.array_equal(several[0][0], several[1][0])
+    may_test = np.random.default_rng(0).random(52) < 0.5
+    for (train, test), (same, some) in zip(
+        random_splits(labels, "abc", 2, 4, 50),
+        random_splits(labels, "abc", 2, 4, 50, may_test=may_test),
+        strict=True,
+    ):
+        assert np.array_equal(train, same)
+        assert np.array_equal(test[may_test[test]], some)
+    with pytest.raises(DataError, match="class 'a' has no images left to test on"):
+        random_splits(labels, "abc", 1, 8, 5, may_test=labels > 0)
     with pytest.raises(DataError, match=r"class 'a' has 10 .*`per_class=10` leaves none .* remove the class"):
         random_splits(labels, "abc", 1, 10, 5)
 

@@ -303,6 +303,10 @@ def test_a_network_that_is_features_only_has_no_fc7(tmp_path):
     for engine in ("torch", "native"):
         with pytest.raises(UsageError, match="this network is features only: it ends at pool5 and has no fc7"):
             verydeep.features(tmp_path / "features", ["fc7"], engine=engine)
+    with pytest.raises(UsageError, match="leave out range and grey"):
+        verydeep.features(tmp_path / "features", ["pool5"], engine="native", range=(0, 255), grey="repeat")
+    with pytest.raises(UsageError, match="leave out check"):
+        verydeep.features(tmp_path / "features", ["pool5"], engine="native", check=False)
     found = verydeep.features(tmp_path / "features", ["pool5"], range=(0, 255))(torch.full((1, 3, 32, 32), 9.0))
     by_engine = verydeep.features(tmp_path / "features", ["pool5"], engine="native")(
         np.full((1, 32, 32, 3), 9, np.uint8)

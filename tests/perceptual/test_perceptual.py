@@ -313,7 +313,11 @@ IMAGES = torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
     ("images", "target", "said"),
     [
         (2 * IMAGES - 1, IMAGES, r"look like images of range \(-1, 1\): pass range=\(-1, 1\)"),
-        (IMAGES, 255 * IMAGES, r"look like images of range \(0, 255\)"),
+        (
+            IMAGES,
+            255 * IMAGES,
+            r"target images have values from 0 to 255, .* look like images of range \(0, 255\)",
+        ),
         ((255 * IMAGES).byte(), IMAGES, r"images are uint8, which are levels: use range \(0, 255\)"),
         (IMAGES.numpy(), IMAGES, r"array of shape \(1, 3, 8, 8\); it must be \(batch, height, width, 3\)"),
         (IMAGES[0].permute(1, 2, 0).numpy(), IMAGES, r"\[None\] makes one image a batch"),
@@ -323,7 +327,9 @@ IMAGES = torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
         (IMAGES[:, :1], IMAGES[:, :1], "images have 1 channel.*grey='repeat'"),
         (IMAGES, IMAGES[:, :, :7], "a pair must be of one size"),
         (IMAGES.repeat(2, 1, 1, 1), IMAGES, "a pair must be of one size"),
-        (IMAGES / 0, IMAGES, "NaN or infinite"),
+        (IMAGES / 0, IMAGES, "^images have NaN or infinite"),
+        (IMAGES, IMAGES / 0, "^target images have NaN or infinite"),
+        (IMAGES.permute(0, 2, 3, 1).numpy().astype(np.longdouble), IMAGES, "it must be of uint8 or float32"),
         (IMAGES, IMAGES.double(), r"bring both to one: target\.to\(images\)"),
         (IMAGES[0], IMAGES[0], r"\[None\] makes one image a batch"),
         (IMAGES[:, :, :1], IMAGES[:, :, :1], None),
@@ -357,6 +363,7 @@ def test_images_may_be_bytes_and_arrays(kind, engine, tmp_path):
         arrays,
         (arrays[0], second),
         [x * 1.0 for x in arrays],
+        [x.astype(">f4") for x in arrays],
     ):
         found = loss(*given)
         assert found.dtype == (torch.float64 if given[0].dtype == np.float64 else torch.float32)
@@ -365,6 +372,18 @@ def test_images_may_be_bytes_and_arrays(kind, engine, tmp_path):
     given = second.float().requires_grad_()
     loss(first, given).sum().backward()
     assert given.grad.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hooks_are_called(kind, tmp_path):
+    """Also where the native engine, which calls none, could compute the loss."""
+    loss, pair, seen = make_loss(kind, tmp_path), small_pair(), []
+    before = loss(*pair)
+    handle = loss.features.conv1_1.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    torch.testing.assert_close(loss(*pair), before, rtol=1e-4, atol=0)
+    assert sum(len(output) for output in seen) == 2 * len(pair[0])
+    handle.remove()
+    assert torch.equal(loss(*pair), before)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -87,7 +87,8 @@ def compare(
         maps: folder for images that show where a pair differs, for lpips and content.
         page: HTML file with the statistics and the most different pairs.
         cache: GB of memory for what is computed of each image once, with `all_pairs`.
-        processes: processes of this machine that share the images; the result is the same.
+        processes: processes of this machine that share the images; the result is the same, with `all_pairs` up to
+            rounding.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.
         precision: precision of matrix products: auto is float32; int16 needs the native engine.
@@ -107,7 +108,7 @@ def compare(
     kind = _kind(all_pairs, consecutive)
     check_choice("metric", metric, MetricName)
     check_choice("grey", grey, ("repeat", "refuse"))
-    _check(kind, metric, layers, resize, maps, cache, engine)
+    _check(kind, metric, layers, resize, maps, cache, engine, precision)
     choose_engine(engine, precision, device)  # before a large file is read
     to_page = check_page(page)
     if to_page:
@@ -160,7 +161,14 @@ def _kind(all_pairs: bool, consecutive: bool) -> Kind:
 
 
 def _check(
-    kind: Kind, metric: str, layers: tuple[str, ...], resize: str | None, maps: object, cache: float, engine: str
+    kind: Kind,
+    metric: str,
+    layers: tuple[str, ...],
+    resize: str | None,
+    maps: object,
+    cache: float,
+    engine: str,
+    precision: str,
 ) -> None:
     """Make sure that the arguments go together."""
     if layers and metric not in LAYERS:
@@ -176,6 +184,8 @@ def _check(
     if metric == "dists":
         if engine == "native":
             raise UsageError("dists is computed by torch; leave out `engine=native`")
+        if precision not in ("auto", "float32"):
+            raise UsageError(f"dists is computed in float32; leave out `precision={precision}`")
         require("torch", "train", "dists")
         note("dists is computed by torch, and each pair anew")
 
@@ -228,7 +238,7 @@ class _Job:
         if self.metric == "dists":
             from verydeep.comparison.dists import DistsMetric  # not above: it takes torch
 
-            return DistsMetric(self.model, self.preprocessing, self.options["device"])
+            return DistsMetric(self.model, self.preprocessing, self.options["device"], self.options["threads"])
         config, tensors = open_features(self.model, self.preprocessing)
         if self.metric == "lpips":
             check_vgg16(config.architecture, "LPIPS")

@@ -131,9 +131,16 @@ def features(
             grey=grey,
             engine=engine,
         )
-    if range is not None or preprocessing is not None or trainable:
+    given = {
+        "range": range is not None,
+        "preprocessing": preprocessing is not None,
+        "trainable": trainable,
+        "check": not check,
+        "grey": grey != "refuse",
+    }
+    if unfit := [name for name, is_given in given.items() if is_given]:
         raise UsageError(
-            "the native engine takes levels of 0 to 255 and trains nothing; leave these arguments out"
+            f"`engine=native` takes RGB levels of 0 to 255 and trains nothing; leave out {' and '.join(unfit)}"
         )
     if not isinstance(model, (str, PathLike)):
         raise UsageError("the native engine opens a model on disk; give its path")

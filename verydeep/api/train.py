@@ -27,6 +27,7 @@ from verydeep.errors import (
     few,
     require,
 )
+from verydeep.evaluation.test_set import Training, split_again
 from verydeep.files import write_json
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
@@ -51,6 +52,7 @@ from verydeep.run_folder import (
     provenance,
     read_config,
     read_split,
+    read_training_images,
     refuse_existing,
     remove_unbegun,
     resume_command,
@@ -291,7 +293,11 @@ def _refuse_run(run: Path, data: str) -> None:
 
 def _open(name: str, begin: start.Beginning) -> Data:
     """The data, of which the run holds out again what it held out, or what the run that it starts with did."""
-    data = open_data(name, begin.held_out) if begin.config else open_data(name).split_as(begin.held_out)
+    if begin.config or not begin.earlier:
+        data = open_data(name, begin.held_out)
+    else:
+        before = locate(begin.earlier.name).path
+        data = split_again(open_data(name), Training(read_training_images(before), begin.held_out))
     if len(data.class_names) < 2:
         raise DataError(
             f"{name} has the one class {data.class_names[0]!r}; training needs at least two: "

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from verydeep.arguments import checked
 from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
-from verydeep.evaluation.test_set import Training, trained_on
+from verydeep.evaluation.test_set import Training, split_again, trained_on
 from verydeep.images import imagenet
-from verydeep.images.data import AGAIN, Data, Split, train_and_test
-from verydeep.images.image_set import Unreadable, readable
+from verydeep.images.data import Data, Split, train_and_test
+from verydeep.images.image_set import ImageSet, Unreadable, readable
 from verydeep.images.sources import open_data, refuse_inside
 from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
 from verydeep.linear.classifier import Classifier, Features, FeatureSpec, classifier_file, digest, write_classifier
@@ -156,12 +156,20 @@ def transfer(
         opened_data = open_data(fspath(data))
         say_skipped(fspath(data), opened_data.skipped)
         training = Training(read_training_images(source.path), read_split(source.path))
-        split = _untrained_test(opened_data, training, random=splits > 0)
-        features, labels, is_train = _features(opened, spec, split, max_unreadable)
+        opened_data = split_again(opened_data, training)
+        if splits:
+            split = train_and_test(opened_data)
+            may_test = _untrained(split, training, opened_data)
+        else:
+            split = _untrained_test(opened_data, training)
+            may_test = np.arange(len(split.train) + len(split.other)) >= len(split.train)
+        features, read = _features(opened, spec, split, max_unreadable)
+        labels = split.train.join(split.other).labels[read]
         recalls, svm = _test(
             features,
             labels,
-            is_train,
+            read < len(split.train),
+            may_test[read],
             opened_data.class_names,
             splits=splits,
             per_class=per_class,
@@ -200,27 +208,23 @@ def transfer(
     return Transferred(facts)
 
 
-def _untrained_test(data: Data, training: Training, *, random: bool) -> Split:
+def _untrained(split: Split, training: Training, data: Data) -> NDArray[np.bool_]:
+    """Which images, of the training part and then of the other, the network was not trained on."""
+    known = _trained_on(split.train.join(split.other), training, data)
+    if known.any():
+        say(f"{known.sum():,} of {len(known):,} images are not tested, as the network was trained on them")
+    return ~known
+
+
+def _untrained_test(data: Data, training: Training) -> Split:
     """Divide the data so that the test part has no image that the network was trained on.
 
     Raises:
         DataError: the network was trained on every image of the test part.
 
     """
-    data = data.split_as(training.held_out)
     split = train_and_test(data)
-    if random:  # the random splits are of all images
-        return split
-    known = _trained_on(split, training, data)
-    if known.any() and data.undivided and split.origin != AGAIN:
-        # It is the network's own data, but held-out images are gone or renamed: hold out again those still there.
-        split = train_and_test(replace(data, held_out_before=training.held_out))
-        known = _trained_on(split, training, data)
-        if split.origin == AGAIN:
-            say(
-                f"{len(split.other):,} of the {len(training.held_out):,} images that the model's training held "
-                "out are still there; the test is on these"
-            )
+    known = _trained_on(split.other, training, data)
     if not known.any():
         return split
     if known.all():
@@ -232,16 +236,16 @@ def _untrained_test(data: Data, training: Training, *, random: bool) -> Split:
     return replace(split, other=split.other.select(np.flatnonzero(~known).tolist()))
 
 
-def _trained_on(split: Split, training: Training, data: Data) -> NDArray[np.bool_]:
-    """Which test images the network was trained on."""
-    with progress("comparing with the training images", len(split.other)) as advance:
-        return trained_on(split.other, [training], advance, by_name=data.undivided)
+def _trained_on(images: ImageSet, training: Training, data: Data) -> NDArray[np.bool_]:
+    """Which images the network was trained on."""
+    with progress("comparing with the training images", len(images)) as advance:
+        return trained_on(images, [training], advance, by_name=data.undivided)
 
 
 def _features(
     engine: Engine, spec: FeatureSpec, split: Split, max_unreadable: int
-) -> tuple[Features, Labels, NDArray[np.bool_]]:
-    """Features and labels of the images that can be read, and which of them are to train on."""
+) -> tuple[Features, NDArray[np.int64]]:
+    """Features of the images that can be read, and their numbers, in the training part and then the other."""
     from verydeep.linear.features import features_of
 
     images = split.train.join(split.other)
@@ -254,15 +258,15 @@ def _features(
         say(f"skipped: {image.reason}")
     if len(lost) == len(images):
         raise DataError(f"none of the {len(images)} images can be read")
-    is_train = np.arange(len(images)) < len(split.train)
     read = readable(len(images), lost)
-    return features[read], images.labels[read], is_train[read]
+    return features[read], read
 
 
 def _test(
     features: Features,
     labels: Labels,
     is_train: NDArray[np.bool_],
+    may_test: NDArray[np.bool_],
     class_names: tuple[str, ...],
     *,
     splits: int,
@@ -279,12 +283,12 @@ def _test(
     from verydeep.linear.svm import over_splits, random_splits, train_svm
 
     if splits:
-        several = random_splits(labels, class_names, splits, per_class, test_per_class, seed)
+        several = random_splits(labels, class_names, splits, per_class, test_per_class, seed, may_test)
     else:
-        for part, chosen in (("training", is_train), ("test", ~is_train)):
+        for part, chosen in (("training", is_train), ("test", may_test)):
             if not chosen.any():
                 raise DataError(f"none of the {part} images can be read; replace them, or add images")
-        several = [(np.flatnonzero(is_train), np.flatnonzero(~is_train))]
+        several = [(np.flatnonzero(is_train), np.flatnonzero(may_test))]
     with progress("training", len(several) + bool(splits), "SVMs") as advance:
         recalls, svms = over_splits(features, labels, class_names, several, seed, advance)
         if not splits:

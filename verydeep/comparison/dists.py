@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from verydeep.comparison.metrics import COPIES, Map, Metric, Vectors
 from verydeep.inference.engine import Images
-from verydeep.inference.torch_engine import choose_device
+from verydeep.inference.torch_engine import choose_device, use_threads
 from verydeep.network.vgg import VGG
 from verydeep.perceptual import DISTS
 from verydeep.plan import check_size, output_shapes
@@ -26,12 +26,16 @@ class DistsMetric(Metric):
         model: VGG-16.
         preprocessing: of its weights, as of `open_features`.
         device: of torch's; `auto` for the best.
+        threads: of the CPU; None for as many as torch takes.
 
     """
 
     has_maps = False
 
-    def __init__(self, model: str | PathLike[str], preprocessing: str | None, device: str) -> None:
+    def __init__(
+        self, model: str | PathLike[str], preprocessing: str | None, device: str, threads: int | None
+    ) -> None:
+        use_threads(threads)
         config, tensors = open_features(model, preprocessing)
         network = VGG.holding(config.architecture, tensors)
         self.device = choose_device(device)

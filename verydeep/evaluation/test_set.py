@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import DataError
-from verydeep.images.data import Data
+from verydeep.images.data import AGAIN, Data
 from verydeep.images.image_set import ImageSet
 from verydeep.images.names import nfc
+from verydeep.notes import progress, say
 
 PartName = Literal["auto", "test", "val", "train", "all"]
 HELD_OUT = "held-out"  # what results call the images of undivided data that no model was trained on
@@ -92,6 +93,28 @@ def choose(
     if len(left) == len(images):
         return Tested(chosen)
     return Tested(chosen, left.tolist(), len(images) - len(left))
+
+
+def split_again(data: Data, training: Training) -> Data:
+    """The data, split as a training did it, so that what is held out is new to the network.
+
+    Where all that it held out are there, they are held out again. Where some are gone or renamed, those that
+    are left are; but only if the data's own split would hold out an image that the network was trained on.
+    """
+    same = data.split_as(training.held_out)
+    if not training.held_out or not data.undivided or same.split == AGAIN:
+        return same
+    with progress("comparing with the training images", len(data.held_out)) as advance:
+        if not trained_on(data.held_out, [training], advance, by_name=True).any():
+            return data
+    left = replace(data, held_out_before=training.held_out)
+    if left.split != AGAIN:
+        return data
+    say(
+        f"{len(left.held_out):,} of the {len(training.held_out):,} images that the model's training held out are "
+        "still there, and are held out again"
+    )
+    return left
 
 
 def default_part(data: Data) -> Literal["test", "val", "all"]:

@@ -61,7 +61,7 @@ class TorchEngine(Engine):
             UsageError: torch has no such device, or the network no such layer.
 
         """
-        _use_threads(threads)
+        use_threads(threads)
         network = VGG.holding(config.architecture, tensors)
         network.engine = "torch"
         network.pooling = pooling  # type: ignore[assignment]
@@ -74,7 +74,7 @@ class TorchEngine(Engine):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle; torch has the same threads in this process then."""
         self.__dict__.update(state)
-        _use_threads(self.threads)
+        use_threads(self.threads)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Copies of the tensors, by their names."""
@@ -92,7 +92,8 @@ class TorchEngine(Engine):
         return {name: maps.float().cpu().contiguous().numpy() for name, maps in found.items()}
 
 
-def _use_threads(threads: int | None) -> None:
+def use_threads(threads: int | None) -> None:
+    """Let torch use so many CPU threads; None leaves it as it is."""
     if threads is not None:
         torch.set_num_threads(num_threads(threads))
 

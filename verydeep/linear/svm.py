@@ -74,9 +74,17 @@ def mean_class_recall(answers: NDArray[np.int64], labels: Labels) -> float:
 
 
 def random_splits(
-    labels: Labels, class_names: Sequence[str], count: int, per_class: int, test_per_class: int, seed: int = 0
+    labels: Labels,
+    class_names: Sequence[str],
+    count: int,
+    per_class: int,
+    test_per_class: int,
+    seed: int = 0,
+    may_test: NDArray[np.bool_] | None = None,
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Random splits as of Caltech-101: so many training images of each class, and some of the rest to test on.
+
+    `may_test` says of each image whether it may be tested; None for all.
 
     Raises:
         DataError: a class has too few images to train on these and test on one.
@@ -95,7 +103,13 @@ def random_splits(
                     "to test on; choose fewer, add images or remove the class"
                 )
             train += members[:per_class].tolist()
-            test += members[per_class : per_class + test_per_class].tolist()
+            left = [one for one in members[per_class:].tolist() if may_test is None or may_test[one]]
+            if not left:
+                raise DataError(
+                    f"class {name!r} has no images left to test on that the network was not trained on; add such "
+                    "images, or leave out `splits`"
+                )
+            test += left[:test_per_class]
         found.append((np.array(sorted(train)), np.array(sorted(test))))
     return found
 

@@ -83,9 +83,10 @@ def _from_array(images: NDArray[Any], what: str) -> Tensor:
         raise UsageError(
             f"{what} are an array of shape {images.shape}; it must be (batch, height, width, 3){advice}"
         )
-    if images.dtype.kind not in "uif":
+    if images.dtype.kind not in "uif" or images.dtype.itemsize > 8:  # torch has no longer floats
         raise UsageError(f"{what} are an array of {images.dtype}; it must be of uint8 or float32")
-    channels_first = np.require(images.transpose(0, 3, 1, 2), requirements=["C", "W"])
+    order = images.dtype.newbyteorder("=")  # torch has this machine's alone
+    channels_first = np.require(images.transpose(0, 3, 1, 2), order, ["C", "W"])
     return torch.from_numpy(channels_first)
 
 
@@ -126,7 +127,7 @@ def check_images(images: Tensor, what: str = "images") -> None:
     raise UsageError(f"{what} have {shape[1]} channel{'s' * (shape[1] > 1)}, of the shape {shape}; {advice}")
 
 
-def check_values(images: Tensor, range: Range) -> None:
+def check_values(images: Tensor, range: Range, what: str = "images") -> None:
     """Make sure that values are finite and within their range, where they can be looked at: see `extremes`.
 
     Raises:
@@ -139,17 +140,17 @@ def check_values(images: Tensor, range: Range) -> None:
     low, high = range
     least, greatest = found
     if not least - greatest <= 0 or least in (float("inf"), float("-inf")) or greatest == float("inf"):
-        raise UsageError("images have NaN or infinite values; look for a cause such as a division by zero")
+        raise UsageError(f"{what} have NaN or infinite values; look for a cause such as a division by zero")
     said = f"range=({low:g}, {high:g})"
     if not _within(least, greatest, range, TOLERANCE):
         raise UsageError(
-            f"images have values from {least:.4g} to {greatest:.4g}, outside {said}; "
+            f"{what} have values from {least:.4g} to {greatest:.4g}, outside {said}; "
             f"{_looks(least, greatest, range)}"
         )
     other = "(0, 1)"
     if (range == (-1, 1) and least >= 0) or (range == (0, 255) and 0 < greatest <= 1):
         warnings.warn(
-            f"images have values from {least:.4g} to {greatest:.4g}: within {said}, but they look like "
+            f"{what} have values from {least:.4g} to {greatest:.4g}: within {said}, but they look like "
             f"range {other}; if they are, pass range={other}",
             RangeWarning,
             stacklevel=_level_of_caller(),

@@ -23,8 +23,8 @@ from verydeep.network.derivatives import is_differentiated, is_recorded
 from verydeep.network.derived import Derived, can_keep
 from verydeep.network.features import Features
 from verydeep.network.forward import plain
-from verydeep.network.native_layers import Maps
-from verydeep.network.ranges import Grey, ImagesLike, Range, extremes
+from verydeep.network.native_layers import Maps, has_hooks
+from verydeep.network.ranges import Grey, ImagesLike, Range, check_values, extremes
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind
 from verydeep.processor import native_module
@@ -40,6 +40,7 @@ Taps = dict[str, Tensor]
 ModelLike = Opened | VGG | str | PathLike[str]
 
 PAIR_PIXELS = 8 * 224 * 224  # of images whose maps are in memory at once, where no gradients are wanted
+TARGET = "target images"  # as messages call them
 NATIVE_PIXELS = 2 * 224 * 224  # of those that the native engine is shown at once: more leave the processor's cache
 
 
@@ -109,10 +110,11 @@ class PairLoss(nn.Module):
             preprocessing=known,
             range=range,
             pooling=pooling,
-            check=check,
+            check=False,  # the loss does, which knows which of the two is wrong
             grey=grey,
             engine=self.engine,
         )
+        self.check = check
         if network is model:  # the caller may go on to train it
             self.features = deepcopy(self.features).lay_out()
         self._native = Native(known)
@@ -146,9 +148,12 @@ class PairLoss(nn.Module):
 
     def _pair(self, images: ImagesLike, target: ImagesLike) -> tuple[Tensor, Tensor]:
         """Both batches as images, which can be compared pair by pair."""
-        pair = self.features.as_images(images), self.features.as_images(target, "target images")
-        check_pair(*pair)
-        return pair
+        first, second = self.features.as_images(images), self.features.as_images(target, TARGET)
+        check_pair(first, second)
+        if self.check and self.features.preprocess:
+            check_values(first, self.features.preprocess.range)
+            check_values(second, self.features.preprocess.range, TARGET)
+        return first, second
 
     def __repr__(self) -> str:
         preprocess = self.features.preprocess
@@ -166,7 +171,7 @@ class PairLoss(nn.Module):
 
     def _checked(self, distances: Tensor) -> Tensor:
         """Make sure that distances are finite, where images are looked at, which are finite themselves."""
-        if self.features.check and not all(map(isfinite, extremes(distances) or ())):
+        if self.check and not all(map(isfinite, extremes(distances) or ())):
             raise ModelError(
                 "a distance is NaN or infinite though the images are finite: the network's features overflow; "
                 "use float32 or bfloat16 in place of float16, or other weights"
@@ -228,8 +233,13 @@ class Native:
         self._engine: Derived[None, NativeEngine] = Derived()
 
     def suits(self, features: Features, images: Tensor) -> bool:
-        """Whether it can take these images and weights: on the processor, in float32, of what it can keep."""
+        """Whether it can take these images and weights: on the processor, in float32, of what it can keep.
+
+        And no hook is to be called, which it does not.
+        """
         if native_module() is None or is_recorded() or torch.is_autocast_enabled("cpu"):
+            return False
+        if any(map(has_hooks, features.modules())):
             return False
         if features.architecture.batch_norm and features.nodes[-1].kind == "convolution":
             return False  # it multiplies the normalisation in, whose weights are not among these

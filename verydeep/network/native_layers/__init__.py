@@ -26,7 +26,14 @@ from verydeep.network.native_layers.kernels import Precision, Sizes, half
 from verydeep.network.native_layers.maps import Maps, Measured, pack, unpack
 from verydeep.network.native_layers.normalization import Normalization, Statistics, batch_norm, moments
 from verydeep.network.native_layers.poolings import average_pool, max_pool
-from verydeep.network.native_layers.support import is_plain, takes, takes_batch_norm, takes_linear, takes_module
+from verydeep.network.native_layers.support import (
+    has_hooks,
+    is_plain,
+    takes,
+    takes_batch_norm,
+    takes_linear,
+    takes_module,
+)
 
 __all__ = [
     "Maps",
@@ -44,6 +51,7 @@ __all__ = [
     "distances",
     "gram",
     "half",
+    "has_hooks",
     "is_plain",
     "linear",
     "max_pool",

@@ -51,7 +51,7 @@ def takes_module(module: nn.Module) -> bool:
     """
     if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
         return False
-    if "forward" in vars(module) or _has_hooks(module) or module.bias is None:
+    if "forward" in vars(module) or has_hooks(module) or module.bias is None:
         return False
     plain = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
     if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or module.padding_mode != "zeros":
@@ -66,7 +66,7 @@ def takes_linear(module: nn.Conv2d, x: Tensor) -> bool:
 
 def takes_batch_norm(module: nn.Module) -> bool:
     """Whether a module is a batch normalisation with running statistics and nothing more; likewise."""
-    if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module) or _has_hooks(module):
+    if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module) or has_hooks(module):
         return False
     if type(module).forward not in (nn.BatchNorm2d.forward, BatchNorm.forward):
         return False
@@ -74,7 +74,8 @@ def takes_batch_norm(module: nn.Module) -> bool:
     return module.momentum is not None and all(map(is_plain, tensors))
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something of the user's is called when a module is, or when gradients go through it."""
     return _has_any_global_hook() or any(  # type: ignore[no-untyped-call]
         (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     )
