@@ -18,7 +18,7 @@ from verydeep.chunks.part_files import (
     refuse_part_options,
 )
 from verydeep.chunks.plan import Chunk
-from verydeep.chunks.run import Rescaled, at_scales, run_chunks
+from verydeep.chunks.run import at_scales, run_chunks
 from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least, escaped
 from verydeep.extraction.archive import check_features_out, is_archive, write_features
@@ -27,6 +27,7 @@ from verydeep.extraction.extract import extract as rows_of
 from verydeep.extraction.summaries import Summary
 from verydeep.images.find import Words, find_images
 from verydeep.images.image_set import ImageSet, Unreadable
+from verydeep.images.views import Pixels
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.lock import writing_file, writing_folder
 from verydeep.notes import progress, say
@@ -213,16 +214,21 @@ class _Job:
             plan, shapes = wanted.plan(images, config.architecture)
             parts = FeatureParts(self.out, key, shapes)
 
-        def work(chunk: Chunk, rescaled: dict[int, Rescaled]) -> Rows:
-            shown = [wanted.cut(image[wanted.scale]) for image in rescaled.values()]
-            return rows_of(engine, shown, self.layers, self.pool)
+        whole = at_scales(images, [wanted.scale])
+
+        def read(number: int) -> Pixels:
+            image = whole(number)[wanted.scale]
+            return wanted.cut(image).copy() if wanted.window else image  # the rest of it is not kept in memory
+
+        def work(chunk: Chunk, shown: dict[int, Pixels]) -> Rows:
+            return rows_of(engine, list(shown.values()), self.layers, self.pool)
 
         lost: list[Unreadable] = []
         with progress("extracting", here.num_counted(len(images))) as advance:
             run_chunks(
                 images,
                 plan,
-                at_scales(images, [wanted.scale]),
+                read,
                 work,
                 groups=lambda chunk: (
                     wanted.groups(images, chunk.images, shapes) if self.part_options else [chunk.images]

@@ -26,6 +26,7 @@ from verydeep.images.geometry import centre_offset, rescaled_size
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
+from verydeep.inference.strips import MOST_PIXELS
 from verydeep.plan import check_size, nodes_to, output_shapes
 
 BATCH_BYTES = 64 << 20  # of the outputs for images that are shown at once
@@ -163,8 +164,10 @@ def extract(engine: Engine, images: Sequence[Pixels], layers: Sequence[str], sum
 
 
 def _batch_size(engine: Engine, layers: Sequence[str], height: int, width: int) -> int:
+    """Images that are shown at once: neither their outputs nor the maps on the way to them fill the memory."""
     shapes = output_shapes(nodes_to(engine.config.architecture, layers), height, width)
-    return max(1, min(BATCH_IMAGES, BATCH_BYTES // (4 * sum(prod(shapes[name]) for name in layers))))
+    by_outputs = BATCH_BYTES // (4 * sum(prod(shapes[name]) for name in layers))
+    return max(1, min(BATCH_IMAGES, by_outputs, MOST_PIXELS // (height * width)))
 
 
 class FeatureParts(Parts[Rows]):
