@@ -54,6 +54,21 @@ def check_size(architecture: Architecture, nodes: Sequence[Node], height: int, w
         )
 
 
+def check_scale(argument: str, scale: int, architecture: Architecture) -> None:
+    """Make sure that images rescaled to a smaller side hold the network's window; messages name the argument.
+
+    Raises:
+        UsageError: they do not.
+
+    """
+    window = architecture.window
+    if scale < window:
+        raise UsageError(
+            f"`{argument}={scale}` is smaller than the network's window of {window} pixels; use "
+            f"`{argument}={window}` or more"
+        )
+
+
 def output_shapes(nodes: Sequence[Node], height: int, width: int) -> dict[str, tuple[int, int, int]]:
     """Channels, height and width of each node's output, for an image of `height` x `width`."""
     shapes = {}

@@ -351,7 +351,7 @@ def test_a_mirrored_score_map_is_paler_where_a_window_reaches_beyond_the_image(e
 
 
 def test_a_score_map_refuses_small_scales_and_other_classes(engine):
-    with pytest.raises(UsageError, match="use 64 or more"):
+    with pytest.raises(UsageError, match="use `scale=64` or more"):
         score_map(engine, Image.new("RGB", (64, 64)), 63)
     for label in ("ship", -1, CLASSES):
         with pytest.raises(UsageError, match="number of a class, 0 to 6"):

@@ -15,7 +15,7 @@ from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least
 from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts, check_together
 from verydeep.evaluation.evaluate import evaluate as posteriors_of
-from verydeep.evaluation.protocols import Protocol, check, protocols_of
+from verydeep.evaluation.protocols import Protocol, protocols_of
 from verydeep.evaluation.results import (
     Evaluation,
     Facts,
@@ -255,10 +255,7 @@ class _Test:
 
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = config.trained_on.mirror if self.mirror is None else self.mirror
-        protocols = protocols_of(self.views, self.scales or (config.trained_on.test_scale,), mirror, self.grid)
-        for protocol in protocols:
-            check(protocol, config.architecture.window)
-        return protocols
+        return protocols_of(self.views, self.scales or (config.trained_on.test_scale,), mirror, self.grid)
 
     def _key(self, members: Sequence[Member], images: ImageSet) -> dict[str, object]:
         """What decides the result, so that another's finished chunks are not taken."""

@@ -34,6 +34,7 @@ from verydeep.linear.classifier import classifier_file
 from verydeep.lock import writing_folder
 from verydeep.model import Model, TransferModel, load
 from verydeep.notes import progress, say
+from verydeep.plan import check_scale
 from verydeep.processes import check_processes, shared
 from verydeep.results import Result
 from verydeep.weights.source import locate, weights_path, with_network
@@ -340,12 +341,8 @@ def _check(model: Model, scales: tuple[int, ...], maps: object, map_scale: int |
             f"`{asked[0]}` is of the network; the classifier of `verydeep transfer` beside it answers here, which "
             "has scales of its own and no score maps: add `network`"
         )
-    window = model.config.architecture.window
-    if map_scale is not None and map_scale < window:
-        raise UsageError(
-            f"`map_scale` {map_scale} is smaller than the network's window of {window} pixels; use {window} or "
-            "more"
-        )
+    if map_scale is not None:
+        check_scale("map_scale", map_scale, model.config.architecture)
 
 
 def _draw_maps(

@@ -119,7 +119,8 @@ def style(
         style_layer_weights: weights of the style layers beside each other (default: all the same).
         content_weight: weight of the share of the content that is missing.
         style_weight: weight of the share of the style that is missing.
-        variation_weight: weight of roughness: the mean squared difference of neighbouring pixels.
+        variation_weight: weight of roughness: the mean of (difference across)² + (difference down)² of
+            neighbouring pixels.
         init: what to begin with: content, noise, or an image's path.
         pooling: of the network itself: Gatys et al. replace every max-pooling by the average.
         seed: seed of the noise.

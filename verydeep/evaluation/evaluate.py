@@ -15,11 +15,12 @@ from verydeep.chunks.run import ALONE, Rescaled, at_scales, run_chunks
 from verydeep.distributed import World
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
-from verydeep.evaluation.protocols import Protocol, check
+from verydeep.evaluation.protocols import Protocol
 from verydeep.files import write_whole
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels, mirrored
 from verydeep.inference.engine import Engine
+from verydeep.plan import check_scale
 
 BATCH_SIZE = 128  # images of one shape that are shown at once, at most
 BATCH_PIXELS = 2_000_000  # likewise, in pixels: 40 windows of 224x224
@@ -216,7 +217,7 @@ def check_together(members: Sequence[Member]) -> None:
     first = members[0].engine.config.class_names
     for member in members:
         for protocol in member.protocols:
-            check(protocol, member.engine.config.architecture.window)
+            check_scale("scales", min(protocol.scales), member.engine.config.architecture)
         names = member.engine.config.class_names
         if names != first:
             raise UsageError(

@@ -156,9 +156,9 @@ def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 
 
     """
     if not scales:
-        raise UsageError("a test needs at least one scale")
+        raise UsageError("a test needs a scale; give `scales` one or more")
     if len(set(scales)) < len(scales):
-        raise UsageError(f"`scales` has a scale twice: {' '.join(map(str, scales))}")
+        raise UsageError(f"`scales` has a scale twice: {' '.join(map(str, scales))}; name each once")
     if grid < 1:
         raise UsageError(f"`grid` is {grid}; it must be at least 1, 5 in the paper")
     if views not in PROTOCOLS:
@@ -167,18 +167,3 @@ def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 
             f"{', '.join(PROTOCOLS)}{did_you_mean(views, PROTOCOLS)}"
         )
     return PROTOCOLS[views].make(scales, mirror, grid)
-
-
-def check(protocol: Protocol, window: int) -> None:
-    """Make sure that every scale holds a window of the network.
-
-    Raises:
-        UsageError: a scale is too small.
-
-    """
-    for scale in protocol.scales:
-        if scale < window:
-            raise UsageError(
-                f"`scales` has {scale}, which is smaller than the network's window of {window} pixels; use "
-                f"`scales={window}` or more"
-            )

@@ -203,7 +203,7 @@ def check_result_path(out: str | PathLike[str] | None) -> Path | None:
     if out is None:
         return None
     if Path(out).suffix != ".npz":
-        raise UsageError(f"`out` {Path(out)} has to end with .npz")
+        raise UsageError(f"`out` {Path(out)} has to end with .npz; choose such a name")
     check_out(Path(out))
     return Path(out)
 
@@ -262,7 +262,10 @@ def read_result(path: Path) -> Evaluation:
         ) from None
     shape = (len(result.names), len(result.facts.class_names))
     if result.posteriors.shape != shape or result.labels.shape != shape[:1]:
-        raise ModelError(f"{path} has posteriors of shape {result.posteriors.shape} where {shape} is wanted")
+        raise ModelError(
+            f"{path} has posteriors of shape {result.posteriors.shape} where {shape} is wanted; test the model "
+            "again"
+        )
     _check_numbers(path, result)
     return result
 

@@ -19,6 +19,7 @@ from verydeep.evaluation.posterior import softmax
 from verydeep.images.image_set import png
 from verydeep.images.views import Pixels, rescale
 from verydeep.inference.engine import Engine
+from verydeep.plan import check_scale
 
 SHOWN_SIDE = 448  # smaller side of the panels, in pixels
 MARGIN, BAR = 16, 12
@@ -171,10 +172,8 @@ def score_map(
 
     """
     window = engine.config.architecture.window
-    if scale is not None and scale < window:
-        raise UsageError(
-            f"`scale` {scale} is smaller than the network's window of {window} pixels; use {window} or more"
-        )
+    if scale is not None:
+        check_scale("scale", scale, engine.config.architecture)
     stride = stride or map_stride(window)
     pixels = np.asarray(rescale(image, scale or 2 * window))
     margin = window // 2 if mirrored else 0

@@ -27,7 +27,7 @@ from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
 from verydeep.inference.strips import MOST_PIXELS
-from verydeep.plan import check_size, nodes_to, output_shapes
+from verydeep.plan import check_scale, check_size, nodes_to, output_shapes
 
 BATCH_BYTES = 64 << 20  # of the outputs for images that are shown at once
 BATCH_IMAGES = 64
@@ -60,11 +60,8 @@ class Extraction:
             UsageError: the scale is too small, or does not hold the window.
 
         """
-        if self.window and self.scale < self.window:
-            raise UsageError(
-                f"`scales` has {self.scale}, which is smaller than the network's window of {self.window} pixels, "
-                f"which `crop` shows; use `scales={self.window}` or more"
-            )
+        if self.window:
+            check_scale("scales", self.scale, architecture)
         check_size(architecture, nodes_to(architecture, self.layers), self.scale, self.scale)
 
     def shapes(self, architecture: Architecture) -> Shapes:

@@ -70,7 +70,7 @@ class TrainingBatches:
         self, images: ImageSet, view: TrainingView, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)
     ) -> None:
         if not len(images):
-            raise DataError("there are no images to train on: none could be read")
+            raise DataError("there are no images to train on, as none could be read; replace them, or add images")
         self.images = images
         self.view = view
         self.batch_size = min(batch_size, len(images))
@@ -109,7 +109,7 @@ class TrainingBatches:
                 return number, self.images.source.read(number, smallest_side=scale)
             except ImageError as error:
                 unreadable.append(Unreadable(self.images.names[number], str(error)))
-        raise DataError("none of the training images can be read")
+        raise DataError("none of the training images can be read; replace them, or add images")
 
 
 @lru_cache(maxsize=2)

@@ -158,7 +158,9 @@ def measure(images: Iterable[NDArray[np.uint8]]) -> Statistics:
             products += levels.T @ levels / len(pixels)
         count += 1
     if center is None:
-        raise DataError("the mean RGB cannot be measured: none of the images could be read")
+        raise DataError(
+            "the mean RGB cannot be measured, as none of the images could be read; replace them, or add images"
+        )
     mean = total / count
     covariance = products / count - np.outer(mean, mean)
     # A difference: where the colors hardly vary it may come out a hair below zero.

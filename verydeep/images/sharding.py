@@ -162,7 +162,9 @@ def finish(data: Data, out: Path, tars: Sequence[PackedTar], packing: Packing, m
     for part, images in _parts(data):
         found = np.concatenate([tar.records for tar in tars if tar.part == part])
         if not len(found):
-            raise DataError(f"none of the {len(images):,} images of {part} can be read")
+            raise DataError(
+                f"none of the {len(images):,} images of {part} can be read; replace them, or leave {part} out"
+            )
         found = found[np.argsort(found["key"])]
         records.append(found)
         parts[part] = images if len(found) == len(images) else images.select(found["key"].tolist())

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from verydeep.chunks.plan import Chunk, by_shape
 from verydeep.chunks.run import Rescaled, at_scales, run_chunks
-from verydeep.errors import UsageError
 from verydeep.evaluation.evaluate import Scoring
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.extraction.extract import extract
@@ -17,6 +16,7 @@ from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
 from verydeep.linear.classifier import Classifier, Features, FeatureSpec
+from verydeep.plan import check_scale
 
 CHUNK_IMAGES = 64
 
@@ -99,12 +99,7 @@ def scoring_of_classifier(engine: Engine, classifier: Classifier) -> Scoring:
 
 def _scales(engine: Engine, described: FeatureSpec) -> tuple[int, ...]:
     """The scales of features, the smallest first."""
-    window = engine.config.architecture.window
-    if min(described.scales) < window:
-        raise UsageError(
-            f"`scales` has {min(described.scales)}, which is smaller than the network's window of {window} "
-            f"pixels; use `scales={window}` or more"
-        )
+    check_scale("scales", min(described.scales), engine.config.architecture)
     return tuple(sorted(described.scales))
 
 

@@ -33,7 +33,7 @@ class Losses(NamedTuple):
     Attributes:
         content: share of the content that is missing; 0 where none is wanted.
         style: share of the style that is missing; 0 where none is wanted.
-        variation: mean squared difference of neighbours, of levels of 0 to 1.
+        variation: mean of (difference across)² + (difference down)² of neighbours, of levels of 0 to 1.
         total: their weighted sum, which is brought down.
 
     """
