@@ -190,3 +190,12 @@ def test_the_strongest_channels_come_first():
     assert [channel.strength for channel in seen.strongest] == [1.5, 1, 0]
     assert seen.num_silent == 2
     assert layer_maps("fc8", -np.ones((2, 1, 1), np.float32), 3, 2).much == 0
+
+
+def test_memory_is_needed_for_the_search_alone(small, desk, tmp_path, capsys, monkeypatch):
+    def never_fits(*asked) -> None:
+        raise UsageError("it does not fit")
+
+    monkeypatch.setattr("verydeep.api.visualize.check_memory", never_fits)
+    visualize(small, desk / "content.png", "--page", tmp_path / "page.html", "--steps", 0, "--size", 48)
+    assert "it does not fit" in refused(capsys, small, desk / "content.png", "--steps", 1, "--size", 48)

@@ -90,6 +90,8 @@ def visualize(
     name, path = with_network(model, tensors), Path(image)
     config, weights = open_source(name)
     pixels = _pixels(config, path, layers, size)
+    if steps:
+        _check_descent(config, layers, pixels, device)
     opened = engine_of(config, weights, layers, engine=engine, precision=precision, device=device, threads=threads)
     maps = _maps(opened, pixels, layers, channels)
     inversions = _inversions(config, weights, pixels, layers, steps, seed, device) if steps else {}
@@ -112,13 +114,20 @@ def _check(channels: int, steps: int, size: int | None) -> None:
 
 
 def _pixels(config: ModelConfig, image: Path, layers: Sequence[str], size: int | None) -> Pixels:
-    """Read the image, and make sure that it reaches the deepest layer and fits in memory."""
+    """Read the image, and make sure that it reaches the deepest layer."""
     nodes = nodes_to(config.architecture, layers)
     longer_side = size or min(LARGEST_DEFAULT, round(1.5 * config.trained_on.test_scale))
     pixels = read_pixels(image, longer_side, enlarge=True)
     check_size(config.architecture, nodes, *pixels.shape[:2])
-    check_memory(nodes, *pixels.shape[:2])
     return pixels
+
+
+def _check_descent(config: ModelConfig, layers: Sequence[str], pixels: Pixels, device: str) -> None:
+    """Make sure that the search for an image fits in the memory of this machine, if that is where it runs."""
+    from verydeep.inference.torch_engine import choose_device
+
+    if choose_device(device).type == "cpu":
+        check_memory(nodes_to(config.architecture, layers), *pixels.shape[:2])
 
 
 def _maps(engine: Engine, pixels: Pixels, layers: Sequence[str], channels: int) -> list[LayerMaps]:
