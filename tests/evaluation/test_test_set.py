@@ -16,9 +16,10 @@ import verydeep
 from verydeep.cli import main
 from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.results import read_result
-from verydeep.evaluation.test_set import Training, choose
+from verydeep.evaluation.test_set import Training, choose, split_again
 from verydeep.images.image_set import content_hash
 from verydeep.images.sources import open_data
+from verydeep.linear import svm
 from verydeep.run_folder import SPLIT, TRAINING_IMAGES, read_training_images
 
 TRAIN = (
@@ -288,21 +289,93 @@ def test_a_classifier_is_tested_on_what_is_left_of_the_held_out_images(which, ph
     facts, said = transfer(capsys, run, tmp_path / "data")
     assert facts["num_images"] == 19
     assert "the model's training held out" in facts["split"]
-    assert "3 of the 4 images that the model's training held out are still there" in said
+    assert "are not held out; 3 others are, 3 of them as in its training" in said
     second = train(tmp_path / "data", tmp_path / "second", "--from", str(run))
     left = set(json.loads((run / SPLIT).read_text())["held_out"])
     held_out = set(json.loads((second / SPLIT).read_text())["held_out"])
     assert held_out < left and len(held_out) == 3
 
 
-def test_random_splits_do_not_test_on_training_images(run, photos, tmp_path, capsys):
-    shutil.copytree(photos, tmp_path / "data")
+def grown(photos: Path, data: Path) -> Path:
+    """The photographs, and fifteen new ones of each class."""
+    shutil.copytree(photos, data)
     for number in range(10, 25):
         for kind in ("cat", "dog"):
-            save(tmp_path / "data" / kind / f"{number}.jpg", smooth(40, 40, seed=hash_of(kind, number)))
-    facts, said = transfer(capsys, run, tmp_path / "data", "--splits", 2, "--per-class", 8)
-    assert facts["num_images"] == 50
+            save(data / kind / f"{number}.jpg", smooth(40, 40, seed=hash_of(kind, number)))
+    return data
+
+
+def test_random_splits_do_not_test_on_training_images(run, photos, tmp_path, capsys, monkeypatch):
+    data = grown(photos, tmp_path / "data")
+    (data / "cat" / "24.jpg").write_bytes(b"\xff\xd8 no image")
+    several, random_splits = [], svm.random_splits
+
+    def recorded(*asked):
+        several.append((asked, random_splits(*asked)))
+        return several[-1][1]
+
+    monkeypatch.setattr(svm, "random_splits", recorded)
+    facts, said = transfer(capsys, run, data, "--splits", 2, "--per-class", 8, "--max-unreadable", 1)
+    assert facts["num_images"] == 49
     assert "16 of 50 images are not tested, as the network was trained on them" in said
+    ((labels, _, _, _, _, _, may_test), found) = several[0]
+    assert may_test.sum() == 49 - 16 and len(labels) == 49
+    for train_part, test in found:
+        assert may_test[test].all() and not set(train_part) & set(test)
+
+
+def test_random_splits_of_the_training_data_itself(run, photos, tmp_path, capsys):
+    """Two images of each class were held out: one of them at least is tested, whatever is drawn to train on."""
+    for seed in range(5):
+        facts, _ = transfer(capsys, run, photos, "--splits", 3, "--per-class", 8, "--seed", seed)
+        assert len(facts["mean_class_recall"]) == 3
+    shutil.copytree(photos, tmp_path / "data")
+    for name in json.loads((run / SPLIT).read_text())["held_out"]:
+        if name.startswith("cat"):
+            (tmp_path / "data" / name).unlink()
+    with pytest.raises(DataError, match="trained on every image of class 'cat', so random splits cannot test it"):
+        verydeep.transfer(run, tmp_path / "data", splits=1, per_class=4, save=False)
+
+
+def test_new_images_are_held_out_beside_those_that_are_left(run, photos, tmp_path, capsys):
+    """Of a folder that has grown and lost a held-out image; a class of held-out images alone is split anew."""
+    data = grown(photos, tmp_path / "data")
+    held_out = json.loads((run / SPLIT).read_text())["held_out"]
+    (data / next(name for name in held_out if name.startswith("cat"))).unlink()
+    for path in (data / "dog").iterdir():
+        if f"dog/{path.name}" not in held_out:
+            path.unlink()
+    training = Training(read_training_images(run), frozenset(held_out))
+    split = split_again(open_data(str(data)), training)
+    assert "as in its training" in capsys.readouterr().err
+    known = set(read_training_images(run).tolist())
+    assert not any(content_hash((data / name).read_bytes()) in known for name in split.held_out.names)
+    counts = [np.bincount(part.labels, minlength=2).tolist() for part in (split.train, split.held_out)]
+    assert counts[0][1] == counts[1][1] == 1  # of the two dogs
+    assert counts[1][0] > 1
+    assert sum(map(sum, counts)) == 24 + 2
+
+
+def test_a_drawn_part_beside_a_test_part_is_split_again_too(photos, fresh, tmp_path, capsys):
+    shutil.copytree(photos, tmp_path / "data" / "train")
+    shutil.copytree(fresh, tmp_path / "data" / "test")
+    run = train(tmp_path / "data", tmp_path / "run")
+    held_out = json.loads((run / SPLIT).read_text())["held_out"]
+    (tmp_path / "data" / held_out[0]).unlink()
+    training = Training(read_training_images(run), frozenset(held_out))
+    split = split_again(open_data(str(tmp_path / "data")), training)
+    assert set(split.held_out.names) == set(held_out[1:])
+
+
+def test_one_name_of_a_run_without_hashes_decides_nothing(old_run, fresh, tmp_path, capsys):
+    held_out = json.loads((old_run / SPLIT).read_text())["held_out"]
+    shutil.copytree(fresh, tmp_path / "data")
+    for name in held_out[1:]:
+        (tmp_path / "data" / name).unlink()
+    facts, said = transfer(capsys, old_run, tmp_path / "data", "--splits", 1, "--per-class", 4)
+    assert "not tested" not in said and len(facts["mean_class_recall"]) == 1
+    facts, said = transfer(capsys, old_run, tmp_path / "data")
+    assert "left out" not in said and facts["num_images"] == 17
 
 
 def test_a_classifier_is_not_tested_on_training_images(run, photos, fresh, tmp_path, capsys):

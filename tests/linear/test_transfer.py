@@ -171,7 +171,7 @@ def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
         assert np.bincount(labels[train]).tolist() == [8, 8, 8]
         assert np.bincount(labels[test]).tolist() == [2, 4, 5]
     assert not np.array_equal(several[0][0], several[1][0])
-    may_test = np.random.default_rng(0).random(52) < 0.5
+    may_test = np.random.default_rng(0).random(52) < 0.7
     for (train, test), (same, some) in zip(
         random_splits(labels, "abc", 2, 4, 50),
         random_splits(labels, "abc", 2, 4, 50, may_test=may_test),
@@ -179,8 +179,11 @@ def test_splits_are_disjoint_and_of_the_size_that_was_asked_for():
     ):
         assert np.array_equal(train, same)
         assert np.array_equal(test[may_test[test]], some)
-    with pytest.raises(DataError, match="class 'a' has no images left to test on"):
+    with pytest.raises(DataError, match="trained on every image of class 'a'"):
         random_splits(labels, "abc", 1, 8, 5, may_test=labels > 0)
+    one = np.isin(np.arange(52), [3, 14, 30])  # of each class: it is never trained on
+    for train, test in random_splits(labels, "abc", 20, 8, 5, may_test=one):
+        assert test.tolist() == [3, 14, 30] and len(set(train) - set(test)) == 24
     with pytest.raises(DataError, match=r"class 'a' has 10 .*`per_class=10` leaves none .* remove the class"):
         random_splits(labels, "abc", 1, 10, 5)
 

@@ -160,6 +160,12 @@ def test_what_does_not_fit_in_memory_is_said_with_a_size_that_does(opened):
         check_memory(path, 20, 40, available=bytes_of(path, 10, 20))
     with pytest.raises(UsageError, match=r"takes .* GB up to relu1_1"):
         check_memory(path, 10**6, 10**6)
+    with pytest.raises(UsageError, match=r"takes .* GB up to relu1_1"):
+        check_memory(path, 10**6, 10**6, layers=["relu1_1"])
+    kept = 4 * (2 + 1) * 20 * 10 * path[-1].channels  # the output, and two copies of the largest map
+    check_memory(path, 10, 20, available=kept, layers=["relu1_1"])
+    with pytest.raises(UsageError, match="takes"):
+        check_memory(path, 10, 20, available=kept - 1, layers=["relu1_1"])
 
 
 def test_pixels_are_kept():

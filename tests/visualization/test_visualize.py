@@ -193,8 +193,9 @@ def test_the_strongest_channels_come_first():
 
 
 def test_memory_is_needed_for_the_search_alone(small, desk, tmp_path, capsys, monkeypatch):
-    def never_fits(*asked) -> None:
-        raise UsageError("it does not fit")
+    def never_fits(*asked, layers=None) -> None:
+        if layers is None:
+            raise UsageError("it does not fit")
 
     monkeypatch.setattr("verydeep.api.visualize.check_memory", never_fits)
     visualize(small, desk / "content.png", "--page", tmp_path / "page.html", "--steps", 0, "--size", 48)

@@ -31,6 +31,7 @@ from verydeep.images.sources import open_data
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import progress, say, say_skipped
+from verydeep.plan import check_scale
 from verydeep.processes import check_processes, shared
 from verydeep.run_folder import ModelConfig, read_split, read_training_images
 from verydeep.weights.source import locate, weights_path, with_network
@@ -255,7 +256,10 @@ class _Test:
 
     def _protocols(self, config: ModelConfig) -> tuple[Protocol, ...]:
         mirror = config.trained_on.mirror if self.mirror is None else self.mirror
-        return protocols_of(self.views, self.scales or (config.trained_on.test_scale,), mirror, self.grid)
+        protocols = protocols_of(self.views, self.scales or (config.trained_on.test_scale,), mirror, self.grid)
+        for protocol in protocols:  # before the data is looked at
+            check_scale("scales", min(protocol.scales), config.architecture)
+        return protocols
 
     def _key(self, members: Sequence[Member], images: ImageSet) -> dict[str, object]:
         """What decides the result, so that another's finished chunks are not taken."""

@@ -210,7 +210,7 @@ def train(
             begin = here.from_first(begin_alone)
             start.check_recipe(begin.recipe)
             where = choose_device(device)
-            opened = _open(fspath(data), begin)
+            opened = _open(fspath(data), begin, here)
             if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
                 transfer = command_line("transfer", "tiny-imagenet", fspath(data), "--out", "RUN")
                 say(
@@ -291,13 +291,16 @@ def _refuse_run(run: Path, data: str) -> None:
     raise UsageError(f"{run} {said} choose another name")
 
 
-def _open(name: str, begin: start.Beginning) -> Data:
+def _open(name: str, begin: start.Beginning, here: World) -> Data:
     """The data, of which the run holds out again what it held out, or what the run that it starts with did."""
     if begin.config or not begin.earlier:
         data = open_data(name, begin.held_out)
     else:
         before = locate(begin.earlier.name).path
-        data = split_again(open_data(name), Training(read_training_images(before), begin.held_out))
+        training = Training(read_training_images(before), begin.held_out)
+        data = open_data(name)
+        held_out = here.from_first(lambda: split_again(data, training).held_out_before)
+        data = replace(data, held_out_before=held_out)
     if len(data.class_names) < 2:
         raise DataError(
             f"{name} has the one class {data.class_names[0]!r}; training needs at least two: "

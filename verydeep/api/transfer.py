@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from verydeep.arguments import checked
 from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
-from verydeep.evaluation.test_set import Training, split_again, trained_on
+from verydeep.evaluation.test_set import Training, are_there, split_again, trained_on
 from verydeep.images import imagenet
 from verydeep.images.data import Data, Split, train_and_test
 from verydeep.images.image_set import ImageSet, Unreadable, readable
@@ -108,7 +108,8 @@ def transfer(
             The paper's are 256, 384 and 512.
         combine: whether the features of several scales are stacked or averaged.
         layer: layer that the features are of; pool5 of a network that is features only.
-        splits: random splits to test on; 0 takes the data's own parts.
+        splits: random splits to test on; 0 takes the data's own parts. Images that the network was trained on are
+            not tested.
         per_class: training images of each class in a random split.
         test_per_class: most test images of each class in a random split.
         seed: seed of the random splits and of the held-out fifth.
@@ -159,7 +160,7 @@ def transfer(
         opened_data = split_again(opened_data, training)
         if splits:
             split = train_and_test(opened_data)
-            may_test = _untrained(split, training, opened_data)
+            may_test = _untrained(split, training)
         else:
             split = _untrained_test(opened_data, training)
             may_test = np.arange(len(split.train) + len(split.other)) >= len(split.train)
@@ -208,9 +209,20 @@ def transfer(
     return Transferred(facts)
 
 
-def _untrained(split: Split, training: Training, data: Data) -> NDArray[np.bool_]:
-    """Which images, of the training part and then of the other, the network was not trained on."""
-    known = _trained_on(split.train.join(split.other), training, data)
+def _untrained(split: Split, training: Training) -> NDArray[np.bool_]:
+    """Which images, of the training part and then of the other, the network was not trained on.
+
+    Raises:
+        DataError: it was trained on all images of a class.
+
+    """
+    from verydeep.linear.svm import all_known
+
+    images = split.train.join(split.other)
+    known = _trained_on(images, training)
+    for label, name in enumerate(images.class_names):
+        if known[images.labels == label].all():
+            raise all_known(name)
     if known.any():
         say(f"{known.sum():,} of {len(known):,} images are not tested, as the network was trained on them")
     return ~known
@@ -224,7 +236,7 @@ def _untrained_test(data: Data, training: Training) -> Split:
 
     """
     split = train_and_test(data)
-    known = _trained_on(split.other, training, data)
+    known = _trained_on(split.other, training)
     if not known.any():
         return split
     if known.all():
@@ -236,10 +248,10 @@ def _untrained_test(data: Data, training: Training) -> Split:
     return replace(split, other=split.other.select(np.flatnonzero(~known).tolist()))
 
 
-def _trained_on(images: ImageSet, training: Training, data: Data) -> NDArray[np.bool_]:
+def _trained_on(images: ImageSet, training: Training) -> NDArray[np.bool_]:
     """Which images the network was trained on."""
     with progress("comparing with the training images", len(images)) as advance:
-        return trained_on(images, [training], advance, by_name=data.undivided)
+        return trained_on(images, [training], advance, by_name=are_there(images, training.held_out))
 
 
 def _features(

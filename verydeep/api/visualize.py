@@ -114,11 +114,13 @@ def _check(channels: int, steps: int, size: int | None) -> None:
 
 
 def _pixels(config: ModelConfig, image: Path, layers: Sequence[str], size: int | None) -> Pixels:
-    """Read the image, and make sure that it reaches the deepest layer."""
+    """Read the image, and make sure that it reaches the deepest layer, and that the layers fit in memory."""
     nodes = nodes_to(config.architecture, layers)
     longer_side = size or min(LARGEST_DEFAULT, round(1.5 * config.trained_on.test_scale))
     pixels = read_pixels(image, longer_side, enlarge=True)
-    check_size(config.architecture, nodes, *pixels.shape[:2])
+    height, width = pixels.shape[:2]
+    check_size(config.architecture, nodes, height, width)
+    check_memory(nodes, height, width, layers=layers)
     return pixels
 
 

@@ -98,23 +98,45 @@ def choose(
 def split_again(data: Data, training: Training) -> Data:
     """The data, split as a training did it, so that what is held out is new to the network.
 
-    Where all that it held out are there, they are held out again. Where some are gone or renamed, those that
-    are left are; but only if the data's own split would hold out an image that the network was trained on.
+    Where all that it held out are there, they are held out again. Where some are gone or renamed, those that are
+    left are, with what the data's own split holds out, but for images that the network was trained on. Data that
+    has a validation part keeps it.
+
+    Raises:
+        DataError: as `Data.train`.
+
     """
     same = data.split_as(training.held_out)
-    if not training.held_out or not data.undivided or same.split == AGAIN:
+    if not training.held_out or ("val" in data.parts and not data.drawn) or same.split == AGAIN:
         return same
+    by_name = are_there(data.all, training.held_out)
     with progress("comparing with the training images", len(data.held_out)) as advance:
-        if not trained_on(data.held_out, [training], advance, by_name=True).any():
-            return data
-    left = replace(data, held_out_before=training.held_out)
-    if left.split != AGAIN:
+        known = trained_on(data.held_out, [training], advance, by_name=by_name)
+    if not known.any():
+        return data
+    whole = data.train.join(data.held_out)
+    before = frozenset(map(nfc, training.held_out))
+    names = list(whole.names)
+    left = {name for name in names if nfc(name) in before}
+    own = list(data.held_out.names)
+    held_out = left | {name for name, is_known in zip(own, known, strict=True) if not is_known}
+    for label in range(len(whole.class_names)):
+        of_class = {names[number] for number in np.flatnonzero(whole.labels == label)}
+        if of_class <= held_out:  # all are new to the network: some are to be trained on
+            held_out -= of_class.difference(own)
+    if not held_out:
         return data
     say(
-        f"{len(left.held_out):,} of the {len(training.held_out):,} images that the model's training held out are "
-        "still there, and are held out again"
+        f"{known.sum():,} images that the network was trained on are not held out; {len(held_out):,} others are, "
+        f"{len(left & held_out):,} of them as in its training"
     )
-    return left
+    return replace(data, held_out_before=frozenset(held_out))
+
+
+def are_there(images: ImageSet, names: frozenset[str]) -> bool:
+    """Whether most of these names are among the images': a few may have gone, a few are in every data set."""
+    wanted = frozenset(map(nfc, names))
+    return 2 * len(wanted & frozenset(map(nfc, images.names))) > len(wanted)
 
 
 def default_part(data: Data) -> Literal["test", "val", "all"]:

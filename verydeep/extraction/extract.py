@@ -85,7 +85,9 @@ class Extraction:
         num_bytes = 4 * sum(map(prod, kept.values()))
 
         def bytes_of(number: int) -> int:
-            size = (self.window, self.window) if self.window else size_of(images, number)
+            if self.window:
+                return num_bytes + 3 * self.window**2
+            size = size_of(images, number)
             return num_bytes + (3 * prod(rescaled_size(*size, self.scale)) if size else 0)
 
         return neighbours(numbers, bytes_of)

@@ -137,7 +137,7 @@ def _matching(pattern: str, skipped: Skipped) -> list[Path]:
             continue  # the search of that folder finds it
         if path in folders:
             images += list_images(path, skipped).every_image
-        elif reason := why_no_image(path, path):
+        elif reason := _why_no_image(path):
             skipped.add(reason, path)
         else:
             images.append(path)
@@ -145,3 +145,10 @@ def _matching(pattern: str, skipped: Skipped) -> list[Path]:
         beside = f", but {skipped}" if skipped.counts else ""
         raise ImageError(f"{pattern}: no images match this pattern{beside}")
     return images
+
+
+def _why_no_image(path: Path) -> str | None:
+    try:
+        return why_no_image(path, path)
+    except OSError:
+        return None  # whoever decodes it will say why

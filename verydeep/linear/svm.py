@@ -84,10 +84,11 @@ def random_splits(
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Random splits as of Caltech-101: so many training images of each class, and some of the rest to test on.
 
-    `may_test` says of each image whether it may be tested; None for all.
+    `may_test` says of each image whether it may be tested; None for all. Of each class one such image at least is
+    left for the test.
 
     Raises:
-        DataError: a class has too few images to train on these and test on one.
+        DataError: a class has too few images to train on these and test on one, or none that may be tested.
 
     """
     found = []
@@ -102,16 +103,24 @@ def random_splits(
                     f"class {name!r} has {len(members)} readable images, and `per_class={per_class}` leaves none "
                     "to test on; choose fewer, add images or remove the class"
                 )
+            if may_test is not None and not may_test[members[per_class:]].any():
+                new = np.flatnonzero(may_test[members])
+                if not len(new):
+                    raise all_known(name)
+                members[[new[-1], per_class]] = members[[per_class, new[-1]]]
             train += members[:per_class].tolist()
-            left = [one for one in members[per_class:].tolist() if may_test is None or may_test[one]]
-            if not left:
-                raise DataError(
-                    f"class {name!r} has no images left to test on that the network was not trained on; add such "
-                    "images, or leave out `splits`"
-                )
-            test += left[:test_per_class]
+            left = members[per_class:]
+            test += (left if may_test is None else left[may_test[left]])[:test_per_class].tolist()
         found.append((np.array(sorted(train)), np.array(sorted(test))))
     return found
+
+
+def all_known(class_name: str) -> DataError:
+    """What to say of a class that has no image to test on."""
+    return DataError(
+        f"the network was trained on every image of class {class_name!r}, so random splits cannot test it; add "
+        "images that it was not trained on, or leave out `splits`"
+    )
 
 
 def over_splits(

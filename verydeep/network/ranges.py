@@ -83,7 +83,7 @@ def _from_array(images: NDArray[Any], what: str) -> Tensor:
         raise UsageError(
             f"{what} are an array of shape {images.shape}; it must be (batch, height, width, 3){advice}"
         )
-    if images.dtype.kind not in "uif" or images.dtype.itemsize > 8:  # torch has no longer floats
+    if images.dtype.kind not in "uif" or images.dtype.char == "g":  # torch has no long double
         raise UsageError(f"{what} are an array of {images.dtype}; it must be of uint8 or float32")
     order = images.dtype.newbyteorder("=")  # torch has this machine's alone
     channels_first = np.require(images.transpose(0, 3, 1, 2), order, ["C", "W"])

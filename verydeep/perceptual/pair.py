@@ -235,11 +235,11 @@ class Native:
     def suits(self, features: Features, images: Tensor) -> bool:
         """Whether it can take these images and weights: on the processor, in float32, of what it can keep.
 
-        And no hook is to be called, which it does not.
+        And no layer has a hook, which it does not call.
         """
         if native_module() is None or is_recorded() or torch.is_autocast_enabled("cpu"):
             return False
-        if any(map(has_hooks, features.modules())):
+        if any(map(has_hooks, features.children())):
             return False
         if features.architecture.batch_norm and features.nodes[-1].kind == "convolution":
             return False  # it multiplies the normalisation in, whose weights are not among these

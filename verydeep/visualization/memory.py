@@ -18,7 +18,19 @@ def bytes_of(path: Sequence[Node], height: int, width: int) -> int:
     return 4 * COPIES * sum(map(prod, output_shapes(path, height, width).values()))
 
 
-def check_memory(path: Sequence[Node], height: int, width: int, available: int | None = None) -> None:
+def bytes_shown(path: Sequence[Node], layers: Sequence[str], height: int, width: int) -> int:
+    """Bytes of the outputs of some layers, and of the largest map on the way and what is made of it."""
+    sizes = {name: prod(shape) for name, shape in output_shapes(path, height, width).items()}
+    return 4 * (sum(sizes[name] for name in layers) + COPIES * max(sizes.values()))
+
+
+def check_memory(
+    path: Sequence[Node],
+    height: int,
+    width: int,
+    available: int | None = None,
+    layers: Sequence[str] | None = None,
+) -> None:
     """Make sure that an image can be changed on this machine's processors.
 
     Args:
@@ -26,13 +38,14 @@ def check_memory(path: Sequence[Node], height: int, width: int, available: int |
         height: of the image.
         width: of the image.
         available: bytes; None for what the machine has.
+        layers: those that are looked at, where it is not changed.
 
     Raises:
         UsageError: it would not fit in memory; the message has a size that would.
 
     """
     available = available or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    needed = bytes_of(path, height, width)
+    needed = bytes_of(path, height, width) if layers is None else bytes_shown(path, layers, height, width)
     if needed > available:
         fitting = int(max(height, width) * sqrt(available / needed) * 0.9)
         raise UsageError(
