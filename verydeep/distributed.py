@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from verydeep.errors import UsageError, VerydeepError, number_from_environment, printable
@@ -110,7 +111,8 @@ def world() -> Iterator[World]:
 
     backends = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank)
+        if local_rank < torch.cuda.device_count():  # whoever wants a GPU each will say that there are fewer
+            torch.cuda.set_device(local_rank)
         backends = "cpu:gloo,cuda:nccl"
     try:
         distributed.init_process_group(backends, **_store_after_restart())
@@ -180,6 +182,19 @@ def _store_after_restart() -> dict[str, Any]:
     store = distributed.TCPStore(address, port, size, is_master=False)  # type: ignore[attr-defined]
     fresh = distributed.PrefixStore(f"restart {num_restarts()}", store)  # type: ignore[attr-defined]
     return {"store": fresh, "rank": rank, "world_size": size}
+
+
+def launched_at() -> float | None:
+    """When torchrun was started, which has started this process, in seconds as of `time.time`; None if unknown."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    try:
+        statistics = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8", errors="replace")
+        ticks = int(statistics.rpartition(")")[2].split()[19])
+        booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+        return int(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
 
 
 def num_restarts() -> int:

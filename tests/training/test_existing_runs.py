@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +16,19 @@ import torch
 from rich.console import Console
 from sample_images import class_folders, save, smooth
 
+import verydeep
 from verydeep import bars
 from verydeep.cli import main
-from verydeep.run_folder import CONFIG, LAST_WEIGHTS, STATE, TRAINING_NAMES, WEIGHTS, read_training_names
+from verydeep.run_folder import (
+    CONFIG,
+    LAST_WEIGHTS,
+    PREVIOUS_STATE,
+    SPLIT,
+    STATE,
+    TRAINING_NAMES,
+    WEIGHTS,
+    read_training_names,
+)
 from verydeep.training.display import display
 from verydeep.training.journal import EpochRecord, StepRecord
 
@@ -137,7 +151,62 @@ def test_an_old_run_says_in_general_that_its_images_are_others(desk, capsys):
     save(desk / "data" / "blue" / "new.jpg")
     code, said = refused(capsys, "data", "run", "--resume")
     assert code == 1
-    assert "its training images or their classes differ; restore it" in said
+    assert "its images or their classes differ; restore it" in said
+
+
+def test_another_validation_set_is_told(desk, capsys):
+    """The best error so far is of the images that were held out."""
+    held_out = json.loads((desk / "run" / SPLIT).read_text())["held_out"][0]
+    (desk / "data" / held_out).unlink()
+    code, said = refused(capsys, "data", "run", "--resume", "--epochs", "2")
+    assert code == 1
+    assert f"begun: 1 validation image removed ('{held_out}'); restore it" in said
+
+
+def test_a_run_without_a_state_is_not_trained_anew(desk, capsys):
+    """Its journal and its best model would be lost."""
+    train("data", "run", "--resume", "--epochs", "2")
+    for name in (STATE, PREVIOUS_STATE):
+        (desk / "run" / name).unlink(missing_ok=True)
+    before = {path.name: path.read_bytes() for path in (desk / "run").iterdir() if path.is_file()}
+    code, said = refused(capsys, "data", "run", "--resume", "--epochs", "4")
+    assert code == 2
+    assert "has a trained model and no state to resume from" in said
+    assert said.endswith("`verydeep train data NEW-RUN --from run`")
+    assert before == {path.name: path.read_bytes() for path in (desk / "run").iterdir() if path.is_file()}
+
+
+def test_a_run_keeps_its_recipe(desk, capsys):
+    code, said = refused(capsys, "data", "run", "--recipe", "photos", "--resume")
+    assert code == 2
+    assert "was begun with recipe digits, and is resumed with it; leave --recipe out" in said
+
+
+def test_milestones_in_a_list_are_those_of_the_run(desk):
+    settings = {"recipe": "digits", "width": 0.03, "batch_size": 8, "schedule": "steps", "milestones": [1, 3]}
+    verydeep.train("data", "steps", epochs=1, **settings)
+    verydeep.train("data", "steps", resume=True, epochs=2, schedule="steps", milestones=[1, 3])
+
+
+def test_a_restart_of_torchrun_resumes_its_own_run_alone(desk, capsys, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setattr("verydeep.api.train.launched_at", lambda: time.time() + 1)  # after the run had ended
+    assert "is a run that has finished (epochs: 1)" in refused(capsys, "data", "run", *SMALL, "--epochs", "2")[1]
+    monkeypatch.setattr("verydeep.api.train.launched_at", lambda: time.time() - 3600)
+    train("data", "run", *SMALL, "--epochs", "2")
+    assert "2 epochs instead of 1" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux's /proc")
+def test_the_time_of_a_launch_is_that_of_the_parent():
+    child = "from verydeep.distributed import launched_at; print(launched_at())"
+    parent = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)"
+    before = time.time()
+    environment = {**os.environ, "TORCHELASTIC_RUN_ID": "any"}
+    done = subprocess.run(
+        [sys.executable, "-c", parent], env=environment, capture_output=True, text=True, check=True
+    )
+    assert before - 2 < float(done.stdout) < time.time() + 2
 
 
 @pytest.mark.parametrize("columns", [80, 120])

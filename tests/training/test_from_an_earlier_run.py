@@ -96,7 +96,7 @@ def test_a_run_that_started_from_another_goes_on_as_it_began(earlier, animals, t
     whole = train(animals, tmp_path / "whole", settings, start_from=earlier)
     run = tmp_path / "run"
     train(animals, run, settings, start_from=earlier)
-    for name in (STATE, "state.previous.pt"):
+    for name in (STATE, "state.previous.pt", WEIGHTS, LAST_WEIGHTS):
         (run / name).unlink()  # as if it had been killed before it saved anything
     before = (run / CONFIG).read_bytes()
     verydeep.train(animals, run, recipe=settings, resume=True)
@@ -160,6 +160,16 @@ def test_few_images_are_a_reason_to_start_from_a_trained_network(
 def test_what_does_not_go_together_is_refused(earlier, tmp_path, options, settings, said):
     with pytest.raises(UsageError, match=said):
         train("digits", tmp_path / "run", replace(SMALL, **settings), **dict.fromkeys(options, earlier))
+
+
+def test_layers_that_are_drawn_are_not_frozen(earlier, tmp_path):
+    """A window of another size needs new FC layers; a grown network has new convolutions."""
+    larger = replace(SMALL, freeze="fc6", window=64, train_scale=(64, 64))
+    with pytest.raises(UsageError, match=r"keep fc6 as it was drawn at random; freeze up to conv5_2 at most"):
+        train("digits", tmp_path / "run", larger, start_from=earlier)
+    deeper = replace(SMALL, config="B", freeze="conv2_1")
+    with pytest.raises(UsageError, match=r"keep conv1_2 as it was drawn at random; freeze up to conv1_1 at most"):
+        train("digits", tmp_path / "run", deeper, grow_from=earlier)
 
 
 def test_notes_have_the_options_of_the_command_line(animals, tmp_path, capsys):

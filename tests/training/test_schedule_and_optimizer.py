@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from importlib import import_module
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import verydeep
 from verydeep.configurations import Architecture
@@ -86,6 +89,28 @@ def test_cosine_rises_and_falls_to_zero():
     assert 0 < rates[-1] < 1e-3
 
 
+@given(st.floats(0.001, 3), st.integers(1, 50))
+def test_a_warmup_rises_to_the_highest_rate_and_not_beyond(epochs, steps_per_epoch):
+    recipe = Recipe(schedule="cosine", warmup_epochs=epochs, epochs=5, learning_rate=0.05)
+    rates = [Schedule(recipe, steps_per_epoch).rate(step) for step in range(5 * steps_per_epoch)]
+    assert rates[0] > 0 and max(rates) <= 0.05
+    rising = rates[: math.ceil(epochs * steps_per_epoch)]
+    assert rising == sorted(rising)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"epochs": 2, "warmup_epochs": 2}, "rises over 2 epochs, and the training has 2: it never falls"),
+        ({"epochs": 10, "schedule": "steps", "milestones": (3, 300)}, "epoch 300 of `milestones` is not reached"),
+        ({"epochs": 10, "warmup_epochs": 2}, None),
+    ],
+)
+def test_a_schedule_that_does_not_run_its_course_is_told(fields, said):
+    found = Recipe(**fields).at_the_edge()
+    assert found is None if said is None else said in found
+
+
 def test_steps_divide_by_ten_after_the_milestones():
     schedule = Schedule(Recipe(schedule="steps", milestones=(2, 3), learning_rate=1.0), steps_per_epoch=10)
     rates = [schedule.rate(step) for step in (0, 19, 20, 29, 30, 1000)]
@@ -126,6 +151,8 @@ def test_a_new_schedule_is_a_function_and_an_entry_of_the_table(tmp_path, monkey
         {"schedule": "steps"},
         {"schedule": "cosine", "milestones": (3,)},
         {"schedule": "steps", "milestones": (5, 3)},
+        {"schedule": "steps", "milestones": (3, 3)},
+        {"schedule": "steps", "milestones": (0, 3)},
     ],
 )
 def test_milestones_belong_to_steps(fields):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -142,6 +143,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(unbroken, tmp_path, stop_af
     assert weights(run) == weights(unbroken)
     steps = [record["step"] for record in read_journal(run / JOURNAL) if "rate" in record]
     assert steps == list(range(2 * (1438 // 64)))
+    told = [
+        [
+            {name: one for name, one in record.items() if name != "images_per_second"}
+            for record in read_journal(path / JOURNAL)
+            if "validation_error" in record
+        ]
+        for path in (run, unbroken)
+    ]
+    assert told[0] == told[1]
 
 
 def test_resuming_with_other_settings_is_refused(unbroken, capsys):
@@ -149,6 +159,19 @@ def test_resuming_with_other_settings_is_refused(unbroken, capsys):
         main(["train", "digits", str(unbroken), "--recipe", "digits", "--resume", "--learning-rate", "7"])
     assert exit_code.value.code == 2
     assert "learning_rate cannot be changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"patience": 3}, "`patience` is of `schedule=plateau`, and the schedule is cosine"),
+        ({"color_shift_form": "root"}, "`color_shift_form` is of `color_shift`, which is 0"),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_refused(tmp_path, settings, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        verydeep.train("digits", tmp_path / "run", recipe="digits", **settings)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):

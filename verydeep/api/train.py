@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from os import PathLike, fspath
@@ -15,7 +15,7 @@ import numpy as np
 
 from verydeep.accounting import num_parameters, training_memory
 from verydeep.arguments import checked
-from verydeep.distributed import World, num_restarts, world
+from verydeep.distributed import World, launched_at, num_restarts, world
 from verydeep.errors import (
     DataError,
     DeniedError,
@@ -62,6 +62,7 @@ from verydeep.run_folder import (
 from verydeep.run_folder.origin import recorded
 from verydeep.run_folder.split import write_split
 from verydeep.training import start
+from verydeep.training.journal import read_journal
 from verydeep.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
 from verydeep.training.start import Earlier
 from verydeep.training.training_images import Hashes, training_hashes
@@ -198,18 +199,27 @@ def train(
     else:
         name = recipe or DEFAULT_RECIPE
         chosen = find_recipe(name).with_settings(settings)
-    given = settings if name else asdict(chosen)
+    given = {setting: getattr(chosen, setting) for setting in settings} if name else asdict(chosen)
+    if name and not resume and (why := chosen.ineffective(settings)):
+        raise UsageError(why)
     asked = {"recipe_name": name, "data": {"name": fspath(data)}}
     with world() as here, ExitStack() as stack:
 
         def begin_alone() -> start.Beginning:
             stack.enter_context(writing_folder(folder))
-            return _begin(folder, fspath(data), resume, chosen, given, earlier, recipe_named=recipe is not None)
+            named = name if recipe is not None else None
+            if resume or _restarted(folder, launches):
+                return _resumed(folder, fspath(data), given, named)
+            return _begin(folder, fspath(data), chosen, given, earlier, recipe_named=recipe is not None)
 
         try:
+            launches = here.gather(launched_at())
             begin = here.from_first(begin_alone)
             start.check_recipe(begin.recipe)
             where = choose_device(device)
+            _check_gpus(where, here)
+            if odd := begin.recipe.at_the_edge():
+                say(f"note: {odd}")
             opened = _open(fspath(data), begin, here)
             if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
                 transfer = command_line("transfer", "tiny-imagenet", fspath(data), "--out", "RUN")
@@ -241,27 +251,77 @@ def _advice(run: Path, error: DiskError) -> str:
     return "nothing has been trained yet" + ("" if denied else ": make room, and start again")
 
 
+def _check_gpus(device: torch.device, here: World) -> None:
+    """Make sure that each process of this machine has a GPU of its own, where they train on GPUs.
+
+    Raises:
+        UsageError: there are fewer GPUs.
+
+    """
+    import torch
+
+    if device.type == "cuda" and here.local_size > torch.cuda.device_count():
+        raise UsageError(
+            f"{here.local_size} processes train on this machine, which has {torch.cuda.device_count()} "
+            f"GPU{'s' * (torch.cuda.device_count() != 1)}: start one for each GPU, or use `device=cpu`"
+        )
+
+
+def _restarted(run: Path, launches: Sequence[float | None]) -> bool:
+    """Whether torchrun has begun this run, has lost a process, and starts all again, with the same arguments.
+
+    A run that was there before is none of its own: that was refused, for which torchrun starts all again, too.
+
+    Args:
+        run: the run folder.
+        launches: when each process's torchrun was started, as far as that is known.
+
+    """
+    if num_restarts() == 0 or not (run / CONFIG).is_file():
+        return False
+    known = [launch for launch in launches if launch is not None]
+    written = max(path.stat().st_mtime for path in (run / CONFIG, run / JOURNAL) if path.is_file())
+    return not known or written >= min(known)
+
+
+def _resumed(run: Path, data: str, given: dict[str, Any], recipe_name: str | None) -> start.Beginning:
+    """With what a run is resumed: its own settings; on the first process for all.
+
+    Raises:
+        UsageError: there is no run, or none that can be resumed so.
+
+    """
+    if is_empty(run):
+        raise UsageError(f"{run} has no run to resume; start one without `resume`")
+    config = read_config(run)
+    if not has_state(run) and (run / WEIGHTS).is_file() and _num_epochs(run) != 1:
+        # After the first epoch a run may have been killed between the two. It begins anew.
+        again = command_line("train", data, "NEW-RUN", "--from", run)
+        raise UsageError(
+            f"{run} has a trained model and no state to resume from; start a new run with it: {again}"
+        )
+    return start.resumed(run, config, given, recipe_name)
+
+
+def _num_epochs(run: Path) -> int:
+    """How many epochs a run has told of."""
+    return sum("validation_error" in line for line in read_journal(run / JOURNAL))
+
+
 def _begin(
     run: Path,
     data: str,
-    resume: bool,
     recipe: Recipe,
     given: dict[str, Any],
     earlier: Earlier | None,
     *,
     recipe_named: bool,
 ) -> start.Beginning:
-    """Find out, on the first process for all, with what a run begins, before the data is read."""
-    # torchrun starts all processes again when it has lost one, with the same arguments.
-    if resume or (num_restarts() > 0 and (run / CONFIG).is_file()):
-        if is_empty(run):
-            raise UsageError(f"{run} has no run to resume; start one without `resume`")
-        return start.resumed(run, read_config(run), given)
+    """Find out, on the first process for all, with what a new run begins, before the data is read."""
     remove_unbegun(run)
     refuse_inside(run, data)
-    if num_restarts() == 0:
-        _refuse_run(run, data)
-        refuse_existing(run)
+    _refuse_run(run, data)
+    refuse_existing(run)
     if earlier is None:
         return start.Beginning(None, recipe)
     config = open_source(earlier.name)[0]
@@ -326,6 +386,7 @@ def _trainer(
 
     recipe = begin.recipe
     images, held_out, lost = _read(data, recipe, max_unreadable, here)
+    _check_alike(images, held_out, here)
     network = start.make_network(recipe, len(data.class_names), begin.hidden, asked["engine"])
     hashes = _hashes(run, begin, data, images, here)
     config = here.from_first(lambda: _config(run, begin, network, data, images, hashes, asked))
@@ -374,6 +435,31 @@ def _read(
         f"{len(held_out):,} to validate on ({data.split}); the classes are {few(imagenet.words(data.class_names))}"
     )
     return images, held_out, lost + lost_too
+
+
+def _check_alike(images: ImageSet, held_out: ImageSet, here: World) -> None:
+    """Make sure that all processes have the same images: each takes its part of every batch.
+
+    Raises:
+        DataError: one has others, as on a machine whose copy of the data differs.
+
+    """
+    if here.size == 1:
+        return
+    mine = (len(images), images.fingerprint, len(held_out), held_out.fingerprint)
+
+    def compare() -> str | None:
+        other = next((rank for rank, theirs in enumerate(every) if theirs != every[0]), None)
+        if other is None:
+            return None
+        return (
+            f"process {other} has {every[other][0]:,} training and {every[other][2]:,} validation images, the "
+            f"first {every[0][0]:,} and {every[0][2]:,}, or others; all machines need the same copy of the data"
+        )
+
+    every = here.gather(mine)
+    if problem := here.from_first(compare):
+        raise DataError(problem)
 
 
 def _hashes(run: Path, begin: start.Beginning, data: Data, images: ImageSet, here: World) -> Hashes:

@@ -9,7 +9,7 @@ import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -45,7 +45,7 @@ from verydeep.run_folder import (
 )
 from verydeep.training.display import display
 from verydeep.training.engine import TrainingEngine, uses_bfloat16
-from verydeep.training.journal import EpochRecord, Listener, StepRecord, journal
+from verydeep.training.journal import EpochRecord, Listener, StepRecord, journal, read_journal
 from verydeep.training.optimizer import Schedule, make_optimizer
 from verydeep.training.recipe import Recipe
 from verydeep.training.state import TrainingState, Writer, copied, read_state, restore, write_state
@@ -197,7 +197,8 @@ class Trainer:
         self, epoch: int, first: int, listeners: Sequence[Listener], interrupted: Callable[[], bool]
     ) -> None:
         last = (epoch + 1) * self.batches.steps_per_epoch
-        records: list[StepRecord] = []
+        records = self._records_before(first) if first % self.batches.steps_per_epoch else []
+        begun = len(records)
         self._set_training_mode()
         saved = clock = time.perf_counter()
         try:
@@ -217,8 +218,9 @@ class Trainer:
                     self._end_if(result.interrupted, step + 1)
                 clock = time.perf_counter()
         except DataError:  # the images are at an end, not what has been learnt from them
-            if 0 < len(records) < last - first:
-                self._save(first + len(records))
+            done = len(records) - begun
+            if 0 < done < last - first:
+                self._save(first + done)
             raise
         record = self._validate(epoch, last, records)
         for listener in listeners:
@@ -226,6 +228,18 @@ class Trainer:
         self._save(last, best=record.best, epoch_ends=True)
         if epoch + 1 < self.recipe.epochs:
             self._end_if(self.world.sum(torch.tensor([float(interrupted())])).item() > 0, last)
+
+    def _records_before(self, step: int) -> list[StepRecord]:
+        """The steps of an epoch that a resumed run had done, for the first process, which tells of the epoch."""
+        first = step - step % self.batches.steps_per_epoch
+        lines = read_journal(self.run / JOURNAL) if self.world.first else []
+        known = {line["step"]: line for line in lines if "validation_error" not in line}
+        names = [field.name for field in fields(StepRecord)]
+        return [
+            StepRecord(**{name: known[number].get(name, 0) for name in names})
+            for number in range(first, step)
+            if number in known
+        ]
 
     def _set_training_mode(self) -> None:
         """What is frozen stays in evaluation mode."""
@@ -340,7 +354,7 @@ class Trainer:
 
     def _share_momentum(self) -> None:
         """Give every process the first one's momentum; weights are shared when they join."""
-        if self.world.size == 1:
+        if self.world.size == 1 or not self.recipe.momentum:
             return
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:

@@ -73,7 +73,7 @@ class Schedule:
         """Learning rate of a step, counted from 0."""
         warmup = self.recipe.warmup_epochs * self.steps_per_epoch
         if step < warmup:
-            return self.recipe.learning_rate * (step + 1) / warmup
+            return self.recipe.learning_rate * min(1, (step + 1) / warmup)
         total = self.recipe.epochs * self.steps_per_epoch
         at = Position(step, warmup, total, self.steps_per_epoch, self.recipe.milestones, self.divisions)
         return SCHEDULES[self.recipe.schedule](self.recipe.learning_rate, at)

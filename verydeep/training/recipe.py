@@ -6,8 +6,9 @@ changes fields. No torch here: naming and showing a recipe costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 from verydeep.arguments import check_fields
@@ -126,11 +127,12 @@ class Recipe:
         for name, (least, most) in limits.items():
             if not least <= getattr(self, name) <= most:
                 raise UsageError(f"`{name}` is {getattr(self, name)}; it must be from {least} to {most}")
-        if (self.schedule == "steps") != bool(self.milestones) or list(self.milestones) != sorted(self.milestones):
+        rising = all(one < next_one for one, next_one in pairwise([0, *self.milestones]))
+        if (self.schedule == "steps") != bool(self.milestones) or not rising:
             raise UsageError(
                 f"`schedule` {self.schedule} and `milestones` {list(self.milestones)} do not go together: "
-                "`schedule=steps` takes `milestones`, rising epochs after which the rate is divided by ten; no "
-                "other does"
+                "`schedule=steps` takes `milestones`, rising epochs from 1 on after which the rate is divided by "
+                "ten; no other does"
             )
 
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
@@ -147,7 +149,30 @@ class Recipe:
                 if name in RENAMED:
                     now = f"; it is called `{RENAMED[name]}` now"
                 raise UsageError(f"no setting of a recipe is called {name!r}{now}")
-        return replace(self, **settings)
+        plain: dict[str, Any] = {}
+        for name, one in settings.items():  # a list is as good; what is compared with it later is a tuple
+            plain[name] = tuple(one) if isinstance(one, list) else one
+        return replace(self, **plain)
+
+    def ineffective(self, given: Collection[str]) -> str | None:
+        """Say why one of the settings that were given changes nothing; None where all do."""
+        if "patience" in given and self.schedule != "plateau":
+            return f"`patience` is of `schedule=plateau`, and the schedule is {self.schedule}"
+        if "color_shift_form" in given and not self.color_shift:
+            return "`color_shift_form` is of `color_shift`, which is 0"
+        return None
+
+    def at_the_edge(self) -> str | None:
+        """What is odd about the schedule in so few epochs; None where it runs its course."""
+        if self.warmup_epochs >= self.epochs:
+            return (
+                f"the rate rises over {self.warmup_epochs:g} epochs, and the training has {self.epochs}: it never "
+                "falls; use a shorter `warmup_epochs` or more epochs"
+            )
+        late = [milestone for milestone in self.milestones if milestone >= self.epochs]
+        if late:
+            return f"epoch {late[0]} of `milestones` is not reached, as the training has {self.epochs} epochs"
+        return None
 
     @staticmethod
     def from_json(settings: Any) -> Recipe:

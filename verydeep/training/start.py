@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.accounting import multiply_adds
-from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
+from verydeep.configurations import STARTS, Architecture, LocalResponseNorm, Pooling
 from verydeep.distributed import World
 from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, command_line, few, printable
 from verydeep.images import imagenet
@@ -135,13 +135,14 @@ def beginning_with(
     return Beginning(None, recipe.with_settings(kept), architecture.hidden, held_out, earlier)
 
 
-def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginning:
+def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any], recipe_name: str | None = None) -> Beginning:
     """A run that is resumed with its own settings.
 
     Args:
         run: its folder.
         config: its config.json.
         given: settings that are asked for.
+        recipe_name: the recipe that is asked for.
 
     Raises:
         ModelError: it was not trained.
@@ -156,6 +157,9 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any]) -> Beginni
         check_recipe(recipe)
     except ValueError as error:
         raise ModelError(f"{run / CONFIG} has a recipe that cannot be resumed: {printable(error)}") from None
+    begun_with = config.provenance.get("recipe_name")
+    if recipe_name and begun_with and recipe_name != begun_with:
+        raise UsageError(f"{run} was begun with recipe {begun_with}, and is resumed with it; leave `recipe` out")
     changed = [name for name, value in given.items() if value != getattr(recipe, name) and name != "epochs"]
     if changed:
         raise UsageError(
@@ -190,11 +194,13 @@ def check_same_data(run: Path, config: ModelConfig, data: Data, name: str) -> No
     """Refuse to resume with other data, which is called `name`: a run without a saved state would not notice.
 
     Raises:
-        TrainingError: the classes or the training images are others; the message says which.
+        TrainingError: the classes, or the training or validation images are others; the message says which.
 
     """
-    begun_with = (config.provenance.get("data") or {}).get("fingerprint")
-    if not _same_classes(config, data) or begun_with not in (None, data.train.fingerprint):
+    facts = config.provenance.get("data") or {}
+    same = facts.get("fingerprint") in (None, data.train.fingerprint)
+    same_held_out = facts.get("held_out") in (None, data.held_out.fingerprint)
+    if not _same_classes(config, data) or not same or not same_held_out:
         again = command_line("train", name, "NEW-RUN", "--from", run)
         raise TrainingError(
             f"the data has changed since {run} was begun: {_changes(run, config, data)}; restore it, or start a "
@@ -214,7 +220,8 @@ def _changes(run: Path, config: ModelConfig, data: Data) -> str:
     names = read_training_names(run)
     if names is not None:
         found += _changed("training image", "training images", names, data.train.names)
-    return ", ".join(found) or "its training images or their classes differ"
+    found += _changed("validation image", "validation images", read_split(run), data.held_out.names)
+    return ", ".join(found) or "its images or their classes differ"
 
 
 def _changed(one: str, several: str, before: Iterable[str], now: Iterable[str]) -> list[str]:
@@ -230,6 +237,7 @@ def facts_of(data: Data, images: ImageSet) -> dict[str, Any]:
     """What provenance says about the data; `images` are those training images that can be read."""
     return {
         "fingerprint": data.train.fingerprint,
+        "held_out": data.held_out.fingerprint,
         "num_images": len(images),
         "num_unreadable": len(data.train) - len(images),
         "split": data.split,
@@ -286,16 +294,51 @@ def take_layers(
     weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
     if earlier.grown:
         layers = grow(network, config.architecture, weights)
-        say(f"{', '.join(layers)} come from {earlier.name}, the other layers are initialised anew ({recipe.init})")
+        _check_frozen(recipe, network.architecture, taken=layers)
+        say(
+            f"{', '.join(layers)} come from {earlier.name}, the other layers are initialised anew ({recipe.init})"
+            + _told_frozen(recipe)
+        )
         return {"grown_from": earlier.name, "grown_layers": layers, **provenance_of_earlier(config)}
     classes = imagenet.words(data.class_names), imagenet.words(config.class_names)
     new = start_from(network, classes[0], config.architecture, classes[1], weights)
+    _check_frozen(recipe, network.architecture, new=new)
+    if recipe.rate_below != 1 and not new:
+        say("note: `rate_below` changes nothing: no layer is new, so all have the full learning rate")
     say(
         f"all layers come from {earlier.name}"
         + (f" but {', '.join(new)}, which are initialised anew ({recipe.init})" if new else "")
-        + (f"; up to {recipe.freeze} they stay as they are" if recipe.freeze != "none" else "")
+        + _told_frozen(recipe)
     )
     return {"started_from": earlier.name, "new_layers": new, **provenance_of_earlier(config)}
+
+
+def _told_frozen(recipe: Recipe) -> str:
+    return f"; up to {recipe.freeze} they stay as they are" if recipe.freeze != "none" else ""
+
+
+def _check_frozen(
+    recipe: Recipe, architecture: Architecture, *, taken: Collection[str] | None = None, new: Collection[str] = ()
+) -> None:
+    """Make sure that no layer is frozen that has been drawn at random.
+
+    Args:
+        recipe: with the last layer that is not trained.
+        architecture: of the network.
+        taken: the layers that come from the earlier network; None for all but the new ones.
+        new: those that do not.
+
+    Raises:
+        UsageError: one is; the message names the last layer that may be frozen.
+
+    """
+    names = [layer.name for layer in architecture.layers if not isinstance(layer, Pooling)]
+    drawn = [name for name in names if name in new or (taken is not None and name not in taken)]
+    if recipe.freeze not in names or not drawn or names.index(drawn[0]) > names.index(recipe.freeze):
+        return
+    before = names[: names.index(drawn[0])]
+    advice = f"freeze up to {before[-1]} at most" if before else "leave `freeze` out"
+    raise UsageError(f"`freeze={recipe.freeze}` would keep {drawn[0]} as it was drawn at random; {advice}")
 
 
 def preprocessing_for(init: str, statistics: Statistics) -> Preprocessing:
