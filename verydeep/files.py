@@ -25,6 +25,14 @@ MARK = ("Software", "verydeep")
 """Text in the PNG files that this package draws, such as score maps: nobody takes them for data."""
 
 
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    from hashlib import file_digest  # not above: few commands want it
+
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
 def name_part(word: str) -> str:
     """A word as a part of a file's name on any system: letters and digits stay, special characters become `_`."""
     composed = unicodedata.normalize("NFC", word)

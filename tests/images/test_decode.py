@@ -301,6 +301,20 @@ def test_a_file_cut_short(tmp_path, name, share):
     assert "damaged" in refusal(cut(path, share)) or name in ("a.gif", "a.webp", "a.tiff")
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_tiff_without_its_tags_is_cut_short(tmp_path, share):
+    """They are at its end; the defaults of missing tags are 1 bit in 1 channel."""
+    said = refusal(cut(save(tmp_path / "cut.tif", smooth(80, 60), compression="tiff_lzw"), share))
+    assert "bits" not in said and "damaged" in said
+
+
+def test_an_error_of_the_system_is_not_called_damage(tmp_path):
+    (tmp_path / "round.jpg").symlink_to("round.jpg")
+    save(tmp_path / "file.png", smooth(8, 8))
+    for path, said in (("round.jpg", "Too many levels"), ("file.png/x.jpg", "Not a directory")):
+        assert f"cannot be read: {said}" in refusal(tmp_path / path)
+
+
 @pytest.mark.parametrize("function", [read, size])
 def test_a_decompression_bomb(tmp_path, function):
     path = bomb(tmp_path / "bomb.png")

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -269,6 +270,26 @@ def test_links_that_lead_round_in_a_circle_end(tmp_path, target):
     data = open_data(str(root))
     assert sorted(data.all.names) == [f"{kind}/{number}.jpg" for kind in ("cat", "dog") for number in range(5)]
     assert data.skipped == "1 link to a folder that is listed already (again)"
+
+
+def test_no_image_is_listed_twice_by_links(tmp_path):
+    """Above the data itself, beside one another, or one within the other: each folder has one class."""
+    root = class_folders(tmp_path / "data", {"cat": 3, "dog": 3})
+    (root / "cat" / "up").symlink_to(tmp_path)
+    data = open_data(str(root))
+    assert len(data.all) == 6 and len(set(data.all.names)) == 6
+    assert "1 folder behind a link that is listed elsewhere (data)" in data.skipped
+    (root / "cat" / "up").unlink()
+    class_folders(tmp_path / "animals", {"emu": 3, "fox": 3})
+    (root / "a_fox").symlink_to(tmp_path / "animals" / "fox")
+    (root / "other").symlink_to(tmp_path / "animals")
+    data = open_data(str(root))
+    assert dict(zip(*np.unique(data.all.labels, return_counts=True), strict=True)) == {0: 3, 1: 3, 2: 3, 3: 3}
+    (root / "a_fox").rename(root / "zorro")  # its link comes last, and keeps its images
+    data = open_data(str(root))
+    assert data.class_names == ("cat", "dog", "other", "zorro")
+    assert sorted(name for name in data.all.names if "zorro" in name or "other" in name)[-1].startswith("zorro")
+    assert "1 folder behind a link that is listed elsewhere (fox)" in data.skipped
 
 
 def test_a_link_to_itself_and_a_link_to_nothing(tmp_path):

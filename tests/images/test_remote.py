@@ -203,6 +203,31 @@ def test_what_breaks_off_goes_on(file, shards, monkeypatch):
     assert len(set(server.asked)) == len(server.asked)  # none is asked for twice
 
 
+def a_little_at_a_time(server, request, part, first) -> None:
+    """A server that gives 300 bytes at most, and says so."""
+    total = (server.root / server.file).stat().st_size
+    given = part[:300]
+    head(request, 206, len(given), **{"Content-Range": f"bytes {first}-{first + len(given) - 1}/{total}"})
+    server.send(request, given)
+
+
+def without_a_length(server, request, part, first) -> None:
+    """A server that closes the connection half way, where nobody can tell."""
+    request.protocol_version = "HTTP/1.0"
+    head(request, 206, None)
+    server.send(request, part[: len(part) // 2 + 20])
+
+
+@pytest.mark.parametrize(("how", "files"), [(a_little_at_a_time, 3), (without_a_length, 2)])
+def test_a_server_that_gives_less_than_was_asked_for(how, files, shards):
+    """The rest is asked for; of a manifest alone nobody knows how long it is."""
+    wanted = open_data(str(shards)).train.source.read(0).tobytes()
+    for file in ["train-000000.tar", IMAGES, MANIFEST][:files]:
+        with serving(Hostile(shards, file, how)) as server:
+            assert open_data(server.url).train.source.read(0).tobytes() == wanted
+        assert len(server.asked) > 1
+
+
 def whole_files_that_break(server, request, part, first) -> None:
     content = (server.root / server.file).read_bytes()
     head(request, 200, len(content))

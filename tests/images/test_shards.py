@@ -139,6 +139,22 @@ def test_shards_of_imagenets_layout_are_the_folder(tmp_path):
     assert_same(open_data(str(root)), open_data(str(shard(root, tmp_path / "out"))))
 
 
+def test_images_of_one_size_are_told_by_their_content(tmp_path, monkeypatch):
+    """Their places in the tars are the same; what is kept of one set of images is not taken for another's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    means = []
+    for name, share in (("bright", 1.0), ("dark", 0.25)):
+        for kind in ("cat", "dog"):
+            for number in range(4):
+                pixels = (share * smooth(32, 32, seed=number)).astype(np.uint8)
+                save(tmp_path / name / kind / f"{number}.bmp", pixels)
+        shards = shard(tmp_path / name, tmp_path / f"{name}-shards")
+        means.append(measure_images(open_data(str(shards)).train).mean)
+        wanted = measure_images(open_data(str(tmp_path / name)).train).mean
+        np.testing.assert_allclose(means[-1], wanted)
+    assert means[0].min() > 2 * means[1].max()
+
+
 def test_the_digits_come_back(tmp_path):
     data, again = open_data("digits"), open_data(str(shard("digits", tmp_path / "out")))
     assert_same(data, again)
@@ -384,6 +400,14 @@ def refused(arguments: list[object], capsys, code: int = 2) -> str:
     return said.err.splitlines()[-1]
 
 
+def test_a_packing_that_was_ended_before_its_plan_begins_anew(tmp_path, folder, shards):
+    out = tmp_path / "out"
+    (out / ".unfinished").mkdir(parents=True)
+    (out / ".unfinished" / ".plan.json.1.part").write_text("{")
+    shard(folder, out)
+    assert list(open_data(str(out)).all.names) == list(open_data(str(shards)).all.names)
+
+
 def test_going_on_in_another_way_is_refused(tmp_path, folder, monkeypatch, capsys):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
@@ -547,6 +571,28 @@ def test_other_shards_behind_the_same_url_have_an_index_of_their_own(tmp_path, f
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_shards_that_were_packed_anew_behind_the_same_url(tmp_path, serve, monkeypatch):
+    """One image of another size; the manifest's names, labels and lengths may be the same."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    class_folders(tmp_path / "photos", {"cat": 5, "dog": 5})
+    shards = shard(tmp_path / "photos", tmp_path / "shards")
+    url = serve(shards)
+    before = len(open_data(url).all)
+    save(next((tmp_path / "photos" / "cat").iterdir()), smooth(50, 60, seed=77))
+    again = shard(tmp_path / "photos", tmp_path / "again")
+    shutil.rmtree(shards)
+    again.rename(shards)
+    remote_data, local = open_data(url).all, open_data(str(shards)).all
+    assert len(remote_data) == before
+    for number in range(before):
+        assert (np.asarray(remote_data.source.read(number)) == np.asarray(local.source.read(number))).all()
+    shutil.rmtree(tmp_path / "cache")
+    path = shards / IMAGES
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    with pytest.raises(DataError, match=r"is not the file that .* was packed with; upload all of the folder anew"):
+        open_data(url)
+
+
 def test_worker_processes_read_behind_a_url(folder, shards, memory):
     upload(shards, memory)
     wanted = TrainingBatches(open_data(str(folder)).train, JITTERED, 4, seed=5)

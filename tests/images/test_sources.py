@@ -294,6 +294,8 @@ def test_validation_images_without_labels(imagenet):
             "no class for ILSVRC2012_val_00000002",
         ),
         ("LOC_val_solution.csv", KAGGLE.replace("n01440764", "n09999999"), "is of the class n09999999, which"),
+        ("LOC_val_solution.csv", KAGGLE + "ILSVRC2012_val_00000002,n01443537 1", "has two classes for ILSVRC"),
+        ("LOC_val_solution.csv", KAGGLE + '"' + "x" * 200_000, "wants the columns ImageId and PredictionString"),
         ("LOC_val_solution.csv", "name,class\na,b\n", "wants the columns ImageId and PredictionString"),
         ("LOC_val_solution.csv", "ImageId,PredictionString\nILSVRC2012_val_00000001,\n", "wants the columns"),
         ("LOC_val_solution.csv", "ImageId,PredictionString\nILSVRC2012_val_00000001\n", "wants the columns"),

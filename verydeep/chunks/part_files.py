@@ -10,7 +10,6 @@ says why where it cannot be read. Names that begin with `_` or `.` are passed ov
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from abc import abstractmethod
@@ -34,7 +33,7 @@ from verydeep.errors import (
     refusal,
     require,
 )
-from verydeep.files import check_folder, write_whole
+from verydeep.files import check_folder, sha256_of, write_whole
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.results import Result
 
@@ -262,8 +261,7 @@ class PartRows(Parts[Rows]):
 
 def file_digest(path: Path) -> str:
     """What tells a file of weights from others, on every machine that has a copy."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(path)[:16]
 
 
 def count_rows(path: Path) -> tuple[int, int]:

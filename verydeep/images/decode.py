@@ -259,6 +259,8 @@ def _reason(error: Exception, messages: list[str]) -> str:
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
+    if isinstance(error, OSError) and error.errno is not None:  # of the system; Pillow's own have no number
+        return f"cannot be read: {error.strerror or error}"
     # A damaged file makes Pillow's decoders raise nearly anything.
     return f"damaged ({in_words([str(error) or type(error).__name__, *messages])})"
 
@@ -320,6 +322,8 @@ def _tiff_samples(file: BinaryIO) -> str:
         tags = TiffImagePlugin.ImageFileDirectory_v2(header if 43 in header[2:4] else header[:8])  # 43: BigTIFF
         file.seek(tags.next)
         tags.load(file)
+        if not {256, 257} <= tags.keys():  # cut short before them: the rest would be their defaults
+            return ""
         bits, formats = tags.get(258, (1,)), tags.get(339, (1,))
     except Exception:  # as with any damaged file
         return ""

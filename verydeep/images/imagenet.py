@@ -66,16 +66,32 @@ def validation_classes(root: Path, folder: Path, class_names: tuple[str, ...]) -
 def _from_csv(file: Path) -> dict[str, str]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            return {Path(row["ImageId"]).stem: row["PredictionString"].split()[0] for row in csv.DictReader(lines)}
-    except (KeyError, IndexError, AttributeError, ValueError, TypeError):
+            read = list(csv.DictReader(lines))
+        rows = [(Path(row["ImageId"]).stem, row["PredictionString"].split()[0]) for row in read]
+    except (KeyError, IndexError, AttributeError, ValueError, TypeError, csv.Error):
         raise DataError(
             f"{file} is not the list of labels that ImageNet comes with: it wants the columns ImageId and "
             "PredictionString, whose first word is the class folder's name"
         ) from None
+    return _listed(file, rows)
+
+
+def _listed(file: Path, rows: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Class names by the names of images.
+
+    Raises:
+        DataError: an image has two classes.
+
+    """
+    listed: dict[str, str] = {}
+    for name, class_name in rows:
+        if listed.setdefault(name, class_name) != class_name:
+            raise DataError(f"{file} has two classes for {name}; keep one of them")
+    return listed
 
 
 def _from_text(file: Path, class_names: tuple[str, ...]) -> dict[str, str]:
-    listed: dict[str, str] = {}
+    rows: list[tuple[str, str]] = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.strip():
             continue
@@ -87,7 +103,5 @@ def _from_text(file: Path, class_names: tuple[str, ...]) -> dict[str, str]:
                 f"{file} has the class number {number}, and the training part has {len(class_names)} classes, "
                 "numbered from 0; give the folder with all classes, or the list of these alone"
             )
-        class_name = class_names[int(number)]
-        if listed.setdefault(Path(name).stem, class_name) != class_name:
-            raise DataError(f"{file} has two classes for {Path(name).stem}; keep one of them")
-    return listed
+        rows.append((Path(name).stem, class_names[int(number)]))
+    return _listed(file, rows)

@@ -120,24 +120,32 @@ def list_images(folder: Path, skipped: Skipped) -> Listing:
     """
     top = Listing(folder)
     entered = {_identity(folder)}
-    waiting, links = [top], list[tuple[Path, Listing]]()  # the links are a heap
+    waiting, links = [(top, False)], list[tuple[Path, Listing]]()  # the links are a heap
+    named: Counter[tuple[int, int]] = Counter()  # the folders that links wait for
     while waiting or links:
         if waiting:
-            listing = waiting.pop()
+            listing, behind_link = waiting.pop()
         else:  # links come last: a folder that can be reached without one has its own name
             path, parent = heappop(links)
-            if _identity(path) in entered:
+            here = _identity(path)
+            named[here] -= 1
+            if here in entered:
                 skipped.add("link to a folder that is listed already", path)
                 continue
-            listing = Listing(path)
+            entered.add(here)
+            listing, behind_link = Listing(path), True
             parent.folders.append(listing)
-        entered.add(_identity(listing.path))
         for path in _list_one(listing, skipped):
+            here = _identity(path)
             if path.is_symlink():
                 heappush(links, (path, listing))
+                named[here] += 1
+            elif here in entered or (behind_link and named[here]):
+                skipped.add("folder behind a link that is listed elsewhere", path)
             else:
+                entered.add(here)
                 listing.folders.append(Listing(path))
-                waiting.append(listing.folders[-1])
+                waiting.append((listing.folders[-1], behind_link))
     for listing in top.every_folder:
         kept = [inside for inside in listing.folders if inside.every_image or not inside.has_drawn]
         listing.folders = sorted(kept, key=lambda inside: inside.path)
@@ -146,7 +154,7 @@ def list_images(folder: Path, skipped: Skipped) -> Listing:
 
 def _plural(noun: str) -> str:
     """`folder without images` -> `folders without images`."""
-    head, *rest = re.split(r" (?=(?:of|to|beside|without|drawn) )", noun, maxsplit=1)
+    head, *rest = re.split(r" (?=(?:of|to|beside|behind|without|drawn) )", noun, maxsplit=1)
     return " ".join([head if head.endswith("s") else f"{head}s", *rest])
 
 

@@ -68,6 +68,7 @@ class Manifest:
             in the index, and of the validation part.
         shards: name and length in bytes of each tar.
         index: length in bytes of each file of the index.
+        digests: SHA-256 of each, in hexadecimal; older shards have none.
 
     """
 
@@ -76,6 +77,7 @@ class Manifest:
     parts: tuple[tuple[int, str], ...]
     shards: tuple[tuple[str, int], ...]
     index: dict[str, int]
+    digests: dict[str, str]
 
     @staticmethod
     def from_json(content: bytes, where: str) -> Manifest:
@@ -99,6 +101,7 @@ class Manifest:
                 tuple(_part(part, fields[part]) for part in PARTS),
                 as_type(tuple[tuple[str, int], ...], fields["shards"], "shards"),
                 {file: as_type(int, index[file], file) for file in _INDEX if file in index or file != HASHES},
+                as_type(dict[str, str], fields.get("sha256", {}), "sha256"),
             )
         except KeyError as error:
             raise DataError(f"{where} is not what `verydeep shard` writes (it lacks {error}); {ANEW}") from None
@@ -172,7 +175,7 @@ def open_index(location: str) -> Index:
     version = sha256(content).hexdigest()
 
     def array_of(file: str, dtype: str | np.dtype[Any], length: int | None = count) -> NDArray[Any]:
-        path = _on_disk(folder, file, manifest.index[file], version)
+        path = _on_disk(folder, file, manifest.index[file], version, manifest.digests.get(file))
         return _mapped(path, folder.path(file), np.dtype(dtype), length)
 
     images, labels, names = array_of(IMAGES, RECORD), array_of(LABELS, "<i8"), array_of(NAMES, "u1", None)
@@ -188,10 +191,10 @@ def open_index(location: str) -> Index:
     return Index(folder, manifest, images, labels, names, hashes)
 
 
-def _on_disk(folder: Folder, file: str, num_bytes: int, version: str) -> Path:
+def _on_disk(folder: Folder, file: str, num_bytes: int, version: str, digest: str | None = None) -> Path:
     """Where a file lies on this machine, once it is sure that it is whole."""
     try:
-        path = folder.on_disk(file, num_bytes, version)
+        path = folder.on_disk(file, num_bytes, version, digest)
         length = path.stat().st_size
     except FileNotFoundError:
         raise DataError(f"{folder.path(file)} is missing; {ANEW}") from None

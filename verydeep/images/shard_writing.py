@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep.errors import ImageError
-from verydeep.files import write_json, write_whole
+from verydeep.files import sha256_of, write_json, write_whole
 from verydeep.images import decode
 from verydeep.images.image_set import ImageSet, ImageSource, Unreadable, png
 from verydeep.images.shard_index import BLOCK, FORMAT, HASHES, IMAGES, LABELS, MANIFEST, NAMES, RECORD, key_name
@@ -152,10 +152,14 @@ def write_manifest(
         facts: what else is to be known.
 
     """
-    described = {part: {"pictures": count, "fingerprint": mark} for part, (count, mark) in parts.items()}
+    described: dict[str, Any] = {}
+    for part, (count, mark) in parts.items():
+        described[part] = {"pictures": count, "fingerprint": mark}
     files = [file for file in (IMAGES, LABELS, NAMES, HASHES) if (out / file).is_file()]
     index = {file: (out / file).stat().st_size for file in files}
-    write_json(out / MANIFEST, {"format": FORMAT, **described, **facts, "shards": shards, "index": index})
+    digests = {file: sha256_of(out / file) for file in files}
+    described |= {**facts, "shards": shards, "index": index, "sha256": digests}
+    write_json(out / MANIFEST, {"format": FORMAT, **described})
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

@@ -101,9 +101,16 @@ def refuse_other(out: Path) -> None:
         raise UsageError(f"{out} already has complete shards; choose another name, or remove it first")
     if (out / _PLAN).is_file() or not out.exists():
         return
-    if not out.is_dir() or any(path.name != LOCK for path in out.iterdir()):
+    if not out.is_dir() or any(not _is_unbegun(path) for path in out.iterdir()):
         what = "is not empty, and not an interrupted `verydeep shard`" if out.is_dir() else "is a file"
         raise UsageError(f"{out} {what}; choose another name")
+
+
+def _is_unbegun(path: Path) -> bool:
+    """Whether this is what a packing leaves that was ended before its plan was written."""
+    if path.name == LOCK:
+        return True
+    return path.name == UNFINISHED and path.is_dir() and all(one.suffix == ".part" for one in path.iterdir())
 
 
 def pack(

@@ -160,8 +160,10 @@ class Shards(ImageSource):
         return None if self.index.hashes is None else self.index.hashes[self._numbers]
 
     def stamp(self, number: int) -> str:
-        """Its place in the tars, and its size."""
-        return str(self._record(number))
+        """Its place in the tars, its size and its hash; empty for older shards, which have no hashes."""
+        if self.index.hashes is None:
+            return ""
+        return f"{self._record(number)} {self.hash(number):x}"
 
     def fingerprint(self) -> str | None:
         """A digest of those of the parts; None where these are not all of the images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from verydeep import remote
 from verydeep.errors import DataError, refusal, require
-from verydeep.files import write_whole
+from verydeep.files import sha256_of, write_whole
 
 URLS = "a URL has to be that of a folder that `verydeep shard` made; download other images first"
 """What to say of another URL."""
@@ -70,8 +71,10 @@ class Folder(ABC):
         """
 
     @abstractmethod
-    def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
+    def on_disk(self, file: str, num_bytes: int, version: str, digest: str | None = None) -> Path:
         """Where a file is to be found on this machine; from a URL it is fetched once for each version.
+
+        What is fetched has this SHA-256, if one is given.
 
         Raises:
             FileNotFoundError: there is no such file behind the URL.
@@ -140,7 +143,7 @@ class _LocalFolder(Folder):
         except OSError as error:
             raise DataError(refusal(self.path(file), "read", error)) from None
 
-    def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
+    def on_disk(self, file: str, num_bytes: int, version: str, digest: str | None = None) -> Path:
         return Path(self.path(file))
 
 
@@ -177,12 +180,12 @@ class _RemoteFolder(Folder):
             "ranges, or copy the folder here"
         )
         try:
-            self._receive(file, first, length, content.extend, too_long)
+            self._receive(file, first, length, content.extend, too_long, least=length)
         except FileNotFoundError:
             raise DataError(f"{self.path(file)} is not there; upload it, or make the shards again") from None
         return bytes(content)
 
-    def on_disk(self, file: str, num_bytes: int, version: str) -> Path:
+    def on_disk(self, file: str, num_bytes: int, version: str, digest: str | None = None) -> Path:
         if num_bytes > remote.MOST_INDEX_BYTES:
             raise DataError(f"{self.path(file)}: {num_bytes:,} bytes of an index are more than are fetched")
         name = sha256(f"{self.location} {version}".encode()).hexdigest()[:16]
@@ -193,16 +196,31 @@ class _RemoteFolder(Folder):
 
         def write(aside: Path) -> None:
             with aside.open("wb") as target:
-                self._receive(file, 0, num_bytes + 1, target.write, too_long)
+                self._receive(file, 0, num_bytes + 1, target.write, too_long, least=num_bytes)
+            if digest is not None and sha256_of(aside) != digest:
+                raise DataError(
+                    f"{self.path(file)} is not the file that {self.location} was packed with; upload all of the "
+                    "folder anew, its shards.json last"
+                )
 
         if not path.is_file() or path.stat().st_size != num_bytes:
             write_whole(path, write)
         return path
 
-    def _receive(self, file: str, first: int, length: int, take: Callable[[bytes], object], too_long: str) -> None:
+    def _receive(
+        self,
+        file: str,
+        first: int,
+        length: int,
+        take: Callable[[bytes], object],
+        too_long: str,
+        *,
+        least: int = 0,
+    ) -> None:
         """Hand `length` bytes of a file to a function as they come, fewer where the file ends before.
 
-        Where that breaks off, it goes on there.
+        Where that breaks off, it goes on there; also where a server that does not say how long the file is ends
+        before the `least` bytes that are there.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -214,7 +232,7 @@ class _RemoteFolder(Folder):
         def transfer() -> None:
             nonlocal present
             filesystem, root = self._filesystem()
-            blocks = _web_blocks if "http" in filesystem.protocol else _blocks
+            blocks = partial(_web_blocks, least=first + least) if "http" in filesystem.protocol else _blocks
             for start, block in blocks(filesystem, f"{root}/{file}", first + present, first + length):
                 ahead = first + present - start  # bytes that we have already, as the server gives whole files
                 if (first and ahead) or len(block) - ahead > length - present:
@@ -256,8 +274,26 @@ def _blocks(filesystem: Any, path: str, first: int, end: int) -> Iterator[tuple[
         first += len(block)
 
 
-def _web_blocks(filesystem: Any, url: str, first: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """The same as it arrives from a web server; from the first byte on if that knows no ranges."""
+def _web_blocks(filesystem: Any, url: str, first: int, end: int, least: int) -> Iterator[tuple[int, bytes]]:
+    """The same as it arrives from a web server; from the first byte on if that knows no ranges.
+
+    A server may give less than it was asked for: the rest is asked for then. The file has `least` bytes.
+    """
+    while True:
+        reached, goal = first, least
+        for start, block, total in _web_answer(filesystem, url, first, end):
+            yield start, block
+            reached, goal = start + len(block), least if total is None else total
+        goal = min(goal, end)
+        if reached >= goal:
+            return
+        if reached <= first:
+            raise remote.BrokenError(f"the server ended after {reached:,} of {goal:,} bytes")
+        first = reached
+
+
+def _web_answer(filesystem: Any, url: str, first: int, end: int) -> Iterator[tuple[int, bytes, int | None]]:
+    """Blocks of one answer, each with its place and the length of the file, as far as the server tells it."""
     from aiohttp import ClientTimeout, RedirectClientError
     from fsspec.asyn import sync
 
@@ -276,18 +312,23 @@ def _web_blocks(filesystem: Any, url: str, first: int, end: int) -> Iterator[tup
             raise DataError(f"{url}: its server redirects to {error}, which is less secure") from None
     try:
         if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            yield first, b"", first  # where it ends
             return
         _check_answer(response, url)
-        start = first if response.status == HTTPStatus.PARTIAL_CONTENT else 0
-        if start and not response.headers.get("Content-Range", f"bytes {start}-").startswith(f"bytes {start}-"):
-            raise remote.BrokenError("the server sent a wrong part of the file")
+        start, total = 0, response.content_length
+        if response.status == HTTPStatus.PARTIAL_CONTENT:
+            told = response.headers.get("Content-Range", f"bytes {first}-*/*")
+            known = re.fullmatch(rf"bytes {first}-[^/]*/(\d+|\*)", told.strip())
+            if not known:
+                raise remote.BrokenError("the server sent a wrong part of the file")
+            start, total = first, int(known[1]) if known[1] != "*" else None
         while True:
             with _network(url, pace):
                 block = sync(filesystem.loop, response.content.readany, timeout=pace.seconds_left)
             if not block:
                 return
             pace.count(len(block))
-            yield start, block
+            yield start, block, total
             start += len(block)
     finally:
         filesystem.loop.call_soon_threadsafe(response.close)
