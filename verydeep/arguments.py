@@ -44,9 +44,16 @@ def checked(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer
             raise ArgumentError(_not_bound(function, str(error))) from None
         for name, value in given.items():
             check_type(name, value, _annotations(function)[name])
-        return function(*args, **kwargs)
+        return function(*map(_plain, args), **{name: _plain(value) for name, value in kwargs.items()})
 
     return call
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as Python's own: others, such as JSON and torch, take no other."""
+    if isinstance(value, (int, float)) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def check_fields(instance: Any) -> None:

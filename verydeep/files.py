@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -219,7 +220,10 @@ def _as_text(value: Any) -> Any:
         return as_text(value)
     if isinstance(value, dict):
         return {_as_text(name): _as_text(item) for name, item in value.items()}
-    return [_as_text(item) for item in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return [_as_text(item) for item in value]
+    is_number = not isinstance(value, (int, float)) and isinstance(value, (Integral, Real))
+    return value.item() if is_number and hasattr(value, "item") else value  # NumPy's and torch's
 
 
 def write_json(path: Path, value: Any) -> None:

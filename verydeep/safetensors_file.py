@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from verydeep.errors import ModelError, printable
 
 MOST_HEADER_BYTES = 100_000_000  # the format's own bound
+MOST_AXES = 32  # of a tensor that NumPy makes
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -117,6 +118,8 @@ def _entry(field: dict[str, Any]) -> Entry:
     shape, (start, end) = field["shape"], field["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
         raise ValueError(f"shape {shape} at {start}:{end}")
+    if len(shape) > MOST_AXES or max(shape, default=0) >= 1 << 40:
+        raise ValueError(f"a shape of {len(shape)} axes, {printable(shape, 40)}")
     return Entry(field["dtype"], tuple(shape), start, end)
 
 

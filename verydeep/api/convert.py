@@ -12,6 +12,7 @@ from verydeep.arguments import checked
 from verydeep.configurations import Architecture, configuration
 from verydeep.errors import ModelError, UsageError, escaped
 from verydeep.images.color import Preprocessing
+from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import say
 from verydeep.results import Result
 from verydeep.run_folder import (
@@ -133,6 +134,7 @@ def convert(
         write_model(target, model, weights)
         if is_ours(where.path):
             copy_training_images(where.path, target)
+            say_network_alone(where.path, "copied")
     architecture = model.architecture
     return Conversion(str(run), architecture.configuration, num_parameters(architecture), origin)
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from verydeep.arguments import checked
 from verydeep.comparison.metrics import LPIPS
-from verydeep.errors import UsageError, check_choice, command_line, escaped
+from verydeep.errors import UsageError, as_text, check_choice, command_line, escaped
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference, DistanceDifference
@@ -170,5 +170,7 @@ def write_for_hub(
     """Write a folder for the Hub, its card with what the results and the run's journal tell."""
     epochs = [record for record in read_journal(Path(model) / JOURNAL) if "validation_error" in record]
     licence = licence or config.provenance.get("licence")
-    facts = CardFacts(name or folder.name, tuple(read_result(Path(result)) for result in results), epochs, licence)
+    facts = CardFacts(
+        name or as_text(folder.name), tuple(read_result(Path(result)) for result in results), epochs, licence
+    )
     write_hub_folder(folder, config, tensors, facts, half)

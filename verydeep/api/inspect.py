@@ -9,7 +9,7 @@ from typing import Any
 from verydeep.accounting import num_parameters
 from verydeep.api.describe import in_bytes
 from verydeep.arguments import checked
-from verydeep.errors import printable
+from verydeep.errors import command_line, printable
 from verydeep.images.color import Preprocessing
 from verydeep.results import Result
 from verydeep.run_folder import all_finite, check_shapes, read_config, weights_file
@@ -141,7 +141,7 @@ def _ours(source: Source) -> Imported:
 
 def _missing(weights: Imported) -> list[str]:
     """What must be given before the weights can be used."""
-    convert = f"verydeep convert {weights.source.name} RUN"
+    convert = command_line("convert", weights.source.name, "RUN").strip("`")
     window = window_question(weights.architecture.window)
     notes = {
         f"the file does not say {window}: `{convert} --window PIXELS` takes it": not weights.window_known,

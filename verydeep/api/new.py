@@ -9,7 +9,7 @@ from pathlib import Path
 from verydeep.accounting import num_parameters
 from verydeep.arguments import checked
 from verydeep.configurations import Architecture
-from verydeep.errors import escaped, require
+from verydeep.errors import UsageError, escaped, require
 from verydeep.images.color import Preprocessing
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig, TrainedOn, making_folder, provenance, write_model
@@ -66,6 +66,8 @@ def new(
 
     """
     architecture = Architecture(config, num_classes, width, window, batch_norm)
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"`seed` is {seed}; it must be from 0 to {2**63 - 1}")
     require("torch", "train", "making a model")
     from verydeep.network.initialize import initialize
     from verydeep.network.vgg import VGG

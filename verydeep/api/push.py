@@ -11,10 +11,11 @@ from pathlib import Path
 from verydeep.api.export import write_for_hub
 from verydeep.arguments import checked
 from verydeep.errors import UsageError
-from verydeep.exports.hub_folder import CARD, check_repository, upload
+from verydeep.exports.hub_folder import CARD, NOT_FOR_OTHERS, check_repository, upload
 from verydeep.results import Result
+from verydeep.run_folder import WEIGHTS, ModelConfig
 from verydeep.weights.by_name import is_offline
-from verydeep.weights.opening import open_source
+from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network
 
 
@@ -77,10 +78,16 @@ def push(
     config, weights = open_source(model)
     with tempfile.TemporaryDirectory() as aside:
         sent = locate(model).path
-        if not (sent / CARD).is_file():
+        if not _is_hub_folder(sent, config):
             sent = Path(aside) / "model"
             write_for_hub(sent, model, config, weights, results, licence, repository)
         elif results or licence:
             raise UsageError(f"{folder} already has a card; edit {CARD} there, or export the run again")
         del weights
         return Pushed(repository, upload(sent, repository, private=private, revision=revision))
+
+
+def _is_hub_folder(folder: Path, config: ModelConfig) -> bool:
+    """Whether a folder can be sent as it is: it has its card, and nothing that `export --to hub` leaves out."""
+    private = config.provenance.keys() & set(NOT_FOR_OTHERS)
+    return (folder / CARD).is_file() and is_ours(folder) and (folder / WEIGHTS).is_file() and not private

@@ -48,7 +48,11 @@ class Push(Command):
     def call(self, given: dict[str, Any]) -> Result | None:
         """Ask, unless that was said, and send."""
         if not given["yes"] and sys.stdin.isatty():
-            answer = input(f"Send {given['folder']} to hf:{given['repository']}? [y/N] ")
+            try:
+                answer = input(f"Send {given['folder']} to hf:{given['repository']}? [y/N] ")
+            except EOFError:  # Ctrl-D
+                print()
+                answer = ""
             given["yes"] = answer.strip().lower() in ("y", "yes")
         return super().call(given)
 

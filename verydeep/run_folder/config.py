@@ -140,8 +140,9 @@ def _architecture(fields: Any) -> Architecture:
 
 _PROVENANCE: dict[str, Any] = {
     **dict.fromkeys(("data", "recipe", EARLIER), dict[str, Any]),
-    **dict.fromkeys(("command", "processor", "recipe_name", "grown_from", "started_from", "licence"), str),
-    "new_layers": tuple[str, ...],
+    **dict.fromkeys(("command", "processor", "recipe_name", "grown_from", "started_from"), str),
+    **dict.fromkeys(("licence", "origin"), str),
+    **dict.fromkeys(("new_layers", "notes"), tuple[str, ...]),
 }
 """Facts that are read again, and their types; there may be any others."""
 

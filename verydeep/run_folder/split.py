@@ -75,12 +75,13 @@ def write_training_images(run: Path, hashes: NDArray[np.uint64]) -> None:
 def read_training_names(run: Path) -> frozenset[str] | None:
     """Names of the images that a run trains on; None where it did not keep them, or they are damaged."""
     import gzip  # not above, as it is imported for each answer
+    import zlib
 
     try:
         with gzip.open(run / TRAINING_NAMES) as file:
             lines = file.read(MOST_SPLIT_BYTES).splitlines()
         return frozenset(as_type(tuple[str, ...], [parse_json(line) for line in lines]))
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, zlib.error):
         return None
 
 

@@ -28,8 +28,8 @@ def write_model(run: Path, config: ModelConfig, tensors: Tensors, weights: str =
     write_json(run / CONFIG, config.to_json())
 
 
-def write_weights(path: Path, tensors: Tensors) -> None:
-    """Write tensors as safetensors, whole.
+def write_weights(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors, whole, with facts about them.
 
     Raises:
         DiskError: they cannot be written.
@@ -43,7 +43,7 @@ def write_weights(path: Path, tensors: Tensors) -> None:
 
     def write(aside: Path) -> None:
         try:
-            save_file(contiguous, aside)
+            save_file(contiguous, aside, metadata=metadata)
         except SafetensorError as error:  # whatever it may be: a full disk is among it
             reason = str(error).rpartition("I/O error: ")[2].partition(" (os error")[0]
             raise OSError(reason) from None
@@ -115,6 +115,8 @@ def check_shapes(architecture: Architecture, tensors: Tensors, where: str) -> No
         seen = f"lacks {missing[0]}" if missing else f"has {extra[0]}"
         raise ModelError(f"{where} {seen}, which does not fit {what}: these weights belong to another network")
     for name, shape in wanted.items():
+        if tensors[name].dtype.kind == "b":
+            raise ModelError(f"{where}: {name} has truth values in place of numbers; the model cannot be used")
         if tensors[name].shape != shape:
             raise ModelError(
                 f"{where}: {name} has shape {tensors[name].shape}, {what} has {shape}: "

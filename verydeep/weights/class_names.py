@@ -244,7 +244,7 @@ def class_names(given: ClassNames, num_classes: int) -> tuple[str, ...]:
     """Names of classes as an argument gives them.
 
     Args:
-        given: the names; or `imagenet`, `numbers`, or a file, as `class_list` reads it.
+        given: the names; or `imagenet`, `numbers`, or a file, as `names_in` reads it.
         num_classes: how many there must be.
 
     Raises:
@@ -259,7 +259,7 @@ def class_names(given: ClassNames, num_classes: int) -> tuple[str, ...]:
     elif given == "numbers":
         names = tuple(map(str, range(num_classes)))
     else:
-        names = _read(Path(given)) if isinstance(given, str | PathLike) else tuple(map(str, given))
+        names = _read(Path(given)) if isinstance(given, str | PathLike) else _checked_list(given)
     if len(names) != num_classes:
         what, one = (f"`class_names={given}`", "line") if isinstance(given, str) else ("`class_names`", "name")
         raise UsageError(
@@ -267,6 +267,13 @@ def class_names(given: ClassNames, num_classes: int) -> tuple[str, ...]:
             "the order of the scores"
         )
     return names
+
+
+def _checked_list(given: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return _checked(list(map(str, given)))
+    except ValueError as error:
+        raise UsageError(f"`class_names`: {printable(error)}") from None
 
 
 def _read(path: Path) -> tuple[str, ...]:

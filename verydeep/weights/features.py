@@ -17,7 +17,7 @@ from verydeep.errors import DiskError, ModelError
 from verydeep.files import json_text
 from verydeep.images.storage import cache_folder
 from verydeep.notes import note
-from verydeep.run_folder import ModelConfig, read_model, write_model
+from verydeep.run_folder import CONFIG, ModelConfig, read_model, write_model
 from verydeep.weights import importing
 from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import Tensors, check_ours, is_ours
@@ -71,7 +71,7 @@ def _source(model: str | PathLike[str]) -> Source | None:
 
 
 def features_key(model: str | PathLike[str], preprocessing: str | None = None) -> str:
-    """What tells one model from another, in letters and digits: the file and when it was changed, or the name.
+    """What tells one model from another, in letters and digits: its files and when they were changed, or the name.
 
     Raises:
         ModelError: there is no such file.
@@ -79,8 +79,11 @@ def features_key(model: str | PathLike[str], preprocessing: str | None = None) -
     """
     facts: list[object] = [VERSION, absolute(model), preprocessing]
     if source := _source(model):
-        stat = weights_path(source.path).stat()
-        facts += [stat.st_size, stat.st_mtime_ns]
+        path = weights_path(source.path)
+        for file in (path, path.with_name(CONFIG)):  # timm's lies beside the weights, and says how images are fed
+            if file.is_file():
+                stat = file.stat()
+                facts += [stat.st_size, stat.st_mtime_ns]
     return sha256(json_text(facts).encode()).hexdigest()[:24]
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configurations import STRIDE, Architecture, LocalResponseNorm
-from verydeep.errors import ModelError, UsageError, few, printable
+from verydeep.errors import ModelError, UsageError, command_line, few, printable
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, ModelConfig, TrainedOn, all_finite
 from verydeep.weights.choice import groups
 from verydeep.weights.class_names import ClassNames, class_names
 from verydeep.weights.files import read
+from verydeep.weights.formats import MODEL_FILES
 from verydeep.weights.layouts import recognize
 from verydeep.weights.metadata import UNKNOWN, Metadata
 from verydeep.weights.published import (
@@ -146,7 +147,9 @@ def import_weights(source: Source, given: Metadata = UNKNOWN, names: ClassNames 
         found.notes.append("the network itself preprocesses images; this is its preprocessing here")
     _drop_what_is_not_finite(found)
     of_published = published.metadata if published else UNKNOWN
-    for known in (source.metadata, of_published, layers.metadata, _timms_metadata(path)):
+    # timm's card belongs to the file of weights of its folder, not to any other that lies there.
+    card = _timms_metadata(path) if layout in ("timm", "torchvision") and path.name in MODEL_FILES else UNKNOWN
+    for known in (source.metadata, of_published, layers.metadata, card):
         found.metadata = found.metadata.completed_by(known)
     _settle_architecture(found)
     _settle_class_names(found, names)
@@ -219,7 +222,8 @@ def _suggesting_features(layers: Layers, source: Source) -> Iterator[None]:
         if not has_head or not is_network(shapes):
             raise
         raise ModelError(
-            f"{error}; to import only its convolutions: `verydeep convert {source.name} RUN --features-only`"
+            f"{error}; to import only its convolutions: "
+            f"{command_line('convert', source.name, 'RUN', '--features-only')}"
         ) from None
 
 
@@ -253,7 +257,7 @@ def _question(found: Imported) -> str:
     choice = "; or give " + "; ".join(filter(None, more)) if any(more) else ""
     return (
         f"{found.path} does not say {' and '.join(options)}; convert it once: "
-        f"`verydeep convert {found.source.name} RUN {' '.join(options.values())}`{choice}"
+        f"{command_line('convert', found.source.name, 'RUN', *' '.join(options.values()).split())}{choice}"
     )
 
 
@@ -277,13 +281,13 @@ def _settle_architecture(found: Imported) -> None:
     """Bring what is known about the network and what was recognised together."""
     recognised, known = found.architecture.configuration, found.metadata.configuration
     if known and known != recognised:
-        if {known, recognised} != {"A", "A-LRN"}:
+        if (known, recognised) != ("A-LRN", "A"):  # of a file that does not tell
             raise UsageError(f"{found.path} is configuration {recognised}, not {known}; leave it out")
         found.architecture = replace(found.architecture, configuration=known)
     if found.layout == "verydeep" and recognised == "A" and not known:
         found.notes.append(
             "these weights fit A and A-LRN; A is used. If they are A-LRN's: "
-            f"`verydeep convert {found.source.name} RUN --config A-LRN`"
+            f"{command_line('convert', found.source.name, 'RUN', '--config', 'A-LRN')}"
         )
     if found.architecture.local_response_norm != LocalResponseNorm():
         found.notes.append(f"it has {found.architecture.local_response_norm}, not AlexNet's")

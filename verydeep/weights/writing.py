@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from verydeep.configurations import Architecture
 from verydeep.errors import UsageError, require
 from verydeep.files import write_json, write_whole
 from verydeep.images.color import Preprocessing
-from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig
+from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, write_weights
 from verydeep.weights.layouts import keras, timm, torchvision
 from verydeep.weights.recognize import Tensors
 
@@ -82,7 +82,7 @@ def feeding(library: str, preprocessing: Preprocessing) -> str:
             return "feed it by keras.applications.vgg16.preprocess_input"
         order = "[..., ::-1]" if preprocessing.channels == "BGR" else ""
         return f"feed it ((pixels - {_numbers(mean)}) / {_numbers(deviation)}){order}, of RGB levels of 0 to 255"
-    first = ", then reversed by .flip(1)" if preprocessing.channels == "BGR" else ""
+    first = ", then reversed by .flip(-3)" if preprocessing.channels == "BGR" else ""
     normalize = f"Normalize(mean={_numbers(mean / 255)}, std={_numbers(deviation / 255)})"
     return f"feed it {normalize} of RGB levels of 0 to 1{first}"
 
@@ -133,10 +133,7 @@ def _numbers(values: NDArray[Any]) -> str:
 
 
 def _write_safetensors(out: Path, theirs: Tensors) -> None:
-    from safetensors.numpy import save_file
-
-    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in theirs.items()}
-    write_whole(out, partial(save_file, contiguous, metadata={"format": "pt"}))
+    write_weights(out, theirs, {"format": "pt"})
 
 
 def _write_torch(out: Path, theirs: Tensors) -> None:
@@ -144,7 +141,10 @@ def _write_torch(out: Path, theirs: Tensors) -> None:
     import torch
 
     tensors = {name: torch.from_numpy(np.asarray(tensor, order="C")) for name, tensor in theirs.items()}
-    write_whole(out, partial(torch.save, tensors))
+
+    content = BytesIO()  # where a disk is full, torch has no sentence for it
+    torch.save(tensors, content)
+    write_whole(out, lambda aside: aside.write_bytes(content.getbuffer()))
 
 
 def _write_keras(out: Path, architecture: Architecture, theirs: Tensors) -> None:
@@ -152,11 +152,13 @@ def _write_keras(out: Path, architecture: Architecture, theirs: Tensors) -> None
     import h5py
 
     def write(aside: Path) -> None:
-        with h5py.File(aside, "w") as file:
+        content = BytesIO()  # where a disk is full, HDF5 ends the process
+        with h5py.File(content, "w") as file:
             for group, name in keras.group_names(architecture).items():
                 file.create_group(f"{group}/vars").attrs["name"] = name
             file.create_group("vars")
             for name, tensor in theirs.items():
                 file.create_dataset(name, data=tensor)
+        aside.write_bytes(content.getbuffer())
 
     write_whole(out, write)

@@ -57,6 +57,7 @@ def _read(module: str, path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
         try:
             yield from _receive(process.stdout, facts, most)
         except EOFError:
+            process.stdout.close()  # it may be blocked writing
             raise NotWeightsError(f"cannot be read: {_ending(process.wait(), seconds)}") from None
         finally:
             process.kill()
@@ -83,7 +84,7 @@ def _receive(stream: IO[bytes], facts: dict[str, Any], most: int) -> Iterator[Te
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:
     if count > MOST_HEADER_BYTES:
-        raise EOFError
+        raise NotWeightsError(f"cannot be read: what describes it has more than {MOST_HEADER_BYTES:,} bytes")
     content = bytearray(count)
     _fill(stream, memoryview(content))
     return bytes(content)
