@@ -17,7 +17,16 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn, TextIO
 
-from verydeep.errors import DiskError, UsageError, VerydeepError, did_you_mean, escaped, lack_of_memory, of_system
+from verydeep.errors import (
+    DiskError,
+    ElsewhereError,
+    UsageError,
+    VerydeepError,
+    did_you_mean,
+    escaped,
+    lack_of_memory,
+    of_system,
+)
 from verydeep.interrupts import Terminated, ended_by_signals, exit_code
 from verydeep.version import __version__
 
@@ -84,6 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             with _written():
                 _run(name, rest)
+        except ElsewhereError:
+            sys.exit(1)
         except VerydeepError as error:
             for line in getattr(error, "__notes__", ()):
                 _tell(line)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from verydeep.errors import UsageError, VerydeepError, number_from_environment, printable
+from verydeep.errors import ElsewhereError, UsageError, VerydeepError, number_from_environment, printable
 from verydeep.interrupts import kernel_ends_with_parent
 
 if TYPE_CHECKING:
@@ -73,14 +73,28 @@ class World:
         return [value for value in values if value is not None] if self.first else []
 
     def from_first(self, make: Callable[[], Item]) -> Item:
-        """Let the first process make a value, and give it to all."""
+        """Let the first process make a value, and give it to all.
+
+        Raises:
+            ElsewhereError: here, where that has failed on the first process, which raises the error itself.
+
+        """
         if self.size == 1:
             return make()
         from torch import distributed
 
-        values = [make() if self.first else None]
+        values: list[Any] = [None, False]
+        try:
+            if self.first:
+                values[0] = make()
+        except Exception:
+            distributed.broadcast_object_list([None, True])
+            raise
         distributed.broadcast_object_list(values)
-        return values[0]  # type: ignore[return-value]
+        value, has_failed = values
+        if has_failed:
+            raise ElsewhereError("the first of the processes that work together could not go on; it says why")
+        return value  # type: ignore[no-any-return]
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add a tensor up over all processes, each of which has one of its shape; gradients cross too."""

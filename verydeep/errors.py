@@ -29,6 +29,10 @@ class VerydeepError(Exception):
         return as_text(super().__str__())
 
 
+class ElsewhereError(VerydeepError):
+    """Another process that this one works with could not go on, and says why; here it is not told again."""
+
+
 class UsageError(VerydeepError, ValueError):
     """The request itself cannot be carried out as it was made."""
 

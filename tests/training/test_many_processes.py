@@ -139,6 +139,15 @@ def test_batch_normalisation_is_by_the_whole_batch_and_every_image_left_out_is_n
     assert out.count("least validation error") == 1
 
 
+def test_what_the_first_process_refuses_is_told_once(two):
+    """The others neither repeat it nor tell of a connection that broke."""
+    ended = torchrun(2, words(two))
+    _, err = ended.communicate(timeout=240)
+    assert ended.returncode == 1
+    assert err.count("is a run that has finished (epochs: 2)") == 1
+    assert err.count("verydeep: ") == 1 and "gloo" not in err.lower() and "DistBackendError" not in err
+
+
 def test_too_many_processes_for_a_batch_are_refused():
     images = open_data("digits").train
     with pytest.raises(UsageError, match=r"a batch of 1 (image|image)s cannot be shared by 2 processes"):

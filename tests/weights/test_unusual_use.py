@@ -31,7 +31,11 @@ from verydeep.weights.writing import feeding
 
 TIMMS = {
     "architecture": "vgg16",
-    "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "label_names": ["quokka", "wombat", "dingo"]},
+    "pretrained_cfg": {
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "label_names": ["quokka", "wombat", "dingo"],
+    },
 }
 
 

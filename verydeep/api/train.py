@@ -448,18 +448,17 @@ def _check_alike(images: ImageSet, held_out: ImageSet, here: World) -> None:
         return
     mine = (len(images), images.fingerprint, len(held_out), held_out.fingerprint)
 
-    def compare() -> str | None:
+    def compare() -> None:
         other = next((rank for rank, theirs in enumerate(every) if theirs != every[0]), None)
         if other is None:
-            return None
-        return (
+            return
+        raise DataError(
             f"process {other} has {every[other][0]:,} training and {every[other][2]:,} validation images, the "
             f"first {every[0][0]:,} and {every[0][2]:,}, or others; all machines need the same copy of the data"
         )
 
     every = here.gather(mine)
-    if problem := here.from_first(compare):
-        raise DataError(problem)
+    here.from_first(compare)
 
 
 def _hashes(run: Path, begin: start.Beginning, data: Data, images: ImageSet, here: World) -> Hashes:
