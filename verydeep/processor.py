@@ -86,12 +86,15 @@ def num_threads(threads: int | None = None) -> int:
 
 
 def _quota() -> float | None:
-    """Processors' worth of time that a container may use; None without a limit."""
-    try:
-        allowed, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return int(allowed) / int(period)
-    except (OSError, ValueError):
-        return None
+    """Processors' worth of time that a container may use, by cgroups of version 2 or 1; None without a limit."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            texts = [Path("/sys/fs/cgroup", file).read_text(encoding="ascii") for file in files]
+            allowed, period = map(int, " ".join(texts).split())
+        except (OSError, ValueError):
+            continue
+        return allowed / period if allowed > 0 and period > 0 else None
+    return None
 
 
 def has_bfloat16(native: ModuleType) -> bool:

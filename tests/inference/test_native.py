@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import subprocess
@@ -367,3 +368,19 @@ def test_a_call_takes_no_more_scratch_than_is_said_and_a_batch_is_bounded():
     one, many = engine.scratch_bytes(1, 224, 224), engine.scratch_bytes(1000, 224, 224)
     assert one < many < 600_000_000
     assert engine.scratch_bytes(10_000, 224, 224) == many
+    few = native.NativeEngine(config, tensors_of(network), ["relu2_1"])
+    assert 0 < few.scratch_bytes(1, 224, 224) < one
+    with pytest.raises(UsageError):
+        engine.scratch_bytes(1, 16, 16)
+
+
+def test_odd_calls_are_answered_or_refused():
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
+    engine = native.NativeEngine(config, tensors_of(network))
+    assert copy.copy(engine) is engine
+    nothing = np.zeros((0, 64, 48, 3), np.uint8)
+    assert engine.run(nothing, ["relu2_1", "fc8"])["relu2_1"].shape == (0, 13, 32, 24)
+    with pytest.raises(UsageError, match=r"must be \(batch, height, width, 3\)"):
+        engine.run_preprocessed(np.zeros((1, 64, 64, 4), np.float32), ["pool1"])
+    with pytest.raises(UsageError, match="3 images, which are no pairs"):
+        engine.distances(np.zeros((3, 64, 64, 3), np.float32), {"relu1_1": np.ones(6, np.float32)}, epsilon=1e-10)

@@ -36,6 +36,22 @@ def test_the_margin_is_what_the_receptive_field_asks_for():
     assert margin_places(Architecture("A")) == 2
 
 
+def test_squares_are_the_map_too_where_strips_would_be_margins():
+    network = VGG(Architecture("D", num_classes=4, width=0.02, window=32)).double().eval()
+    initialize(network, "he", 0)
+    images = np.random.default_rng(0).standard_normal((1, 470, 450, 3))
+    shown = []
+
+    @torch.inference_mode()
+    def score(images: np.ndarray) -> np.ndarray:
+        shown.append(images.shape[1:3])
+        return network.score_map(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+
+    found = score_map_in_strips(score, network.architecture, images, 110_000)
+    assert len(shown) == 16 and max(height * width for height, width in shown) <= 110_000 * 1.1
+    np.testing.assert_allclose(found, score(images), rtol=1e-12, atol=1e-12)
+
+
 def test_strips_show_no_more_than_allowed():
     architecture = Architecture("D", num_classes=2, width=0.02, window=32)
     seen = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import io
@@ -274,6 +275,76 @@ def test_pixels_are_counted_before_they_are_decoded(run, kind, monkeypatch):
         assert (reply.status, "2000x2000" in reply.error()) == (413, True)
 
 
+def test_comparisons_do_not_hold_all_layers_of_large_images(run, monkeypatch):
+    monkeypatch.setattr("verydeep.serving.service.MOST_OUTPUTS", 100_000)
+    file = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(file, "PNG")
+    image = base64.b64encode(file.getvalue()).decode()
+    with serving(run) as client:
+        reply = client.post_json("/compare?metric=content&layers=relu1_1,relu2_1", {"images": [image] * 2})
+        assert (reply.status, "numbers would be computed, more than 400,000" in reply.error()) == (413, True)
+
+
+def test_work_for_clients_that_have_gone_is_not_kept(run):
+    """Their images would be, until the thread has done what it is at."""
+    service = Service(open_models(run), Limits())
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def blocked(items):
+        begun.set()
+        goes_on.wait(10)
+        return items
+
+    async def many() -> int:
+        first = service.worker.submit([0], blocked)
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        for number in range(50):
+            service.worker.submit([number], blocked).cancel()
+        await asyncio.sleep(0.01)
+        waiting = len(service.worker._tasks)
+        goes_on.set()
+        await first
+        return waiting
+
+    assert asyncio.run(many()) == 0
+    service.close()
+
+
+def test_another_request_is_another_wait():
+    """A connection that is used again and again is not dropped for being busy."""
+    connection = object.__new__(server.Connection)
+    times = iter(range(0, 1000, 50))
+
+    class Loop:
+        def time(self):
+            return next(times)
+
+        def call_later(self, seconds, call):
+            return None
+
+    class Cycle:
+        response_complete = False
+
+    class Transport:
+        aborted = False
+
+        def is_closing(self):
+            return False
+
+        def abort(self):
+            self.aborted = True
+
+    connection.loop, connection.transport = Loop(), Transport()
+    connection.config = type("Config", (), {"timeout_graceful_shutdown": 10})()
+    for _ in range(5):
+        connection.cycle = Cycle()
+        connection._look()
+    assert not connection.transport.aborted
+    connection._look()
+    assert connection.transport.aborted  # the same for 50 seconds
+
+
 def test_headers_and_lists_that_are_too_long(run, content):
     with serving(run) as client:
         reply = client.post("/extract?layers=" + ",".join(["a"] * 101), content)
@@ -492,3 +563,20 @@ def test_what_cannot_be_served(run, capsys):
             verydeep.serving.app(run, token=token)
     with pytest.raises(UsageError, match="`token` must be"):
         verydeep.serve(run, port=0, token="")
+
+
+def test_behind_a_proxy_no_other_address_is_told(run):
+    """A redirect would be of this server's own name, without the proxy's prefix; so would addresses of the API."""
+    with serving(run) as client:
+        assert client.get("/health/").status == 404
+        assert client.get("/openapi.json").json()["servers"] == [{"url": "."}]
+
+
+def test_the_inference_protocol_tells_what_it_takes(run):
+    with serving([f"one={run}", f"other={run}"], ensemble=True) as client:
+        for model, wanted in (("ensemble", ["image", "pixels"]), ("one", ["image", "pixels", "images"])):
+            inputs = client.get(f"/v2/models/{model}").json()["inputs"]
+            assert [one["name"] for one in inputs] == wanted
+        tensor = {"name": "pixels", "datatype": "UINT8", "shape": [1, 9 * 10**4000, 9 * 10**4000, 3], "data": []}
+        reply = client.post_json("/v2/models/one/infer", {"inputs": [tensor], "parameters": None})
+        assert (reply.status, "it must be [n, n, n, 3]" in reply.error()) == (400, True)

@@ -26,7 +26,7 @@ from verydeep.configurations import (
 from verydeep.errors import UsageError, VerydeepError
 from verydeep.inference.engine import Engine, Images, Outputs, check_images
 from verydeep.inference.kernels import check_kernels
-from verydeep.plan import SCORES, check_size, nodes_to
+from verydeep.plan import check_size, nodes_to, output_shapes
 from verydeep.processor import instruction_set, num_threads
 from verydeep.run_folder import ModelConfig
 from verydeep.weights.opening import Reopening
@@ -113,6 +113,10 @@ class NativeEngine(Engine):
         self.precision = self._network.precision
         self._unfolded = Unfolded(self._make, config.architecture, tensors)
 
+    def __copy__(self) -> NativeEngine:
+        """The engine itself, which never changes."""
+        return self
+
     def __deepcopy__(self, memo: dict[int, object]) -> NativeEngine:
         """The engine itself."""
         return self
@@ -158,7 +162,7 @@ class NativeEngine(Engine):
 
     def run_preprocessed(self, images: NDArray[np.float32], outputs: Sequence[str]) -> Outputs:
         """The same for images that are preprocessed already, of shape (batch, height, width, 3)."""
-        images = np.ascontiguousarray(images, np.float32)
+        images = _numbers(images)
         return self._run(images.shape, outputs, lambda network, places: network.run_numbers(images, places))
 
     def distances(
@@ -178,7 +182,9 @@ class NativeEngine(Engine):
             Of shape (pairs, rows, columns) each, for the layers that have weights.
 
         """
-        images = np.ascontiguousarray(images, np.float32)
+        images = _numbers(images)
+        if len(images) % 2:
+            raise UsageError(f"there are {len(images)} images, which are no pairs; give an even number")
         self.needed(weights, *images.shape[1:3])
         places = [self._places[name] for name in weights]
         found = self._network.compare_numbers(images, places, list(weights.values()), epsilon=epsilon)
@@ -190,12 +196,17 @@ class NativeEngine(Engine):
         return self._network.weight_bytes
 
     def scratch_bytes(self, batch: int, height: int, width: int) -> int:
-        """Memory that a call takes beside the weights and its result. It is kept for the next call."""
-        return self._network.scratch_bytes(batch, height, width, [self._places[SCORES]])
+        """Memory that `run` takes for its last layer beside the weights and the result; it is kept then."""
+        last = self.nodes[-1].name
+        self.needed([last], height, width)
+        return self._network.scratch_bytes(batch, height, width, [self._places[last]])
 
     def _run(self, shape: tuple[int, ...], outputs: Sequence[str], run: Run) -> Outputs:
         """Run the network, and apart the convolutions whose sums it does not have."""
-        self.needed(outputs, *shape[1:3])
+        nodes = self.needed(outputs, *shape[1:3])
+        if not shape[0]:
+            shapes = output_shapes(nodes, *shape[1:3])
+            return {name: np.empty((0, *shapes[name]), np.float32) for name in outputs}
         apart = {name: self._unfolded.input_of(name) for name in outputs if name not in self._places}
         wanted = list(dict.fromkeys([name for name in (*outputs, *apart.values()) if name in self._places]))
         found: Outputs = {}
@@ -220,6 +231,20 @@ class NativeEngine(Engine):
             instructions=self._instructions,
             **self._options,  # type: ignore[arg-type]
         )
+
+
+def _numbers(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Preprocessed images as the kernels read them.
+
+    Raises:
+        UsageError: they have another shape.
+
+    """
+    if images.ndim != 4 or images.shape[3] != 3:
+        raise UsageError(
+            f"preprocessed images have the shape {images.shape}; it must be (batch, height, width, 3)"
+        )
+    return np.ascontiguousarray(images, np.float32)
 
 
 def _engine_again(config: ModelConfig, again: Reopening, arguments: dict[str, Any]) -> NativeEngine:

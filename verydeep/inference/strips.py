@@ -1,12 +1,14 @@
-"""The score map of an image too large for memory, strip by strip: the same map.
+"""The score map of an image too large for memory, piece by piece: the same map.
 
-A place of the map sees some pixels around its window. A strip is cut with that margin, aligned to the 32 pixels of
-the five poolings, and the places that the cut has touched are left out: what is kept saw only the image.
+A place of the map sees some pixels around its window. A piece is cut with that margin, aligned to the 32 pixels of
+the five poolings, and the places that the cut has touched are left out: what is kept saw only the image. Pieces
+are strips across the image, or squares where strips would be so thin that they are mostly margin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ def score_map_in_strips(
         score: images -> score maps.
         architecture: of the network that scores.
         images: of shape (batch, height, width, 3).
-        most_pixels: of one strip of one image; a strip is never less than what one row of the map sees.
+        most_pixels: of one piece of one image; a piece is never less than what one place of the map sees.
 
     Returns:
         Of shape (batch, classes, rows, columns).
@@ -39,24 +41,40 @@ def score_map_in_strips(
 
     """
     height, width = images.shape[1:3]
-    places_down, places_across = architecture.score_map_size(height, width)
+    places = architecture.score_map_size(height, width)
     if height * width <= most_pixels:
         return score(images)
-    upright = height >= width  # cut across the longer side
-    length, across = max(height, width), min(height, width)
-    places = places_down if upright else places_across
     margin, window = margin_places(architecture), architecture.window // STRIDE - 1
-    step = max(1, most_pixels // (across * STRIDE) - 2 * margin - window)
-    strips = []
+    around = 2 * margin + window  # places of a piece that are computed and not kept
+    strip = most_pixels // (min(height, width) * STRIDE) - around  # places that are kept of one
+    square = max(1, isqrt(most_pixels) // STRIDE - around)  # likewise, of each side
+    thick = strip > 0 and (strip + around) / strip <= ((square + around) / square) ** 2
+    steps = [strip, max(places)] if thick else [square, square]
+    if height < width:
+        steps.reverse()
+    rows, columns = (
+        list(_pieces(count, step, length, margin, window))
+        for count, step, length in zip(places, steps, (height, width), strict=True)
+    )
+    return np.concatenate(
+        [
+            np.concatenate(
+                [score(images[:, down, right])[:, :, kept, kept_too] for right, kept_too in columns], axis=3
+            )
+            for down, kept in rows
+        ],
+        axis=2,
+    )
+
+
+def _pieces(places: int, step: int, length: int, margin: int, window: int) -> Iterator[tuple[slice, slice]]:
+    """Along one side of the map: the pixels of each piece, and the places of its map that are kept."""
     for first in range(0, places, step):
         last = min(first + step, places)
         start = max(0, first - margin)
-        # The last strip takes the rest: pooling drops its odd pixels as it would the image's.
+        # The last piece takes the rest: pooling drops its odd pixels as it would the image's.
         end = length if last == places else min(length, (last + window + margin) * STRIDE)
-        pixels, kept = slice(start * STRIDE, end), slice(first - start, last - start)
-        scores = score(images[:, pixels] if upright else images[:, :, pixels])
-        strips.append(scores[:, :, kept] if upright else scores[..., kept])
-    return np.concatenate(strips, 2 if upright else 3)
+        yield slice(start * STRIDE, end), slice(first - start, last - start)
 
 
 def margin_places(architecture: Architecture) -> int:

@@ -125,12 +125,14 @@ def application(
         yield
         await asyncio.to_thread(service.close)
 
-    return Starlette(
+    application = Starlette(
         routes=addresses,
         middleware=middleware,
         exception_handlers={HTTPException: _of_starlette, Refusal: _refused},
         lifespan=lifespan,
     )
+    application.router.redirect_slashes = False  # behind a proxy it would send clients to another address
+    return application
 
 
 class Bodies:
@@ -199,10 +201,11 @@ async def _answer(
         body = await _body(request, service.limits, count)
     query = read_query(request.scope["query_string"], route.query) if route.method == "POST" else {}
     call = Call(service, query, request.path_params, body, headers)
-    async with asyncio.timeout(service.limits.timeout):
-        answer = await _unless_gone(request, route.handler(call))
-    request.scope[IMAGES] = call.num_images
-    return answer
+    try:
+        async with asyncio.timeout(service.limits.timeout):
+            return await _unless_gone(request, route.handler(call))
+    finally:
+        request.scope[IMAGES] = call.num_images  # also of what is refused
 
 
 async def _unless_gone(request: Request, answering: Awaitable[Answer]) -> Answer:

@@ -92,11 +92,11 @@ class Guard:
                 more += [] if b"content-security-policy" in there else [(b"content-security-policy", STRICTEST)]
                 more += [] if self.origins else [(b"cross-origin-resource-policy", b"same-origin")]
                 message = {**message, "headers": [*message["headers"], *more]}
-            body = message.get("body", b"")
-            while len(body) > PIECE:  # else all of it would be in memory until the client has read it
-                await send({"type": "http.response.body", "body": body[:PIECE], "more_body": True})
+            body = memoryview(message.get("body", b""))
+            while len(body) > PIECE:  # else all of it would be in memory twice until the client has read it
+                await send({"type": "http.response.body", "body": bytes(body[:PIECE]), "more_body": True})
                 body = body[PIECE:]
-            await send({**message, "body": body} if "body" in message else message)
+            await send({**message, "body": bytes(body)} if "body" in message else message)
 
         try:
             length = len(scope.get("raw_path") or b"") + len(scope["query_string"])

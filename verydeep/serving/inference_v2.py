@@ -33,6 +33,7 @@ from verydeep.version import __version__
 
 HEADER = "inference-header-content-length"
 VERSION = "1"
+MOST_SIDE = 1 << 31  # of a tensor: more would be no number that can be told
 
 IMAGE, PIXELS, IMAGES = "image", "pixels", "images"
 INPUTS = {
@@ -73,11 +74,12 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
     """Inputs and outputs of a model."""
     classes = len(model.class_names)
     shapes = {PROBABILITIES: [-1, classes], LABELS: [-1]}
+    inputs = {name: one for name, one in INPUTS.items() if name != IMAGES or model.takes_tensors}
     return {
         "name": model.name,
         "versions": [VERSION],
         "platform": f"verydeep_{model.engine.name}",
-        "inputs": [{"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in INPUTS.items()],
+        "inputs": [{"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in inputs.items()],
         "outputs": [{"name": name, "datatype": kind, "shape": shapes[name]} for name, kind in OUTPUTS.items()],
     }
 
@@ -184,7 +186,9 @@ def _split(call: Call) -> tuple[bytes, bytes]:
 def _shape(given: Any, wanted: Sequence[int], name: str) -> list[int]:
     whole = isinstance(given, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in given)
     fits = whole and len(given) == len(wanted)
-    fits = fits and all(one > 0 if side == -1 else one == side for one, side in zip(given, wanted, strict=True))
+    fits = fits and all(
+        0 < one < MOST_SIDE if side == -1 else one == side for one, side in zip(given, wanted, strict=True)
+    )
     if not fits:
         pattern = str(list(wanted)).replace("-1", "n")
         raise Refusal(400, f"input {name!r} has the shape {printable(repr(given), 60)}; it must be {pattern}")
@@ -192,7 +196,9 @@ def _shape(given: Any, wanted: Sequence[int], name: str) -> list[int]:
 
 
 def _parameters(thing: dict[str, Any], what: str) -> dict[str, Any]:
-    found = thing.get("parameters", {})
+    found = thing.get("parameters")
+    if found is None:
+        return {}
     if not isinstance(found, dict):
         raise Refusal(400, f"'parameters' of {what} must be an object")
     return found

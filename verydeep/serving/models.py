@@ -67,6 +67,11 @@ class ServedModel:
         """Whether there are score maps: networks with one size of window have."""
         return self.has_views and len({one.config.architecture.window for one in self.models}) == 1
 
+    @property
+    def takes_tensors(self) -> bool:
+        """Whether it takes images that are preprocessed already: a single network on the native engine does."""
+        return len(self.models) == 1 and self.has_views and self.engine.name == "native"
+
     def tests(self, views: str | None, scales: tuple[int, ...]) -> list[tuple[Protocol, ...]]:
         """The tests of each member.
 

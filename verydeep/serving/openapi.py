@@ -52,6 +52,7 @@ def describe(models: ServedModels, limits: Limits, *, token: bool) -> dict[str, 
             "version": __version__,
             "description": f"Models: {', '.join(models)}. Errors are JSON with one sentence under 'error'.",
         },
+        "servers": [{"url": "."}],  # beside this description, wherever it is mounted
         "paths": paths,
         "components": {"schemas": {"Error": ERROR}},
     }

@@ -235,6 +235,8 @@ def read_query(query: bytes, parameters: Sequence[Parameter]) -> dict[str, Any]:
             raise Refusal(400, f"`{name}` is given twice")
         value = known[name].read(text)
         values[name] = (*values[name], *value) if name in seen else value
+        if known[name].several and len(values[name]) > MOST_LISTED:
+            raise Refusal(400, f"`{name}` has more than {MOST_LISTED} values")
         seen.add(name)
     for one in parameters:
         if one.required and one.name not in seen:

@@ -33,7 +33,7 @@ class Connection(H11Protocol):
     clients that do not read their answer.
     """
 
-    _state: tuple[str, float] | None = None
+    _state: tuple[tuple[str, object], float] | None = None  # what it waits for, and since when
     _watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -72,8 +72,9 @@ class Connection(H11Protocol):
     def _look(self) -> None:
         """Drop the connection if it has waited for the same for too long."""
         now, waits_for = self.loop.time(), self._waits_for()
-        if self._state is None or self._state[0] != waits_for:
-            self._state = waits_for, now
+        state = waits_for, self.cycle  # another request is another wait
+        if self._state is None or self._state[0] != state:
+            self._state = state, now
         elif now - self._state[1] > self._patience(waits_for):
             self.transport.abort()
             return

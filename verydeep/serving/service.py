@@ -32,7 +32,7 @@ from verydeep.images.geometry import rescaled_size
 from verydeep.images.image_set import png
 from verydeep.images.views import Pixels, as_image, rescale
 from verydeep.inference.engine import Engine
-from verydeep.plan import SCORES, output_shapes
+from verydeep.plan import SCORES, nodes_to, output_shapes
 from verydeep.processor import num_threads
 from verydeep.serving.limits import MOST_OUTPUTS, MOST_SHOWN, MOST_WRITTEN, Limits, Refusal
 from verydeep.serving.metrics import Metrics
@@ -81,19 +81,20 @@ class Service:
         scoring = model.scoring(tests)
         with self.room.images(len(images)):
             if len(images) > 1:  # of one, the thread that decodes it makes sure
-                sizes = await self.in_thread(lambda: [self._size(one) for one in images])
+                sizes = await self._all([partial(self._size, one) for one in images])
                 check_shown(sum(self._shown(size, scoring.scales, protocols, model) for size in sizes), "scales")
             with self.worker.arriving():
-                decoded = await self._all(
+                ready = await self._all(
                     [partial(self._at_scales, one, scoring.scales, protocols, model) for one in images]
                 )
+                decoded = [rescaled for rescaled, _ in ready]
                 groups: dict[Any, list[int]] = defaultdict(list)
                 for number, image in enumerate(decoded):
                     shapes = tuple(image[scale].shape for scale in scoring.scales) if scoring.whole else ()
                     groups[model.name, views, scales, shapes].append(number)
                 waiting = [
                     self.worker.submit(
-                        [decoded[n] for n in numbers], scoring.posteriors, key, _pixels(decoded, numbers)
+                        [decoded[n] for n in numbers], scoring.posteriors, key, sum(ready[n][1] for n in numbers)
                     )
                     for key, numbers in groups.items()
                 ]
@@ -115,7 +116,7 @@ class Service:
 
         """
         engine: Any = model.engine
-        if len(model.models) > 1 or not model.has_views or engine.name != "native":
+        if not model.takes_tensors:
             raise UsageError("preprocessed images are taken by a single network on the native engine; send files")
         if images.size > 3 * MOST_SHOWN:
             raise Refusal(413, f"the tensor has {images.size:,} numbers; at most {3 * MOST_SHOWN:,} are taken")
@@ -139,12 +140,16 @@ class Service:
             maps = [one.score_map(decoded[0], scale) for one in model.models]
             return [replace(maps[0], posteriors=np.mean([one.posteriors for one in maps], axis=0))]
 
-        with self.room.images(1):
-            decoded = await self.in_thread(lambda: self._read(image))
-            width, height = rescaled_size(*decoded.size, scale or 2 * window)
+        def rescaled() -> Image.Image:
+            decoded = self._read(image)
+            side = scale or 2 * window
+            width, height = rescaled_size(*decoded.size, side)
             passes = (STRIDE // map_stride(window)) ** 2
             check_shown((width + window) * (height + window) * passes * len(model.models), "scale")
-            (found,) = await self.worker.submit([decoded], compute)
+            return rescale(decoded, side)  # here, so that no large image waits for the engine
+
+        with self.room.images(1):
+            (found,) = await self.worker.submit([await self.in_thread(rescaled)], compute)
             return await self.in_thread(lambda: render(found))
 
     async def outputs(
@@ -178,7 +183,7 @@ class Service:
             return [extract(engine, [one], layers, pool) for one in shown]
 
         with self.room.images(len(images)):
-            sizes = await self.in_thread(lambda: [self._size(one) for one in images])
+            sizes = await self._all([partial(self._size, one) for one in images])
             sizes = [rescaled_size(*size, wanted.scale) for size in sizes]
             check_shown(sum(map(prod, sizes)), "scale")
             outputs = [output_shapes(nodes, height, width) for width, height in sizes]
@@ -237,7 +242,10 @@ class Service:
     ) -> Comparison:
         """The perceptual distance of two images, as `verydeep compare` measures it."""
         name = metric or default_metric(model.engine, layers)
-        measure = metric_of(name, model.engine, layers_of(model.engine, name, layers))
+        chosen = layers_of(model.engine, name, layers)
+        measure = metric_of(name, model.engine, chosen)
+        compared = chosen or LAYERS.get(name, ())
+        nodes = nodes_to(model.engine.config.architecture, compared) if compared else ()
         if drawn and not measure.has_maps:
             raise UsageError(f"a map is of lpips and content; {name} is not a mean over places")
 
@@ -254,6 +262,9 @@ class Service:
                     raise UsageError(f"the images have {sizes} pixels; send images of one size, or `resize=first`")
                 second = second.resize(first.size, Image.Resampling.BILINEAR)
             measure.check(first.height, first.width)
+            if name != "lpips":  # whose maps are not held whole
+                outputs = output_shapes(nodes, first.height, first.width)
+                check_outputs(outputs, compared, 4 * MOST_OUTPUTS)
             return np.asarray(first), np.asarray(second)
 
         def compute(pair: list[Pixels]) -> list[Comparison]:
@@ -307,11 +318,12 @@ class Service:
 
     def _at_scales(
         self, image: Sent, scales: Sequence[int], protocols: Sequence[Protocol], model: ServedModel
-    ) -> dict[int, Pixels]:
-        """Decode an image once, for all scales."""
+    ) -> tuple[dict[int, Pixels], int]:
+        """Decode an image once, for all scales; and how many pixels will be shown of it."""
         decoded = self._read(image)
-        check_shown(self._shown(decoded.size, scales, protocols, model), "scales")
-        return {scale: np.asarray(rescale(decoded, scale)) for scale in scales}
+        shown = self._shown(decoded.size, scales, protocols, model)
+        check_shown(shown, "scales")
+        return {scale: np.asarray(rescale(decoded, scale)) for scale in scales}, shown
 
     def _shown(
         self, size: tuple[int, int], scales: Sequence[int], protocols: Sequence[Protocol], model: ServedModel
@@ -402,8 +414,8 @@ def check_compared(size: tuple[int, int]) -> None:
         )
 
 
-def check_outputs(shapes: Mapping[str, Sequence[int]], layers: Sequence[str]) -> None:
-    """Make sure that the outputs of layers fit in memory.
+def check_outputs(shapes: Mapping[str, Sequence[int]], layers: Sequence[str], most: int = MOST_OUTPUTS) -> None:
+    """Make sure that the outputs of layers, and what is on the way to them, fit in memory.
 
     Raises:
         Refusal: they do not.
@@ -411,11 +423,5 @@ def check_outputs(shapes: Mapping[str, Sequence[int]], layers: Sequence[str]) ->
     """
     sizes = {name: prod(shape) for name, shape in shapes.items()}
     numbers = sum(sizes[name] for name in layers) + 2 * max(sizes.values())
-    if numbers > MOST_OUTPUTS:
-        raise Refusal(
-            413, f"{numbers:,} numbers would be computed, more than {MOST_OUTPUTS:,}; use a smaller `scale`"
-        )
-
-
-def _pixels(decoded: Sequence[dict[int, Pixels]], numbers: Sequence[int]) -> int:
-    return sum(prod(image.shape[:2]) for n in numbers for image in decoded[n].values())
+    if numbers > most:
+        raise Refusal(413, f"{numbers:,} numbers would be computed, more than {most:,}; use a smaller `scale`")

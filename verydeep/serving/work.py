@@ -152,7 +152,14 @@ class Worker:
                 self._thread.start()
             self._tasks.append(task)
             self._changed.notify()
+        task.future.add_done_callback(lambda future: self._forget(task) if future.cancelled() else None)
         return task.future
+
+    def _forget(self, task: _Task) -> None:
+        """Drop a task whose request has ended, with its images, if it is still waiting."""
+        with self._changed:
+            if task in self._tasks:
+                self._tasks.remove(task)
 
     def close(self) -> None:
         """End the thread, after what waits is done."""
@@ -195,10 +202,12 @@ class Worker:
 
     def _full(self) -> bool:
         """Whether waiting would not make the next call larger."""
-        return self._tasks[0].key is None or len(self._tasks) >= BATCH_IMAGES
+        return not self._tasks or self._tasks[0].key is None or len(self._tasks) >= BATCH_IMAGES
 
     def _take(self) -> list[_Task]:
         """Remove the oldest task and its like; those whose request has ended are dropped."""
+        if not self._tasks:
+            return []
         first = self._tasks[0]
         taken: list[_Task] = []
         left: list[_Task] = []
