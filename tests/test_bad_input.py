@@ -28,7 +28,7 @@ from verydeep.images.sources import open_data
 
 TINY = [
     *("--recipe", "photos", "--config", "A", "--width", "0.05", "--window", "32"),
-    *("--train-scale", "36", "--epochs", "1", "--batch-size", "4"),
+    *("--train-scale", "36", "--epochs", "1", "--warmup-epochs", "0", "--batch-size", "4"),
 ]
 FAILURE, WRONG_REQUEST = 1, 2
 
@@ -367,7 +367,7 @@ def test_a_scale_smaller_than_the_window_is_refused(run, trained, tmp_path, opti
 
 def test_testing_at_a_scale_smaller_than_the_window_is_refused(run, trained):
     refused = run("evaluate", *trained, "--scales", "16")
-    assert_refused(refused, WRONG_REQUEST, "--scales has 16, which is smaller", "32 pixels")
+    assert_refused(refused, WRONG_REQUEST, "--scales 16 is smaller", "32 pixels")
 
 
 # Images to predict

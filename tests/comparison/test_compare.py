@@ -566,7 +566,7 @@ def test_the_page_has_the_worst_pairs(mixed, model, tmp_path):
         (["{a}", "{b}", "--metric", "style", "--maps", "m"], "style is not a mean over places"),
         (["{a}", "--all-pairs", "--maps", "m"], "leave out --all-pairs"),
         (["{a}", "{b}", "--metric", "dists", "--engine", "native"], "leave out --engine native"),
-        (["{a}", "{b}", "--metric", "dists", "--precision", "bfloat16"], "leave out --precision bfloat16"),
+        (["{a}", "{b}", "--metric", "dists", "--precision", "bfloat16"], "leave --precision out"),
         (["{a}", "{b}", "--metric", "psnr"], "lpips, content, style, dists"),
         (["{a}", "{b}", "--model", "cifar10"], "this network is D with batch normalisation of width 0.25"),
     ],

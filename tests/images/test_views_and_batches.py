@@ -279,7 +279,7 @@ def test_nothing_that_can_be_read_is_one_sentence(on_disk, num_workers):
     batches = TrainingBatches(on_disk, JITTERED, 4, seed=0)
     with pytest.raises(DataError) as caught:
         list(feed(batches, 0, 3, num_workers))
-    assert str(caught.value) == "none of the training images can be read"
+    assert str(caught.value) == "none of the training images can be read; replace them, or add images"
 
 
 def test_no_images_at_all_are_refused(on_disk):

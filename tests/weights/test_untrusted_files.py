@@ -65,7 +65,7 @@ CRAFTED = {
     "bare_pickle.pt": "holds more than tensors",
     "whole_network.pth": "holds a whole network (torchvision.models.vgg.VGG)",
     "nested.safetensors": "header cannot be read",
-    "huge.safetensors": "bytes of numbers",
+    "huge.safetensors": "header cannot be read",
     "overlapping.safetensors": "is not where",
     "negative.safetensors": "header cannot be read",
     "long_header.safetensors": "header would be",

@@ -86,9 +86,9 @@ def compare(
         out: file to write the pairs to: .csv, .jsonl or .parquet.
         maps: folder for images that show where a pair differs, for lpips and content.
         page: HTML file with the statistics and the most different pairs.
-        cache: GB of memory for what is computed of each image once, with `all_pairs`.
-        processes: processes of this machine that share the images; the result is the same, with `all_pairs` up to
-            rounding.
+        cache: GB of memory for what is computed of each image once, with `all_pairs`. Another size, or number of
+            processes, changes the last digits of float32.
+        processes: processes of this machine that share the images; the result is the same.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.
         precision: precision of matrix products: auto is float32; int16 needs the native engine.
@@ -185,7 +185,7 @@ def _check(
         if engine == "native":
             raise UsageError("dists is computed by torch; leave out `engine=native`")
         if precision not in ("auto", "float32"):
-            raise UsageError(f"dists is computed in float32; leave out `precision={precision}`")
+            raise UsageError("dists is computed in float32; leave `precision` out")
         require("torch", "train", "dists")
         note("dists is computed by torch, and each pair anew")
 

@@ -218,8 +218,6 @@ def train(
             start.check_recipe(begin.recipe)
             where = choose_device(device)
             _check_gpus(where, here)
-            if odd := begin.recipe.at_the_edge():
-                say(f"note: {odd}")
             opened = _open(fspath(data), begin, here)
             if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
                 transfer = command_line("transfer", "tiny-imagenet", fspath(data), "--out", "RUN")
@@ -234,6 +232,8 @@ def train(
             asked["engine"] = choose_engine(engine, begin.recipe.precision, where, before, work)
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
+            if odd := begin.recipe.at_the_edge():
+                say(f"note: {odd}")
             best_error = trainer.train()
         except DiskError as error:
             raise TrainingError(f"the run cannot be saved: {error}; {_advice(folder, error)}") from None
@@ -293,14 +293,14 @@ def _resumed(run: Path, data: str, given: dict[str, Any], recipe_name: str | Non
     """
     if is_empty(run):
         raise UsageError(f"{run} has no run to resume; start one without `resume`")
-    config = read_config(run)
+    begun = start.resumed(run, read_config(run), given, recipe_name)
     if not has_state(run) and (run / WEIGHTS).is_file() and _num_epochs(run) != 1:
         # After the first epoch a run may have been killed between the two. It begins anew.
         again = command_line("train", data, "NEW-RUN", "--from", run)
         raise UsageError(
             f"{run} has a trained model and no state to resume from; start a new run with it: {again}"
         )
-    return start.resumed(run, config, given, recipe_name)
+    return begun
 
 
 def _num_epochs(run: Path) -> int:
