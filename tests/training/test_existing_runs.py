@@ -185,7 +185,8 @@ def test_a_run_keeps_its_recipe(desk, capsys):
 def test_milestones_in_a_list_are_those_of_the_run(desk):
     settings = {"recipe": "digits", "width": 0.03, "batch_size": 8, "schedule": "steps", "milestones": [1, 3]}
     verydeep.train("data", "steps", epochs=1, **settings)
-    verydeep.train("data", "steps", resume=True, epochs=2, schedule="steps", milestones=[1, 3])
+    again = verydeep.train("data", "steps", resume=True, epochs=2, schedule="steps", milestones=[1, 3])
+    assert again.epochs == 2
 
 
 def test_a_restart_of_torchrun_resumes_its_own_run_alone(desk, capsys, monkeypatch):

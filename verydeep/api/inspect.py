@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -141,14 +142,13 @@ def _ours(source: Source) -> Imported:
 
 def _missing(weights: Imported) -> list[str]:
     """What must be given before the weights can be used."""
-    convert = command_line("convert", weights.source.name, "RUN").strip("`")
+    convert = partial(command_line, "convert", weights.source.name, "RUN")
     window = window_question(weights.architecture.window)
+    metadata = weights.metadata
     notes = {
-        f"the file does not say {window}: `{convert} --window PIXELS` takes it": not weights.window_known,
-        f"preprocessing is not known: `{convert} --preprocessing NAME` takes it": weights.metadata.preprocessing
-        is None,
-        f"class names are not known: `{convert} --class-names FILE` takes them": weights.metadata.class_names
-        is None,
+        f"the file does not say {window}: {convert('--window', 'PIXELS')} takes it": not weights.window_known,
+        f"preprocessing is not known: {convert('--preprocessing', 'NAME')} takes it": not metadata.preprocessing,
+        f"class names are not known: {convert('--class-names', 'FILE')} takes them": metadata.class_names is None,
         "its weights are made by ConstantOfShape nodes: it has shapes but no trained weights": "shapes"
         in weights.facts,
     }

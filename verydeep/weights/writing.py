@@ -141,7 +141,6 @@ def _write_torch(out: Path, theirs: Tensors) -> None:
     import torch
 
     tensors = {name: torch.from_numpy(np.asarray(tensor, order="C")) for name, tensor in theirs.items()}
-
     content = BytesIO()  # where a disk is full, torch has no sentence for it
     torch.save(tensors, content)
     write_whole(out, lambda aside: aside.write_bytes(content.getbuffer()))

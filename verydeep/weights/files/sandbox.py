@@ -57,7 +57,6 @@ def _read(module: str, path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
         try:
             yield from _receive(process.stdout, facts, most)
         except EOFError:
-            process.stdout.close()  # it may be blocked writing
             raise NotWeightsError(f"cannot be read: {_ending(process.wait(), seconds)}") from None
         finally:
             process.kill()
