@@ -26,6 +26,7 @@ from verydeep.model import load
 from verydeep.run_folder import ModelConfig, TrainedOn, read_model, write_model
 from verydeep.weights.importing import import_weights
 from verydeep.weights.metadata import Metadata
+from verydeep.weights.opening import open_source
 from verydeep.weights.published import OXFORD_MEAN, PREPROCESSING
 from verydeep.weights.source import locate
 from verydeep.weights.writing import write_for
@@ -285,6 +286,28 @@ def test_other_types_become_float32(dtype, ending, tmp_path):
     found = import_weights(locate(tmp_path / f"a{ending}"))
     assert torch.equal(torch.from_numpy(found.tensors["conv1_1.weight"]), state["features.0.weight"].float())
     assert any("rounded" in note for note in found.notes) == (dtype == torch.float64)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool])
+def test_numbers_of_a_quantized_network_are_not_taken_for_weights(dtype, tmp_path):
+    state = {name: tensor.to(dtype) for name, tensor in torchvision_network("A").state_dict().items()}
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=rf"a\.safetensors has weights of type {str(dtype)[6:]}, as quantized"):
+        import_weights(locate(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("card", [None, '{"model_type": "vgg"}', '{"arch', "[1]"])
+def test_another_programs_configuration_does_not_make_a_folder_ours(card, tmp_path):
+    """Weights that lie in it are found by their usual name, or are asked for."""
+    if card is not None:
+        (tmp_path / "config.json").write_text(card)
+    save_file(torchvision_network("A").state_dict(), tmp_path / "model.safetensors")
+    for source in (tmp_path, tmp_path / "model.safetensors"):
+        assert open_source(source, "torchvision", "numbers")[0].architecture == Architecture("A", 7, 1 / 16)
+    (tmp_path / "model.safetensors").rename(tmp_path / "vgg.safetensors")
+    if card == '{"model_type": "vgg"}':
+        with pytest.raises(ModelError, match="give the file of weights itself"):
+            open_source(tmp_path)
 
 
 @pytest.mark.parametrize("configuration", ["A-LRN", "C", "D"])

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.notes import note
-from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, fingerprint, read_config, read_model
+from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, fingerprint, read_config, read_model
+from verydeep.safetensors_file import read_header
 from verydeep.weights.formats import MODEL_FILES
 from verydeep.weights.metadata import Metadata
 from verydeep.weights.source import SEPARATOR, Source, absolute, locate, read_card, with_network
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from verydeep.weights.class_names import ClassNames
 
 Tensors = dict[str, NDArray[Any]]
+FIRST_WEIGHT = "conv1_1.weight"  # of every network of ours, and of nobody else's
 
 
 def open_source(
@@ -150,13 +152,16 @@ def check_ours(source: Source, *given: object) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a path is a run folder, or weights in one."""
-    if path.is_dir():
-        other = (path / MODEL_FILES[1]).is_file() and not (path / CONFIG).is_file()
-        return not other and "pretrained_cfg" not in (read_card(path) or {})
-    if path.suffix != ".safetensors" or not (path.parent / CONFIG).is_file():
+    """Whether a path is a run folder, or weights in one: its config.json says so, or the names of its weights do."""
+    folder, weights = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
+    card = read_card(folder)
+    if card and "pretrained_cfg" in card:  # timm's
         return False
-    card = read_card(path.parent)
-    if path.name in (WEIGHTS, LAST_WEIGHTS):  # whatever its config.json is: reading it says what is wrong
-        return "pretrained_cfg" not in (card or {})
-    return "format" in (card or {})
+    if weights == path and (path.suffix != ".safetensors" or not (folder / CONFIG).is_file()):
+        return False
+    if card and "format" in card:
+        return True
+    try:
+        return FIRST_WEIGHT in read_header(weights).entries  # the config.json is damaged: reading it says how
+    except (OSError, ModelError):
+        return card is None and weights != path and not (path / MODEL_FILES[1]).is_file()

@@ -264,7 +264,17 @@ def layers_of(architecture: Architecture, tensors: Tensors) -> Layers:
 
 
 def as_float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
-    """The same numbers as float32 in C order, in memory of its own; copied only if it must be."""
+    """The same numbers as float32 in C order, in memory of its own; copied only if it must be.
+
+    Raises:
+        ModelError: they are integers, as quantized networks have them beside scales that are not known here.
+
+    """
+    if tensor.dtype.kind != "f":
+        raise ModelError(
+            f"has weights of type {tensor.dtype}, as quantized networks do; give the network's weights as float32, "
+            "float16 or bfloat16"
+        )
     return np.require(tensor, np.float32, ["C", "A", "W"])
 
 
