@@ -422,6 +422,31 @@ def test_pages_of_other_sites(run, content):
         assert client.post("/predict", content, Host="localhost", Origin="https://evil.example").status == 403
 
 
+def test_allowed_pages_can_read_what_is_refused(run, content, monkeypatch):
+    """And an error of the server, which nothing has foreseen."""
+    other = {"Host": "localhost:8000", "Origin": "https://photos.example"}
+
+    def fails(*_):
+        raise ZeroDivisionError
+
+    with serving(run, cors=["https://photos.example"]) as client:
+        replies = [client.post("/predict?" + "a" * 60_000, content, **other), client.get("/nowhere", **other)]
+        monkeypatch.setattr(Service, "posteriors", fails)
+        replies.append(client.post("/predict", content, **other))
+        assert [reply.status for reply in replies] == [431, 404, 500]
+        assert {reply.headers["access-control-allow-origin"] for reply in replies} == {"https://photos.example"}
+
+
+def test_answers_that_are_not_read_count(run, content, monkeypatch):
+    """Until they are, they are in memory."""
+    monkeypatch.setattr("verydeep.serving.application.MOST_BODIES", len(content) + 1000)
+    with serving(run) as client:
+        assert client.post("/predict", content).status == 200
+        reply = client.post("/extract?layers=conv1_1&format=npz&pool=none", content)
+        assert (reply.status, "too much is on its way" in reply.error()) == (503, True)
+        assert client.post("/predict", content).status == 200
+
+
 def test_tokens(run, content):
     with serving(run, token="sesame") as client:
         assert client.get("/health").status == 200

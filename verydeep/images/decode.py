@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -99,11 +99,11 @@ def read(path: Path | Encoded, *, smallest_side: int | None = None, most: int = 
 
     """
     with _opened(path, most) as (image, file):
-        large = image.width * image.height > LARGE
+        turn = _turn(image)  # before it is drafted: a progressive JPEG is read whole all the same
         factor = min(image.size) // (smallest_side or min(image.size))
         if factor >= 2 and image.format == "JPEG":
             image.draft("RGB", (image.width // factor, image.height // factor))
-        with _ONE_BY_ONE if large else nullcontext():
+        with turn:
             return upright_rgb(image, str(path), file)
 
 
@@ -200,11 +200,13 @@ def size(path: Path | Encoded, *, most: int = MAX_PIXELS) -> tuple[int, int]:
 
     """
     with _opened(path, most) as (image, file):
-        if image.format == "TIFF":
-            image.load()  # Pillow turns a TIFF itself: its versions differ in when its size is turned
         # Pillow's PNG decodes an image to see whether EXIF data follow its pixels.
-        known = image.format == "PNG" and _ends_with_pixels(file)
-        sideways = _orientation(partial(Image.Image.getexif, image) if known else image.getexif) in _SIDEWAYS
+        plain = image.format == "PNG" and _ends_with_pixels(file)
+        decoded = image.format == "TIFF" or (image.format == "PNG" and not plain)
+        with _turn(image) if decoded else nullcontext():
+            if image.format == "TIFF":
+                image.load()  # Pillow turns a TIFF itself: its versions differ in when its size is turned
+            sideways = _orientation(partial(Image.Image.getexif, image) if plain else image.getexif) in _SIDEWAYS
         width, height = image.size
     return (height, width) if sideways else (width, height)
 
@@ -335,6 +337,11 @@ def _tiff_samples(file: BinaryIO) -> str:
 
 
 _ONE_BY_ONE = Lock()
+
+
+def _turn(image: Image.Image) -> AbstractContextManager[object]:
+    """Wait to decode a large image, so that memory holds one of them at a time."""
+    return _ONE_BY_ONE if image.width * image.height > LARGE else nullcontext()
 
 
 def _check_size(image: Image.Image, num_bytes: int, most_pixels: int = MAX_PIXELS) -> None:

@@ -15,10 +15,10 @@ from typing import Literal
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as Address
+from starlette.types import Receive, Scope, Send
 
 from verydeep.arguments import checked
 from verydeep.errors import ImageError, ModelError, UsageError
@@ -32,10 +32,8 @@ from verydeep.serving.requests import Call, read_query
 from verydeep.serving.routes import ROUTES, Answer, Route, as_json
 from verydeep.serving.service import Service
 
-MOST_BODIES = 512_000_000  # bytes of all bodies that are in memory at once
+MOST_BODIES = 512_000_000  # bytes of all bodies that are in memory at once, of requests and of answers
 DESCRIPTION = "/openapi.json"
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @checked
@@ -106,19 +104,9 @@ def application(
 
     routes = (*ROUTES, Route("GET", DESCRIPTION, description, "This description"))
     addresses = [
-        Address(route.path, _endpoint(service, route, token, bodies), methods=[route.method]) for route in routes
+        Address(route.path, Endpoint(service, route, token, bodies), methods=[route.method]) for route in routes
     ]
-    middleware = [Middleware(Guard, service.metrics, hosts, cors, log, 3 * service.limits.timeout)]
-    if cors:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=list(cors),
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type", "Inference-Header-Content-Length", "X-Request-ID"],
-                expose_headers=["Inference-Header-Content-Length", "Retry-After", "X-Request-ID"],
-            )
-        )
+    guard = Middleware(Guard, service.metrics, hosts, cors, log, 3 * service.limits.timeout)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -127,7 +115,7 @@ def application(
 
     application = Starlette(
         routes=addresses,
-        middleware=middleware,
+        middleware=[guard],
         exception_handlers={HTTPException: _of_starlette, Refusal: _refused},
         lifespan=lifespan,
     )
@@ -158,7 +146,7 @@ class Bodies:
         def count(length: int) -> None:
             nonlocal own
             if self.taken + length > self.most:
-                raise Refusal(503, "the server is busy: it is receiving too much at once; try again later", 1)
+                raise Refusal(503, "the server is busy: too much is on its way at once; try again later", 1)
             self.taken += length
             own += length
 
@@ -168,28 +156,47 @@ class Bodies:
             self.taken -= own
 
 
-def _endpoint(service: Service, route: Route, token: str | None, bodies: Bodies) -> Endpoint:
-    """What answers at an address."""
+class Endpoint:
+    """What answers at an address.
 
-    async def endpoint(request: Request) -> Response:
-        request.scope[ROUTE] = route.path
+    It is no function of Starlette's, because those have ended when their answer is sent: what is in memory until a
+    client has read it counts too.
+
+    Args:
+        service: that is asked.
+        route: of the table.
+        token: that requests must carry; None for none.
+        bodies: of all requests.
+
+    """
+
+    def __init__(self, service: Service, route: Route, token: str | None, bodies: Bodies) -> None:
+        self.service = service
+        self.route = route
+        self.token = token
+        self.bodies = bodies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        request = Request(scope, receive)
+        scope[ROUTE] = self.route.path
         headers = {name.lower(): value for name, value in request.headers.items()}
-        try:
-            if token is not None and not route.is_open:
-                _check_token(headers.get("authorization", ""), token)
-            with bodies.counted() as count:
-                answer = await _answer(service, route, request, headers, count)
-        except ClientDisconnect:
-            raise ConnectionAbortedError from None
-        except (UsageError, ImageError) as error:
-            raise Refusal(400, str(error)) from None
-        except ModelError as error:
-            raise Refusal(500, str(error)) from None
-        except TimeoutError:
-            raise Refusal(503, f"no answer within {service.limits.timeout} seconds; try again later", 1) from None
-        return Response(answer.body, headers=answer.headers)
-
-    return endpoint
+        with self.bodies.counted() as count:
+            try:
+                if self.token is not None and not self.route.is_open:
+                    _check_token(headers.get("authorization", ""), self.token)
+                answer = await _answer(self.service, self.route, request, headers, count)
+            except ClientDisconnect:
+                raise ConnectionAbortedError from None
+            except (UsageError, ImageError) as error:
+                raise Refusal(400, str(error)) from None
+            except ModelError as error:
+                raise Refusal(500, str(error)) from None
+            except TimeoutError:
+                reason = f"no answer within {self.service.limits.timeout} seconds; try again later"
+                raise Refusal(503, reason, 1) from None
+            count(len(answer.body))
+            await Response(answer.body, headers=answer.headers)(scope, receive, send)
 
 
 async def _answer(

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -66,11 +67,11 @@ class Guard:
         log: Log | None,
         seconds: float,
     ) -> None:
-        self.app = app
+        self.origins = origins
+        self.app = self._shared(app)
         self.metrics = metrics
         self.seconds = seconds
         self.hosts = {"localhost", socket.gethostname().lower(), *(name.lower() for name in hosts)}
-        self.origins = origins
         self.log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,14 +108,15 @@ class Guard:
             async with asyncio.timeout(self.seconds):
                 await self.app(scope, receive, send_with_headers)
         except Refusal as refusal:
-            await refusal_response(refusal)(scope, receive, send_with_headers)
+            await self._shared(refusal_response(refusal))(scope, receive, send_with_headers)
         except (ConnectionError, TimeoutError):  # the client has gone, or does not read its answer
             status = status or GONE
         except Exception:
             print(escaped(traceback.format_exc()), file=sys.stderr, flush=True)
             if not status:
                 sentence = f"an error of the server; its log tells more under the request {request_id}"
-                await refusal_response(Refusal(500, sentence))(scope, receive, send_with_headers)
+                answer = refusal_response(Refusal(500, sentence))
+                await self._shared(answer)(scope, receive, send_with_headers)
         seconds = time.perf_counter() - begun
         self.metrics.answered(scope.get(ROUTE, "other"), status or GONE, seconds)
         if self.log:
@@ -130,6 +132,18 @@ class Guard:
                     "images": scope.get(IMAGES, 0),
                 }
             )
+
+    def _shared(self, app: ASGIApp) -> ASGIApp:
+        """The same with the headers by which a browser lets pages of the allowed origins read what it answers."""
+        if not self.origins:
+            return app
+        return CORSMiddleware(
+            app,
+            allow_origins=self.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Inference-Header-Content-Length", "X-Request-ID"],
+            expose_headers=["Inference-Header-Content-Length", "Retry-After", "X-Request-ID"],
+        )
 
     def _check(self, headers: dict[str, str]) -> None:
         """Refuse headers that are too long, other names of the host, and pages of other sites."""

@@ -60,9 +60,10 @@ class Metrics:
         self._latency.setdefault(route, Histogram(SECONDS)).add(seconds)
 
     def computed(self, images: int, seconds: float) -> None:
-        """Count a call of the engine."""
+        """Count a call of the engine; of one that failed the seconds alone, for no images."""
         with self._lock:
-            self._batches.add(images)
+            if images:
+                self._batches.add(images)
             self._seconds += seconds
             self._lately[int(time.monotonic())] += images
             self._forget()

@@ -176,6 +176,7 @@ class Worker:
             try:
                 results = list(tasks[0].compute(items))
             except BaseException as error:
+                self._metrics.computed(0, time.perf_counter() - begun)
                 for task in tasks:
                     _deliver(task, error=error)
                 continue

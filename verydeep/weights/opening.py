@@ -152,7 +152,7 @@ def check_ours(source: Source, *given: object) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a path is a run folder, or weights in one: its config.json says so, or the names of its weights do."""
+    """Whether a path is a run folder, or weights in one: by its config.json, else by the names of its weights."""
     folder, weights = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
     card = read_card(folder)
     if card and "pretrained_cfg" in card:  # timm's

@@ -272,8 +272,7 @@ def as_float32(tensor: NDArray[Any]) -> NDArray[np.float32]:
     """
     if tensor.dtype.kind != "f":
         raise ModelError(
-            f"has weights of type {tensor.dtype}, as quantized networks do; give the network's weights as float32, "
-            "float16 or bfloat16"
+            f"has weights of type {tensor.dtype}, as quantized networks do; give the network's weights as floats"
         )
     return np.require(tensor, np.float32, ["C", "A", "W"])
 
