@@ -13,10 +13,30 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#else
+#include <cfenv>
 #endif
 
 namespace verydeep {
 namespace {
+
+// How a thread rounds, and whether it flushes denormal numbers to zero. A thread begins with the mode of whoever
+// started it; results would depend on which thread computes what.
+#if defined(__x86_64__)
+using FloatMode = unsigned;
+FloatMode float_mode() { return _mm_getcsr() & ~_MM_EXCEPT_MASK; }
+void set_float_mode(FloatMode mode) {
+    if (mode != float_mode()) _mm_setcsr(mode);
+}
+#else
+using FloatMode = std::fenv_t;
+FloatMode float_mode() {
+    FloatMode mode;
+    std::fegetenv(&mode);
+    return mode;
+}
+void set_float_mode(const FloatMode& mode) { std::fesetenv(&mode); }
+#endif
 
 // A waiting thread spins for so long, then lets others run between two looks, then sleeps. Waking a sleeper takes
 // 0.1 ms and more on virtual machines, as much as Python needs between two layers.
@@ -64,6 +84,7 @@ public:
             std::lock_guard<std::mutex> lock(mutex_);
             work_ = &work;
             count_ = count;
+            mode_ = float_mode();
             next_.store(0, std::memory_order_relaxed);
             wanted_ = threads - 1;
             busy_.store(threads - 1, std::memory_order_relaxed);
@@ -102,12 +123,15 @@ private:
                 begin_.wait(lock, begun);
             }
             int wanted;
+            FloatMode mode;
             {
                 std::lock_guard<std::mutex> lock(mutex_);
                 seen = generation_.load();
                 wanted = wanted_;
+                mode = mode_;
             }
             if (thread > wanted) continue;
+            set_float_mode(mode);
             take(thread);
             if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
                 std::lock_guard<std::mutex> lock(mutex_);
@@ -133,6 +157,7 @@ private:
     const std::function<void(long, int)>* work_ = nullptr;
     std::exception_ptr error_;
     long count_ = 0;
+    FloatMode mode_ = float_mode();
     int wanted_ = 0, started_ = 0;
     std::atomic<long> next_{0}, generation_{0};
     std::atomic<int> busy_{0};

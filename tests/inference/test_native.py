@@ -161,6 +161,29 @@ def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
     assert all(np.array_equal(one, maps[0]) for one in maps[1:])
 
 
+def test_every_thread_treats_the_smallest_numbers_as_the_caller(photographs):
+    """Who flushes them to zero and starts the threads so, and then does not, has the bits of one thread both times."""
+    network, config = network_of(Architecture("A", num_classes=4, width=0.25, window=32))
+    with torch.no_grad():
+        network.conv1_1.weight.mul_(1e-20)
+        network.conv1_1.bias.mul_(1e-20)
+        network.conv2_1.weight.mul_(1e-21)
+        network.conv2_1.bias.zero_()
+    pixels = images_of(photographs, 160, 160, 2)
+    engines = [native.NativeEngine(config, tensors_of(network), threads=threads) for threads in (1, 7)]
+    found = []
+    try:
+        for flush in (True, False):
+            torch.set_flush_denormal(flush)
+            one, several = (engine.run(pixels, ["relu2_1"])["relu2_1"] for engine in engines)
+            assert one.tobytes() == several.tobytes()
+            found.append(np.count_nonzero(one))
+    finally:
+        torch.set_flush_denormal(False)
+    if torch.set_flush_denormal(False):  # the processor can
+        assert found[0] < found[1]
+
+
 def test_a_mirror_image_need_not_lie_in_order(photographs):
     network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
     engine = native.NativeEngine(config, tensors_of(network))
