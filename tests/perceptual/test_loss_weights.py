@@ -93,6 +93,12 @@ def test_threads_of_different_modes_share_one_copy(kind, tmp_path, monkeypatch):
     assert made == [(torch.device("cpu"), torch.float64)]
 
 
+def step(weight, optimizer):
+    weight.grad = weight.clone()
+    optimizer.step()
+    weight.grad = None
+
+
 CHANGES = {
     "in place": lambda loss, weight: weight.mul_(0.5),
     "another memory": lambda loss, weight: setattr(weight, "data", weight * 0.5),
@@ -105,6 +111,7 @@ CHANGES = {
             for name, tensor in loss.state_dict().items()
         }
     ),
+    "a fused step": lambda loss, weight: step(weight, torch.optim.SGD([weight], 0.5, fused=True)),
     "apply": lambda loss, weight: loss.apply(
         lambda module: module.weight.mul_(0.5) if module is loss.features.conv1_2 else None
     ),

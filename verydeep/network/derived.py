@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from verydeep.network.derivatives import has_tangent, is_recorded, is_transformed
 
@@ -84,10 +87,35 @@ class _Snapshot:
 
     def __init__(self, tensors: Collection[Tensor]) -> None:
         self._tensors = [(one.detach(), one._version) for one in tensors]
+        self.places = frozenset(map(Tensor.data_ptr, tensors))
+        self.stepped = False  # whether an optimizer has written to one of them
+        with _LOCK:
+            _SNAPSHOTS.add(self)
 
     def holds(self, tensors: Collection[Tensor]) -> bool:
         """Whether these are the same tensors, and nothing was written to them."""
-        return len(tensors) == len(self._tensors) and all(
+        if self.stepped or len(tensors) != len(self._tensors):
+            return False
+        return all(
             now.data_ptr() == before.data_ptr() and now._version == version
             for now, (before, version) in zip(tensors, self._tensors, strict=True)
         )
+
+
+_LOCK = Lock()
+_SNAPSHOTS: WeakSet[_Snapshot] = WeakSet()
+
+
+def _note_step(optimizer: Optimizer, *_: Any) -> None:
+    """Note what an optimizer has written to: fused ones write without torch's counting it."""
+    if torch.compiler.is_compiling() or not _SNAPSHOTS:
+        return
+    written = {
+        one.data_ptr() for group in optimizer.param_groups for one in group["params"] if one.grad is not None
+    }
+    with _LOCK:
+        for snapshot in _SNAPSHOTS:
+            snapshot.stepped |= not snapshot.places.isdisjoint(written)
+
+
+register_optimizer_step_post_hook(_note_step)
