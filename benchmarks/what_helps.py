@@ -151,7 +151,7 @@ def compare(runs: Path, question: Question) -> dict[str, object] | None:
     seeds = sorted(with_it.keys() & without.keys())
     if not seeds:
         return None
-    first, second = (np.mean([wrong[seed] for seed in seeds], 0) for wrong in (with_it, without))
+    first, second = (np.array([wrong[seed] for seed in seeds], np.float64) for wrong in (with_it, without))
     difference = paired.bootstrap(first - second)
     return {
         "question": question.says,
@@ -160,6 +160,7 @@ def compare(runs: Path, question: Question) -> dict[str, object] | None:
         "error_without": [round(100 * float(without[seed].mean()), 2) for seed in seeds],
         "difference": round(100 * difference.mean, 2),
         "interval": [round(100 * difference.low, 2), round(100 * difference.high, 2)],
+        "interval_over": ["images", "seeds"] if difference.over_seeds else ["images"],
     }
 
 
@@ -175,7 +176,7 @@ def tell(runs: Path, out: Path) -> None:
         low, high = row["interval"]
         lines.append(
             f"| {row['question']} | {row['seeds']} | {errors[0]} | {errors[1]} | {row['difference']:+.2f} "
-            f"| {low:+.2f} to {high:+.2f} |"
+            f"| {low:+.2f} to {high:+.2f}{', over seeds' * ('seeds' in row['interval_over'])} |"
         )
     text = "\n".join(lines) + "\n"
     write_whole(out.with_suffix(".md"), lambda aside: aside.write_text(text))

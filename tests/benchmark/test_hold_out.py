@@ -60,10 +60,10 @@ def test_files_of_one_name_in_two_folders_are_two_images(run, tmp_path):
 
 def test_a_folder_that_is_not_empty_is_refused(run, tmp_path, capsys):
     data = make(tmp_path / "data", "0.png", "1.png")
-    run(data, tmp_path / "out")
+    run(data, tmp_path / "out", "--images", 2)
     before = contents(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        run(data, tmp_path / "out", "--seed", 1)
+        run(data, tmp_path / "out", "--images", 2, "--seed", 1)
     assert ended.value.code == 2
     assert "out exists and is not empty; choose another name\n" in capsys.readouterr().err
     assert contents(tmp_path) == before
@@ -74,6 +74,36 @@ def test_data_without_parts_is_refused_in_a_sentence(run, tmp_path, capsys):
         run(tmp_path / "nowhere", tmp_path / "out")
     assert ended.value.code == 2
     assert "nowhere needs train/ and val/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--images", -3), "--images is -3"),
+        (("--images", 1), "it must be at least 1 of each"),
+        (("--images", 4), "less than the 2 that cat has"),
+        (("--classes", 0), "--classes is 0"),
+        (("--images", 2), "val has no folder emu"),
+    ],
+)
+def test_what_cannot_be_held_out_is_refused(run, words, said, tmp_path, capsys):
+    data = make(tmp_path / "data", "0.png", "1.png")
+    if "emu" in said:
+        (data / "train/emu").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        run(data, tmp_path / "out", *words)
+    assert (ended.value.code, said in capsys.readouterr().err) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_hidden_or_no_folder_is_no_class_and_no_image(run, tmp_path):
+    data = make(tmp_path / "data", "0.png", "1.png")
+    for name in (".cache/0.png", "cat/.DS_Store", "dog/.more/0.png"):
+        (data / "train" / name).parent.mkdir(exist_ok=True)
+        (data / "train" / name).write_text("")
+    (data / "train/README.txt").write_text("")
+    run(data, tmp_path / "out", "--images", 2)
+    assert len(contents(tmp_path / "out")) == 8
 
 
 def test_an_interrupted_run_can_be_repeated(run, tmp_path, monkeypatch):
@@ -88,7 +118,7 @@ def test_an_interrupted_run_can_be_repeated(run, tmp_path, monkeypatch):
             place(source, target)
 
         patch.setattr(hold_out, "place", interrupted)
-        run(data, tmp_path / "out")
+        run(data, tmp_path / "out", "--images", 2)
     assert not (tmp_path / "out").exists()
     run(data, tmp_path / "out", "--images", 2)
     assert len(contents(tmp_path / "out")) == 8

@@ -162,7 +162,7 @@ def test_any_number_of_threads_gives_the_same_bits(precision, photographs):
 
 
 def test_every_thread_treats_the_smallest_numbers_as_the_caller(photographs):
-    """Who flushes them to zero and starts the threads so, and then does not, has the bits of one thread both times."""
+    """Who first flushes them to zero, and then does not, has the bits of one thread both times."""
     network, config = network_of(Architecture("A", num_classes=4, width=0.25, window=32))
     with torch.no_grad():
         network.conv1_1.weight.mul_(1e-20)

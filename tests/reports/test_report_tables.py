@@ -6,12 +6,14 @@ import csv
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
 from verydeep.evaluation.protocols import PROTOCOLS, TenCrop, Views
 from verydeep.evaluation.results import Evaluation
 from verydeep.reports.published import SEVEN_NETS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, counterpart
+from verydeep.reports.sentences import evaluation_command
 from verydeep.reports.tables import make_rows, markdown, table, title
 
 MakeResult = Callable[..., Evaluation]
@@ -80,6 +82,19 @@ def test_fused_networks_and_protocols_find_their_rows(make_result: MakeResult):
     assert published(replace(one, views="crops"), replace(other, views="crops")) == (6, 23.9)
     assert published(one, replace(other, scales=(384,))) is None
     assert published(one, replace(one, views="ten")) is None
+    assert published(replace(one, views="crops")) == (5, 24.6)
+    assert published(replace(one, views="crops", grid=3)) is None  # the paper has 50 crops a scale
+    assert published(replace(one, views="crops", mirror=False)) is None
+
+
+def test_another_grid_than_the_papers_is_said(make_result: MakeResult):
+    result = make_result(configuration="D")
+    crops = replace(result.facts.first, views="crops", grid=3)
+    found = replace(result, facts=replace(result.facts, members=(crops,)))
+    assert make_rows([found])[0].protocol == "multi-crop + mirror, 3x3 crops"
+    assert "--grid 3" in evaluation_command(found, Path("out.npz"))
+    dense = replace(result, facts=replace(result.facts, members=(replace(crops, views="dense"),)))
+    assert make_rows([dense])[0].protocol == "dense + mirror"
 
 
 def test_rows_are_in_the_order_of_table_1(make_result: MakeResult):

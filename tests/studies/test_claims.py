@@ -12,7 +12,7 @@ from made import NUM_IMAGES, evidence, measurement, training
 
 import verydeep
 from verydeep.reports.published import counterpart
-from verydeep.studies import claims
+from verydeep.studies import claims, verdicts
 from verydeep.studies.claims import Claim, compare, judge
 
 JITTERED = (32, 40)
@@ -166,6 +166,27 @@ def test_a_network_of_one_seed_does_not_take_the_others_seeds():
     assert (found.seeds, found.interval.mean, "(D)" in found.says) == (1, pytest.approx(-10), True)
 
 
+def test_two_seeds_leave_no_network_out():
+    """Fewer than three do not count in the interval."""
+    tests = [
+        measurement(training(name), errors, scales=scales)
+        for name, errors in (("A", (30, 31)), ("B", 28), ("D", 24))
+        for scales in ("one", "three")
+    ]
+    assert "(A, B, D)" in claim(5, *tests).statements[0].says
+
+
+def test_a_verdict_says_how_many_seeds_decided_it():
+    b, c, d = training("B"), training("C"), training("D")
+    judged = judge(evidence(measurement(b, (30, 30, 30)), measurement(c, 33), measurement(d, (20, 21, 20))))
+    assert (judged[2].verdict, judged[2].deciding_seeds) == ("does not agree", 1)
+    assert verdicts.verdict(judged[2]) == "does not agree (1 seed)"
+    assert "1 of the verdicts is by fewer than 3 seeds." in verdicts.headline(judged)
+    three = claim(3, *(measurement(one, (error,) * 3) for one, error in ((b, 30), (c, 25), (d, 20))))
+    assert verdicts.verdict(three) == "agrees (3 seeds)"
+    assert verdicts.verdict(claim(3, *networks(B=30, C=30, D=20))) == "not decided"
+
+
 def test_the_best_member_of_a_fusion_is_the_best_of_its_seed():
     d, e = training("D"), training("E")
     tests = [measurement(d, (20, 30, 30)), measurement(e, 22), measurement([d, e], 21)]
@@ -177,6 +198,8 @@ def test_the_step_of_a_to_d_is_as_uncertain_as_it_is():
     found = claim(1, *networks(A=30, B=28, D=24, E=22)).statements[2]
     assert found.threshold == 0
     assert found.interval.mean == pytest.approx(22 - 24 + (30 - 24) / 3)
+    rises = claim(1, *networks(A=20, B=20, D=21, E=21)).statements[2]  # the same where D is no better than A
+    assert rises.interval.mean == pytest.approx(21 - 21 + (20 - 21) / 3)
 
 
 def test_the_first_of_a_configuration_stands_for_it_at_the_scale_that_most_have():

@@ -241,6 +241,7 @@ def test_the_page_counts_what_is_finished(workflow, tmp_path):
         ("wrong", "?", "is damaged"),
         ("wrong", 5, "wrong"),
         ("top1_error", 130.0, "errors that are no shares"),
+        ("top1_error", 5.0, "its error is 5.0 %, its wrong answers are"),
         ("facts", [], "facts"),
         ("step", 7, "step"),
         ("images", None, "images"),
@@ -257,6 +258,21 @@ def test_a_damaged_line_is_told(workflow, tmp_path, field, value, said):
         read_outcomes(workflow, tmp_path)
     (tmp_path / OUTCOMES).write_text("\n".join([*lines[:2], "{", lines[3]]))
     with pytest.raises(ModelError, match=r"line 3 of .*remove it, and its test is made again"):
+        read_outcomes(workflow, tmp_path)
+
+
+def test_of_two_lines_of_one_test_none_is_chosen(workflow, tmp_path):
+    """Lines of several machines are put together by hand."""
+    write_tests(workflow, tmp_path)
+    write_outcomes(workflow, tmp_path, found(workflow, tmp_path))
+    lines = (tmp_path / OUTCOMES).read_text().splitlines()
+    (tmp_path / OUTCOMES).write_text("\n".join([*lines, lines[1]]))
+    assert len(read_outcomes(workflow, tmp_path)) == len(lines)
+    lines.append(json.dumps({**json.loads(lines[1]), "images": "others"}))
+    (tmp_path / OUTCOMES).write_text("\n".join(lines))
+    with pytest.raises(
+        ModelError, match=rf"line {len(lines)} of .* is of .*, as one before it is, and they differ"
+    ):
         read_outcomes(workflow, tmp_path)
 
 

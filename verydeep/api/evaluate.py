@@ -15,7 +15,7 @@ from verydeep.distributed import World
 from verydeep.errors import DataError, UsageError, check_least
 from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts, check_together
 from verydeep.evaluation.evaluate import evaluate as posteriors_of
-from verydeep.evaluation.protocols import Protocol, protocols_of
+from verydeep.evaluation.protocols import GRID, Protocol, protocols_of
 from verydeep.evaluation.results import (
     Evaluation,
     Facts,
@@ -46,7 +46,7 @@ def evaluate(
     *,
     views: str = "dense",
     scales: tuple[int, ...] = (),
-    grid: int = 5,
+    grid: int = GRID,
     mirror: bool | None = None,
     part: PartName = "auto",
     out: Source | None = None,

@@ -69,8 +69,9 @@ def bootstrap(values: NDArray[np.float64], seed: int = 0, resamplings: int = RES
     Over images it is the percentile interval of the means of resampled images, the means over seeds taken first.
     What the seeds say of an image is one of few things, so that a resampling is drawn as how often each of them
     comes: the same distribution, without drawing every image. Over seeds the half-width is Student's t times the
-    standard error of the seeds' means: resampling three seeds would give an interval too narrow. The two are
-    independent, so their squares add up.
+    standard error of the seeds' means: resampling three seeds would give an interval too narrow. The squares of
+    both half-widths add up. Chance on single images, which each training meets anew, counts in both, so that the
+    interval is a little wide: it holds the truth 95 to 99 times in 100.
 
     Args:
         values: of shape (seeds, images), or one for each image; not empty.

@@ -14,6 +14,8 @@ from verydeep.arguments import check_fields
 from verydeep.errors import UsageError, did_you_mean
 from verydeep.images.geometry import Offset, centre_offset, grid_offsets
 
+GRID = 5  # crops along each side, in the paper
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -63,7 +65,7 @@ class MultiCrop(Protocol):
 
     """
 
-    grid: int = 5
+    grid: int = GRID
 
     def offsets(self, width: int, height: int, window: int) -> list[Offset]:
         """Left and top of each crop, row by row; the outermost touch the image's edges."""
@@ -142,7 +144,7 @@ def protocol_name(views: Iterable[str]) -> str:
     return " & ".join(PROTOCOLS[name].words for name in names)
 
 
-def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 5) -> tuple[Protocol, ...]:
+def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = GRID) -> tuple[Protocol, ...]:
     """Make the protocols of a name; `both` is the paper's multi-crop & dense.
 
     Args:

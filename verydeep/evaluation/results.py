@@ -18,7 +18,7 @@ from verydeep.configurations import configuration
 from verydeep.errors import ModelError, UsageError, check_choice, escaped, near_path, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
-from verydeep.evaluation.protocols import PROTOCOLS, protocol_name
+from verydeep.evaluation.protocols import GRID, PROTOCOLS, protocol_name
 from verydeep.files import check_out, json_text, parse_json, write_whole
 from verydeep.results import Result
 from verydeep.typed import as_type, texts
@@ -55,7 +55,7 @@ class MemberFacts:
     views: str
     scales: tuple[int, ...]
     mirror: bool
-    grid: int = 5
+    grid: int = GRID
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
 
+from verydeep.evaluation.protocols import GRID
 from verydeep.evaluation.results import Evaluation
 from verydeep.reports.runs import Run, duration
 from verydeep.reports.tables import PARTS, Row
@@ -87,6 +88,7 @@ def evaluation_command(result: Evaluation, path: Path) -> str:
     ):  # else each model's own, which is the default
         words += ["--scales", *map(str, test.scales)]
     words += ["--mirror" if test.mirror else "--no-mirror"]
+    words += ["--grid", str(test.grid)] if test.grid != GRID else []
     words += ["--part", facts.part] if facts.part != "held-out" else []
     return shlex.join([*words, "--out", str(path)])
 

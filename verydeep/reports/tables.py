@@ -10,7 +10,7 @@ from typing import Any
 from verydeep.configurations import ALL_CONFIGURATIONS
 from verydeep.errors import ModelError, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates
-from verydeep.evaluation.protocols import protocol_name
+from verydeep.evaluation.protocols import GRID, protocol_name
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.files import read_json
 from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
@@ -88,9 +88,10 @@ class Row:
     def protocol(self) -> str:
         """How it was tested."""
         members = self.facts.members
-        if len({member.mirror for member in members}) == 1:
-            return protocol_name(member.views for member in members) + " + mirror" * members[0].mirror
-        return joined(protocol_name([member.views]) + " + mirror" * member.mirror for member in members)
+        endings = {_mirror_and_grid(member) for member in members}
+        if len(endings) == 1:
+            return protocol_name(member.views for member in members) + endings.pop()
+        return joined(protocol_name([member.views]) + _mirror_and_grid(member) for member in members)
 
     @property
     def model(self) -> str:
@@ -165,8 +166,20 @@ def _row(facts: Facts, rates: ErrorRates) -> Row:
     return Row(facts, rates.top1_error, rates.top5_error, rates.top_k, rates.num_images, _published(facts))
 
 
+def _mirror_and_grid(member: MemberFacts) -> str:
+    """What is said of a test behind its protocol's name; the paper's grid needs no word."""
+    return " + mirror" * member.mirror + f", {member.grid}x{member.grid} crops" * (_grid(member) != GRID)
+
+
+def _grid(member: MemberFacts) -> int:
+    """Crops along each side; the paper's where a test has no grid."""
+    return member.grid if member.views in ("crops", "both") else GRID
+
+
 def _published(facts: Facts) -> Published | None:
     """The paper's row of the same networks tested in the same way, fused protocols among them."""
+    if any(_grid(one) != GRID or not (one.mirror or one.views == "centre") for one in facts.members):
+        return None
     views = {member.views for member in facts.members}
     num_scales = {min(len(member.scales), 2) for member in facts.members}
     if not views <= set(PAPERS_PROTOCOLS) or len(num_scales) > 1:

@@ -6,7 +6,8 @@ A statement holds where the whole interval is on its side of the threshold, fail
 and else is open. A claim agrees where all its statements hold, does not agree where one fails, and else is not
 decided.
 
-Where many networks have what a claim asks, its difference is the mean over those with the most seeds.
+Where many networks have what a claim asks, its difference is the mean over those with the most seeds, if these are
+three or more, else over all.
 
 A claim is added by a function with the decorator `claim`, which puts it into `CLAIMS`. Nothing else is changed.
 """
@@ -20,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.evaluation.paired import Interval, bootstrap, mcnemar
+from verydeep.evaluation.paired import SEVERAL, Interval, bootstrap, mcnemar
 from verydeep.studies.description import Training
 from verydeep.studies.evidence import Evidence, Measurement
 
@@ -120,6 +121,13 @@ class Claim:
             return "does not agree"
         return "agrees" if all(holds) else "not decided"
 
+    @property
+    def deciding_seeds(self) -> int:
+        """The fewest seeds of a statement that decides the verdict; 0 where none does."""
+        if self.verdict not in ("agrees", "does not agree"):
+            return 0
+        return min(one.seeds for one in self.statements if one.holds is (self.verdict == "agrees"))
+
     def to_json(self) -> dict[str, Any]:
         """The claim for programs."""
         return {
@@ -127,6 +135,7 @@ class Claim:
             "says": self.says,
             "where": self.where,
             "verdict": self.verdict,
+            "deciding_seeds": self.deciding_seeds,
             "missing": self.missing,
             "statements": [one.to_json() for one in self.statements],
         }
@@ -278,8 +287,13 @@ def of_shared_seeds(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 def with_most_seeds(pairs: Sequence[Pair]) -> list[Pair]:
-    """Those that share the most seeds: a network of one seed alone would leave the others with that one."""
+    """Those that share the most seeds: a network of one seed alone would leave the others with that one.
+
+    All of them where none shares `SEVERAL`, below which seeds do not count in the interval.
+    """
     most = max(len(shared_seeds(pair)) for pair in pairs)
+    if most < SEVERAL:
+        return list(pairs)
     return [pair for pair in pairs if len(shared_seeds(pair)) == most]
 
 
@@ -327,8 +341,8 @@ def _firsts(pairs: Sequence[Pair]) -> str:
 def depth(found: Findings) -> Iterable[Statement]:
     """Claim 1."""
     a, b, d, e = found.networks("A", "B", "D", "E")
-    falls = d.error < a.error  # by a step of (A - D) / 3, which is as uncertain as what it is compared with
-    gain = ((1, e), (-1 - 1 / STEPS_TO_D, d), (1 / STEPS_TO_D, a)) if falls else less(e, d)
+    # E - D + (A - D) / 3: the step is as uncertain as what it is compared with.
+    gain = ((1, e), (-1 - 1 / STEPS_TO_D, d), (1 / STEPS_TO_D, a))
     yield compare("B errs less than A", less(b, a))
     yield compare("D errs less than B", less(d, b))
     yield compare("E gains less on D than a step from A to D did on the mean", gain, below=False)

@@ -146,14 +146,24 @@ def read_outcomes(workflow: Workflow, out: Path) -> dict[str, Outcome]:
     """Those in OUT/outcomes.jsonl which a test of this workflow would come to.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: the file cannot be read, or says two things of one test.
 
     """
-    return {name: outcome for _, name, outcome in _read(workflow, out) if outcome}
+    found: dict[str, Outcome] = {}
+    for number, _, name, outcome in _read(workflow, out):
+        if outcome is None:
+            continue
+        if name in found and json_text(_to_json(found[name])) != json_text(_to_json(outcome)):
+            raise ModelError(
+                f"line {number} of {out / OUTCOMES} is of {name}, as one before it is, and they differ; remove "
+                "the wrong one"
+            )
+        found[name] = outcome
+    return found
 
 
-def _read(workflow: Workflow, out: Path) -> Iterator[tuple[str, str, Outcome | None]]:
-    """Each line of OUT/outcomes.jsonl, its step, and its outcome; None where it is not of this workflow."""
+def _read(workflow: Workflow, out: Path) -> Iterator[tuple[int, str, str, Outcome | None]]:
+    """Each line of OUT/outcomes.jsonl: number, text, step, and outcome; None where it is not of this workflow."""
     path = out / OUTCOMES
     try:
         lines = path.read_bytes().splitlines()
@@ -168,10 +178,11 @@ def _read(workflow: Workflow, out: Path) -> Iterator[tuple[str, str, Outcome | N
             name, fingerprint = (as_type(str, record[field], field) for field in ("step", "fingerprint"))
             outcome = _from_json(record) if wanted.get(name) == fingerprint else None
         except (KeyError, ValueError) as error:
+            what = f"it lacks {error}" if isinstance(error, KeyError) else printable(error)
             raise ModelError(
-                f"line {number} of {path} is damaged ({printable(error)}); remove it, and its test is made again"
+                f"line {number} of {path} is damaged ({what}); remove it, and its test is made again"
             ) from None
-        yield line.decode(), name, outcome
+        yield number, line.decode(), name, outcome
 
 
 def write_outcomes(workflow: Workflow, out: Path, outcomes: Mapping[str, Outcome]) -> None:
@@ -181,7 +192,7 @@ def write_outcomes(workflow: Workflow, out: Path, outcomes: Mapping[str, Outcome
         json_text({"step": name, "fingerprint": prints[name], **_to_json(outcome)})
         for name, outcome in outcomes.items()
     ]
-    lines += [line for line, _, outcome in _read(workflow, out) if outcome is None]
+    lines += [line for _, line, _, outcome in _read(workflow, out) if outcome is None]
     write_text(out / OUTCOMES, "".join(f"{line}\n" for line in lines))
 
 
@@ -203,5 +214,7 @@ def _to_json(outcome: Outcome) -> dict[str, Any]:
 def _from_json(record: Mapping[str, Any]) -> Outcome:
     row = row_from_json({**as_type(dict[str, Any], record["facts"], "facts"), **record})
     wrong = bits_from_text(as_type(str, record["wrong"], "wrong"), row.num_images)
+    if abs(100 * wrong.mean() - row.top1_error) > 1e-6:
+        raise ValueError(f"its error is {row.top1_error} %, its wrong answers are {100 * wrong.mean():.2f} %")
     trained_on = as_type(str | None, record.get("trained_on"), "trained_on")
     return Outcome(row, wrong, as_type(str, record["images"], "images"), trained_on)

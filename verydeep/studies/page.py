@@ -51,6 +51,7 @@ def render(
         "tables": text_tables(tables),
         "claims": claims,
         "cells": verdicts.cells,
+        "verdict": verdicts.verdict,
         "claim_headings": verdicts.HEADINGS[2:],
         "how": verdicts.HOW,
         "depth": figures.depth(evidence),

@@ -18,9 +18,9 @@ NUMBERS = range(3, 10)
 PLURALS = {"agrees": "agree", "does not agree": "do not agree"}
 HOW = (
     "Differences are of top-1 errors on the same images, in points of %. The interval comes from "
-    f"{RESAMPLINGS:,} resamplings of the images, and of seeds where {SEVERAL} or more are shared, as the table "
-    "says. Else it shows the uncertainty over images, not over seeds. “3 alike” means that 3 seeds have a "
-    "difference of the same sign."
+    f"{RESAMPLINGS:,} resamplings of the images. Where {SEVERAL} seeds or more are shared, their spread is added "
+    "by Student's t, and the table says “over seeds”. Else it is over images alone, and other seeds could differ. "
+    "“3 alike” means that 3 seeds have a difference of the same sign."
 )
 
 
@@ -28,12 +28,20 @@ def headline(claims: Sequence[Claim]) -> str:
     """Say in a sentence how many claims agree."""
     counts = Counter(claim.verdict for claim in claims)
     parts = []
-    for verdict in get_args(Verdict):
-        count = counts[verdict]
-        told = verdict if verdict in PLURALS else f"is {verdict}"
-        several = PLURALS.get(verdict, f"are {verdict}")
+    for word in get_args(Verdict):
+        count = counts[word]
+        told = word if word in PLURALS else f"is {word}"
+        several = PLURALS.get(word, f"are {word}")
         parts += [f"{count} {several if count > 1 else told}"] * (count > 0)
-    return f"Of {len(claims)} claims of the paper, {', '.join(parts)}."
+    few = sum(0 < claim.deciding_seeds < SEVERAL for claim in claims)
+    by_few = f" {few} of the verdicts {'are' if few > 1 else 'is'} by fewer than {SEVERAL} seeds." * (few > 0)
+    return f"Of {len(claims)} claims of the paper, {', '.join(parts)}.{by_few}"
+
+
+def verdict(claim: Claim) -> str:
+    """A claim's verdict, with the number of seeds that it stands on where it is decided."""
+    count = claim.deciding_seeds
+    return f"{claim.verdict} ({count} seed{'s' * (count > 1)})" if count else claim.verdict
 
 
 def rows(claims: Sequence[Claim]) -> list[tuple[str, ...]]:
@@ -41,7 +49,7 @@ def rows(claims: Sequence[Claim]) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for claim in claims:
         told = [cells(one) for one in claim.statements] or [(f"takes {claim.missing}", *(NOTHING,) * 7)]
-        found.append((f"{claim.number}. {claim.says} ({claim.where})", claim.verdict, *told[0]))
+        found.append((f"{claim.number}. {claim.says} ({claim.where})", verdict(claim), *told[0]))
         found += [("", "", *cells) for cells in told[1:]]
     return found
 
@@ -83,7 +91,7 @@ def terminal_table(claims: Sequence[Claim]) -> TextTable:
     """Lay the claims out for a terminal: the numbers that matter most."""
     found: list[tuple[str, ...]] = []
     for claim in claims:
-        found.append((f"{claim.number}. {claim.says}", claim.verdict, "", "", "", ""))
+        found.append((f"{claim.number}. {claim.says}", verdict(claim), "", "", "", ""))
         for says, difference, interval, wanted, _, _, count, _ in map(cells, claim.statements):
             found.append((f"   {says}", "", difference, interval, wanted, count))
     headings = ("claim", "verdict", "difference", "95 % interval", "required", "seeds")
