@@ -24,7 +24,7 @@ def nodes_to(architecture: Architecture, outputs: Sequence[str]) -> tuple[Node, 
     """
     if isinstance(outputs, str):
         raise UsageError(f"layers is the word {outputs!r}; give a list: [{outputs!r}]")
-    if not outputs:
+    if not len(outputs):  # of an array too
         raise UsageError("no layer is given; name some, such as 'relu4_3'")
     twice = [name for name, count in Counter(outputs).items() if count > 1]
     if twice:

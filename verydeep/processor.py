@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -95,6 +96,18 @@ def _quota() -> float | None:
             continue
         return allowed / period if allowed > 0 and period > 0 else None
     return None
+
+
+def memory_bytes() -> int | None:
+    """Memory of this machine, or what a container may use of it; None where the system does not tell."""
+    found = []
+    if hasattr(os, "sysconf"):  # not on Windows
+        with suppress(OSError, ValueError):
+            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroups of version 2 and 1
+        with suppress(OSError, ValueError):  # the first says `max` where there is no limit
+            found.append(int(Path("/sys/fs/cgroup", file).read_text(encoding="ascii")))
+    return min((bytes_ for bytes_ in found if bytes_ > 0), default=None)
 
 
 def has_bfloat16(native: ModuleType) -> bool:

@@ -239,6 +239,21 @@ def test_consecutive_images_are_in_the_order_of_their_numbers_and_computed_once(
     assert sum(counted) == 12
 
 
+def test_consecutive_images_are_of_one_folder(model, frames, tmp_path):
+    """The last of one is not compared with the first of the next, whose name comes between two of another."""
+    for number, name in enumerate(("1.png", "2/5.png", "2/11.png", "3.png", "4/1.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(frames / f"frame{number}.png", tmp_path / name)
+    found = verydeep.compare(tmp_path, model=model, consecutive=True)
+    names = [tuple(str(path.relative_to(tmp_path)) for path in one) for one in paths(found)]
+    assert names == [("1.png", "3.png"), ("2/5.png", "2/11.png")]
+    alone = [verydeep.compare(*pair, model=model).distances[0] for pair in paths(found)]
+    np.testing.assert_allclose(found.distances, alone, atol=1e-6)
+    with pytest.raises(UsageError, match="no folder with two images"):
+        (tmp_path / "1.png").unlink(), (tmp_path / "2/5.png").unlink()
+        verydeep.compare(tmp_path, model=model, consecutive=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
@@ -445,6 +460,21 @@ def test_an_image_is_too_large_for_this_machine(model, tmp_path, monkeypatch):
     monkeypatch.setattr("os.sysconf", lambda name: 1000)
     with pytest.raises(UsageError, match=r"40x40 pixels take about .* GB, and this machine has"):
         verydeep.compare(one, other, model=model)
+
+
+def test_where_the_system_tells_no_memory_images_are_compared(model, folders, monkeypatch):
+    """As on Windows."""
+    monkeypatch.delattr("os.sysconf")
+    assert len(verydeep.compare(*folders, model=model)) == 8
+
+
+def test_without_kernels_the_other_engine_compares(model, folders, monkeypatch):
+    natively = verydeep.compare(*folders, model=model, engine="native")
+    monkeypatch.setitem(sys.modules, "verydeep._native", None)
+    monkeypatch.delitem(sys.modules, "verydeep.inference.native", raising=False)
+    monkeypatch.setattr("verydeep.inference.native_module", lambda: None)
+    found = verydeep.compare(*folders, model=model)
+    np.testing.assert_allclose(found.distances, natively.distances, rtol=1e-4)
 
 
 def test_a_pair_is_one_number(folders, model, capsys):

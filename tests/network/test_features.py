@@ -9,13 +9,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision_peer import networks, node_names
 
 import verydeep
+from verydeep import perceptual
 from verydeep.api.features import EngineFeatures
 from verydeep.configurations import CONFIGURATIONS, Architecture
-from verydeep.errors import UsageError
+from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network.features import Features
 from verydeep.network.initialize import initialize
@@ -426,3 +428,40 @@ def test_names_of_all_twelve():
             convolutions = [name for name in every if name.startswith("conv")]
             assert len(convolutions) == len(architecture.convolutions)
             assert sum(name.startswith("bn") for name in every) == batch_norm * len(convolutions)
+
+
+def test_another_librarys_weights_need_no_names_of_classes(tmp_path, photographs, monkeypatch):
+    """And those that do not tell their preprocessing get it as an argument, by every function that taps them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    theirs, _ = networks("A", batch_norm=False, width=1 / 16)
+    torch.save(theirs.state_dict(), tmp_path / "vgg11.pth")
+    layers = ["relu1_1", "relu3_2"]
+    with pytest.raises(ModelError, match="does not say how images are preprocessed"):
+        verydeep.features(tmp_path / "vgg11.pth", layers, range=(0, 1))
+    images = batch_of(pixels_of(photographs, 64, 48))
+    for preprocessing in ("torchvision", IMAGENET):
+        tap = verydeep.features(tmp_path / "vgg11.pth", layers, range=(0, 1), preprocessing=preprocessing)
+        with torch.no_grad():
+            shown = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(images)
+            wanted = theirs.features[:10](shown)
+            torch.testing.assert_close(tap(images)["relu3_2"], wanted, rtol=1e-3, atol=1e-4)
+    loss = perceptual.ContentLoss(
+        tmp_path / "vgg11.pth", layers, range=(0, 1), preprocessing="torchvision", engine="torch"
+    )
+    assert loss(images, images.flip(3)) > 0
+    assert verydeep.layer_names(tmp_path / "vgg11.pth")[-1] == "fc8"
+
+
+def test_another_librarys_module_is_no_model():
+    with pytest.raises(UsageError, match="a VGG of torchvision; give the path of a model or of weights, a name"):
+        verydeep.features(torchvision.models.vgg11(init_weights=False), ["relu1_1"])
+
+
+@pytest.mark.parametrize("step", ["layers", "gram"])
+def test_arrays_where_lists_or_tensors_are_meant(step):
+    if step == "layers":
+        taps = verydeep.features(network_of("A"), np.array(["relu1_1", "pool2"]))
+        assert list(taps(torch.zeros(1, 3, 32, 32))) == ["relu1_1", "pool2"]
+    else:
+        with pytest.raises(UsageError, match=r"a tensor is wanted: torch\.from_numpy\(maps\)"):
+            perceptual.gram_matrix(np.zeros((1, 2, 3, 3), np.float32))

@@ -22,7 +22,7 @@ BOTH = Terms(("relu2_1", "relu3_2"), ("relu1_1", "relu2_1"), (3, 1), None, 2.0, 
 
 @pytest.fixture
 def opened(small):
-    network, preprocessing = open_network(small)
+    network, preprocessing = open_network(small, ["relu1_1"])
     return network, preprocessing
 
 
@@ -138,8 +138,8 @@ def test_a_network_of_nan_is_one_sentence(opened, pair):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"content_layers": ("relu1_1",), "content_weight": -1}, "a weight is -1"),
-        ({"content_layers": ("relu1_1",), "variation_weight": float("nan")}, "a weight is nan"),
+        ({"content_layers": ("relu1_1",), "content_weight": -1}, "`content_weight` is -1"),
+        ({"content_layers": ("relu1_1",), "variation_weight": float("nan")}, "`variation_weight` is nan"),
         ({"content_layers": ("relu1_1",), "content_weight": 0}, "there is nothing to optimise"),
         ({"style_layers": ("relu1_1",), "style_layer_weights": (1, 2)}, "there are 2 weights for 1 layers"),
         ({"style_layers": ("relu1_1",), "style_layer_weights": (-2,)}, "style layers have the weights -2"),

@@ -166,7 +166,7 @@ def test_a_network_of_features_only(bare, pair, tmp_path, capsys):
         (["--style-layers", "relu4_9"], "did you mean relu4_"),
         (["--content-layers", "features.28"], "not indices"),
         (["--style-layer-weights", "1", "2"], "2 weights for 5 layers"),
-        (["--content-weight", "-1"], "a weight is -1"),
+        (["--content-weight", "-1"], "--content-weight is -1"),
         (["--style-weight", "0", "--content-weight", "0"], "there is nothing to optimise"),
         (["--size", "0"], "--size is 0"),
         (["--size", "1000000"], "1 to 10,000"),

@@ -296,7 +296,7 @@ def test_numbers_of_a_quantized_network_are_not_taken_for_weights(dtype, tmp_pat
         import_weights(locate(tmp_path / "a.safetensors"))
 
 
-@pytest.mark.parametrize("card", [None, '{"model_type": "vgg"}', '{"arch', "[1]"])
+@pytest.mark.parametrize("card", [None, '{"model_type": "vgg"}', "{}"])
 def test_another_programs_configuration_does_not_make_a_folder_ours(card, tmp_path):
     """Weights that lie in it are found by their usual name, or are asked for."""
     if card is not None:
@@ -305,7 +305,7 @@ def test_another_programs_configuration_does_not_make_a_folder_ours(card, tmp_pa
     for source in (tmp_path, tmp_path / "model.safetensors"):
         assert open_source(source, "torchvision", "numbers")[0].architecture == Architecture("A", 7, 1 / 16)
     (tmp_path / "model.safetensors").rename(tmp_path / "vgg.safetensors")
-    if card == '{"model_type": "vgg"}':
+    if card:
         with pytest.raises(ModelError, match="give the file of weights itself"):
             open_source(tmp_path)
 

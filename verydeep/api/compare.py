@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from verydeep.images.views import Pixels
 from verydeep.inference import EngineName, PrecisionName, choose_engine, engine_of
 from verydeep.notes import note, progress, say
 from verydeep.processes import check_processes, shared
+from verydeep.processor import memory_bytes
 from verydeep.reports.templates import check_page
 from verydeep.run_folder.origin import call_now, recorded
 from verydeep.weights.features import features_key, open_features
@@ -74,7 +74,7 @@ def compare(
         a: an image or a folder of images.
         b: the images to compare with.
         all_pairs: compare each image with each.
-        consecutive: compare each image of A with the next one; numbers in names are put in order.
+        consecutive: compare each image of A with the next one in its folder; numbers in names are put in order.
         metric: what measures the distance; dists needs torch, the others do not.
         model: VGG weights: a file, a run folder or a name; torchvision:vgg16 is downloaded once (528 MB).
         preprocessing: how images are preprocessed, for weights that do not carry it: torchvision, oxford,
@@ -277,8 +277,8 @@ def _refusal(metric: Metric, size: tuple[int, int]) -> str | None:
         metric.check(height, width)
     except UsageError as error:
         return str(error)
-    needed, there = metric.bytes_for(height, width), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
+    needed, there = metric.bytes_for(height, width), memory_bytes()
+    if there and needed > there:
         return (
             f"{width}x{height} pixels take about {needed / 1e9:.0f} GB, and this machine has {there / 1e9:.0f}; "
             "rescale them with `resize`"

@@ -15,7 +15,7 @@ from verydeep.errors import ArgumentError, UsageError, require
 from verydeep.inference import open_engine
 from verydeep.inference.engine import Engine
 from verydeep.model import Model
-from verydeep.weights.opening import open_config
+from verydeep.weights.opening import open_architecture
 
 if TYPE_CHECKING:
     from verydeep.images.color import Preprocessing
@@ -51,7 +51,7 @@ def features(
     layers: Sequence[str],
     *,
     range: Range | None = ...,
-    preprocessing: Preprocessing | None = ...,
+    preprocessing: Preprocessing | str | None = ...,
     pooling: Literal["max", "average"] = ...,
     trainable: bool = ...,
     check: bool = ...,
@@ -76,7 +76,7 @@ def features(
     layers: Sequence[str],
     *,
     range: Range | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | str | None = None,
     pooling: Literal["max", "average"] = "max",
     trainable: bool = False,
     check: bool = True,
@@ -98,7 +98,8 @@ def features(
         layers: names such as `conv4_3` (before its ReLU), `relu4_3` (after it), `pool5`, `fc7`.
         range: least and greatest value of the RGB images: (0, 1), (-1, 1) or (0, 255); the model's preprocessing
             is applied. None where images are preprocessed already, as a `VGG` takes them.
-        preprocessing: of a `VGG`; a model on disk has its own.
+        preprocessing: of a `VGG`, or of another library's weights where they do not come with it: a
+            `Preprocessing`, or `torchvision`, `oxford`, `matconvnet` or `amdegroot`. A run folder has its own.
         pooling: `average` replaces every max-pooling.
         trainable: let gradients go to the weights too; otherwise they are frozen.
         check: compare the images' values with `range`.
@@ -119,7 +120,7 @@ def features(
         from verydeep.inference.torch_engine import open_network
         from verydeep.network.features import Features
 
-        network, known = open_network(model, preprocessing, engine=engine)
+        network, known = open_network(model, layers, preprocessing, engine=engine)
         return Features(
             network,
             layers,
@@ -161,12 +162,13 @@ def layer_names(model: Model | Architecture | VGG | str | PathLike[str]) -> tupl
 
     """
     if isinstance(model, (str, PathLike)):
-        model = open_config(model).architecture
+        model = open_architecture(model)
     if isinstance(model, Model):
         model = model.config.architecture
     architecture = model if isinstance(model, Architecture) else getattr(model, "architecture", None)
     if architecture is None:
         raise ArgumentError(
-            f"`model` is a {type(model).__name__}; it must be a path or a name, a model, an Architecture or a VGG"
+            f"`model` is a {type(model).__name__}; it must be a path or a name, a model, an Architecture or a "
+            "verydeep.VGG"
         )
     return tuple(node.name for node in architecture.nodes)

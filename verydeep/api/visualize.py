@@ -110,7 +110,7 @@ def _check(channels: int, steps: int, size: int | None) -> None:
         require("torch", "train", "finding what a layer has kept (`steps=0` leaves it out)")
         from verydeep.visualization.descent import check_steps
 
-        check_steps(steps)
+        check_steps(steps, least=0)
 
 
 def _pixels(config: ModelConfig, image: Path, layers: Sequence[str], size: int | None) -> Pixels:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +113,11 @@ class LayerMetric(Metric):
 
     def bytes_for(self, height: int, width: int) -> int:
         """As `Metric` says."""
-        largest = max(map(prod, output_shapes(self.nodes, height, width).values()))
-        return 4 * 2 * (COPIES * largest + self.vector_size(height, width))
+        return 4 * 2 * (COPIES * self._largest(height, width) + self.vector_size(height, width))
+
+    def _largest(self, height: int, width: int) -> int:
+        """Numbers of the largest output of a layer."""
+        return max(map(prod, output_shapes(self.nodes, height, width).values()))
 
     def vectors(self, images: Images) -> Vectors:
         """As `Metric` says.
@@ -185,19 +188,24 @@ class LPIPS(LayerMetric):
         self.linear = linear_weights()
         super().__init__(engine, dict.fromkeys(self.linear, 1.0))
 
+    def bytes_for(self, height: int, width: int) -> int:
+        """As `Metric` says; by the native engine without vectors, and with half as many copies."""
+        if self.engine.name != "native":
+            return super().bytes_for(height, width)
+        return 4 * COPIES * self._largest(height, width)
+
     def pairs(self, first: Images, second: Images, *, maps: bool = False) -> tuple[NDArray[np.float64], list[Map]]:
         """As `Metric` says; the native engine compares the outputs where they are."""
-        from verydeep.inference.native import NativeEngine  # not above: it may not be compiled
-
-        if not isinstance(self.engine, NativeEngine):
+        if self.engine.name != "native":
             return super().pairs(first, second, maps=maps)
+        engine: Any = self.engine  # its class cannot be named where it is not compiled
         preprocessing = self.engine.config.preprocessing
         count, height, width, _ = first.shape
         distances, drawn = np.empty(count), []
         for part in _batches(count, PAIR_PIXELS // (2 * height * width)):
             shown = np.stack([first[part], second[part]], 1).reshape(-1, height, width, 3)
             numbers = preprocessing.normalized(shown)[..., :: 1 if preprocessing.channels == "RGB" else -1]
-            layers = self.engine.distances(numbers, self.linear, epsilon=EPSILON)
+            layers = engine.distances(numbers, self.linear, epsilon=EPSILON)
             distances[part] = sum(one.mean((1, 2), dtype=np.float64) for one in layers.values())
             if maps:
                 drawn += [

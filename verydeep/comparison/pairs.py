@@ -52,6 +52,19 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
+    def places(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places of pairs among these, which all are there, by the numbers of their images."""
+        if self.kind == "all" and self.two_sets:
+            return first * (len(self.images) - self.count) + second - self.count
+        if self.kind == "all":  # the upper triangle, row by row
+            return first * self.count - first * (first + 1) // 2 + second - first - 1
+        wanted = self._keys(self.first.astype(np.int64), self.second.astype(np.int64))
+        order = np.argsort(wanted, kind="stable")
+        return order[np.searchsorted(wanted[order], self._keys(first, second))]
+
+    def _keys(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (first - NONE) * (len(self.images) + 1) + second - NONE
+
     def name(self, number: int) -> str:
         """Name of an image; empty for none."""
         return "" if number == NONE else str(self.images.names[number])
@@ -63,8 +76,8 @@ def find_pairs(a: str | PathLike[str], b: str | PathLike[str] | None, kind: Kind
     Args:
         a: an image or a folder.
         b: likewise; None where A alone is compared.
-        kind: `matched` pairs images of the same relative name, `consecutive` each image of A with the next one,
-            and `all` each with each: of A, or of A with those of B.
+        kind: `matched` pairs images of the same relative name, `consecutive` each image of A with the next one
+            in its folder, and `all` each with each: of A, or of A with those of B.
 
     Raises:
         UsageError: A and B do not fit together, or there is no pair.
@@ -81,16 +94,19 @@ def find_pairs(a: str | PathLike[str], b: str | PathLike[str] | None, kind: Kind
     if kind == "consecutive":
         if b is not None:
             raise UsageError("`consecutive` compares the images of one folder; leave `b` out")
-        order = sorted(range(count), key=lambda number: _natural(images.names[number]))
+        folders = [str(Path(name).parent) for name in images.names]
+        order = sorted(range(count), key=lambda n: (_natural(folders[n]), _natural(images.names[n])))
         images = images.select(order)
-        first, second = np.arange(count - 1), np.arange(1, count)
+        within = [n for n in range(count - 1) if folders[order[n]] == folders[order[n + 1]]]
+        first, second = np.array(within, np.int64), np.array(within, np.int64) + 1
     elif b is None:
         first, second = np.triu_indices(count, 1)
     else:
         grid = np.indices((count, len(images) - count))
         first, second = grid[0].ravel(), grid[1].ravel() + count
     if not len(first):
-        raise UsageError(f"{as_text(a)} has one image; two or more are needed")
+        where = "one image" if count == 1 else "no folder with two images"
+        raise UsageError(f"{as_text(a)} has {where}; two or more are needed")
     return Pairs(kind, images, count, first.astype(np.int32), second.astype(np.int32), b is not None)
 
 
@@ -140,8 +156,8 @@ def _partners(ours: Sequence[str], theirs: Sequence[str]) -> dict[int, int]:
     """Which of their names each of ours has: the same, or the only one that differs in its ending alone."""
     places = {name: number for number, name in enumerate(theirs)}
     found = {number: places[name] for number, name in enumerate(ours) if name in places}
-    left = [[n for n in range(len(ours)) if n not in found]]
-    left.append([n for n in range(len(theirs)) if n not in set(found.values())])
+    taken = set(found.values())
+    left = [[n for n in range(len(ours)) if n not in found], [n for n in range(len(theirs)) if n not in taken]]
     stems: list[dict[str, list[int]]] = []
     for names, numbers in zip((ours, theirs), left, strict=True):
         by_stem: dict[str, list[int]] = defaultdict(list)

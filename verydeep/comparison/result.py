@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.comparison.pairs import NONE, Pairs
+from verydeep.comparison.pairs import Pairs
 from verydeep.errors import ImageError, UsageError, escaped, require
 from verydeep.files import check_out, json_text, write_whole
 from verydeep.images.image_set import MOST_NAMED, Unreadable
@@ -104,12 +104,14 @@ class Comparison(Result):
     def rows(self) -> Iterator[tuple[str, str, float, str]]:
         """Of each pair: both names, the distance, and why there is none; empty where there is one."""
         lost = {one.number: one.reason for one in self.unreadable}
-        numbers = zip(self.pairs.first.tolist(), self.pairs.second.tolist(), strict=True)
-        for place, ((first, second), distance) in enumerate(zip(numbers, self.distances.tolist(), strict=True)):
-            reason = ""
-            if np.isnan(distance):
-                reason = self.pairs.reasons.get(place) or lost.get(first) or lost.get(second) or CHANGED
-            yield self.pairs.name(first), self.pairs.name(second), distance, reason
+        for start in range(0, len(self), AT_ONCE):  # lists of them all would take four times the memory
+            arrays = (self.pairs.first, self.pairs.second, self.distances)
+            some = zip(*(array[start : start + AT_ONCE].tolist() for array in arrays), strict=True)
+            for place, (first, second, distance) in enumerate(some, start):
+                reason = ""
+                if np.isnan(distance):
+                    reason = self.pairs.reasons.get(place) or lost.get(first) or lost.get(second) or CHANGED
+                yield self.pairs.name(first), self.pairs.name(second), distance, reason
 
     def records(self) -> Iterator[dict[str, Any]]:
         """An object for each pair; of a comparison whose pairs are in a file, its numbers alone."""
@@ -272,14 +274,7 @@ def collect(
 ) -> Comparison:
     """Put the rows of all chunks in the order of the pairs."""
     distances = np.full(len(pairs), np.nan)
-    total = len(pairs.images) + 1
-
-    def key(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.int64]:
-        return (first.astype(np.int64) - NONE) * total + second.astype(np.int64) - NONE
-
-    wanted = key(pairs.first, pairs.second)
-    order = np.argsort(wanted, kind="stable")
-    found = np.concatenate([np.empty((0, 3)), *rows])
-    places = np.searchsorted(wanted[order], key(found[:, 0], found[:, 1]))
-    distances[order[places]] = found[:, 2]
+    for some in rows:
+        first, second = some[:, :2].astype(np.int64).T
+        distances[pairs.places(first, second)] = some[:, 2]
     return Comparison(metric, pairs, distances, tuple(unreadable))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -194,8 +195,10 @@ class ConsecutiveWork(MatchedWork):
         return _as_rows(rows)
 
     def _compare(self, number: int, image: Pixels, vector: NDArray[np.float32]) -> list[tuple[int, int, float]]:
-        """Compare an image with the last one, if that is the one before it."""
+        """Compare an image with the last one, if that is the one before it in its folder."""
         if self._last is None or self._last[0] != number - 1 or self._last[1].shape != image.shape:
+            return []
+        if number - 1 not in self._places:
             return []
         _, before, vector_before = self._last
         distance = float(self.metric.between(vector_before[None], vector[None], *image.shape[:2])[0, 0])
@@ -206,8 +209,13 @@ class ConsecutiveWork(MatchedWork):
 
     def _is_compared(self, number: int) -> bool:
         """Whether a pair with this image is compared."""
-        places = [place for place in (number - 1, number) if 0 <= place < len(self.pairs)]
+        places = [self._places[first] for first in (number - 1, number) if first in self._places]
         return any(place not in self.pairs.reasons for place in places)
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        """Place of each pair, by the number of its first image."""
+        return {first: place for place, first in enumerate(self.pairs.first.tolist())}
 
 
 class AllWork(Work):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -19,7 +20,9 @@ from verydeep.network.vgg import VGG
 from verydeep.plan import nodes_to
 from verydeep.processor import num_threads
 from verydeep.run_folder import ModelConfig
+from verydeep.weights.features import open_features
 from verydeep.weights.opening import open_source
+from verydeep.weights.published import preprocessing_of
 
 
 class TorchEngine(Engine):
@@ -122,14 +125,19 @@ def choose_device(name: str) -> torch.device:
 
 def open_network(
     model: VGG | str | PathLike[str] | Opened,
-    preprocessing: Preprocessing | None = None,
+    layers: Sequence[str],
+    preprocessing: Preprocessing | str | None = None,
     *,
     engine: forward.Engine = "auto",
 ) -> tuple[VGG, Preprocessing | None]:
     """Open a model on disk, with its preprocessing, or take a network as it is, with the preprocessing given.
 
-    Of a model that `verydeep.load` has opened the weights are copied. `engine` is what will compute: weights that
-    nobody else has are laid out for it.
+    Args:
+        model: of one that `verydeep.load` has opened the weights are copied.
+        layers: that are wanted of it; none for convolutions alone. Where no FC layer is among them, another
+            library's weights need none, nor names of classes.
+        preprocessing: of a `VGG`, or of weights with which none is known: one, or a name of `PREPROCESSING`.
+        engine: what will compute: weights that nobody else has are laid out for it.
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
@@ -137,15 +145,20 @@ def open_network(
 
     """
     if isinstance(model, VGG):
-        return model, preprocessing
-    if preprocessing is not None:
-        raise UsageError("the model has its own preprocessing; leave the argument out")
+        return model, preprocessing_of(preprocessing)
     if isinstance(model, (str, PathLike)):
-        config, tensors = open_source(model)
+        if all(re.match(r"(conv|bn|relu|norm|pool)[1-5]", name) for name in layers):
+            config, tensors = open_features(model, preprocessing)
+        else:
+            config, tensors = open_source(model, preprocessing)
     elif isinstance(getattr(model, "engine", None), Engine):
+        if preprocessing is not None:
+            raise UsageError("the model has its own preprocessing; leave the argument out")
         config, tensors = model.engine.config, model.engine.weights()
     else:
+        library = type(model).__module__.partition(".")[0]
         raise UsageError(
-            f"model is a {type(model).__name__}; give a run folder's path, or a verydeep.VGG with weights in it"
+            f"model is a {type(model).__name__} of {library}; give the path of a model or of weights, a name such "
+            "as torchvision:vgg16, or a verydeep.VGG with weights in it"
         )
     return VGG.holding(config.architecture, tensors, engine=engine), config.preprocessing

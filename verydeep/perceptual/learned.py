@@ -107,7 +107,8 @@ def _dists_file() -> Path:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise UsageError(f"{path} does not exist; give the file of learned weights")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"{path} {what}; give the file of learned weights")
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES} bytes")

@@ -47,7 +47,7 @@ NATIVE_PIXELS = 2 * 224 * 224  # of those that the native engine is shown at onc
 class Options(TypedDict, total=False):
     """What every loss on a pair takes beside its own arguments and `range`; `PairLoss` says what it means."""
 
-    preprocessing: Preprocessing | None
+    preprocessing: Preprocessing | str | None
     reduction: Reduction
     check: bool
     grey: Grey
@@ -65,7 +65,8 @@ class PairLoss(nn.Module):
         model: a model on disk, one that `verydeep.load` has opened, or a `VGG`.
         layers: that are compared, or what chooses them for an architecture.
         range: least and greatest value of the images: (0, 1), (-1, 1) or (0, 255).
-        preprocessing: of a `VGG`; a model on disk has its own.
+        preprocessing: of a `VGG`, or of another library's weights where they do not come with it: a
+            `Preprocessing`, or `torchvision`, `oxford`, `matconvnet` or `amdegroot`. A run folder has its own.
         pooling: `average` replaces every max-pooling of the network.
         reduction: over the batch: `mean`, `sum`, or `none` for an entry a pair.
         check: whether images are looked at: their range, and that they are finite.
@@ -88,7 +89,7 @@ class PairLoss(nn.Module):
         layers: Sequence[str] | Callable[[Architecture], Sequence[str]],
         *,
         range: Range,
-        preprocessing: Preprocessing | None = None,
+        preprocessing: Preprocessing | str | None = None,
         pooling: PoolingKind = "max",
         reduction: Reduction = "mean",
         check: bool = True,
@@ -98,7 +99,8 @@ class PairLoss(nn.Module):
         super().__init__()
         self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
         self.engine: Engine = check_choice("engine", engine, Engine)
-        network, known = open_network(model, preprocessing, engine=self.engine)
+        wanted = () if callable(layers) else layers
+        network, known = open_network(model, wanted, preprocessing, engine=self.engine)
         if known is None:
             raise UsageError(
                 "a network alone does not know how its images are preprocessed; give preprocessing, or a model "

@@ -109,6 +109,8 @@ def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tens
 
     """
     check_choice("normalization", normalization, Normalization)
+    if not isinstance(maps, Tensor):
+        raise UsageError(f"maps are a {type(maps).__name__}; a tensor is wanted: torch.from_numpy(maps)")
     if maps.ndim != 4:
         advice = "; [None] makes one image's maps a batch" if maps.ndim == 3 else ""
         raise UsageError(

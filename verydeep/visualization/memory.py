@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from math import prod, sqrt
 
 from verydeep.configurations import Node
 from verydeep.errors import UsageError
 from verydeep.plan import output_shapes
+from verydeep.processor import memory_bytes
 
 COPIES = 2  # of each layer's output: itself, which its gradient wants, and about as much of what is on the way
 
@@ -37,16 +37,16 @@ def check_memory(
         path: the layers that it goes through.
         height: of the image.
         width: of the image.
-        available: bytes; None for what the machine has.
+        available: bytes; None for what the machine has, as far as it tells.
         layers: those that are looked at, where it is not changed.
 
     Raises:
         UsageError: it would not fit in memory; the message has a size that would.
 
     """
-    available = available or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = available or memory_bytes()
     needed = bytes_of(path, height, width) if layers is None else bytes_shown(path, layers, height, width)
-    if needed > available:
+    if available and needed > available:
         fitting = int(max(height, width) * sqrt(available / needed) * 0.9)
         raise UsageError(
             f"an image of {width}x{height} pixels takes {needed / 1e9:.1f} GB up to {path[-1].name}, and this "

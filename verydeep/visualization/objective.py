@@ -71,9 +71,9 @@ class Terms:
     variation_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for weight in (self.content_weight, self.style_weight, self.variation_weight):
-            if not 0 <= weight < float("inf"):
-                raise UsageError(f"a weight is {weight:g}; it must be 0 or more")
+        for name in ("content_weight", "style_weight", "variation_weight"):
+            if not 0 <= (weight := getattr(self, name)) < float("inf"):
+                raise UsageError(f"`{name}` is {weight:g}; it must be 0 or more")
         content, style = self.content, self.style
         if not content and not style:
             raise UsageError("there is nothing to optimise; give content or style a layer and a weight above 0")

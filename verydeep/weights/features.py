@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import asdict
 from hashlib import sha256
 from os import PathLike, fspath
 from pathlib import Path
 
 from verydeep.errors import DiskError, ModelError
 from verydeep.files import json_text
+from verydeep.images.color import Preprocessing
 from verydeep.images.storage import cache_folder
 from verydeep.notes import note
 from verydeep.run_folder import CONFIG, ModelConfig, read_model, write_model
@@ -29,13 +31,15 @@ BY_NAME = ("torchvision:", "keras:")
 VERSION = 1  # of what is kept
 
 
-def open_features(model: str | PathLike[str], preprocessing: str | None = None) -> tuple[ModelConfig, Tensors]:
+def open_features(
+    model: str | PathLike[str], preprocessing: Preprocessing | str | None = None
+) -> tuple[ModelConfig, Tensors]:
     """Open a model for its features; its classes need not be known.
 
     Args:
         model: as of `open_source`.
-        preprocessing: of the weights, where they do not come with it: `torchvision`, `oxford`, `matconvnet` or
-            `amdegroot`.
+        preprocessing: of the weights, where they do not come with it: a `Preprocessing`, or `torchvision`,
+            `oxford`, `matconvnet` or `amdegroot`.
 
     Returns:
         As `read_model`: its configuration, and its weights by our names. Another library's have no FC layers.
@@ -70,14 +74,15 @@ def _source(model: str | PathLike[str]) -> Source | None:
     return None if named else locate(model)
 
 
-def features_key(model: str | PathLike[str], preprocessing: str | None = None) -> str:
+def features_key(model: str | PathLike[str], preprocessing: Preprocessing | str | None = None) -> str:
     """What tells one model from another, in letters and digits: its files and when they were changed, or the name.
 
     Raises:
         ModelError: there is no such file.
 
     """
-    facts: list[object] = [VERSION, absolute(model), preprocessing]
+    told = asdict(preprocessing) if isinstance(preprocessing, Preprocessing) else preprocessing
+    facts: list[object] = [VERSION, absolute(model), told]
     if source := _source(model):
         path = weights_path(source.path)
         for file in (path, path.with_name(CONFIG)):  # timm's lies beside the weights, and says how images are fed

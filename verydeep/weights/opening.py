@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.notes import note
-from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, fingerprint, read_config, read_model
+from verydeep.run_folder import CONFIG, LAST_WEIGHTS, WEIGHTS, ModelConfig, fingerprint, read_config, read_model
 from verydeep.safetensors_file import read_header
 from verydeep.weights.formats import MODEL_FILES
 from verydeep.weights.metadata import Metadata
@@ -132,6 +133,21 @@ def open_config(source: str | PathLike[str]) -> ModelConfig:
     return open_source(source)[0]
 
 
+def open_architecture(source: str | PathLike[str]) -> Architecture:
+    """The network of a model, whoever made it; nothing else needs to be known of it.
+
+    Raises:
+        ModelError, VerydeepError: as `open_source`.
+
+    """
+    where = locate(source)
+    if is_ours(where.path):
+        return read_config(where.path).architecture
+    from verydeep.weights.importing import import_weights
+
+    return import_weights(where).architecture
+
+
 def check_ours(source: Source, *given: object) -> None:
     """Make sure that nothing is said about a model of ours, which holds one network and what belongs to it.
 
@@ -154,14 +170,14 @@ def check_ours(source: Source, *given: object) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a path is a run folder, or weights in one: by its config.json, else by the names of its weights."""
     folder, weights = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
-    card = read_card(folder)
+    card, has_card = read_card(folder), (folder / CONFIG).is_file()
     if card and "pretrained_cfg" in card:  # timm's
         return False
-    if weights == path and (path.suffix != ".safetensors" or not (folder / CONFIG).is_file()):
+    if weights == path and (path.suffix != ".safetensors" or not has_card):
         return False
-    if card and "format" in card:
-        return True
+    if (card and "format" in card) or (card is None and has_card and weights.name in (WEIGHTS, LAST_WEIGHTS)):
+        return True  # or damaged, as reading it says
     try:
-        return FIRST_WEIGHT in read_header(weights).entries  # the config.json is damaged: reading it says how
+        return FIRST_WEIGHT in read_header(weights).entries
     except (OSError, ModelError):
         return card is None and weights != path and not (path / MODEL_FILES[1]).is_file()
