@@ -130,7 +130,7 @@ WRONG_REQUESTS = {
     "shard digits OUT": "`verydeep shard digits --out OUT`",
     "shard digits --out OUT --smaller-side 64": "--smaller-side is called --rescale now",
     "predict MODEL nothing*.jpg": "no file matches nothing*.jpg",
-    "predict MODEL a.jpg --top 0": "--top is 0; name at least 1 class",
+    "predict MODEL a.jpg --top 0": "--top is 0; it must be at least 1",
     "predict MODEL": "no image is given",
 }
 

@@ -23,7 +23,7 @@ from verydeep.api.new import new
 from verydeep.errors import ImageError, ModelError, UsageError, VerydeepError
 from verydeep.evaluation.ranking import Prediction, Ranking, Rankings
 from verydeep.inference.native import NativeEngine
-from verydeep.linear.classifier import Classifier, FeatureSpec, digest, write_classifier
+from verydeep.linear.classifier import Classifier, FeatureSpec, weights_digest, write_classifier
 from verydeep.model import Model
 from verydeep.results import Result
 from verydeep.run_folder import read_model
@@ -80,7 +80,7 @@ def test_what_was_said_of_other_weights_is_said_again(run, tmp_path, monkeypatch
 def test_a_classifier_beside_the_model_is_sent_too(run):
     names, weights = ("left", "right"), np.eye(2, 205, dtype=np.float32)
     described = FeatureSpec(scales=(32,))
-    network = digest(read_model(run)[1])
+    network = weights_digest(read_model(run)[1])
     classifier = Classifier(
         described=described,
         class_names=names,

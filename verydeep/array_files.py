@@ -1,7 +1,7 @@
-"""NumPy's files, `.npy` and `.npz`, that anybody may have written: checked before memory is taken for them.
+"""NumPy's files, `.npy` and `.npz`. They appear whole, and are checked before memory is taken for them.
 
-A header says how long an array is. It is compared with the type that is wanted and with the bytes that are there,
-and nothing is unpickled.
+Anybody may have written them. A header says how long an array is. It is compared with the type that is wanted and
+with the bytes that are there, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import printable
+from verydeep.files import write_whole
 
 Wanted = tuple[str | np.dtype[Any], int]
 """Type and number of axes: letters of NumPy's kinds, `iu` for whole numbers, or one type."""
@@ -103,6 +104,36 @@ def read_arrays(path: Path, wanted: Mapping[str, Wanted] | Callable[[str], Wante
                 content.read(header.size)
                 arrays[name] = _read_numbers(content, header)
         return arrays
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as an `.npy` file, whole.
+
+    Raises:
+        DiskError: it cannot be written.
+
+    """
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    write_whole(path, write)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> None:
+    """Write arrays by their names as an `.npz` file, whole.
+
+    Raises:
+        DiskError: it cannot be written.
+
+    """
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            (np.savez_compressed if compressed else np.savez)(file, **arrays)  # type: ignore[arg-type]
+
+    write_whole(path, write)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:

@@ -13,6 +13,9 @@ CONTENT = ("relu3_3",)
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """Of Gatys, Ecker and Bethge, arXiv 1508.06576."""
 
+LPIPS_EPSILON = 1e-10
+"""What the reference of LPIPS adds to the lengths of its vectors."""
+
 LAYERS: Mapping[str, tuple[str, ...]] = {"content": CONTENT, "style": STYLE}
 """Layers of a loss or metric that are compared unless others are named."""
 

@@ -26,12 +26,12 @@ MARK = ("Software", "verydeep")
 """Text in the PNG files that this package draws, such as score maps: nobody takes them for data."""
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    from hashlib import file_digest  # not above: few commands want it
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """The digest of a file, in hexadecimal."""
+    import hashlib  # not above: few commands want it
 
     with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def name_part(word: str) -> str:

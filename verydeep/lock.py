@@ -126,7 +126,7 @@ def _take(file: Path, target: Path) -> int | None:
             _without_locks(target, error)
             return None
         else:
-            if _is_at(descriptor, file):
+            if is_at(descriptor, file):
                 _write_holder(descriptor)
                 return descriptor
             os.close(descriptor)  # its last holder has removed it
@@ -160,7 +160,8 @@ def _lock(descriptor: int, *, shared: bool = False, wait: bool = False) -> None:
     fcntl.flock(descriptor, how if wait else how | fcntl.LOCK_NB)
 
 
-def _is_at(descriptor: int, file: Path) -> bool:
+def is_at(descriptor: int, file: Path) -> bool:
+    """Whether an open file still has its name."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
     except FileNotFoundError:

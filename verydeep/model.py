@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from verydeep.evaluation.score_map import ScoreMap
     from verydeep.weights.class_names import ClassNames
 
+NETWORK_ALONE = (
+    "here the classifier of `verydeep transfer` beside the model answers: load the model with network=True to "
+    "leave it out"
+)
+
 
 class Model:
     """A network with everything that belongs to it; `verydeep.load` opens one.
@@ -224,12 +229,6 @@ class TransferModel(Model):
 
         """
         raise UsageError(f"a score map is of the network's own classes; {NETWORK_ALONE}")
-
-
-NETWORK_ALONE = (
-    "here the classifier of `verydeep transfer` beside the model answers: load the model with network=True to "
-    "leave it out"
-)
 
 
 @checked

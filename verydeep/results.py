@@ -48,6 +48,13 @@ class Result:
         return f"<pre>{escape(repr(self))}</pre>"
 
 
+def in_bytes(count: int) -> str:
+    """A number of bytes for people."""
+    from rich.filesize import decimal  # not above: few commands want it
+
+    return decimal(count)
+
+
 def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> str:
     """A table of text as an HTML element, for notebooks."""
     from html import escape

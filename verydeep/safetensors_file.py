@@ -24,7 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),  # NumPy has no bfloat16: its bits, until `_widened`
+    "BF16": np.dtype("<u2"),  # NumPy has no bfloat16: its bits, until `widened`
     "I64": np.dtype("<i8"),
     "I32": np.dtype("<i4"),
     "I16": np.dtype("<i2"),
@@ -137,10 +137,11 @@ def _read_tensor(file: BinaryIO, header: Header, entry: Entry, path: Path) -> ND
         if not count:
             raise _damaged(path, "it ended early")
         done += count
-    return _widened(tensor) if entry.dtype == "BF16" else tensor
+    return widened(tensor) if entry.dtype == "BF16" else tensor
 
 
-def _widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+def widened(bits: NDArray[Any]) -> NDArray[np.float32]:
+    """The numbers of bfloat16's bits, whole numbers of 16 bits."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 

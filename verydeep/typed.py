@@ -98,14 +98,14 @@ def is_of(value: Any, kind: Any) -> bool:
     return bool(kind is not float or isfinite(value))
 
 
-def texts(values: Iterable[str], what: str = "names") -> tuple[str, ...]:
+def texts(values: Iterable[str]) -> tuple[str, ...]:
     """Words, each of which can be written anywhere.
 
     Raises:
         ValueError: one cannot, or is no word.
 
     """
-    return as_type(tuple[str, ...], list(values), what)  # type: ignore[no-any-return]
+    return as_type(tuple[str, ...], list(values), "names")  # type: ignore[no-any-return]
 
 
 def shown(value: Any) -> str:

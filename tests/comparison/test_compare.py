@@ -24,8 +24,8 @@ from verydeep import perceptual
 from verydeep.cli import main
 from verydeep.comparison import metrics
 from verydeep.errors import ImageError, UsageError
-from verydeep.evaluation.score_map import heat_colors
 from verydeep.feature_layers import LAYERS
+from verydeep.images.drawing import heat_colors
 from verydeep.processor import native_module
 from verydeep.run_folder import ModelConfig, TrainedOn, write_model
 from verydeep.weights.published import PREPROCESSING

@@ -34,7 +34,7 @@ def of(result, *views: str):
 @pytest.mark.parametrize("views", PROTOCOLS)
 def test_people_read_one_name_everywhere(views, capsys):
     result, name = of(read_result(OLD / "crops.npz"), views), PROTOCOLS[views].words
-    assert make_rows([result])[0].protocol.removesuffix(" + mirror") == name
+    assert make_rows([result])[0].protocol.partition(" + mirror")[0] == name
     assert _views(result).startswith(f"{name}, Q = ")
     assert f"<div>{name}" in render([result], [Path("a.npz")], Path("a.html")).replace("&amp;", "&")
     with pytest.raises(SystemExit):
@@ -61,7 +61,9 @@ def test_programs_read_keys(capsys):
 def test_old_results_have_the_names(capsys):
     main(["report", str(OLD / "crops.npz"), str(OLD / "fused.npz")])
     shown = capsys.readouterr().out
-    assert "multi-crop + mirror" in shown and "multi-crop & dense + mirror" in shown
+    assert "multi-crop + mirror" in " ".join(shown.split()) and "multi-crop & dense + mirror" in " ".join(
+        shown.split()
+    )
 
 
 def test_no_text_has_another_name():

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.evaluation.score_map import ScoreMap, colored
+from verydeep.evaluation.score_map import ScoreMap
+from verydeep.images.drawing import colored
 from verydeep.reports.embedded import Embedded, confusion_image, filter_sheet, overlay, thumbnail
 
 

@@ -18,13 +18,14 @@ from torchvision import models
 from verydeep.api.new import new
 from verydeep.cli import main
 from verydeep.errors import DataError, ModelError
+from verydeep.files import digest_of
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.images.sources import open_data
 from verydeep.run_folder import TrainedOn, read_config, read_model, write_model
 from verydeep.weights import importing, opening, published
 from verydeep.weights.metadata import Metadata
-from verydeep.weights.published import PUBLISHED, Checksum, digest
+from verydeep.weights.published import PUBLISHED, Checksum
 from verydeep.weights.source import locate
 
 pytestmark = pytest.mark.usefixtures("read_here")
@@ -160,11 +161,11 @@ def test_bgr_is_the_reverse_of_rgb(theirs, tmp_path, crops):
 
 def test_a_published_file_is_known_by_its_checksum(theirs, tmp_path, monkeypatch, capsys):
     """As if torchvision had published the file."""
-    known = dataclasses.replace(PUBLISHED[0], checksum=Checksum("sha256", digest(theirs)[:8]))
+    known = dataclasses.replace(PUBLISHED[0], checksum=Checksum("sha256", digest_of(theirs)[:8]))
     monkeypatch.setattr(published, "PUBLISHED", (known,))
     state = torchvision_network("A", num_classes=1000).state_dict()
     save_file(state, tmp_path / "a.safetensors")
-    monkeypatch.setattr(importing, "digest", lambda path, algorithm="sha256": digest(theirs))
+    monkeypatch.setattr(importing, "digest_of", lambda path, algorithm="sha256": digest_of(theirs))
     main(["inspect", str(tmp_path / "a.safetensors")])
     out = capsys.readouterr().out
     assert "torchvision:vgg11-IMAGENET1K_V1: top-1 error 30.98 %, top-5 11.372 %" in out

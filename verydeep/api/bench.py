@@ -17,7 +17,7 @@ from verydeep.benchmark.measure import Measurements, Processes
 from verydeep.benchmark.table import make_rows, text_table
 from verydeep.benchmark.task import Task, batch_cases, dense_cases, find_images, random_model
 from verydeep.configurations import Architecture
-from verydeep.errors import UsageError
+from verydeep.errors import UsageError, check_least
 from verydeep.files import check_out, write_text
 from verydeep.notes import progress, say
 from verydeep.processor import num_threads
@@ -198,8 +198,8 @@ def _check(
     size: tuple[int, int] | None,
     dense: Sequence[int],
 ) -> None:
-    if rounds < 1 or num_images < 1:
-        raise UsageError("`rounds` and `num_images` must be at least 1")
+    check_least("rounds", rounds, 1)
+    check_least("num_images", num_images, 1)
     num_threads(threads)
     if min(batch_sizes, default=1) < 1 or len(set(batch_sizes)) < len(batch_sizes):
         raise UsageError("`batch_sizes` must be different numbers of at least 1")

@@ -11,7 +11,7 @@ from verydeep.arguments import checked
 from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, Architecture, configuration
 from verydeep.errors import UsageError
 from verydeep.reports.text_table import TextTable
-from verydeep.results import Result, rendered
+from verydeep.results import Result, in_bytes, rendered
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,12 +210,3 @@ def _of_model(name: str) -> Architecture | None:
     from verydeep.weights.source import names_weights
 
     return open_config(name).architecture if names_weights(name) else None
-
-
-def in_bytes(count: int) -> str:
-    """Write a number of bytes for people."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000  # type: ignore[assignment]
-    raise AssertionError

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from verydeep.processor import has_gpu, instruction_set, native_absence, native_module, num_threads
 from verydeep.results import Result
 from verydeep.run_folder import processor_name
+from verydeep.version import installed_version
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,10 +39,6 @@ class Engines(Result):
     torch: str | None
     gpu: bool
     chosen: Literal["native", "torch"] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The attributes by their names."""
-        return asdict(self)
 
     def __str__(self) -> str:
         products = {"bfloat16": "no", "int16": "no"}
@@ -75,7 +71,7 @@ def engines() -> Engines:
         UsageError: VERYDEEP_THREADS or VERYDEEP_INSTRUCTIONS is set to what this machine lacks.
 
     """
-    native, torch, gpu = native_module(), _version("torch"), has_gpu()
+    native, torch, gpu = native_module(), installed_version("torch"), has_gpu()
     instructions = instruction_set(native) if native else None
     torch_first = torch and (gpu or native is None)
     return Engines(
@@ -90,10 +86,3 @@ def engines() -> Engines:
         gpu=gpu,
         chosen="torch" if torch_first else "native" if native else None,
     )
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from verydeep.accounting import num_parameters
 from verydeep.arguments import checked
 from verydeep.distributed import World
-from verydeep.errors import DataError, UsageError, check_least
+from verydeep.errors import UsageError, check_least
 from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts, check_together
 from verydeep.evaluation.evaluate import evaluate as posteriors_of
 from verydeep.evaluation.protocols import GRID, Protocol, protocols_of
@@ -26,11 +26,11 @@ from verydeep.evaluation.results import (
 )
 from verydeep.evaluation.test_set import PartName, Tested, Training, choose, default_part
 from verydeep.images.data import Data
-from verydeep.images.image_set import ImageSet, Unreadable, readable
+from verydeep.images.image_set import ImageSet, Unreadable, readable, tell_skipped
 from verydeep.images.sources import open_data
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.linear.classifier import say_network_alone
-from verydeep.notes import progress, say, say_skipped
+from verydeep.notes import progress, say_skipped
 from verydeep.plan import check_scale
 from verydeep.processes import check_processes, shared
 from verydeep.run_folder import ModelConfig, read_split, read_training_images
@@ -243,11 +243,9 @@ class _Test:
             num_unreadable=len(lost),
             num_trained_on=tested.num_trained_on,
         )
-        for image in lost:
-            say(f"skipped: {image.reason}")
+        if here.first:
+            tell_skipped(lost, len(images))
         read = readable(len(images), lost)
-        if here.first and not len(read):
-            raise DataError(f"none of the {len(images)} images can be read")
         names = tuple(images.names[number] for number in read.tolist())
         return Evaluation(facts, names, images.labels[read], posteriors[read]), parts
 

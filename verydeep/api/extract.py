@@ -13,24 +13,24 @@ from verydeep.chunks.part_files import (
     PartFiles,
     PartFormat,
     PartOptions,
-    file_digest,
     part_options,
     refuse_part_options,
 )
 from verydeep.chunks.plan import Chunk
 from verydeep.chunks.run import at_scales, run_chunks
 from verydeep.distributed import World
-from verydeep.errors import DataError, UsageError, check_least, escaped
+from verydeep.errors import UsageError, check_least, escaped
 from verydeep.extraction.archive import check_features_out, is_archive, write_features
 from verydeep.extraction.extract import Extraction, FeatureFiles, FeatureParts, Rows, Shapes
 from verydeep.extraction.extract import extract as rows_of
 from verydeep.extraction.summaries import Summary
+from verydeep.files import digest_of
 from verydeep.images.find import Words, find_images
-from verydeep.images.image_set import ImageSet, Unreadable
+from verydeep.images.image_set import ImageSet, Unreadable, tell_skipped
 from verydeep.images.views import Pixels
 from verydeep.inference import EngineName, PrecisionName, open_engine
 from verydeep.lock import writing_file, writing_folder
-from verydeep.notes import progress, say
+from verydeep.notes import progress
 from verydeep.processes import check_processes, shared
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig
@@ -207,7 +207,7 @@ class _Job:
         plan: Sequence[Chunk]
         if self.part_options:
             shapes = wanted.shapes(config.architecture)
-            key["weights"] = file_digest(weights_path(locate(self.model).path))
+            key["weights"] = digest_of(weights_path(locate(self.model).path))[:16]
             parts = FeatureFiles(self.part_options, key, images, shapes)
             plan = parts.plan
         else:
@@ -240,10 +240,8 @@ class _Job:
                 unreadable=None if self.part_options else lost.append,
                 advance=advance,
             )
-        for image in lost:
-            say(f"skipped: {image.reason}")
-        if here.first and len(lost) == len(images):
-            raise DataError(f"none of the {len(images)} images can be read")
+        if here.first:
+            tell_skipped(lost, len(images))
         return _Work(parts, plan, shapes, facts)
 
     def _facts(self, config: ModelConfig, wanted: Extraction) -> dict[str, Any]:

@@ -8,18 +8,18 @@ from os import PathLike
 from typing import Any
 
 from verydeep.accounting import num_parameters
-from verydeep.api.describe import in_bytes
 from verydeep.arguments import checked
 from verydeep.errors import command_line, printable
+from verydeep.files import digest_of
 from verydeep.images.color import Preprocessing
-from verydeep.results import Result
+from verydeep.results import Result, in_bytes
 from verydeep.run_folder import all_finite, check_shapes, read_config, weights_file
 from verydeep.safetensors_file import read_header, read_tensors, type_name
 from verydeep.weights.formats import FORMATS
 from verydeep.weights.importing import Imported, import_weights, window_question
 from verydeep.weights.metadata import Metadata
 from verydeep.weights.opening import check_ours, is_ours
-from verydeep.weights.published import Published, digest
+from verydeep.weights.published import Published
 from verydeep.weights.source import Source, locate, with_network
 
 MOST_NAMES = 10
@@ -134,7 +134,7 @@ def _ours(source: Source) -> Imported:
         tensors=tensors,
         metadata=metadata,
         dtypes=tuple(sorted({type_name(entry.dtype) for entry in read_header(path).entries.values()})),
-        sha256=digest(path),
+        sha256=digest_of(path),
         notes=list(facts.get("notes", [])),
         not_finite=tuple(name for name, tensor in tensors.items() if not all_finite(tensor)),
     )

@@ -10,12 +10,10 @@ from verydeep.accounting import num_parameters
 from verydeep.arguments import checked
 from verydeep.configurations import Architecture
 from verydeep.errors import UsageError, escaped, require
-from verydeep.images.color import Preprocessing
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig, TrainedOn, making_folder, provenance, write_model
 from verydeep.run_folder.origin import recorded
-
-IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
+from verydeep.weights.published import PREPROCESSING
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,12 +73,11 @@ def new(
     with making_folder(Path(run)):
         network = VGG(architecture)
         initialize(network, init, seed)
-        side = round(window * 256 / 224)
         model = ModelConfig(
             architecture,
-            Preprocessing() if init.startswith("normal") else Preprocessing(deviation=IMAGENET_DEVIATION),
+            PREPROCESSING["matconvnet" if init.startswith("normal") else "torchvision"],
             tuple(map(str, range(num_classes))),
-            TrainedOn((side, side)),
+            TrainedOn.of_window(window),
             provenance(init=init, seed=seed),
         )
         tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}

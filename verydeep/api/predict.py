@@ -17,7 +17,6 @@ from verydeep.chunks.part_files import (
     PartFormat,
     PartOptions,
     PartRows,
-    file_digest,
     part_options,
     refuse_part_options,
 )
@@ -26,7 +25,8 @@ from verydeep.chunks.run import Rescaled, at_scales, run_chunks
 from verydeep.distributed import World
 from verydeep.errors import ImageError, UsageError, check_least, escaped
 from verydeep.evaluation.ranking import Ranking, ranked
-from verydeep.files import MARK, check_folder, free_name, name_part, write_whole
+from verydeep.files import check_folder, digest_of, free_name, name_part
+from verydeep.images.encode import write_drawing
 from verydeep.images.find import Words, find_images
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.inference import EngineName, PrecisionName
@@ -201,8 +201,7 @@ def predict(
         DiskError: a file cannot be written.
 
     """
-    if top < 1:
-        raise UsageError(f"`top` is {top}; name at least 1 class")
+    check_least("top", top, 1)
     if max_unreadable is not None:
         check_least("max_unreadable", max_unreadable, 0)
     if maps is not None and out is not None:
@@ -295,7 +294,7 @@ class _Job:
         protocol = model.protocol
         return {
             "model": str(self.model),
-            "weights": list(map(file_digest, files)),
+            "weights": [digest_of(file)[:16] for file in files],
             "pictures": images.fingerprint,  # the name that `extract` and `evaluate` have for it
             "classes": list(model.class_names),
             "top": self.top,
@@ -352,10 +351,6 @@ def _draw_maps(
 
     One that is too narrow for a map, or has gone meanwhile, is named.
     """
-    from PIL.PngImagePlugin import PngInfo
-
-    mark = PngInfo()
-    mark.add_text(*MARK)
     taken = {name_part(Path(name).stem).casefold() for name in images.names}  # so that no image is replaced
     drawn = 0
     with progress("drawing", len(rankings)) as advance:
@@ -371,7 +366,7 @@ def _draw_maps(
             else:
                 words = f"{name_part(Path(name).stem)}-{name_part(best.class_name)}"
                 path = folder / f"{free_name(words, taken)}.png"
-                write_whole(path, partial(sheet.save, format="PNG", pnginfo=mark))
+                write_drawing(path, sheet)
                 drawn += 1
             advance(1)
     say(f"{drawn} score map{'s' * (drawn != 1)} in {folder}")

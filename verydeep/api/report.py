@@ -16,7 +16,7 @@ from verydeep.notes import say
 from verydeep.reports import tables
 from verydeep.reports.tables import Row
 from verydeep.reports.templates import check_page
-from verydeep.results import Result, rendered
+from verydeep.results import Result, in_bytes, rendered
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,16 +101,10 @@ def report(
         from verydeep.reports.page import render
 
         write_text(page_file, render(found, files, page_file, list(map(Path, models)), data))
-        say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {file_size(page_file)}")
+        say(f"{page_file}: {len(found)} result{'s' * (len(found) != 1)}, {in_bytes(page_file.stat().st_size)}")
     if table_file:
         write_text(table_file, made.csv() if table_file.suffix == ".csv" else made.markdown() + "\n")
     return made
-
-
-def file_size(path: Path) -> str:
-    """The size of a file, in words."""
-    size = path.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} KB"
 
 
 def check_together(results: Sequence[Evaluation], paths: Sequence[Path]) -> None:

@@ -8,15 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from rich.filesize import decimal
-
 from verydeep.arguments import checked
 from verydeep.errors import UsageError, VerydeepError, command_line, escaped
 from verydeep.files import write_json, write_text
 from verydeep.lock import writing_folder
 from verydeep.notes import say
 from verydeep.reports.runs import duration
-from verydeep.results import Result, rendered
+from verydeep.results import Result, in_bytes, rendered
 from verydeep.studies import tables as in_tables
 from verydeep.studies import verdicts
 from verydeep.studies.claims import Claim, judge
@@ -92,7 +90,7 @@ class StudyPlan(Result):
             return f"{len(self.run.states)} steps; time and disk take the data, or [size] in the description"
         whole = total(self.run.costs)
         return (
-            f"{self.run}, {decimal(int(whole.disk))} of disk, {whole.multiply_adds / TERA:,.0f} tera "
+            f"{self.run}, {in_bytes(int(whole.disk))} of disk, {whole.multiply_adds / TERA:,.0f} tera "
             "multiply-adds; time is a rough guess until the first training is done"
         )
 

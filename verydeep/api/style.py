@@ -15,7 +15,7 @@ from PIL import Image
 from verydeep.arguments import checked
 from verydeep.errors import escaped, require
 from verydeep.feature_layers import STYLE
-from verydeep.images.image_set import png
+from verydeep.images.encode import png
 from verydeep.interrupts import interrupts
 from verydeep.notes import progress, say
 from verydeep.plan import nodes_to

@@ -22,6 +22,7 @@ from verydeep.errors import (
     DiskError,
     TrainingError,
     UsageError,
+    check_least,
     command_line,
     escaped,
     few,
@@ -181,17 +182,15 @@ def train(
         raise UsageError("a run that is resumed has its start already: leave `grow_from` and `start_from` out")
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
-    for option, number, least in (
-        ("max_unreadable", max_unreadable, 0),
-        ("save_steps", save_steps, 1),
-    ):
-        if number is not None and number < least:
-            raise UsageError(f"`{option}` is {number}; it must be {least} or more")
+    if max_unreadable is not None:
+        check_least("max_unreadable", max_unreadable, 0)
+    if save_steps is not None:
+        check_least("save_steps", save_steps, 1)
     check_processes(workers or 0, "workers", 0)
     if save_seconds <= 0:
         raise UsageError(f"`save_seconds` is {save_seconds}; it must be more than 0")
     from verydeep.inference.torch_engine import choose_device
-    from verydeep.training.engine import choose_engine
+    from verydeep.training.engine import choose_training_engine
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
     if isinstance(recipe, Recipe):
@@ -229,7 +228,7 @@ def train(
             # Runs that do not tell their engine were begun when torch was the only one.
             before = begin.config.provenance.get("engine", "torch") if begin.config else None
             work = begin.recipe.batch_size * start.multiply_adds_of(begin, len(opened.class_names))
-            asked["engine"] = choose_engine(engine, begin.recipe.precision, where, before, work)
+            asked["engine"] = choose_training_engine(engine, begin.recipe.precision, where, before, work)
             trainer = _trainer(folder, begin, opened, where, max_unreadable, asked, here)
             trainer.num_workers, trainer.save_seconds, trainer.save_steps = workers, save_seconds, save_steps
             if odd := begin.recipe.at_the_edge():

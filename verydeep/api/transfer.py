@@ -16,10 +16,17 @@ from verydeep.errors import DataError, UsageError, check_least, command_line, es
 from verydeep.evaluation.test_set import Training, are_there, split_again, trained_on
 from verydeep.images import imagenet
 from verydeep.images.data import Data, Split, train_and_test
-from verydeep.images.image_set import ImageSet, Unreadable, readable
+from verydeep.images.image_set import ImageSet, Unreadable, readable, tell_skipped
 from verydeep.images.sources import open_data, refuse_inside
 from verydeep.inference import Engine, EngineName, PrecisionName, engine_of
-from verydeep.linear.classifier import Classifier, Features, FeatureSpec, classifier_file, digest, write_classifier
+from verydeep.linear.classifier import (
+    Classifier,
+    Features,
+    FeatureSpec,
+    classifier_file,
+    weights_digest,
+    write_classifier,
+)
 from verydeep.lock import writing_file
 from verydeep.notes import progress, say, say_skipped
 from verydeep.results import Result
@@ -197,7 +204,7 @@ def transfer(
                 class_names=imagenet.words(opened_data.class_names),
                 sharpness=svm.sharpness,
                 facts=facts,
-                network=digest(weights),
+                network=weights_digest(weights),
                 weights=svm.weights,
                 bias=svm.bias,
             )
@@ -266,10 +273,7 @@ def _features(
         features = features_of(
             engine, images, spec, max_unreadable=max_unreadable, unreadable=lost.append, advance=advance
         )
-    for image in lost:
-        say(f"skipped: {image.reason}")
-    if len(lost) == len(images):
-        raise DataError(f"none of the {len(images)} images can be read")
+    tell_skipped(lost, len(images))
     read = readable(len(images), lost)
     return features[read], read
 

@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.accounting import account
 from verydeep.arguments import checked
-from verydeep.errors import UsageError, require
-from verydeep.evaluation.posterior import check_finite
+from verydeep.errors import check_least, require
 from verydeep.files import write_text
 from verydeep.images.views import Pixels
 from verydeep.inference import EngineName, PrecisionName, engine_of
-from verydeep.inference.engine import Engine
 from verydeep.interrupts import interrupts
 from verydeep.notes import progress, say
 from verydeep.plan import check_size, nodes_to
@@ -25,7 +22,7 @@ from verydeep.reports.templates import check_page
 from verydeep.run_folder import ModelConfig
 from verydeep.run_folder.origin import call_now, recorded
 from verydeep.visualization.image_files import check_longer_side, read_pixels
-from verydeep.visualization.maps import LAYERS, LayerMaps, layer_maps
+from verydeep.visualization.maps import LAYERS, strongest_channels
 from verydeep.visualization.memory import check_memory
 from verydeep.visualization.page import Inversion, Visualization, render
 from verydeep.weights.opening import open_source
@@ -93,7 +90,7 @@ def visualize(
     if steps:
         _check_descent(config, layers, pixels, device)
     opened = engine_of(config, weights, layers, engine=engine, precision=precision, device=device, threads=threads)
-    maps = _maps(opened, pixels, layers, channels)
+    maps = strongest_channels(opened, pixels, layers, channels)
     inversions = _inversions(config, weights, pixels, layers, steps, seed, device) if steps else {}
     filters = np.asarray(weights["conv1_1.weight"], np.float32)
     shown = Visualization(file, name, path, config, pixels, filters, maps, inversions)
@@ -102,8 +99,7 @@ def visualize(
 
 
 def _check(channels: int, steps: int, size: int | None) -> None:
-    if channels < 1:
-        raise UsageError(f"`channels` is {channels}; show at least 1")
+    check_least("channels", channels, 1)
     if size is not None:
         check_longer_side(size)
     if steps:
@@ -130,15 +126,6 @@ def _check_descent(config: ModelConfig, layers: Sequence[str], pixels: Pixels, d
 
     if choose_device(device).type == "cpu":
         check_memory(nodes_to(config.architecture, layers), *pixels.shape[:2])
-
-
-def _maps(engine: Engine, pixels: Pixels, layers: Sequence[str], channels: int) -> list[LayerMaps]:
-    maps = engine.run(pixels[None], layers)
-    for name in layers:
-        check_finite(maps[name], f"the network's features of {name}")
-    fields = {row.name: row.receptive_field for row in account(engine.config.architecture)}
-    layer_of = {node.name: node.layer.name for node in engine.nodes}
-    return [layer_maps(name, maps[name][0], fields[layer_of[name]], channels) for name in layers]
 
 
 def _inversions(

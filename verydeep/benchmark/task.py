@@ -17,14 +17,13 @@ from PIL import Image
 from verydeep.accounting import multiply_adds
 from verydeep.configurations import Architecture, FullyConnected, Pooling
 from verydeep.errors import ImageError
-from verydeep.images.color import Preprocessing
 from verydeep.images.find import unlabelled
 from verydeep.images.geometry import random_offset
 from verydeep.images.views import rescale
 from verydeep.run_folder import ModelConfig, TrainedOn, provenance
+from verydeep.weights.published import PREPROCESSING
 
 SEED = 0
-IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,8 @@ def random_model(architecture: Architecture) -> tuple[ModelConfig, dict[str, NDA
         weight *= sqrt((1 if last else 2) / (layer.in_channels * layer.kernel**2))
         tensors[f"{layer.name}.weight"] = weight
     names = tuple(map(str, range(architecture.num_classes)))
-    side = round(architecture.window * 256 / 224)
-    facts = provenance(start="he", seed=SEED)
-    preprocessing = Preprocessing(deviation=IMAGENET_DEVIATION)
-    return ModelConfig(architecture, preprocessing, names, TrainedOn((side, side)), facts), tensors
+    trained_on, facts = TrainedOn.of_window(architecture.window), provenance(start="he", seed=SEED)
+    return ModelConfig(architecture, PREPROCESSING["torchvision"], names, trained_on, facts), tensors
 
 
 def find_images(folder: Path | None, count: int) -> tuple[list[Image.Image], str]:

@@ -33,7 +33,7 @@ from verydeep.errors import (
     refusal,
     require,
 )
-from verydeep.files import check_folder, sha256_of, write_whole
+from verydeep.files import check_folder, write_whole
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.results import Result
 
@@ -257,11 +257,6 @@ class PartRows(Parts[Rows]):
                 "meanwhile; repeat the command, which makes what is missing"
             )
         return PartFiles(os.fspath(self.folder), images, unreadable, files)
-
-
-def file_digest(path: Path) -> str:
-    """What tells a file of weights from others, on every machine that has a copy."""
-    return sha256_of(path)[:16]
 
 
 def count_rows(path: Path) -> tuple[int, int]:

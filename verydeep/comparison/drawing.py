@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from verydeep.comparison.metrics import Map
 from verydeep.comparison.pairs import Pairs
 from verydeep.errors import printable
-from verydeep.evaluation.score_map import INK, MARGIN, PAPER, SHOWN_SIDE, colored, draw_scale, fit_text
-from verydeep.files import MARK, free_name, name_part, write_whole
+from verydeep.files import free_name, name_part
+from verydeep.images.drawing import INK, MARGIN, PAPER, SHOWN_SIDE, colored, draw_scale, fit_text
+from verydeep.images.encode import write_drawing
 from verydeep.images.views import Pixels
 
 CAPTION = 48  # height, in pixels
@@ -42,14 +42,9 @@ class MapFolder:
 
     def __call__(self, first: int, second: int, one: Pixels, other: Pixels, distance: float, drawn: Map) -> None:
         """Draw a pair."""
-        from PIL.PngImagePlugin import PngInfo
-
-        mark = PngInfo()
-        mark.add_text(*MARK)
         names = f"{printable(self.pairs.name(first))} and {printable(self.pairs.name(second))}"
         sheet = draw_pair(one, other, drawn, f"{self.metric} {distance:.6f}: {names}")
-        path = self.folder / f"{self._names[first, second]}.png"
-        write_whole(path, partial(sheet.save, format="PNG", pnginfo=mark))
+        write_drawing(self.folder / f"{self._names[first, second]}.png", sheet)
 
 
 def overlay(image: Pixels, drawn: Map) -> Image.Image:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from verydeep.errors import UsageError
 from verydeep.evaluation.posterior import check_finite
 from verydeep.extraction.summaries import summarize
-from verydeep.feature_layers import LAYERS, check_vgg16
+from verydeep.feature_layers import LAYERS, LPIPS_EPSILON, check_vgg16
 from verydeep.inference.engine import Engine, Images
 from verydeep.plan import check_size, nodes_to, output_shapes
 from verydeep.weights.lpips import linear_weights
@@ -25,7 +25,6 @@ from verydeep.weights.lpips import linear_weights
 Vectors = NDArray[np.float32]  # (images, numbers)
 Map = NDArray[np.float32]  # (height, width)
 
-EPSILON = 1e-10  # is added to the lengths of LPIPS's vectors, as in the reference
 BATCH_PIXELS = (
     2 * 224 * 224
 )  # of images that are shown at once for their vectors: more leave the processor's cache
@@ -205,7 +204,7 @@ class LPIPS(LayerMetric):
         for part in _batches(count, PAIR_PIXELS // (2 * height * width)):
             shown = np.stack([first[part], second[part]], 1).reshape(-1, height, width, 3)
             numbers = preprocessing.normalized(shown)[..., :: 1 if preprocessing.channels == "RGB" else -1]
-            layers = engine.distances(numbers, self.linear, epsilon=EPSILON)
+            layers = engine.distances(numbers, self.linear, epsilon=LPIPS_EPSILON)
             distances[part] = sum(one.mean((1, 2), dtype=np.float64) for one in layers.values())
             if maps:
                 drawn += [
@@ -217,7 +216,7 @@ class LPIPS(LayerMetric):
 
     def _write(self, layer: str, maps: NDArray[np.float32], to: NDArray[np.float32]) -> None:
         lengths = np.sqrt(np.einsum("ncrp,ncrp->nrp", maps, maps))
-        factors = 1 / ((lengths + EPSILON) * np.sqrt(lengths[0].size))
+        factors = 1 / ((lengths + LPIPS_EPSILON) * np.sqrt(lengths[0].size))
         factors[np.isinf(lengths)] = np.nan  # squares overflow: zeros would look like no difference at all
         np.multiply(maps, factors[:, None], out=to)
         to *= np.sqrt(self.linear[layer])[:, None, None]

@@ -22,6 +22,7 @@ from verydeep.images.image_set import MOST_NAMED, Unreadable
 from verydeep.results import Result
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
+CHANGED = "the images were changed while they were read"
 PERCENTILES = (5, 25, 75, 95)
 AT_ONCE = 65_536  # rows of a Parquet file's group
 
@@ -181,9 +182,6 @@ class Comparison(Result):
         }
         numbers = ", ".join(f"{word} {found[name]:.6f}" for name, word in shown.items())
         return f"{self.metric} of {counted}: {numbers}{failed}"
-
-
-CHANGED = "the images were changed while they were read"
 
 
 def as_record(first: str, second: str, distance: float, reason: str) -> dict[str, Any]:

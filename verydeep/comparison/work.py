@@ -11,18 +11,16 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import read_array
+from verydeep.array_files import read_array, write_array
 from verydeep.chunks.parts import Parts, Worked
 from verydeep.chunks.plan import CHUNK_BYTES, Chunk, chunk_of
 from verydeep.comparison.metrics import Map, Metric, Vectors
 from verydeep.comparison.pairs import Pairs, Sizes
 from verydeep.errors import ImageError
-from verydeep.files import write_whole
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels, as_image
 
@@ -321,10 +319,5 @@ class PairParts(Parts[Rows]):
 
     def write(self, chunk: Chunk, worked: Worked[Rows], lost: Sequence[Unreadable]) -> None:
         """Keep them, unless an image is missing: it is to be named again."""
-
-        def save(aside: Path) -> None:
-            with aside.open("wb") as file:
-                np.save(file, np.concatenate([rows for _, rows in worked]))
-
         if not lost:
-            write_whole(self.file(chunk), save)
+            write_array(self.file(chunk), np.concatenate([rows for _, rows in worked]))

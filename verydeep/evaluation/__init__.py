@@ -1,1 +1,1 @@
-"""A scorer and images -> posteriors -> error rates. Sections 3.2 and 4 of the paper."""
+"""Networks and images -> posteriors -> error rates. Sections 3.2 and 4 of the paper."""

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from verydeep.evaluation.posterior import Posteriors
 
+BINS = 10  # of confidence, from 0 to 1
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -35,20 +37,19 @@ class Calibration:
         return 100 * float((self.count * distance).sum() / self.count.sum())
 
 
-def calibration(posteriors: Posteriors, labels: NDArray[np.int64], num_bins: int = 10) -> Calibration:
-    """Sort answers into bins of equal width by their confidence.
+def calibration(posteriors: Posteriors, labels: NDArray[np.int64]) -> Calibration:
+    """Sort answers into `BINS` of equal width by their confidence.
 
     Args:
         posteriors: of shape (images, classes).
         labels: of shape (images,).
-        num_bins: from 0 to 1.
 
     """
     confidence = posteriors.max(1)
     right = posteriors.argmax(1) == labels
-    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
-    count = np.bincount(bins, minlength=num_bins)
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
     full = count > 0
-    mean_confidence = np.bincount(bins, confidence, num_bins)[full] / count[full]
-    accuracy = np.bincount(bins, right, num_bins)[full] / count[full]
+    mean_confidence = np.bincount(bins, confidence, BINS)[full] / count[full]
+    accuracy = np.bincount(bins, right, BINS)[full] / count[full]
     return Calibration(mean_confidence, accuracy, count[full])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from verydeep.array_files import write_array
 from verydeep.chunks.parts import Parts, Worked, beside
 from verydeep.chunks.plan import Chunk, by_shape, of_one_shape
 from verydeep.chunks.run import ALONE, Rescaled, at_scales, run_chunks
@@ -16,7 +17,6 @@ from verydeep.distributed import World
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation.posterior import Posteriors, posterior_of_maps
 from verydeep.evaluation.protocols import Protocol
-from verydeep.files import write_whole
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels, mirrored
 from verydeep.inference.engine import Engine
@@ -197,14 +197,9 @@ class PosteriorParts(Parts[Posteriors]):
 
     def write(self, chunk: Chunk, worked: Worked[Posteriors], lost: Sequence[Unreadable]) -> None:
         """Keep them, unless an image is missing: it is to be named again."""
-
-        def save(aside: Path) -> None:
-            with aside.open("wb") as file:
-                np.save(file, rows)
-
         if not lost:
             ((_, rows),) = worked
-            write_whole(self.file(chunk), save)
+            write_array(self.file(chunk), rows)
 
 
 def check_together(members: Sequence[Member]) -> None:

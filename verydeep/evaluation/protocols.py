@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from verydeep.arguments import check_fields
-from verydeep.errors import UsageError, did_you_mean
+from verydeep.errors import UsageError, check_choice
 from verydeep.images.geometry import Offset, centre_offset, grid_offsets
 
 GRID = 5  # crops along each side, in the paper
@@ -163,9 +163,4 @@ def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 
         raise UsageError(f"`scales` has a scale twice: {' '.join(map(str, scales))}; name each once")
     if grid < 1:
         raise UsageError(f"`grid` is {grid}; it must be at least 1, 5 in the paper")
-    if views not in PROTOCOLS:
-        raise UsageError(
-            f"there are no views called {views!r}; there are "
-            f"{', '.join(PROTOCOLS)}{did_you_mean(views, PROTOCOLS)}"
-        )
-    return PROTOCOLS[views].make(scales, mirror, grid)
+    return PROTOCOLS[check_choice("test protocol", views, PROTOCOLS)].make(scales, mirror, grid)

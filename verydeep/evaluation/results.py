@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import Wanted, read_arrays
+from verydeep.array_files import Wanted, read_arrays, write_arrays
 from verydeep.configurations import configuration
 from verydeep.errors import ModelError, UsageError, check_choice, escaped, near_path, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
 from verydeep.evaluation.posterior import Posteriors
 from verydeep.evaluation.protocols import GRID, PROTOCOLS, protocol_name
-from verydeep.files import check_out, json_text, parse_json, write_whole
+from verydeep.files import check_out, json_text, parse_json
 from verydeep.results import Result
 from verydeep.typed import as_type, texts
 
@@ -216,18 +216,13 @@ def write_result(path: Path, result: Evaluation) -> None:
         result: to be kept; posteriors are kept in full precision.
 
     """
-
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
-            np.savez_compressed(
-                file,
-                names=np.array(result.names, dtype=np.str_),
-                labels=result.labels,
-                posteriors=result.posteriors,
-                facts=np.array(json_text(asdict(result.facts))),
-            )
-
-    write_whole(path, write)
+    arrays = {
+        "names": np.array(result.names, dtype=np.str_),
+        "labels": result.labels,
+        "posteriors": result.posteriors,
+        "facts": np.array(json_text(asdict(result.facts))),
+    }
+    write_arrays(path, arrays, compressed=True)
 
 
 def read_result(path: Path) -> Evaluation:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from verydeep.errors import UsageError, VerydeepError, require
 from verydeep.exports.card import CardFacts, card, check_results, last_part
-from verydeep.files import write_whole
+from verydeep.files import write_text
 from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, making_folder, write_model
 
 CARD = "README.md"
@@ -57,8 +57,7 @@ def write_hub_folder(
         if facts.licence:
             shared["licence"] = facts.licence
         public = replace(config, provenance=shared)
-        text = card(public, facts)
-        write_whole(folder / CARD, lambda aside: aside.write_text(text, encoding="utf-8"))
+        write_text(folder / CARD, card(public, facts))
         write_model(folder, public, tensors)
     return public
 

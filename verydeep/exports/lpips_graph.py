@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.comparison.metrics import EPSILON
 from verydeep.exports.graph import OPSET, GraphBuilder, model_of
+from verydeep.feature_layers import LPIPS_EPSILON
 from verydeep.plan import nodes_to
 from verydeep.run_folder import ModelConfig
 from verydeep.version import __version__
@@ -108,7 +108,7 @@ class _LayerDistances:
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder
-        self._epsilon = builder.constant("epsilon", EPSILON)
+        self._epsilon = builder.constant("epsilon", LPIPS_EPSILON)
         self._front, self._two, self._four = (
             builder.constant(name, [value], np.int64) for name, value in (("front", 0), ("two", 2), ("four", 4))
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import read_arrays
+from verydeep.array_files import read_arrays, write_arrays
 from verydeep.chunks.part_files import PartOptions, PartRows
 from verydeep.chunks.parts import Parts, Worked, beside
 from verydeep.chunks.plan import Chunk, in_order, neighbours, size_of
@@ -21,7 +21,6 @@ from verydeep.configurations import Architecture
 from verydeep.errors import UsageError
 from verydeep.evaluation.posterior import check_finite
 from verydeep.extraction.summaries import Summary, summarize, summary_shape
-from verydeep.files import write_whole
 from verydeep.images.geometry import centre_offset, rescaled_size
 from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
@@ -223,12 +222,7 @@ class FeatureParts(Parts[Rows]):
         if not worked:
             return
         ((numbers, rows),) = worked
-
-        def save(aside: Path) -> None:
-            with aside.open("wb") as file:
-                np.savez(file, kept=np.array(numbers, np.int64), **rows)  # type: ignore[arg-type]
-
-        write_whole(self.file(chunk), save)
+        write_arrays(self.file(chunk), {"kept": np.array(numbers, np.int64), **rows})
 
 
 class FeatureFiles(PartRows[Rows]):

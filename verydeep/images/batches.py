@@ -26,6 +26,11 @@ from verydeep.images.views import Pixels, TrainingView
 from verydeep.interrupts import die_with_parent, held
 from verydeep.prefetch import prefetch
 
+PATIENCE = 60.0  # seconds after which a process that keeps the step waiting is named
+# Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
+_NOT_FOR_READERS = (signal.SIGINT, signal.SIGTERM)
+AHEAD = 4  # batches that a process makes before the first of them is wanted
+
 _SHUFFLE, _VIEWS = 0, 1  # two streams of random numbers from one seed
 
 
@@ -143,12 +148,6 @@ def feed(
     if num_workers == 0:
         return prefetch(batches.__getitem__, range(first, last), ahead=2, threads=1)
     return _from_processes(batches, first, last, num_workers, tell)
-
-
-PATIENCE = 60.0  # seconds after which a process that keeps the step waiting is named
-# Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
-_NOT_FOR_READERS = (signal.SIGINT, signal.SIGTERM)
-AHEAD = 4  # batches that a process makes before the first of them is wanted
 
 
 def _from_processes(

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from verydeep.errors import DataError, ModelError
 
+AT_ONCE = 1 << 20  # pixels that are measured at once: they take eight times their memory
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -131,9 +133,6 @@ class Statistics:
         red, green, blue = (float(value) for value in np.maximum(values[::-1], 0))
         first, second, third = ((float(row[0]), float(row[1]), float(row[2])) for row in rows)
         return PrincipalColors((red, green, blue), (first, second, third))
-
-
-AT_ONCE = 1 << 20  # pixels that are measured at once: they take eight times their memory
 
 
 def measure(images: Iterable[NDArray[np.uint8]]) -> Statistics:

@@ -89,7 +89,7 @@ def given_images(images: Iterable[ImageLike]) -> ImageSet:
         name = _name(image, IN_A_LIST.format(number))
         names.append(name)
         items.append(_item(image, name))
-    return ImageSet(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
+    return ImageSet.unlabelled(Given(tuple(items)), tuple(names))
 
 
 def column_images(values: Iterable[Any]) -> ImageSet:
@@ -110,7 +110,7 @@ def column_images(values: Iterable[Any]) -> ImageSet:
         except ImageError as error:
             items.append(error)
         names.append(name)
-    return ImageSet(tuple(names), np.full(len(items), -1, np.int64), (), Given(tuple(items)))
+    return ImageSet.unlabelled(Given(tuple(items)), tuple(names))
 
 
 def _name(image: Any, otherwise: str) -> str:

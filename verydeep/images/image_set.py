@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +16,7 @@ from PIL import Image
 
 from verydeep.errors import DataError, ImageError, few, refusal
 from verydeep.images import decode, imagenet
+from verydeep.images.encode import png
 from verydeep.images.formats import HEAD, TAIL, kind_of
 from verydeep.images.names import case_hint, numbers_of
 from verydeep.images.views import Pixels
@@ -229,9 +229,9 @@ class ImageSet:
     known_fingerprint: str | None = None
 
     @staticmethod
-    def unlabelled(source: ImageSource) -> ImageSet:
-        """Images without labels, under the names that their source has for them."""
-        return ImageSet(SourceNames(source), _no_labels(len(source)), (), source)
+    def unlabelled(source: ImageSource, names: Sequence[str] | None = None) -> ImageSet:
+        """Images without labels, under names, or those that their source has for them."""
+        return ImageSet(names or SourceNames(source), _no_labels(len(source)), (), source)
 
     def without_labels(self) -> ImageSet:
         """The same images, whose classes are not asked."""
@@ -301,13 +301,6 @@ def content_hash(content: bytes) -> int:
     return int.from_bytes(sha256(content).digest()[:8], "little")
 
 
-def png(image: Image.Image) -> bytes:
-    """An image as the bytes of a PNG file."""
-    file = BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
 @dataclass(frozen=True)
 class Unreadable:
     """An image that was left out, and why.
@@ -347,5 +340,19 @@ def tell_unreadable(lost: Sequence[Unreadable], allowed: int) -> None:
     """
     for image in lost[:MOST_NAMED]:
         say(f"skipped: {image.reason}")
+    if len(lost) > MOST_NAMED:
+        say(f"skipped: {len(lost) - MOST_NAMED:,} more")
     if len(lost) > allowed:
         raise too_many(lost, "first")
+
+
+def tell_skipped(lost: Sequence[Unreadable], count: int) -> None:
+    """Name the images that were left out of `count`, of which some are wanted.
+
+    Raises:
+        DataError: none could be read.
+
+    """
+    tell_unreadable(lost, count)
+    if len(lost) == count:
+        raise DataError(f"none of the {count} images can be read")

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from verydeep.array_files import write_array
 from verydeep.errors import ImageError
-from verydeep.files import sha256_of, write_json, write_whole
+from verydeep.files import digest_of, write_json, write_whole
 from verydeep.images import decode
-from verydeep.images.image_set import ImageSet, ImageSource, Unreadable, png
+from verydeep.images.encode import png
+from verydeep.images.image_set import ImageSet, ImageSource, Unreadable
 from verydeep.images.shard_index import BLOCK, FORMAT, HASHES, IMAGES, LABELS, MANIFEST, NAMES, RECORD, key_name
 from verydeep.images.views import rescale
 from verydeep.prefetch import prefetch
@@ -157,16 +159,6 @@ def write_manifest(
         described[part] = {"pictures": count, "fingerprint": mark}
     files = [file for file in (IMAGES, LABELS, NAMES, HASHES) if (out / file).is_file()]
     index = {file: (out / file).stat().st_size for file in files}
-    digests = {file: sha256_of(out / file) for file in files}
+    digests = {file: digest_of(out / file) for file in files}
     described |= {**facts, "shards": shards, "index": index, "sha256": digests}
     write_json(out / MANIFEST, {"format": FORMAT, **described})
-
-
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as a NumPy file, whole."""
-
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-
-    write_whole(path, write)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import read_array
-from verydeep.errors import DataError, UsageError
+from verydeep.array_files import read_array, write_array
+from verydeep.errors import DataError, UsageError, check_least
 from verydeep.files import read_json, write_json
 from verydeep.images.data import Data
 from verydeep.images.image_set import ImageSet, Unreadable
@@ -26,7 +26,6 @@ from verydeep.images.shard_writing import (
     JPEG_QUALITY,
     PACKED,
     tar_bytes,
-    write_array,
     write_index,
     write_manifest,
     write_tar,
@@ -61,8 +60,7 @@ class Packing:
     def __post_init__(self) -> None:
         if self.rescale is not None and self.rescale < 1:
             raise UsageError(f"`rescale` is {self.rescale}; it must be at least 1 pixel")
-        if self.images_per_shard < 1:
-            raise UsageError(f"`images_per_shard` is {self.images_per_shard}; it must be at least 1")
+        check_least("images_per_shard", self.images_per_shard, 1)
 
     def to_dict(self) -> dict[str, int | None]:
         """The settings by their names in the files."""

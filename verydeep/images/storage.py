@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from verydeep import remote
 from verydeep.errors import DataError, refusal, require
-from verydeep.files import sha256_of, write_whole
+from verydeep.files import digest_of, write_whole
 
 URLS = "a URL has to be that of a folder that `verydeep shard` made; download other images first"
 """What to say of another URL."""
@@ -197,7 +197,7 @@ class _RemoteFolder(Folder):
         def write(aside: Path) -> None:
             with aside.open("wb") as target:
                 self._receive(file, 0, num_bytes + 1, target.write, too_long, least=num_bytes)
-            if digest is not None and sha256_of(aside) != digest:
+            if digest is not None and digest_of(aside) != digest:
                 raise DataError(
                     f"{self.path(file)} is not the file that {self.location} was packed with; upload all of the "
                     "folder anew, its shards.json last"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -115,9 +115,8 @@ def choose_engine(
         VerydeepError: the native engine is asked for and is not there.
 
     """
-    for what, name, names in (("engine", engine, EngineName), ("precision", precision, PrecisionName)):
-        if name not in get_args(names):
-            raise UsageError(f"no {what} is called {name!r}; there are {', '.join(get_args(names))}")
+    check_choice("engine", engine, EngineName)
+    check_choice("precision", precision, PrecisionName)
     on_processor = device in ("auto", "cpu")
     if precision == "int16":
         if engine == "torch" or not on_processor:

@@ -65,8 +65,7 @@ class TorchEngine(Engine):
 
         """
         use_threads(threads)
-        network = VGG.holding(config.architecture, tensors)
-        network.engine = "torch"
+        network = VGG.holding(config.architecture, tensors, engine="torch")
         network.pooling = pooling  # type: ignore[assignment]
         engine = TorchEngine(network, config, choose_device(device), precision)
         if layers is not None:

@@ -14,6 +14,7 @@ from verydeep.errors import ModelError, printable, refusal
 from verydeep.evaluation.posterior import Posteriors, softmax
 from verydeep.files import json_text, parse_json, write_whole
 from verydeep.notes import say
+from verydeep.run_folder.contents import folder_of
 from verydeep.safetensors_file import read_header, read_tensors
 from verydeep.typed import as_type
 
@@ -76,7 +77,7 @@ class Classifier(_Told):
             ModelError: they are others.
 
         """
-        if digest(tensors) != self.network:
+        if weights_digest(tensors) != self.network:
             raise ModelError(
                 "the classifier beside the model was trained on features of other weights; make it again with "
                 "`verydeep transfer`, or use the network's own classes with `network=True`"
@@ -92,7 +93,7 @@ class Classifier(_Told):
         return softmax(self.sharpness * self.scores(features))
 
 
-def digest(tensors: Tensors) -> str:
+def weights_digest(tensors: Tensors) -> str:
     """Tell weights apart by their biases and normalisations, which are small, and which training changes all.
 
     Those of fc8 do not count: no features come from there.
@@ -108,7 +109,7 @@ def digest(tensors: Tensors) -> str:
 
 def classifier_file(model: Path) -> Path:
     """Where the classifier of a model lies: beside its weights."""
-    return (model.parent if model.suffix == ".safetensors" else model) / CLASSIFIER
+    return folder_of(model) / CLASSIFIER
 
 
 def write_classifier(model: Path, classifier: Classifier) -> Path:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from verydeep.configurations import STARTS, Architecture, FullyConnected, Pooling, configuration
-from verydeep.errors import ModelError, UsageError
+from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.network.vgg import VGG
 
 GROWN_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
@@ -31,8 +31,7 @@ def initialize(network: VGG, start: str, seed: int) -> None:
         UsageError: there is no such start.
 
     """
-    if start not in STARTS:
-        raise UsageError(f"no initialisation is called {start!r}; there are {', '.join(STARTS)}")
+    check_choice("initialisation", start, STARTS)
     generator = torch.Generator().manual_seed(seed)
     for layer in network.architecture.layers:
         if isinstance(layer, Pooling):

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from verydeep.arguments import checked
 from verydeep.configurations import Architecture, Convolution, Pooling
 from verydeep.errors import UsageError
-from verydeep.feature_layers import check_vgg16
+from verydeep.feature_layers import LPIPS_EPSILON, check_vgg16
 from verydeep.network.derivatives import usable
 from verydeep.network.ranges import Range
 from verydeep.perceptual.learned import lpips_weights
 from verydeep.perceptual.pair import PAIR_PIXELS, Engine, ModelLike, Options, PairLoss, Taps
-from verydeep.perceptual.unit_distance import EPSILON, unit_distance
+from verydeep.perceptual.unit_distance import unit_distance
 
 
 class LPIPS(PairLoss):
@@ -93,7 +93,7 @@ class LPIPS(PairLoss):
         return self._sum(maps, images)
 
     def _compare_natively(self, images: Tensor, target: Tensor) -> Tensor:
-        maps = self._native.distances(self.features, images, target, self._linear(), epsilon=EPSILON)
+        maps = self._native.distances(self.features, images, target, self._linear(), epsilon=LPIPS_EPSILON)
         return self._sum(maps, images)
 
     def _sum(self, maps: Taps, images: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from verydeep.feature_layers import LPIPS_EPSILON
 from verydeep.network import native_layers
 from verydeep.network.derivatives import has_tangent, is_recorded, is_transformed
 from verydeep.network.forward import plain
 from verydeep.network.native_layers import Maps
 from verydeep.perceptual.pair import Tap, wide
 
-EPSILON = 1e-10  # the reference's
 PIECE = 1 << 16  # numbers that are worked on at a time
 
 
@@ -50,7 +50,7 @@ class _MapsDistance(torch.autograd.Function):
     def forward(ctx: Any, first: Tensor, second: Tensor, weights: Tensor, layout: Maps) -> Tensor:
         ctx.layout = layout
         ctx.save_for_backward(first, second, weights)
-        return native_layers.distances(first, second, layout.sizes, weights, EPSILON)
+        return native_layers.distances(first, second, layout.sizes, weights, LPIPS_EPSILON)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
@@ -58,7 +58,7 @@ class _MapsDistance(torch.autograd.Function):
         wanted = ctx.needs_input_grad[:2]
         if not (torch.is_grad_enabled() or is_transformed(slope)):
             found = native_layers.distance_gradients(
-                (first, second), wanted, ctx.layout, weights, EPSILON, slope.contiguous()
+                (first, second), wanted, ctx.layout, weights, LPIPS_EPSILON, slope.contiguous()
             )
             return *found, None, None
         with torch.enable_grad():
@@ -104,10 +104,10 @@ class _UnitDistance(torch.autograd.Function):
             toward = difference.mul_(weights[:, None]).mul_(2 * slope[number, piece])
             for gradient, want, sign, (unit, length) in zip(gradients, wanted, (1, -1), units, strict=False):
                 if want:
-                    # unit * (length + EPSILON) / length is the vector over its length; where that is 0, so is it.
-                    ratio = torch.where(length > 0, (length + EPSILON) / length, 0)
+                    # unit * ratio is the vector over its length; where that is 0, so is it.
+                    ratio = torch.where(length > 0, (length + LPIPS_EPSILON) / length, 0)
                     along = (toward * unit).sum(0) * ratio
-                    rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + EPSILON))
+                    rest = torch.addcmul(toward, unit, along, value=-1).mul_(sign / (length + LPIPS_EPSILON))
                     gradient[number].view(len(rest), -1)[:, piece] = rest
         return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
 
@@ -126,7 +126,7 @@ def _plain_squares(first: Tensor, second: Tensor) -> Tensor:
     def unit(maps: Tensor) -> Tensor:
         squares = maps.square().sum(1, keepdim=True)
         length = torch.where(squares > 0, squares, 1).sqrt()
-        inverse = torch.where(squares > 0, 1 / (length + EPSILON), 0)
+        inverse = torch.where(squares > 0, 1 / (length + LPIPS_EPSILON), 0)
         return maps * torch.where(squares.isinf(), torch.nan, inverse)
 
     return (unit(first) - unit(second)).square()
@@ -164,4 +164,4 @@ def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
     Where the squares overflow they are NaN; zeros would look like no difference at all.
     """
     length = torch.linalg.vector_norm(vectors, dim=0)
-    return vectors * torch.where(length.isinf(), torch.nan, 1 / (length + EPSILON)), length
+    return vectors * torch.where(length.isinf(), torch.nan, 1 / (length + LPIPS_EPSILON)), length

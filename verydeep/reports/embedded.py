@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.evaluation.score_map import ScoreMap, colored, heat_colors
+from verydeep.evaluation.score_map import ScoreMap
+from verydeep.images.drawing import colored, heat_colors
 
 THUMBNAIL = 160  # longer side, in pixels
 COARSE = 64  # an image whose longer side is below this is shown with its pixels visible

@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 
 from verydeep.errors import DataError, ImageError
 from verydeep.evaluation.results import Evaluation
-from verydeep.evaluation.score_map import ScoreMap, heat_colors, score_map
+from verydeep.evaluation.score_map import ScoreMap, score_map
+from verydeep.images.drawing import heat_colors
 from verydeep.images.sources import open_data
 from verydeep.images.views import rescale
 from verydeep.inference import Engine

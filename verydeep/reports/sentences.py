@@ -9,6 +9,7 @@ from pathlib import Path
 
 from verydeep.evaluation.protocols import GRID
 from verydeep.evaluation.results import Evaluation
+from verydeep.evaluation.test_set import HELD_OUT
 from verydeep.reports.runs import Run, duration
 from verydeep.reports.tables import PARTS, Row
 from verydeep.training.recipe import find_recipe
@@ -89,7 +90,7 @@ def evaluation_command(result: Evaluation, path: Path) -> str:
         words += ["--scales", *map(str, test.scales)]
     words += ["--mirror" if test.mirror else "--no-mirror"]
     words += ["--grid", str(test.grid)] if test.grid != GRID else []
-    words += ["--part", facts.part] if facts.part != "held-out" else []
+    words += ["--part", facts.part] if facts.part != HELD_OUT else []
     return shlex.join([*words, "--out", str(path)])
 
 

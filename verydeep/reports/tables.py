@@ -12,6 +12,7 @@ from verydeep.errors import ModelError, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates
 from verydeep.evaluation.protocols import GRID, protocol_name
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
+from verydeep.evaluation.test_set import HELD_OUT
 from verydeep.files import read_json
 from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
 from verydeep.reports.text_table import NOTHING, TextTable, in_markdown
@@ -21,7 +22,7 @@ NUMBERS = range(4, 7)  # columns of numbers
 PARTS = {  # names of results -> for people
     "test": "test images",
     "val": "validation images",
-    "held-out": "held-out images",
+    HELD_OUT: "held-out images",
     "train": "training images",
     "all": "images",
 }
@@ -88,10 +89,10 @@ class Row:
     def protocol(self) -> str:
         """How it was tested."""
         members = self.facts.members
-        endings = {_mirror_and_grid(member) for member in members}
-        if len(endings) == 1:
-            return protocol_name(member.views for member in members) + endings.pop()
-        return joined(protocol_name([member.views]) + _mirror_and_grid(member) for member in members)
+        grids = {grid for member in members if (grid := _grid(member)) is not None}
+        if len({member.mirror for member in members}) > 1 or len(grids) > 1:
+            return joined(_protocol([member]) for member in members)
+        return _protocol(members)
 
     @property
     def model(self) -> str:
@@ -166,19 +167,23 @@ def _row(facts: Facts, rates: ErrorRates) -> Row:
     return Row(facts, rates.top1_error, rates.top5_error, rates.top_k, rates.num_images, _published(facts))
 
 
-def _mirror_and_grid(member: MemberFacts) -> str:
-    """What is said of a test behind its protocol's name; the paper's grid needs no word."""
-    return " + mirror" * member.mirror + f", {member.grid}x{member.grid} crops" * (_grid(member) != GRID)
+def _protocol(members: Sequence[MemberFacts]) -> str:
+    """What tests are called that are alike but for their views; the paper's grid needs no word."""
+    others = [grid for member in members if (grid := _grid(member)) not in (None, GRID)]
+    crops = f", {others[0]}x{others[0]} crops" if others else ""
+    return protocol_name(member.views for member in members) + " + mirror" * members[0].mirror + crops
 
 
-def _grid(member: MemberFacts) -> int:
-    """Crops along each side; the paper's where a test has no grid."""
-    return member.grid if member.views in ("crops", "both") else GRID
+def _grid(member: MemberFacts) -> int | None:
+    """Crops along each side; None where a test has no grid."""
+    return member.grid if member.views in ("crops", "both") else None
 
 
 def _published(facts: Facts) -> Published | None:
     """The paper's row of the same networks tested in the same way, fused protocols among them."""
-    if any(_grid(one) != GRID or not (one.mirror or one.views == "centre") for one in facts.members):
+    if any(_grid(one) not in (None, GRID) for one in facts.members):
+        return None
+    if not all(one.mirror or one.views == "centre" for one in facts.members):
         return None
     views = {member.views for member in facts.members}
     num_scales = {min(len(member.scales), 2) for member in facts.members}

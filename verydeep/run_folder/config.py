@@ -35,6 +35,12 @@ class TrainedOn:
         if len(self.scale) != 2 or not 1 <= self.scale[0] <= self.scale[1]:
             raise ModelError(f"training's scale is {self.scale}; it must be the least and the greatest S")
 
+    @staticmethod
+    def of_window(window: int) -> TrainedOn:
+        """A window's usual scale: 256 pixels for one of 224."""
+        side = round(window * 256 / 224)
+        return TrainedOn((side, side))
+
     @property
     def test_scale(self) -> int:
         """Q for a test at one scale: S, or the middle of its range."""

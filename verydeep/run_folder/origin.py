@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from verydeep.run_folder.config import EARLIER, ModelConfig
+from verydeep.version import installed_version
 
 KEPT_OF_EARLIER = (
     *("origin", "licence", "commit", "recipe", "recipe_name", "data", "grown_from", "started_from"),
@@ -62,7 +63,7 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "command": _command.get(),
         "commit": _commit(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("verydeep", "torch", "numpy", "pillow")},
+        "versions": {name: installed_version(name) for name in ("verydeep", "torch", "numpy", "pillow")},
         "processor": processor_name(),
         **facts,
     }
@@ -72,15 +73,6 @@ def provenance_of_earlier(earlier: ModelConfig) -> dict[str, Any]:
     """What a run keeps in its provenance of the one that it started from, and of that one's own beginnings."""
     kept = {name: earlier.provenance[name] for name in KEPT_OF_EARLIER if name in earlier.provenance}
     return {EARLIER: kept} if kept else {}
-
-
-def _version(name: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version  # not above: it takes as long as the rest
-
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _commit() -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.array_files import write_array
 from verydeep.errors import ModelError, printable, refusal
 from verydeep.files import parse_json, read_json, write_json, write_whole
 from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, TRAINING_NAMES, folder_of
@@ -64,12 +65,7 @@ def read_training_images(model: Path) -> NDArray[np.uint64] | None:
 
 def write_training_images(run: Path, hashes: NDArray[np.uint64]) -> None:
     """Keep the hashes of the images that a run trains on, and those of the run that it starts from."""
-
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
-            np.save(file, np.unique(hashes))
-
-    write_whole(run / TRAINING_IMAGES, write)
+    write_array(run / TRAINING_IMAGES, np.unique(hashes))
 
 
 def read_training_names(run: Path) -> frozenset[str] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from verydeep.images.image_set import png
+from verydeep.images.encode import png
 from verydeep.serving.inference_v2 import VERSION
 from verydeep.serving.limits import Limits
 from verydeep.serving.models import ServedModels

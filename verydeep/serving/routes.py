@@ -14,11 +14,12 @@ from PIL import Image
 from verydeep.errors import UsageError, did_you_mean, printable
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.evaluation.ranking import Ranking, ranked
-from verydeep.evaluation.score_map import ScoreMap, heat_colors
+from verydeep.evaluation.score_map import ScoreMap
 from verydeep.extraction.extract import Rows
 from verydeep.files import json_text
 from verydeep.images.decode import Encoded
-from verydeep.images.image_set import png
+from verydeep.images.drawing import heat_colors
+from verydeep.images.encode import png
 from verydeep.serving import inference_v2
 from verydeep.serving.limits import MOST_VALUES, MOST_WRITTEN, Refusal
 from verydeep.serving.page import PAGE, POLICY

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verydeep.accounting import account
 from verydeep.comparison.drawing import overlay
 from verydeep.comparison.metrics import metric_of
 from verydeep.configurations import STRIDE
@@ -28,8 +27,8 @@ from verydeep.extraction.extract import Extraction, Rows, extract
 from verydeep.extraction.summaries import Summary, summary_shape
 from verydeep.feature_layers import LAYERS, check_vgg16
 from verydeep.images import decode
+from verydeep.images.encode import png
 from verydeep.images.geometry import rescaled_size
-from verydeep.images.image_set import png
 from verydeep.images.views import Pixels, as_image, rescale
 from verydeep.inference.engine import Engine
 from verydeep.plan import SCORES, nodes_to, output_shapes
@@ -38,7 +37,7 @@ from verydeep.serving.limits import MOST_OUTPUTS, MOST_SHOWN, MOST_WRITTEN, Limi
 from verydeep.serving.metrics import Metrics
 from verydeep.serving.models import ServedModel, ServedModels
 from verydeep.serving.work import Room, Worker
-from verydeep.visualization.maps import LayerMaps, layer_maps
+from verydeep.visualization.maps import LayerMaps, strongest_channels
 
 Sent = decode.Encoded | Pixels
 Answer = TypeVar("Answer")
@@ -209,12 +208,9 @@ class Service:
         engine = model.engine
         side = scale or model.scales[len(model.scales) // 2]
         nodes = engine.needed(layers, side, side)
-        fields = {row.name: row.receptive_field for row in account(engine.config.architecture)}
-        layer_of = {node.name: node.layer.name for node in engine.nodes}
 
         def compute(shown: list[Pixels]) -> list[list[LayerMaps]]:
-            maps = engine.run(shown[0][None], layers)
-            return [[layer_maps(name, maps[name][0], fields[layer_of[name]], top) for name in layers]]
+            return [strongest_channels(engine, shown[0], layers, top)]
 
         with self.room.images(1):
             width, height = rescaled_size(*await self.in_thread(lambda: self._size(image)), side)

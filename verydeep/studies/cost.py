@@ -59,7 +59,7 @@ def cost(step: Step, size: Size) -> Cost:
 
 
 def _training(training: Training, size: Size) -> Cost:
-    architecture, recipe = training.architecture(size.classes), training.recipe
+    architecture, recipe = training.recipe.architecture(size.classes), training.recipe
     window, shown, validated = recipe.window, recipe.epochs * size.train, recipe.epochs * size.test
     test = multiply_adds(architecture, *_whole(training, training.test_scales("one", 0)[0]))
     forward = BACKWARD * shown * multiply_adds(architecture, window, window) + validated * test
@@ -68,7 +68,7 @@ def _training(training: Training, size: Size) -> Cost:
 
 def _views(training: Training, views: str, scales: tuple[int, ...], classes: int) -> tuple[float, int]:
     """Multiply-adds of one image's test, and the number of its views."""
-    architecture, window = training.architecture(classes), training.recipe.window
+    architecture, window = training.recipe.architecture(classes), training.recipe.window
     forward, count = 0.0, 0
     for protocol in protocols_of(views, scales, training.recipe.mirror):
         for scale in scales:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from verydeep.configurations import STARTS, Architecture, configuration
+from verydeep.configurations import STARTS, configuration
 from verydeep.errors import UsageError, did_you_mean, printable, refusal
 from verydeep.evaluation.protocols import PROTOCOLS
 from verydeep.reports.tables import trained_scale
@@ -85,11 +85,6 @@ class Training:
         if scales == "one":
             return (middle,)
         return (least, middle, greatest) if self.jittered else (least - reach, least, least + reach)
-
-    def architecture(self, num_classes: int) -> Architecture:
-        """Its network, for so many classes."""
-        recipe = self.recipe
-        return Architecture(recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm)
 
 
 @dataclass(frozen=True)
@@ -318,7 +313,7 @@ def _setting(name: str, value: Any, kind: type, choices: Sequence[str]) -> Any:
 def _check_training(training: Training) -> None:
     """Refuse what the training's command would refuse."""
     recipe = training.recipe
-    training.architecture(2)
+    training.recipe.architecture(2)
     if recipe.train_scale[0] < recipe.window:
         raise UsageError(
             f"scale of {training.name} is {trained_scale(recipe.train_scale)}, smaller than its window of "

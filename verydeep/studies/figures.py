@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_LETTERS = 64  # of a statement in a drawing
 WRONG_COLOR, RIGHT_COLOR = SERIES[1], SERIES[2]
 
 
@@ -136,6 +137,6 @@ def intervals(claims: Sequence[Claim]) -> Drawing | None:
     )
 
 
-def _short(text: str, most: int = 64) -> str:
+def _short(text: str) -> str:
     text = text.split(" (")[0]
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"

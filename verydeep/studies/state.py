@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from verydeep.chunks.parts import beside
 from verydeep.errors import UsageError
 from verydeep.files import MOST_LINE_BYTES, Lines, json_text, parse_json
 from verydeep.lock import writing_file, writing_folder
@@ -248,5 +249,5 @@ def prepare(step: Step, out: Path, state: State) -> bool:
     elif state == "to do":
         with writing_file(path):
             path.unlink(missing_ok=True)  # of another command, or of networks that have been trained anew
-            shutil.rmtree(path.with_name(path.name + ".parts"), ignore_errors=True)
+            shutil.rmtree(beside(path), ignore_errors=True)
     return False

@@ -18,7 +18,7 @@ LEAST_WORK = 1e9
 """Multiply-adds of a step's forward pass below which torch is faster: each layer of ours has a fixed cost."""
 
 
-def choose_engine(
+def choose_training_engine(
     asked: AskedEngine,
     precision: str,
     device: torch.device,

@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from verydeep.files import Lines, read_json_lines, write_whole
+from verydeep.files import Lines, read_json_lines, write_text
 from verydeep.typed import is_of
 
 
@@ -112,7 +112,7 @@ def journal(path: Path, first: int) -> Iterator[Listener]:
 
     """
     kept = [json.dumps(record) + "\n" for record in read_journal(path) if _is_before(record, first)]
-    write_whole(path, lambda aside: aside.write_text("".join(kept), encoding="utf-8"))
+    write_text(path, "".join(kept))
     with Lines(path) as lines:
         yield lambda record: lines.add(json.dumps(asdict(record)))
 

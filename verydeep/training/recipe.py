@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from verydeep.arguments import check_fields
+from verydeep.configurations import Architecture
 from verydeep.errors import UsageError, check_choice, did_you_mean
 from verydeep.training.schedules import SCHEDULES
 from verydeep.typed import as_type
@@ -134,6 +135,10 @@ class Recipe:
                 "`schedule=steps` takes `milestones`, rising epochs from 1 on after which the rate is divided by "
                 "ten; no other does"
             )
+
+    def architecture(self, num_classes: int, hidden: tuple[int, int] | None = None) -> Architecture:
+        """Its network, for so many classes; `hidden` as `Architecture` takes it."""
+        return Architecture(self.config, num_classes, self.width, self.window, self.batch_norm, hidden=hidden)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """The same recipe with some settings changed, by their names.

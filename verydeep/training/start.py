@@ -58,7 +58,7 @@ def check_recipe(recipe: Recipe) -> None:
         UsageError: there is no such network, or no such view of an image.
 
     """
-    Architecture(recipe.config, 2, recipe.width, recipe.window, recipe.batch_norm)
+    recipe.architecture(2)
     TrainingView(recipe.train_scale, recipe.window)
     check_choice("initialisation", recipe.init, STARTS)
 
@@ -250,7 +250,7 @@ def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | Non
     from verydeep.network.vgg import VGG
 
     network = VGG(
-        Architecture(*(recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm), hidden=hidden),
+        recipe.architecture(num_classes, hidden),
         dropout=recipe.dropout,
         engine="torch" if engine == "torch" else "auto",
     )
@@ -260,9 +260,8 @@ def make_network(recipe: Recipe, num_classes: int, hidden: tuple[int, int] | Non
 
 def multiply_adds_of(begin: Beginning, num_classes: int) -> int:
     """Of one image of the network's window."""
-    recipe = begin.recipe
-    settings = (recipe.config, num_classes, recipe.width, recipe.window, recipe.batch_norm)
-    return multiply_adds(Architecture(*settings, hidden=begin.hidden), recipe.window, recipe.window)
+    window = begin.recipe.window
+    return multiply_adds(begin.recipe.architecture(num_classes, begin.hidden), window, window)
 
 
 def make_batches(recipe: Recipe, config: ModelConfig, images: ImageSet, here: World) -> TrainingBatches:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from verydeep.accounting import account
+from verydeep.evaluation.posterior import check_finite
+from verydeep.images.views import Pixels
+from verydeep.inference.engine import Engine
 
 LAYERS = (
     "relu1_1",
@@ -60,6 +66,27 @@ class LayerMaps:
     def much(self) -> float:
         """What a hundredth of the places of the strongest channels exceeds; 0 where none is above zero."""
         return max(0.0, float(np.quantile([channel.map for channel in self.strongest], 1 - BRIGHTEST)))
+
+
+def strongest_channels(engine: Engine, pixels: Pixels, layers: Sequence[str], most: int) -> list[LayerMaps]:
+    """Run an image through a network, and choose the strongest channels of layers.
+
+    Args:
+        engine: with the network.
+        pixels: of shape (height, width, 3).
+        layers: their names.
+        most: how many channels of each.
+
+    Raises:
+        ModelError: a layer's output is not finite.
+
+    """
+    maps = engine.run(pixels[None], layers)
+    for name in layers:
+        check_finite(maps[name], f"the network's features of {name}")
+    fields = {row.name: row.receptive_field for row in account(engine.config.architecture)}
+    layer_of = {node.name: node.layer.name for node in engine.nodes}
+    return [layer_maps(name, maps[name][0], fields[layer_of[name]], most) for name in layers]
 
 
 def layer_maps(layer: str, maps: Map, field: int, most: int) -> LayerMaps:

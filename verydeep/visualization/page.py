@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from verydeep.errors import check_least, escaped
-from verydeep.evaluation.score_map import heat_colors
-from verydeep.images.image_set import png
+from verydeep.images.drawing import heat_colors
+from verydeep.images.encode import png
 from verydeep.images.views import Pixels
 from verydeep.reports.embedded import embed, filter_sheet
 from verydeep.reports.templates import render_page

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from verydeep.evaluation.score_map import INK, PAPER, heat_colors
+from verydeep.images.drawing import INK, PAPER, heat_colors
 from verydeep.images.views import Pixels
 from verydeep.visualization.maps import LayerMaps
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 from verydeep import remote
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out
-from verydeep.lock import wait_for_lock
+from verydeep.lock import is_at, wait_for_lock
 from verydeep.remote import BrokenError
 from verydeep.weights.published import Checksum
 
@@ -62,14 +62,14 @@ def fetch(url: str, path: Path, expected: Checksum, watch: Watch | None = None) 
     while not path.is_file():
         with aside.open("ab") as part:
             wait_for_lock(part.fileno(), path)  # while another process writes to it; closing unlocks it
-            if not _is_at(part, aside):
+            if not is_at(part.fileno(), aside):
                 continue  # another process fetched it, or gave up, while this one waited
             try:
                 _fetch_into(part, aside, url, expected, watch or (lambda present, total: None))
                 os.fsync(part.fileno())
                 aside.replace(path)
             finally:
-                if _size(part) == 0 and _is_at(part, aside):
+                if _size(part) == 0 and is_at(part.fileno(), aside):
                     aside.unlink()
     return path
 
@@ -190,11 +190,3 @@ def _reason(error: Exception) -> str:
 def _size(part: IO[bytes]) -> int:
     part.flush()
     return os.fstat(part.fileno()).st_size
-
-
-def _is_at(part: IO[bytes], path: Path) -> bool:
-    """Whether an open file still has its name."""
-    try:
-        return os.path.samestat(os.fstat(part.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from verydeep import remote
 from verydeep.errors import VerydeepError, require
+from verydeep.files import digest_of
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG
 from verydeep.weights.formats import FORMATS, MODEL_FILES
-from verydeep.weights.published import digest
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _verify(path: Path, repository: Repository) -> None:
     blob = path.resolve()
     if not re.fullmatch("[0-9a-f]{64}", blob.name):
         return
-    found = digest(blob)
+    found = digest_of(blob)
     if found != blob.name:
         path.unlink()
         blob.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from verydeep.configurations import STRIDE, Architecture, LocalResponseNorm
 from verydeep.errors import ModelError, UsageError, command_line, few, printable
+from verydeep.files import digest_of
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, ModelConfig, TrainedOn, all_finite
@@ -28,7 +29,6 @@ from verydeep.weights.published import (
     TORCHVISION_TRAINED_ON,
     Checksum,
     Published,
-    digest,
     published_with,
 )
 from verydeep.weights.recognize import (
@@ -102,10 +102,10 @@ def import_weights(source: Source, given: Metadata = UNKNOWN, names: ClassNames 
     """
     path = weights_path(source.path)
     checkpoint = read(path, source.network)
-    facts, sha256 = checkpoint.facts, digest(path)
+    facts, sha256 = checkpoint.facts, digest_of(path)
     published = published_with(Checksum("sha256", sha256))
     if published is None and checkpoint.format == "hdf5":
-        published = published_with(Checksum("md5", digest(path, "md5")))
+        published = published_with(Checksum("md5", digest_of(path, "md5")))
     dtypes = tuple(dict.fromkeys(checkpoint.dtypes.values()))
     with _of(path):
         layout, layers = recognize(checkpoint)
@@ -170,7 +170,7 @@ def config_of(found: Imported) -> ModelConfig:
         )
     if metadata.preprocessing is None or metadata.class_names is None or not found.window_known:
         raise ModelError(_question(found))
-    side = round(found.architecture.window * 256 / 224)
+    trained_on = TrainedOn.of_window(found.architecture.window)
     facts = {
         "source": found.source.name,
         "sha256": found.sha256,
@@ -183,7 +183,7 @@ def config_of(found: Imported) -> ModelConfig:
         found.architecture,
         metadata.preprocessing,
         metadata.class_names,
-        metadata.trained_on or TrainedOn((side, side)),
+        metadata.trained_on or trained_on,
         {name: fact for name, fact in facts.items() if fact},
     )
 

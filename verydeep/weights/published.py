@@ -5,21 +5,15 @@ Figures are the publishers' own, on ImageNet's 50,000 validation images, under t
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from verydeep.errors import UsageError
+from verydeep.errors import check_choice
+from verydeep.files import digest_of
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
 from verydeep.weights.metadata import Metadata
-
-
-def digest(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class Checksum:
 
     def of(self, path: Path) -> str:
         """The digest of a file, by this algorithm."""
-        return digest(path, self.algorithm)
+        return digest_of(path, self.algorithm)
 
     def fits(self, path: Path) -> bool:
         """Whether the file is the one that it is the checksum of."""
@@ -179,6 +173,4 @@ def preprocessing_of(given: Preprocessing | str | None) -> Preprocessing | None:
     """
     if not isinstance(given, str):
         return given
-    if given not in PREPROCESSING:
-        raise UsageError(f"no preprocessing is called {given!r}; there are {', '.join(PREPROCESSING)}")
-    return PREPROCESSING[given]
+    return PREPROCESSING[check_choice("preprocessing", given, PREPROCESSING)]

@@ -15,6 +15,7 @@ from verydeep.files import write_json, write_whole
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, write_weights
 from verydeep.weights.layouts import keras, timm, torchvision
+from verydeep.weights.published import OXFORD_MEAN
 from verydeep.weights.recognize import Tensors
 
 LAYOUTS = {"torchvision": torchvision, "timm": timm, "keras": keras}
@@ -42,8 +43,6 @@ def write_for(library: str, out: Path, config: ModelConfig, tensors: Tensors) ->
         VerydeepError: what writes the file is not installed.
 
     """
-    if library not in LAYOUTS:
-        raise UsageError(f"weights cannot be written for {library!r}; there are {', '.join(LAYOUTS)}")
     if not any(out.name.endswith(ending) if ending else not out.suffix for ending in ENDINGS[library]):
         wanted = ", ".join(ending or "a folder" for ending in ENDINGS[library])
         raise UsageError(f"{out} is not what {library} loads; its name has to end with {wanted}")
@@ -57,7 +56,7 @@ def write_for(library: str, out: Path, config: ModelConfig, tensors: Tensors) ->
         _write_keras(out, config.architecture, theirs)
     elif out.suffix in (".safetensors", ""):
         card = None if out.suffix else timm_card(config)  # before anything is written: it may refuse
-        _write_safetensors(out if out.suffix else out / WEIGHTS, theirs)
+        write_weights(out if out.suffix else out / WEIGHTS, theirs, {"format": "pt"})
         if card:
             write_json(out / CONFIG, card)
     else:
@@ -74,11 +73,7 @@ def feeding(library: str, preprocessing: Preprocessing) -> str:
     """
     mean, deviation = np.array(preprocessing.mean), np.array(preprocessing.deviation)
     if library == "keras":
-        if (
-            preprocessing.channels == "BGR"
-            and np.allclose(mean, (123.68, 116.779, 103.939))
-            and (deviation == 1).all()
-        ):
+        if preprocessing.channels == "BGR" and np.allclose(mean, OXFORD_MEAN) and (deviation == 1).all():
             return "feed it by keras.applications.vgg16.preprocess_input"
         order = "[..., ::-1]" if preprocessing.channels == "BGR" else ""
         return f"feed it ((pixels - {_numbers(mean)}) / {_numbers(deviation)}){order}, of RGB levels of 0 to 255"
@@ -130,10 +125,6 @@ def timm_card(config: ModelConfig) -> dict[str, Any]:
 
 def _numbers(values: NDArray[Any]) -> str:
     return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
-
-
-def _write_safetensors(out: Path, theirs: Tensors) -> None:
-    write_weights(out, theirs, {"format": "pt"})
 
 
 def _write_torch(out: Path, theirs: Tensors) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.errors import ModelError, printable
+from verydeep.safetensors_file import widened
 from verydeep.weights.checkpoint import NotWeightsError, Tensor
 from verydeep.weights.files.protobuf import Message, WireError
 
@@ -206,7 +207,7 @@ def _array(tensor: Message, path: Path) -> NDArray[Any]:
     if prod(dims) != content.size:
         raise WireError(f"{name} would have shape {dims}, but has {content.size:,} numbers")
     if FLOAT_TYPES.get(kind) == "bfloat16":
-        content = (content.astype(np.uint32) << 16).view(np.float32)
+        content = widened(content)
     return content.reshape(dims)
 
 

@@ -16,6 +16,6 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
     header = read_header(path)
     choice = choose({name: entry.shape for name, entry in header.entries.items()}, facts.pop("network", None))
     facts.update(metadata=header.metadata, **choice.facts)
-    tensors = read_tensors(path)
+    tensors = read_tensors(path, choice.names)
     for stored, name in choice.names.items():
         yield name, tensors[stored], type_name(header.entries[stored].dtype)

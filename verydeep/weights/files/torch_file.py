@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verydeep.safetensors_file import widened
 from verydeep.weights.checkpoint import NotWeightsError, Tensor
 from verydeep.weights.choice import choose
 from verydeep.weights.files.pickled import Placeholder, Storage, StoredTensor, Unpickler
@@ -129,7 +130,7 @@ def _array(tensor: StoredTensor, numbers: bytes | memoryview, order: str, name: 
     strides = [stride * dtype.itemsize for stride in tensor.strides]
     array = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
     if tensor.dtype == "bfloat16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
+        return widened(array)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
