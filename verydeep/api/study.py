@@ -19,6 +19,7 @@ from verydeep.studies import tables as in_tables
 from verydeep.studies import verdicts
 from verydeep.studies.claims import Claim, judge
 from verydeep.studies.cost import Rates, measure, total
+from verydeep.studies.curves import gather_curves, write_curves
 from verydeep.studies.description import Description, Size, parse, read_text
 from verydeep.studies.evidence import gather
 from verydeep.studies.outcomes import find_outcomes, write_outcomes
@@ -262,13 +263,15 @@ def make_report(out: Path, failed: Mapping[str, str] | None = None, data: str | 
     write_outcomes(workflow, out, outcomes)
     evidence = gather(workflow, outcomes)
     tables, claims = in_tables.make_tables(evidence), judge(evidence)
+    curves = gather_curves(workflow, out)
+    write_curves(out, curves)
     title = f"# {workflow.description.title}"
     write_text(out / "tables.md", "\n".join([title, "", in_tables.markdown(tables), verdicts.markdown(claims)]))
     write_text(out / "tables.csv", in_tables.comma_separated(tables))
     write_json(out / "claims.json", [claim.to_json() for claim in claims])
     try:
         found = states(workflow, out, prints, ledger, outcomes)
-        write_text(out / PAGE, render(workflow, outcomes, found, evidence, tables, claims, out))
+        write_text(out / PAGE, render(workflow, outcomes, found, evidence, tables, claims, curves, out))
         say(f"{out / PAGE}: {verdicts.headline(claims)}")
     except VerydeepError as error:  # the page is an extra
         say(f"the page was not made: {error}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from verydeep.configurations import CONFIGURATIONS
+from verydeep.configurations import ALL_CONFIGURATIONS, CONFIGURATIONS
 from verydeep.reports.figures import INK, MUTED, PAPER, SERIES, STYLE, Drawing, drawing, svg_of
 from verydeep.reports.published import TABLE_3, Published
 from verydeep.reports.tables import trained_scale
 from verydeep.studies.claims import Claim
+from verydeep.studies.curves import Curves
 from verydeep.studies.evidence import Evidence, Measurement
+from verydeep.studies.workflow import Workflow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +49,56 @@ def depth(evidence: Evidence) -> list[Drawing]:
                 "The same networks in the paper. The axes differ: it is the order that compares.",
             ),
         ]
+
+
+def learning(workflow: Workflow, curves: Curves) -> list[Drawing]:
+    """Draw training and validation error by epoch: of each configuration the first training, a line for each seed.
+
+    Raises:
+        VerydeepError: matplotlib is not installed.
+
+    """
+    steps = [workflow.steps[name] for name in curves]
+    known = {step.training.name for step in steps if step.training and not step.training.jittered}
+    trainings = [one for one in workflow.description.trainings.values() if one.name in known]
+    first = {one.recipe.config: one.name for one in reversed(trainings)}
+    names = [name for name in ALL_CONFIGURATIONS if name in first][: len(SERIES)]
+    lines = [
+        (names.index(step.training.recipe.config), [(one.epoch, one) for one in curves[step.name]])
+        for step in steps
+        if step.training and step.training.name in first.values() and step.training.recipe.config in names
+    ]
+    if not any(len(line) > 1 for _, line in lines):
+        return []
+    with drawing("a study"):
+        drawn = []
+        for what, title in (("train", "training error (%)"), ("validation", "error on validation images (%)")):
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import LogLocator
+
+            figure = Figure(figsize=(5.2, 3.7), layout="constrained")
+            axes = figure.add_subplot()
+            axes.set_title(f"{title}, by epoch", loc="left", color=MUTED, fontsize=11)
+            axes.spines["left"].set_visible(False)
+            for number, line in lines:
+                points = [(epoch, getattr(one, f"{what}_error")) for epoch, one in line]
+                axes.plot(*zip(*points, strict=True), color=SERIES[number], linewidth=1.2, alpha=0.8)
+            for number, name in enumerate(names):
+                axes.plot([], [], color=SERIES[number], label=name)
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
+            axes.legend(frameon=False, labelcolor=MUTED)
+            drawn.append(svg_of(figure, f"learning-{what}", f"{title} by epoch"))
+    return [
+        Drawing(
+            drawn[0],
+            "Error on the training batches, where dropout is at work. A line is a run; of each configuration the "
+            "first training is drawn.",
+        ),
+        Drawing(drawn[1], "The same runs on images that were held out, at the end of each epoch."),
+    ]
 
 
 def _figure(names: Sequence[str], title: str) -> tuple[Figure, Axes]:

@@ -9,6 +9,7 @@ from verydeep.reports.published import SOURCE
 from verydeep.reports.templates import render_page
 from verydeep.studies import figures, verdicts
 from verydeep.studies.claims import Claim
+from verydeep.studies.curves import Curves
 from verydeep.studies.evidence import Evidence
 from verydeep.studies.outcomes import Outcome
 from verydeep.studies.state import State
@@ -24,6 +25,7 @@ def render(
     evidence: Evidence,
     tables: Sequence[Table],
     claims: Sequence[Claim],
+    curves: Curves,
     out: Path,
 ) -> str:
     """Make the page.
@@ -35,6 +37,7 @@ def render(
         evidence: its results.
         tables: made of them.
         claims: judged by them.
+        curves: of its trainings.
         out: the study's folder, for its commands.
 
     Raises:
@@ -55,6 +58,7 @@ def render(
         "claim_headings": verdicts.HEADINGS[2:],
         "how": verdicts.HOW,
         "depth": figures.depth(evidence),
+        "learning": figures.learning(workflow, curves),
         "intervals": figures.intervals(claims),
         "missing": len(workflow.steps) - len(done),
         "num_steps": len(workflow.steps),

@@ -9,6 +9,7 @@ OUT/
   fusions/           posteriors of each fusion: NAME-seedN.VIEWS.SCALES.npz
   logs/              what each step printed
   outcomes.jsonl     who was wrong on which image, for each test
+  curves.csv         rate and errors of each epoch, for each training
   tables.md, tables.csv, claims.json, index.html
 """
 
