@@ -161,24 +161,15 @@ def transfer(
             config, weights, [layer], engine=engine, precision=precision, device=device, threads=threads
         )
         spec = FeatureSpec(layer, scales or (config.trained_on.test_scale,), True, combine)
-        opened_data = open_data(fspath(data))
-        say_skipped(fspath(data), opened_data.skipped)
-        training = Training(read_training_images(source.path), read_split(source.path))
-        opened_data = split_again(opened_data, training)
-        if splits:
-            split = train_and_test(opened_data)
-            may_test = _untrained(split, training)
-        else:
-            split = _untrained_test(opened_data, training)
-            may_test = np.arange(len(split.train) + len(split.other)) >= len(split.train)
-        features, read = _features(opened, spec, split, max_unreadable)
-        labels = split.train.join(split.other).labels[read]
+        parts = _parts(fspath(data), source.path, splits)
+        features, read = _features(opened, spec, parts.images, max_unreadable)
+        labels = parts.images.labels[read]
         recalls, svm = _test(
             features,
             labels,
-            read < len(split.train),
-            may_test[read],
-            opened_data.class_names,
+            parts.train[read],
+            parts.may_test[read],
+            parts.class_names,
             splits=splits,
             per_class=per_class,
             test_per_class=test_per_class,
@@ -188,20 +179,20 @@ def transfer(
             "model": str(path),
             "data": fspath(data),
             "num_images": len(labels),
-            "num_classes": len(opened_data.class_names),
+            "num_classes": len(parts.class_names),
             "layer": layer,
             "scales": list(spec.scales),
             "combine": combine,
             "split": f"{splits} random splits with {per_class} training images per class"
             if splits
-            else split.origin,
+            else parts.origin,
             "mean_class_recall": recalls,
             "C": svm.strength,
         }
         if save:
             classifier = Classifier(
                 described=spec,
-                class_names=imagenet.words(opened_data.class_names),
+                class_names=imagenet.words(parts.class_names),
                 sharpness=svm.sharpness,
                 facts=facts,
                 network=weights_digest(weights),
@@ -216,8 +207,46 @@ def transfer(
     return Transferred(facts)
 
 
-def _untrained(split: Split, training: Training) -> NDArray[np.bool_]:
-    """Which images, of the training part and then of the other, the network was not trained on.
+@dataclass(frozen=True)
+class _Parts:
+    """Images for a classifier, and what each may be used for.
+
+    Attributes:
+        images: the training part, and then the other.
+        train: which of them the classifier that is kept learns from.
+        may_test: which of them may be tested on.
+        class_names: of the data.
+        origin: where the two parts come from, a phrase.
+
+    """
+
+    images: ImageSet
+    train: NDArray[np.bool_]
+    may_test: NDArray[np.bool_]
+    class_names: tuple[str, ...]
+    origin: str
+
+
+def _parts(data: str, model: Path, splits: int) -> _Parts:
+    """Open the data, and find out what the network was trained on.
+
+    Raises:
+        DataError: the data cannot be used, or leave nothing to test.
+
+    """
+    opened = open_data(data)
+    say_skipped(data, opened.skipped)
+    training = Training(read_training_images(model), read_split(model))
+    opened = split_again(opened, training)
+    split = train_and_test(opened) if splits else _untrained_test(opened, training)
+    images = split.train.join(split.other)
+    train = np.arange(len(images)) < len(split.train)
+    may_test = _untrained(images, training) if splits else ~train
+    return _Parts(images, train, may_test, opened.class_names, split.origin)
+
+
+def _untrained(images: ImageSet, training: Training) -> NDArray[np.bool_]:
+    """Which images the network was not trained on.
 
     Raises:
         DataError: it was trained on all images of a class.
@@ -225,7 +254,6 @@ def _untrained(split: Split, training: Training) -> NDArray[np.bool_]:
     """
     from verydeep.linear.svm import all_known
 
-    images = split.train.join(split.other)
     known = _trained_on(images, training)
     for label, name in enumerate(images.class_names):
         if known[images.labels == label].all():
@@ -262,12 +290,11 @@ def _trained_on(images: ImageSet, training: Training) -> NDArray[np.bool_]:
 
 
 def _features(
-    engine: Engine, spec: FeatureSpec, split: Split, max_unreadable: int
+    engine: Engine, spec: FeatureSpec, images: ImageSet, max_unreadable: int
 ) -> tuple[Features, NDArray[np.int64]]:
-    """Features of the images that can be read, and their numbers, in the training part and then the other."""
+    """Features of the images that can be read, and their numbers."""
     from verydeep.linear.features import features_of
 
-    images = split.train.join(split.other)
     lost: list[Unreadable] = []
     with progress("describing", len(images)) as advance:
         features = features_of(

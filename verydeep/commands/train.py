@@ -65,7 +65,8 @@ class Train(Command):
         except TrainingError as error:
             if not speaks():
                 sys.exit(1)  # the first process says it
-            again = resume_command(given["data"], Path(given["run"]))
+            skipping = {"max-unreadable": most} if (most := given.get("max_unreadable")) else {}
+            again = resume_command(given["data"], Path(given["run"]), **skipping)
             raise type(error)(str(error).replace("`resume=True`", again)) from None
 
     def show(self, answer: Result, given: Mapping[str, Any], json: bool) -> None:

@@ -29,7 +29,8 @@ LARGE = 16_000_000  # pixels beyond which the threads of a process decode one im
 _MOST_PIXELS_A_BYTE = {"JPEG": 512, "MPO": 512, "PNG": 8256, "GIF": 4096, "TGA": 64}
 
 # A byte of these may hold any number of pixels, and their decoders take several times the memory of RGB.
-_MAX_PIXELS = {"JPEG2000": MAX_PIXELS // 4, "AVIF": MAX_PIXELS // 4, "HEIF": MAX_PIXELS // 4}
+# Telephones write HEIC of 48 million pixels.
+_MAX_PIXELS = {"JPEG2000": MAX_PIXELS // 4, "AVIF": MAX_PIXELS // 3, "HEIF": MAX_PIXELS // 3}
 _MAX_ICON = 1024 * 1024  # pixels; Pillow decodes an icon before it tells its size
 
 # What Pillow itself catches where it reads a JPEG's EXIF data for the density.
