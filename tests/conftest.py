@@ -19,7 +19,7 @@ os.environ.pop("COLUMNS", None)  # tables are as wide as where nobody says
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-CHECKED = ["network.vgg", "network.normalize", "network.together", "inference.native", "inference.strips"]
+CHECKED = ["network.vgg", "network.normalize", "network.synchronized", "inference.native", "inference.strips"]
 _hook = install_import_hook([f"verydeep.{name}" for name in CHECKED], "beartype.beartype")
 
 

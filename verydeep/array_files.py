@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from verydeep.errors import printable
 from verydeep.files import write_whole
 
-Wanted = tuple[str | np.dtype[Any], int]
+ArrayType = tuple[str | np.dtype[Any], int]
 """Type and number of axes: letters of NumPy's kinds, `iu` for whole numbers, or one type."""
 
 MAGIC = b"\x93NUMPY"
@@ -47,7 +47,7 @@ class _Header(NamedTuple):
         return prod(self.shape) * self.dtype.itemsize
 
 
-def read_array(path: Path, wanted: Wanted, *, mapped: bool = False) -> NDArray[Any]:
+def read_array(path: Path, wanted: ArrayType, *, mapped: bool = False) -> NDArray[Any]:
     """Read an `.npy` file.
 
     Args:
@@ -72,7 +72,9 @@ def read_array(path: Path, wanted: Wanted, *, mapped: bool = False) -> NDArray[A
         return _read_numbers(file, header)
 
 
-def read_arrays(path: Path, wanted: Mapping[str, Wanted] | Callable[[str], Wanted]) -> dict[str, NDArray[Any]]:
+def read_arrays(
+    path: Path, wanted: Mapping[str, ArrayType] | Callable[[str], ArrayType]
+) -> dict[str, NDArray[Any]]:
     """Read arrays of an `.npz` file.
 
     Args:
@@ -154,7 +156,7 @@ def _memory(header: _Header) -> int:
     return 2 * header.num_bytes + STRING_BYTES * prod(header.shape)
 
 
-def _read_header(file: IO[bytes], wanted: Wanted) -> _Header:
+def _read_header(file: IO[bytes], wanted: ArrayType) -> _Header:
     start = file.read(8)
     if len(start) < 8 or not start.startswith(MAGIC) or start[6] not in (1, 2, 3):
         raise ValueError("it is not a NumPy array")

@@ -28,7 +28,7 @@ from verydeep.network.native_layers import (
     poolings,
     unpack,
 )
-from verydeep.network.together import BatchNorm
+from verydeep.network.synchronized import BatchNorm
 
 pytestmark = pytest.mark.skipif(native is None, reason="the package was installed without a compiler")
 EPS = 1e-5

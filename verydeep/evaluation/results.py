@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import Wanted, read_arrays, write_arrays
+from verydeep.array_files import ArrayType, read_arrays, write_arrays
 from verydeep.configurations import configuration
 from verydeep.errors import ModelError, UsageError, check_choice, escaped, near_path, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
@@ -25,7 +25,7 @@ from verydeep.typed import as_type, texts
 
 MOST_CLASSES = 10  # that are named as most often wrong
 ROUNDING = 1e-3  # by which a posterior may be above 1
-ARRAYS: dict[str, Wanted] = {"names": ("U", 1), "labels": ("iu", 1), "posteriors": ("f", 2), "facts": ("U", 0)}
+ARRAYS: dict[str, ArrayType] = {"names": ("U", 1), "labels": ("iu", 1), "posteriors": ("f", 2), "facts": ("U", 0)}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import Wanted, read_arrays
+from verydeep.array_files import ArrayType, read_arrays
 from verydeep.chunks.plan import Chunk
 from verydeep.errors import UsageError, printable, refusal, require
 from verydeep.extraction.extract import FeatureParts, Shapes
@@ -26,7 +26,7 @@ from verydeep.typed import as_type, texts
 
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
 
-TEXTS: dict[str, Wanted] = {"names": ("U", 1), "facts": ("U", 0)}
+TEXTS: dict[str, ArrayType] = {"names": ("U", 1), "facts": ("U", 0)}
 ENDINGS = (".npz", ".parquet")
 AT_ONCE = 4096  # names that are spread to one length in memory
 

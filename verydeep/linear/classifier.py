@@ -44,7 +44,7 @@ class FeatureSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
+class _Description:
     described: FeatureSpec
     class_names: tuple[str, ...]
     sharpness: float
@@ -53,7 +53,7 @@ class _Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classifier(_Told):
+class Classifier(_Description):
     """One-against-all scores `weights @ features + bias`, and what they are made of.
 
     Attributes:
@@ -140,7 +140,7 @@ def read_classifier(model: Path) -> Classifier | None:
     if not path.is_file():
         return None
     try:
-        told: _Told = as_type(_Told, parse_json(read_header(path).metadata.get("verydeep", "")))
+        told: _Description = as_type(_Description, parse_json(read_header(path).metadata.get("verydeep", "")))
         tensors = read_tensors(path, only=("weights", "bias"))
         if not told.described.scales or min(told.described.scales) < 1:
             raise ValueError(f"its scales are {told.described.scales}")

@@ -131,15 +131,15 @@ def over_splits(
     seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[float], list[SVM]]:
-    """Train on each split: mean class recall on its test part, in %, and the machine."""
-    recalls, machines = [], []
+    """Train on each split: mean class recall on its test part, in %, and the SVM."""
+    recalls, svms = [], []
     for train, test in several:
-        machine = train_svm(features[train], labels[train], class_names, seed)
-        scores = features[test].astype(np.float64) @ machine.weights.T + machine.bias
+        svm = train_svm(features[train], labels[train], class_names, seed)
+        scores = features[test].astype(np.float64) @ svm.weights.T + svm.bias
         recalls.append(mean_class_recall(scores.argmax(1), labels[test]))
-        machines.append(machine)
+        svms.append(svm)
         advance(1)
-    return recalls, machines
+    return recalls, svms
 
 
 def _hold_out(labels: Labels, class_names: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
@@ -167,9 +167,9 @@ def _fit(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of the largest C, which the held-out fifth judges
-        machine = LinearSVC(C=strength, random_state=0).fit(features, labels)
-    weights, bias = np.asarray(machine.coef_, np.float64), np.asarray(machine.intercept_, np.float64)
-    if num_classes == 2:  # one machine tells two classes apart
+        svm = LinearSVC(C=strength, random_state=0).fit(features, labels)
+    weights, bias = np.asarray(svm.coef_, np.float64), np.asarray(svm.intercept_, np.float64)
+    if num_classes == 2:  # one SVM tells two classes apart
         return np.vstack([-weights, weights]), np.concatenate([-bias, bias])
     return weights, bias
 

@@ -18,7 +18,7 @@ from verydeep.configurations import Convolution, Kind, Node
 from verydeep.network import native_layers
 from verydeep.network.native_layers import Maps
 from verydeep.network.normalize import local_response_norm
-from verydeep.network.together import BatchNorm
+from verydeep.network.synchronized import BatchNorm
 from verydeep.plan import PoolingKind
 
 Engine = Literal["auto", "torch"]

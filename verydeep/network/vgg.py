@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from verydeep.configurations import Architecture, Convolution, FullyConnected, Node, meant_by
 from verydeep.errors import UsageError, check_choice
 from verydeep.network.forward import Engine, Network
-from verydeep.network.together import BatchNorm, Dropout
+from verydeep.network.synchronized import BatchNorm, Dropout
 from verydeep.plan import SCORES, nodes_to
 
 

@@ -29,7 +29,7 @@ from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.interrupts import interrupts
 from verydeep.network.initialize import freeze
 from verydeep.network.preprocess import Preprocess
-from verydeep.network.together import work_together
+from verydeep.network.synchronized import synchronize
 from verydeep.network.vgg import VGG
 from verydeep.notes import say
 from verydeep.run_folder import (
@@ -187,7 +187,7 @@ class Trainer:
             # fc7 and fc8 are used as matrices, and their gradients have a matrix's strides.
             if name.startswith("fc") and parameter.shape[2:] == (1, 1):
                 parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
-        work_together(self.network, self.batches.places.start, self.batches.batch_size, self.world.sum)
+        synchronize(self.network, self.batches.places.start, self.batches.batch_size, self.world.sum)
         # It gives all processes the first one's weights, and averages gradients while others are being computed.
         self.model = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
         if self.recipe.gradients == "bfloat16":

@@ -21,7 +21,7 @@ from verydeep.network.native_layers.by_torch import (
 )
 from verydeep.network.native_layers.kernels import Sizes, array, half, new, new_floats
 from verydeep.network.native_layers.maps import Maps
-from verydeep.network.together import normalize_by_batch
+from verydeep.network.synchronized import normalize_by_batch
 
 
 @dataclass(frozen=True)

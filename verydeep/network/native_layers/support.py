@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from torch.nn.modules.module import _has_any_global_hook
 
 from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, is_transformed
-from verydeep.network.together import BatchNorm
+from verydeep.network.synchronized import BatchNorm
 from verydeep.processor import has_bfloat16, native_module
 
 

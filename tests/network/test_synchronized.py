@@ -12,7 +12,7 @@ from torch import nn
 
 from verydeep.configurations import Architecture
 from verydeep.network.initialize import initialize
-from verydeep.network.together import BatchNorm, Dropout, work_together
+from verydeep.network.synchronized import BatchNorm, Dropout, synchronize
 from verydeep.network.vgg import VGG
 
 
@@ -123,6 +123,6 @@ def test_alone_and_in_evaluation_it_is_torchs():
 def test_a_network_is_told_as_a_whole():
     network = VGG(Architecture("B", 5, 1 / 32, 32, True))
     initialize(network, "he", 0)
-    work_together(network, 2, 8, lambda tensor: tensor)
+    synchronize(network, 2, 8, lambda tensor: tensor)
     assert network.dropout.part == (2, 8)
     assert all(module.sum_over_processes for module in network.modules() if isinstance(module, nn.BatchNorm2d))

@@ -133,7 +133,7 @@ def _count(levels: Tensor) -> Tensor:
     return levels.new_tensor([levels[:, 0].numel()])
 
 
-def work_together(network: nn.Module, first: int, whole: int, sum_over_processes: Sum) -> None:
+def synchronize(network: nn.Module, first: int, whole: int, sum_over_processes: Sum) -> None:
     """Tell a network that the images it is shown here are a part of a batch.
 
     Args:
