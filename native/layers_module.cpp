@@ -17,6 +17,7 @@
 
 #include "engine/network.h"
 #include "engine/threads.h"
+#include "gil.h"
 #include "layers/buffers.h"
 #include "layers/layers.h"
 
@@ -537,7 +538,7 @@ private:
     }
     template <class Work>
     static void run(Work work) {
-        const nb::gil_scoped_release released;
+        const GilReleased released;
         const verydeep::PoolLock lock;
         work();
     }

@@ -19,6 +19,7 @@
 #include "engine/ceiling.h"
 #include "engine/network.h"
 #include "engine/threads.h"
+#include "gil.h"
 #include "layers_module.h"
 
 namespace nb = nanobind;
@@ -134,7 +135,7 @@ void make_network(Network* self, const std::vector<Step>& steps, Long in_channel
     std::vector<verydeep::Step> plain;
     for (const Step& step : steps) plain.push_back(step.step);
     {
-        const nb::gil_scoped_release released;
+        const GilReleased released;
         new (self) Network(plain, std::move(options));
     }
     auto borrowed = std::make_shared<std::vector<Step>>();
@@ -181,7 +182,7 @@ nb::list run(Network& network, const verydeep::Images& images, const NamedOutput
                                      : append_array(arrays, {batch, channels, rows, columns}));
     }
     {
-        const nb::gil_scoped_release released;
+        const GilReleased released;
         network.run(images, outputs, results, comparison);
     }
     return arrays;
@@ -232,7 +233,7 @@ double peak(const std::string& instructions, const std::string& precision, Int t
     if (!verydeep::has(chosen, type))
         throw std::invalid_argument("instruction set '" + instructions + "' has no products in " + precision);
     verydeep::check_threads(threads);
-    const nb::gil_scoped_release released;
+    const GilReleased released;
     const verydeep::PoolLock lock;
     return verydeep::multiply_add_ceiling(verydeep::kernels_for(chosen, type), threads);
 }

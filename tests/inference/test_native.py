@@ -407,3 +407,28 @@ def test_odd_calls_are_answered_or_refused():
         engine.run_preprocessed(np.zeros((1, 64, 64, 4), np.float32), ["pool1"])
     with pytest.raises(UsageError, match="3 images, which are no pairs"):
         engine.distances(np.zeros((3, 64, 64, 3), np.float32), {"relu1_1": np.ones(6, np.float32)}, epsilon=1e-10)
+
+
+AT_THE_END = """
+import sys, threading, time
+import numpy as np
+from verydeep.inference import open_engine
+
+engine, pixels = open_engine(sys.argv[1], engine="native", threads=1), np.zeros((4, 64, 64, 3), np.uint8)
+
+def work():
+    while True:
+        engine.score_maps(pixels)
+
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+"""
+
+
+def test_daemon_threads_at_work_do_not_abort_the_end_of_the_process(tmp_path):
+    network, config = network_of(Architecture("A", num_classes=4, width=0.1, window=32))
+    write_model(tmp_path / "run", config, tensors_of(network))
+    command = [sys.executable, "-c", AT_THE_END, str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
