@@ -267,9 +267,7 @@ void bind_network(nb::module_& module) {
         .def_prop_ro("instructions",
                      [](const Network& network) { return verydeep::name_of(network.instructions()); })
         .def_prop_ro("precision", [](const Network& network) { return verydeep::name_of(network.precision()); })
-        .def_prop_ro("threads", &Network::threads)
-        .def_rw("measure", &Network::measure)
-        .def_ro("seconds", &Network::seconds);
+        .def_prop_ro("threads", &Network::threads);
 }
 
 }  // namespace

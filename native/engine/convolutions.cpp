@@ -23,13 +23,11 @@ void finish_panel(const Call& call, const Operation& operation, int panel, const
                   const FeatureMap& in, const TileRange& tiles, const FeatureMap& out, int thread) {
     const PackedStep& step = *operation.step;
     char* const own = call.thread_scratch(thread);
-    const void* weights = step.panel(panel);
-    if (step.on_demand) {
-        void* const to = own + call.plan.buffers.thread.panel;
+    void* const transformed_here = own + call.plan.buffers.thread.panel;
+    if (step.on_demand)
         step.kernels->transform_weights({step.on_demand, step.step.in_channels, step.step.out_channels}, panel,
-                                        to);
-        weights = to;
-    }
+                                        transformed_here);
+    const void* const weights = step.on_demand ? transformed_here : step.panel(panel);
     const int panel_blocks = step.panel_blocks(panel);
     float* const products = reinterpret_cast<float*>(own + call.plan.buffers.thread.products);
     const PointStrides strides = product_strides(tiles.count);

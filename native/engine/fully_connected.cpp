@@ -4,7 +4,6 @@
 
 #include "engine/layout.h"
 #include "engine/running.h"
-#include "engine/stopwatch.h"
 #include "engine/threads.h"
 #include "tuning.h"
 
@@ -124,7 +123,6 @@ void run_positions(const Call& call, const FeatureMap& map, long first_image, co
     int side = 1;  // of the two buffers of sums, the one that was written last
     for (std::size_t i = first; i < call.plan.operations.size(); ++i) {
         const Operation& operation = call.plan.operations[i];
-        const Stopwatch stopwatch(call, operation);
         if (operation.kind == OperationKind::activation) {
             const long num_blocks = blocks_of(operation.out.channels), block_stride = positions.count * BLOCK;
             const std::vector<float> no_bias(num_blocks * BLOCK, -0.0f);

@@ -83,7 +83,7 @@ private:
                                         std::to_string(image_.height) +
                                         " pixels; this network needs a larger one");
         if (map_floats(out) > MAX_MAP_FLOATS) throw std::invalid_argument("image is too large");
-        operations.push_back({kind, step_, number_, Activation::none, false, shape_, out, std::move(given)});
+        operations.push_back({kind, step_, Activation::none, false, shape_, out, std::move(given)});
         shape_ = out;
     }
 

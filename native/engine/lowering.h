@@ -23,7 +23,6 @@ enum class OperationKind {
 struct Operation {
     OperationKind kind;
     const PackedStep* step;
-    int step_number;
     Activation activation;  // done within it
     bool max_pool;          // likewise
     Shape in, out;

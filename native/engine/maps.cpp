@@ -67,15 +67,12 @@ void clear_border(const Call& call, const FeatureMap& map, long count) {
     });
 }
 
-void activate(const Call& call, Activation activation, const FeatureMap& in, const FeatureMap& out, long count) {
-    parallel_for(call.threads, count * in.num_blocks, [&](long task, int) {
-        const long image = task / in.num_blocks;
-        const int block = static_cast<int>(task % in.num_blocks);
-        for (int y = 0; y < in.height; ++y) {
-            float* const to = out.at(image, block, y, 0);
-            if (in.data != out.data) std::memcpy(to, in.at(image, block, y, 0), in.width * BLOCK * sizeof(float));
-            call.kernels.add_bias({to, 0, in.width, 1, NO_BIAS, activation});
-        }
+void activate(const Call& call, Activation activation, const FeatureMap& maps, long count) {
+    parallel_for(call.threads, count * maps.num_blocks, [&](long task, int) {
+        const long image = task / maps.num_blocks;
+        const int block = static_cast<int>(task % maps.num_blocks);
+        for (int y = 0; y < maps.height; ++y)
+            call.kernels.add_bias({maps.at(image, block, y, 0), 0, maps.width, 1, NO_BIAS, activation});
     });
 }
 

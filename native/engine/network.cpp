@@ -110,9 +110,8 @@ void Network::run(const Images& images, const std::vector<Output>& outputs, cons
         scratch_ = Memory();  // the old one goes before the new one comes
         scratch_ = Memory(wanted);
     }
-    if (measure) seconds.assign(steps_.size(), 0.0);
     run_call({made, kernels_, options_.threads, static_cast<char*>(scratch_.data()), images,
-              options_.levels.data(), options_.flip, results, comparison, measure ? seconds.data() : nullptr});
+              options_.levels.data(), options_.flip, results, comparison});
 }
 
 }  // namespace verydeep

@@ -50,10 +50,6 @@ public:
     std::shared_ptr<const void> weights_owner;
     bool borrows_weights(int step) const { return steps_[step].on_demand; }
 
-    // Seconds that each step of the last call took, if `measure` was set before.
-    bool measure = false;
-    std::vector<double> seconds;
-
     Instructions instructions() const { return options_.instructions; }
     Precision precision() const { return options_.precision; }
     int threads() const { return options_.threads; }

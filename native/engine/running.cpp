@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "engine/layout.h"
-#include "engine/stopwatch.h"
 
 namespace verydeep {
 namespace {
@@ -14,7 +13,7 @@ void perform(const Call& call, const PlannedOperation& operation, const FeatureM
         case OperationKind::first_convolution: convolve_first(call, operation, in.data, out, count); break;
         case OperationKind::winograd_convolution: convolve_winograd(call, operation, in, out, count); break;
         case OperationKind::pointwise_convolution: convolve_pointwise(call, operation, in, out, count); break;
-        case OperationKind::activation: activate(call, operation.step->step.activation, in, out, count); break;
+        case OperationKind::activation: activate(call, operation.step->step.activation, out, count); break;
         case OperationKind::max_pooling: pool(call, call.kernels.max_pool_row, in, out, count); break;
         case OperationKind::average_pooling: pool(call, call.kernels.average_pool_row, in, out, count); break;
         case OperationKind::response_norm: normalize(call, operation.step->step.norm, in, out, count); break;
@@ -38,8 +37,7 @@ FeatureMap output_map(const Call& call, const PlannedOperation& operation, const
 FeatureMap run_operation(const Call& call, std::size_t number, const FeatureMap& in, const ImageRange& images,
                          const Destination& to) {
     const PlannedOperation& operation = call.plan.operations[number];
-    const Stopwatch stopwatch(call, operation);
-    const bool in_place = operation.kind == OperationKind::activation && !to.data;
+    const bool in_place = operation.kind == OperationKind::activation;  // which ends no segment
     const FeatureMap out = in_place ? in : output_map(call, operation, to);
     if (!in_place) clear_border(call, out, images.count);
     if (call.plan.strips && number == 1)

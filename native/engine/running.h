@@ -19,7 +19,6 @@ struct Call {
     bool flip;
     const std::vector<float*>& results;  // one for each output
     const Comparison* comparison;        // or null
-    double* seconds;                     // of each step, or null
 
     float* floats(std::size_t offset) const { return reinterpret_cast<float*>(scratch + offset); }
     char* thread_scratch(int thread) const {
@@ -63,7 +62,7 @@ void convolve_tiles(const Call& call, const Operation& operation, const FeatureM
 
 void clear_border(const Call& call, const FeatureMap& map, long count);
 // `in` and `out` may be one map.
-void activate(const Call& call, Activation activation, const FeatureMap& in, const FeatureMap& out, long count);
+void activate(const Call& call, Activation activation, const FeatureMap& maps, long count);
 void pool(const Call& call, void (*pool_row)(const PoolingRow&), const FeatureMap& in, const FeatureMap& out,
           long count);
 void normalize(const Call& call, const ResponseNorm& norm, const FeatureMap& in, const FeatureMap& out,

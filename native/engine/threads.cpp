@@ -7,9 +7,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -86,11 +88,11 @@ public:
             count_ = count;
             mode_ = float_mode();
             next_.store(0, std::memory_order_relaxed);
-            wanted_ = threads - 1;
+            wanted_.store(threads - 1, std::memory_order_relaxed);
             busy_.store(threads - 1, std::memory_order_relaxed);
             generation_.fetch_add(1, std::memory_order_release);
         }
-        begin_.notify_all();
+        for (int thread = 1; thread < threads; ++thread) begin_[thread - 1]->notify_one();
         take(0);
         const auto done = [this] { return busy_.load(std::memory_order_acquire) == 0; };
         if (!spin_until(done)) {
@@ -106,7 +108,10 @@ private:
         const int thread = started_ + 1;
         const long seen = generation_.load();
         try {
-            std::thread([this, thread, seen] { live(thread, seen); }).detach();
+            begin_.reserve(thread);
+            auto begin = std::make_unique<std::condition_variable>();
+            std::thread([this, thread, seen, wake = begin.get()] { live(thread, seen, *wake); }).detach();
+            begin_.push_back(std::move(begin));
         } catch (const std::exception&) {
             return false;
         }
@@ -114,23 +119,25 @@ private:
         return true;
     }
 
-    // Threads end with the process: they hold nothing that must be given back.
-    [[noreturn]] void live(int thread, long seen) {
+    // Threads end with the process: they hold nothing that must be given back. A call that wants fewer threads
+    // neither wakes this one nor lets it look for longer.
+    [[noreturn]] void live(int thread, long seen, std::condition_variable& wake) {
+        const auto begun = [this, &seen, thread] {
+            return generation_.load(std::memory_order_acquire) != seen &&
+                   thread <= wanted_.load(std::memory_order_relaxed);
+        };
         for (;;) {
-            const auto begun = [this, &seen] { return generation_.load(std::memory_order_acquire) != seen; };
             if (!spin_until(begun)) {
                 std::unique_lock<std::mutex> lock(mutex_);
-                begin_.wait(lock, begun);
+                wake.wait(lock, begun);
             }
-            int wanted;
             FloatMode mode;
             {
                 std::lock_guard<std::mutex> lock(mutex_);
+                if (thread > wanted_.load(std::memory_order_relaxed)) continue;
                 seen = generation_.load();
-                wanted = wanted_;
                 mode = mode_;
             }
-            if (thread > wanted) continue;
             set_float_mode(mode);
             take(thread);
             if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
@@ -153,14 +160,15 @@ private:
     }
 
     std::mutex mutex_;
-    std::condition_variable begin_, end_;
+    std::vector<std::unique_ptr<std::condition_variable>> begin_;  // of each thread
+    std::condition_variable end_;
     const std::function<void(long, int)>* work_ = nullptr;
     std::exception_ptr error_;
     long count_ = 0;
     FloatMode mode_ = float_mode();
-    int wanted_ = 0, started_ = 0;
+    int started_ = 0;
     std::atomic<long> next_{0}, generation_{0};
-    std::atomic<int> busy_{0};
+    std::atomic<int> wanted_{0}, busy_{0};
 };
 
 std::atomic<Pool*> the_pool{nullptr};

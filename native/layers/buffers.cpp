@@ -12,11 +12,12 @@ namespace {
 class Pool {
 public:
     Buffer* take(const BufferLayout& layout, std::size_t bytes) {
-        std::list<Buffer> dropped;  // freed when the lock is no longer held
+        std::list<Buffer> dropped;
         const std::lock_guard<std::mutex> lock(mutex_);
         const auto same = std::find_if(kept_.begin(), kept_.end(), [&](const Buffer& one) {
             return one.layout == layout && one.memory.bytes() == bytes;
         });
+        const std::size_t most_used = most_used_;
         used_ += bytes;
         most_used_ = std::max(most_used_, used_);
         if (same != kept_.end()) {
@@ -26,17 +27,19 @@ public:
             return found;
         }
         drop_until(dropped);
+        dropped.clear();  // first, as its memory may be what is lacking
         try {
             return new Buffer{layout, Memory(bytes)};
         } catch (...) {
             used_ -= bytes;
+            most_used_ = most_used;
             throw;
         }
     }
 
     void give_back(Buffer* buffer) {
         const std::unique_ptr<Buffer> owned(buffer);
-        std::list<Buffer> dropped;
+        std::list<Buffer> dropped;  // freed when the lock is no longer held
         const std::lock_guard<std::mutex> lock(mutex_);
         used_ -= buffer->memory.bytes();
         kept_bytes_ += buffer->memory.bytes();

@@ -102,9 +102,9 @@ void pack_maps(const Processor& processor, const PlainTensor& from, const Maps& 
             float* const row = map.at(image, block, y, 0);
             pack_row(from.data + image * from.image + y * from.row + block * BLOCK * from.channel, from,
                      channels_of(to, block), map.width, row);
-            const float* const mask = row - map.data + seen;
-            for (long i = 0; seen && i < map.width * static_cast<long>(BLOCK); ++i)
-                row[i] = mask[i] <= 0 ? 0.0f : row[i];
+            if (!seen) continue;
+            const float* const mask = seen + (row - map.data);
+            for (long i = 0; i < map.width * static_cast<long>(BLOCK); ++i) row[i] = mask[i] <= 0 ? 0.0f : row[i];
         }
     });
 }

@@ -18,12 +18,11 @@ long positions_of(const Shape& map) { return static_cast<long>(map.height) * map
 // In the order of the outputs.
 std::vector<Connection> connections_of(int height, int width) {
     std::vector<Connection> found;
-    for (int out = 0; out < height * width; ++out)
-        for (int in = 0; in < height * width; ++in) {
-            const int down = in / width - out / width, across = in % width - out % width;
-            if (std::abs(down) <= 1 && std::abs(across) <= 1)
-                found.push_back({out, in, (down + 1) * 3 + across + 1});
-        }
+    for (int y = 0; y < height; ++y)
+        for (int x = 0; x < width; ++x)
+            for (int down = std::max(-1, -y); down <= std::min(1, height - 1 - y); ++down)
+                for (int across = std::max(-1, -x); across <= std::min(1, width - 1 - x); ++across)
+                    found.push_back({y * width + x, (y + down) * width + x + across, (down + 1) * 3 + across + 1});
     return found;
 }
 

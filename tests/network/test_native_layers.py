@@ -561,3 +561,18 @@ def test_maps_say_what_they_are():
     maps = pack(torch.ones(2, 5, 6, 7))
     assert isinstance(maps, Maps) and maps.sizes == (2, 5, 6, 7) and maps.tensor.ndim == 1
     assert torch.equal(unpack(maps), torch.ones(2, 5, 6, 7))
+
+
+def test_a_buffer_that_did_not_fit_leaves_the_bound_on_those_that_are_kept():
+    native.free_kept_buffers()
+
+    def use(sides) -> int:
+        for side in sides:
+            native.maps((1, 16, side, side))  # one after the other, each of another layout
+        return native.kept_buffer_bytes()
+
+    kept = use(range(40, 80))
+    with pytest.raises(MemoryError):
+        native.maps((1024, 64, 4000, 4000))  # 4 TB
+    assert use(range(80, 40, -1)) <= kept
+    native.free_kept_buffers()
