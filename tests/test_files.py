@@ -192,3 +192,24 @@ def test_a_folder_is_checked_and_not_made(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     with pytest.raises(UsageError, match="file is a file; name a folder"):
         check_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_others_may_read_a_file_as_the_umask_says(tmp_path, umask, mode):
+    """Also of a writer that makes files for its user alone, as safetensors does."""
+
+    def write(aside: Path) -> None:
+        aside.write_text("x")
+        aside.chmod(0o600)
+
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "new", write)
+        (tmp_path / "old").write_text("")
+        (tmp_path / "old").chmod(0o664)
+        write_whole(tmp_path / "old", write)
+        write_text(tmp_path / "text", "x")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"new": mode, "old": 0o664, "text": mode}

@@ -76,6 +76,7 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
             if target is None:
                 _pour(aside, path)
                 return
+            aside.chmod(_mode(target, aside))
             with aside.open("rb+") as file:
                 os.fsync(file.fileno())
             if keep and target.exists():
@@ -176,6 +177,19 @@ def _target(path: Path) -> Path | None:
     target = Path(os.path.realpath(path))
     make_folder(target.parent)
     return target
+
+
+def _mode(target: Path, aside: Path) -> int:
+    """Who may read a file: as it was before, or by the umask. Some writers make files for their user alone."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    mode = stat.S_IMODE(aside.stat().st_mode)
+    if mode & 0o077:
+        return mode
+    probe = aside.with_name(f"{aside.name}.mode")  # os.umask tells it by changing it, for all threads
+    with probe.open("x") as file:
+        probe.unlink()
+        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
 
 
 def _is_output(there: os.stat_result) -> bool:

@@ -175,7 +175,7 @@ def test_without_huggingface_hub(monkeypatch):
     for name in ("hf:someone/small", "timm/vgg16.tv_in1k"):
         with pytest.raises(VerydeepError, match=r"needs huggingface_hub, .* run: pip install 'verydeep\[hub\]'"):
             find(name)
-    with pytest.raises(ModelError, match=r"^no/such does not exist; give a run folder"):
+    with pytest.raises(ModelError, match=r"^no/such does not exist; .* or hf:no/such for a model of the Hub"):
         find("no/such")
 
 
@@ -227,7 +227,18 @@ def test_a_path_always_means_the_path(tmp_path, monkeypatch):
 def test_what_is_a_repository_and_what_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
-    for name in ("runs/photos", "plain", "a/b/c", "/a/b", "./a", "../a", "a/b.safetensors", "a/b.pth", "a/b@c"):
+    for name in (
+        "runs/photos",
+        "elsewhere/photos",
+        "plain",
+        "a/b/c",
+        "/a/b",
+        "./a",
+        "../a",
+        "a/b.safetensors",
+        "a/b.pth",
+        "a/b@c",
+    ):
         assert as_repository(name) is None, name
         with pytest.raises(ModelError, match=f"^{name} does not exist"):
             find(name)
@@ -239,7 +250,7 @@ def test_what_is_a_repository_and_what_a_path(tmp_path, monkeypatch):
 
 def test_a_repository_comes_once(model, hub, tmp_path, capsys):
     for _ in range(2):
-        source = locate("someone/small")
+        source = locate("hf:someone/small")
         assert source.path.read_bytes() == (model / "model.safetensors").read_bytes()
         assert (source.path.parent / "config.json").read_bytes() == (model / "config.json").read_bytes()
     assert [asked for asked in hub.asked if asked.startswith("GET") and "/api/" not in asked] == [
@@ -267,7 +278,7 @@ def test_a_repository_of_older_weights_and_of_one_file(hub):
 
 def test_a_repository_that_is_not_there(hub):
     with pytest.raises(VerydeepError, match="no/such is not a local path, and the Hub has no such repository"):
-        find("no/such")
+        find("hf:no/such")
 
 
 def test_a_repository_whose_weights_were_changed_on_the_way(hub, tmp_path):
@@ -414,7 +425,7 @@ def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
         ]
     assert [result.returncode for result in results] == [1, 0, 0], results
     assert results[0].stderr == (
-        "verydeep: hf:someone/small is not in the cache, and downloads are off (HF_HUB_OFFLINE is set)\n"
+        "verydeep: hf:someone/small is not in the cache, and downloads are off (by --offline or HF_HUB_OFFLINE)\n"
     )
     assert (tmp_path / "two" / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
 

@@ -28,14 +28,12 @@ from verydeep.errors import (
     command_line,
     did_you_mean,
     near_path,
-    nearest,
     require,
 )
 from verydeep.images.color import Preprocessing
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.weights.download import Watch, fetch
-from verydeep.weights.formats import FORMATS
 from verydeep.weights.hub import Repository, from_hub
 from verydeep.weights.metadata import UNKNOWN, Metadata
 from verydeep.weights.published import PUBLISHED, Checksum, Published, published_with
@@ -75,10 +73,7 @@ def find(name: str, bundled: Iterable[str] = ()) -> tuple[Path, Metadata]:
     if library in _LIBRARIES:
         remote = _LIBRARIES[library](rest)
         return _fetched(name, remote), remote.metadata
-    repository = as_repository(name)
-    # A word that may as well be a path is none of the Hub's where nobody can ask it, or where a path is near.
-    clear = name.startswith(("hf:", "timm/"))
-    if repository and (clear or (find_spec("huggingface_hub") and not nearest(Path(name)))):
+    if repository := as_repository(name):
         return from_hub(repository, offline=is_offline()), UNKNOWN
     raise ModelError(_unknown(name, bundled))
 
@@ -97,9 +92,10 @@ def _unknown(name: str, bundled: Iterable[str]) -> str:
     near = (
         f"; did you mean torchvision:{elsewhere}?" if elsewhere else did_you_mean(name, known) or near_path(name)
     )
+    on_hub = f"hf:{name} for a model of the Hub" if _REPOSITORY.fullmatch(name) else "hf:OWNER/NAME"
     wanted = (
         f"give a run folder with {CONFIG} and {WEIGHTS}, as `verydeep train` and `verydeep new` make, a file of "
-        "weights, or a name such as cifar10, torchvision:vgg16 or hf:OWNER/NAME"
+        f"weights, or a name such as cifar10, torchvision:vgg16 or {on_hub}"
     )
     return f"{name} does not exist{near} Otherwise {wanted}" if near else f"{name} does not exist; {wanted}"
 
@@ -110,19 +106,12 @@ def is_offline() -> bool:
 
 
 def as_repository(name: str) -> Repository | None:
-    """Read a name as a repository of the Hub.
+    """Read a name as a repository of the Hub: one of timm's, or behind `hf:`.
 
-    Without `hf:` it is a path rather than a name where its folder is there, as of a run that was mistyped, or
-    where it ends as a file does.
-
-    Returns:
-        None if it is rather a path.
-
+    Another word is a path, as of a run that is not there: anybody may have registered it on the Hub.
     """
     match = _REPOSITORY.fullmatch(name)
-    if match is None:
-        return None
-    if not match["scheme"] and (match["rest"] or Path(name).parent.exists() or Path(name).suffix in _FILE_ENDINGS):
+    if match is None or not (match["scheme"] or (name.startswith("timm/") and not match["rest"])):
         return None
     return Repository(match["repository"], match["revision"], match["file"])
 
@@ -131,7 +120,6 @@ def as_repository(name: str) -> Repository | None:
 _REPOSITORY = re.compile(
     r"(?P<scheme>hf:/{0,2})?(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<rest>(@(?P<revision>[\w.-]+))?(/(?P<file>[^@]+))?)"
 )
-_FILE_ENDINGS = {".npz", *(ending for form in FORMATS.values() for ending in form.endings)}
 
 
 def _torchvision(name: str) -> Remote:
@@ -216,7 +204,7 @@ def _fetched(name: str, remote: Remote) -> Path:
         return remote.path
     if is_offline():
         raise VerydeepError(
-            f"{name} is not on this machine, and downloads are off (HF_HUB_OFFLINE is set); put "
+            f"{name} is not on this machine, and downloads are off (by --offline or HF_HUB_OFFLINE); put "
             f"{remote.path.name} into {remote.path.parent}"
         )
     with _bar(remote.path.name) as watch:

@@ -68,7 +68,9 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
         if path := _file(repository, revision, name, offline):
             return path
     if offline:
-        raise VerydeepError(f"{repository} is not in the cache, and downloads are off (HF_HUB_OFFLINE is set)")
+        raise VerydeepError(
+            f"{repository} is not in the cache, and downloads are off (by --offline or HF_HUB_OFFLINE)"
+        )
     raise VerydeepError(f"{repository} has no {' and no '.join(names)}; name one of its files: hf:OWNER/NAME/FILE")
 
 
@@ -106,7 +108,7 @@ def _file(repository: Repository, revision: str | None, name: str, offline: bool
         raise
     except Exception as error:  # of huggingface_hub, or of the library it speaks to the network by
         raise VerydeepError(
-            f"{repository}: {name} cannot be fetched: {_reason(error)}; another attempt may resume from there"
+            f"{repository}: {name} cannot be fetched: {_reason(error)}; check the network, and try again"
         ) from None
     if not isinstance(known, str):
         _verify(path, repository)
