@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 from test_architecture import ORDER
 
+import verydeep
 from verydeep.api.new import new
 from verydeep.cli import COMMANDS, main
 from verydeep.commands.special import command
@@ -72,9 +73,20 @@ def run(line: str) -> None:
     main(arguments)
 
 
+def narrow_vgg16(monkeypatch) -> None:
+    """A narrow network here in the place of the one to download, and so with linear weights for fewer channels."""
+    new("D", Path("torchvision:vgg16"), width=0.06, num_classes=3, window=32)
+    network = Architecture("D", 3, 0.06, 32)
+    counts = [one.out_channels for one in network.convolutions if f"relu{one.place}" in last_relus(network)]
+    monkeypatch.setattr("verydeep.perceptual.lpips.lpips_weights", lambda _: [torch.ones(n) for n in counts])
+    monkeypatch.setattr("verydeep.perceptual.lpips.check_vgg16", lambda *_, any_width: None)
+
+
 @pytest.mark.slow
 def test_the_bundled_model_prints_what_the_readme_shows(desk, monkeypatch, capsys):
     monkeypatch.chdir(desk)
+    narrow_vgg16(monkeypatch)
+    capsys.readouterr()
     commands = blocks("bash")[0].splitlines()
     assert len(commands) == 3
     for line in commands[:2]:
@@ -128,16 +140,13 @@ def test_what_is_not_run_can_be_read(line, capsys):
 
 @pytest.mark.filterwarnings("ignore::verydeep.perceptual.RangeWarning")  # one of them wants another range
 def test_the_recipes_of_the_guides_run(tmp_path, monkeypatch):
-    """On a narrow network in the place of the one to download, and so with linear weights for fewer channels."""
     monkeypatch.chdir(tmp_path)
-    new("D", Path("torchvision:vgg16"), width=0.06, num_classes=3, window=32)
-    network = Architecture("D", 3, 0.06, 32)
-    counts = [one.out_channels for one in network.convolutions if f"relu{one.place}" in last_relus(network)]
-    monkeypatch.setattr("verydeep.perceptual.lpips.lpips_weights", lambda _: [torch.ones(n) for n in counts])
-    monkeypatch.setattr("verydeep.perceptual.lpips.check_vgg16", lambda *_, any_width: None)
+    narrow_vgg16(monkeypatch)
+    new("D", Path("features"), width=0.06, num_classes=0, window=32)
+    verydeep.export("features", out="vgg16.pth", to="torchvision")
     guides = [ROOT / "docs" / "guides" / f"{name}.md" for name in ("features", "perceptual-losses")]
     recipes = [block for guide in guides for block in blocks("python", guide.read_text(encoding="utf-8"))]
-    assert len(recipes) == 5
+    assert len(recipes) == 6
     names = {
         "images": torch.rand(2, 3, 40, 40),
         "target": torch.rand(2, 3, 40, 40),

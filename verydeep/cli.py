@@ -191,7 +191,9 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _run(name: str, arguments: list[str]) -> None:
-    if name in ("--help", "-h", "help"):
+    if name == "help" and arguments and arguments[0] in COMMANDS:
+        _run(arguments[0], ["--help"])
+    elif name in ("--help", "-h", "help"):
         print(_help())
     elif name in ("--version", "-V"):
         print(f"verydeep {__version__}")

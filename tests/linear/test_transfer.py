@@ -252,6 +252,17 @@ def wanted_posteriors(run: Path, images: list[Path]) -> np.ndarray:
     return torch.from_numpy(scores).softmax(1).numpy()
 
 
+def test_what_evaluate_says_of_other_classes_beside_a_classifier(transferred, data, tmp_path):
+    """The user has just taught them, by `transfer`."""
+    other = tmp_path / "other"
+    for number, folder in enumerate(sorted((Path(data) / "train").iterdir())):
+        shutil.copytree(folder, other / f"new-{number}")
+    with pytest.raises(
+        DataError, match=r"lacks classes of the data; the classifier .* `verydeep train .* --from "
+    ):
+        verydeep.evaluate(transferred, other)
+
+
 @pytest.mark.parametrize("engine", ["native", "torch"])
 @pytest.mark.parametrize("weights", ["", "model.safetensors"])
 def test_python_answers_as_the_command_does(transferred, tmp_path, capsys, engine, weights):

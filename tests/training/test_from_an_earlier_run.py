@@ -59,7 +59,7 @@ def test_other_classes_have_a_new_fc8(earlier, animals, tmp_path, capsys):
     before = load_file(earlier / WEIGHTS)
     assert tensors["fc8.weight"].shape[0] == 3
     np.testing.assert_allclose(tensors["fc7.weight"], before["fc7.weight"], atol=1e-6)
-    assert "but fc8, which are initialised anew (he)" in capsys.readouterr().err
+    assert "; it is initialised anew (he)" in capsys.readouterr().err
 
 
 def test_another_window_has_new_fc_layers(earlier, animals, tmp_path):

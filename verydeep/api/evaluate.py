@@ -12,7 +12,7 @@ from pathlib import Path
 from verydeep.accounting import num_parameters
 from verydeep.arguments import checked
 from verydeep.distributed import World
-from verydeep.errors import UsageError, check_least
+from verydeep.errors import DataError, UsageError, check_least, command_line
 from verydeep.evaluation.evaluate import BATCH_SIZE, Member, PosteriorParts, check_together
 from verydeep.evaluation.evaluate import evaluate as posteriors_of
 from verydeep.evaluation.protocols import GRID, Protocol, protocols_of
@@ -29,7 +29,7 @@ from verydeep.images.data import Data
 from verydeep.images.image_set import ImageSet, Unreadable, readable, tell_skipped
 from verydeep.images.sources import open_data
 from verydeep.inference import EngineName, PrecisionName, open_engine
-from verydeep.linear.classifier import say_network_alone
+from verydeep.linear.classifier import classifier_file, say_network_alone
 from verydeep.notes import progress, say_skipped
 from verydeep.plan import check_scale
 from verydeep.processes import check_processes, shared
@@ -200,7 +200,17 @@ class _Test:
 
         """
         check_together(members)
-        self._part(data).relabel(members[0].engine.config.class_names)
+        try:
+            self._part(data).relabel(members[0].engine.config.class_names)
+        except DataError:
+            taught = next((model for model in self.models if classifier_file(Path(model)).is_file()), None)
+            if taught is None:
+                raise
+            raise DataError(
+                f"the network of {taught} lacks classes of the data; the classifier of `verydeep transfer` beside "
+                "it is not tested here, as `transfer` has told how well it does. For a network of these classes: "
+                f"{command_line('train', self.data, 'RUN', '--from', taught)}"
+            ) from None
 
     def choose(self, data: Data) -> Tested:
         """Which images are tested; it takes a look at the content of each."""

@@ -59,7 +59,7 @@ class Extracted(Result):
 
     def __str__(self) -> str:
         kept = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.shapes.items())
-        return f"{escaped(self.path)}: {self.num_images:,} images, {kept}"
+        return f"{escaped(self.path)}: {self.num_images:,} image{'s' * (self.num_images != 1)}, {kept}"
 
 
 @checked

@@ -76,7 +76,7 @@ class Inspection(Result):
         norm = ", batch normalisation" if facts["batch_norm"] else ""
         classes = f"{facts['num_classes']:,}" if facts["num_classes"] else "none: features only"
         if facts["class_names"]:
-            classes += f" ({', '.join(facts['class_names'][:3])}, ...)"
+            classes += f" ({', '.join(facts['class_names'][:3])}{', ...' * (len(facts['class_names']) > 3)})"
         lines = {
             "file": f"{facts['file']}, {facts['kind']}, {in_bytes(facts['bytes'])}",
             "layout": facts["layout"],
@@ -88,7 +88,7 @@ class Inspection(Result):
             "trained at": metadata.trained_on
             and f"S = {' to '.join(map(str, sorted(set(metadata.trained_on.scale))))}",
             "licence": facts["licence"] or "not known",
-            "known from": facts["origin"] or "nowhere",
+            "known from": facts["origin"] or "not known",
             "published as": _errors(self.weights.published),
             "not finite": ", ".join(facts["not_finite"]),
             "sha256": facts["sha256"],

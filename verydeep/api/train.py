@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -244,10 +245,16 @@ def train(
 
 def _advice(run: Path, error: DiskError) -> str:
     """What to do about a run that cannot be saved, where that is more than the error says."""
-    denied = isinstance(error, DeniedError)
+    full = _may_be_full(error)
     if os.path.isfile(run / CONFIG):  # noqa: PTH113  # it does not fail where the folder cannot be read
-        return f"what was saved before is intact: {'' if denied else 'make room, and '}resume with `resume=True`"
-    return "nothing has been trained yet" + ("" if denied else ": make room, and start again")
+        return f"what was saved before is intact: {'make room, and ' if full else ''}resume with `resume=True`"
+    return "nothing has been trained yet" + (": make room, and start again" if full else "")
+
+
+def _may_be_full(error: DiskError) -> bool:
+    """Whether room may be what is lacking, and not leave to write."""
+    cause = error.__context__
+    return not isinstance(error, DeniedError) and getattr(cause, "errno", None) != errno.EROFS
 
 
 def _check_gpus(device: torch.device, here: World) -> None:
@@ -396,8 +403,9 @@ def _trainer(
             log.add(image)
     engine = asked["engine"]
     precision = "bfloat16" if uses_bfloat16(recipe.precision, device, engine) else "float32"
+    more = f", width {recipe.width:g}" * (recipe.width != 1) + ", batch norm" * recipe.batch_norm
     say(
-        f"configuration {recipe.config}, {num_parameters(config.architecture):,} parameters, window of "
+        f"configuration {recipe.config}{more}, {num_parameters(config.architecture):,} parameters, window of "
         f"{recipe.window} pixels, batches of {recipe.batch_size}: about {_memory(recipe, config, engine, here)}, "
         f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision} ({engine} engine)"
     )

@@ -119,7 +119,7 @@ def transfer(
             not tested.
         per_class: training images of each class in a random split.
         test_per_class: most test images of each class in a random split.
-        seed: seed of the random splits and of the held-out fifth.
+        seed: seed of the random splits, and of the fifth of the training images that C is chosen on.
         out: run folder to make, with the model and the classifier (default: leave the classifier beside the
             model).
         save: keep the classifier; `save=False` only tests.

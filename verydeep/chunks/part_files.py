@@ -82,6 +82,8 @@ def part_options(folder: Path, format: PartFormat | None, images_per_part: int |
         raise UsageError(
             f"`out` {folder} is called like a file; name a folder for part files, without an ending: `format` is "
             f"{' or '.join(get_args(PartFormat))}"
+            + "; for CSV leave it out, and write standard output to a file"
+            * (folder.suffix == ".csv")
         )
     check_folder(folder)
     if kind == "parquet":
@@ -127,7 +129,7 @@ class PartFiles(Result):
     def __str__(self) -> str:
         lost = f", {self.num_unreadable:,} of them unreadable (see `{REASON}`)" if self.num_unreadable else ""
         files = f"{self.num_files:,} part file{'s' * (self.num_files != 1)}"
-        return f"{escaped(self.path)}: {self.num_images:,} images in {files}{lost}"
+        return f"{escaped(self.path)}: {self.num_images:,} image{'s' * (self.num_images != 1)} in {files}{lost}"
 
 
 class PartRows(Parts[Rows]):

@@ -203,11 +203,12 @@ class Command:
         extra: Sequence[str] = getattr(event, "tokens", getattr(event, "unrecognized_tokens", ()))
         if hint := unknown_word(self.name, extra, self.words.values(), arguments):
             raise UsageError(hint)
-        absent = f"is missing; `verydeep {self.name} --help` tells all arguments"
+        absent = f"missing; `verydeep {self.name} --help` tells all arguments"
         if missing := getattr(event, "missing_arguments", None):
             names = [one.arg.field.intern_name for one in missing]
             words = ", ".join(self.words[name] for name in names)
-            raise UsageError(f"{words} {absent}{self._taken(names[-1], arguments)}")
+            are = "are" if len(names) > 1 else "is"
+            raise UsageError(f"{words} {are} {absent}{self._taken(names[-1], arguments)}")
         if argument := getattr(event, "argument", None):
             parameter = self.parameters[argument.field.intern_name]
             needed = absent if is_position(parameter) else f"needs a value: {self.metavar(parameter)}"

@@ -100,6 +100,20 @@ class Engine(ABC):
         )
 
 
+def check_array(images: object) -> None:
+    """Make sure that images are an array, not the paths of files, say.
+
+    Raises:
+        UsageError: they are not.
+
+    """
+    if not isinstance(images, np.ndarray):
+        raise UsageError(
+            f"images are a {type(images).__name__}; give an array of shape (batch, height, width, 3), or files to "
+            "`verydeep.extract`"
+        )
+
+
 def check_images(images: Images) -> None:
     """Make sure that these are images.
 
@@ -107,6 +121,7 @@ def check_images(images: Images) -> None:
         UsageError: their shape or type is another.
 
     """
+    check_array(images)
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UsageError(
             f"array of shape {images.shape} and type {images.dtype} holds no images; "

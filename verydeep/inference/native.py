@@ -24,7 +24,7 @@ from verydeep.configurations import (
     Pooling,
 )
 from verydeep.errors import UsageError, VerydeepError
-from verydeep.inference.engine import Engine, Images, Outputs, check_images
+from verydeep.inference.engine import Engine, Images, Outputs, check_array, check_images
 from verydeep.inference.kernels import check_kernels
 from verydeep.plan import check_size, nodes_to, output_shapes
 from verydeep.processor import instruction_set, num_threads
@@ -240,6 +240,7 @@ def _numbers(images: NDArray[Any]) -> NDArray[np.float32]:
         UsageError: they have another shape.
 
     """
+    check_array(images)
     if images.ndim != 4 or images.shape[3] != 3:
         raise UsageError(
             f"preprocessed images have the shape {images.shape}; it must be (batch, height, width, 3)"

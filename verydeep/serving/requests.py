@@ -230,7 +230,10 @@ def read_query(query: bytes, parameters: Sequence[Parameter]) -> dict[str, Any]:
         if name not in known:
             there = few(list(known), 20, quoted=False) if known else "none"
             word = printable(repr(name), 60)
-            raise Refusal(400, f"there is no parameter {word}; there are: {there}{did_you_mean(name, known)}")
+            hint = did_you_mean(name, known)
+            if name == "model":
+                hint = "; a model has an address of its own: /models/NAME/predict"
+            raise Refusal(400, f"there is no parameter {word}; there are: {there}{hint}")
         if name in seen and not known[name].several:
             raise Refusal(400, f"`{name}` is given twice")
         value = known[name].read(text)

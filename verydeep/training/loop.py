@@ -283,7 +283,8 @@ class Trainer:
         return TrainingError(
             f"{what} at step {step} (epoch {step // self.batches.steps_per_epoch + 1}, learning rate "
             f"{self.schedule.rate(step):g}, batch of {self.batches.batch_size}), as the training has diverged: "
-            "try a lower `learning_rate`, `init=he`, or growing from net A"
+            f"in a new run folder, try a lower `learning_rate`{', `init=he`' * (self.recipe.init != 'he')}, or "
+            "growing from net A"
         )
 
     def _validate(self, epoch: int, next_step: int, records: Sequence[StepRecord]) -> EpochRecord:

@@ -305,8 +305,8 @@ def take_layers(
     if recipe.rate_below != 1 and not new:
         say("note: `rate_below` changes nothing: no layer is new, so all have the full learning rate")
     say(
-        f"all layers come from {earlier.name}"
-        + (f" but {', '.join(new)}, which are initialised anew ({recipe.init})" if new else "")
+        f"all layers {f'but {few(new, quoted=False)} ' if new else ''}come from {earlier.name}"
+        + (f"; {'it is' if len(new) == 1 else 'these are'} initialised anew ({recipe.init})" if new else "")
         + _told_frozen(recipe)
     )
     return {"started_from": earlier.name, "new_layers": new, **provenance_of_earlier(config)}
