@@ -255,7 +255,7 @@ def wanted_posteriors(run: Path, images: list[Path]) -> np.ndarray:
 def test_what_evaluate_says_of_other_classes_beside_a_classifier(transferred, data, tmp_path):
     """The user has just taught them, by `transfer`."""
     other = tmp_path / "other"
-    for number, folder in enumerate(sorted((Path(data) / "train").iterdir())):
+    for number, folder in enumerate(sorted(path for path in Path(data).iterdir() if path.is_dir())):
         shutil.copytree(folder, other / f"new-{number}")
     with pytest.raises(
         DataError, match=r"lacks classes of the data; the classifier .* `verydeep train .* --from "

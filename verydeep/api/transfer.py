@@ -41,7 +41,7 @@ from verydeep.weights.opening import is_ours, open_source
 from verydeep.weights.source import locate, with_network
 
 if TYPE_CHECKING:
-    from verydeep.linear.svm import SVM, Labels
+    from verydeep.linear.svm import SVM, Labels, SplitTest
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,9 +68,11 @@ class Transferred(Result):
     def __str__(self) -> str:
         facts, recalls = self.facts, self.mean_class_recall
         spread = f" ± {np.std(recalls, ddof=1):.1f}" if len(recalls) > 1 else ""
+        tested = f"{round(np.mean(facts['num_test_images'])):,} tested" + " in each" * (len(recalls) > 1)
         return (
-            f"{facts['num_images']:,} images of {facts['num_classes']} classes, {facts['layer']}, "
+            f"{facts['num_images']:,} images of {facts['num_classes']} classes, {tested}, {facts['layer']}, "
             f"Q = {', '.join(map(str, facts['scales']))}; {escaped(facts['split'])}\n"
+            f"top-1 error {np.mean(facts['top1_error']):.2f} %, "
             f"mean class recall {np.mean(recalls):.1f}{spread} %, C = {facts['C']:g}"
         )
 
@@ -164,7 +166,7 @@ def transfer(
         parts = _parts(fspath(data), source.path, splits)
         features, read = _features(opened, spec, parts.images, max_unreadable)
         labels = parts.images.labels[read]
-        recalls, svm = _test(
+        tests, svm = _test(
             features,
             labels,
             parts.train[read],
@@ -186,7 +188,9 @@ def transfer(
             "split": f"{splits} random splits with {per_class} training images per class"
             if splits
             else parts.origin,
-            "mean_class_recall": recalls,
+            "num_test_images": [test.num_images for test in tests],
+            "mean_class_recall": [test.recall for test in tests],
+            "top1_error": [test.error for test in tests],
             "C": svm.strength,
         }
         if save:
@@ -316,8 +320,8 @@ def _test(
     per_class: int,
     test_per_class: int,
     seed: int,
-) -> tuple[list[float], SVM]:
-    """Recall on each split; and the SVM to keep, which is trained on the training part.
+) -> tuple[list[SplitTest], SVM]:
+    """The test of each split; and the SVM to keep, which is trained on the training part.
 
     Raises:
         DataError: a part or a class has too few images that can be read.
@@ -333,9 +337,9 @@ def _test(
                 raise DataError(f"none of the {part} images can be read; replace them, or add images")
         several = [(np.flatnonzero(is_train), np.flatnonzero(may_test))]
     with progress("training", len(several) + bool(splits), "SVMs") as advance:
-        recalls, svms = over_splits(features, labels, class_names, several, seed, advance)
+        tests, svms = over_splits(features, labels, class_names, several, seed, advance)
         if not splits:
-            return recalls, svms[0]
+            return tests, svms[0]
         svm = train_svm(features[is_train], labels[is_train], class_names, seed)
         advance(1)
-    return recalls, svm
+    return tests, svm

@@ -123,6 +123,22 @@ def all_known(class_name: str) -> DataError:
     )
 
 
+@dataclass(frozen=True)
+class SplitTest:
+    """How well an SVM does on the test part of a split.
+
+    Attributes:
+        num_images: that were tested.
+        recall: mean over the classes of the share that is right, in %.
+        error: share of all images that is wrong, in %.
+
+    """
+
+    num_images: int
+    recall: float
+    error: float
+
+
 def over_splits(
     features: Features,
     labels: Labels,
@@ -130,16 +146,17 @@ def over_splits(
     several: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
     seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
-) -> tuple[list[float], list[SVM]]:
-    """Train on each split: mean class recall on its test part, in %, and the SVM."""
-    recalls, svms = [], []
+) -> tuple[list[SplitTest], list[SVM]]:
+    """Train on each split: how well the SVM does on its test part, and the SVM."""
+    tests, svms = [], []
     for train, test in several:
         svm = train_svm(features[train], labels[train], class_names, seed)
-        scores = features[test].astype(np.float64) @ svm.weights.T + svm.bias
-        recalls.append(mean_class_recall(scores.argmax(1), labels[test]))
+        answers = (features[test].astype(np.float64) @ svm.weights.T + svm.bias).argmax(1)
+        error = 100 * float(np.mean(answers != labels[test]))
+        tests.append(SplitTest(len(test), mean_class_recall(answers, labels[test]), error))
         svms.append(svm)
         advance(1)
-    return recalls, svms
+    return tests, svms
 
 
 def _hold_out(labels: Labels, class_names: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
