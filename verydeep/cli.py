@@ -99,10 +99,10 @@ def main(arguments: list[str] | None = None) -> None:
             for line in getattr(error, "__notes__", ()):
                 _tell(line)
             _fail(exit_code(2 if isinstance(error, UsageError) else 1), _in_options(str(error), name))
-        except Terminated:
-            _fail(exit_code(1), "terminated")
-        except KeyboardInterrupt:
-            _fail(exit_code(130), "interrupted")
+        except Terminated as ended:
+            _fail(exit_code(1), "; ".join(["terminated", *getattr(ended, "__notes__", ())]))
+        except KeyboardInterrupt as ended:
+            _fail(exit_code(130), "; ".join(["interrupted", *getattr(ended, "__notes__", ())]))
         except BrokenPipeError:
             _give_up(sys.stdout)
             sys.exit(1)

@@ -158,7 +158,7 @@ def test_networks_of_other_classes_are_no_ensemble(models, tmp_path, capsys):
     assert "networks have other classes" in capsys.readouterr().err
 
 
-def test_an_interrupted_test_goes_on(models, tmp_path, monkeypatch):
+def test_an_interrupted_test_goes_on(models, tmp_path, monkeypatch, capsys):
     words = (models[0], "digits", "--batch-size", "50", "--out")
     evaluate(*words, str(tmp_path / "whole.npz"))
     decode, scored = chunk_loop._decoded, []
@@ -172,6 +172,10 @@ def test_an_interrupted_test_goes_on(models, tmp_path, monkeypatch):
     monkeypatch.setattr(chunk_loop, "_decoded", stop_after_three)
     with pytest.raises(SystemExit):
         evaluate(*words, str(tmp_path / "broken.npz"))
+    kept = (
+        f"verydeep: interrupted; what is finished is kept in {tmp_path / 'broken.npz.parts'}; repeat the command"
+    )
+    assert kept in capsys.readouterr().err
     assert not (tmp_path / "broken.npz").exists()
     assert len(list((tmp_path / "broken.npz.parts").glob("*.npy"))) == 3
     next((tmp_path / "broken.npz.parts").glob("000001-*.npy")).write_bytes(b"cut")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import tee
 from typing import TypeVar
@@ -90,25 +91,26 @@ def run_chunks(
     taken = parts is not None and parts.takes_unreadable
     worked: Worked[Rows] = []  # of one chunk, as is the next
     lost_here: list[Unreadable] = []
-    for group, outcomes in _decoded(images, _groups(to_do(), groups), read):
-        readable = {number: image for number, image in outcomes.items() if not isinstance(image, ImageError)}
-        for number, error in outcomes.items():
-            if isinstance(error, ImageError):
-                if unreadable is None and not taken:
-                    raise error
-                lost_here.append(Unreadable(images.names[number], str(error), number))
-        if max_unreadable is not None and len(lost) + len(lost_here) > max_unreadable:
-            raise too_many([*lost, *lost_here])
-        if readable:
-            worked.append((list(readable), work(group.chunk, readable)))
-        count(len(group.images))
-        if group.last:
-            if parts:
-                parts.write(group.chunk, worked, lost_here)
-            done += worked * gather
-            if not taken or max_unreadable is not None:  # there may be millions of them
-                lost += lost_here
-            worked, lost_here = [], []
+    with _resumable(parts):
+        for group, outcomes in _decoded(images, _groups(to_do(), groups), read):
+            readable = {number: image for number, image in outcomes.items() if not isinstance(image, ImageError)}
+            for number, error in outcomes.items():
+                if isinstance(error, ImageError):
+                    if unreadable is None and not taken:
+                        raise error
+                    lost_here.append(Unreadable(images.names[number], str(error), number))
+            if max_unreadable is not None and len(lost) + len(lost_here) > max_unreadable:
+                raise too_many([*lost, *lost_here])
+            if readable:
+                worked.append((list(readable), work(group.chunk, readable)))
+            count(len(group.images))
+            if group.last:
+                if parts:
+                    parts.write(group.chunk, worked, lost_here)
+                done += worked * gather
+                if not taken or max_unreadable is not None:  # there may be millions of them
+                    lost += lost_here
+                worked, lost_here = [], []
     gathered = world.gather((done, lost), advance)
     every_lost = [one for _, several in gathered for one in several]
     if max_unreadable is not None and len(every_lost) > max_unreadable:
@@ -117,6 +119,17 @@ def run_chunks(
         if unreadable:
             unreadable(one)
     return [rows for several, _ in gathered for rows in several]
+
+
+@contextmanager
+def _resumable(parts: Parts[Rows] | None) -> Iterator[None]:
+    """Where it is interrupted, note that what is finished is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if parts and parts.begun():
+            error.add_note(f"what is finished is kept in {parts.folder}; repeat the command to resume")
+        raise
 
 
 def _groups(chunks: Iterable[Chunk], groups: Callable[[Chunk], Iterable[Sequence[int]]]) -> Iterator[_Group]:
