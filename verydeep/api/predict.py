@@ -77,14 +77,16 @@ class Predictions(Result):
         return len(self.images)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """An object for each image."""
+        """An object for each image; those that cannot be read come last, with the reason and no classes."""
         for name, ranking in self.images:
             yield {"image": name, "predictions": classes_of(ranking)}
+        for lost in self.unreadable:
+            yield {"image": lost.name, "predictions": [], "reason": lost.reason}
 
     def to_dict(self) -> dict[str, Any]:
         """The records, and what cannot be read."""
         lost = [{"image": one.name, "reason": one.reason} for one in self.unreadable]
-        return {"predictions": list(self.records()), "unreadable": lost}
+        return {"predictions": list(self.records())[: len(self.images)], "unreadable": lost}
 
     def failure(self) -> ImageError | None:
         """How many images could not be read; its notes are the reasons."""
