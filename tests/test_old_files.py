@@ -307,7 +307,7 @@ def test_a_complete_study_is_reported_again(verydeep, answers):
 def verdicts(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Claims without the words for what a study lacks, which later versions choose better, and what was added."""
     return [
-        {name: value for name, value in claim.items() if name not in ("missing", "statements")}
+        {name: value for name, value in claim.items() if name not in ("missing", "statements", "deciding_seeds")}
         | {"statements": [statement | {"interval_over": ["images"]} for statement in claim["statements"]]}
         for claim in claims
     ]

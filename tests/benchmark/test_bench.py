@@ -248,7 +248,7 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
             "--base openvino is not among the engines to measure; there are torch",
         ),
         ("--engines torch --base fast", "--base fast is not an engine; there are torch"),
-        ("--rounds 0", "--rounds and --num-images must be at least 1"),
+        ("--rounds 0", "--rounds is 0; it must be at least 1"),
         ("--threads 0", "--threads is 0"),
         ("--batch-sizes 0", "--batch-sizes must be different numbers"),
         ("--batch-sizes 2 2", "--batch-sizes must be different numbers"),

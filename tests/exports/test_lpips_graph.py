@@ -92,7 +92,7 @@ def test_what_cannot_be_written_is_one_sentence(words, said, tmp_path, monkeypat
 
 
 def test_a_graph_whose_answers_differ_is_not_written(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("verydeep.exports.lpips_graph.EPSILON", 0.5)
+    monkeypatch.setattr("verydeep.exports.lpips_graph.LPIPS_EPSILON", 0.5)
     with pytest.raises(SystemExit):
         main(["export", str(model[0]), "--metric", "lpips", "--out", str(tmp_path / "x.onnx")])
     assert "differ from LPIPS by" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from PIL import Image
 from sample_images import class_folders, cut, save, smooth
 
 import verydeep
-from verydeep import remote
+from verydeep import array_files, remote
 from verydeep.cli import main
 from verydeep.errors import DataError, ImageError, UsageError, VerydeepError
 from verydeep.images import decode, shard_writing, storage
@@ -367,7 +367,7 @@ def test_an_interruption_while_the_index_is_written(tmp_path, folder, shards, mo
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(shard_writing, "write_whole", until(shard_writing.write_whole))
+        patch.setattr(array_files, "write_whole", until(array_files.write_whole))
         patch.setattr(shard_writing, "write_json", until(shard_writing.write_json))
         with pytest.raises(StopError):
             shard(folder, out, "--images-per-shard", 4)

@@ -451,7 +451,7 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
     torch.save({"other": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ModelError, match="have lin0 to lin4"):
         perceptual.LPIPS(narrow(), tmp_path / "other.pth", preprocessing=IMAGENET, range=(0, 1))
-    with pytest.raises(UsageError, match="model is a Linear; give a run folder's path"):
+    with pytest.raises(UsageError, match="model is a Linear of torch; give the path of a model"):
         perceptual.StyleLoss(nn.Linear(1, 1), range=(0, 1))
 
 

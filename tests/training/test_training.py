@@ -88,7 +88,7 @@ def test_provenance_says_what_was_called(unbroken, tmp_path):
         ({"recipe": "digit"}, "no recipe is called 'digit'; .* did you mean digits?"),
         ({"tensors": "ema"}, "`tensors` chooses a network of `start_from` or `grow_from`"),
         ({"workers": -1}, "`workers` is -1; it must be 0 or more"),
-        ({"save_steps": 0}, "`save_steps` is 0; it must be 1 or more"),
+        ({"save_steps": 0}, "`save_steps` is 0; it must be at least 1"),
         ({"init": "hee"}, "no initialisation is called 'hee'; there are he, glorot, .* did you mean he?"),
     ],
 )

@@ -353,6 +353,7 @@ def tell_skipped(lost: Sequence[Unreadable], count: int) -> None:
         DataError: none could be read.
 
     """
-    tell_unreadable(lost, count)
+    for image in lost:
+        say(f"skipped: {image.reason}")
     if len(lost) == count:
         raise DataError(f"none of the {count} images can be read")
