@@ -425,7 +425,7 @@ def test_the_environment_names_mirror_cache_and_offline(model, tmp_path):
         ]
     assert [result.returncode for result in results] == [1, 0, 0], results
     assert results[0].stderr == (
-        "verydeep: hf:someone/small is not in the cache, and downloads are off (an option or HF_HUB_OFFLINE says so)\n"
+        "verydeep: hf:someone/small is not in the cache, and downloads are off (by option or HF_HUB_OFFLINE)\n"
     )
     assert (tmp_path / "two" / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
 

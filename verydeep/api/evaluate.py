@@ -208,7 +208,7 @@ class _Test:
                 raise
             raise DataError(
                 f"the network of {taught} lacks classes of the data; the classifier of `verydeep transfer` beside "
-                "it is not tested here, as that command has told how well it does. For a network of these classes: "
+                "it is not tested here, as that command has told how good it is. For a network of these classes: "
                 f"{command_line('train', self.data, 'RUN', '--from', taught)}"
             ) from None
 

@@ -71,7 +71,7 @@ def push(
     """
     check_repository(repository)
     if is_offline():
-        raise UsageError("nothing was sent: the network is off (an option or HF_HUB_OFFLINE says so)")
+        raise UsageError("nothing was sent: the network is off (by option or HF_HUB_OFFLINE)")
     if not yes:
         raise UsageError(f"nothing was sent; confirm with `yes` that {folder} goes to hf:{repository}")
     model = with_network(folder, tensors)

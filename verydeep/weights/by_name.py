@@ -204,7 +204,7 @@ def _fetched(name: str, remote: Remote) -> Path:
         return remote.path
     if is_offline():
         raise VerydeepError(
-            f"{name} is not on this machine, and downloads are off (an option or HF_HUB_OFFLINE says so); put "
+            f"{name} is not on this machine, and downloads are off (by option or HF_HUB_OFFLINE); put "
             f"{remote.path.name} into {remote.path.parent}"
         )
     with _bar(remote.path.name) as watch:

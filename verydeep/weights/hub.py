@@ -69,7 +69,7 @@ def from_hub(repository: Repository, *, offline: bool = False) -> Path:
             return path
     if offline:
         raise VerydeepError(
-            f"{repository} is not in the cache, and downloads are off (an option or HF_HUB_OFFLINE says so)"
+            f"{repository} is not in the cache, and downloads are off (by option or HF_HUB_OFFLINE)"
         )
     raise VerydeepError(f"{repository} has no {' and no '.join(names)}; name one of its files: hf:OWNER/NAME/FILE")
 
