@@ -76,7 +76,9 @@ def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None =
             if target is None:
                 _pour(aside, path)
                 return
-            aside.chmod(_mode(target, aside))
+            if (mode := _mode(target, aside)) != stat.S_IMODE(aside.stat().st_mode):
+                with suppress(PermissionError):  # some network disks have no modes
+                    aside.chmod(mode)
             with aside.open("rb+") as file:
                 os.fsync(file.fileno())
             if keep and target.exists():

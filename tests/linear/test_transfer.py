@@ -313,8 +313,9 @@ def test_images_that_cannot_be_read_do_not_move_the_others(transferred, tmp_path
         main(["predict", str(transferred), *map(str, images), "--json"])
     assert ended.value.code == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["image"] for line in lines] == [str(images[1]), str(images[3])]
-    for line, posterior in zip(lines, whole, strict=True):
+    assert [line["image"] for line in lines] == list(map(str, images))
+    assert ["reason" in line for line in lines] == [True, False, True, False]
+    for line, posterior in zip(lines[1::2], whole, strict=True):
         assert line["predictions"][0]["probability"] == pytest.approx(posterior.max(), abs=1e-6)
 
 

@@ -14,6 +14,19 @@ from verydeep.studies.workflow import Setup
 from verydeep.training.recipe import digits
 
 NUM_IMAGES = 2000
+TEXT = """
+recipe = "digits"
+[settings]
+epochs = 2
+[[train]]
+networks = ["A"]
+seeds = [0, 1]
+[[train]]
+networks = ["B"]
+grow_from = "A"
+seeds = [0, 1]
+[[test]]
+"""
 
 
 def training(name: str, configuration: str | None = None, *, scale=(36, 36), init="he", **parents) -> Training:

@@ -5,25 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from made import TEXT
 
 from verydeep.api.study import make_report
 from verydeep.errors import ModelError
 from verydeep.studies.curves import CURVES, gather_curves, write_curves
 from verydeep.studies.description import parse
 from verydeep.studies.workflow import make_workflow
-
-TEXT = """
-recipe = "digits"
-[settings]
-epochs = 2
-[[train]]
-networks = ["A"]
-seeds = [0, 1]
-[[train]]
-networks = ["B"]
-grow_from = "A"
-[[test]]
-"""
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from made import TEXT
 
 from verydeep.api.study import make_report
 from verydeep.configurations import Architecture
@@ -27,19 +28,6 @@ from verydeep.studies.outcomes import (
 from verydeep.studies.state import Ledger, fingerprints, states
 from verydeep.studies.workflow import make_workflow
 
-TEXT = """
-recipe = "digits"
-[settings]
-epochs = 2
-[[train]]
-networks = ["A"]
-seeds = [0, 1]
-[[train]]
-networks = ["B"]
-grow_from = "A"
-seeds = [0, 1]
-[[test]]
-"""
 TESTS = [f"tests/{name}-seed{seed}.dense.36.npz" for seed in (0, 1) for name in "AB"]
 CLASSES = ("cat", "dog", "owl")
 

@@ -253,7 +253,7 @@ def test_inspect_of_a_model_of_ours(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "configuration  C, width 0.05" in out
     assert "preprocessing  RGB of 0 to 255, less 123.675 116.28 103.53" in out
-    assert "classes        3 (0, 1, 2, ...)" in out
+    assert "classes        3 (0, 1, 2)\n" in out
     main(["convert", str(tmp_path / "run"), str(tmp_path / "copy")])
     assert read_model(tmp_path / "copy")[0] == read_model(tmp_path / "run")[0]
     code, said = refused(capsys, "convert", tmp_path / "run", tmp_path / "run")

@@ -77,16 +77,19 @@ class Predictions(Result):
         return len(self.images)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """An object for each image; those that cannot be read come last, with the reason and no classes."""
-        for name, ranking in self.images:
-            yield {"image": name, "predictions": classes_of(ranking)}
-        for lost in self.unreadable:
-            yield {"image": lost.name, "predictions": [], "reason": lost.reason}
+        """An object for each image, in their order; one that cannot be read has the reason and no classes."""
+        lost, read = {one.number: one for one in self.unreadable}, iter(self.images)
+        for number in range(len(self.images) + len(lost)):
+            if one := lost.get(number):
+                yield {"image": one.name, "predictions": [], "reason": one.reason}
+            else:
+                name, ranking = next(read)
+                yield {"image": name, "predictions": classes_of(ranking)}
 
     def to_dict(self) -> dict[str, Any]:
         """The records, and what cannot be read."""
         lost = [{"image": one.name, "reason": one.reason} for one in self.unreadable]
-        return {"predictions": list(self.records())[: len(self.images)], "unreadable": lost}
+        return {"predictions": [row for row in self.records() if "reason" not in row], "unreadable": lost}
 
     def failure(self) -> ImageError | None:
         """How many images could not be read; its notes are the reasons."""

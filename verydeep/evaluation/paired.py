@@ -71,7 +71,7 @@ def bootstrap(values: NDArray[np.float64], seed: int = 0, resamplings: int = RES
     comes: the same distribution, without drawing every image. Over seeds the half-width is Student's t times the
     standard error of the seeds' means: resampling three seeds would give an interval too narrow. The squares of
     both half-widths add up. Chance on single images, which each training meets anew, counts in both, so that the
-    interval is a little wide: it holds the truth 95 to 99 times in 100.
+    interval is a little wide: it holds the truth at least 95 times in 100.
 
     Args:
         values: of shape (seeds, images), or one for each image; not empty.

@@ -146,6 +146,7 @@ def open_network(
     if isinstance(model, VGG):
         return model, preprocessing_of(preprocessing)
     if isinstance(model, (str, PathLike)):
+        # A name that is mistyped may be an FC layer's: then all is opened, and the message knows all names.
         if all(re.match(r"(conv|bn|relu|norm|pool)[1-5]", name) for name in layers):
             config, tensors = open_features(model, preprocessing)
         else:

@@ -159,8 +159,7 @@ class Bodies:
 class Endpoint:
     """What answers at an address.
 
-    It is no function of Starlette's, because those have ended when their answer is sent: what is in memory until a
-    client has read it counts too.
+    It is an ASGI application, not a function that gives a response: an answer counts until its client has read it.
 
     Args:
         service: that is asked.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from io import StringIO
 from math import isfinite
 from pathlib import Path
@@ -74,7 +74,10 @@ def write_curves(out: Path, curves: Curves) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(
-        [one.run, one.fingerprint, one.epoch, *(f"{number:.6g}" for number in astuple(one)[3:])]
+        [
+            *(one.run, one.fingerprint, one.epoch),
+            *(f"{number:.6g}" for number in (one.rate, one.train_error, one.validation_error)),
+        ]
         for epochs in curves.values()
         for one in epochs
     )

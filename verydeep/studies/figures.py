@@ -64,7 +64,7 @@ def learning(workflow: Workflow, curves: Curves) -> list[Drawing]:
     first = {one.recipe.config: one.name for one in reversed(trainings)}
     names = [name for name in ALL_CONFIGURATIONS if name in first][: len(SERIES)]
     lines = [
-        (names.index(step.training.recipe.config), [(one.epoch, one) for one in curves[step.name]])
+        (names.index(step.training.recipe.config), curves[step.name])
         for step in steps
         if step.training and step.training.name in first.values() and step.training.recipe.config in names
     ]
@@ -81,7 +81,7 @@ def learning(workflow: Workflow, curves: Curves) -> list[Drawing]:
             axes.set_title(f"{title}, by epoch", loc="left", color=MUTED, fontsize=11)
             axes.spines["left"].set_visible(False)
             for number, line in lines:
-                points = [(epoch, getattr(one, f"{what}_error")) for epoch, one in line]
+                points = [(one.epoch, getattr(one, f"{what}_error")) for one in line]
                 axes.plot(*zip(*points, strict=True), color=SERIES[number], linewidth=1.2, alpha=0.8)
             for number, name in enumerate(names):
                 axes.plot([], [], color=SERIES[number], label=name)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from verydeep.weights.class_names import ClassNames
 
 Tensors = dict[str, NDArray[Any]]
-FIRST_WEIGHT = "conv1_1.weight"  # of every network of ours, and of nobody else's
+FIRST_WEIGHT = "conv1_1.weight"  # of every network of ours
 
 
 def open_source(
