@@ -74,6 +74,19 @@ def test_a_training_is_never_thrown_away(workflow, tmp_path):
         refuse_others(other, tmp_path, prints, Ledger(tmp_path), found(other, tmp_path))
 
 
+def test_another_spelling_of_the_data_is_the_same_data(workflow, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    prints = fingerprints(workflow, "photos")
+    Ledger(tmp_path).add("begun", workflow.steps[A], prints[A], command="verydeep train photos OUT")
+    ledger = Ledger(tmp_path)
+    for same in ("photos", "photos/", "./photos", str(tmp_path / "photos")):
+        assert ledger.as_given(same) == "photos"
+    (tmp_path / "other").mkdir()
+    for other in ("other", "nowhere", "digits", "a\0b"):
+        assert ledger.as_given(other) == other
+
+
 def test_tests_of_a_network_that_was_trained_anew_are_done_anew(tmp_path):
     workflow = make_workflow(parse(TEXT + 'views = "both"\n', "a study"))
     names = [name for name in workflow.steps if name.startswith("tests/A")]

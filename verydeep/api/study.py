@@ -191,6 +191,7 @@ def study(
     where = data or description.data
     if where is None:
         raise UsageError("the description does not say where the data is; give it by `data`")
+    where = Ledger(folder).as_given(where)
     starts = Launch(processes, launch)
     size, images = look_at(where, description, must_be_there=not dry_run)
     rate = speed * TERA if speed else measure()

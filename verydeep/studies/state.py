@@ -108,6 +108,17 @@ class Ledger:
                         return data
         return None
 
+    def as_given(self, data: str) -> str:
+        """The data's address as the trainings here were given it, where that is the same file or folder.
+
+        Another spelling of a path is no other command.
+        """
+        before = self.data
+        with suppress(OSError, ValueError):  # one of them is no path, or not there
+            if before and Path(before).samefile(data):
+                return before
+        return data
+
     def seconds(self, step: Step, fingerprint: str) -> float:
         """Time that a step has taken, in all sittings."""
         return sum(
