@@ -60,7 +60,7 @@ toc_object_entries_show_parents = "hide"
 TAKEN_IN = {
     "contributing": "CONTRIBUTING.md",
     "changelog": "CHANGELOG.md",
-    "results/study-tables": "results/cifar10/tables.md",
+    "results/study-tables": "results/cifar10-30-epochs/tables.md",
     "results/what-helps": "results/what-helps.md",
 }
 """Pages whose text is a file elsewhere in the repository; in docs/ they have a heading and a link."""

@@ -141,7 +141,7 @@ def train(
     A recipe gives the default of every setting; options override it. The help of the command shows the settings
     of the given recipe. Under torchrun, all processes train one network together.
 
-    With fewer than about 2,000 images, start from a trained network: `start_from=cifar10` takes the bundled one.
+    With fewer than about 2,000 images, start from a trained network: `start_from=cifar10` takes a bundled one.
     Or let `verydeep.transfer` train a classifier on its features, which takes seconds.
 
     Args:
