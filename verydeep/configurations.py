@@ -301,6 +301,18 @@ class Architecture:
         """Turn the paper's number of channels into this architecture's."""
         return max(1, round(paper * self.width))
 
+    def frozen_layers(self, last: str) -> tuple[str, ...]:
+        """Names of the convolutions and FC layers from the first to `last`, with one left to train.
+
+        Raises:
+            UsageError: no layer below the last one is called so.
+
+        """
+        names = tuple(layer.name for layer in self.layers if not isinstance(layer, Pooling))
+        if last not in names[:-1]:
+            raise UsageError(f"no layer to freeze up to is called {last!r}; there are {', '.join(names[:-1])}")
+        return names[: names.index(last) + 1]
+
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """Every layer with weights and every pooling, from the image to the class scores."""

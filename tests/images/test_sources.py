@@ -429,13 +429,16 @@ def test_no_more_is_kept_than_the_limit_where_the_sizes_looked_at_were_mistaken(
     assert len(read) < 40  # it has not read them all to find out
 
 
-def test_what_cannot_be_read_is_listed_and_left_out(some):
+def test_what_cannot_be_read_is_listed_and_keeps_its_place(some):
     damaged = cut(some.source.paths[1])
     kept, lost = keep_in_memory(some)
-    assert len(kept) == 3
-    assert some.names[1] not in kept.names
-    np.testing.assert_array_equal(kept.labels, np.delete(some.labels, 1))
-    np.testing.assert_array_equal(kept.source.read(1), np.asarray(some.source.read(2)))
+    assert kept.names == some.names
+    np.testing.assert_array_equal(kept.labels, some.labels)
+    np.testing.assert_array_equal(kept.source.read(2), np.asarray(some.source.read(2)))
+    for fails in (kept.source.read, kept.source.size, kept.source.encoded):
+        with pytest.raises(ImageError, match="damaged"):
+            fails(1)
+    assert kept.source.hash(1) == 0
     assert [image.name for image in lost] == [some.names[1]]
     assert lost[0].reason.startswith(f"{damaged}: damaged")
 
@@ -444,14 +447,14 @@ def test_nothing_can_be_read(some):
     for path in some.source.paths:
         path.write_bytes(b"")
     kept, lost = keep_in_memory(some)
-    assert len(kept) == 0
+    assert len(kept) == 4
     assert [image.name for image in lost] == list(some.names)
 
 
 def test_an_image_too_long_to_be_rescaled_is_listed(some):
     save(some.source.paths[3], np.zeros((1, 60_000, 3), np.uint8))
     kept, lost = keep_in_memory(some, smaller_side=256, limit=1 << 50)
-    assert len(kept) == 3
+    assert len(kept) == 4
     assert lost[0].name == some.names[3]
     assert lost[0].reason.startswith(f"{some.names[3]}: 60000x1 pixels would be 15360000x256")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from os import PathLike, fspath
@@ -32,6 +32,7 @@ from verydeep.errors import (
 from verydeep.evaluation.test_set import Training, split_again
 from verydeep.files import write_json
 from verydeep.images import imagenet
+from verydeep.images.batches import check_share
 from verydeep.images.color import Preprocessing
 from verydeep.images.image_set import ImageSet, Unreadable, tell_unreadable
 from verydeep.images.in_memory import keep_in_memory
@@ -179,8 +180,6 @@ def train(
     begun, folder, origin = time.monotonic(), Path(run), start_from or grow_from
     if grow_from and start_from:
         raise UsageError("`grow_from` and `start_from` cannot be combined: a network has one start")
-    if resume and origin:
-        raise UsageError("a run that is resumed has its start already: leave `grow_from` and `start_from` out")
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
     if max_unreadable is not None:
@@ -202,6 +201,8 @@ def train(
     given = {setting: getattr(chosen, setting) for setting in settings} if name else asdict(chosen)
     if name and not resume and (why := chosen.ineffective(settings)):
         raise UsageError(why)
+    if "rate_below" in settings and not resume and not start_from:
+        raise UsageError("`rate_below` is of layers that come from another network: it needs `start_from`")
     asked = {"recipe_name": name, "data": {"name": fspath(data)}}
     with world() as here, ExitStack() as stack:
 
@@ -209,7 +210,7 @@ def train(
             stack.enter_context(writing_folder(folder))
             named = name if recipe is not None else None
             if resume or _restarted(folder, launches):
-                return _resumed(folder, fspath(data), given, named)
+                return _resumed(folder, fspath(data), given, named, earlier)
             return _begin(folder, fspath(data), chosen, given, earlier, recipe_named=recipe is not None)
 
         try:
@@ -290,7 +291,9 @@ def _restarted(run: Path, launches: Sequence[float | None]) -> bool:
     return not known or written >= min(known)
 
 
-def _resumed(run: Path, data: str, given: dict[str, Any], recipe_name: str | None) -> start.Beginning:
+def _resumed(
+    run: Path, data: str, given: dict[str, Any], recipe_name: str | None, earlier: Earlier | None
+) -> start.Beginning:
     """With what a run is resumed: its own settings; on the first process for all.
 
     Raises:
@@ -300,6 +303,9 @@ def _resumed(run: Path, data: str, given: dict[str, Any], recipe_name: str | Non
     if is_empty(run):
         raise UsageError(f"{run} has no run to resume; start one without `resume`")
     begun = start.resumed(run, read_config(run), given, recipe_name)
+    if earlier and earlier != begun.earlier:
+        began = f"from {begun.earlier.name}" if begun.earlier else "from random weights"
+        raise UsageError(f"{run} began {began}, and is resumed so: leave `grow_from` and `start_from` out")
     if not has_state(run) and (run / WEIGHTS).is_file() and _num_epochs(run) != 1:
         # After the first epoch a run may have been killed between the two. It begins anew.
         again = command_line("train", data, "NEW-RUN", "--from", run)
@@ -349,6 +355,8 @@ def _refuse_run(run: Path, data: str) -> None:
     seen = open_run(run).headline() if (run / JOURNAL).is_file() else None
     if seen is None or seen.state != "finished":
         said = f"is a run that has not finished; resume it with `{resume_command(data, run)}`, or"
+        if not has_state(run):
+            said = "is a run that has saved nothing yet; remove that folder to start anew, or"
     elif seen.epochs and seen.epoch == seen.epochs:
         more = resume_command(data, run, epochs=2 * seen.epochs)
         said = f"is a run that has finished (epochs: {seen.epochs}); add more with `{more}`, or"
@@ -391,41 +399,45 @@ def _trainer(
     from verydeep.training.loop import Trainer
 
     recipe = begin.recipe
-    images, held_out, lost = _read(data, recipe, max_unreadable, here)
+    images, held_out, lost, lost_too = _read(data, recipe, max_unreadable, here)
+    check_share(recipe.batch_size, len(images), here.size)
     _check_alike(images, held_out, here)
     network = start.make_network(recipe, len(data.class_names), begin.hidden, asked["engine"])
-    hashes = _hashes(run, begin, data, images, here)
-    config = here.from_first(lambda: _config(run, begin, network, data, images, hashes, asked))
+    hashes = _hashes(run, begin, data, {image.name for image in lost}, here)
+    config = here.from_first(lambda: _config(run, begin, network, data, images, hashes, len(lost), asked))
     log = UnreadableLog(run / SKIPPED, max_unreadable)
     if here.first:
         log.read()
-        for image in lost:
+        for image in (*lost, *lost_too):
             log.add(image)
-    engine = asked["engine"]
+    engine, batch_size = asked["engine"], min(recipe.batch_size, len(images))
     precision = "bfloat16" if uses_bfloat16(recipe.precision, device, engine) else "float32"
     more = f", width {recipe.width:g}" * (recipe.width != 1) + ", batch norm" * recipe.batch_norm
     say(
         f"configuration {recipe.config}{more}, {num_parameters(config.architecture):,} parameters, window of "
-        f"{recipe.window} pixels, batches of {recipe.batch_size}: about {_memory(recipe, config, engine, here)}, "
+        f"{recipe.window} pixels, batches of {batch_size}: about {_memory(batch_size, config, engine, here)}, "
         f"on {f'{here.size} x ' if here.size > 1 else ''}{device} in {precision} ({engine} engine)"
     )
+    if batch_size < recipe.batch_size:
+        rate = recipe.learning_rate * batch_size / recipe.batch_size
+        say(f"note: there are fewer images than a batch of {recipe.batch_size}; the learning rate is {rate:.2g}")
     validate = _validator(TorchEngine(network, config, device, precision), held_out, log, here)
     batches = start.make_batches(recipe, config, images, here)
     new_layers = config.provenance.get("new_layers") or None
     return Trainer(network, recipe, batches, validate, config, run, device, log, here, new_layers)
 
 
-def _memory(recipe: Recipe, config: ModelConfig, engine: TrainingEngine, here: World) -> str:
+def _memory(batch_size: int, config: ModelConfig, engine: TrainingEngine, here: World) -> str:
     """Memory of each process, as a person is told it."""
-    share = -(-recipe.batch_size // here.size)
+    share = -(-batch_size // here.size)
     count = training_memory(config.architecture, share, native=engine == "native").total
     return f"{count / 1e9:.1f} GB of memory" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB of memory"
 
 
 def _read(
     data: Data, recipe: Recipe, max_unreadable: int, here: World
-) -> tuple[ImageSet, ImageSet, list[Unreadable]]:
-    """Both parts, in memory where they fit, at the scale they are shown at; and what cannot be read."""
+) -> tuple[ImageSet, ImageSet, list[Unreadable], list[Unreadable]]:
+    """Both parts, in memory where they fit, at the scale they are shown at; and what of each cannot be read."""
     from verydeep.images.in_memory import KEEP_BYTES  # now: tests set it
 
     least, greatest = recipe.train_scale
@@ -435,13 +447,21 @@ def _read(
         test_scale = TrainedOn(recipe.train_scale).test_scale
         held_out, lost_too = keep_in_memory(data.held_out, test_scale, limit, advance)
     tell_unreadable(lost + lost_too, max_unreadable)
-    if not len(held_out):
-        raise DataError(f"none of the {len(data.held_out)} held-out images can be read")
+    if len(lost) == len(images):
+        raise DataError("none of the training images can be read; replace them, or add images")
+    if len(lost_too) == len(held_out):
+        raise DataError(f"none of the {len(held_out)} held-out images can be read")
     say(
-        f"{len(images):,} images of {len(data.class_names)} classes to train on, "
-        f"{len(held_out):,} to validate on ({data.split}); the classes are {few(imagenet.words(data.class_names))}"
+        f"{len(images) - len(lost):,} images of {len(data.class_names)} classes to train on, "
+        f"{len(held_out) - len(lost_too):,} to validate on ({data.split}); the classes are "
+        f"{few(imagenet.words(data.class_names))}"
     )
-    return images, held_out, lost + lost_too
+    if lost:
+        names = {image.name for image in lost}
+        left = {int(label) for name, label in zip(images.names, images.labels, strict=True) if name not in names}
+        if gone := [name for label, name in enumerate(data.class_names) if label not in left]:
+            say(f"note: of {few(imagenet.words(tuple(gone)))} no training image can be read")
+    return images, held_out, lost, lost_too
 
 
 def _check_alike(images: ImageSet, held_out: ImageSet, here: World) -> None:
@@ -468,11 +488,11 @@ def _check_alike(images: ImageSet, held_out: ImageSet, here: World) -> None:
     here.from_first(compare)
 
 
-def _hashes(run: Path, begin: start.Beginning, data: Data, images: ImageSet, here: World) -> Hashes:
+def _hashes(run: Path, begin: start.Beginning, data: Data, lost: Collection[str], here: World) -> Hashes:
     """Of the images that are trained on, and of those that the network was trained on before."""
     before = run if begin.config else locate(begin.earlier.name).path if begin.earlier else None
     with progress("hashing", here.num_counted(len(data.train)), "images") as advance:
-        return training_hashes(data.train, images, before, here, advance)
+        return training_hashes(data.train, lost, before, here, advance)
 
 
 def _config(
@@ -482,6 +502,7 @@ def _config(
     data: Data,
     images: ImageSet,
     hashes: Hashes,
+    num_lost: int,
     asked: dict[str, Any],
 ) -> ModelConfig:
     """What stands beside the weights, on disk from now on; the network gets the layers that are not drawn."""
@@ -495,7 +516,7 @@ def _config(
         preprocessing = source.preprocessing
         facts = start.take_layers(network, begin.recipe, data, begin.earlier, source, tensors)
     if config is None:
-        facts |= asked | {"data": asked["data"] | start.facts_of(data, images)}
+        facts |= asked | {"data": asked["data"] | start.facts_of(data, num_lost)}
         config = _new_config(begin.recipe, network, data, images, preprocessing, facts)
         write_split(run, data.split, data.held_out.names)
         write_training_names(run, data.train.names)

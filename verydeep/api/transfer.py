@@ -31,7 +31,9 @@ from verydeep.lock import writing_file
 from verydeep.notes import progress, say, say_skipped
 from verydeep.results import Result
 from verydeep.run_folder import (
+    WEIGHTS,
     copy_training_images,
+    folder_of,
     read_split,
     read_training_images,
     refuse_existing,
@@ -154,6 +156,11 @@ def transfer(
         raise UsageError(
             f"{path} is not a run folder, so the classifier cannot be saved in it; make one with `out=RUN`, or "
             "do not save the classifier with `save=False`"
+        )
+    elif save and source.path.is_file() and source.path.name != WEIGHTS:
+        raise UsageError(
+            f"the classifier of {folder_of(source.path)} belongs to its {WEIGHTS}; for {source.path.name} make a "
+            "run folder of its own with `out=RUN`, or do not save the classifier with `save=False`"
         )
     if out is not None and not save:
         raise UsageError("`out` keeps the classifier and `save=False` does not; choose one")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels, TrainingView
 from verydeep.interrupts import die_with_parent, held
 from verydeep.prefetch import prefetch
+from verydeep.processor import num_threads
 
 PATIENCE = 60.0  # seconds after which a process that keeps the step waiting is named
 # Ctrl-C reaches every process of a terminal, SIGTERM every one of a job: the loop decides when to end.
@@ -82,10 +82,7 @@ class TrainingBatches:
         self.seed = seed
         self.steps_per_epoch = len(images) // self.batch_size
         number, count = share
-        if self.batch_size < count:
-            raise UsageError(
-                f"a batch of {self.batch_size} images cannot be shared by {count} processes; use fewer"
-            )
+        check_share(batch_size, len(images), count)
         self.places = range(self.batch_size * number // count, self.batch_size * (number + 1) // count)
 
     def __getitem__(self, step: int) -> Batch:
@@ -117,6 +114,17 @@ class TrainingBatches:
         raise DataError("none of the training images can be read; replace them, or add images")
 
 
+def check_share(batch_size: int, num_images: int, count: int) -> None:
+    """Make sure that each of `count` processes has images in every batch.
+
+    Raises:
+        UsageError: there are too many processes.
+
+    """
+    if (size := min(batch_size, num_images)) < count:
+        raise UsageError(f"a batch of {size} images cannot be shared by {count} processes; use fewer")
+
+
 @lru_cache(maxsize=2)
 def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, _SHUFFLE, epoch]).permutation(count)
@@ -144,7 +152,7 @@ def feed(
 
     """
     if num_workers is None:
-        num_workers = 0 if batches.images.source.in_memory else min(8, os.cpu_count() or 1)
+        num_workers = 0 if batches.images.source.in_memory else min(8, num_threads())
     if num_workers == 0:
         return prefetch(batches.__getitem__, range(first, last), ahead=2, threads=1)
     return _from_processes(batches, first, last, num_workers, tell)

@@ -156,9 +156,9 @@ class Files(ImageSource):
 
 @dataclass(frozen=True)
 class Arrays(ImageSource):
-    """Images in memory, each of shape (height, width, 3)."""
+    """Images in memory, each of shape (height, width, 3), or what is known of one that could not be read."""
 
-    arrays: tuple[Pixels, ...]
+    arrays: tuple[Pixels | Unreadable, ...]
     in_memory = True
 
     def __len__(self) -> int:
@@ -166,7 +166,7 @@ class Arrays(ImageSource):
 
     def encoded(self, number: int) -> decode.Encoded:
         """Encode the array as PNG."""
-        return decode.Encoded(f"image {number}", png(Image.fromarray(self.arrays[number])))
+        return decode.Encoded(f"image {number}", png(Image.fromarray(self.read(number))))
 
     def select(self, numbers: Sequence[int]) -> Self:
         """Keep these arrays."""
@@ -178,16 +178,21 @@ class Arrays(ImageSource):
 
     def read(self, number: int, smallest_side: int | None = None) -> Pixels:
         """Give the array itself."""
-        return self.arrays[number]
+        array = self.arrays[number]
+        if isinstance(array, Unreadable):
+            raise ImageError(array.reason)
+        return array
 
     def size(self, number: int) -> tuple[int, int]:
         """Read it from the array's shape."""
-        height, width, _ = self.arrays[number].shape
+        height, width, _ = self.read(number).shape
         return width, height
 
     def hash(self, number: int) -> int:
         """Hash the array's shape and numbers."""
         array = self.arrays[number]
+        if isinstance(array, Unreadable):
+            return 0
         return content_hash(f"{array.shape}".encode() + array.tobytes())
 
     def stamp(self, number: int) -> str:

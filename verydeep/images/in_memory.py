@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from verydeep.images.geometry import rescaled_size
 from verydeep.images.image_set import Arrays, ImageSet, Unreadable
 from verydeep.images.views import Pixels, rescale
 from verydeep.prefetch import prefetch
+from verydeep.processor import num_threads
 
 KEEP_BYTES = 2 << 30  # images that take less than this are kept in memory
 SAMPLE = 64  # images whose sizes are looked at to estimate the memory of all
@@ -36,7 +36,7 @@ def keep_in_memory(
         advance: called with 1 after each image.
 
     Returns:
-        The images, and those that could not be read and are no longer among them.
+        The images, and those that could not be read. These keep their places, as on disk: reading one fails.
 
     """
     in_memory = images.source.in_memory
@@ -56,20 +56,20 @@ def keep_in_memory(
         except ImageError as error:
             return Unreadable(name, f"{name}: {error}")
 
-    arrays: dict[int, Pixels] = {}
+    arrays: list[Pixels | Unreadable] = []
     lost: list[Unreadable] = []
     num_bytes = 0
-    threads = os.cpu_count() or 1
-    for number, result in enumerate(prefetch(read, range(len(images)), ahead=2 * threads, threads=threads)):
+    threads = num_threads()
+    for result in prefetch(read, range(len(images)), ahead=2 * threads, threads=threads):
         advance(1)
+        arrays.append(result)
         if isinstance(result, Unreadable):
             lost.append(result)
             continue
-        arrays[number] = result
         num_bytes += result.nbytes
         if num_bytes > limit and not in_memory:
             return images, []
-    return replace(images.select(list(arrays)), source=Arrays(tuple(arrays.values()))), lost
+    return replace(images, source=Arrays(tuple(arrays))), lost
 
 
 def _estimated_bytes(images: ImageSet, smaller_side: int | None) -> float:

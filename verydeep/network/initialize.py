@@ -159,10 +159,7 @@ def freeze(network: VGG, last: str) -> tuple[str, ...]:
         UsageError: there is no such layer, or nothing would be left to train.
 
     """
-    names = [layer.name for layer in network.architecture.layers if not isinstance(layer, Pooling)]
-    if last not in names[:-1]:
-        raise UsageError(f"no layer to freeze up to is called {last!r}; there are {', '.join(names[:-1])}")
-    layers = names[: names.index(last) + 1]
+    layers = network.architecture.frozen_layers(last)
     modules = [name for layer in layers for name in (layer, layer.replace("conv", "bn")) if hasattr(network, name)]
     frozen = tuple(dict.fromkeys(modules))
     for name in frozen:

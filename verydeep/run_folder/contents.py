@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from verydeep.errors import UsageError, as_text
+from verydeep.files import read_json
 from verydeep.images.formats import EXTENSIONS
 from verydeep.lock import LOCK, writing_folder
 
@@ -90,9 +91,17 @@ def making_folder(folder: Path) -> Iterator[None]:
 def remove_unbegun(run: Path) -> None:
     """Remove what a run has left that was ended before its config.json was there: it had not begun to train."""
     left = [path for path in run.iterdir() if path.name != LOCK]
-    if all(path.name in BEFORE_CONFIG or is_part(path, *BEFORE_CONFIG, CONFIG) for path in left):
+    ours = all(path.name in BEFORE_CONFIG or is_part(path, *BEFORE_CONFIG, CONFIG) for path in left)
+    if ours and (not (run / SPLIT).is_file() or _is_split(run / SPLIT)):  # others have files of this name too
         for path in left:
             path.unlink()
+
+
+def _is_split(path: Path) -> bool:
+    try:
+        return set(read_json(path)) == {"split", "held_out"}
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def remove_parts(run: Path) -> None:

@@ -129,7 +129,7 @@ class Trainer:
         self.bfloat16 = uses_bfloat16(self.recipe.precision, self.device, self.engine)
         settings = asdict(self.recipe).items()
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in settings}
-        self.facts = {"recipe": plain, "data": self.batches.images.fingerprint}
+        self.facts = {"recipe": plain}
         self.machine = {"processes": self.world.size, "threads": torch.get_num_threads()}
         self.model: nn.Module = self.network
         self.writer = Writer()
@@ -204,7 +204,7 @@ class Trainer:
         try:
             for step, batch in enumerate(feed(self.batches, first, last, self.num_workers, say), first):
                 wait = time.perf_counter() - clock
-                result = self._step(batch, step, interrupted())
+                result = self._step(batch, step, interrupted)
                 now = time.perf_counter()
                 rate = self.schedule.rate(step)
                 records.append(StepRecord(step, epoch, result.loss, result.error, rate, now - clock, wait))
@@ -247,7 +247,7 @@ class Trainer:
         for name in self.frozen:
             self.network.get_submodule(name).eval()
 
-    def _step(self, batch: Batch, step: int, interrupted: bool = False) -> StepResult:
+    def _step(self, batch: Batch, step: int, interrupted: Callable[[], bool] = lambda: False) -> StepResult:
         """One step of stochastic gradient descent."""
         rate = self.schedule.rate(step)
         for group in self.optimizer.param_groups:
@@ -262,7 +262,7 @@ class Trainer:
         # The mean over the batch: processes' gradients are averaged, so that each counts its part `size` times.
         batch_size = self.batches.batch_size
         (losses * (self.world.size / batch_size)).backward()  # type: ignore[no-untyped-call]
-        here = losses.new_tensor([interrupted, len(batch.unreadable)])
+        here = losses.new_tensor([interrupted(), len(batch.unreadable)])  # asked late: a step may take a minute
         wrong = (scores.argmax(1) != labels).sum()
         facts = torch.cat([losses.detach()[None], wrong[None], here])
         loss, num_wrong, num_interrupted, num_unreadable = self.world.sum(facts).tolist()

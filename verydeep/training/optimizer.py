@@ -79,14 +79,17 @@ class Schedule:
         return SCHEDULES[self.recipe.schedule](self.recipe.learning_rate, at)
 
     def after_epoch(self, error: float) -> bool:
-        """Take note of an epoch's validation error in %; tell whether it is the best so far."""
-        better = error < self.best_error
+        """Take note of an epoch's validation error in %; tell whether it is the best so far, or as good.
+
+        Few images give many epochs the same error, and the later of them has learnt more.
+        """
+        better, kept = error < self.best_error, error <= self.best_error
         self.bad_epochs = 0 if better else self.bad_epochs + 1
         self.best_error = min(error, self.best_error)
         if self.recipe.schedule == "plateau" and self.bad_epochs >= self.recipe.patience:
             self.divisions += 1
             self.bad_epochs = 0
-        return better
+        return kept
 
     @property
     def finished(self) -> bool:

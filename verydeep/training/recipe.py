@@ -110,6 +110,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("train_scale", "milestones"):  # a list is as good, and is compared with a tuple later
+            if isinstance(given := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(given))
         check_fields(self)
         check_choice("schedule", self.schedule, SCHEDULES)
         limits: dict[str, tuple[float, float]] = {
@@ -154,10 +157,7 @@ class Recipe:
                 if name in RENAMED:
                     now = f"; it is called `{RENAMED[name]}` now"
                 raise UsageError(f"no setting of a recipe is called {name!r}{now}")
-        plain: dict[str, Any] = {}
-        for name, one in settings.items():  # a list is as good; what is compared with it later is a tuple
-            plain[name] = tuple(one) if isinstance(one, list) else one
-        return replace(self, **plain)
+        return replace(self, **settings)
 
     def ineffective(self, given: Collection[str]) -> str | None:
         """Say why one of the settings that were given changes nothing; None where all do."""

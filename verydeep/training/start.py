@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.accounting import multiply_adds
-from verydeep.configurations import STARTS, Architecture, LocalResponseNorm, Pooling
+from verydeep.configurations import STARTS, Architecture, LocalResponseNorm
 from verydeep.distributed import World
 from verydeep.errors import ModelError, TrainingError, UsageError, check_choice, command_line, few, printable
 from verydeep.images import imagenet
@@ -58,7 +58,9 @@ def check_recipe(recipe: Recipe) -> None:
         UsageError: there is no such network, or no such view of an image.
 
     """
-    recipe.architecture(2)
+    architecture = recipe.architecture(2)
+    if recipe.freeze != "none":
+        architecture.frozen_layers(recipe.freeze)
     TrainingView(recipe.train_scale, recipe.window)
     check_choice("initialisation", recipe.init, STARTS)
 
@@ -128,7 +130,7 @@ def beginning_with(
     for name, value in kept.items():
         if given.get(name, value) != value:
             raise UsageError(f"`start_from` {earlier.name} has {name} {value}; it cannot become {given[name]}")
-    if not recipe_named and "window" not in given:
+    if not recipe_named and given.get("window", architecture.window) == architecture.window:
         kept["window"] = architecture.window
         if "train_scale" not in given:
             kept["train_scale"] = config.trained_on.scale
@@ -233,13 +235,13 @@ def _changed(one: str, several: str, before: Iterable[str], now: Iterable[str]) 
     ]
 
 
-def facts_of(data: Data, images: ImageSet) -> dict[str, Any]:
-    """What provenance says about the data; `images` are those training images that can be read."""
+def facts_of(data: Data, num_lost: int) -> dict[str, Any]:
+    """What provenance says about the data, of whose training images so many cannot be read."""
     return {
         "fingerprint": data.train.fingerprint,
         "held_out": data.held_out.fingerprint,
-        "num_images": len(images),
-        "num_unreadable": len(data.train) - len(images),
+        "num_images": len(data.train) - num_lost,
+        "num_unreadable": num_lost,
         "split": data.split,
     }
 
@@ -331,9 +333,11 @@ def _check_frozen(
         UsageError: one is; the message names the last layer that may be frozen.
 
     """
-    names = [layer.name for layer in architecture.layers if not isinstance(layer, Pooling)]
+    if recipe.freeze == "none":
+        return
+    names = architecture.frozen_layers(recipe.freeze)
     drawn = [name for name in names if name in new or (taken is not None and name not in taken)]
-    if recipe.freeze not in names or not drawn or names.index(drawn[0]) > names.index(recipe.freeze):
+    if not drawn:
         return
     before = names[: names.index(drawn[0])]
     advice = f"freeze up to {before[-1]} at most" if before else "leave `freeze` out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ Hashes = NDArray[np.uint64] | None  # None where they are not all known: a part 
 
 def training_hashes(
     train: ImageSet,
-    readable: ImageSet,
+    lost: Collection[str],
     earlier: Path | None,
     here: World,
     advance: Callable[[int], None] = lambda count: None,
@@ -26,7 +26,7 @@ def training_hashes(
 
     Args:
         train: the training part, as it lies on disk.
-        readable: those of its images that can be read, as far as it is known.
+        lost: names of its images that cannot be read, as far as it is known.
         earlier: the model that training starts from, whose own training images count too.
         here: the processes.
         advance: called with a number of images that are done.
@@ -43,9 +43,8 @@ def training_hashes(
     together = np.empty(len(train), np.uint64)
     for rank, one in enumerate(known):
         together[rank :: here.size] = one
-    if len(readable) < len(train):
-        names = frozenset(readable.names)
-        together = together[[name in names for name in train.names]]
+    if lost:
+        together = together[[name not in lost for name in train.names]]
     before = read_training_images(earlier) if earlier else None
     if before is None:  # of an older run they are not known
         return None if earlier and read_split(earlier) else together

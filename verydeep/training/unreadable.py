@@ -22,16 +22,19 @@ class UnreadableLog:
     path: Path
     most: int
     _images: dict[str, Unreadable] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def read(self) -> None:
-        """Take note of what an earlier part of the run left out."""
+        """Take note of what an earlier part of the run has told, so that no image gets a second line.
+
+        An image counts when it is met again: it may have been repaired.
+        """
         for record in read_json_lines(self.path) if self.path.is_file() else ():
-            name, reason = record.get("name"), record.get("reason")
-            if isinstance(name, str) and isinstance(reason, str):
-                self._images[name] = Unreadable(name, reason)
+            if isinstance(name := record.get("name"), str):
+                self._told.add(name)
 
     def add(self, image: Unreadable, step: int | None = None) -> bool:
         """Note an image; tell whether it is a new one.
@@ -43,8 +46,10 @@ class UnreadableLog:
         if image.name in self._images:
             return False
         self._images[image.name] = image
-        with Lines(self.path) as lines:
-            lines.add(json_text({"name": image.name, "reason": image.reason, "step": step}))
+        new = image.name not in self._told
+        if new:
+            with Lines(self.path) as lines:
+                lines.add(json_text({"name": image.name, "reason": image.reason, "step": step}))
         if len(self) > self.most:
             raise too_many(tuple(self._images.values()))
-        return True
+        return new
