@@ -26,6 +26,7 @@ from verydeep.inference import open_engine
 from verydeep.linear.classifier import CLASSIFIER, FeatureSpec, read_classifier, write_classifier
 from verydeep.linear.features import features_of
 from verydeep.linear.svm import mean_class_recall, random_splits, train_svm
+from verydeep.run_folder import LAST_WEIGHTS, WEIGHTS
 
 pytest.importorskip("verydeep._native")
 
@@ -250,6 +251,15 @@ def wanted_posteriors(run: Path, images: list[Path]) -> np.ndarray:
         rows.append(row / np.linalg.norm(row))
     scores = facts.sharpness * (np.array(rows) @ tensors["weights"].T + tensors["bias"])
     return torch.from_numpy(scores).softmax(1).numpy()
+
+
+def test_other_weights_of_a_run_do_not_replace_its_classifier(transferred, data):
+    """One classifier belongs to the run's model."""
+    before = (transferred / CLASSIFIER).read_bytes()
+    shutil.copy(transferred / WEIGHTS, transferred / LAST_WEIGHTS)
+    with pytest.raises(UsageError, match=r"belongs to its model\.safetensors; for last\.safetensors make"):
+        verydeep.transfer(transferred / LAST_WEIGHTS, data)
+    assert (transferred / CLASSIFIER).read_bytes() == before
 
 
 def test_what_evaluate_says_of_other_classes_beside_a_classifier(transferred, data, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from damage import KINDS, write_damaged
 from PIL import Image
+from sample_images import class_folders
 
 from verydeep.cli import main
 from verydeep.images import in_memory
@@ -119,6 +120,45 @@ def test_no_more_are_left_out_than_asked(damaged, tmp_path, capfd, most):
     said = refused(capfd, *words)
     assert said.startswith(f"verydeep: {most + 1} image{'s' * (most > 0)} cannot be read, the last is ")
     assert len(left_out(tmp_path / "run")) == most + 1
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Two classes of eight images, one of which cannot be read."""
+    folder = class_folders(tmp_path / "photos", {"cat": 8, "dog": 8})
+    image = sorted((folder / "cat").iterdir())[3]
+    (tmp_path / "whole").write_bytes(image.read_bytes())
+    image.write_bytes(image.read_bytes()[:100])
+    return folder
+
+
+@pytest.mark.parametrize("kept", [0, 2 << 30], ids=["from disk", "in memory"])
+def test_a_run_that_is_resumed_leaves_out_no_more_than_it_may(photos, tmp_path, capfd, monkeypatch, kept):
+    monkeypatch.setattr(in_memory, "KEEP_BYTES", kept)
+    words = ["train", photos, tmp_path / "run", *TINY]
+    main([*map(str, words), "--max-unreadable", "1"])
+    said = refused(capfd, *words, "--resume", "--epochs", 4)
+    assert said.startswith("verydeep: 1 image cannot be read")
+
+
+def test_a_run_goes_on_though_an_image_was_repaired_and_another_damaged(photos, tmp_path, capfd, monkeypatch):
+    """In memory or read on demand, the images keep their places."""
+    words = ["train", str(photos), str(tmp_path / "run"), *TINY, "--max-unreadable", "1"]
+    main(words)
+    cats, dogs = (sorted((photos / name).iterdir()) for name in ("cat", "dog"))
+    cats[3].write_bytes((tmp_path / "whole").read_bytes())
+    dogs[2].write_bytes(b"")
+    monkeypatch.setattr(in_memory, "KEEP_BYTES", 0)
+    main([*words, "--resume", "--epochs", "3"])
+    assert {Path(name).name for name in left_out(tmp_path / "run")} <= {cats[3].name, dogs[2].name}
+    assert "skipped 1 image" in capfd.readouterr().err
+
+
+def test_a_class_of_which_nothing_can_be_read_is_named(photos, tmp_path, capfd):
+    for image in (photos / "dog").iterdir():
+        image.write_bytes(b"")
+    main(["train", str(photos), str(tmp_path / "run"), *TINY, "--max-unreadable", ALL])
+    assert "note: of 'dog' no training image can be read" in capfd.readouterr().err
 
 
 @pytest.mark.heavy

@@ -19,6 +19,7 @@ from sample_images import class_folders, save, smooth
 import verydeep
 from verydeep import bars
 from verydeep.cli import main
+from verydeep.errors import UsageError
 from verydeep.run_folder import (
     CONFIG,
     LAST_WEIGHTS,
@@ -31,6 +32,7 @@ from verydeep.run_folder import (
 )
 from verydeep.training.display import display
 from verydeep.training.journal import EpochRecord, StepRecord
+from verydeep.training.recipe import Recipe
 
 SMALL = ["--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup-epochs", "1"]
 PLATEAU = ["--schedule", "plateau", "--patience", "1"]
@@ -221,3 +223,28 @@ def test_the_bar_has_the_numbers_of_the_epochs_line(monkeypatch, capsys, columns
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", capsys.readouterr().err).strip().splitlines()
     for words in ("epoch 2/4", "51/200", "loss 2.000", "error 50.0 %, val 44.0 %", "128/s"):
         assert words in lines[-1]
+
+
+def test_a_file_of_the_users_that_is_called_as_one_of_ours_stays(tmp_path):
+    mine = tmp_path / "run" / SPLIT
+    mine.parent.mkdir()
+    mine.write_text('{"mine": 1}')
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        verydeep.train("digits", mine.parent, recipe="digits")
+    assert mine.read_text() == '{"mine": 1}'
+
+
+def test_a_recipe_with_lists_resumes_with_itself(tmp_path):
+    data = class_folders(tmp_path / "photos", {"cat": 6, "dog": 6})
+    recipe = Recipe(
+        config="A",
+        width=0.03,
+        window=32,
+        train_scale=[36, 40],
+        schedule="steps",
+        milestones=[1],
+        epochs=2,
+        batch_size=8,
+    )
+    verydeep.train(data, tmp_path / "run", recipe=recipe)
+    verydeep.train(data, tmp_path / "run", recipe=recipe, resume=True)

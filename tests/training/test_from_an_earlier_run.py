@@ -118,6 +118,7 @@ def test_a_shift_of_colors_is_kept_with_the_model(animals, tmp_path):
     ("recipe", "settings", "window", "scale"),
     [
         (None, {}, 32, (36, 36)),
+        (None, {"window": 32}, 32, (36, 36)),
         (None, {"train_scale": (32, 40)}, 32, (32, 40)),
         (None, {"window": 64, "train_scale": (64, 64)}, 64, (64, 64)),
         ("cifar10", {}, 32, (36, 40)),
@@ -158,8 +159,27 @@ def test_few_images_are_a_reason_to_start_from_a_trained_network(
     ],
 )
 def test_what_does_not_go_together_is_refused(earlier, tmp_path, options, settings, said):
+    run = tmp_path / "run"
     with pytest.raises(UsageError, match=said):
-        train("digits", tmp_path / "run", replace(SMALL, **settings), **dict.fromkeys(options, earlier))
+        train("digits", run, replace(SMALL, **settings), **dict.fromkeys(options, earlier))
+    assert not run.exists()  # the name is still free
+
+
+def test_a_rate_below_needs_layers_that_come_from_another_network(earlier, tmp_path):
+    for start in ({}, {"grow_from": earlier}):
+        with pytest.raises(UsageError, match=r"`rate_below` .* needs `start_from`"):
+            verydeep.train("digits", tmp_path / "run", recipe="digits", rate_below=0.5, **start)
+
+
+def test_the_same_words_resume_it(earlier, animals, tmp_path):
+    """README: the same command with --resume."""
+    small = {"epochs": 1, "batch_size": 8}
+    verydeep.train(animals, tmp_path / "run", start_from=earlier, **small)
+    verydeep.train(animals, tmp_path / "run", start_from=earlier, resume=True, **small)
+    with pytest.raises(UsageError, match=r"began from .*earlier, and is resumed so"):
+        verydeep.train(animals, tmp_path / "run", grow_from=earlier, resume=True)
+    with pytest.raises(UsageError, match=r"began from .*earlier, and is resumed so"):
+        verydeep.train(animals, tmp_path / "run", start_from="cifar10", resume=True)
 
 
 def test_layers_that_are_drawn_are_not_frozen(earlier, tmp_path):

@@ -79,6 +79,12 @@ def test_plateau_divides_three_times_and_ends():
     assert schedule.finished
 
 
+def test_of_equally_good_epochs_the_last_is_kept_and_patience_runs_out_all_the_same():
+    schedule = Schedule(Recipe(patience=2), steps_per_epoch=10)
+    assert [schedule.after_epoch(error) for error in (50, 40, 40, 41)] == [True, True, True, False]
+    assert (schedule.best_error, schedule.divisions) == (40, 1)
+
+
 def test_cosine_rises_and_falls_to_zero():
     recipe = Recipe(schedule="cosine", warmup_epochs=1, epochs=11, learning_rate=1.0)
     schedule = Schedule(recipe, steps_per_epoch=10)

@@ -130,7 +130,9 @@ class StudyReport(Result):
         )
 
     def __str__(self) -> str:
-        tables = [*in_tables.text_tables(self.tables), verdicts.terminal_table(self.claims)]
+        tables = in_tables.text_tables(self.tables)
+        if any(claim.statements for claim in self.claims):
+            tables = [*tables, verdicts.terminal_table(self.claims)]
         return rendered(*(table.rich() for table in tables))
 
 

@@ -54,6 +54,8 @@ def depth(evidence: Evidence) -> list[Drawing]:
 def learning(workflow: Workflow, curves: Curves) -> list[Drawing]:
     """Draw training and validation error by epoch: of each configuration the first training, a line for each seed.
 
+    With batch norm it is another one, whose lines are dashed.
+
     Raises:
         VerydeepError: matplotlib is not installed.
 
@@ -61,12 +63,18 @@ def learning(workflow: Workflow, curves: Curves) -> list[Drawing]:
     steps = [workflow.steps[name] for name in curves]
     known = {step.training.name for step in steps if step.training and not step.training.jittered}
     trainings = [one for one in workflow.description.trainings.values() if one.name in known]
-    first = {one.recipe.config: one.name for one in reversed(trainings)}
-    names = [name for name in ALL_CONFIGURATIONS if name in first][: len(SERIES)]
+    first = {(one.recipe.config, one.recipe.batch_norm): one.name for one in reversed(trainings)}
+    names = [name for name in ALL_CONFIGURATIONS if {(name, False), (name, True)} & first.keys()][: len(SERIES)]
+    kinds = {
+        first[name, batch_norm]: (name + ", batch norm" * batch_norm, SERIES[number], "--" if batch_norm else "-")
+        for number, name in enumerate(names)
+        for batch_norm in (False, True)
+        if (name, batch_norm) in first
+    }
     lines = [
-        (names.index(step.training.recipe.config), curves[step.name])
+        (kinds[step.training.name], curves[step.name])
         for step in steps
-        if step.training and step.training.name in first.values() and step.training.recipe.config in names
+        if step.training and step.training.name in kinds
     ]
     if not any(len(line) > 1 for _, line in lines):
         return []
@@ -80,11 +88,11 @@ def learning(workflow: Workflow, curves: Curves) -> list[Drawing]:
             axes = figure.add_subplot()
             axes.set_title(f"{title}, by epoch", loc="left", color=MUTED, fontsize=11)
             axes.spines["left"].set_visible(False)
-            for number, line in lines:
+            for (_, color, style), line in lines:
                 points = [(one.epoch, getattr(one, f"{what}_error")) for one in line]
-                axes.plot(*zip(*points, strict=True), color=SERIES[number], linewidth=1.2, alpha=0.8)
-            for number, name in enumerate(names):
-                axes.plot([], [], color=SERIES[number], label=name)
+                axes.plot(*zip(*points, strict=True), style, color=color, linewidth=1.2, alpha=0.8)
+            for label, color, style in kinds.values():
+                axes.plot([], [], style, color=color, label=label)
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
             axes.yaxis.set_major_formatter("{x:g}")

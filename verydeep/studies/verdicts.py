@@ -26,6 +26,8 @@ HOW = (
 
 def headline(claims: Sequence[Claim]) -> str:
     """Say in a sentence how many claims agree."""
+    if not any(claim.statements for claim in claims):
+        return f"None of the paper’s {len(claims)} claims is tested."
     counts = Counter(claim.verdict for claim in claims)
     parts = []
     for word in get_args(Verdict):
@@ -88,9 +90,11 @@ def markdown(claims: Sequence[Claim]) -> str:
 
 
 def terminal_table(claims: Sequence[Claim]) -> TextTable:
-    """Lay the claims out for a terminal: the numbers that matter most."""
+    """Lay the claims that were tested out for a terminal: the numbers that matter most."""
     found: list[tuple[str, ...]] = []
     for claim in claims:
+        if not claim.statements:
+            continue
         found.append((f"{claim.number}. {claim.says}", verdict(claim), "", "", "", ""))
         for says, difference, interval, wanted, _, _, count, _ in map(cells, claim.statements):
             found.append((f"   {says}", "", difference, interval, wanted, count))
