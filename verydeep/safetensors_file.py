@@ -20,6 +20,7 @@ from verydeep.errors import ModelError, printable
 
 MOST_HEADER_BYTES = 100_000_000  # the format's own bound
 MOST_AXES = 32  # of a tensor that NumPy makes
+MOST_NUMBERS = 1 << 40  # NumPy multiplies the axes that are not 0, of an empty tensor too
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -118,7 +119,7 @@ def _entry(field: dict[str, Any]) -> Entry:
     shape, (start, end) = field["shape"], field["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
         raise ValueError(f"shape {shape} at {start}:{end}")
-    if len(shape) > MOST_AXES or max(shape, default=0) >= 1 << 40:
+    if len(shape) > MOST_AXES or prod(max(1, number) for number in shape) >= MOST_NUMBERS:
         raise ValueError(f"a shape of {len(shape)} axes, {printable(shape, 40)}")
     return Entry(field["dtype"], tuple(shape), start, end)
 

@@ -73,8 +73,10 @@ def filled(model: keras.Model, seed: int = 0) -> keras.Model:
     for weight in model.weights:
         deviation = (2 / np.prod(weight.shape[:-1])) ** 0.5 if len(weight.shape) > 1 else 0.05
         values = random.normal(0, deviation, weight.shape)
-        if weight.name in ("gamma", "moving_variance", "variance"):
+        if weight.name in ("gamma", "moving_variance"):
             values = random.uniform(0.0005, 0.5, weight.shape)
+        if weight.name in ("mean", "variance"):  # of levels
+            values = random.uniform(100, 130, weight.shape) ** (1 + (weight.name == "variance"))
         if "seed" not in weight.path and weight.name != "count":
             weight.assign(values.astype(np.float32))
     return model

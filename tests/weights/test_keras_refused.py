@@ -136,6 +136,14 @@ def test_a_first_convolution_that_differs_is_said_in_one_sentence(padding, tmp_p
     assert f", a 3x3 convolution with padding {padding + 1}, where" in str(refused.value)
 
 
+def test_arithmetic_behind_padding_is_refused(tmp_path):
+    """It changes the padding too, which would be zeros after preprocessing of ours."""
+    entry = keras.Input((64, 64, 3))
+    model = keras.Model(entry, head(stages(kl.Rescaling(1 / 127.5, -1)(kl.ZeroPadding2D(1)(entry))), WIDE, WIDE))
+    with pytest.raises(ModelError, match="Rescaling"):
+        import_weights(locate(save(model, tmp_path / "a.keras")))
+
+
 OTHERS = {
     "a leaky ReLU": (2, [lambda: convolution(8, activation=None), kl.LeakyReLU], "LeakyReLU"),
     "an ELU": (0, [lambda: convolution(4, activation="elu")], "elu of Conv2D"),

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutants import mutants
 from onnx import helper
-from onnx_graphs import RAW, SMALL, agrees, like_tf2onnx, saved, weights
+from onnx_graphs import RAW, SMALL, agrees, like_tf2onnx, ours, pixels, saved, theirs, weights
 
 from verydeep.api.inspect import inspect
 from verydeep.configurations import Architecture
@@ -65,6 +65,19 @@ def test_preprocessing_within_the_graph_is_read(what, tmp_path):
     assert "-0.0" not in str(import_weights(locate(path)).metadata.preprocessing)
     with pytest.raises(UsageError, match="preprocesses images inside the network"):
         import_weights(locate(path), Metadata(RAW))
+
+
+def test_a_graph_that_normalises_pixels_of_0_to_1_is_taken_for_what_it_is(tmp_path):
+    """torchvision's `Normalize` before a network, as people export it; levels are 255 times as much."""
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    path = saved(with_first(("Sub", {}, mean), ("Div", {}, deviation)), tmp_path / "a.onnx")
+    found = import_weights(locate(path)).metadata.preprocessing
+    assert found == Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    shown = pixels()
+    scores = np.exp(ours(path, shown, None))
+    np.testing.assert_allclose(
+        scores / scores.sum(1, keepdims=True), theirs(path, shown / np.float32(255)), atol=2e-4
+    )
 
 
 CAST = onnx.TensorProto

@@ -11,7 +11,7 @@ from verydeep.accounting import num_parameters
 from verydeep.arguments import checked
 from verydeep.configurations import Architecture, configuration
 from verydeep.errors import ModelError, UsageError, escaped
-from verydeep.images.color import Preprocessing
+from verydeep.images.color import Preprocessing, are_shares
 from verydeep.linear.classifier import say_network_alone
 from verydeep.notes import say
 from verydeep.results import Result
@@ -160,7 +160,7 @@ def _preprocessing(
     if mean is None or channels is None:
         raise UsageError("preprocessing needs both `mean` and `channels`, and `deviation` if there is one")
     deviation = deviation or (1.0, 1.0, 1.0)
-    if 0 < max(mean) <= 1 or max(deviation) < 1:
+    if are_shares(mean, deviation):
         raise UsageError(
             "`mean` and `deviation` are levels of 0 to 255, and these look like shares of 1: multiply them by "
             "255; what is divided by 255 and no more has `mean=0 0 0` and `deviation=255 255 255`"

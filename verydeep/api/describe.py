@@ -8,7 +8,7 @@ from typing import Any
 
 from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments, training_memory
 from verydeep.arguments import checked
-from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, Architecture, configuration
+from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, STRIDE, Architecture, configuration
 from verydeep.errors import UsageError
 from verydeep.reports.text_table import TextTable
 from verydeep.results import Result, in_bytes, rendered
@@ -197,6 +197,8 @@ def describe(
     side = architecture.window if size is None else size
     if architecture.num_classes:
         architecture.score_map_size(side, side)
+    elif side < STRIDE:
+        raise UsageError(f"`size` is {side}; the five poolings need at least {STRIDE} pixels")
     return Description(
         architecture, side, account(architecture, (side, side)), stage_arguments(architecture), batch_size
     )
@@ -206,7 +208,7 @@ def _of_model(name: str) -> Architecture | None:
     """The architecture of a model; None where the name is none of a model's."""
     if name in ALL_CONFIGURATIONS:
         return None
-    from verydeep.weights.opening import open_config  # not above: most are a column of Table 1
+    from verydeep.weights.opening import open_architecture  # not above: most are a column of Table 1
     from verydeep.weights.source import names_weights
 
-    return open_config(name).architecture if names_weights(name) else None
+    return open_architecture(name) if names_weights(name) else None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from verydeep.configurations import ALL_CONFIGURATIONS, STRIDE, LocalResponseNorm
 from verydeep.errors import ModelError, few
-from verydeep.images.color import Preprocessing
+from verydeep.images.color import Preprocessing, are_shares
 from verydeep.run_folder import TrainedOn
 from verydeep.weights.metadata import Metadata
 from verydeep.weights.recognize import Layer, Layers, fc6_side
@@ -93,6 +93,8 @@ class Pixels:
     def preprocessing(self) -> Preprocessing | None:
         """The same as preprocessing of ours, to float32's precision; None where nothing is done.
 
+        A file that normalises pixels of 0 to 1 takes those: on levels of 0 to 255 it is 255 times as much.
+
         Raises:
             ModelError: it is none that has an inverse.
 
@@ -102,6 +104,8 @@ class Pixels:
         if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise ModelError("multiplies pixels by a number that is not above 0; it cannot be read")
         mean, deviation = (_three(part) for part in (-self.offset / self.scale, 1 / self.scale))
+        factor = 255.0 if are_shares(mean, deviation) else 1.0
+        mean, deviation = (_three(factor * np.asarray(part)) for part in (mean, deviation))
         mean = (mean[0] + 0.0, mean[1] + 0.0, mean[2] + 0.0)  # not -0.0
         if self.reversed:
             mean, deviation = mean[::-1], deviation[::-1]

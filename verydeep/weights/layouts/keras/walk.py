@@ -236,6 +236,7 @@ class KerasWalk(Walk):
         along_channels = all(value.size == 1 or value.shape[-1:] == (value.size,) == (3,) for value in numbers)
         if (
             self.steps
+            or self._padding  # whose zeros would be changed too
             or not along_channels
             or (self._format == FIRST and any(value.size > 1 for value in numbers))
         ):

@@ -188,7 +188,8 @@ class OnnxWalk(Walk):
         place = 1 if len(node.inputs) > 1 and node.inputs[1] in self.graph.constants else 0
         value = self._along_channels(self._constant(node, place))
         layer = self.steps[-1].layer if self.steps else None
-        if value is None or (self.steps and (layer is None or node.kind != "Add")):
+        # Padding that is still to come into a convolution has zeros, which would be changed too.
+        if value is None or self._padding or (self.steps and (layer is None or node.kind != "Add")):
             self._other(node)
         elif layer is not None:
             layer.bias = layer.bias + value
