@@ -582,10 +582,3 @@ def test_a_folder_is_no_result(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "is a folder, and no result" in said
     assert "Errno" not in said
-
-
-def test_a_resumed_run_takes_no_other_start(tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["train", "digits", str(tmp_path / "run"), "--resume", "--from", "cifar10"])
-    assert ended.value.code == 2
-    assert "leave --grow-from and --from out" in capsys.readouterr().err
