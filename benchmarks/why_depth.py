@@ -48,10 +48,13 @@ def tell(out: Path) -> str:
     path = out / "study.toml"
     workflow = make_workflow(parse(read_text(str(path)), str(path)))
     trained = {
-        run.removeprefix("runs/").removesuffix("-seed0"): np.mean([epoch.train_error for epoch in epochs[-LAST:]])
+        training.name: np.mean([epoch.train_error for epoch in epochs[-LAST:]])
         for run, epochs in gather_curves(workflow, out).items()
+        if (training := workflow.steps[run].training)
     }
     measured = {one.setup.networks[0]: one for one in gather(workflow, read_outcomes(workflow, out)).measurements}
+    if missing := sorted(workflow.description.trainings.keys() - (trained.keys() & measured.keys())):
+        raise SystemExit(f"{', '.join(missing)} of {out} not trained and tested yet; let the study end first")
 
     def wrong(name: str) -> Wrong:
         return measured[name].wrong

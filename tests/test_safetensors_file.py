@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -58,3 +59,12 @@ def test_a_file_that_is_cut_anywhere_is_refused(tmp_path):
     path.write_bytes(whole + b"\0")
     with pytest.raises(ModelError, match="is not a complete safetensors file"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize("shape", [[0, 1 << 39, 1 << 39], [1 << 40, 0], [0] * 33])
+def test_an_empty_tensor_of_impossible_axes_is_refused(shape, tmp_path):
+    """NumPy multiplies the axes that are not 0, though no number is stored."""
+    header = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ModelError, match="is not a complete safetensors file"):
+        read_tensors(tmp_path / "a.safetensors")

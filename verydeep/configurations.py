@@ -302,10 +302,10 @@ class Architecture:
         return max(1, round(paper * self.width))
 
     def frozen_layers(self, last: str) -> tuple[str, ...]:
-        """Names of the convolutions and FC layers from the first to `last`, with one left to train.
+        """Names of the convolutions and FC layers from the first to `last`, which is not the network's last one.
 
         Raises:
-            UsageError: no layer below the last one is called so.
+            UsageError: there is no such layer.
 
         """
         names = tuple(layer.name for layer in self.layers if not isinstance(layer, Pooling))

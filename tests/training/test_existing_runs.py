@@ -246,5 +246,6 @@ def test_a_recipe_with_lists_resumes_with_itself(tmp_path):
         epochs=2,
         batch_size=8,
     )
+    assert (recipe.train_scale, recipe.milestones) == ((36, 40), (1,))
     verydeep.train(data, tmp_path / "run", recipe=recipe)
-    verydeep.train(data, tmp_path / "run", recipe=recipe, resume=True)
+    assert verydeep.train(data, tmp_path / "run", recipe=recipe, resume=True).epochs == 2

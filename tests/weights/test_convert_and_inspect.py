@@ -246,6 +246,18 @@ def test_evaluating_and_training_take_another_librarys_file(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["top1_error"] <= 100
 
 
+def test_describe_needs_neither_preprocessing_nor_names_of_classes(theirs, tmp_path, capsys):
+    main(["describe", str(theirs), "--json"])
+    assert json.loads(capsys.readouterr().out)["num_classes"] == 5
+    state = torchvision_network("A", num_classes=2).state_dict()
+    features = tmp_path / "features.safetensors"
+    save_file({name: tensor for name, tensor in state.items() if name.startswith("features")}, features)
+    main(["describe", str(features), "--size", "32"])
+    for side in ("-500", "3", "31"):
+        code, said = refused(capsys, "describe", features, "--size", side)
+        assert code == 2 and f"--size is {side}; the five poolings need at least 32 pixels" in said
+
+
 def test_inspect_of_a_model_of_ours(tmp_path, capsys):
     new("C", tmp_path / "run", width=0.05, num_classes=3, window=64)
     capsys.readouterr()

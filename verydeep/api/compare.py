@@ -88,7 +88,7 @@ def compare(
         page: HTML file with the statistics and the most different pairs.
         cache: GB of memory for what is computed of each image once, with `all_pairs`. Another size, or number of
             processes, changes the last digits of float32.
-        processes: processes of this machine that share the images; the result is the same.
+        processes: processes of this machine that share the images.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.
         precision: precision of matrix products: auto is float32; int16 needs the native engine.

@@ -82,7 +82,7 @@ def evaluate(
             resumes from what it left there.
         batch_size: most images in a batch, all of one shape.
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
-        processes: processes of this machine that share the images; the result is the same.
+        processes: processes of this machine that share the images.
         max_unreadable: continue if up to this many images cannot be read; they are listed.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.

@@ -106,7 +106,7 @@ def extract(
         format: of part files: jsonl (JSON lines, the default) or parquet.
         images_per_part: images of a part file (default: 1000). An interruption loses no finished part.
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
-        processes: processes of this machine that share the images; the result is the same.
+        processes: processes of this machine that share the images.
         max_unreadable: continue if up to this many images cannot be read; they are listed.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.

@@ -187,7 +187,7 @@ def predict(
         map_scale: smaller side of an image for its score map (default: two windows of the network).
         network: answer by the network's own classes, even if a classifier lies beside the model.
         tensors: network to take from a checkpoint that holds several, such as state_dict_ema.
-        processes: processes of this machine that share the images; the result is the same.
+        processes: processes of this machine that share the images.
         max_unreadable: continue if up to this many images cannot be read; they are listed.
         engine: what computes: native runs on the CPU without torch; auto takes torch where there is a GPU, else
             native.

@@ -356,7 +356,8 @@ def _refuse_run(run: Path, data: str) -> None:
     if seen is None or seen.state != "finished":
         said = f"is a run that has not finished; resume it with `{resume_command(data, run)}`, or"
         if not has_state(run):
-            said = "is a run that has saved nothing yet; remove that folder to start anew, or"
+            again = resume_command(data, run)
+            said = f"is a run that has saved nothing yet; begin it anew with `{again}`, remove that folder, or"
     elif seen.epochs and seen.epoch == seen.epochs:
         more = resume_command(data, run, epochs=2 * seen.epochs)
         said = f"is a run that has finished (epochs: {seen.epochs}); add more with `{more}`, or"

@@ -6,7 +6,7 @@ Section 3.1: training shifts the color of each image at random, as Krizhevsky et
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class Preprocessing:
         return np.ascontiguousarray((x[..., ::-1] if self.channels == "BGR" else x).transpose(0, 3, 1, 2))
 
 
-def are_shares(mean: Sequence[float], deviation: Sequence[float]) -> bool:
+def are_shares(mean: Iterable[float], deviation: Iterable[float]) -> bool:
     """Whether a mean and a deviation look like those of pixels from 0 to 1, as `Normalize` of torchvision has."""
     return 0 < max(mean) <= 1 or max(deviation) < 1
 

@@ -27,6 +27,7 @@ TENSORBOARD = "tensorboard"
 MOST_LOOKED_INTO = 20
 """Folders that are looked into for images."""
 
+MOST_SPLIT_BYTES = 1 << 28  # names of six million images
 BEFORE_CONFIG = (SPLIT, TRAINING_IMAGES, TRAINING_NAMES)
 """What a new run writes before its config.json."""
 OF_TRAINING = (WEIGHTS, LAST_WEIGHTS, CONFIG, JOURNAL, *BEFORE_CONFIG, STATE)
@@ -99,7 +100,7 @@ def remove_unbegun(run: Path) -> None:
 
 def _is_split(path: Path) -> bool:
     try:
-        return set(read_json(path)) == {"split", "held_out"}
+        return set(read_json(path, MOST_SPLIT_BYTES)) == {"split", "held_out"}
     except (OSError, ValueError, TypeError):
         return False
 

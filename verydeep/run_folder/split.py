@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from verydeep.array_files import write_array
 from verydeep.errors import ModelError, printable, refusal
 from verydeep.files import parse_json, read_json, write_json, write_whole
-from verydeep.run_folder.contents import SPLIT, TRAINING_IMAGES, TRAINING_NAMES, folder_of
+from verydeep.run_folder.contents import MOST_SPLIT_BYTES, SPLIT, TRAINING_IMAGES, TRAINING_NAMES, folder_of
 from verydeep.typed import as_type
-
-MOST_SPLIT_BYTES = 1 << 28  # names of six million images
 
 
 def read_split(model: Path) -> frozenset[str]:

@@ -103,9 +103,8 @@ class Pixels:
             return None
         if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
             raise ModelError("multiplies pixels by a number that is not above 0; it cannot be read")
-        mean, deviation = (_three(part) for part in (-self.offset / self.scale, 1 / self.scale))
-        factor = 255.0 if are_shares(mean, deviation) else 1.0
-        mean, deviation = (_three(factor * np.asarray(part)) for part in (mean, deviation))
+        exact = np.array([-self.offset / self.scale, 1 / self.scale])
+        mean, deviation = map(_three, 255 * exact if are_shares(*exact) else exact)
         mean = (mean[0] + 0.0, mean[1] + 0.0, mean[2] + 0.0)  # not -0.0
         if self.reversed:
             mean, deviation = mean[::-1], deviation[::-1]
