@@ -20,6 +20,7 @@ from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError, VerydeepError
 from verydeep.images.color import Preprocessing
 from verydeep.weights.importing import config_of, import_weights
+from verydeep.weights.layouts.onnx import chain
 from verydeep.weights.metadata import Metadata
 from verydeep.weights.source import locate
 
@@ -340,6 +341,49 @@ def test_constants_that_would_fill_the_memory_are_none(tmp_path):
 
     with pytest.raises(ModelError, match="computed values"):
         import_weights(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
+
+
+@pytest.mark.parametrize("copies", [1, 40])
+def test_constants_that_are_rearranged_again_and_again_are_refused(copies, tmp_path, monkeypatch):
+    """Each copy takes memory that the file does not."""
+    monkeypatch.setattr(chain, "MOST_COPIED", 10 * weights(SMALL)["fc6.weight"].nbytes)
+
+    def change(nodes, constants):
+        constants["flat"] = np.array([-1], np.int64)
+        for number in range(copies):
+            nodes[:0] = [
+                helper.make_node("Transpose", ["fc6.w"], [f"turned {number}"], perm=[1, 0]),
+                helper.make_node("Reshape", [f"turned {number}", "flat"], [f"copy {number}"]),
+            ]
+
+    model = like_tf2onnx(weights(SMALL), change=change)
+    del model.graph.output[: len(model.graph.output) - 1]
+    path = saved(model, tmp_path / "a.onnx")
+    if copies == 1:
+        assert agrees(path)
+    else:
+        with pytest.raises(ModelError, match=r"has nodes up to Reshape .* that rearrange more than [\d,]+ bytes"):
+            ours(path, pixels())
+
+
+def test_a_shape_that_is_computed_of_itself_is_refused(tmp_path):
+    def change(nodes, constants):
+        flatten = next(node for node in nodes if node.name == "flatten")
+        constants["rest"] = np.array([-1], np.int64)
+        flatten.input[1] = "size"
+        nodes.append(helper.make_node("Cast", ["around"], ["once"], to=7))
+        nodes.append(helper.make_node("Cast", ["once"], ["around"], to=7))
+        nodes.append(helper.make_node("Concat", ["around", "rest"], ["size"], axis=0))
+
+    with pytest.raises(ModelError):
+        import_weights(locate(saved(like_tf2onnx(weights(SMALL), change=change), tmp_path / "a.onnx")))
+
+
+def test_many_outputs_are_refused(tmp_path):
+    model = like_tf2onnx(weights(SMALL))
+    model.graph.output.extend([model.graph.output[0]] * 200)
+    with pytest.raises(ModelError, match="has 201 outputs; give a graph with one"):
+        import_weights(locate(saved(model, tmp_path / "a.onnx")))
 
 
 def test_a_window_that_is_told_has_to_be_the_graphs(tmp_path):

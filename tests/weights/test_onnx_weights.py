@@ -287,6 +287,19 @@ def test_places_that_are_not_in_the_file_beside_are_refused(key, value, tmp_path
         import_weights(locate(saved(model, path)))
 
 
+def test_tensors_that_share_bytes_beside_the_graph_are_refused(tmp_path):
+    """A graph of kilobytes could name one region a thousand times."""
+    path = beside(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    largest = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+    for number in range(3):
+        again = model.graph.initializer.add()
+        again.CopyFrom(largest)
+        again.name = f"again {number}"
+    with pytest.raises(ModelError, match=r"take more bytes of a\.data than it has"):
+        import_weights(locate(saved(model, path)))
+
+
 def test_batch_norms_epsilon_is_the_nodes(tmp_path):
     architecture = Architecture("A", 7, 1 / 16, 32, batch_norm=True)
     config = ModelConfig(architecture, RAW, NAMES, TrainedOn((32, 32)))

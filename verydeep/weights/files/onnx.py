@@ -16,6 +16,7 @@ The messages and numbers of onnx.proto that this takes:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
@@ -111,6 +112,46 @@ class Graph:
     outputs: list[str] = field(default_factory=list)
 
 
+class Beside:
+    """Files in the folder of an ONNX file that hold its weights.
+
+    Args:
+        path: of the ONNX file.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path.parent
+        self._taken: Counter[str] = Counter()
+
+    def stored(self, tensor: Message, size: int) -> bytes:
+        """So many bytes of a tensor.
+
+        Raises:
+            WireError: they are not there, or tensors share them: a small file could then fill the memory.
+
+        """
+        place = {entry.text(1): entry.text(2) for entry in tensor.messages(13)}
+        location = place.get("location", "")
+        if not location or Path(location).name != location or "\\" in location:
+            raise WireError(f"its weights would be in {location!r}, and only a file in the same folder is read")
+        other = self._folder / location
+        if not other.is_file():
+            raise WireError(f"its weights are in {location}, which is not beside it; put it there")
+        offset, length = place.get("offset", "0"), place.get("length", str(size))
+        if not (offset.isascii() and offset.isdigit() and length == str(size)) or len(offset) > 18:
+            raise WireError(f"{tensor.text(8)} takes {size} bytes of {location}, not {length} from {offset} on")
+        there = other.stat().st_size
+        if int(offset) + size > there:
+            raise WireError(f"{location} ends before {tensor.text(8)} does; it is incomplete")
+        self._taken[location] += size
+        if self._taken[location] > there:
+            raise WireError(f"its tensors up to {tensor.text(8)} take more bytes of {location} than it has")
+        with other.open("rb") as file:
+            file.seek(int(offset))
+            return file.read(size)
+
+
 def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
     """Give the stored arrays of floats; `facts["graph"]` is the file's `Graph`, with all stored arrays."""
     try:
@@ -124,20 +165,21 @@ def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
             opset=opsets.get("", opsets.get("ai.onnx")),
             metadata={entry.text(1): entry.text(2) for entry in model.messages(14)},
         )
+        beside = Beside(path)
         for tensor in graphs[-1].messages(5):
             name = tensor.text(8)
-            graph.constants[name] = _array(tensor, path)
+            graph.constants[name] = _array(tensor, beside)
             if tensor.integer(2) in FLOAT_TYPES:
                 yield name, graph.constants[name], FLOAT_TYPES[tensor.integer(2)]
-        _read_nodes(graphs[-1], graph, path)
+        _read_nodes(graphs[-1], graph, beside)
     except (WireError, ValueError) as error:
         raise NotWeightsError(f"is not a complete ONNX file: {printable(error)}") from None
 
 
-def _read_nodes(content: Message, graph: Graph, path: Path) -> None:
+def _read_nodes(content: Message, graph: Graph, beside: Beside) -> None:
     given = set(graph.constants)
     for message in content.messages(1):
-        node = _node(message, path)
+        node = _node(message, beside)
         graph.nodes.append(node)
         if given & set(node.outputs) - {""}:
             raise WireError(f"{node} gives what another node gives too")
@@ -150,19 +192,19 @@ def _read_nodes(content: Message, graph: Graph, path: Path) -> None:
     graph.outputs = [value.text(1) for value in content.messages(12)]
 
 
-def _node(message: Message, path: Path) -> Node:
+def _node(message: Message, beside: Beside) -> Node:
     inputs, outputs = (
         [bytes(name).decode("utf-8", "replace") for name in message.contents(number)] for number in (1, 2)
     )
     domain = message.text(7)
     kind = message.text(4) if domain in ("", "ai.onnx") else f"{domain}.{message.text(4)}"
     name = message.text(3) or next(iter(outputs), "")
-    values = {attribute.text(1): _value(attribute, path) for attribute in message.messages(5)}
+    values = {attribute.text(1): _value(attribute, beside) for attribute in message.messages(5)}
     attributes = {key: value for key, value in values.items() if value is not None}
     return Node(printable(kind, MOST_NAME), name, inputs, outputs, attributes)
 
 
-def _value(attribute: Message, path: Path) -> Any:
+def _value(attribute: Message, beside: Beside) -> Any:
     """Value of an attribute; None where it is of a kind that no network here needs."""
     if attribute.all(2):
         return float(attribute.floats(2, "<f4")[-1])
@@ -171,7 +213,7 @@ def _value(attribute: Message, path: Path) -> Any:
     if attribute.all(4):
         return attribute.text(4)
     if attribute.all(5):
-        return _array(list(attribute.messages(5))[-1], path)
+        return _array(list(attribute.messages(5))[-1], beside)
     if attribute.all(7):
         return attribute.floats(7, "<f4").tolist()
     return [_signed(number) for number in attribute.integers(8)] or None
@@ -186,7 +228,7 @@ def _shape(value: Message) -> tuple[int | None, ...]:
     return ()
 
 
-def _array(tensor: Message, path: Path) -> NDArray[Any]:
+def _array(tensor: Message, beside: Beside) -> NDArray[Any]:
     """The numbers of a tensor; nothing is copied but bfloat16."""
     name, dims, kind = tensor.text(8), tuple(tensor.integers(1)), tensor.integer(2)
     if len(dims) > MOST_AXES:
@@ -196,7 +238,7 @@ def _array(tensor: Message, path: Path) -> NDArray[Any]:
     dtype = np.dtype(STORED[kind]).newbyteorder("<")
     content: NDArray[Any]
     if tensor.integer(14) == 1:
-        content = np.frombuffer(_stored_in_file(tensor, path, prod(dims) * dtype.itemsize), dtype)
+        content = np.frombuffer(beside.stored(tensor, prod(dims) * dtype.itemsize), dtype)
     elif raw := tensor.contents(9):
         content = np.frombuffer(raw[-1], dtype) if len(raw[-1]) % dtype.itemsize == 0 else np.empty(0, dtype)
     elif kind in FIELDS:
@@ -215,25 +257,6 @@ def _integers(numbers: list[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Whole numbers as their lowest bits say; 16-bit floats lie among them as bits, too."""
     bits = np.array([number & (1 << 64) - 1 for number in numbers], "<u8")
     return bits.astype(f"<u{dtype.itemsize}").view(dtype)
-
-
-def _stored_in_file(tensor: Message, path: Path, size: int) -> bytes:
-    """Bytes of a tensor in a file in the same folder."""
-    place = {entry.text(1): entry.text(2) for entry in tensor.messages(13)}
-    location = place.get("location", "")
-    if not location or Path(location).name != location or "\\" in location:
-        raise WireError(f"its weights would be in {location!r}, and only a file in the same folder is read")
-    other = path.parent / location
-    if not other.is_file():
-        raise WireError(f"its weights are in {location}, which is not beside it; put it there")
-    offset, length = place.get("offset", "0"), place.get("length", str(size))
-    if not (offset.isascii() and offset.isdigit() and length == str(size)) or len(offset) > 18:
-        raise WireError(f"{tensor.text(8)} takes {size} bytes of {location}, not {length} from {offset} on")
-    if int(offset) + size > other.stat().st_size:
-        raise WireError(f"{location} ends before {tensor.text(8)} does; it is incomplete")
-    with other.open("rb") as file:
-        file.seek(int(offset))
-        return file.read(size)
 
 
 def _signed(number: int) -> int:

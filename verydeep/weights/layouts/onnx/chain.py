@@ -18,6 +18,8 @@ FLOATS = (1, 10, 11, 16)  # ONNX's types of float32, float16, float64, bfloat16
 EITHER = {"Add", "Mul"}  # take the computed value in either place
 MOST_AXES, MOST_CHANNELS = 8, 1 << 20
 MOST_FILLED = 1 << 28  # numbers that nodes make of one; fc6 of the paper has 1 << 26
+MOST_COPIED = 1 << 30  # bytes that nodes write anew; fc6 of the paper has 411 MB
+MOST_OUTPUTS = 100
 
 
 class Chain:
@@ -39,6 +41,8 @@ class Chain:
         fold_constants(graph)
         self._graph = graph
         self.producers = {name: node for node in graph.nodes for name in node.outputs if name}
+        if len(graph.outputs) > MOST_OUTPUTS:
+            raise ModelError(f"has {len(graph.outputs):,} outputs; give a graph with one")
         chains = [self._back_from(name) for name in graph.outputs]
         self.entry, self.nodes = max(chains, key=lambda chain: len(chain[1]), default=("", []))
         if not self.nodes:
@@ -69,9 +73,11 @@ class Chain:
 
     def gives_batch(self, name: str) -> bool:
         """Whether a value is the number of images: the first number of a shape."""
-        node = self.producers.get(name)
+        node, seen = self.producers.get(name), 0
         while node is not None and node.kind in ("Unsqueeze", "Squeeze", "Cast") and node.inputs:
-            node = self.producers.get(node.inputs[0])
+            node, seen = self.producers.get(node.inputs[0]), seen + 1
+            if seen > MOST_AXES:  # a circle, or no exporter's work
+                return False
         if node is None or node.kind != "Gather" or len(node.inputs) != 2:
             return False
         source, index = self.producers.get(node.inputs[0]), self._graph.constants.get(node.inputs[1])
@@ -84,14 +90,25 @@ def rounds(node: Node) -> bool:
 
 
 def fold_constants(graph: Graph) -> None:
-    """Give values to nodes that only bring constants into another form."""
+    """Give values to nodes that only bring constants into another form.
+
+    Raises:
+        ModelError: what they write anew would fill the memory.
+
+    """
+    copied = 0
     for node in graph.nodes:
         if node.kind in CONSTANT and node.outputs:
             needed, fold = CONSTANT[node.kind]
             inputs = [graph.constants[name] for name in node.inputs if name in graph.constants]
             value = fold(node, inputs) if len(inputs) == len(node.inputs) == needed else None
-            if value is not None:
-                graph.constants[node.outputs[0]] = value
+            if value is None:
+                continue
+            if inputs and not np.may_share_memory(value, inputs[0]) and 0 not in value.strides:
+                copied += value.nbytes
+                if copied > MOST_COPIED:
+                    raise ModelError(f"has nodes up to {node} that rearrange more than {MOST_COPIED:,} bytes")
+            graph.constants[node.outputs[0]] = value
 
 
 def _value(node: Node, inputs: list[Array]) -> Array | None:
