@@ -313,6 +313,18 @@ def test_work_for_clients_that_have_gone_is_not_kept(run):
     service.close()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_as_many_threads_decode_as_are_asked_for(run, threads):
+    service = Service(open_models(run), Limits(), threads)
+
+    async def many() -> set[int]:
+        works = [lambda: time.sleep(0.02) or threading.get_ident()] * 12
+        return set(await service._all(works))
+
+    assert len(asyncio.run(many())) == threads
+    service.close()
+
+
 def test_another_request_is_another_wait():
     """A connection that is used again and again is not dropped for being busy."""
     connection = object.__new__(server.Connection)

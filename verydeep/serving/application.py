@@ -79,7 +79,8 @@ def app(
 
     """
     options = {"engine": engine, "precision": precision, "device": device, "threads": threads}
-    service = Service(open_models(models, ensemble=ensemble, network=network, **options), limits or Limits())
+    opened = open_models(models, ensemble=ensemble, network=network, **options)
+    service = Service(opened, limits or Limits(), threads)
     return application(
         service, token=token, hosts=hosts, cors=cors, log={"text": log_line, "json": log_json}.get(log)
     )

@@ -49,16 +49,17 @@ class Service:
     Args:
         models: by name.
         limits: what it takes at most.
+        threads: that decode images (default: one for each core that it may use).
 
     """
 
-    def __init__(self, models: ServedModels, limits: Limits) -> None:
+    def __init__(self, models: ServedModels, limits: Limits, threads: int | None = None) -> None:
         self.models = models
         self.limits = limits
         self.metrics = Metrics()
         self.room = Room(limits.queue)
         self.worker = Worker(self.room, self.metrics)
-        self._decoders = ThreadPoolExecutor(num_threads(None), "verydeep-decode")
+        self._decoders = ThreadPoolExecutor(num_threads(threads), "verydeep-decode")
 
     def close(self) -> None:
         """Finish what is at work, and end the threads."""
