@@ -287,7 +287,7 @@ def _settle_architecture(found: Imported) -> None:
     if found.layout == "verydeep" and recognised == "A" and not known:
         found.notes.append(
             "these weights fit A and A-LRN; A is used. If they are A-LRN's: "
-            f"{command_line('convert', found.source.name, 'RUN', '--config', 'A-LRN')}"
+            f"{command_line('convert', 'SOURCE', 'RUN', '--config', 'A-LRN')}"
         )
     if found.architecture.local_response_norm != LocalResponseNorm():
         found.notes.append(f"it has {found.architecture.local_response_norm}, not AlexNet's")
