@@ -78,7 +78,7 @@ USAGE = "usage: verydeep COMMAND [--help | ARGUMENTS]"
 ENDING = (
     "Examples:",
     "  verydeep predict cifar10 photo.jpg               # classify a photo with a bundled model",
-    "  verydeep train photos runs/mine --from cifar10   # train on a folder with a folder for each class",
+    "  verydeep train photos runs/mine                  # train on a folder with a folder for each class",
     "",
     "`verydeep COMMAND --help` explains a command. --version prints the version.",
     "With --offline, no command uses the network.",

@@ -15,7 +15,7 @@ import verydeep
 from verydeep.cli import main
 from verydeep.errors import UsageError
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, STATE, WEIGHTS, read_config
-from verydeep.training.recipe import Recipe, find_recipe
+from verydeep.training.recipe import RECIPES, Recipe, find_recipe
 
 SMALL = replace(find_recipe("digits"), width=0.03, epochs=1, batch_size=64, warmup_epochs=0)
 STANDING = replace(SMALL, learning_rate=1e-10, weight_decay=0, batch_norm=True)  # weights stay where they start
@@ -135,20 +135,6 @@ def test_the_window_and_scale_are_those_of_the_earlier_network_unless_told_other
     assert answer.test_scale == sum(scale) // 2
 
 
-@pytest.mark.parametrize(("option", "advised"), [(None, True), ("recipe", False), ("start_from", False)])
-def test_few_images_are_a_reason_to_start_from_a_trained_network(
-    earlier, animals, tmp_path, capsys, option, advised
-):
-    given = {"recipe": {"recipe": "digits"}, "start_from": {"start_from": earlier}}.get(option, {})
-    small = {"config": "A", "width": 0.03, "batch_norm": True, "epochs": 1, "batch_size": 8}
-    if option is None:
-        small |= {"window": 32, "train_scale": (36, 36)}
-    verydeep.train(animals, tmp_path / "run", **small, **given)
-    told = capsys.readouterr().err
-    assert ("few to train from random weights" in told) == advised
-    assert (f"`verydeep transfer tiny-imagenet {animals} --out RUN`" in told) == advised
-
-
 @pytest.mark.parametrize(
     ("options", "settings", "said"),
     [
@@ -182,6 +168,53 @@ def test_the_same_words_resume_it(earlier, animals, tmp_path):
         verydeep.train(animals, tmp_path / "run", start_from="cifar10", resume=True)
 
 
+QUICK = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-9}
+
+
+def test_few_images_start_from_a_bundled_model(animals, tmp_path, capsys):
+    run = tmp_path / "run"
+    verydeep.train(animals, run, **QUICK)
+    note = "note: 30 images are few, so the training starts from tiny-imagenet; `start_from=none` starts from"
+    assert capsys.readouterr().err.count(note) == 1
+    config, bundled = read_config(run), verydeep.load("tiny-imagenet").config
+    assert config.provenance["started_from"] == "tiny-imagenet" and config.provenance["new_layers"] == ["fc8"]
+    assert config.architecture == replace(bundled.architecture, num_classes=3)
+    assert config.preprocessing == bundled.preprocessing and config.trained_on.scale == bundled.trained_on.scale
+    verydeep.train(animals, run, resume=True, **QUICK)
+    with pytest.raises(UsageError, match=r"run began from tiny-imagenet, and is resumed so"):
+        verydeep.train(animals, run, start_from="none", resume=True)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"start_from": "none", **QUICK},
+        {"recipe": "digits", "width": 0.03, **QUICK},
+        {"config": "A", "width": 0.03, "window": 32, "train_scale": (36, 36), **QUICK},
+    ],
+    ids=["random weights", "a recipe", "a network"],
+)
+def test_who_chooses_a_start_a_recipe_or_a_network_gets_it(animals, tmp_path, capsys, asked):
+    run = tmp_path / "run"
+    verydeep.train(animals, run, **asked)
+    assert "tiny-imagenet" not in capsys.readouterr().err
+    assert "started_from" not in read_config(run).provenance
+    verydeep.train(animals, run, resume=True, start_from="none", **{"recipe": asked.get("recipe"), **QUICK})
+
+
+def test_many_images_start_from_random_weights(animals, tmp_path, monkeypatch):
+    monkeypatch.setattr("verydeep.training.start.FEW_IMAGES", 30)
+    small = replace(find_recipe("photos"), width=0.03, **QUICK)
+    monkeypatch.setitem(RECIPES, "photos", lambda: small)
+    verydeep.train(animals, tmp_path / "run")
+    assert read_config(tmp_path / "run").architecture.width == 0.03
+
+
+def test_a_network_has_one_start(earlier, animals, tmp_path):
+    with pytest.raises(UsageError, match="cannot be combined"):
+        verydeep.train(animals, tmp_path / "run", start_from="none", grow_from=earlier)
+
+
 def test_layers_that_are_drawn_are_not_frozen(earlier, tmp_path):
     """A window of another size needs new FC layers; a grown network has new convolutions."""
     larger = replace(SMALL, freeze="fc6", window=64, train_scale=(64, 64))
@@ -193,9 +226,8 @@ def test_layers_that_are_drawn_are_not_frozen(earlier, tmp_path):
 
 
 def test_notes_have_the_options_of_the_command_line(animals, tmp_path, capsys):
-    words = "--config A --width 0.03 --window 32 --train-scale 36 --epochs 1 --batch-size 8"
-    main(["train", str(animals), str(tmp_path / "run"), *words.split()])
-    assert "; --from cifar10 starts from trained ones" in capsys.readouterr().err
+    main(["train", str(animals), str(tmp_path / "run"), "--epochs", "1", "--batch-size", "8"])
+    assert "; --from none starts from random weights" in capsys.readouterr().err
 
 
 def test_the_option_is_called_from(earlier, tmp_path, capsys):

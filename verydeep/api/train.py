@@ -83,9 +83,6 @@ if TYPE_CHECKING:
     from verydeep.training.engine import TrainingEngine
     from verydeep.training.loop import Trainer
 
-FEW_IMAGES = 2000
-"""With fewer, a network that starts from a trained one errs less than one that starts from nothing."""
-
 
 @dataclass(frozen=True, repr=False)
 class Trained(Result):
@@ -142,8 +139,8 @@ def train(
     A recipe gives the default of every setting; options override it. The help of the command shows the settings
     of the given recipe. Under torchrun, all processes train one network together.
 
-    With fewer than about 2,000 images, start from a trained network: `start_from=cifar10` takes a bundled one.
-    Or let `verydeep.transfer` train a classifier on its features, which takes seconds.
+    With fewer than 3,000 images it starts from the bundled model tiny-imagenet, unless a recipe, a network or a
+    start is asked for. `verydeep.transfer` trains a classifier on that model's features, which takes seconds.
 
     Args:
         data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
@@ -155,7 +152,8 @@ def train(
             with.
         start_from: an earlier run, or another library's weights, all of whose layers the network starts with; fc8
             is new where the classes are others. Its configuration, width and preprocessing are kept; its window
-            and S too, unless a recipe or a setting says otherwise.
+            and S too, unless a recipe or a setting says otherwise. `none` means random weights, also where images
+            are few.
         resume: continue an interrupted run, with the settings it was started with. `epochs` may be more than it
             had: a finished run is trained on.
         max_unreadable: continue if up to this many images cannot be read; RUN/skipped.jsonl lists them.
@@ -177,8 +175,12 @@ def train(
 
     """
     require("torch", "train", "training")
-    begun, folder, origin = time.monotonic(), Path(run), start_from or grow_from
-    if grow_from and start_from:
+    begun, folder = time.monotonic(), Path(run)
+    at_random = start_from == start.AT_RANDOM
+    if at_random:
+        start_from = None
+    origin = start_from or grow_from
+    if grow_from and (start_from or at_random):
         raise UsageError("`grow_from` and `start_from` cannot be combined: a network has one start")
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
@@ -210,7 +212,7 @@ def train(
             stack.enter_context(writing_folder(folder))
             named = name if recipe is not None else None
             if resume or _restarted(folder, launches):
-                return _resumed(folder, fspath(data), given, named, earlier)
+                return _resumed(folder, fspath(data), given, named, earlier, at_random=at_random)
             return _begin(folder, fspath(data), chosen, given, earlier, recipe_named=recipe is not None)
 
         try:
@@ -220,13 +222,8 @@ def train(
             where = choose_device(device)
             _check_gpus(where, here)
             opened = _open(fspath(data), begin, here)
-            if recipe is None and not (begin.config or begin.earlier) and len(opened.train) < FEW_IMAGES:
-                transfer = command_line("transfer", "tiny-imagenet", fspath(data), "--out", "RUN")
-                say(
-                    f"note: {len(opened.train):,} images are few to train from random weights; "
-                    f"`start_from=cifar10` starts from trained ones, and {transfer} trains a classifier on its "
-                    "features in seconds"
-                )
+            if not (begin.config or origin or at_random or recipe or settings.keys() & start.OF_NETWORK):
+                begin = start.beginning_by_size(begin, len(opened.train), given)
             # Runs that do not tell their engine were begun when torch was the only one.
             before = begin.config.provenance.get("engine", "torch") if begin.config else None
             work = begin.recipe.batch_size * start.multiply_adds_of(begin, len(opened.class_names))
@@ -292,7 +289,13 @@ def _restarted(run: Path, launches: Sequence[float | None]) -> bool:
 
 
 def _resumed(
-    run: Path, data: str, given: dict[str, Any], recipe_name: str | None, earlier: Earlier | None
+    run: Path,
+    data: str,
+    given: dict[str, Any],
+    recipe_name: str | None,
+    earlier: Earlier | None,
+    *,
+    at_random: bool,
 ) -> start.Beginning:
     """With what a run is resumed: its own settings; on the first process for all.
 
@@ -303,7 +306,7 @@ def _resumed(
     if is_empty(run):
         raise UsageError(f"{run} has no run to resume; start one without `resume`")
     begun = start.resumed(run, read_config(run), given, recipe_name)
-    if earlier and earlier != begun.earlier:
+    if (earlier or at_random) and earlier != begun.earlier:
         began = f"from {begun.earlier.name}" if begun.earlier else "from random weights"
         raise UsageError(f"{run} began {began}, and is resumed so: leave `grow_from` and `start_from` out")
     if not has_state(run) and (run / WEIGHTS).is_file() and _num_epochs(run) != 1:

@@ -35,7 +35,7 @@ EXAMPLES: Mapping[str, str] = {
     "shard": "verydeep shard photos --out shards --rescale 512",
     "study": "verydeep study digits --out digits",
     "style": "verydeep style torchvision:vgg16 photo.jpg painting.jpg --out styled.png",
-    "train": "verydeep train photos runs/mine --from cifar10",
+    "train": "verydeep train photos runs/mine",
     "transfer": "verydeep transfer tiny-imagenet photos --out runs/quick",
     "visualize": "verydeep visualize cifar10 photo.jpg --page layers.html",
     "watch": "verydeep watch runs/mine --follow",
