@@ -35,6 +35,9 @@ def link_classes(photos: Path, out: Path, names: list[str]) -> None:
                 link.symlink_to((photos / part / name).resolve(), target_is_directory=True)
 
 
+AT_RANDOM = ("--from", "none")
+
+
 def run_command(*words: str, output: int | None = None) -> str:
     """Run a command of the package.
 
@@ -92,11 +95,11 @@ def main() -> None:
     link_classes(arguments.photos, out / "few", few)
     epochs = ("--epochs", str(arguments.epochs))
     earlier = out / "earlier"
-    train(out / "others", earlier, *epochs)
+    train(out / "others", earlier, *epochs, *AT_RANDOM)
     rows = []
     for seed in range(arguments.seeds):
         row: dict[str, float] = {"seed": seed}
-        for kind, options in (("from", ("--from", str(earlier))), ("scratch", ())):
+        for kind, options in (("from", ("--from", str(earlier))), ("scratch", AT_RANDOM)):
             run = out / f"{kind}-{seed}"
             train(out / "few", run, *epochs, "--seed", str(seed), *options)
             row[kind] = tested(run, out / "few", beside(run, ".npz")).error_rates.top1_error

@@ -1,6 +1,7 @@
 """What to start from with few photographs: a bundled model, another one, or nothing; at equal minutes.
 
-    python benchmarks/starting_points.py CALTECH50 OUT [--models cifar10] [--minutes 5] [--seeds 1]
+    python benchmarks/starting_points.py CALTECH50 OUT [--models tiny-imagenet cifar10]
+        [--minutes 5] [--seeds 1]
 
 CALTECH50 has photographs in train/ and val/. Four sets are made of them: all as they are, and three folders as
 people bring them, with 30 images of each class to train on and the rest to test on: 20 animals, 12 things at
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fine_tuning import beside, run_command, tested
+from fine_tuning import AT_RANDOM, beside, run_command, tested
 
 from verydeep.errors import few
 from verydeep.evaluation.results import Evaluation
@@ -145,7 +146,9 @@ def measure(data: Path, out: Path, models: list[str], minutes: float, seeds: int
         answer = timed(run, ["transfer", model, str(data), "--out", str(run)])
         check_same_images(way, data, answer["num_images"] == len(split.train) + len(split.other))
         rows.append(outcome(data, way, run, 100 - answer["mean_class_recall"][0], answer["seconds"]))
-    ways = {f"from {label}": ["--from", model] for model, label in labels.items()} | {"from scratch": []}
+    ways = {f"from {label}": ["--from", model] for model, label in labels.items()} | {
+        "from scratch": list(AT_RANDOM)
+    }
     for way, options in ways.items():
         folder = out / way.replace(" ", "-")
         epochs = epochs_within(minutes, data, folder, options)
@@ -175,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--models", nargs="+", default=["cifar10"])
+    parser.add_argument("--models", nargs="+", default=["tiny-imagenet", "cifar10"])
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
