@@ -23,6 +23,8 @@ from pathlib import Path
 from verydeep.evaluation.results import Evaluation, read_result
 from verydeep.run_folder import CONFIG
 
+AT_RANDOM = ("--from", "none")  # random weights, though the images are few
+
 
 def link_classes(photos: Path, out: Path, names: list[str]) -> None:
     """Make a folder with links to some classes."""
@@ -33,9 +35,6 @@ def link_classes(photos: Path, out: Path, names: list[str]) -> None:
             link = out / part / name
             if not link.exists():
                 link.symlink_to((photos / part / name).resolve(), target_is_directory=True)
-
-
-AT_RANDOM = ("--from", "none")
 
 
 def run_command(*words: str, output: int | None = None) -> str:
