@@ -202,6 +202,13 @@ def test_who_chooses_a_start_a_recipe_or_a_network_gets_it(animals, tmp_path, ca
     verydeep.train(animals, run, resume=True, start_from="none", **{"recipe": asked.get("recipe"), **QUICK})
 
 
+def test_random_weights_are_an_option_of_the_command_line(animals, tmp_path, capsys):
+    words = "--from none --epochs 1 --batch-size 8 --width 0.03"
+    main(["train", str(animals), str(tmp_path / "run"), *words.split()])
+    assert "tiny-imagenet" not in capsys.readouterr().err
+    assert "started_from" not in read_config(tmp_path / "run").provenance
+
+
 def test_many_images_start_from_random_weights(animals, tmp_path, monkeypatch):
     monkeypatch.setattr("verydeep.training.start.FEW_IMAGES", 30)
     small = replace(find_recipe("photos"), width=0.03, **QUICK)

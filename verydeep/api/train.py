@@ -176,7 +176,7 @@ def train(
     """
     require("torch", "train", "training")
     begun, folder = time.monotonic(), Path(run)
-    at_random = start_from == start.AT_RANDOM
+    at_random = start_from is not None and fspath(start_from) == start.AT_RANDOM
     if at_random:
         start_from = None
     origin = start_from or grow_from
