@@ -44,7 +44,7 @@ demo: $(VENV)/.installed
 	@echo
 	@echo "Next, your own photographs, in a folder with a folder for each class:"
 	@echo "  $(BIN)/verydeep transfer tiny-imagenet PHOTOS --out runs/quick   # in seconds"
-	@echo "  $(BIN)/verydeep train PHOTOS runs/photos                         # in minutes"
+	@echo "  $(BIN)/verydeep train PHOTOS runs/photos --from tiny-imagenet    # in minutes"
 	@echo "  $(BIN)/verydeep evaluate runs/photos PHOTOS"
 	@echo "  $(BIN)/verydeep predict runs/photos IMAGE --maps maps"
 

@@ -197,15 +197,33 @@ def test_few_images_start_from_a_bundled_model(animals, tmp_path, capsys):
 def test_who_chooses_a_start_a_recipe_or_a_network_gets_it(animals, tmp_path, capsys, asked):
     run = tmp_path / "run"
     verydeep.train(animals, run, **asked)
-    assert "tiny-imagenet" not in capsys.readouterr().err
+    assert "starts from tiny-imagenet;" not in capsys.readouterr().err
     assert "started_from" not in read_config(run).provenance
     verydeep.train(animals, run, resume=True, start_from="none", **{"recipe": asked.get("recipe"), **QUICK})
+
+
+def test_settings_of_the_network_are_a_reason_for_random_weights_that_is_told(animals, tmp_path, capsys):
+    words = "--width 0.03 --window 32 --train-scale 36 --epochs 1 --batch-size 8"
+    main(["train", str(animals), str(tmp_path / "run"), *words.split()])
+    told = "few to train from random weights; without --width, --window, --train-scale the training starts from"
+    assert told in capsys.readouterr().err
+
+
+def test_a_model_of_the_users_is_not_taken_for_the_bundled_one(earlier, animals, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(RECIPES, "photos", lambda: replace(find_recipe("digits"), width=0.03, **QUICK))
+    Path("tiny-imagenet").symlink_to(earlier)
+    verydeep.train(animals, "run")
+    assert "started_from" not in read_config(Path("run")).provenance
+    Path("none").symlink_to(earlier)  # a run that is called so is one
+    verydeep.train(animals, "other", start_from="none", **QUICK)
+    assert read_config(Path("other")).provenance["started_from"] == "none"
 
 
 def test_random_weights_are_an_option_of_the_command_line(animals, tmp_path, capsys):
     words = "--from none --epochs 1 --batch-size 8 --width 0.03"
     main(["train", str(animals), str(tmp_path / "run"), *words.split()])
-    assert "tiny-imagenet" not in capsys.readouterr().err
+    assert "images are few" not in capsys.readouterr().err
     assert "started_from" not in read_config(tmp_path / "run").provenance
 
 

@@ -139,8 +139,9 @@ def train(
     A recipe gives the default of every setting; options override it. The help of the command shows the settings
     of the given recipe. Under torchrun, all processes train one network together.
 
-    With fewer than 3,000 images it starts from the bundled model tiny-imagenet, unless a recipe, a network or a
-    start is asked for. `verydeep.transfer` trains a classifier on that model's features, which takes seconds.
+    With fewer than 3,000 training images it starts from the bundled model tiny-imagenet, unless a start, a recipe
+    or settings of the network are asked for. It then has that model's network, window and S.
+    `verydeep.transfer` trains a classifier on the model's features, which takes seconds.
 
     Args:
         data: labelled images: a folder with a folder of images for each class, or with train/ and val/ that hold
@@ -152,8 +153,8 @@ def train(
             with.
         start_from: an earlier run, or another library's weights, all of whose layers the network starts with; fc8
             is new where the classes are others. Its configuration, width and preprocessing are kept; its window
-            and S too, unless a recipe or a setting says otherwise. `none` means random weights, also where images
-            are few.
+            and S too, unless a recipe or a setting says otherwise. `none` means random weights (default:
+            tiny-imagenet with few images, else random weights).
         resume: continue an interrupted run, with the settings it was started with. `epochs` may be more than it
             had: a finished run is trained on.
         max_unreadable: continue if up to this many images cannot be read; RUN/skipped.jsonl lists them.
@@ -176,7 +177,7 @@ def train(
     """
     require("torch", "train", "training")
     begun, folder = time.monotonic(), Path(run)
-    at_random = start_from is not None and fspath(start_from) == start.AT_RANDOM
+    at_random = start_from is not None and start.is_at_random(start_from)
     if at_random:
         start_from = None
     origin = start_from or grow_from
@@ -222,7 +223,7 @@ def train(
             where = choose_device(device)
             _check_gpus(where, here)
             opened = _open(fspath(data), begin, here)
-            if not (begin.config or origin or at_random or recipe or settings.keys() & start.OF_NETWORK):
+            if not (begin.config or origin or at_random or recipe):
                 begin = start.beginning_by_size(begin, len(opened.train), given)
             # Runs that do not tell their engine were begun when torch was the only one.
             before = begin.config.provenance.get("engine", "torch") if begin.config else None

@@ -101,7 +101,7 @@ def _context(
         "training_commands": sentences.training_commands(runs),
         "evaluation_commands": list(map(sentences.evaluation_command, results, paths)),
         "own_commands": sentences.OWN_COMMANDS,
-        "further_commands": sentences.further_commands(),
+        "further_commands": sentences.FURTHER_COMMANDS,
         "version": __version__,
     }
 

@@ -12,16 +12,21 @@ from verydeep.evaluation.results import Evaluation
 from verydeep.evaluation.test_set import HELD_OUT
 from verydeep.reports.runs import Run, duration
 from verydeep.reports.tables import PARTS, Row
-from verydeep.training.recipe import find_recipe
 
 LARGE_DIFFERENCE = 2.0  # standard errors
 OWN_COMMANDS = (
-    "verydeep train my-photos runs/mine --recipe photos",
+    "verydeep train my-photos runs/mine --from tiny-imagenet",
     "verydeep predict runs/mine 'holiday/*.jpg' --maps maps",
     "verydeep evaluate runs/mine my-photos --out mine.npz",
     "verydeep report mine.npz --page mine.html --models runs/mine --data my-photos",
 )
 """For the reader's own photographs: train, predict, test, and make a page."""
+
+FURTHER_COMMANDS = (
+    "verydeep transfer tiny-imagenet my-photos --scales 64 96 128 --out runs/quick",
+    "verydeep evaluate runs/mine my-photos --views both --scales 64 80 96 --out better.npz",
+)
+"""With few images, a linear classifier; and a test of several scales and crops. Q fit the model's window of 64."""
 
 
 def headline(best: Row, num_networks: int) -> str:
@@ -98,16 +103,6 @@ def training_commands(runs: Sequence[Run]) -> list[str]:
     """List the commands that made the runs, as far as they are known."""
     known = [run.config.provenance for run in runs if run.config]
     return list(dict.fromkeys(str(provenance["command"]) for provenance in known if "command" in provenance))
-
-
-def further_commands() -> list[str]:
-    """What may do better than `OWN_COMMANDS`: a deeper network, and a test at several scales."""
-    least, greatest = find_recipe("photos").train_scale
-    scales = f"{least} {(least + greatest) // 2} {greatest}"
-    return [
-        "verydeep train my-photos runs/deeper --recipe photos --config D --grow-from runs/mine",
-        f"verydeep evaluate runs/deeper my-photos --scales {scales} --out deeper.npz",
-    ]
 
 
 def report_command(paths: Sequence[Path], page: Path, models: Sequence[Path], data: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from verydeep.run_folder import CONFIG, ModelConfig, read_split, read_training_n
 from verydeep.run_folder.origin import provenance_of_earlier
 from verydeep.training.recipe import Recipe
 from verydeep.weights.opening import open_source
+from verydeep.weights.source import locate
 
 if TYPE_CHECKING:
     from verydeep.network.vgg import VGG
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
 
 
 FEW_IMAGES = 3000
-"""With fewer, a network that starts from `FOR_FEW` errs less than one from random weights, in equal minutes."""
+"""With fewer, a network that starts from `FOR_FEW` errs less: docs/results/training.md has the figures."""
 
 FOR_FEW = "tiny-imagenet"
 AT_RANDOM = "none"  # a start: random weights, also with few images
-OF_NETWORK = frozenset({"config", "width", "window", "batch_norm", "init", "train_scale"})
-"""Settings that say which network is trained, of which window and scale; with one of them, none is chosen."""
+OF_NETWORK = ("config", "width", "window", "batch_norm", "init", "train_scale")
+"""Settings that say which network is trained, of which window and scale; with one of them, no start is chosen."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,11 @@ def beginning_with(
     return Beginning(None, recipe.with_settings(kept), architecture.hidden, held_out, earlier)
 
 
+def is_at_random(name: str | PathLike[str]) -> bool:
+    """Whether a start means random weights: the word alone, where no run is called so."""
+    return fspath(name) == AT_RANDOM and not (Path(AT_RANDOM) / CONFIG).is_file()
+
+
 def beginning_by_size(begin: Beginning, num_images: int, given: Mapping[str, Any]) -> Beginning:
     """A new run whose user has chosen no start: few images do better with a bundled model's layers.
 
@@ -156,7 +163,13 @@ def beginning_by_size(begin: Beginning, num_images: int, given: Mapping[str, Any
         given: the settings that were asked for.
 
     """
-    if num_images >= FEW_IMAGES:
+    if num_images >= FEW_IMAGES or not locate(FOR_FEW).embedded:  # a model of the user's may be called so
+        return begin
+    if chosen := [f"`{name}`" for name in OF_NETWORK if name in given]:
+        say(
+            f"note: {num_images:,} images are few to train from random weights; without {', '.join(chosen)} the "
+            f"training starts from {FOR_FEW}"
+        )
         return begin
     say(
         f"note: {num_images:,} images are few, so the training starts from {FOR_FEW}; "

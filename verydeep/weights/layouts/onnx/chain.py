@@ -101,14 +101,15 @@ def fold_constants(graph: Graph) -> None:
         if node.kind in CONSTANT and node.outputs:
             needed, fold = CONSTANT[node.kind]
             inputs = [graph.constants[name] for name in node.inputs if name in graph.constants]
-            value = fold(node, inputs) if len(inputs) == len(node.inputs) == needed else None
-            if value is None:
+            if not len(inputs) == len(node.inputs) == needed:
                 continue
-            if inputs and not np.may_share_memory(value, inputs[0]) and 0 not in value.strides:
-                copied += value.nbytes
+            if node.kind == "Reshape" and not inputs[0].flags.c_contiguous and any(inputs[0].strides):
+                copied += inputs[0].nbytes
                 if copied > MOST_COPIED:
                     raise ModelError(f"has nodes up to {node} that rearrange more than {MOST_COPIED:,} bytes")
-            graph.constants[node.outputs[0]] = value
+            value = fold(node, inputs)
+            if value is not None:
+                graph.constants[node.outputs[0]] = value
 
 
 def _value(node: Node, inputs: list[Array]) -> Array | None:
