@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision.models
 from http_servers import FileServer, Hub, serving
-from torchvision.models import VGG11_Weights, VGG16_BN_Weights, VGG16_Weights
+from torchvision.models import VGG11_Weights, VGG16_Weights, get_model_weights, list_models
 from torchvision.models.vgg import VGG, make_layers
 
 import verydeep
@@ -25,12 +26,13 @@ from verydeep.api.new import new
 from verydeep.cli import main
 from verydeep.errors import ModelError, UsageError, VerydeepError
 from verydeep.exports.hub_folder import upload
+from verydeep.images import imagenet
 from verydeep.model import load
 from verydeep.run_folder import read_model, write_model
-from verydeep.weights import by_name
+from verydeep.weights import by_name, published
 from verydeep.weights.by_name import as_repository, find
 from verydeep.weights.hub import Repository, from_hub
-from verydeep.weights.published import PUBLISHED, Checksum
+from verydeep.weights.published import PUBLISHED, Checksum, Published
 from verydeep.weights.source import locate
 from verydeep.weights.writing import timm_card
 
@@ -75,10 +77,24 @@ def hub(model, monkeypatch):
         yield hub
 
 
+def publish(name: str, server: FileServer, file: str, checksum: Checksum, monkeypatch) -> Published:
+    """Let the table say that weights of this name are a file of the server's."""
+    known = next(one for one in PUBLISHED if one.name == name)
+    served = replace(known, url=f"{server.url}/models/{file}", checksum=checksum)
+    for module in (by_name, published):  # by name, and by checksum
+        monkeypatch.setattr(module, "PUBLISHED", (served,))
+    return served
+
+
 def serve_torchvision(server: FileServer, weights, monkeypatch) -> str:
-    """Let torchvision's enumeration name a file of the server's; gives its name."""
-    name = f"vgg16-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
-    monkeypatch.setattr(weights.value, "url", f"{server.url}/models/{name}")
+    """Let torchvision's enumeration and our table name a file of the server's; gives its name."""
+    network = str(weights).split("_Weights")[0].lower()
+    digits = hashlib.sha256(server.content).hexdigest()[:8]
+    name = f"{network}-{digits}.pth"
+    served = publish(
+        f"torchvision:{network}-{weights.name}", server, name, Checksum("sha256", digits), monkeypatch
+    )
+    monkeypatch.setattr(weights.value, "url", served.url)
     return name
 
 
@@ -111,27 +127,51 @@ def test_torchvision_finds_what_we_fetched_and_we_what_it_did(tmp_path, monkeypa
     assert find("torchvision:vgg16-IMAGENET1K_V1")[0] == source.path
 
 
-def test_what_torchvision_knows_of_its_weights_comes_along(tmp_path, monkeypatch):
-    for weights, name in ((VGG16_BN_Weights.IMAGENET1K_V1, "vgg16_bn"), (VGG16_Weights.IMAGENET1K_V1, "vgg16")):
-        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-        known = find(f"torchvision:{name}")[1]
-        view = weights.transforms()
-        assert known.preprocessing.mean == pytest.approx([255 * level for level in view.mean], abs=1e-6)
-        assert known.preprocessing.deviation == pytest.approx([255 * level for level in view.std], abs=1e-6)
-        assert known.class_names == tuple(weights.meta["categories"])
-        assert known.licence == "BSD-3-Clause"
+TORCHVISIONS = [
+    (f"{network}-{weights.name}", weights)
+    for network in list_models(module=torchvision.models)
+    if network.startswith("vgg")
+    for weights in get_model_weights(network)
+]
 
 
-def test_features_alone_have_no_classes(monkeypatch):
-    weights = VGG16_Weights.IMAGENET1K_FEATURES
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    file.parent.mkdir(parents=True)
-    file.touch()
-    known = find("torchvision:vgg16-IMAGENET1K_FEATURES")[1]
-    assert known.class_names is None
-    assert known.preprocessing.deviation == (1, 1, 1)
+def test_the_table_has_all_that_torchvision_publishes():
+    ours = [one.name for one in PUBLISHED if one.name.startswith("torchvision:")]
+    assert sorted(ours) == sorted(f"torchvision:{name}" for name, _ in TORCHVISIONS)
+
+
+@pytest.mark.parametrize(("name", "weights"), TORCHVISIONS)
+def test_the_table_of_torchvision_is_what_torchvision_has(name, weights, monkeypatch):
+    fetched: list[tuple[object, ...]] = []
+    monkeypatch.setattr(by_name, "fetch", lambda *words: fetched.append(words) or words[1])
+    path, known = find(f"torchvision:{name}")
+    url, checksum = fetched[0][0], fetched[0][2]
+    assert url == weights.url
+    assert url.endswith(f"-{checksum.prefix}.pth") and checksum.algorithm == "sha256"
+    assert path == Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    view = weights.transforms()
+    # Those of the features alone are divided by 1/255, rounded to three decimals.
+    assert known.preprocessing.mean == pytest.approx([255 * level for level in view.mean], abs=1e-3)
+    assert known.preprocessing.deviation == pytest.approx([255 * level for level in view.std], abs=1e-3)
+    ours = next(one for one in PUBLISHED if one.name == f"torchvision:{name}")
+    rates = weights.meta["_metrics"]["ImageNet-1K"]
+    features_alone = name.endswith("FEATURES")  # whose accuracies are NaN
+    assert features_alone or 100 - ours.top1_error == pytest.approx(rates["acc@1"])
+    assert features_alone or 100 - ours.top5_error == pytest.approx(rates["acc@5"])
+    assert features_alone or imagenet.class_names() == tuple(weights.meta["categories"])
+    assert known.licence == ("CC-BY-4.0" if features_alone else "BSD-3-Clause")
+
+
+def test_torchvisions_default_is_its_first():
+    for network in ("vgg11", "vgg16", "vgg19_bn"):
+        assert get_model_weights(network).DEFAULT is get_model_weights(network).IMAGENET1K_V1
+
+
+def test_a_default_may_be_named(monkeypatch):
+    monkeypatch.setattr(by_name, "fetch", lambda url, path, *more: path)
+    assert (
+        find("torchvision:vgg16-DEFAULT") == find("torchvision:vgg16") == find("torchvision:vgg16-IMAGENET1K_V1")
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,30 +188,20 @@ def test_a_name_that_a_library_lacks(name, message):
         find(name)
 
 
-def test_without_torchvision_its_published_files_are_found_and_others_want_it(tmp_path, monkeypatch):
-    names = ("vgg16", "vgg19_bn", "vgg16-IMAGENET1K_V1", "vgg16-IMAGENET1K_FEATURES")
-    fetched: list[tuple[object, ...]] = []
-    monkeypatch.setattr(by_name, "fetch", lambda *words: fetched.append(words) or words[1])
-    with_torchvision = [find(f"torchvision:{name}") for name in names]
-    found = importlib.util.find_spec
-    for place in (importlib.util, by_name):
-        monkeypatch.setattr(
-            place, "find_spec", lambda name, *rest: None if name == "torchvision" else found(name, *rest)
-        )
-    for name, (path, metadata) in zip(names, with_torchvision, strict=True):
-        assert find(f"torchvision:{name}")[0] == path
-        known = find(f"torchvision:{name}")[1]
-        assert known.preprocessing == metadata.preprocessing and known.licence == metadata.licence
-    assert [words[0] for words in fetched[:4]] == [words[0] for words in fetched[4::2]]
-    with pytest.raises(VerydeepError, match=r"needs torchvision, .* run: pip install 'verydeep\[torchvision\]'"):
-        find("torchvision:vgg17")
+def test_neither_torchvision_nor_torch_is_imported(tmp_path):
+    code = (
+        "import sys; from verydeep.weights import by_name\n"
+        "by_name.fetch = lambda url, path, *more: path\n"
+        "by_name.find('torchvision:vgg16'); print([name for name in sys.modules if name.startswith('torch')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_without_huggingface_hub(monkeypatch):
     found = importlib.util.find_spec
     without = lambda name, *rest: None if name == "huggingface_hub" else found(name, *rest)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", without)
-    monkeypatch.setattr(by_name, "find_spec", without)
     for name in ("hf:someone/small", "timm/vgg16.tv_in1k"):
         with pytest.raises(VerydeepError, match=r"needs huggingface_hub, .* run: pip install 'verydeep\[hub\]'"):
             find(name)
@@ -181,14 +211,12 @@ def test_without_huggingface_hub(monkeypatch):
 
 def test_keras_finds_what_we_fetched(tmp_path, monkeypatch):
     with serving(FileServer(b"of Keras" * 1000)) as server:
-        published = next(one for one in PUBLISHED if one.name == "keras:VGG19-notop")
         md5 = hashlib.md5(server.content).hexdigest()
         name = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
-        served = replace(published, url=f"{server.url}/{name}", checksum=Checksum("md5", md5))
-        monkeypatch.setattr(by_name, "PUBLISHED", (served,))
+        served = publish("keras:VGG19-notop", server, name, Checksum("md5", md5), monkeypatch)
         path, metadata = find("keras:vgg19-notop")
     assert path == tmp_path / "keras" / "models" / name
-    assert metadata == published.metadata
+    assert metadata == served.metadata
 
     from keras.src.utils import file_utils
 

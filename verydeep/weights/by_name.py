@@ -15,10 +15,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 from verydeep.configurations import ALL_CONFIGURATIONS, name_elsewhere
 from verydeep.errors import (
@@ -30,27 +28,22 @@ from verydeep.errors import (
     near_path,
     require,
 )
-from verydeep.images.color import Preprocessing
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG, WEIGHTS
 from verydeep.weights.download import Watch, fetch
 from verydeep.weights.hub import Repository, from_hub
 from verydeep.weights.metadata import UNKNOWN, Metadata
-from verydeep.weights.published import PUBLISHED, Checksum, Published, published_with
+from verydeep.weights.published import PUBLISHED, Published
 
-TORCHVISION = [f"vgg{layers}{norm}" for layers in (11, 13, 16, 19) for norm in ("", "_bn")]
-"""Its networks, for what may be meant by another word."""
 DEFAULT = "IMAGENET1K_V1"
-"""What it calls the default weights of each of them."""
+"""What torchvision calls the default weights of each network."""
 
 
 class Remote(NamedTuple):
-    """A published file: where it comes from, where its library keeps it here, and what is known of it."""
+    """A published file, and where its library keeps it here."""
 
-    url: str
+    published: Published
     path: Path
-    checksum: Checksum
-    metadata: Metadata
 
 
 def find(name: str, bundled: Iterable[str] = ()) -> tuple[Path, Metadata]:
@@ -72,7 +65,7 @@ def find(name: str, bundled: Iterable[str] = ()) -> tuple[Path, Metadata]:
     library, _, rest = name.partition(":")
     if library in _LIBRARIES:
         remote = _LIBRARIES[library](rest)
-        return _fetched(name, remote), remote.metadata
+        return _fetched(name, remote), remote.published.metadata
     if repository := as_repository(name):
         return from_hub(repository, offline=is_offline()), UNKNOWN
     raise ModelError(_unknown(name, bundled))
@@ -88,7 +81,8 @@ def _unknown(name: str, bundled: Iterable[str]) -> str:
     if ":/" in name:
         return f"{name} is a URL; download the file of weights, and give its path"
     elsewhere = name_elsewhere(name)
-    known = [*bundled, *(f"torchvision:{network}" for network in TORCHVISION), *_keras_files()]
+    defaults = (one.removesuffix(f"-{DEFAULT}") for one in _published("torchvision") if one.endswith(DEFAULT))
+    known = [*bundled, *defaults, *_published("keras")]
     near = (
         f"; did you mean torchvision:{elsewhere}?" if elsewhere else did_you_mean(name, known) or near_path(name)
     )
@@ -123,47 +117,22 @@ _REPOSITORY = re.compile(
 
 
 def _torchvision(name: str) -> Remote:
-    """Look into torchvision's enumeration; the file is where torch.hub keeps it.
-
-    Without torchvision, look into our table of what it publishes.
-    """
-    published = _torchvision_files().get(name)
-    if published and find_spec("torchvision") is None:
-        path = _torch_hub() / "checkpoints" / published.url.rpartition("/")[2]
-        return Remote(published.url, path, published.checksum, published.metadata)
-    require("torchvision", "torchvision", f"torchvision:{name}")
-    import torch.hub
-    from torchvision.models import get_model_weights, list_models
-
+    """Look into the table; the file is where torch.hub keeps it."""
+    files = _published("torchvision")
     network, dash, choice = name.partition("-")
-    networks = [network for network in list_models() if network.startswith("vgg")]
+    networks = list(dict.fromkeys(one.partition(":")[2].partition("-")[0] for one in files))
     if network not in networks:
         near = did_you_mean(network, networks)
         raise UsageError(f"torchvision has no VGG called {network!r}; it has {', '.join(networks)}{near}")
-    weights: Any = get_model_weights(network)
-    if dash and choice not in weights.__members__:
-        names, near = ", ".join(weights.__members__), did_you_mean(choice, weights.__members__)
-        raise UsageError(f"torchvision has no weights of {network} called {choice!r}; it has {names}{near}")
-    chosen = weights[choice if dash else "DEFAULT"]
-    file = Path(urlsplit(chosen.url).path).name
-    digits = re.search(r"-([0-9a-f]{8,})\.", file)
-    if digits is None:
-        raise VerydeepError(f"torchvision publishes {file} without a checksum in its name; it is not fetched")
-    checksum = Checksum("sha256", digits[1])
-    published = published_with(checksum)
-    known = Metadata(origin=f"torchvision's {chosen}") if published is None else published.metadata
-    view = chosen.transforms()
-    of_library = Metadata(
-        Preprocessing(_levels(view.mean), _levels(view.std)), tuple(chosen.meta["categories"] or ()) or None
-    )
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file
-    return Remote(chosen.url, path, checksum, known.completed_by(of_library))
-
-
-def _torchvision_files() -> dict[str, Published]:
-    """Files that are in our table, by the names of their weights; defaults by those of their networks too."""
-    files = {one.name.partition(":")[2]: one for one in PUBLISHED if one.name.startswith("torchvision:")}
-    return files | {name.removesuffix(f"-{DEFAULT}"): one for name, one in files.items() if name.endswith(DEFAULT)}
+    chosen = choice if dash and choice != "DEFAULT" else DEFAULT
+    published = files.get(f"torchvision:{network}-{chosen}")
+    if published is None:
+        choices = [one.partition("-")[2] for one in files if one.startswith(f"torchvision:{network}-")]
+        near = did_you_mean(choice, choices)
+        raise UsageError(
+            f"torchvision has no weights of {network} called {choice!r}; it has {', '.join(choices)}{near}"
+        )
+    return Remote(published, _torch_hub() / "checkpoints" / published.file)
 
 
 def _torch_hub() -> Path:
@@ -172,15 +141,9 @@ def _torch_hub() -> Path:
     return Path(os.environ.get("TORCH_HOME") or cache).expanduser() / "hub"
 
 
-def _levels(shares: list[float]) -> tuple[float, float, float]:
-    """Turn shares of 1, as torchvision has them, into levels of 0 to 255."""
-    red, green, blue = (round(255 * share, 5) for share in shares)
-    return red, green, blue
-
-
 def _keras(name: str) -> Remote:
     """Look into the table; the file is where Keras keeps it."""
-    files = _keras_files()
+    files = _published("keras")
     network, dash, rest = name.partition("-")
     published = files.get(f"keras:{network.upper()}{dash}{rest}")
     if published is None:
@@ -188,12 +151,12 @@ def _keras(name: str) -> Remote:
         raise UsageError(f"Keras publishes no VGG called {name!r}; there are {', '.join(files)}{near}")
     require("h5py", "weights", f"keras:{name}")  # before half a gigabyte is fetched that nothing here reads
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    path = home / "models" / published.url.rpartition("/")[2]
-    return Remote(published.url, path, published.checksum, published.metadata)
+    return Remote(published, home / "models" / published.file)
 
 
-def _keras_files() -> dict[str, Published]:
-    return {published.name: published for published in PUBLISHED if published.name.startswith("keras:")}
+def _published(library: str) -> dict[str, Published]:
+    """What a library publishes, by name."""
+    return {one.name: one for one in PUBLISHED if one.name.startswith(f"{library}:")}
 
 
 _LIBRARIES: dict[str, Callable[[str], Remote]] = {"torchvision": _torchvision, "keras": _keras}
@@ -208,7 +171,7 @@ def _fetched(name: str, remote: Remote) -> Path:
             f"{remote.path.name} into {remote.path.parent}"
         )
     with _bar(remote.path.name) as watch:
-        return fetch(remote.url, remote.path, remote.checksum, watch)
+        return fetch(remote.published.url, remote.path, remote.published.checksum, watch)
 
 
 @contextmanager

@@ -82,6 +82,11 @@ class Published:
     top5_error: float | None = None
     protocol: str = "224 x 224 centre crop, Q = 256"
 
+    @property
+    def file(self) -> str:
+        """Its name as a file."""
+        return self.url.rpartition("/")[2]
+
 
 def _torchvision(
     model: str, digits: str, configuration: str, top1: float, top5: float, enumeration: str
