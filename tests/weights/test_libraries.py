@@ -373,7 +373,8 @@ STRANGE = {
     "an endless crop": ({"crop_pct": 1e-300}, "crop_pct is 1e-300"),
     "an inverted crop": ({"crop_pct": -1}, "training's scale"),
     "no size": ({"input_size": 3}, "not subscriptable"),
-    "names that are one": ({"label_names": "abcde"}, "label_names is not a list"),
+    "names that are one": ({"label_names": "abcde"}, "label_names is 'abcde'; it must be a list"),
+    "names that are none": ({"label_names": ["a", ["b"], "c"]}, "label_names is .* a word in quotes"),
 }
 
 
@@ -393,6 +394,27 @@ def test_a_strange_card_beside_weights_is_an_error_that_names_it(what, timm_weig
     (tmp_path / "model.safetensors").symlink_to(timm_weights)
     with pytest.raises(ModelError, match=rf"config\.json is not timm's: .*{reason}"):
         import_weights(locate(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["a", "b", "a"], "classes 0 and 2 are both called 'a'"),
+        (["a", " ", "c"], "class 1 has an empty name"),
+        (["a", "b"], "there are 2 of them for 3 classes"),
+    ],
+)
+def test_class_names_that_do_not_tell_classes_apart_are_not_used(names, reason, timm_weights, tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps(timm_card(timm_network("A", num_classes=3)) | {"label_names": names})
+    )
+    (tmp_path / "model.safetensors").symlink_to(timm_weights)
+    found = import_weights(locate(tmp_path))
+    assert found.metadata.class_names is None
+    assert f"the class names that came with it are not used: {reason}" in found.notes
+    with pytest.raises(ModelError, match="does not say what its 3 classes are called"):
+        load(tmp_path)
+    assert load(tmp_path, class_names=["x", "y", "z"]).class_names == ("x", "y", "z")
 
 
 def test_a_strangers_words_do_not_steer_the_terminal(timm_weights, tmp_path, images, capsys):

@@ -120,6 +120,18 @@ def test_the_data_flow_counts_and_not_the_order_in_the_file(tmp_path):
     assert np.array_equal(import_weights(locate(path)).tensors["conv5_1.weight"], tensors["conv5_1.weight"])
 
 
+def test_an_onnx_files_metadata_with_names_that_are_no_texts_is_not_used(tmp_path):
+    architecture, preprocessing = EXPORTS["nothing before"]
+    config = ModelConfig(architecture, preprocessing, NAMES, TrainedOn((40, 60)))
+    model = graph(config, weights(architecture), pixels=False)
+    for names, known in ((NAMES, NAMES), (("a",) * len(NAMES), None), ([["a"]] * len(NAMES), None)):
+        for entry in model.metadata_props:
+            if entry.key == "class_names":
+                entry.value = json.dumps(names)
+        saved(model, tmp_path / "a.onnx")
+        assert import_weights(locate(tmp_path / "a.onnx")).metadata.class_names == known
+
+
 # What `verydeep export` writes.
 
 

@@ -225,6 +225,17 @@ def _checked(entries: Sequence[Entry]) -> tuple[str, ...]:
     wordnet = [entry[0] for entry in entries if isinstance(entry, tuple)]
     known = imagenet.named(wordnet) if wordnet and len(wordnet) == len(entries) else None
     names = known or tuple((entry if isinstance(entry, str) else entry[1]).strip() for entry in entries)
+    check_names(names)
+    return names
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Make sure that names of classes tell them apart.
+
+    Raises:
+        ValueError: one is empty or has a control character, or two are the same.
+
+    """
     number_of: dict[str, int] = {}
     for number, name in enumerate(names):
         if not name:
@@ -234,7 +245,6 @@ def _checked(entries: Sequence[Entry]) -> tuple[str, ...]:
         if nfc(name) in number_of:
             raise ValueError(f"classes {number_of[nfc(name)]} and {number} are both called {name!r}")
         number_of[nfc(name)] = number
-    return names
 
 
 ClassNames = str | PathLike[str] | Sequence[str]

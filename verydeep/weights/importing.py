@@ -18,8 +18,9 @@ from verydeep.files import digest_of
 from verydeep.images import imagenet
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, ModelConfig, TrainedOn, all_finite
+from verydeep.typed import as_type
 from verydeep.weights.choice import groups
-from verydeep.weights.class_names import ClassNames, class_names
+from verydeep.weights.class_names import ClassNames, check_names, class_names
 from verydeep.weights.files import read
 from verydeep.weights.formats import MODEL_FILES
 from verydeep.weights.layouts import recognize
@@ -303,9 +304,14 @@ def _settle_class_names(found: Imported, given: ClassNames | None) -> None:
         known = class_names(given, count)
     elif not count:
         known = ()
-    elif known and len(known) != count:
-        found.notes.append(f"{len(known)} class names came with {count} classes: they are not used")
-        known = None
+    elif known:
+        try:
+            if len(known) != count:
+                raise ValueError(f"there are {len(known)} of them for {count} classes")
+            check_names(known)
+        except ValueError as error:
+            found.notes.append(f"the class names that came with it are not used: {printable(error)}")
+            known = None
     if count and found.published and not known:
         known = imagenet.class_names()
     found.metadata = replace(found.metadata, class_names=known)
@@ -322,12 +328,12 @@ def _timms_metadata(path: Path) -> Metadata:
         side = round(int(fields.get("input_size", (3, 224, 224))[1]) / float(fields.get("crop_pct", 0.875)))
         if side > MOST_SCALE:
             raise ValueError(f"crop_pct is {fields['crop_pct']}")
-        names = card.get("label_names") or fields.get("label_names")
-        if not isinstance(names, list | None):
-            raise ValueError("label_names is not a list")
+        names = as_type(
+            tuple[str, ...] | None, card.get("label_names") or fields.get("label_names"), "label_names"
+        )
         tag, licence = fields.get("tag") or "", fields.get("license")
         if not names and str(tag).endswith("in1k"):
-            names = list(imagenet.class_names())
+            names = imagenet.class_names()
         return Metadata(
             Preprocessing(mean, deviation, "RGB"),  # type: ignore[arg-type]
             tuple(map(printable, names)) if names else None,

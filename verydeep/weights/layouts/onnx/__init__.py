@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from verydeep.errors import ModelError, printable
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
+from verydeep.typed import as_type
 from verydeep.weights.checkpoint import Checkpoint
 from verydeep.weights.layouts.onnx.walk import OnnxWalk
 from verydeep.weights.metadata import Metadata
@@ -43,7 +44,7 @@ def _metadata(texts: Mapping[str, str], of_graph: Metadata) -> Metadata:
         scale = json.loads(texts["scale"]) if "scale" in texts else [texts["test_scale"]] * 2
         return Metadata(
             of_graph.preprocessing or Preprocessing(mean, deviation, texts["channels"]),  # type: ignore[arg-type]
-            tuple(map(printable, json.loads(texts["class_names"]))),
+            tuple(map(printable, as_type(tuple[str, ...], json.loads(texts["class_names"])))),
             TrainedOn((int(scale[0]), int(scale[1])), texts.get("mirror", "true") == "true"),
             texts.get("licence") and printable(texts["licence"]),
         )
