@@ -102,7 +102,12 @@ def crafted(folder: Path, created: Path) -> dict[str, Path]:
     torch.save(state, new("pickle.pth"))
     torch.save(state, new("old_pickle.pth"), _use_new_zipfile_serialization=False)
     new("bare_pickle.pt", pickle.dumps(Malicious(created)))
-    torch.save(torchvision_network("A"), new("whole_network.pth"))
+    network = torchvision_network("A")
+    network.hook = Malicious(created)
+    torch.save(network, new("whole_network.pth"))
+    loop = torch.nn.Module()
+    loop._modules = {"a": loop, "b": loop}  # twice: a walk through it would never end
+    torch.save(loop, new("loop.pth"))
     new("nested.safetensors", safetensors(b'{"a":' * 100_000))
     new(
         "huge.safetensors",

@@ -103,6 +103,51 @@ def test_prefixes_are_taken_off(prefix, ending, network, tmp_path):
     assert not found.notes
 
 
+def trained(network: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer with momentum, whose tensors have the shapes of the network's."""
+    optimizer = torch.optim.SGD(network.parameters(), momentum=0.9)
+    for parameter in network.parameters():
+        optimizer.state[parameter]["momentum_buffer"] = torch.ones_like(parameter)
+    return optimizer
+
+
+WHOLE = {
+    "alone": lambda network: network,
+    "with its optimizer": lambda network: {"model": network, "optimizer": trained(network).state_dict()},
+    "with its optimizer, whole": lambda network: {"optimizer": trained(network), "model": network},
+    "deep in lists": lambda network: {"all": [{"epoch": 3}, (network, None)]},
+    "parallel": nn.DataParallel,
+    "averaged": AveragedModel,
+    "of a class of its own": lambda network: WithNetwork(network),
+}
+
+
+class WithNetwork(nn.Module):
+    """A module that nobody else has."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.net = network
+        self.mode = Mode.MIN
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "row"])
+@pytest.mark.parametrize("what", WHOLE)
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "norm"])
+def test_networks_that_were_saved_whole(batch_norm, what, old, tmp_path):
+    """They are pickles of modules: the tensors are called as in the state dict, and no class is loaded."""
+    network = torchvision_network("A", batch_norm=batch_norm, num_classes=5)
+    path = tmp_path / "a.pth"
+    torch.save(WHOLE[what](network), path, _use_new_zipfile_serialization=not old)
+    found = import_weights(locate(path))
+    expected = tmp_path / "b.pth"
+    torch.save(network.state_dict(), expected)
+    wanted = import_weights(locate(expected))
+    assert found.architecture == wanted.architecture
+    assert found.tensors.keys() == wanted.tensors.keys()
+    assert all(np.array_equal(found.tensors[name], wanted.tensors[name]) for name in wanted.tensors)
+
+
 def parallel_features(network: nn.Module) -> object:
     """As pytorch/examples wraps `features` alone."""
     wrapped = nn.Module()

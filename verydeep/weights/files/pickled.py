@@ -89,10 +89,16 @@ class Placeholder(dict[Any, Any]):
 
 
 class Unpickler(pickle.Unpickler):
-    """Reads one pickle of PyTorch's."""
+    """Reads one pickle of PyTorch's.
+
+    Attributes:
+        dtypes: of the numbers that it says lie elsewhere, by their keys.
+
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")
+        self.dtypes: dict[str, str] = {}
         self._placeholders: dict[str, type[Placeholder]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -119,7 +125,9 @@ class Unpickler(pickle.Unpickler):
         """What a reference to something outside of the pickle means: numbers, or (of old) a module's source."""
         if isinstance(key, tuple) and len(key) >= 5 and key[0] == "storage":
             view = key[5] if len(key) > 5 and key[5] else (None, 0)
-            return Storage(str(key[2]), str(key[1]), int(view[1]))
+            storage = Storage(str(key[2]), str(key[1]), int(view[1]))
+            self.dtypes[storage.key] = storage.dtype
+            return storage
         if isinstance(key, tuple) and len(key) >= 2 and key[0] == "module":
             return key[1]
         raise NotWeightsError("has a reference that PyTorch does not write, so it is damaged")

@@ -7,8 +7,9 @@ of before 1.6 is a row of pickles, with the numbers behind them.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -23,12 +24,9 @@ from verydeep.weights.files.pickled import Placeholder, Storage, StoredTensor, U
 
 MAGIC = 0x1950A86A20F9469CFC6C
 MOST_DEPTH, MOST_ENTRIES = 20, 1_000_000
+MODULE_PARTS = ("_parameters", "_buffers", "_modules")
+"""Where an `nn.Module` that was saved whole has its tensors."""
 Numbers = Callable[[Storage], bytes | memoryview]
-
-WHOLE_NETWORK = (
-    "holds a whole network ({name}), whose classes are not loaded; where you trust it, save its state dict: "
-    "torch.save(torch.load(FILE, weights_only=False).state_dict(), 'weights.pth')"
-)
 
 
 def read(path: Path, facts: dict[str, Any]) -> Iterator[Tensor]:
@@ -70,12 +68,12 @@ def _in_zip(archive: zipfile.ZipFile) -> tuple[Any, Numbers, str]:
 def _in_row(file: IO[bytes], path: Path) -> tuple[Any, Numbers, str]:
     if (first := Unpickler(file).load()) != MAGIC:
         raise NotWeightsError(_other_pickle(path, first))
-    _, system, content = (Unpickler(file).load() for _ in range(3))
+    _, system = (Unpickler(file).load() for _ in range(2))
+    described = Unpickler(file)
+    content = described.load()
     keys = Unpickler(file).load()
     size = path.stat().st_size
-    stored = [tensor.storage for _, tensor in _tensors(content, "", MOST_DEPTH, [MOST_ENTRIES])]
-    dtypes = {storage.key: storage.dtype for storage in stored}
-    places = {}
+    dtypes, places = described.dtypes, {}
     for key in keys:
         count = int.from_bytes(file.read(8), "little") * _itemsize(dtypes.get(str(key), "uint8"))
         places[str(key)] = (file.tell(), count)
@@ -93,19 +91,26 @@ def _in_row(file: IO[bytes], path: Path) -> tuple[Any, Numbers, str]:
 
 
 def _tensors(value: Any, name: str, depth: int, left: list[int]) -> Iterator[tuple[str, StoredTensor]]:
-    """Every tensor in nested dictionaries and lists, its name joined by points."""
+    """Every tensor in nested dictionaries, lists and networks, its name joined by points."""
     left[0] -= 1
     if not depth or left[0] < 0:
         raise NotWeightsError("has too many things within each other to be a checkpoint")
     if isinstance(value, StoredTensor):
         yield name, _checked(value, name)
         return
-    items = value.items() if isinstance(value, Mapping) else ()
-    if isinstance(value, list | tuple):
-        items = enumerate(value)  # type: ignore[assignment]
-    for key, item in items:
+    for key, item in _items(value):
         if isinstance(item, StoredTensor | Mapping | list | tuple):
             yield from _tensors(item, f"{name}.{key}" if name else str(key), depth - 1, left)
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    """What a dictionary, a list or a saved module holds; a module's tensors are called as in its state dict."""
+    if isinstance(value, list | tuple):
+        return enumerate(value)
+    if isinstance(value, Placeholder) and isinstance(value.attributes, Mapping):
+        parts = [value.attributes.get(part) for part in MODULE_PARTS]
+        return chain.from_iterable(part.items() for part in parts if isinstance(part, Mapping))
+    return value.items() if isinstance(value, Mapping) else ()
 
 
 def _checked(tensor: StoredTensor, name: str) -> StoredTensor:
@@ -141,11 +146,8 @@ def _itemsize(dtype: str) -> int:
 def _without_tensors(content: Any) -> str:
     """What a file without a state dict is."""
     for value in (content, *(content.values() if isinstance(content, Mapping) else ())):
-        if isinstance(value, Placeholder):
-            if "_rebuild" in value.name:
-                return "has sparse or quantised tensors alone; save the network in float32"
-            if isinstance(value.attributes, Mapping) and "_modules" in value.attributes:
-                return WHOLE_NETWORK.format(name=value.name)
+        if isinstance(value, Placeholder) and "_rebuild" in value.name:
+            return "has sparse or quantised tensors alone; save the network in float32"
     what = content.name if isinstance(content, Placeholder) else type(content).__name__
     return f"holds no tensors by name (but a {what}), so it is not a state dict"
 
