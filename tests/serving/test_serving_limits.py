@@ -28,8 +28,10 @@ from served import Client, of_application, serving
 
 import verydeep
 from verydeep.errors import UsageError
+from verydeep.images import decode
 from verydeep.serving import Limits, routes, server
 from verydeep.serving.application import application
+from verydeep.serving.limits import Refusal
 from verydeep.serving.models import open_models
 from verydeep.serving.routes import Answer
 from verydeep.serving.service import Service
@@ -54,12 +56,12 @@ def slow(run, monkeypatch):
     )
     submit = service.worker.submit
 
-    def slowly(items, compute, key=None, pixels=0):
+    def slowly(items, compute, key=None, *, pixels):
         def later(items):
             time.sleep(0.5)
             return compute(items)
 
-        return submit(items, later, None, pixels)
+        return submit(items, later, None, pixels=pixels)
 
     monkeypatch.setattr(service.worker, "submit", slowly)
     return service
@@ -298,11 +300,11 @@ def test_work_for_clients_that_have_gone_is_not_kept(run):
         return items
 
     async def many() -> int:
-        first = service.worker.submit([0], blocked)
+        first = service.worker.submit([0], blocked, pixels=1)
         while not begun.is_set():
             await asyncio.sleep(0.01)
         for number in range(50):
-            service.worker.submit([number], blocked).cancel()
+            service.worker.submit([number], blocked, pixels=1).cancel()
         await asyncio.sleep(0.01)
         waiting = len(service.worker._tasks)
         goes_on.set()
@@ -310,6 +312,41 @@ def test_work_for_clients_that_have_gone_is_not_kept(run):
         return waiting
 
     assert asyncio.run(many()) == 0
+    service.close()
+
+
+def test_few_large_images_fill_the_queue_too(run, content, monkeypatch):
+    """Rescaled images are held until their turn comes: 64 requests of the largest size would be 3 GB."""
+    monkeypatch.setattr("verydeep.serving.work.MOST_WAITING", 20_000)
+    service = Service(open_models(run), Limits())
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def blocked(items):
+        begun.set()
+        goes_on.wait(10)
+        return items
+
+    async def many() -> list[object]:
+        model = service.models.default
+        first = service.worker.submit([0], blocked, pixels=10**9)  # alone, however large
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        asked = [
+            asyncio.create_task(service.posteriors(model, [decode.Encoded("a.png", content)] * 2, "dense", (64,)))
+            for _ in range(4)
+        ]
+        while sum(one.done() for one in asked) + len(service.worker._tasks) < len(asked):
+            await asyncio.sleep(0.01)
+        goes_on.set()
+        await first
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    answers = asyncio.run(many())
+    refused = [one for one in answers if isinstance(one, Refusal)]
+    assert 0 < len(refused) < 4
+    assert {one.status for one in refused} == {503} and all(one.retry_after for one in refused)
+    assert all(len(one) == 2 for one in answers if not isinstance(one, Refusal))
+    assert service.room.taken == 0 and not service.worker._tasks
     service.close()
 
 

@@ -8,6 +8,7 @@ from verydeep.arguments import check_fields
 from verydeep.errors import check_least
 
 MOST_SHOWN = 16_000_000  # pixels: 150 crops of 224x224 are half of it
+MOST_WAITING = 8 * MOST_SHOWN  # pixels that wait for the engine: at most 400 MB of rescaled images
 MOST_VALUES = 16_000_000  # numbers of an answer: 64 MB as float32
 MOST_WRITTEN = 1_000_000  # numbers of an answer in JSON
 MOST_OUTPUTS = 128_000_000  # numbers that the engine holds of an image: 512 MB

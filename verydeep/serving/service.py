@@ -83,27 +83,25 @@ class Service:
             if len(images) > 1:  # of one, the thread that decodes it makes sure
                 sizes = await self._all([partial(self._size, one) for one in images])
                 check_shown(sum(self._shown(size, scoring.scales, protocols, model) for size in sizes), "scales")
-            with self.worker.arriving():
-                ready = await self._all(
-                    [partial(self._at_scales, one, scoring.scales, protocols, model) for one in images]
-                )
-                decoded = [rescaled for rescaled, _ in ready]
-                groups: dict[Any, list[int]] = defaultdict(list)
-                for number, image in enumerate(decoded):
-                    shapes = tuple(image[scale].shape for scale in scoring.scales) if scoring.whole else ()
-                    groups[model.name, views, scales, shapes].append(number)
-                waiting = [
-                    self.worker.submit(
-                        [decoded[n] for n in numbers], scoring.posteriors, key, sum(ready[n][1] for n in numbers)
-                    )
-                    for key, numbers in groups.items()
-                ]
             rows = np.empty((len(images), scoring.num_classes))
+            waiting: list[tuple[list[int], asyncio.Future[list[Any]]]] = []
             try:
-                for numbers, future in zip(groups.values(), waiting, strict=True):
+                with self.worker.arriving():
+                    ready = await self._all(
+                        [partial(self._at_scales, one, scoring.scales, protocols, model) for one in images]
+                    )
+                    groups: dict[Any, list[int]] = defaultdict(list)
+                    for number, (image, _) in enumerate(ready):
+                        shapes = tuple(image[scale].shape for scale in scoring.scales) if scoring.whole else ()
+                        groups[model.name, views, scales, shapes].append(number)
+                    for key, numbers in groups.items():
+                        items, pixels = zip(*(ready[number] for number in numbers), strict=True)
+                        future = self.worker.submit(items, scoring.posteriors, key, pixels=sum(pixels))
+                        waiting.append((numbers, future))
+                for numbers, future in waiting:
                     rows[numbers] = await future
             finally:  # where one failed, or the client has gone
-                for future in waiting:
+                for _, future in waiting:
                     future.cancel()
             return rows
 
@@ -126,7 +124,7 @@ class Service:
             return [posterior_of_maps(one)[0] for one in scores]
 
         with self.room.images(len(images)):
-            return np.stack(await self.worker.submit(list(images), compute))
+            return np.stack(await self.worker.submit(list(images), compute, pixels=images.size // 3))
 
     async def score_map(
         self, model: ServedModel, image: Sent, scale: int | None, render: Callable[[ScoreMap], Answer]
@@ -149,7 +147,8 @@ class Service:
             return rescale(decoded, side)  # here, so that no large image waits for the engine
 
         with self.room.images(1):
-            (found,) = await self.worker.submit([await self.in_thread(rescaled)], compute)
+            ready = await self.in_thread(rescaled)
+            (found,) = await self.worker.submit([ready], compute, pixels=prod(ready.size))
             return await self.in_thread(lambda: render(found))
 
     async def outputs(
@@ -193,7 +192,7 @@ class Service:
             if values > most:
                 raise Refusal(413, f"the answer would have {values:,} numbers, more than {most:,}: use `pool`")
             shown = await self._all([partial(self._at_scale, one, wanted.scale) for one in images])
-            rows = await self.worker.submit(shown, compute)
+            rows = await self.worker.submit(shown, compute, pixels=sum(map(prod, sizes)))
             return await self.in_thread(lambda: render(rows))
 
     async def channels(
@@ -223,7 +222,7 @@ class Service:
                     413, f"{drawn:,} places would be drawn, more than {MOST_WRITTEN:,}; use a smaller `scale`"
                 )
             shown = await self.in_thread(lambda: self._at_scale(image, side))
-            (found,) = await self.worker.submit([shown], compute)
+            (found,) = await self.worker.submit([shown], compute, pixels=width * height)
             return await self.in_thread(lambda: render(found))
 
     async def compare(
@@ -271,7 +270,7 @@ class Service:
 
         with self.room.images(2):
             pair = await self.in_thread(prepare)
-            found: Comparison = (await self.worker.submit(list(pair), compute))[0]
+            found: Comparison = (await self.worker.submit(list(pair), compute, pixels=pair[0].size))[0]
             return found
 
     async def in_thread(self, work: Callable[[], Answer]) -> Answer:

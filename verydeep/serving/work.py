@@ -1,7 +1,8 @@
 """One thread computes for all requests. What waits with the same key is computed together.
 
 A request's images are let in (`Room`) before they are decoded and leave when it is answered, so the queue is
-bounded. The engine takes all cores for one call. So one thread calls it, and the others decode.
+bounded; so are the pixels that wait. The engine takes all cores for one call. So one thread calls it, and the
+others decode.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from verydeep.serving.limits import Refusal
+from verydeep.serving.limits import MOST_WAITING, Refusal
 from verydeep.serving.metrics import Metrics
 
 WAIT = 0.003  # seconds that a call waits for images that are being decoded
@@ -69,8 +70,12 @@ class Room:
 
         """
         if self.taken and self.taken + images > self.most:
-            again = min(60, max(1, ceil(self.taken * self.seconds_per_image)))
-            raise Refusal(503, f"the server is busy: {self.taken} images are waiting; try again later", again)
+            raise self.refusal()
+
+    def refusal(self) -> Refusal:
+        """The answer to what comes while there is no room."""
+        again = min(60, max(1, ceil(self.taken * self.seconds_per_image)))
+        return Refusal(503, f"the server is busy: {self.taken} images are waiting; try again later", again)
 
     @contextmanager
     def images(self, count: int) -> Iterator[None]:
@@ -125,7 +130,7 @@ class Worker:
                 self._changed.notify()
 
     def submit(
-        self, items: Sequence[Any], compute: Compute, key: Hashable = None, pixels: int = 0
+        self, items: Sequence[Any], compute: Compute, key: Hashable = None, *, pixels: int
     ) -> asyncio.Future[list[Any]]:
         """Compute items in the thread.
 
@@ -133,13 +138,13 @@ class Worker:
             items: one result is given for each.
             compute: items -> results, in their order; it gets those of several requests of one key.
             key: of what can be computed together; None is computed alone.
-            pixels: that the items have.
+            pixels: that are shown to networks, or held.
 
         Returns:
             What is to be awaited for the results, or for what `compute` raises.
 
         Raises:
-            Refusal: the server is stopping.
+            Refusal: the server is stopping, or too many pixels are waiting.
 
         """
         loop = asyncio.get_running_loop()
@@ -147,6 +152,8 @@ class Worker:
         with self._changed:
             if self._closed:
                 raise Refusal(503, "the server is stopping", 1)
+            if self._tasks and sum(one.pixels for one in self._tasks) + pixels > MOST_WAITING:
+                raise self._room.refusal()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="verydeep-compute", daemon=True)
                 self._thread.start()
