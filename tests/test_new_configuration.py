@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sample_images import class_folders
 
 import verydeep
+from verydeep.accounting import num_parameters
 from verydeep.configurations import (
     ALL_CONFIGURATIONS,
     CONFIGURATIONS,
@@ -13,7 +15,7 @@ from verydeep.configurations import (
     Configuration,
     ConvolutionSpec,
 )
-from verydeep.errors import ModelError
+from verydeep.errors import ModelError, UsageError
 from verydeep.network.initialize import grow, initialize
 from verydeep.network.vgg import VGG
 
@@ -55,3 +57,19 @@ def test_a_deeper_network_than_those_of_the_table_is_refused(tmp_path, deeper, m
     weights = (tmp_path / "run" / "model.safetensors").rename(tmp_path / "weights.safetensors")
     with pytest.raises(ModelError, match=r"has 17 convolutions .* have 8, 10, 13 or 16 of 3x3"):
         verydeep.inspect(weights)
+
+
+def test_fc_layers_of_other_sizes_are_made_and_trained_on(tmp_path):
+    made = verydeep.new("A", tmp_path / "start", **NARROW, hidden=(20, 30))
+    architecture = verydeep.load(tmp_path / "start").config.architecture
+    heads = [(layer.in_channels, layer.out_channels) for layer in architecture.layers[-3:]]
+    assert heads == [(26, 20), (20, 30), (30, 3)]
+    assert made.parameters == num_parameters(architecture)
+    settings = {"epochs": 1, "rate_below": 1.0}
+    class_folders(tmp_path / "photos", {"a": 9, "b": 9})
+    verydeep.train(tmp_path / "photos", tmp_path / "run", start_from=tmp_path / "start", **settings)
+    assert verydeep.load(tmp_path / "run").config.architecture.hidden == (20, 30)
+    for wrong in ((20,), (20, 30, 40), (0, 30)):
+        with pytest.raises(UsageError, match=r"`hidden` is \(.* (2 whole numbers|two numbers of at least 1)"):
+            verydeep.new("A", tmp_path / "wrong", hidden=wrong)
+    assert not (tmp_path / "wrong").exists()

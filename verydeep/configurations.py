@@ -295,7 +295,9 @@ class Architecture:
             raise UsageError(f"`window` is {self.window}; it must be a multiple of {STRIDE}: use {near}")
 
         if self.hidden is not None and (len(self.hidden) != 2 or min(self.hidden) < 1):
-            raise UsageError(f"hidden FC layers have {self.hidden} channels; give two numbers, each at least 1")
+            raise UsageError(
+                f"`hidden` is {self.hidden}; give the channels of fc6 and of fc7, two numbers of at least 1"
+            )
 
     def channels(self, paper: int) -> int:
         """Turn the paper's number of channels into this architecture's."""

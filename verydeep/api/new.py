@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from verydeep.accounting import num_parameters
 from verydeep.arguments import checked
@@ -43,6 +44,7 @@ def new(
     seed: int = 0,
     num_classes: int = 1000,
     width: float = 1.0,
+    hidden: tuple[int, ...] = (),
     window: int = 224,
     batch_norm: bool = False,
 ) -> NewModel:
@@ -55,6 +57,7 @@ def new(
         seed: seed of the random numbers.
         num_classes: number of classes; they are named by their numbers.
         width: factor on the number of channels of every layer.
+        hidden: channels of fc6 and of fc7, two numbers (default: 4096 times the width).
         window: side of the network's input in training, in pixels; a multiple of 32.
         batch_norm: batch normalization after each convolution.
 
@@ -63,7 +66,8 @@ def new(
         VerydeepError: torch is not installed.
 
     """
-    architecture = Architecture(config, num_classes, width, window, batch_norm)
+    two: Any = tuple(hidden) or None  # which the architecture makes sure of
+    architecture = Architecture(config, num_classes, width, window, batch_norm, hidden=two)
     if not 0 <= seed < 2**63:
         raise UsageError(f"`seed` is {seed}; it must be from 0 to {2**63 - 1}")
     require("torch", "train", "making a model")
