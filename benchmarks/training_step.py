@@ -1,6 +1,6 @@
 """A training step side by side: ours on both engines, and torchvision's network in every way that torch has.
 
-    python benchmarks/training_step.py [--cases D-224 ...] [--seconds 60] [--threads 2] [--compile] [--memory]
+    python benchmarks/training_step.py [--cases D-224 ...] [--seconds 60] [--threads 2] [--compile] [--avx2]
 
 A step is: pixels as bytes -> preprocessing, forward, loss, backward, SGD with momentum and weight decay. All
 variants take turns in one process, so that they meet the same machine. Torchvision's network runs in both
@@ -8,7 +8,8 @@ layouts, in float32, and in bfloat16 by autocast where the processor multiplies 
 torch.compile too. At first each variant makes a step, and then steps for two seconds, of which the quickest is
 told. Then ours on the native engine, in each precision, and the fastest of torch's take turns until --seconds
 are over: medians of the rounds, and the median of the ratios to torch's. On one thread it is processor time
-that is measured, else time by the clock. With --memory each variant makes its steps in a process of its own,
+that is measured, else time by the clock. With --avx2 a processor with AVX-512 uses AVX2 alone, on both sides.
+With --memory each variant makes its steps in a process of its own,
 whose greatest resident memory is told.
 """
 
@@ -63,6 +64,13 @@ CASES = {
     "D-32-narrow": Case(Architecture("D", 10, 0.25, 32, True), 128),
 }
 CPU = torch.device("cpu")
+AVX2_ALONE = {
+    "VERYDEEP_INSTRUCTIONS": "avx2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""Limits of ours, and of each library that computes for torch."""
 LEAST_ROUNDS = 2
 FIRST_SECONDS = 2.0
 Step = Callable[[], float]
@@ -174,11 +182,17 @@ class Ours:
 
 def variants(compiled: bool) -> tuple[list[Ours], list[Torchs]]:
     """Ours, and those of torch, of which the fastest is the peer."""
-    precisions = (False, True) if torch.cpu._is_avx512_bf16_supported() else (False,)
+    with_bfloat16 = torch.cpu._is_avx512_bf16_supported() and not avx2_alone()
+    precisions = (False, True) if with_bfloat16 else (False,)
     engines: tuple[TrainingEngine, ...] = ("native", "torch")
     ours = [Ours(engine, "bfloat16" if one else "float32") for engine, one in product(engines, precisions)]
     ways = product((False, True), precisions, (False, True) if compiled else (False,))
     return ours, [Torchs(*way) for way in ways]
+
+
+def avx2_alone() -> bool:
+    """Whether both sides are limited to AVX2."""
+    return AVX2_ALONE.items() <= os.environ.items()
 
 
 def step_of(case: Case, variant: Ours | Torchs, device: torch.device = CPU) -> Step:
@@ -233,7 +247,7 @@ def measure(name: str, seconds: float, compiled: bool) -> dict[str, Any]:
         speed = batch_size / statistics.median(several)
         rows = [row for row in rows if row["variant"] != variant]
         rows.append({"variant": variant, "images_per_second": speed, "ratio": ratio})
-    threads, processor = torch.get_num_threads(), processor_name()
+    threads, processor = torch.get_num_threads(), processor_name() + ", AVX2 alone" * avx2_alone()
     return {"case": name, "threads": threads, "processor": processor, "rounds": len(times[peer]), "rows": rows}
 
 
@@ -264,13 +278,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--avx2", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--alone", nargs=2, metavar=("CASE", "VARIANT"), help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if SPINS not in os.environ:  # as `verydeep train` does; torch's own steps are as fast with it
-        shorten_spins()
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+    if SPINS not in os.environ or (arguments.avx2 and not avx2_alone()):
+        shorten_spins()  # as `verydeep train` does; torch's own steps are as fast with it
+        os.environ.update(AVX2_ALONE if arguments.avx2 else {})
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # libraries read them when they are loaded
+    if avx2_alone() and arguments.compile:
+        import torch._inductor.config
+
+        torch._inductor.config.cpp.simdlen = 256
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.alone:
