@@ -219,3 +219,13 @@ def test_a_journal_of_other_fields_and_words_that_cannot_be_written(make_result:
     page = make_page(make_result())
     assert page.count("<svg") == 3
     assert r"\ud800" in page
+
+
+def test_a_fusion_alone_is_told_as_one(make_result: MakeResult):
+    result = make_result(configuration="D")
+    members = tuple(replace(result.facts.first, model=name, parameters=100) for name in ("first", "second"))
+    fusion = replace(result, facts=replace(result.facts, members=members))
+    page = " ".join(make_page(fusion).split())
+    assert "the best of" not in page
+    assert "Its 2 networks have 200 parameters together." in page
+    assert "the best of 2," in make_page(fusion, result)

@@ -80,6 +80,7 @@ def test_fused_networks_and_protocols_find_their_rows(make_result: MakeResult):
         23.7,
     )
     assert published(replace(one, views="crops"), replace(other, views="crops")) == (6, 23.9)
+    assert published(one, replace(other, trained_scale=(384, 384))) is None  # of two, the paper's are jittered
     assert published(one, replace(other, scales=(384,))) is None
     assert published(one, replace(one, views="ten")) is None
     assert published(replace(one, views="crops")) == (5, 24.6)

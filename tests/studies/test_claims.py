@@ -182,6 +182,12 @@ def test_a_verdict_says_how_many_seeds_decided_it():
     assert (judged[2].verdict, judged[2].deciding_seeds) == ("does not agree", 1)
     assert verdicts.verdict(judged[2]) == "does not agree (1 seed)"
     assert "1 of the verdicts is by fewer than 3 seeds." in verdicts.headline(judged)
+    # Of two statements that fail, one is enough; the other may have fewer seeds.
+    a, e = training("A"), training("E")
+    depth = [measurement(a, (20, 21, 20)), measurement(b, (30, 30, 30)), measurement(d, (35, 36, 35))]
+    failed = judge(evidence(*depth, measurement(e, 10)))[0]  # E gains more than a step before it
+    assert {one.seeds for one in failed.statements if one.holds is False} == {1, 3}
+    assert (failed.verdict, failed.deciding_seeds) == ("does not agree", 3)
     three = claim(3, *(measurement(one, (error,) * 3) for one, error in ((b, 30), (c, 25), (d, 20))))
     assert verdicts.verdict(three) == "agrees (3 seeds)"
     assert verdicts.verdict(claim(3, *networks(B=30, C=30, D=20))) == "not decided"

@@ -57,14 +57,6 @@ def test_a_variant_has_no_published_row(found):
     assert rows[2][5] == "27.00"
 
 
-def test_two_fused_networks_are_the_papers_where_both_are_jittered():
-    published = counterpart("D + E", (256, 512), 3, "dense")
-    fixed, jittered = training("E"), [training(f"{name}-jittered", scale=(32, 40)) for name in "DE"]
-    pairs = [[jittered[0], fixed], jittered]
-    fused = [replace(measurement(pair, 20, scales="three"), published=published) for pair in pairs]
-    assert [one.published for one in beside_the_paper(fused)] == [None, published]
-
-
 def test_markdown_and_csv_say_the_same(found):
     tables = in_tables.make_tables(found)
     in_markdown = [

@@ -119,9 +119,13 @@ def _run_of(best: Evaluation, runs: Sequence[Run]) -> Run:
 def _overview(rows: Sequence[Row], runs: Sequence[Run], best: Evaluation) -> dict[str, Any]:
     row = next(row for row in rows if row.facts == best.facts)
     run = _run_of(best, runs)
+    models = [member.model for member in best.facts.networks]
+    tested = {tuple(member.model for member in row.facts.networks) for row in rows}
     return {
-        "headline": sentences.headline(row, len(runs)),
-        "standfirst": sentences.standfirst(run, len(best.facts.class_names)),
+        "headline": sentences.headline(row, len(tested)),
+        "standfirst": sentences.standfirst(
+            [run for run in runs if run.facts.model in models], len(best.facts.class_names)
+        ),
         "runs": runs,
         "best_run": run,
         "best_name": run.name if len(best.facts.networks) == 1 else row.network,

@@ -29,10 +29,10 @@ FURTHER_COMMANDS = (
 """With few images, a linear classifier; and a test of several scales and crops. Q fit the model's window of 64."""
 
 
-def headline(best: Row, num_networks: int) -> str:
-    """Say the best result in a sentence."""
+def headline(best: Row, num_tested: int) -> str:
+    """Say the best result in a sentence; `num_tested` networks and fusions were tested."""
     facts = best.facts
-    among = f", the best of {num_networks}," if num_networks > 1 else ""
+    among = f", the best of {num_tested}," if num_tested > 1 else ""
     num_wrong, chance = round(best.top1_error * best.num_images / 100), 100 - 100 / len(facts.class_names)
     return (
         f"{_at_width(best)}{among} classifies {best.num_images - num_wrong:,} of {best.num_images:,} "
@@ -41,8 +41,14 @@ def headline(best: Row, num_networks: int) -> str:
     )
 
 
-def standfirst(run: Run, num_classes: int) -> str:
-    """Say what the best network was trained on."""
+def standfirst(runs: Sequence[Run], num_classes: int) -> str:
+    """Say what the best network was trained on; of a fusion, what its networks have."""
+    if len(runs) > 1:
+        return (
+            f"Its {len(runs)} networks have {sum(run.facts.parameters for run in runs):,} parameters together. "
+            "This page shows their training, their results and their errors."
+        )
+    [run] = runs
     data = (run.config.provenance.get("data") or {}) if run.config else {}
     images = f" on {data['num_images']:,} images" if "num_images" in data else ""
     time = f" in {duration(run.seconds)}" if run.epochs else ""

@@ -190,6 +190,8 @@ def _published(facts: Facts) -> Published | None:
     if not views <= set(PAPERS_PROTOCOLS) or len(num_scales) > 1:
         return None
     jittered = [member.trained_scale for member in facts.networks if len(set(member.trained_scale)) > 1]
+    if len(facts.networks) == 2 and len(jittered) < 2:
+        return None  # the paper's two networks are both jittered
     scale = jittered[0] if jittered else facts.first.trained_scale
     network = " + ".join(sorted(member.configuration for member in facts.networks))
     return counterpart(network, scale, num_scales.pop(), views.pop() if len(views) == 1 else "both")

@@ -123,10 +123,14 @@ class Claim:
 
     @property
     def deciding_seeds(self) -> int:
-        """The fewest seeds of a statement that decides the verdict; 0 where none does."""
-        if self.verdict not in ("agrees", "does not agree"):
-            return 0
-        return min(one.seeds for one in self.statements if one.holds is (self.verdict == "agrees"))
+        """How many seeds decide the verdict; 0 where none does.
+
+        All statements must hold for it to agree, so the fewest seeds of one count. One that fails is enough for
+        it not to agree, so of these the most.
+        """
+        if self.verdict == "agrees":
+            return min(one.seeds for one in self.statements)
+        return max((one.seeds for one in self.statements if one.holds is False), default=0)
 
     def to_json(self) -> dict[str, Any]:
         """The claim for programs."""

@@ -142,8 +142,6 @@ def beside_the_paper(measurements: Sequence[Measurement]) -> tuple[Measurement, 
             standing.setdefault(_papers(one.training), one.setup.name)
 
     def stands(one: Measurement) -> bool:
-        if len(one.trainings) == 2 and not all(each.jittered for each in one.trainings):
-            return False  # the paper's two networks are both jittered
         return all(standing.get(_papers(each), each.name) == each.name for each in one.trainings)
 
     return tuple(one if stands(one) else replace(one, published=None) for one in measurements)
