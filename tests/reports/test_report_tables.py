@@ -13,7 +13,7 @@ import pytest
 from verydeep.evaluation.protocols import PROTOCOLS, TenCrop, Views
 from verydeep.evaluation.results import Evaluation
 from verydeep.reports.published import SEVEN_NETS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7, counterpart
-from verydeep.reports.sentences import evaluation_command
+from verydeep.reports.sentences import evaluation_command, order
 from verydeep.reports.tables import make_rows, markdown, table, title
 
 MakeResult = Callable[..., Evaluation]
@@ -96,6 +96,29 @@ def test_another_grid_than_the_papers_is_said(make_result: MakeResult):
     assert "--grid 3" in evaluation_command(found, Path("out.npz"))
     dense = replace(result, facts=replace(result.facts, members=(replace(crops, views="dense"),)))
     assert make_rows([dense])[0].protocol == "dense + mirror"
+
+
+def test_the_order_of_networks_is_compared_by_one_protocol(make_result: MakeResult):
+    """Of D and E, the paper has the same errors at several Q; its fusions are of other networks."""
+
+    def made(**errors: float):
+        rows = []
+        for name, error in errors.items():
+            configuration, _, several = name.partition("_")
+            scales = (256, 384, 512) if several else (384,)
+            [row] = make_rows([make_result(configuration=configuration, trained_scale=(256, 512), scales=scales)])
+            rows.append(replace(row, top1_error=error, num_images=10_000))
+        return order(rows)
+
+    assert made(D=20) == ""
+    assert made(D=20, E_several=19) == ""
+    assert made(C=22, D=20, E=19).endswith("the order of the networks is the paper's: E, D and C.")
+    assert made(D_several=19, E_several=20).endswith("the paper's: D and E.")
+    assert made(D_several=20, E_several=19).endswith("the paper's: E and D.")
+    # E alone was tested at several Q too, which says nothing of it beside the others.
+    told = made(C=20, D=21, E=22, E_several=19)
+    assert "the networks are C, D and E here, and E, D and C in the paper, on far more images" in told
+    assert "may be chance" in made(C=20.0, D=20.1)
 
 
 def test_rows_are_in_the_order_of_table_1(make_result: MakeResult):

@@ -99,6 +99,11 @@ def test_complementary_is_better_than_each():
     assert claim(6, *alone, measurement(d, 18, "both", "three")).verdict == "agrees"
     assert claim(6, *alone, measurement(d, 19.5, "both", "three")).verdict == "does not agree"
     assert claim(6, measurement(d, 18, "both", "three")).verdict == "not tested"
+    # A network that has not learned says nothing of protocols.
+    e = training("E")
+    guesses = [measurement(e, 90, views, "three") for views in ("dense", "crops", "both")]
+    assert claim(6, *alone, measurement(d, 18, "both", "three"), *guesses).verdict == "agrees"
+    assert claim(6, *guesses).verdict == "not tested"
 
 
 def test_fusion_beats_the_best_of_its_networks():

@@ -34,7 +34,7 @@ def write_journal(run, epochs: int) -> None:
 def test_they_are_the_journals_and_stay_where_these_are_gone(workflow, tmp_path):
     write_journal(tmp_path / "runs/A-seed0", 2)
     write_journal(tmp_path / "runs/B-seed0", 1)
-    write_curves(tmp_path, gather_curves(workflow, tmp_path))
+    write_curves(workflow, tmp_path, gather_curves(workflow, tmp_path))
     (tmp_path / "runs/A-seed0/journal.jsonl").unlink()
     write_journal(tmp_path / "runs/B-seed0", 2)
     found = gather_curves(workflow, tmp_path)
@@ -46,15 +46,24 @@ def test_they_are_the_journals_and_stay_where_these_are_gone(workflow, tmp_path)
 
 def test_those_of_another_description_do_not_count(workflow, tmp_path):
     write_journal(tmp_path / "runs/A-seed0", 2)
-    write_curves(tmp_path, gather_curves(workflow, tmp_path))
+    write_curves(workflow, tmp_path, gather_curves(workflow, tmp_path))
     (tmp_path / "runs/A-seed0/journal.jsonl").unlink()
     other = make_workflow(parse(TEXT.replace("epochs = 2", "epochs = 3"), "a study"))
     assert gather_curves(other, tmp_path) == {}
+    write_curves(other, tmp_path, {})
+    assert list(gather_curves(workflow, tmp_path)) == ["runs/A-seed0"]  # a description may come back
+
+
+def test_a_run_that_began_anew_does_not_cut_what_was_kept(workflow, tmp_path):
+    write_journal(tmp_path / "runs/A-seed0", 2)
+    write_curves(workflow, tmp_path, gather_curves(workflow, tmp_path))
+    write_journal(tmp_path / "runs/A-seed0", 1)
+    assert len(gather_curves(workflow, tmp_path)["runs/A-seed0"]) == 2
 
 
 @pytest.mark.parametrize("line", ["runs/A-seed0,x", "runs/A-seed0,x,1,0.1,nan,3", "runs/A-seed0,x,one,0.1,2,3"])
 def test_a_damaged_line_is_told(workflow, tmp_path, line):
-    write_curves(tmp_path, {})
+    write_curves(workflow, tmp_path, {})
     with (tmp_path / CURVES).open("a") as file:
         file.write(line + "\n")
     with pytest.raises(ModelError, match=r"line 2 of .*curves\.csv is damaged"):

@@ -222,6 +222,18 @@ def test_the_page_counts_what_is_finished(workflow, tmp_path):
             (tmp_path / name).unlink(missing_ok=True)
 
 
+def test_the_page_names_the_data_before_the_first_test(workflow, tmp_path):
+    run = workflow.steps["runs/A-seed0"]
+    write_config(tmp_path / run.name, "one")
+    (tmp_path / run.name / "model.safetensors").touch()
+    for event in ("begun", "finished"):
+        Ledger(tmp_path).add(event, run, fingerprints(workflow, "animals")[run.name])
+    (tmp_path / "study.toml").write_text(TEXT)
+    make_report(tmp_path, data="animals")
+    page = (tmp_path / "index.html").read_text()
+    assert "<span>train</span> <span>animals</span>" in page
+
+
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
@@ -274,8 +286,8 @@ def test_what_only_known_tests_need_is_not_made(workflow, tmp_path):
     every = list(workflow.steps)
     assert to_do(workflow, tmp_path, []) == every
     assert to_do(workflow, tmp_path, TESTS) == []
-    # B grows from A, which is then made without its test.
-    assert to_do(workflow, tmp_path, [a, c, d]) == ["runs/A-seed0", "runs/B-seed0", b]
+    # B grows from A, which is then made here, and tested here: its known test is of another training.
+    assert to_do(workflow, tmp_path, [a, c, d]) == ["runs/A-seed0", a, "runs/B-seed0", b]
     assert to_do(workflow, tmp_path, [b, c, d]) == ["runs/A-seed0", a]
     assert to_do(workflow, tmp_path, [a, b]) == [name for name in every if "seed1" in name]
 
@@ -298,12 +310,24 @@ def test_posteriors_that_are_here_serve_a_fusion_without_their_networks(tmp_path
     assert to_do(workflow, tmp_path, TESTS[1:]) == ["runs/A-seed0", TESTS[0], *fusions]
 
 
+def test_a_known_test_gives_way_to_the_network_that_is_made_here(workflow, tmp_path):
+    """Tests of a network are compared with each other: all are of one training."""
+    a, *others = TESTS
+    prints, run = fingerprints(workflow, "animals"), "runs/A-seed0"
+    write_tests(workflow, tmp_path)
+    write_outcomes(workflow, tmp_path, found(workflow, tmp_path))
+    for name in ("study.jsonl", *TESTS):
+        (tmp_path / name).unlink()
+    Ledger(tmp_path).add("begun", workflow.steps[run], prints[run])
+    assert to_do(workflow, tmp_path, TESTS) == [run, a]
+    assert list(found(workflow, tmp_path)) == TESTS  # it has not learned yet
+    Ledger(tmp_path).add("finished", workflow.steps[run], prints[run])
+    assert list(found(workflow, tmp_path)) == others
+    write_tests(workflow, tmp_path, names=[a])
+    assert list(found(workflow, tmp_path)) == TESTS
+
+
 def test_a_training_without_tests_is_made(tmp_path):
     text = TEXT.replace("[[test]]", '[[test]]\nnetworks = ["A"]')
     workflow = make_workflow(parse(text, "a study"))
-    assert to_do(workflow, tmp_path, [TESTS[0], TESTS[2]]) == [
-        "runs/A-seed0",
-        "runs/B-seed0",
-        "runs/A-seed1",
-        "runs/B-seed1",
-    ]
+    assert to_do(workflow, tmp_path, [TESTS[0], TESTS[2]]) == list(workflow.steps)

@@ -216,7 +216,11 @@ def study(
             same = ["--data", data] if data else []
             same += ["--processes", str(processes)] if processes != 1 else []
             same += ["--launch", launch] if launch else []
-            say(f"stopped; {command_line('study', file, '--out', folder, *same)} resumes it")
+            so_far = command_line("study", "--out", folder, "--report")
+            say(
+                f"stopped; {command_line('study', file, '--out', folder, *same)} resumes it, {so_far} shows the "
+                "results so far"
+            )
             raise
         return make_report(folder, failed, where)
 
@@ -261,13 +265,14 @@ def make_report(out: Path, failed: Mapping[str, str] | None = None, data: str | 
         )
     workflow = make_workflow(parse(read_text(str(path)), str(path)))
     ledger = Ledger(out)
-    prints = fingerprints(workflow, data or ledger.data or workflow.description.data or DATA)
+    where = data or ledger.data or workflow.description.data
+    prints = fingerprints(workflow, where or DATA)
     outcomes = find_outcomes(workflow, out, prints, ledger)
     write_outcomes(workflow, out, outcomes)
-    evidence = gather(workflow, outcomes)
+    evidence = gather(workflow, outcomes, where or "DATA")
     tables, claims = in_tables.make_tables(evidence), judge(evidence)
     curves = gather_curves(workflow, out)
-    write_curves(out, curves)
+    write_curves(workflow, out, curves)
     title = f"# {workflow.description.title}"
     write_text(out / "tables.md", "\n".join([title, "", in_tables.markdown(tables), verdicts.markdown(claims)]))
     write_text(out / "tables.csv", in_tables.comma_separated(tables))

@@ -10,6 +10,7 @@ from pathlib import Path
 from verydeep.evaluation.protocols import GRID
 from verydeep.evaluation.results import Evaluation
 from verydeep.evaluation.test_set import HELD_OUT
+from verydeep.reports.published import Published
 from verydeep.reports.runs import Run, duration
 from verydeep.reports.tables import PARTS, Row
 
@@ -69,22 +70,29 @@ def precision(best: Row) -> str:
 
 
 def order(rows: Sequence[Row]) -> str:
-    """Compare the order of the networks with the paper's; empty where there is nothing to compare."""
-    ours: dict[str, float] = {}
-    theirs: dict[str, float] = {}
-    known = sorted((row for row in rows if row.published), key=lambda row: row.top1_error)
-    for row in known:
-        if row.published:
-            ours.setdefault(row.facts.first.configuration, row.top1_error)
-            theirs.setdefault(row.facts.first.configuration, row.published.top1_error)
-    if len(ours) < 2:
+    """Compare the order of single networks with the paper's; empty where there is nothing to compare.
+
+    Networks are compared by one table of the paper's and one protocol: those in which most have a row.
+    """
+    by_test: dict[tuple[int, str], dict[str, tuple[Row, Published]]] = {}
+    for row in sorted(rows, key=lambda row: row.top1_error):
+        if row.published and len(row.facts.networks) == 1:
+            alike = by_test.setdefault((row.published.table, row.published.protocol), {})
+            alike.setdefault(row.facts.first.configuration, (row, row.published))
+    compared = max(by_test.values(), key=len, default={})
+    if len(compared) < 2:
         return ""
-    here, there = (_list(sorted(errors, key=lambda name: (errors[name], name))) for errors in (ours, theirs))
+    ours = {name: row.top1_error for name, (row, _) in compared.items()}
+    theirs = {name: published.top1_error for name, (_, published) in compared.items()}
+    # Of two with the same error here or there, neither order is wrong.
+    here = _list(sorted(ours, key=lambda name: (ours[name], theirs[name], name)))
+    there = _list(sorted(theirs, key=lambda name: (theirs[name], ours[name], name)))
     if here == there:
         return f"From the lowest error to the highest, the order of the networks is the paper's: {here}."
+    best, *_, worst = (row for row, _ in compared.values())
     return (
         f"From the lowest error to the highest, the networks are {here} here, and {there} in the "
-        f"paper{_reason(known[0], known[-1])}."
+        f"paper{_reason(best, worst)}."
     )
 
 

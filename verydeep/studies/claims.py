@@ -424,7 +424,7 @@ def scales(found: Findings) -> Iterable[Statement]:
 )
 def complementary(found: Findings) -> Iterable[Statement]:
     """Claim 6."""
-    both = [one for one in found.single if one.setup.views == "both"]
+    both = [one for one in found.single if one.setup.views == "both" and not untrained(one)]
     both = [one for one in both if one.setup.several] or both
     for views, name in (("dense", "dense"), ("crops", "multi-crop")):
         pairs = [(one, other) for one in both if (other := found.same(one, one.setup.name, views))]
@@ -482,6 +482,7 @@ def growing(found: Findings) -> Iterable[Statement]:
             if grown.training.grow_from and same and recipe.init == training.recipe.init:
                 pairs.append((grown, alone))
     if pairs:
+        pairs = with_most_seeds(pairs)
         yield compare(f"grown nets err less ({_firsts(pairs)})", mean_less(pairs))
         yield compare(
             f"without growing it is at least {UNTRAINED:.0%} of a guess's ({_names(one for _, one in pairs)})",

@@ -50,7 +50,7 @@ COLUMNS = tuple(field.name for field in fields(Epoch))
 
 
 def gather_curves(workflow: Workflow, out: Path) -> dict[str, list[Epoch]]:
-    """Epochs of each run, by its step's name: of its journal, or as they were kept.
+    """Epochs of each run, by its step's name: of its journal, or as they were kept where these are more.
 
     Raises:
         ModelError: what was kept is damaged.
@@ -63,13 +63,16 @@ def gather_curves(workflow: Workflow, out: Path) -> dict[str, list[Epoch]]:
             kept.setdefault(epoch.run, []).append(epoch)
     runs = [name for name, step in workflow.steps.items() if step.kind == "train"]
     found = {
-        name: list(_of_journal(out / name / JOURNAL, name, prints[name])) or kept.get(name, []) for name in runs
+        name: max(list(_of_journal(out / name / JOURNAL, name, prints[name])), kept.get(name, []), key=len)
+        for name in runs
     }
     return {name: epochs for name, epochs in found.items() if epochs}
 
 
-def write_curves(out: Path, curves: Curves) -> None:
-    """Write OUT/curves.csv, whole."""
+def write_curves(workflow: Workflow, out: Path, curves: Curves) -> None:
+    """Write OUT/curves.csv, whole; lines that are not of this workflow stay, behind the others."""
+    prints = fingerprints(workflow, DATA)
+    others = [one for one in _read(out / CURVES) if prints.get(one.run) != one.fingerprint]
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -78,7 +81,7 @@ def write_curves(out: Path, curves: Curves) -> None:
             *(one.run, one.fingerprint, one.epoch),
             *(f"{number:.6g}" for number in (one.rate, one.train_error, one.validation_error)),
         ]
-        for epochs in curves.values()
+        for epochs in (*curves.values(), others)
         for one in epochs
     )
     write_text(out / CURVES, text.getvalue())

@@ -88,12 +88,13 @@ class Evidence:
     num_images: int = 0
 
 
-def gather(workflow: Workflow, outcomes: Mapping[str, Outcome]) -> Evidence:
+def gather(workflow: Workflow, outcomes: Mapping[str, Outcome], data: str = "") -> Evidence:
     """What tests came to, by the setups that they are of.
 
     Args:
         workflow: of the study.
         outcomes: of its tests so far, by their steps' names; all of the same images.
+        data: its name, which the outcomes tell where there are any.
 
     """
     groups: dict[Setup, list[tuple[Step, Outcome]]] = {}
@@ -107,7 +108,7 @@ def gather(workflow: Workflow, outcomes: Mapping[str, Outcome]) -> Evidence:
         for setup, tests in groups.items()
     ]
     if not measurements:
-        return Evidence(())
+        return Evidence((), data)
     row = next(iter(outcomes.values())).row
     return Evidence(beside_the_paper(measurements), row.facts.data, row.num_images)
 

@@ -78,8 +78,8 @@ def find_outcomes(workflow: Workflow, out: Path, prints: Mapping[str, str], ledg
     for step in workflow.results:
         path, line = out / step.name, found.get(step.name)
         last = ledger.last(step, "begun", "finished")
-        if not here.get(step.name, True):
-            found.pop(step.name, None)  # of networks that have been trained anew
+        if not here.get(step.name, not any(need in here for need in step.needs)):
+            found.pop(step.name, None)  # of networks that have been trained anew, or elsewhere
         if here.get(step.name) and last and last["fingerprint"] == prints[step.name] and path.is_file():
             result = read_result(path)
             # Names and labels are what is needed of the first.

@@ -151,15 +151,30 @@ def states(
         out: its folder.
         prints: the steps' fingerprints.
         ledger: of what was done here.
-        known: names of tests whose outcome is known; those that were not made here are done, unless a step to do
-            needs their posteriors and these are not here. So is what only they would need.
+        known: names of tests whose outcome is known. Those of networks that were made elsewhere are done, unless
+            a step to do needs their posteriors and these are not here; so is what only they would need. Where
+            their network is made here, they are made of it too: all tests of a network are of one training.
 
     """
-    found: dict[str, State] = {}
+    here: dict[str, State] = {}
     for step in workflow.steps.values():
-        before = all(found[need] == "done" for need in step.needs)
-        found[step.name] = _state(step, out, prints, ledger) if before else "to do"
-    elsewhere = {name for name in known if ledger.last(workflow.steps[name], "begun") is None}
+        before = all(here[need] == "done" for need in step.needs)
+        here[step.name] = _state(step, out, prints, ledger) if before else "to do"
+    begun = {name for name, step in workflow.steps.items() if ledger.last(step, "begun")}
+    elsewhere = {name for name in known if begun.isdisjoint((name, *workflow.steps[name].needs))}
+    while True:
+        found = _with_known(workflow, out, here, elsewhere)
+        anew = {name for name in elsewhere if any(found[need] != "done" for need in workflow.steps[name].needs)}
+        if not anew:
+            return found
+        elsewhere -= anew
+
+
+def _with_known(
+    workflow: Workflow, out: Path, here: Mapping[str, State], elsewhere: Collection[str]
+) -> dict[str, State]:
+    """States where the outcomes of some tests are known from elsewhere: what only they would need is done."""
+    found = dict(here)
     if not elsewhere:
         return found
     needs = {need for step in workflow.steps.values() for need in step.needs}
