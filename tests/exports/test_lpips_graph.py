@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import onnx
@@ -13,6 +14,8 @@ from torchvision_peer import networks
 
 from verydeep import perceptual
 from verydeep.cli import main
+from verydeep.errors import VerydeepError
+from verydeep.exports.check import compare_distances
 from verydeep.exports.lpips_graph import lpips_graph
 from verydeep.images.color import Preprocessing
 from verydeep.run_folder import ModelConfig, TrainedOn, write_model
@@ -97,3 +100,20 @@ def test_a_graph_whose_answers_differ_is_not_written(model, tmp_path, monkeypatc
         main(["export", str(model[0]), "--metric", "lpips", "--out", str(tmp_path / "x.onnx")])
     assert "differ from LPIPS by" in capsys.readouterr().err
     assert not (tmp_path / "x.onnx").exists()
+
+
+@pytest.mark.parametrize("wrong", ["distances", "maps"])
+@pytest.mark.parametrize("value", [1.0, math.nan])
+def test_another_answer_at_one_pixel_or_none_at_all_is_refused(wrong, value):
+    class Metric:
+        def pairs(self, first, second, *, maps):
+            return np.zeros(len(first), np.float32), [np.zeros(image.shape[:2], np.float32) for image in first]
+
+    def run(first, second):
+        distances, maps = np.zeros(2, np.float32), np.zeros((2, 1, *first.shape[2:]), np.float32)
+        answers = {"distances": distances, "maps": maps}
+        answers[wrong].flat[-1] = value
+        return distances, maps
+
+    with pytest.raises(VerydeepError, match=r"answers in other for images of 64x64 differ from LPIPS"):
+        compare_distances(Metric(), run, "other")
