@@ -62,7 +62,11 @@ CASES = {
     "A-224": Case(Architecture("A"), 16),
     "D-64-narrow": Case(Architecture("D", 50, 0.25, 64, True), 128),
     "D-32-narrow": Case(Architecture("D", 10, 0.25, 32, True), 128),
+    "D-64-plain": Case(Architecture("D", 50, 0.25, 64), 128),
+    "A-224-few": Case(Architecture("A"), 4),
+    "D-128-half": Case(Architecture("D", 50, 0.5, 128, True), 16),
 }
+MAIN_CASES = tuple(CASES)[:4]
 CPU = torch.device("cpu")
 AVX2_ALONE = {
     "VERYDEEP_INSTRUCTIONS": "avx2",
@@ -276,7 +280,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=MAIN_CASES)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--avx2", action="store_true")
     parser.add_argument("--memory", action="store_true")
