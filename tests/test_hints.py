@@ -51,6 +51,8 @@ def said(tmp_path, monkeypatch, capsys) -> Said:
         ("train --resume photos", "RUN is missing"),
         ("--tyro-print-completion", "bash, zsh or tcsh"),
         ("--tyro-print-completion csh", "bash, zsh or tcsh"),
+        ("evaluate cifar10 photos --mirror False", "--mirror takes no word; --no-mirror switches it off"),
+        ("train photos RUN --batch-norm no", "--batch-norm takes no word; --no-batch-norm switches it off"),
         ("train photos RUN --epoch 3", "there is no --epoch; did you mean --epochs?"),
         ("fuse a.npz b.npz --lr 0.1", "there is no --lr; `verydeep fuse --help` lists the options"),
         ("train photos", "RUN is missing"),

@@ -311,6 +311,18 @@ def test_score_maps_are_named_after_image_and_class_and_never_collide(run, tmp_p
         assert name[0] not in "-."
 
 
+def test_a_score_map_does_not_replace_what_it_was_not_asked_about(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("verydeep.evaluation.score_map.SHOWN_SIDE", 32)
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    best = verydeep.predict(run, tmp_path / "a.png", top=1).images[0][1][0].class_name
+    Image.fromarray(IMAGE).save(tmp_path / f"a-{best}.png")  # the user's own
+    before = (tmp_path / f"a-{best}.png").read_bytes()
+    for _ in range(2):
+        verydeep.predict(run, tmp_path / "a.png", maps=tmp_path, map_scale=32)
+        assert {path.name for path in tmp_path.glob("*.png")} == {"a.png", f"a-{best}.png", f"a-{best}-2.png"}
+        assert (tmp_path / f"a-{best}.png").read_bytes() == before
+
+
 def test_an_image_without_a_score_map_is_named_and_keeps_its_answer(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("verydeep.evaluation.score_map.SHOWN_SIDE", 32)
     draw = predict_module._draw_maps

@@ -33,6 +33,7 @@ from verydeep.images.sources import open_data
 TINY = "--recipe photos --config A --width 0.06 --window 32 --train-scale 36:36 --epochs 1 --batch-size 4"
 LATIN = os.fsdecode(b"caf\xe9")  # é of Latin-1
 SHIFT_JIS = os.fsdecode(b"\x94\x4c")  # a cat in Shift JIS, whose second byte is a letter
+CONTENT = ("--metric", "content", "--layers", "relu1_1")
 NAMES = {LATIN: r"caf\xe9", SHIFT_JIS: r"\x94L"}
 
 
@@ -101,6 +102,13 @@ def test_results_are_fused_and_reported_by_name(data, run, tmp_path, capfd):
     page = tmp_path / "page.html"
     lines_of(capfd, "report", tmp_path / "fused.npz", "--page", page)
     assert r"caf\xe9" in page.read_text(encoding="utf-8")
+    image = next((data / LATIN).iterdir())
+    for words in (
+        ("visualize", run, data / LATIN / f"{LATIN}.jpg", "--steps", 0),
+        ("compare", image, data / LATIN / f"{LATIN}.jpg", "--model", run, *CONTENT),
+    ):
+        lines_of(capfd, *words, "--page", page)
+        assert r"caf\xe9.jpg" in page.read_text(encoding="utf-8")
 
 
 def test_features_have_the_names(data, run, tmp_path, capfd):

@@ -50,6 +50,21 @@ def free_name(name: str, taken: set[str]) -> str:
     return free
 
 
+def is_drawing(path: Path) -> bool:
+    """Whether a PNG file has the mark of our drawings; not where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return "\0".join(MARK).encode() in file.read(256)
+    except OSError:
+        return False
+
+
+def names_of_others(folder: Path) -> set[str]:
+    """Names, for `free_name`, of the PNG files in a folder that are no drawings of ours: they are not replaced."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return {path.stem.casefold() for path in files if path.suffix.lower() == ".png" and not is_drawing(path)}
+
+
 def write_whole(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
     """Write a file aside, wait until the disk has it, then give it its name.
 

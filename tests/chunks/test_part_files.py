@@ -27,6 +27,7 @@ from verydeep.errors import DataError, ImageError, UsageError
 from verydeep.extraction.archive import read_features
 from verydeep.images.find import find_images
 from verydeep.images.image_set import ImageSet
+from verydeep.images.path_list import PathList
 
 pytest.importorskip("verydeep._native")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -207,6 +208,28 @@ def test_a_part_whose_images_changed_is_made_again(run, tmp_path):
     assert [name[:11] for name in sorted(after)] == ["_verydeep.j", "part-000000", "part-000001", "part-000002"]
     same = {name for name in before if before[name] == after.get(name)}
     assert {name[:11] for name in same} == {"_verydeep.j", "part-000000", "part-000002"}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_an_image_that_can_be_read_by_now_is_read(run, tmp_path, monkeypatch, kind):
+    """Permissions and libraries change without the file. A part whose images still cannot be read stays."""
+    data, out = class_folders(tmp_path / "data", {"blue": 9}), tmp_path / "out"
+    cut(data / "blue" / "1.jpg")
+    read = PathList.read
+
+    def denied(self, number):
+        if number == 7:
+            raise ImageError("it cannot be read; change its permissions")
+        return read(self, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PathList, "read", denied)
+        assert verydeep.predict(run, data, out=out, images_per_part=3, format=kind).num_unreadable == 2
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert verydeep.predict(run, data, out=out, images_per_part=3, format=kind).num_unreadable == 1
+    made = [path.name[:11] for path in sorted(out.glob("part-*")) if path.stat().st_mtime_ns != times[path.name]]
+    assert made == ["part-000002"]
+    assert [row["reason"] is None for row in rows_of(out)] == [n != 1 for n in range(9)]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

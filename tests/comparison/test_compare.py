@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ import verydeep
 from verydeep import perceptual
 from verydeep.cli import main
 from verydeep.comparison import metrics
-from verydeep.errors import ImageError, UsageError
+from verydeep.comparison.work import AllWork
+from verydeep.errors import ImageError, ModelError, UsageError
 from verydeep.feature_layers import LAYERS
 from verydeep.images.drawing import heat_colors
 from verydeep.processor import native_module
@@ -623,3 +625,73 @@ def test_an_image_that_cannot_be_read_is_said_of_a_pair(tmp_path, model, capsys)
     with pytest.raises(SystemExit) as ended:
         main(["compare", str(tmp_path / "text.jpg"), str(image), "--model", str(model)])
     assert ended.value.code == 1 and capsys.readouterr().out == ""
+
+
+def test_maps_replace_no_image_of_the_user(model, folders, tmp_path):
+    """They are named after the second image, which may lie in the folder that they go to."""
+    for name in ("0", "3"):
+        save(tmp_path / f"{name}.png", np.array(Image.open(folders[0] / "part" / f"{name}.png")))
+    before = (tmp_path / "3.png").read_bytes()
+    for _ in range(2):  # a drawing of ours is replaced
+        verydeep.compare(tmp_path / "0.png", tmp_path / "3.png", model=model, maps=tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"0.png", "3.png", "3-2.png"}
+        assert (tmp_path / "3.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("pairs", [{}, {"consecutive": True}, {"all_pairs": True}])
+@pytest.mark.parametrize("metric", ["content", "style"])
+def test_distances_that_overflow_are_the_models_fault(metric, pairs, vgg16, folders, tmp_path):
+    """The outputs are finite, the squares of their differences are not."""
+    tensors = {name: tensor.numpy() for name, tensor in vgg16[1].state_dict().items()}
+    tensors["conv1_1.weight"] = tensors["conv1_1.weight"] * np.float32(1e24)
+    config = ModelConfig(vgg16[1].architecture, IMAGENET, (), TrainedOn((256, 256)))
+    write_model(tmp_path / "large", config, tensors)
+    for name in ("0", "3"):
+        shutil.copy(folders[0] / "part" / f"{name}.png", tmp_path / f"{name}.png")
+    images = [tmp_path / "0.png", tmp_path / "3.png"] if not pairs else [tmp_path]
+    with pytest.raises(ModelError, match="features are NaN or infinite"):
+        verydeep.compare(*images, model=tmp_path / "large", metric=metric, layers=["relu1_1"], **pairs)
+
+
+@pytest.mark.parametrize("metric", ["lpips", "content", "style"])
+def test_where_no_image_can_be_read_all_pairs_have_reasons(metric, model, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"no image")
+    found = verydeep.compare(tmp_path, model=model, metric=metric, all_pairs=True)
+    assert found.num_failed == len(found) == 1
+    assert "a.png" in found.to_dict()["pairs"][0]["reason"]
+
+
+def test_images_that_pass_by_again_and_again_are_told_once(model, frames, tmp_path):
+    shutil.copytree(frames, tmp_path / "frames")
+    lost = sorted((tmp_path / "frames").iterdir())[3:5]
+    for path in lost:
+        cut(path, 0.3)
+    found = verydeep.compare(tmp_path / "frames", model=model, metric="content", all_pairs=True, cache=1e-9)
+    assert sorted(one.name for one in found.unreadable) == list(map(str, lost))
+
+
+def test_an_image_that_changed_its_size_meanwhile_is_told(model, frames, tmp_path, monkeypatch):
+    shutil.copytree(frames, tmp_path / "frames")
+    first, *_ = sorted((tmp_path / "frames").iterdir())
+    sizes = AllWork.plan
+
+    def changing(self):
+        planned = sizes(self)
+        save(first, smooth(90, 70))
+        return planned
+
+    monkeypatch.setattr(AllWork, "plan", changing)
+    found = verydeep.compare(tmp_path / "frames", model=model, metric="content", all_pairs=True)
+    reasons = {row["reason"] for row in found.to_dict()["pairs"] if str(first) in (row["first"], row["second"])}
+    assert found.num_failed == len(list(frames.iterdir())) - 1
+    assert len(reasons) == 1 and "changed" in reasons.pop()
+
+
+def test_names_match_in_both_forms_of_unicode(model, folders, tmp_path):
+    image = folders[0] / "part" / "0.png"
+    for folder, form in (("a", "NFC"), ("b", "NFD")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(image, tmp_path / folder / unicodedata.normalize(form, "é.png"))
+    found = verydeep.compare(tmp_path / "a", tmp_path / "b", model=model)
+    assert found.distances.tolist() == [0]

@@ -22,7 +22,7 @@ from verydeep.cli import main
 from verydeep.errors import ModelError, UsageError
 from verydeep.evaluation import evaluate as evaluate_module
 from verydeep.evaluation.error_rates import error_rates
-from verydeep.evaluation.evaluate import Member, evaluate
+from verydeep.evaluation.evaluate import Member, evaluate, scoring_of
 from verydeep.evaluation.posterior import softmax
 from verydeep.evaluation.protocols import PROTOCOLS, Dense, MultiCrop, protocols_of
 from verydeep.evaluation.results import read_result, write_result
@@ -337,6 +337,22 @@ def test_a_mirrored_score_map_is_that_of_the_image_continued_by_its_mirror_image
     assert whole.posteriors.shape[1:] == (128 // 16 + 1, 160 // 16 + 1)  # windows are centred from edge to edge
     np.testing.assert_allclose(whole.posteriors, score_map(engine, sheet, 192, 16).posteriors, atol=1e-9)
     np.testing.assert_array_equal(whole.pixels, np.asarray(picture))
+
+
+@pytest.mark.parametrize("size", [(207, 130), (192, 193), (223, 222)])
+def test_a_mirrored_score_map_covers_sides_that_are_no_multiple_of_the_stride(engine, size):
+    found = score_map(engine, Image.new("RGB", size), min(size), 32, mirrored=True)
+    assert np.isfinite(found.spread(found.posteriors[0], size, 1.0)).all()
+
+
+def test_an_image_that_changed_its_size_since_the_plan_is_scored(engine, photographs):
+    """Chunks have images of one shape by the sizes that were looked up."""
+    images = [Image.fromarray(photographs[0]).crop((0, 0, *size)) for size in ((100, 80), (90, 80), (100, 80))]
+    scoring = scoring_of([Member(engine, protocols_of("dense", (80,), mirror=True))])
+    rescaled = [{80: np.asarray(image)} for image in images]
+    found = scoring.posteriors(rescaled)
+    for row, one in zip(found, rescaled, strict=True):
+        np.testing.assert_allclose(row, scoring.posteriors([one])[0], atol=1e-6)
 
 
 def test_a_mirrored_score_map_is_paler_where_a_window_reaches_beyond_the_image(engine):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,13 @@ def test_other_orders_are_matched_by_name(result):
     assert (fused.posteriors == result.posteriors).all()
     assert (fused.labels == result.labels).all()
     assert shuffled.error_rates.top1_error == fused.error_rates.top1_error
+
+
+def test_names_match_in_both_forms_of_unicode(result):
+    composed, apart = (
+        replace(result, names=(unicodedata.normalize(form, "é.png"), *result.names[1:])) for form in ("NFC", "NFD")
+    )
+    assert (fuse([composed, apart], [Path("a"), Path("b")]).posteriors == result.posteriors).all()
 
 
 @pytest.mark.parametrize(

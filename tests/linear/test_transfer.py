@@ -107,6 +107,35 @@ def test_a_model_that_is_no_run_folder_becomes_one_with_the_classifier_in_it(dat
         verydeep.transfer("cifar10", data, out=tmp_path / "other", save=False)
 
 
+def test_a_run_folder_is_not_called_as_a_file_of_weights(run, data, tmp_path):
+    """The classifier would replace that of the folder around it."""
+    verydeep.transfer(run, data, scales=(32,))
+    before = (run / CLASSIFIER).read_bytes()
+    for make in (
+        lambda out: verydeep.transfer(run, data, out=out),
+        lambda out: verydeep.new("A", out, width=0.02, num_classes=2),
+        lambda out: verydeep.train(data, out),
+    ):
+        with pytest.raises(
+            UsageError, match=r"new\.safetensors has the ending of a file of weights; give the name"
+        ):
+            make(run / "new.safetensors")
+    assert (run / CLASSIFIER).read_bytes() == before
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_run_folder_is_made_whole_or_not_at_all(run, data, tmp_path, monkeypatch, error):
+    def failing(*arguments):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("verydeep.api.transfer.write_classifier", failing)
+        with pytest.raises(type(error)):
+            verydeep.transfer(run, data, scales=(32,), out=tmp_path / "out")
+    verydeep.transfer(run, data, scales=(32,), out=tmp_path / "out")
+    assert read_classifier(tmp_path / "out").class_names == ("blue", "green", "red")
+
+
 def test_what_is_told_is_of_the_machine_that_is_kept(run, data, capsys):
     """The held-out fifth, which chooses C, is that of --seed."""
     for seed in ("0", "1"):

@@ -25,7 +25,7 @@ from verydeep.chunks.run import Rescaled, at_scales, run_chunks
 from verydeep.distributed import World
 from verydeep.errors import ImageError, UsageError, check_least, escaped
 from verydeep.evaluation.ranking import Ranking, ranked
-from verydeep.files import check_folder, digest_of, free_name, name_part
+from verydeep.files import check_folder, digest_of, free_name, name_part, names_of_others
 from verydeep.images.encode import write_drawing
 from verydeep.images.find import Words, find_images
 from verydeep.images.image_set import ImageSet, Unreadable
@@ -354,9 +354,10 @@ def _draw_maps(
 ) -> None:
     """Draw each image with the map of its best class into `folder`, as `<image>-<class>.png`.
 
-    One that is too narrow for a map, or has gone meanwhile, is named.
+    No image that is there is replaced, but for earlier maps. One that is too narrow for a map, or has gone
+    meanwhile, is named.
     """
-    taken = {name_part(Path(name).stem).casefold() for name in images.names}  # so that no image is replaced
+    taken = names_of_others(folder)
     drawn = 0
     with progress("drawing", len(rankings)) as advance:
         for number, (best, *_) in rankings.items():

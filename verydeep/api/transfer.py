@@ -34,6 +34,7 @@ from verydeep.run_folder import (
     WEIGHTS,
     copy_training_images,
     folder_of,
+    making_folder,
     read_split,
     read_training_images,
     refuse_existing,
@@ -164,7 +165,8 @@ def transfer(
         )
     if out is not None and not save:
         raise UsageError("`out` keeps the classifier and `save=False` does not; choose one")
-    with writing_file(classifier_file(target)) if save else nullcontext():  # from now on: it takes long
+    keeping = making_folder(target) if out is not None else writing_file(classifier_file(target))
+    with keeping if save else nullcontext():  # from now on: it takes long
         config, weights = open_source(path)
         opened = engine_of(
             config, weights, [layer], engine=engine, precision=precision, device=device, threads=threads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from verydeep.commands.words import MEANT, RENAMED
 from verydeep.errors import command_line, did_you_mean
 from verydeep.training.recipe import SHORT
 from verydeep.training.scale import read_scale
+
+SWITCHED = ("true", "false", "yes", "no", "on", "off", "1", "0")
+"""What people write behind an option that takes no word."""
 
 
 def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], arguments: Sequence[str]) -> str:
@@ -39,6 +43,9 @@ def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], argument
     for option, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
         if option == "--train-scale" and first.isdecimal() and second.isdecimal():
             return f"{option} takes one word: write {option} {first}:{second}"
+    for option, value in pairwise(arguments):
+        if value == word and option in options and word.lower() in SWITCHED:
+            return f"{option} takes no word; --no-{option.removeprefix('--')} switches it off"
     if "--out" in options and "--out" not in arguments:  # which stood there before it was an option
         place = arguments.index(word)
         words = shlex.join([*arguments[:place], "--out", *arguments[place:]])

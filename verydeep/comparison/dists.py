@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from verydeep.comparison.metrics import COPIES, Map, Metric, Vectors
+from verydeep.evaluation.posterior import check_finite
 from verydeep.inference.engine import Images
 from verydeep.inference.torch_engine import choose_device, use_threads
 from verydeep.network.vgg import VGG
@@ -86,4 +87,6 @@ class DistsMetric(Metric):
                     for images in (first, second)
                 ]
                 found.append(self.loss(*shown).double().cpu().numpy())
-        return np.concatenate(found)
+        distances = np.concatenate(found)
+        check_finite(distances, "the network's features")
+        return distances

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from verydeep.comparison.metrics import Map
 from verydeep.comparison.pairs import Pairs
 from verydeep.errors import printable
-from verydeep.files import free_name, name_part
+from verydeep.files import free_name, name_part, names_of_others
 from verydeep.images.drawing import INK, MARGIN, PAPER, SHOWN_SIDE, colored, draw_scale, fit_text
 from verydeep.images.encode import write_drawing
 from verydeep.images.views import Pixels
@@ -21,7 +21,8 @@ CAPTION = 48  # height, in pixels
 class MapFolder:
     """Draws a sheet for each pair into a folder, as `<name of the second image>.png`.
 
-    The names are the same in every process, and when a comparison is resumed.
+    The names are the same in every process, and when a comparison is resumed. No image that is there is replaced,
+    but for earlier drawings.
 
     Args:
         folder: is made.
@@ -34,7 +35,7 @@ class MapFolder:
         self.folder = folder
         self.pairs = pairs
         self.metric = metric
-        taken: set[str] = set()
+        taken = names_of_others(folder)
         self._names = {
             (first, second): free_name(name_part(Path(pairs.name(second)).stem), taken)
             for first, second in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)

@@ -138,8 +138,11 @@ class LayerMetric(Metric):
         return found
 
     def between(self, first: Vectors, second: Vectors, height: int, width: int) -> NDArray[np.float64]:
-        """As `Metric` says."""
-        return squared_distances(first, second)
+        """As `Metric` says; a distance that is not finite raises as `vectors` does."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            distances = squared_distances(first, second)
+        check_finite(distances, "the network's features")
+        return distances
 
     def pairs(self, first: Images, second: Images, *, maps: bool = False) -> tuple[NDArray[np.float64], list[Map]]:
         """As `Metric` says."""
@@ -148,9 +151,11 @@ class LayerMetric(Metric):
         for part in _batches(len(first), BATCH_PIXELS // (2 * height * width)):
             both = self.vectors(np.concatenate([first[part], second[part]]))
             for number, one, other in zip(range(len(first))[part], *np.split(both, 2), strict=True):
-                distances[number] = squared_distance(one, other)
-                if maps:
-                    drawn.append(self._map(one - other, height, width))
+                with np.errstate(over="ignore", invalid="ignore"):  # of which the check tells
+                    distances[number] = squared_distance(one, other)
+                    if maps:
+                        drawn.append(self._map(one - other, height, width))
+        check_finite(distances, "the network's features")
         return distances, drawn
 
     def _shapes(self, height: int, width: int) -> list[tuple[int, ...]]:

@@ -19,6 +19,7 @@ from verydeep.errors import UsageError, as_text
 from verydeep.images.find import unlabelled
 from verydeep.images.image_set import ImageSet
 from verydeep.images.listing import Skipped
+from verydeep.images.names import nfc
 from verydeep.notes import say_skipped
 
 Kind = Literal["matched", "consecutive", "all"]
@@ -154,6 +155,7 @@ def _relative(name: str, folder: Path) -> str:
 
 def _partners(ours: Sequence[str], theirs: Sequence[str]) -> dict[int, int]:
     """Which of their names each of ours has: the same, or the only one that differs in its ending alone."""
+    ours, theirs = ([nfc(name) for name in names] for names in (ours, theirs))
     places = {name: number for number, name in enumerate(theirs)}
     found = {number: places[name] for number, name in enumerate(ours) if name in places}
     taken = set(found.values())

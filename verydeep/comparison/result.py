@@ -275,4 +275,5 @@ def collect(
     for some in rows:
         first, second = some[:, :2].astype(np.int64).T
         distances[pairs.places(first, second)] = some[:, 2]
-    return Comparison(metric, pairs, distances, tuple(unreadable))
+    each = {one.number: one for one in unreadable}  # where blocks pass by, one is met again and again
+    return Comparison(metric, pairs, distances, tuple(each.values()))

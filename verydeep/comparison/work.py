@@ -231,7 +231,7 @@ class AllWork(Work):
         width, height = next(filter(None, map(sizes.of, range(len(pairs.images)))), (1, 1))
         self.height, self.width = height, width
         self.vector_size = metric.vector_size(height, width)
-        places = max(2, cache // (4 * self.vector_size))
+        places = max(2, cache // max(1, 4 * self.vector_size))  # 0 where no image can be read
         self.passing = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * width * height), places // 4))
         self.block_length = places - self.passing
         self._blocks: list[range] = []  # of each chunk
@@ -261,6 +261,7 @@ class AllWork(Work):
 
     def rows(self, chunk: Chunk, images: dict[int, Pixels]) -> Rows:
         """As `Work` says."""
+        images = self._of_the_size(images)
         block, part = self._blocks[chunk.number], range(chunk.images[0], chunk.images[-1] + 1)
         self._begin(block)
         self._keep({number: image for number, image in images.items() if number in block})
@@ -268,7 +269,7 @@ class AllWork(Work):
         for start in range(0, len(needed), self.passing):
             some = needed[start : start + self.passing]
             absent = [n for n in some if n not in self._kept and n not in self._lost and n not in part]
-            self._keep(self.read_some(absent))
+            self._keep(self._of_the_size(self.read_some(absent)))
             self._lost.update(number for number in absent if number not in self._kept)
         passing = self.vectors_of({number: image for number, image in images.items() if number not in block})
         firsts = [number for number in needed if number in self._kept]
@@ -285,6 +286,11 @@ class AllWork(Work):
         values = distances[[self._kept[number] for number in firsts]].ravel()
         rows = np.stack([first, second, values], 1)
         return rows[first < second]
+
+    def _of_the_size(self, images: dict[int, Pixels]) -> dict[int, Pixels]:
+        """Without those whose file has changed since their size was looked up."""
+        size = self.height, self.width
+        return {number: image for number, image in images.items() if image.shape[:2] == size}
 
     def _begin(self, block: range) -> None:
         if block != self._block:

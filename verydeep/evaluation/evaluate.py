@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,12 +245,15 @@ def _posteriors_at(engine: Engine, protocol: Protocol, images: list[Pixels], bat
     sums = np.zeros((len(images), engine.config.architecture.num_classes))
     for mirror in (False, True)[: 1 + protocol.mirror]:
         views = list(_views(protocol, images, window, mirror))
-        height, width = views[0][1].shape[:2]
-        size = max(1, min(batch_size, BATCH_PIXELS // (height * width)))
-        for first in range(0, len(views), size):
-            numbers, shown = zip(*views[first : first + size], strict=True)
-            scored = posterior_of_maps(engine.score_maps(np.stack(shown)))
-            np.add.at(sums, list(numbers), scored / (len(views) // len(images)))
+        by_shape: dict[tuple[int, ...], list[tuple[int, Pixels]]] = defaultdict(list)
+        for number, view in views:  # of one shape by the plan, but a file may have changed since
+            by_shape[view.shape].append((number, view))
+        for (height, width, _), alike in by_shape.items():
+            size = max(1, min(batch_size, BATCH_PIXELS // (height * width)))
+            for first in range(0, len(alike), size):
+                numbers, shown = zip(*alike[first : first + size], strict=True)
+                scored = posterior_of_maps(engine.score_maps(np.stack(shown)))
+                np.add.at(sums, list(numbers), scored / (len(views) // len(images)))
     return sums / (1 + protocol.mirror)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from verydeep.errors import UsageError
 from verydeep.evaluation.results import Evaluation
+from verydeep.images.names import nfc
 from verydeep.notes import note
 
 
@@ -80,19 +81,19 @@ def _places(
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Where the wanted names are among the names."""
     for where, several in ((path, names), (first_path, wanted)):
-        twice = [name for name, count in Counter(several).items() if count > 1]
+        twice = [name for name, count in Counter(map(nfc, several)).items() if count > 1]
         if twice:
             raise UsageError(
                 f"{where} has two {what} called {twice[0]!r}, and {what} are matched by name; rename one and test "
                 "the model again"
             )
-    place_of = {name: place for place, name in enumerate(names)}
-    missing = [name for name in wanted if name not in place_of]
-    extra = set(names) - set(wanted)
+    place_of = {nfc(name): place for place, name in enumerate(names)}
+    missing = [name for name in wanted if nfc(name) not in place_of]
+    extra = set(place_of) - set(map(nfc, wanted))
     if missing or extra:
         example = [*missing, *sorted(extra)][0]
         raise UsageError(
             f"{path} has {len(names)} {what} and {first_path} has {len(wanted)}, not the same ones (such as "
             f"{example!r}); only tests of the same {what} fuse"
         )
-    return np.array([place_of[name] for name in wanted], dtype=np.int64)
+    return np.array([place_of[nfc(name)] for name in wanted], dtype=np.int64)

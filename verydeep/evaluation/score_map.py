@@ -119,8 +119,8 @@ class ScoreMap:
             factor: by which that image is larger than `pixels`.
 
         Returns:
-            Of shape (height, width); NaN where the nearest row or column of centres is further away than half a
-            stride.
+            Of shape (height, width). Without a margin, NaN where the nearest row or column of centres is further
+            away than half a stride.
 
         """
         rows, columns = values.shape
@@ -136,7 +136,8 @@ class ScoreMap:
     def _places(self, side: int, count: int, factor: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Where the pixels of a side are among its `count` windows, in fractions, and whether a window is near."""
         places = ((np.arange(side) + 0.5) / factor + self.margin - self.window / 2) / self.stride
-        return np.clip(places, 0, count - 1), (places >= -0.5) & (places <= count - 0.5)
+        known = (places >= -0.5) & (places <= count - 0.5) | (self.margin > 0)
+        return np.clip(places, 0, count - 1), known
 
     def _within(self, size: tuple[int, int], factor: float) -> NDArray[np.float64]:
         """The share of the window centred at each pixel that lies within the image, of shape (height, width)."""

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 
 from verydeep.errors import DataError, as_text, printable, refusal
-from verydeep.files import MARK
+from verydeep.files import is_drawing
 from verydeep.images.formats import EXTENSIONS, sniff
 
 SYSTEM_FOLDERS = frozenset(
@@ -215,20 +215,12 @@ def why_no_image(path: Path, entry: os.DirEntry[str] | Path) -> str | None:
         if entry.is_symlink():  # to nothing: an image that is missing is an error
             return None if extension in EXTENSIONS else "broken link"
         return "special file"
-    if extension == ".png" and _is_made_here(path):
+    if extension == ".png" and is_drawing(path):
         return DRAWN
     if extension in EXTENSIONS:
         return None
     kind = sniff(path)
     return None if kind.is_image else kind.name
-
-
-def _is_made_here(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return "\0".join(MARK).encode() in file.read(256)
-    except OSError:
-        return False  # whoever decodes it will say why
 
 
 def _identity(path: Path) -> tuple[int, int]:

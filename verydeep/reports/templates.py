@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import UsageError, require
+from verydeep.errors import UsageError, as_text, require
 from verydeep.files import check_out
 
 
@@ -27,7 +27,7 @@ def check_page(page: str | PathLike[str] | None) -> Path | None:
 
 
 def render_page(template: str, context: dict[str, Any], room: str = "reports") -> str:
-    """Fill in a template.
+    """Fill in a template. Names of files that are not UTF-8 are written as `as_text` has them.
 
     Args:
         template: its file.
@@ -48,4 +48,4 @@ def render_page(template: str, context: dict[str, Any], room: str = "reports") -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(context) + "\n"
+    return as_text(environment.get_template(template).render(context)) + "\n"

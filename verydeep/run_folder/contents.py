@@ -62,9 +62,11 @@ def refuse_existing(run: Path) -> None:
     """Make sure that a new run does not overwrite anything.
 
     Raises:
-        UsageError: the folder holds something already, or is a file.
+        UsageError: the folder holds something already, or is a file; or its name is one of a file of weights.
 
     """
+    if run.suffix == ".safetensors":
+        raise UsageError(f"{run} has the ending of a file of weights; give the name of a folder")
     if run.exists() and not (run.is_dir() and is_empty(run)):
         raise UsageError(f"{run} exists and is not empty; choose another name")
 
