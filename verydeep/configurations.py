@@ -299,6 +299,11 @@ class Architecture:
                 f"`hidden` is {self.hidden}; give the channels of fc6 and of fc7, two numbers of at least 1"
             )
 
+    @property
+    def weight_layers(self) -> int:
+        """Number of layers with weights: 16 of D, 13 of its five stages alone."""
+        return configuration(self.configuration).weight_layers - 3 * (not self.num_classes)
+
     def channels(self, paper: int) -> int:
         """Turn the paper's number of channels into this architecture's."""
         return max(1, round(paper * self.width))

@@ -31,7 +31,8 @@ def run(tmp_path):
         data={"name": "/home/me/secret place/flowers", "num_images": 1234, "split": "a fifth of each class"},
         recipe={"epochs": 3, "batch_size": 64},
         recipe_name="photos",
-        grown_from="../secret place/A",
+        grown_from="secret place/A",
+        source="secret place/vgg.pth",
         earlier={"recipe": {"epochs": 70}, "recipe_name": "paper", "data": {"name": "/home/me/trees"}},
         processor="a machine of mine",
     )
@@ -147,10 +148,28 @@ def test_a_folder_that_is_there_is_kept(run, tmp_path):
         ("torchvision:vgg16", "torchvision:vgg16"),
         ("the data's own train/ and val/", "the data's own train/ and val/"),
         ({"a": ["/b/c", 1, None]}, {"a": ["c", 1, None]}),
+        (
+            {"data": {"name": "clients/secret/photos", "split": "train/ and val/"}},
+            {"data": {"name": "photos", "split": "train/ and val/"}},
+        ),
+        ({"started_from": "runs/secret/first"}, {"started_from": "first"}),
+        ({"source": "hf:owner/name@v1"}, {"source": "hf:owner/name@v1"}),
+        ({"source": "timm/vgg16.tv_in1k"}, {"source": "timm/vgg16.tv_in1k"}),
+        ({"started_from": "tiny-imagenet"}, {"started_from": "tiny-imagenet"}),
     ],
 )
 def test_paths_are_told_by_their_last_part(fact, public):
     assert without_paths(fact) == public
+
+
+def test_the_card_of_a_network_of_features(tmp_path):
+    new("A", tmp_path / "run", width=0.05, num_classes=0)
+    card = ModelCard.load(export(tmp_path / "run", tmp_path / "folder") / "README.md")
+    assert card.data.pipeline_tag == "image-feature-extraction"
+    assert "8 weight layers" in card.text
+    assert "verydeep extract folder image.jpg --layers pool5" in card.text
+    assert "predict" not in card.text and "class scores" not in card.text
+    assert "at least 32 pixels" in card.text
 
 
 def test_a_name_is_never_empty():

@@ -632,6 +632,9 @@ def test_what_cannot_be_served(run, capsys):
             verydeep.serve(run, port=taken.getsockname()[1])
     with pytest.raises(UsageError, match="`port` is 70000"):
         verydeep.serve(run, port=70_000)
+    for host in ("a..b", "a" * 70):
+        with pytest.raises(UsageError, match=f"`host` '{host}' cannot be used: it is no name of a host"):
+            verydeep.serve(run, host=host)
     with pytest.raises(UsageError, match="`host` 'no such host' cannot be used"):
         verydeep.serve(run, host="no such host")
     for token in ("", " ", "two words", "se\u0301same", "end\n"):

@@ -181,6 +181,14 @@ def test_misuse_is_one_sentence(small, pair, tmp_path, capsys, words, said):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_style_need_not_reach_the_layers_of_the_content(small, pair, tmp_path, capsys):
+    Image.new("RGB", (5, 3), "red").save(tmp_path / "style.png")
+    images = pair[0], tmp_path / "style.png"
+    style(small, *images, "--out", tmp_path / "out.png", *FEW, "--style-layers", "relu1_1")
+    said = refused(capsys, small, *images, "--out", tmp_path / "no.png", *FEW, "--style-layers", "relu4_1")
+    assert "the style image is 5x3 pixels; layer relu4_1 needs both sides" in said
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -274,6 +274,9 @@ def test_what_is_a_repository_and_what_a_path(tmp_path, monkeypatch):
     for scheme in ("hf:", "hf:/", "hf://"):
         assert as_repository(f"{scheme}runs/photos") == Repository("runs/photos")
         assert as_repository(f"{scheme}a/b@v1/deep/c.bin") == Repository("a/b", "v1", "deep/c.bin")
+        assert as_repository(f"{scheme}a/b@refs/pr/1") == Repository("a/b", "refs/pr/1", None)
+        assert as_repository(f"{scheme}a/b@refs/pr/1/c.bin") == Repository("a/b", "refs/pr/1", "c.bin")
+        assert as_repository(f"{scheme}a/b@feature%2Fx/c.bin") == Repository("a/b", "feature/x", "c.bin")
 
 
 def test_a_repository_comes_once(model, hub, tmp_path, capsys):

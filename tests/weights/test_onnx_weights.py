@@ -124,7 +124,8 @@ def test_an_onnx_files_metadata_with_names_that_are_no_texts_is_not_used(tmp_pat
     architecture, preprocessing = EXPORTS["nothing before"]
     config = ModelConfig(architecture, preprocessing, NAMES, TrainedOn((40, 60)))
     model = graph(config, weights(architecture), pixels=False)
-    for names, known in ((NAMES, NAMES), (("a",) * len(NAMES), None), ([["a"]] * len(NAMES), None)):
+    odd = ("x  y", "x y", "z\u00a0z", "é", "<b>", "a" * 400 + "b", "a" * 400 + "c")
+    for names, known in ((NAMES, NAMES), (odd, odd), (("a",) * len(NAMES), None), ([["a"]] * len(NAMES), None)):
         for entry in model.metadata_props:
             if entry.key == "class_names":
                 entry.value = json.dumps(names)
@@ -144,6 +145,8 @@ EXPORTS = {
         Preprocessing((123.68, 116.779, 103.939), (58.393, 57.12, 57.375)),
     ),
     "nothing before": (Architecture("B-5x5", 7, 1 / 32, 32), RAW),
+    "as small as shares": (Architecture("A", 7, 1 / 32, 32), Preprocessing((0.8, 0.7, 0.9), (0.9, 0.5, 1.5))),
+    "a half": (Architecture("A", 7, 1 / 32, 32), Preprocessing((0, 0, 0), (0.5, 0.5, 0.5), "BGR")),
 }
 
 

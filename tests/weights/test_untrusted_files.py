@@ -12,18 +12,25 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mutants import mutants
 from mutations import ENDINGS, crafted, write
+from safetensors.numpy import save_file
 
 from verydeep.api.inspect import inspect
 from verydeep.cli import main
 from verydeep.errors import ModelError, VerydeepError
 from verydeep.weights.checkpoint import NotWeightsError
-from verydeep.weights.files import sandbox
+from verydeep.weights.files import onnx, sandbox
+from verydeep.weights.files.protobuf import Message, WireError
 from verydeep.weights.formats import FORMATS
+from verydeep.weights.importing import import_weights
+from verydeep.weights.source import locate
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -192,6 +199,60 @@ def test_the_reader_is_bounded(tmp_path):
     read_by_libraries = {name for name, one in FORMATS.items() if one.requires}
     assert {name for name, one in FORMATS.items() if one.sandboxed} == read_by_libraries | {"torch"}  # a pickle
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0  # of this process, which is not bounded
+
+
+def test_the_reader_takes_a_stricter_limit_as_it_is(tmp_path):
+    """A hard limit of a cluster's job is no damage of the file."""
+    code = (
+        "import resource; from verydeep.weights.files.sandbox_process import bound\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000,) * 2)\n"
+        "bound(100_000_000_000, 60)\n"
+        "print(resource.getrlimit(resource.RLIMIT_AS)[0] == used + 50_000_000)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout == "True\n", result.stderr
+
+
+def test_a_process_with_many_open_files_reads_too(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"conv1_1.weight": torch.zeros(4, 3, 3, 3)}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    try:
+        with ExitStack() as stack:
+            for _ in range(1100):
+                stack.enter_context(Path(os.devnull).open())
+            [(name, tensor, _)] = sandbox.reader("verydeep.weights.files.torch_file")(path, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (name, tensor.shape) == ("conv1_1.weight", (4, 3, 3, 3))
+
+
+def test_a_file_of_thousands_of_networks_is_refused_at_once(tmp_path):
+    tensors = {f"a{number}.conv1_1.weight": np.zeros((0, 3, 3, 3), np.float32) for number in range(4000)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    start = processor_seconds()
+    with pytest.raises(ModelError, match="has 4,000 networks; name one of them by `tensors`"):
+        import_weights(locate(tmp_path / "a.safetensors"))
+    assert processor_seconds() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x20" + b"\x80" * 5 + b"\x01", "more than 4 bytes"),  # field 4 is a varint of 2^35
+        (b"\x21" + b"\x01" * 8, "more than 4 bytes"),  # and 8 bytes
+    ],
+)
+def test_numbers_of_other_sizes_are_damage(content, said):
+    with pytest.raises(WireError, match=said):
+        Message(memoryview(content)).floats(4, "<f4")
+
+
+def test_an_attribute_of_no_number_is_damage():
+    with pytest.raises(WireError, match="holds no number"):
+        onnx._value(Message(memoryview(b"\x12\x00")), None)  # field 2 is empty bytes
 
 
 def test_a_file_that_is_none(tmp_path):

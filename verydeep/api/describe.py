@@ -8,7 +8,7 @@ from typing import Any
 
 from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments, training_memory
 from verydeep.arguments import checked
-from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, STRIDE, Architecture, configuration
+from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, STRIDE, Architecture
 from verydeep.errors import UsageError
 from verydeep.reports.text_table import TextTable
 from verydeep.results import Result, in_bytes, rendered
@@ -66,7 +66,7 @@ class Description(Result):
         architecture = self.architecture
         return {
             "configuration": architecture.configuration,
-            "weight_layers": configuration(architecture.configuration).weight_layers,
+            "weight_layers": architecture.weight_layers,
             "num_classes": architecture.num_classes,
             "width": architecture.width,
             "window": architecture.window,
@@ -105,7 +105,7 @@ class Description(Result):
         native, by_torch = (in_bytes(self.training_bytes[engine]) for engine in ("native", "torch"))
         beside = " (not of Table 1)" if name in BESIDE_TABLE_1 else ""
         return rendered(
-            f"Configuration {name}{beside}: {configuration(name).weight_layers} weight layers, "
+            f"Configuration {name}{beside}: {self.architecture.weight_layers} weight layers, "
             f"{self.architecture.num_classes} classes, width {self.architecture.width:g}, "
             f"images of {side}x{side}",
             self.layer_table().rich(),

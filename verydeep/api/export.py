@@ -138,6 +138,8 @@ def export(
                 write_for(to, path, config, weights)
             if to != "timm" or path.suffix:  # timm's folder carries the preprocessing itself
                 say(f"for our answers, {feeding(to, config.preprocessing)}")
+            if not config.architecture.num_classes and to != "keras":
+                say("it has no FC layers: load_state_dict takes it with strict=False")
         elif not config.architecture.num_classes:
             raise UsageError(f"{model} has no FC layers; `to={to}` needs a classifier")
         else:

@@ -135,7 +135,7 @@ def _ours(source: Source) -> Imported:
         metadata=metadata,
         dtypes=tuple(sorted({type_name(entry.dtype) for entry in read_header(path).entries.values()})),
         sha256=digest_of(path),
-        notes=list(facts.get("notes", [])),
+        notes=list(facts.get("notes") or []),
         not_finite=tuple(name for name, tensor in tensors.items() if not all_finite(tensor)),
     )
 

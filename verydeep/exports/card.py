@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verydeep.accounting import num_parameters
-from verydeep.configurations import configuration
+from verydeep.configurations import STRIDE
 from verydeep.errors import UsageError
 from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.protocols import protocol_name
@@ -73,7 +73,7 @@ def card(config: ModelConfig, facts: CardFacts) -> str:
         "## Results",
         _figures(facts),
         "## Usage",
-        _use(facts),
+        _use(facts, config.architecture.num_classes),
         "## Input",
         _preprocessing(config),
         "## Training",
@@ -89,10 +89,11 @@ def card(config: ModelConfig, facts: CardFacts) -> str:
 def _head(config: ModelConfig, facts: CardFacts) -> str:
     """The head in YAML, of which JSON is a part."""
     architecture = config.architecture
+    task = "image-classification" if architecture.num_classes else "image-feature-extraction"
     head: dict[str, Any] = {
         "library_name": "verydeep",
-        "pipeline_tag": "image-classification",
-        "tags": ["vgg", "image-classification", f"vgg-{architecture.configuration.lower()}", "arxiv:1409.1556"],
+        "pipeline_tag": task,
+        "tags": ["vgg", task, f"vgg-{architecture.configuration.lower()}", "arxiv:1409.1556"],
     }
     if facts.licence:
         known = facts.licence.lower() in KNOWN_LICENCES
@@ -121,17 +122,21 @@ def _indexed(result: Evaluation) -> dict[str, Any]:
 
 def _what(config: ModelConfig) -> str:
     architecture = config.architecture
-    layers = configuration(architecture.configuration).weight_layers
-    shape = [f"{layers} weight layers", f"{num_parameters(architecture):,} parameters"]
+    shape = [f"{architecture.weight_layers} weight layers", f"{num_parameters(architecture):,} parameters"]
     if architecture.width != 1:
         shape.append(f"{architecture.width:g} times the paper's channels")
     if architecture.batch_norm:
         shape.append("batch normalisation, which the paper does not have")
+    gives = (
+        f"It is fully convolutional: it gives class scores for every window of {architecture.window}x"
+        f"{architecture.window} pixels. Their mean is its answer for an image."
+        if architecture.num_classes
+        else "It ends with its last pooling, which gives features, a vector for every 32 pixels."
+    )
     return (
         f"Network {architecture.configuration} of *Very Deep Convolutional Networks for Large-Scale Image "
         "Recognition* (Simonyan and Zisserman, [arXiv 1409.1556](https://arxiv.org/abs/1409.1556)): "
-        f"{', '.join(shape)}. It is fully convolutional: it gives class scores for every window of "
-        f"{architecture.window}x{architecture.window} pixels. Their mean is its answer for an image.\n\n"
+        f"{', '.join(shape)}. {gives}\n\n"
         f"It has {_classes(config.class_names)}."
     )
 
@@ -181,9 +186,15 @@ def _views(result: Evaluation) -> str:
     return f"{protocol_name(member.views for member in tests)}, Q = {scales}" + ", mirror images" * first.mirror
 
 
-def _use(facts: CardFacts) -> str:
+def _use(facts: CardFacts, num_classes: int) -> str:
     on_hub = "/" in facts.name
     word, package = (f"hf:{facts.name}", "'verydeep[hub]'") if on_hub else (facts.name, "verydeep")
+    if not num_classes:
+        return (
+            f"```bash\npip install {package}\n"
+            f"verydeep extract {word} image.jpg --layers pool5 --out features.npz\n```\n\n"
+            f'```python\nimport verydeep\n\ntap = verydeep.features("{word}", ["pool5"], range=(0, 1))\n```'
+        )
     return (
         f"```bash\npip install {package}\nverydeep predict {word} image.jpg\n```\n\n"
         f'```python\nimport verydeep\n\nmodel = verydeep.load("{word}")\n'
@@ -193,14 +204,15 @@ def _use(facts: CardFacts) -> str:
 
 def _preprocessing(config: ModelConfig) -> str:
     preprocessing, trained = config.preprocessing, config.trained_on
+    least = config.architecture.window if config.architecture.num_classes else STRIDE
     scale = " to ".join(map(str, dict.fromkeys(trained.scale)))
     return (
         f"Pixels from 0 to 255, channels in the order {preprocessing.channels}. The mean {preprocessing.mean} "
         "of R, G "
         f"and B is subtracted, then the result is divided by {preprocessing.deviation}. verydeep does this "
         "itself.\n\n"
-        f"Both sides must have at least {config.architecture.window} pixels. It was trained at S = "
-        f"{scale}, {'with' if trained.mirror else 'without'} mirror images, and is tested at Q = "
+        f"Both sides must have at least {least} pixels. It was trained at S = {scale}, "
+        f"{'with' if trained.mirror else 'without'} mirror images, and is tested at Q = "
         f"{trained.test_scale} by default."
     )
 

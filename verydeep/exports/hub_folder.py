@@ -21,10 +21,14 @@ from verydeep.errors import UsageError, VerydeepError, require
 from verydeep.exports.card import CardFacts, card, check_results, last_part
 from verydeep.files import write_text
 from verydeep.run_folder import CONFIG, WEIGHTS, ModelConfig, making_folder, write_model
+from verydeep.weights.by_name import as_repository
 
 CARD = "README.md"
 NOT_FOR_OTHERS = ("command", "processor", "python", "threads")
 """Facts of provenance that tell of the machine, and of nothing that a reader of the model needs."""
+
+PLACES = ("source", "started_from", "grown_from", "name")
+"""Facts that tell where a model or its data lay."""
 
 
 def write_hub_folder(
@@ -53,7 +57,7 @@ def write_hub_folder(
     with making_folder(folder):
         check_results(config, facts.results)
         provenance = config.provenance.items()
-        shared = {name: without_paths(value) for name, value in provenance if name not in NOT_FOR_OTHERS}
+        shared = {name: without_paths(value, name) for name, value in provenance if name not in NOT_FOR_OTHERS}
         if facts.licence:
             shared["licence"] = facts.licence
         public = replace(config, provenance=shared)
@@ -78,15 +82,22 @@ def halved(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     }
 
 
-def without_paths(fact: Any) -> Any:
-    """The same fact with the last part alone of every path and URL in it."""
+def without_paths(fact: Any, name: str = "") -> Any:
+    """The same fact with the last part alone of every path and URL in it.
+
+    Args:
+        fact: of provenance.
+        name: its name, of `PLACES` where a relative path is one too. Names of the Hub stay.
+
+    """
     if isinstance(fact, dict):
-        return {name: without_paths(value) for name, value in fact.items()}
+        return {key: without_paths(value, key) for key, value in fact.items()}
     if isinstance(fact, list | tuple):
-        return [without_paths(value) for value in fact]
-    if isinstance(fact, str) and re.match(r"\w+://\S+$|[~.]{0,2}[/\\]|\w:\\", fact):
-        return last_part(fact)
-    return fact
+        return [without_paths(value, name) for value in fact]
+    if not isinstance(fact, str) or as_repository(fact):
+        return fact
+    is_path = name in PLACES or re.match(r"\w+://\S+$|[~.]{0,2}[/\\]|\w:\\", fact)
+    return last_part(fact) if is_path else fact
 
 
 def check_repository(name: str) -> None:

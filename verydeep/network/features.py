@@ -116,14 +116,15 @@ class Features(Network):
         """
         return {name: plain(found) for name, found in self.packed(self.as_images(images)).items()}
 
-    def packed(self, images: Tensor) -> dict[str, Tensor | Maps]:
-        """The same, but what the kernels computed stays in their layout."""
+    def packed(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor | Maps]:
+        """The same, but what the kernels computed stays in their layout; of some of the layers alone, if asked."""
         check_images(images)
-        check_size(self.architecture, self.nodes, *images.shape[2:])
+        nodes = self.nodes if layers is None else nodes_to(self.architecture, list(layers))
+        check_size(self.architecture, nodes, *images.shape[2:])
         dtype = self._precision(images)
         network = self._at(images.device, dtype)
         # Preprocessed before they are rounded to what the weights have.
-        return network.run_packed(self.nodes, network.preprocessed(images).to(dtype), self.layers)
+        return network.run_packed(nodes, network.preprocessed(images).to(dtype), layers or self.layers)
 
     def on_kernels(self, images: Tensor) -> bool:
         """Whether the kernels compute the first convolution of these images."""

@@ -15,6 +15,7 @@ from verydeep.evaluation.evaluate import Member, Scoring, check_together, scorin
 from verydeep.evaluation.protocols import PROTOCOLS, Protocol, protocols_of
 from verydeep.inference import Engine
 from verydeep.model import Model, TransferModel, load
+from verydeep.weights.by_name import as_repository
 
 ENSEMBLE = "ensemble"
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.ASCII)
@@ -200,5 +201,6 @@ def _named(word: str | PathLike[str] | Model) -> tuple[str, str | Model]:
 
 def _short(text: str) -> str:
     """The last part of a path or of a name, in letters that an address has."""
-    last = re.split(r"[/\\:]", text.split("@")[0].rstrip("/\\"))[-1]
+    text = text.split("@")[0] if as_repository(text) else text  # without the revision
+    last = re.split(r"[/\\:]", text.rstrip("/\\"))[-1]
     return re.sub(r"[^\w.-]+", "-", last, flags=re.ASCII).strip(".-") or "model"

@@ -110,6 +110,8 @@ def bind(host: str, port: int) -> socket.socket:
         taken = socket.socket(family, kind, protocol)
     except OSError as error:
         raise UsageError(f"`host` {host!r} cannot be used: {error.strerror or error}") from None
+    except UnicodeError:  # a part of the name is empty or too long
+        raise UsageError(f"`host` {host!r} cannot be used: it is no name of a host") from None
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(address)

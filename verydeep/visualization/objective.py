@@ -129,8 +129,9 @@ class Objective:
         )
         self._variation = TotalVariation(range=(0, 1), norm="l2_squared", check=False)
         with torch.no_grad():
-            self._content = {layer: plain(tap) for layer, tap in self._taps(content, terms.content).items()}
-            self._style = grams(self._taps(style, terms.style))
+            of_content = self._taps("content", content, terms.content)
+            self._content = {layer: plain(tap) for layer, tap in of_content.items()}
+            self._style = grams(self._taps("style", style, terms.style))
         self.content_weights = relative(terms.content, self._content)
         self.style_weights = relative(terms.style, self._style)
 
@@ -151,11 +152,14 @@ class Objective:
         parts = torch.stack([content, style, variation, total]).tolist()
         return total, Losses(_share(parts[0], self.terms.content), _share(parts[1], self.terms.style), *parts[2:])
 
-    def _taps(self, image: Tensor | None, layers: Mapping[str, float]) -> dict[str, Tap]:
+    def _taps(self, what: str, image: Tensor | None, layers: Mapping[str, float]) -> dict[str, Tap]:
+        """What a target gives at its own layers, however deep the other's are."""
         if image is None or not layers:
             return {}
-        taps = self.features.packed(image)
-        return {layer: taps[layer] for layer in layers}
+        try:
+            return self.features.packed(image, list(layers))
+        except UsageError as error:
+            raise UsageError(f"the {what} {error}") from None
 
 
 def grams(taps: Mapping[str, Tap], layers: Mapping[str, object] | None = None) -> Taps:

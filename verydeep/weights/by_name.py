@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from verydeep.configurations import ALL_CONFIGURATIONS, name_elsewhere
 from verydeep.errors import (
@@ -107,12 +108,14 @@ def as_repository(name: str) -> Repository | None:
     match = _REPOSITORY.fullmatch(name)
     if match is None or not (match["scheme"] or (name.startswith("timm/") and not match["rest"])):
         return None
-    return Repository(match["repository"], match["revision"], match["file"])
+    revision = match["revision"] and unquote(match["revision"])
+    return Repository(match["repository"], revision, match["file"])
 
 
-# `Path` makes one slash of two.
+# `Path` makes one slash of two. A revision has a slash in the Hub's own refs, and else as %2F, as in its URLs.
 _REPOSITORY = re.compile(
-    r"(?P<scheme>hf:/{0,2})?(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<rest>(@(?P<revision>[\w.-]+))?(/(?P<file>[^@]+))?)"
+    r"(?P<scheme>hf:/{0,2})?(?P<repository>\w[\w.-]*/\w[\w.-]*)"
+    r"(?P<rest>(@(?P<revision>refs/(?:pr|convert)/[\w.-]+|[\w.%-]+))?(/(?P<file>[^@]+))?)"
 )
 
 

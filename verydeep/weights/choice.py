@@ -19,6 +19,8 @@ WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_
 """What DataParallel, torch.compile, Lightning, FSDP and activation checkpointing put into names, at any place."""
 FIRST = ("features.0.weight", "conv1_1.weight", "0.weight")
 """What the first convolution is called: by torchvision and timm, by us, in the features of torchvision alone."""
+MOST_NETWORKS = 200  # of one file
+
 AVERAGED = re.compile(r"(^|[._])(ema|averaged?|swa)([._]|$)", re.IGNORECASE)
 
 
@@ -71,6 +73,8 @@ def choose(shapes: Mapping[str, Shape], wanted: str | None = None) -> Choice:
     chosen = ""
     if wanted is not None:
         networks = _called(networks, wanted)
+    if len(networks) > MOST_NETWORKS:  # each is looked through
+        raise NotWeightsError(f"has {len(networks):,} networks; name one of them by `tensors`")
     if len(networks) > 1:
         fitting = {name: at for name, at in networks.items() if _fits(_members(plain, at, prefixes), shapes)}
         networks = fitting or dict([next(iter(networks.items()))])

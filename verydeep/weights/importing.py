@@ -336,7 +336,7 @@ def _timms_metadata(path: Path) -> Metadata:
             names = imagenet.class_names()
         return Metadata(
             Preprocessing(mean, deviation, "RGB"),  # type: ignore[arg-type]
-            tuple(map(printable, names)) if names else None,
+            names or None,
             TrainedOn((side, side)) if tag != "tv_in1k" else TORCHVISION_TRAINED_ON,
             printable(licence) if licence else None,
             printable(f"timm's {card.get('architecture', 'network')}" + (f".{tag}" if tag else "")),

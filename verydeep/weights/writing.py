@@ -90,6 +90,11 @@ def timm_card(config: ModelConfig) -> dict[str, Any]:
 
     """
     architecture, preprocessing = config.architecture, config.preprocessing
+    if not architecture.num_classes:
+        raise UsageError(
+            "timm builds networks with FC layers, this one has none; write a file, OUT.safetensors, whose tensors "
+            "load_state_dict takes with strict=False"
+        )
     if preprocessing.channels == "BGR":
         raise UsageError(
             "timm feeds networks RGB, this one takes BGR; write a file, OUT.safetensors, and reverse the channels"

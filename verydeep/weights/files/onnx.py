@@ -207,7 +207,10 @@ def _node(message: Message, beside: Beside) -> Node:
 def _value(attribute: Message, beside: Beside) -> Any:
     """Value of an attribute; None where it is of a kind that no network here needs."""
     if attribute.all(2):
-        return float(attribute.floats(2, "<f4")[-1])
+        numbers = attribute.floats(2, "<f4")
+        if not len(numbers):
+            raise WireError("an attribute holds no number")
+        return float(numbers[-1])
     if attribute.all(3):
         return _signed(attribute.integer(3))
     if attribute.all(4):

@@ -78,6 +78,8 @@ class Message:
         itemsize = np.dtype(dtype).itemsize
         for value in self.all(number):
             if isinstance(value, int):
+                if value >= 1 << 8 * itemsize:
+                    raise WireError(f"field {number} is a number of more than {itemsize} bytes")
                 pieces.append(np.frombuffer(value.to_bytes(itemsize, "little"), dtype))
             elif len(value) % itemsize:
                 raise WireError(f"field {number} does not hold whole numbers")

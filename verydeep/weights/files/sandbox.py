@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from collections.abc import Iterator
 from functools import partial
 from math import prod
 from pathlib import Path
-from select import select
 from typing import IO, Any
 
 import numpy as np
@@ -92,12 +92,19 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
 def _fill(stream: IO[bytes], target: memoryview) -> None:
     done = 0
     while done < len(target):
-        if not select([stream], [], [], SILENT_SECONDS)[0]:
+        if not _answers(stream):
             raise NotWeightsError(f"cannot be read: its reader gave nothing for {SILENT_SECONDS:g} seconds")
         count = stream.readinto(target[done:])  # type: ignore[attr-defined]
         if not count:
             raise EOFError
         done += count
+
+
+def _answers(stream: IO[bytes]) -> bool:
+    """Whether there is something to read, or its end, before `SILENT_SECONDS` are over."""
+    with selectors.DefaultSelector() as selector:  # `select` itself takes no descriptor above 1023
+        selector.register(stream, selectors.EVENT_READ)
+        return bool(selector.select(SILENT_SECONDS))
 
 
 def _ending(code: int, seconds: int) -> str:

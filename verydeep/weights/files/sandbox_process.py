@@ -53,7 +53,9 @@ def bound(most_bytes: int, most_seconds: int) -> None:
     status = Path("/proc/self/statm")
     if status.is_file():
         used = int(status.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + most_bytes, used + most_bytes))
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        most = used + most_bytes if hard == resource.RLIM_INFINITY else min(used + most_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     # A second more for SIGXCPU to end it, which tells the reason; then SIGKILL does.
     limits = {"RLIMIT_CPU": (most_seconds, most_seconds + 1), "RLIMIT_FSIZE": (0, 0), "RLIMIT_CORE": (0, 0)}
     for name, limit in limits.items():
