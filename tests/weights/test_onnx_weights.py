@@ -124,7 +124,7 @@ def test_an_onnx_files_metadata_with_names_that_are_no_texts_is_not_used(tmp_pat
     architecture, preprocessing = EXPORTS["nothing before"]
     config = ModelConfig(architecture, preprocessing, NAMES, TrainedOn((40, 60)))
     model = graph(config, weights(architecture), pixels=False)
-    odd = ("x  y", "x y", "z\u00a0z", "é", "<b>", "a" * 400 + "b", "a" * 400 + "c")
+    odd = ("x  y", "x y", "z\u00a0z", "é", "<b> ", "a" * 400 + "b", "a" * 400 + "c")
     for names, known in ((NAMES, NAMES), (odd, odd), (("a",) * len(NAMES), None), ([["a"]] * len(NAMES), None)):
         for entry in model.metadata_props:
             if entry.key == "class_names":

@@ -238,13 +238,22 @@ def check_names(names: Sequence[str]) -> None:
     """
     number_of: dict[str, int] = {}
     for number, name in enumerate(names):
-        if not name:
+        if not name.strip():
             raise ValueError(f"class {number} has an empty name")
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        if _has_control(name):
             raise ValueError(f"class {number} is called {name!r}, with a tab or another control character")
         if nfc(name) in number_of:
             raise ValueError(f"classes {number_of[nfc(name)]} and {number} are both called {name!r}")
         number_of[nfc(name)] = number
+
+
+def as_they_came(names: Sequence[str]) -> tuple[str, ...]:
+    """Names that came with weights of others: as they are, or escaped where control characters are in them."""
+    return tuple(printable(name) if _has_control(name) else name for name in names)
+
+
+def _has_control(name: str) -> bool:
+    return any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 ClassNames = str | PathLike[str] | Sequence[str]

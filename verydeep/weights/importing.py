@@ -20,7 +20,7 @@ from verydeep.images.color import Preprocessing
 from verydeep.run_folder import CONFIG, ModelConfig, TrainedOn, all_finite
 from verydeep.typed import as_type
 from verydeep.weights.choice import groups
-from verydeep.weights.class_names import ClassNames, check_names, class_names
+from verydeep.weights.class_names import ClassNames, as_they_came, check_names, class_names
 from verydeep.weights.files import read
 from verydeep.weights.formats import MODEL_FILES
 from verydeep.weights.layouts import recognize
@@ -336,7 +336,7 @@ def _timms_metadata(path: Path) -> Metadata:
             names = imagenet.class_names()
         return Metadata(
             Preprocessing(mean, deviation, "RGB"),  # type: ignore[arg-type]
-            names or None,
+            as_they_came(names) if names else None,
             TrainedOn((side, side)) if tag != "tv_in1k" else TORCHVISION_TRAINED_ON,
             printable(licence) if licence else None,
             printable(f"timm's {card.get('architecture', 'network')}" + (f".{tag}" if tag else "")),

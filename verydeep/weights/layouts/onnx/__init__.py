@@ -13,6 +13,7 @@ from verydeep.images.color import Preprocessing
 from verydeep.run_folder import TrainedOn
 from verydeep.typed import as_type
 from verydeep.weights.checkpoint import Checkpoint
+from verydeep.weights.class_names import as_they_came
 from verydeep.weights.layouts.onnx.walk import OnnxWalk
 from verydeep.weights.metadata import Metadata
 from verydeep.weights.recognize import Layers
@@ -48,7 +49,7 @@ def _metadata(texts: Mapping[str, str], of_graph: Metadata) -> Metadata:
         scale = json.loads(texts["scale"]) if "scale" in texts else [texts["test_scale"]] * 2
         return Metadata(
             _preprocessing(said, of_graph.preprocessing),
-            as_type(tuple[str, ...], json.loads(texts["class_names"])),
+            as_they_came(as_type(tuple[str, ...], json.loads(texts["class_names"]))),
             TrainedOn((int(scale[0]), int(scale[1])), texts.get("mirror", "true") == "true"),
             texts.get("licence") and printable(texts["licence"]),
         )
