@@ -164,4 +164,4 @@ def test_b_5x5_is_a_plain_sequential():
 def test_b_5x5_is_not_grown():
     network = VGG(Architecture("B-5x5", 7, 0.1, 32))
     with pytest.raises(UsageError, match="B-5x5 has no layers of net A's shapes"):
-        grow(network, Architecture("A", 7, 0.1, 32), {})
+        grow(network, Architecture("A", 7, 0.1, 32), {}, None)

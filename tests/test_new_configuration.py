@@ -44,7 +44,7 @@ def test_it_grows_from_net_a(deeper):
     shallow, network = VGG(Architecture("A", **NARROW)), VGG(Architecture(deeper, **NARROW))
     initialize(shallow, "he", 0)
     initialize(network, "he", 1)
-    grow(network, shallow.architecture, shallow.state_dict())
+    grow(network, shallow.architecture, shallow.state_dict(), range(NARROW["num_classes"]))
     for name in ("conv1_1.weight", "conv3_2.weight", "fc8.bias"):
         torch.testing.assert_close(network.state_dict()[name], shallow.state_dict()[name])
     assert [name for name, one in ALL_CONFIGURATIONS.items() if not one.grows_from_a] == ["B-5x5"]

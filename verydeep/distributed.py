@@ -68,9 +68,9 @@ class World:
             return [value]
         from torch import distributed
 
-        values: list[Item | None] = [None] * self.size
+        values: list[Any] = [None] * self.size
         distributed.gather_object(value, values if self.first else None)
-        return [value for value in values if value is not None] if self.first else []
+        return values if self.first else []
 
     def from_first(self, make: Callable[[], Item]) -> Item:
         """Let the first process make a value, and give it to all.

@@ -54,18 +54,24 @@ def test_he_keeps_the_size_of_activations_through_sixteen_layers():
 def test_growing_copies_four_convolutions_and_the_fc_layers(configuration):
     shallow, deep = drawn("he", 1), drawn("he", 2, configuration)
     before = {name: tensor.clone() for name, tensor in deep.state_dict().items()}
-    assert grow(deep, shallow.architecture, shallow.state_dict()) == GROWN_LAYERS
+    same = range(shallow.architecture.num_classes)
+    assert grow(deep, shallow.architecture, shallow.state_dict(), same) == GROWN_LAYERS
     for name, tensor in deep.state_dict().items():
         layer = name.partition(".")[0]
         source = shallow.state_dict() if layer in GROWN_LAYERS else before
         assert torch.equal(tensor, source[name])
+    bias = torch.arange(shallow.architecture.num_classes).float()
+    shallow.fc8.bias.data.copy_(bias)
+    grow(deep, shallow.architecture, shallow.state_dict(), same[::-1])
+    assert torch.equal(deep.fc8.bias, bias.flip(0))
+    assert grow(deep, shallow.architecture, shallow.state_dict(), None) == GROWN_LAYERS[:-1]
 
 
 @pytest.mark.parametrize(("width", "configuration", "words"), [(0.5, "A", "width"), (0.25, "B", "net A")])
 def test_growing_from_another_net_is_refused(width, configuration, words):
     shallow = drawn("he", 1, configuration, width)
     with pytest.raises(UsageError, match=words):
-        grow(drawn("he", 2, "D"), shallow.architecture, shallow.state_dict())
+        grow(drawn("he", 2, "D"), shallow.architecture, shallow.state_dict(), None)
 
 
 def test_unknown_start():

@@ -26,6 +26,7 @@ from verydeep.run_folder import (
     PREVIOUS_STATE,
     SPLIT,
     STATE,
+    TRAINING_IMAGES,
     TRAINING_NAMES,
     WEIGHTS,
     read_training_names,
@@ -232,6 +233,30 @@ def test_a_file_of_the_users_that_is_called_as_one_of_ours_stays(tmp_path):
     with pytest.raises(UsageError, match="exists and is not empty"):
         verydeep.train("digits", mine.parent, recipe="digits")
     assert mine.read_text() == '{"mine": 1}'
+
+
+@pytest.mark.parametrize("name", [TRAINING_IMAGES, TRAINING_NAMES])
+def test_without_a_split_such_a_file_is_the_users_too(tmp_path, name):
+    mine = tmp_path / "run" / name
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        verydeep.train("digits", mine.parent, recipe="digits")
+    assert mine.read_text() == "mine"
+
+
+def test_a_run_of_one_epoch_without_a_state_is_not_trained_anew(desk, capsys):
+    (desk / "run" / STATE).unlink()
+    before = {path.name: path.read_bytes() for path in (desk / "run").iterdir() if path.is_file()}
+    for more in ([], ["--epochs", "2"]):
+        code, said = refused(capsys, "data", "run", "--resume", *more)
+        assert (code, "no state to resume from" in said) == (2, True)
+    assert before == {path.name: path.read_bytes() for path in (desk / "run").iterdir() if path.is_file()}
+
+
+def test_an_interval_that_is_no_number_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="`save_seconds` is nan"):
+        verydeep.train("digits", tmp_path / "run", save_seconds=float("nan"))
 
 
 def test_a_recipe_with_lists_resumes_with_itself(tmp_path):

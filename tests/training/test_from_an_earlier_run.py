@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sample_images import class_folders
 import verydeep
 from verydeep.cli import main
 from verydeep.errors import UsageError
+from verydeep.images.names import nfc
 from verydeep.run_folder import CONFIG, LAST_WEIGHTS, STATE, WEIGHTS, read_config
 from verydeep.training.recipe import RECIPES, Recipe, find_recipe
 
@@ -52,6 +54,34 @@ def test_the_same_classes_keep_every_layer(earlier, tmp_path, capsys):
     assert config.provenance["new_layers"] == []
     told = config.provenance["earlier"]
     assert told["recipe"] == read_config(earlier).provenance["recipe"] and "command" not in told
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_rows_of_fc8_follow_the_names_of_the_classes(grown, tmp_path, capsys):
+    """Whatever form of Unicode they are written in, and whichever order that puts them in."""
+    names = ("café", "cafz")  # decomposed, the first is before the second; composed, behind it
+    runs = {}
+    for form in ("NFC", "NFD"):
+        data = class_folders(tmp_path / form, {unicodedata.normalize(form, name): 6 for name in names})
+        start = {"grow_from" if grown else "start_from": runs["NFC"]} if runs else {}
+        runs[form] = tmp_path / f"run-{form}"
+        train(data, runs[form], replace(STANDING, config="B" if grown and start else "A"), **start)
+    ours, theirs = (read_config(run).class_names for run in runs.values())
+    assert [nfc(name) for name in ours] == [nfc(name) for name in theirs][::-1]
+    before, after = (load_file(run / LAST_WEIGHTS) for run in runs.values())
+    np.testing.assert_allclose(after["fc8.weight"], before["fc8.weight"][::-1], atol=1e-6)
+    told = "conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8 come from" if grown else "all layers come from"
+    assert told in capsys.readouterr().err
+
+
+def test_a_grown_network_of_other_classes_has_a_new_fc8(animals, tmp_path, capsys):
+    train(animals, tmp_path / "a", STANDING)
+    (animals / "emu").rename(animals / "yak")
+    tensors = train(animals, tmp_path / "b", replace(STANDING, config="B"), grow_from=tmp_path / "a")
+    before = load_file(tmp_path / "a" / LAST_WEIGHTS)
+    np.testing.assert_allclose(tensors["fc7.weight"], before["fc7.weight"], atol=1e-6)
+    assert np.abs(tensors["fc8.weight"] - before["fc8.weight"]).max() > 1e-3
+    assert "fc6, fc7 come from" in capsys.readouterr().err
 
 
 def test_other_classes_have_a_new_fc8(earlier, animals, tmp_path, capsys):

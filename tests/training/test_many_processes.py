@@ -13,16 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from sample_images import class_folders, cut
 
 from verydeep.cli import main
+from verydeep.distributed import World
 from verydeep.errors import UsageError
 from verydeep.images.batches import TrainingBatches
 from verydeep.images.sources import open_data
 from verydeep.images.views import TrainingView
 from verydeep.run_folder import JOURNAL, LAST_WEIGHTS, SKIPPED, STATE
 from verydeep.training.journal import read_journal
+from verydeep.training.training_images import training_hashes
 
 pytestmark = pytest.mark.slow
 
@@ -167,3 +170,22 @@ def a_worker_of(world: subprocess.Popen[str]) -> int:
         ["ps", "-o", "pid=", "--ppid", str(world.pid)], capture_output=True, text=True, check=True
     )
     return max(map(int, children.stdout.split()))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_hashes_that_a_process_does_not_know_are_not_made_up(known, tmp_path, monkeypatch):
+    """Shards that were packed by an earlier version have none."""
+    data = open_data(str(class_folders(tmp_path / "data", {"cat": 4, "dog": 4})))
+    alone = training_hashes(data.train, (), None, World())
+    share = World(1, 2).share(range(len(data.train)))
+    other = data.train.select(share).source.hashes(lambda count: None) if known else None
+
+    def gather(value, values):
+        values[:] = [value, other]
+
+    monkeypatch.setattr(torch.distributed, "gather_object", gather)
+    found = training_hashes(data.train, (), None, World(0, 2))
+    if known:
+        np.testing.assert_array_equal(found, alone)
+    else:
+        assert found is None

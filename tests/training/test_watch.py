@@ -123,6 +123,12 @@ def test_a_running_run(make, capsys):
     assert facts["seconds_left"] == pytest.approx(18 * 0.5)
 
 
+def test_of_equally_good_epochs_the_last_is_the_best(make, capsys):
+    """Its weights are in model.safetensors."""
+    facts = facts_of(make("run", lines(4, (20.0, 30.0, 20.0, 25.0))), capsys)
+    assert (facts["best_error"], facts["best_epoch"]) == (20.0, 3)
+
+
 def test_a_run_without_a_process_is_interrupted(make, capsys):
     run = make("a run", lines(2) + step_line(20), live=False)
     facts = facts_of(run, capsys)

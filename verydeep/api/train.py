@@ -190,7 +190,7 @@ def train(
     if save_steps is not None:
         check_least("save_steps", save_steps, 1)
     check_processes(workers or 0, "workers", 0)
-    if save_seconds <= 0:
+    if not save_seconds > 0:
         raise UsageError(f"`save_seconds` is {save_seconds}; it must be more than 0")
     from verydeep.inference.torch_engine import choose_device
     from verydeep.training.engine import choose_training_engine
@@ -306,12 +306,14 @@ def _resumed(
     """
     if is_empty(run):
         raise UsageError(f"{run} has no run to resume; start one without `resume`")
-    begun = start.resumed(run, read_config(run), given, recipe_name)
+    config = read_config(run)
+    begun = start.resumed(run, config, given, recipe_name)
     if (earlier or at_random) and earlier != begun.earlier:
         began = f"from {begun.earlier.name}" if begun.earlier else "from random weights"
         raise UsageError(f"{run} began {began}, and is resumed so: leave `grow_from` and `start_from` out")
-    if not has_state(run) and (run / WEIGHTS).is_file() and _num_epochs(run) != 1:
-        # After the first epoch a run may have been killed between the two. It begins anew.
+    whole = (config.provenance.get("recipe") or {}).get("epochs") == 1
+    if not has_state(run) and (run / WEIGHTS).is_file() and (whole or _num_epochs(run) != 1):
+        # After the first epoch of several a run may have been killed between the two. It begins anew.
         again = command_line("train", data, "NEW-RUN", "--from", run)
         raise UsageError(
             f"{run} has a trained model and no state to resume from; start a new run with it: {again}"
@@ -334,9 +336,9 @@ def _begin(
     recipe_named: bool,
 ) -> start.Beginning:
     """Find out, on the first process for all, with what a new run begins, before the data is read."""
-    remove_unbegun(run)
     refuse_inside(run, data)
     _refuse_run(run, data)
+    remove_unbegun(run)
     refuse_existing(run)
     if earlier is None:
         return start.Beginning(None, recipe)

@@ -170,7 +170,7 @@ def _figures(facts: CardFacts) -> str:
             "the share of right answers, over ten bins.",
         ]
     if facts.epochs:
-        best = min(facts.epochs, key=lambda record: float(record["validation_error"]))
+        best = min(reversed(facts.epochs), key=lambda record: float(record["validation_error"]))
         parts.append(
             f"During training, its lowest top-1 error on the held-out images was "
             f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(facts.epochs)}). The "

@@ -56,13 +56,16 @@ def initialize(network: VGG, start: str, seed: int) -> None:
 
 
 @torch.no_grad()
-def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+def grow(
+    network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor], rows: Sequence[int] | None
+) -> tuple[str, ...]:
     """Copy net A's first four convolutions and its FC layers into a deeper network.
 
     Args:
         network: already initialized; its other layers stay as drawn.
         shallow: the architecture that the tensors are of: configuration A, or A-LRN.
         tensors: net A's state dict.
+        rows: number of each class of the network among net A's; None leaves fc8 as drawn.
 
     Returns:
         The names of the layers that were copied.
@@ -86,13 +89,22 @@ def grow(network: VGG, shallow: Architecture, tensors: Mapping[str, Tensor]) -> 
         old, new = getattr(shallow, field), getattr(network.architecture, field)
         if old != new:
             raise UsageError(f"net A has {field} {old}, the new network {new}; they must be the same")
-    for layer in GROWN_LAYERS:
+    if rows is not None and shallow.num_classes:
+        tensors = _with_rows(tensors, rows)
+    layers = tuple(layer for layer in GROWN_LAYERS if rows is not None or layer != "fc8")
+    for layer in layers:
         names = [name for name in mine if name.partition(".")[0] in (layer, layer.replace("conv", "bn"))]
         for name in names:
             if name not in tensors:
                 raise ModelError(f"net A's weights lack {name}")
             mine[name].copy_(tensors[name])
-    return GROWN_LAYERS
+    return layers
+
+
+def _with_rows(tensors: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
+    return {**tensors} | {
+        name: tensors[name][list(rows)] for name in ("fc8.weight", "fc8.bias") if name in tensors
+    }
 
 
 FC_LAYERS = ("fc6", "fc7", "fc8")
@@ -100,11 +112,7 @@ FC_LAYERS = ("fc6", "fc7", "fc8")
 
 @torch.no_grad()
 def start_from(
-    network: VGG,
-    class_names: Sequence[str],
-    earlier: Architecture,
-    earlier_class_names: Sequence[str],
-    tensors: Mapping[str, Tensor],
+    network: VGG, earlier: Architecture, tensors: Mapping[str, Tensor], rows: Sequence[int] | None
 ) -> tuple[str, ...]:
     """Copy an earlier network into one of the same configuration and width.
 
@@ -114,10 +122,9 @@ def start_from(
 
     Args:
         network: already initialized.
-        class_names: its classes.
         earlier: the architecture that the tensors are of.
-        earlier_class_names: and its classes.
         tensors: the earlier network's state dict.
+        rows: number of each class of the network among its; None where the classes are others.
 
     Returns:
         The layers that stayed as drawn.
@@ -130,15 +137,13 @@ def start_from(
         old, new = getattr(earlier, field), getattr(network.architecture, field)
         if old != new:
             raise UsageError(f"the earlier network has {field} {old}, the new one {new}; they must be the same")
-    tensors = dict(tensors)
     new_layers: tuple[str, ...] = ()
     if earlier.window != network.architecture.window or not earlier.num_classes:
         new_layers = FC_LAYERS
-    elif set(class_names) != set(earlier_class_names):
+    elif rows is None:
         new_layers = ("fc8",)
     else:
-        order = [list(earlier_class_names).index(name) for name in class_names]
-        tensors |= {name: tensors[name][order] for name in ("fc8.weight", "fc8.bias")}
+        tensors = _with_rows(tensors, rows)
     for name, tensor in network.state_dict().items():
         if name.partition(".")[0] not in new_layers:
             tensor.copy_(tensors[name])

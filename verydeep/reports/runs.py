@@ -172,7 +172,7 @@ def training_facts(run: Run) -> dict[str, Any]:
         "processor": provenance.get("processor"),
     }
     if run.epochs:
-        best = min(run.epochs, key=lambda record: float(record["validation_error"]))
+        best = min(reversed(run.epochs), key=lambda record: float(record["validation_error"]))
         told["best epoch"] = f"{int(best['epoch']) + 1} of {len(run.epochs)}"
         told["time in training"] = duration(run.seconds)
     return told

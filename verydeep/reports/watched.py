@@ -205,7 +205,9 @@ class WatchedRun:
         state = self._state(done - ended, second or 0.0)
         epochs = self.recipe.epochs if self.recipe else None
         steps = epochs * per_epoch if epochs and per_epoch else None
-        best = int(np.nanargmin(validation)) if np.isfinite(validation).any() else None
+        # Of equally good epochs the last, whose weights `model.safetensors` has.
+        last_first = validation[::-1]
+        best = len(validation) - 1 - int(np.nanargmin(last_first)) if np.isfinite(validation).any() else None
         return Headline(
             run=self.run,
             state=state,

@@ -92,10 +92,14 @@ def making_folder(folder: Path) -> Iterator[None]:
 
 
 def remove_unbegun(run: Path) -> None:
-    """Remove what a run has left that was ended before its config.json was there: it had not begun to train."""
+    """Remove what a run has left that was ended before its config.json was there: it had not begun to train.
+
+    The split is the first of it. Without one, files of these names are somebody else's.
+    """
     left = [path for path in run.iterdir() if path.name != LOCK]
-    ours = all(path.name in BEFORE_CONFIG or is_part(path, *BEFORE_CONFIG, CONFIG) for path in left)
-    if ours and (not (run / SPLIT).is_file() or _is_split(run / SPLIT)):  # others have files of this name too
+    parts = [path for path in left if is_part(path, *BEFORE_CONFIG, CONFIG)]
+    whole = [path for path in left if path not in parts]
+    if all(path.name in BEFORE_CONFIG for path in whole) and (not whole or _is_split(run / SPLIT)):
         for path in left:
             path.unlink()
 

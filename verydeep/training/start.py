@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -20,6 +20,7 @@ from verydeep.images.batches import TrainingBatches
 from verydeep.images.color import ColorShift, Preprocessing, Statistics
 from verydeep.images.data import Data
 from verydeep.images.image_set import ImageSet
+from verydeep.images.names import nfc
 from verydeep.images.views import TrainingView
 from verydeep.notes import say
 from verydeep.run_folder import CONFIG, ModelConfig, read_split, read_training_names
@@ -335,16 +336,16 @@ def take_layers(
     from verydeep.network.initialize import grow, start_from
 
     weights = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+    rows = _rows_of(imagenet.words(data.class_names), imagenet.words(config.class_names))
     if earlier.grown:
-        layers = grow(network, config.architecture, weights)
+        layers = grow(network, config.architecture, weights, rows)
         _check_frozen(recipe, network.architecture, taken=layers)
         say(
             f"{', '.join(layers)} come from {earlier.name}, the other layers are initialised anew ({recipe.init})"
             + _told_frozen(recipe)
         )
         return {"grown_from": earlier.name, "grown_layers": layers, **provenance_of_earlier(config)}
-    classes = imagenet.words(data.class_names), imagenet.words(config.class_names)
-    new = start_from(network, classes[0], config.architecture, classes[1], weights)
+    new = start_from(network, config.architecture, weights, rows)
     _check_frozen(recipe, network.architecture, new=new)
     if recipe.rate_below != 1 and not new:
         say("note: `rate_below` changes nothing: no layer is new, so all have the full learning rate")
@@ -354,6 +355,12 @@ def take_layers(
         + _told_frozen(recipe)
     )
     return {"started_from": earlier.name, "new_layers": new, **provenance_of_earlier(config)}
+
+
+def _rows_of(class_names: Sequence[str], earlier: Sequence[str]) -> list[int] | None:
+    """Where each class is among those of an earlier network; None where they are not the same classes."""
+    ours, theirs = ([nfc(name) for name in names] for names in (class_names, earlier))
+    return [theirs.index(name) for name in ours] if sorted(ours) == sorted(theirs) else None
 
 
 def _told_frozen(recipe: Recipe) -> str:
