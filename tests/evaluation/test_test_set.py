@@ -416,8 +416,9 @@ def test_images_saved_anew_before_a_resume_count_too(photos, tmp_path, capsys):
 @pytest.mark.parametrize("change", ["renamed", "added", "removed"])
 def test_a_run_without_a_state_does_not_go_on_with_other_data(run, photos, tmp_path, capsys, change):
     shutil.copytree(run, tmp_path / "run")
-    for state in (tmp_path / "run").glob("state*"):
-        state.unlink()
+    for pattern in ("state*", "*.safetensors"):  # as where it was ended in its first epoch
+        for path in (tmp_path / "run").glob(pattern):
+            path.unlink()
     shutil.copytree(photos, tmp_path / "data")
     if change == "renamed":
         (tmp_path / "data" / "dog").rename(tmp_path / "data" / "ape")

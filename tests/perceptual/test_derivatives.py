@@ -281,3 +281,73 @@ def test_a_loss_of_a_network_with_batch_normalisation_keeps_its_statistics():
     made.activations(torch.randn(4, 3, 32, 32), ["relu2_2"])
     after = loss(*pair()), slope(loss, *pair())
     assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
+
+
+def square(x: Tensor) -> Tensor:
+    return x.square().sum()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_gradients_that_have_gradients_are_the_same_where_parameters_are_tied(batch_norm):
+    """A weight that is also in the history of its layer's input counts once for each."""
+    made = VGG(Architecture("D", 10, 0.25, 32, batch_norm)).eval()
+    initialize(made, "he", 0)
+    made.conv3_3.weight = made.conv3_2.weight
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    (plain,) = torch.autograd.grad(square(made(images)), made.conv3_2.weight)
+    (found,) = torch.autograd.grad(square(made(images)), made.conv3_2.weight, create_graph=True)
+    torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("width", [0.25, 0.2])
+def test_batches_of_gradients_on_layers_of_any_number_of_channels(width):
+    """Multiples of 16, of which nothing has to be cut off, and others."""
+    made = VGG(Architecture("D", 10, width, 32)).eval()
+    initialize(made, "he", 0)
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    scores = made(images)[0]
+    rows = [torch.autograd.grad(score, images, retain_graph=True)[0] for score in scores[:3]]
+    (found,) = torch.autograd.grad(scores[:3], images, torch.eye(3), is_grads_batched=True)
+    right = torch.stack(rows)
+    torch.testing.assert_close(found, right, rtol=1e-3, atol=1e-3 * float(right.abs().max()))
+
+
+def replicated(loss: perceptual.ContentLoss) -> None:
+    for module in loss.features.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.padding_mode = "replicate"
+
+
+def dilated(loss: perceptual.ContentLoss) -> None:
+    loss.features.conv2_1.dilation = loss.features.conv2_1.padding = (2, 2)
+
+
+def another_epsilon(loss: perceptual.ContentLoss) -> None:
+    loss.features.bn2_1.eps = 0.5
+
+
+@pytest.mark.parametrize("change", [replicated, dilated, another_epsilon])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_what_weights_do_not_tell_is_computed_all_the_same(change, gradients):
+    """Kinds of padding, dilation and epsilon are set on the loss's own copy of the network."""
+    made = VGG(Architecture("A", 0, 0.25, 32, True)).eval()
+    initialize(made, "he", 0)
+    x, y = pair()
+    x.requires_grad_(gradients)
+    found = []
+    for engine in ("auto", "torch"):
+        options = {"preprocessing": IMAGENET, "range": (0, 1), "engine": engine}
+        loss = perceptual.ContentLoss(made, ["relu2_1", "relu3_2"], **options)
+        change(loss)
+        found.append(loss(x, y))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=0)
+
+
+def test_a_network_without_kernels_of_its_own_is_computed_by_torch():
+    made = VGG(Architecture("B-5x5", 0, 0.1, 32)).eval()
+    initialize(made, "he", 0)
+    x, y = pair()
+    options = {"preprocessing": IMAGENET, "range": (0, 1)}
+    for loss in (perceptual.ContentLoss, perceptual.StyleLoss):
+        auto, by_torch = (loss(made, ["relu2_1"], engine=engine, **options) for engine in ("auto", "torch"))
+        torch.testing.assert_close(auto(x, y), by_torch(x, y))

@@ -17,6 +17,7 @@ from verydeep.evaluation.calibration import calibration
 from verydeep.evaluation.protocols import protocol_name
 from verydeep.evaluation.results import Evaluation
 from verydeep.run_folder import EARLIER, ModelConfig
+from verydeep.training.journal import best_epoch
 from verydeep.training.recipe import renamed
 
 KNOWN_LICENCES = {
@@ -170,7 +171,7 @@ def _figures(facts: CardFacts) -> str:
             "the share of right answers, over ten bins.",
         ]
     if facts.epochs:
-        best = min(reversed(facts.epochs), key=lambda record: float(record["validation_error"]))
+        best = best_epoch(facts.epochs)
         parts.append(
             f"During training, its lowest top-1 error on the held-out images was "
             f"{best['validation_error']:.2f} % (epoch {best['epoch'] + 1} of {len(facts.epochs)}). The "

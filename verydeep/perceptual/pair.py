@@ -18,12 +18,13 @@ from verydeep.configurations import Architecture
 from verydeep.errors import ModelError, UsageError, check_choice
 from verydeep.images.color import Preprocessing
 from verydeep.inference.engine import Opened
+from verydeep.inference.kernels import has_kernels
 from verydeep.inference.torch_engine import open_network
 from verydeep.network.derivatives import is_differentiated, is_recorded
 from verydeep.network.derived import Derived, can_keep
 from verydeep.network.features import Features
 from verydeep.network.forward import plain
-from verydeep.network.native_layers import Maps, has_hooks
+from verydeep.network.native_layers import Maps, has_hooks, is_told_by_weights
 from verydeep.network.ranges import Grey, ImagesLike, Range, check_values, extremes
 from verydeep.network.vgg import VGG
 from verydeep.plan import PoolingKind
@@ -237,11 +238,15 @@ class Native:
     def suits(self, features: Features, images: Tensor) -> bool:
         """Whether it can take these images and weights: on the processor, in float32, of what it can keep.
 
-        And no layer has a hook, which it does not call.
+        And no layer has a hook, which it does not call, or computes something else than its weights tell.
         """
         if native_module() is None or is_recorded() or torch.is_autocast_enabled("cpu"):
             return False
-        if any(map(has_hooks, features.children())):
+        if any(map(has_hooks, features.children())) or not has_kernels(features.architecture):
+            return False
+        if not all(
+            is_told_by_weights(features.get_submodule(node.name)) for node in features.nodes if node.tensors
+        ):
             return False
         if features.architecture.batch_norm and features.nodes[-1].kind == "convolution":
             return False  # it multiplies the normalisation in, whose weights are not among these

@@ -16,7 +16,7 @@ from verydeep.errors import UsageError, VerydeepError, few, of_system
 from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
 from verydeep.run_folder import JOURNAL, ModelConfig, folder_of
-from verydeep.training.journal import read_journal
+from verydeep.training.journal import best_epoch, read_journal
 from verydeep.training.recipe import renamed
 from verydeep.weights.opening import open_config
 from verydeep.weights.source import locate
@@ -172,7 +172,7 @@ def training_facts(run: Run) -> dict[str, Any]:
         "processor": provenance.get("processor"),
     }
     if run.epochs:
-        best = min(reversed(run.epochs), key=lambda record: float(record["validation_error"]))
+        best = best_epoch(run.epochs)
         told["best epoch"] = f"{int(best['epoch']) + 1} of {len(run.epochs)}"
         told["time in training"] = duration(run.seconds)
     return told

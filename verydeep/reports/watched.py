@@ -25,7 +25,7 @@ from verydeep.training.recipe import Recipe
 State = Literal["running", "validating", "stalled", "interrupted", "finished"]
 
 STEP_FIELDS = ("step", "loss", "error", "rate", "seconds", "wait")
-EPOCH_FIELDS = ("epoch", "step", "validation_error", "images_per_second")
+EPOCH_FIELDS = ("epoch", "step", "validation_error", "best", "images_per_second")
 MOST_BYTES = 30_000_000  # of step lines that are parsed, some 200,000; of a longer journal, evenly spaced ones
 WHOLE_TAIL = 500_000  # bytes at the journal's end of which every line is parsed
 RECENT_STEPS = 1000  # the most steps that tell the speed
@@ -87,7 +87,16 @@ class JournalNumbers:
             columns = self.epochs if "validation_error" in record else self.steps if "loss" in record else {}
             record = with_current_names(record)
             for name, column in columns.items():
-                column.append(_number(record.get(name)))
+                value = record.get(name)
+                column.append(float(value is True) if name == "best" else _number(value))
+
+
+def _best(errors: NDArray[np.float64], kept: NDArray[np.float64]) -> int | None:
+    """Which epoch's weights `model.safetensors` has: of equally good ones the last that was kept."""
+    if not np.isfinite(errors).any():
+        return None
+    least = np.flatnonzero(errors == np.nanmin(errors))
+    return int(max(least[kept[least] == 1], default=least[0]))
 
 
 def _number(value: Any) -> float:
@@ -205,9 +214,7 @@ class WatchedRun:
         state = self._state(done - ended, second or 0.0)
         epochs = self.recipe.epochs if self.recipe else None
         steps = epochs * per_epoch if epochs and per_epoch else None
-        # Of equally good epochs the last, whose weights `model.safetensors` has.
-        last_first = validation[::-1]
-        best = len(validation) - 1 - int(np.nanargmin(last_first)) if np.isfinite(validation).any() else None
+        best = _best(validation, self.column("best"))
         return Headline(
             run=self.run,
             state=state,

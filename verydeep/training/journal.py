@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import takewhile
@@ -66,6 +66,18 @@ class EpochRecord:
 Record = StepRecord | EpochRecord
 Listener = Callable[[Record], object]
 """What hears of each step and each epoch's end."""
+
+
+def best_epoch(epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The epoch whose weights `model.safetensors` has: of equally good ones the last that was kept.
+
+    Args:
+        epochs: a journal's records of epochs, at least one.
+
+    """
+    least = min(float(record["validation_error"]) for record in epochs)
+    alike = [record for record in epochs if float(record["validation_error"]) == least]
+    return next((record for record in reversed(alike) if record.get("best")), alike[0])
 
 
 _EARLIER_NAMES = {"pictures_per_second": "images_per_second"}

@@ -29,8 +29,12 @@ def gradients_by_torch(
     gradient: Tensor,
     wanted: Sequence[bool],
 ) -> Gradients:
-    """Gradients of a layer that have gradients themselves; `on_torch` gives its output of these inputs."""
+    """Gradients of a layer that have gradients themselves; `on_torch` gives its output of these inputs.
+
+    They end at aliases of the inputs: a parameter may be both an input and what another one was computed of.
+    """
     with torch.enable_grad():
+        inputs = [one.view_as(one) for one in inputs]
         found = on_torch(*inputs)
         sizes = sizes_of(found)
         slope = unpack_by_torch(gradient, sizes, False)
@@ -62,7 +66,8 @@ def unpack_by_torch(maps: Tensor, sizes: Sizes, bordered: bool) -> Tensor:
     if bordered:
         return laid_out[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
     inside = laid_out[:, :, 1 : height + 1, 1 : width + 1].permute(0, 1, 4, 2, 3)
-    return inside.reshape(shape[0], shape[1] * BLOCK, height, width)[:, :channels]
+    # Not a slice: torch has no rule for batches of one that takes all.
+    return inside.reshape(shape[0], shape[1] * BLOCK, height, width).narrow(1, 0, channels)
 
 
 def pack_by_torch(x: Tensor, sizes: Sizes, bordered: bool) -> Tensor:

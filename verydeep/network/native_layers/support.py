@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.modules.module import _has_any_global_hook
 
+from verydeep.configurations import BATCH_NORM_EPSILON
 from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, is_transformed
 from verydeep.network.synchronized import BatchNorm
 from verydeep.processor import has_bfloat16, native_module
@@ -57,6 +58,22 @@ def takes_module(module: nn.Module) -> bool:
     if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or module.padding_mode != "zeros":
         return False
     return is_plain(module.weight) and is_plain(module.bias)
+
+
+def is_told_by_weights(module: nn.Module) -> bool:
+    """Whether weights alone tell what a module computes, which is what the native engine reads of it."""
+    if "forward" in vars(module):
+        return False
+    if isinstance(module, nn.BatchNorm2d):
+        return (
+            type(module).forward in (nn.BatchNorm2d.forward, BatchNorm.forward)
+            and module.eps == BATCH_NORM_EPSILON
+        )
+    if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
+        return False
+    side = module.kernel_size[0] if module.kernel_size[0] < 4 else 1  # an FC layer is not padded
+    plain = (module.stride, module.padding, module.dilation, module.groups, module.padding_mode)
+    return plain == ((1, 1), (side // 2, side // 2), (1, 1), 1, "zeros")
 
 
 def takes_linear(module: nn.Conv2d, x: Tensor) -> bool:
