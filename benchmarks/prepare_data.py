@@ -67,7 +67,7 @@ def _of_tar(files: tarfile.TarFile) -> Members:
             yield PurePosixPath(entry.name), file.read()
 
 
-def cifar10(archive: Path, png: bool) -> Images:
+def cifar10(archive: Path, *, png: bool = False) -> Images:
     """CIFAR-10's "binary version": batches of records, and a file with the names of the classes."""
     batches: dict[str, bytes] = {}
     names: list[str] = []
@@ -82,9 +82,11 @@ def cifar10(archive: Path, png: bool) -> Images:
         records = np.frombuffer(batches[batch], np.uint8)
         if len(records) % RECORD or not names:
             raise ValueError(f"{batch} has no records of {RECORD} bytes, or batches.meta.txt is missing")
-        for label, *planes in records.reshape(-1, RECORD):
-            pixels = np.array(planes, np.uint8).reshape(3, SIDE, SIDE).transpose(1, 2, 0)
-            folder, file = f"{part}/{names[label]}", io.BytesIO()
+        if records[::RECORD].max(initial=0) >= len(names):
+            raise ValueError(f"{batch} has a label that batches.meta.txt does not name")
+        for record in records.reshape(-1, RECORD):
+            pixels = np.ascontiguousarray(record[1:].reshape(3, SIDE, SIDE).transpose(1, 2, 0))
+            folder, file = f"{part}/{names[record[0]]}", io.BytesIO()
             if png:
                 Image.fromarray(pixels).save(file, "PNG")
             else:
@@ -151,7 +153,7 @@ def main() -> None:
     shutil.rmtree(aside, ignore_errors=True)  # of a run that was interrupted
     counts = Counter(train=0, val=0)
     try:
-        for name, content in read(given.archive, given.png) if given.data == "cifar10" else read(given.archive):
+        for name, content in read(given.archive, **({"png": True} if given.png else {})):
             path = aside / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -135,6 +135,9 @@ def test_what_is_not_the_archive_is_told_and_leaves_nothing(run, tmp_path, cifar
     archive.write_bytes(tar_of({"test_batch.bin": bytes(100), "batches.meta.txt": b"cat"}))
     with pytest.raises(SystemExit, match="test_batch has no records of 3073 bytes"):
         run("cifar10", archive, tmp_path / "out", wanted=(4, 1))
+    archive.write_bytes(tar_of({"test_batch.bin": b"\x07" + bytes(3072), "batches.meta.txt": b"cat"}))
+    with pytest.raises(SystemExit, match=r"test_batch has a label that batches\.meta\.txt does not name"):
+        run("cifar10", archive, tmp_path / "out", wanted=(4, 1))
     with pytest.raises(SystemExit, match="No such file"):
         run("cifar10", tmp_path / "none", tmp_path / "out", wanted=(4, 1))
     assert {path.name for path in tmp_path.iterdir()} == {archive.name, "text"}

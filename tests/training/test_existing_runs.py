@@ -226,23 +226,14 @@ def test_the_bar_has_the_numbers_of_the_epochs_line(monkeypatch, capsys, columns
         assert words in lines[-1]
 
 
-def test_a_file_of_the_users_that_is_called_as_one_of_ours_stays(tmp_path):
-    mine = tmp_path / "run" / SPLIT
+@pytest.mark.parametrize("name", [SPLIT, TRAINING_IMAGES, TRAINING_NAMES])
+def test_a_file_of_the_users_that_is_called_as_one_of_ours_stays(tmp_path, name):
+    mine = tmp_path / "run" / name
     mine.parent.mkdir()
     mine.write_text('{"mine": 1}')
     with pytest.raises(UsageError, match="exists and is not empty"):
         verydeep.train("digits", mine.parent, recipe="digits")
     assert mine.read_text() == '{"mine": 1}'
-
-
-@pytest.mark.parametrize("name", [TRAINING_IMAGES, TRAINING_NAMES])
-def test_without_a_split_such_a_file_is_the_users_too(tmp_path, name):
-    mine = tmp_path / "run" / name
-    mine.parent.mkdir()
-    mine.write_text("mine")
-    with pytest.raises(UsageError, match="exists and is not empty"):
-        verydeep.train("digits", mine.parent, recipe="digits")
-    assert mine.read_text() == "mine"
 
 
 def test_a_run_of_one_epoch_without_a_state_is_not_trained_anew(desk, capsys):

@@ -150,7 +150,7 @@ def train(
         recipe: named recipe to start from: digits, cifar10, photos, paper, paper_384 or paper_jittered (default:
             photos). In Python also a `Recipe`.
         grow_from: run folder of a trained net A, whose first four convolutions and FC layers the network starts
-            with.
+            with; fc8 is new where the classes are others.
         start_from: an earlier run, or another library's weights, all of whose layers the network starts with; fc8
             is new where the classes are others. Its configuration, width and preprocessing are kept; its window
             and S too, unless a recipe or a setting says otherwise. `none` means random weights (default:

@@ -76,20 +76,20 @@ def run_chunks(
     done: Worked[Rows] = []
     lost: list[Unreadable] = []
 
-    taken = parts is not None and parts.takes_unreadable
-
     def to_do() -> Iterator[Chunk]:
         # Shared out before it is known what is done: the others may have begun to add to that.
         for chunk in world.share(plan):
             kept = parts.read(chunk) if parts else None
             lost_there = parts.unreadable(chunk) if parts and kept is not None else ()
-            if kept is None or any(_can_be(read, one.number) for one in lost_there):
+            if kept is None or any(_is_readable(read, one) for one in lost_there):
                 yield chunk
             else:
                 done.extend([(list(chunk.images), kept)] * gather)
-                lost.extend(lost_there if max_unreadable is not None else ())
+                if max_unreadable is not None:
+                    lost.extend(lost_there)
                 count(len(chunk.images))
 
+    taken = parts is not None and parts.takes_unreadable
     worked: Worked[Rows] = []  # of one chunk, as is the next
     lost_here: list[Unreadable] = []
     with _resumable(parts):
@@ -122,10 +122,12 @@ def run_chunks(
     return [rows for several, _ in gathered for rows in several]
 
 
-def _can_be(read: Callable[[int], object], number: int | None) -> bool:
+def _is_readable(read: Callable[[int], object], image: Unreadable) -> bool:
     """Whether an image that could not be read can be read now: permissions were changed, a library installed."""
+    if image.number is None:
+        return False
     try:
-        read(number)  # type: ignore[arg-type]  # `parts` tells its number
+        read(image.number)
     except ImageError:
         return False
     return True

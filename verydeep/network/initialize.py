@@ -89,7 +89,7 @@ def grow(
         old, new = getattr(shallow, field), getattr(network.architecture, field)
         if old != new:
             raise UsageError(f"net A has {field} {old}, the new network {new}; they must be the same")
-    if rows is not None and shallow.num_classes:
+    if rows is not None:
         tensors = _with_rows(tensors, rows)
     layers = tuple(layer for layer in GROWN_LAYERS if rows is not None or layer != "fc8")
     for layer in layers:

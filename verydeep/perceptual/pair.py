@@ -244,9 +244,8 @@ class Native:
             return False
         if any(map(has_hooks, features.children())) or not has_kernels(features.architecture):
             return False
-        if not all(
-            is_told_by_weights(features.get_submodule(node.name)) for node in features.nodes if node.tensors
-        ):
+        modules = ((features.get_submodule(node.name), node.kind) for node in features.nodes if node.tensors)
+        if not all(is_told_by_weights(module, padded=kind != "fully_connected") for module, kind in modules):
             return False
         if features.architecture.batch_norm and features.nodes[-1].kind == "convolution":
             return False  # it multiplies the normalisation in, whose weights are not among these

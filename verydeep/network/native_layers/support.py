@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -50,30 +50,36 @@ def takes_module(module: nn.Module) -> bool:
 
     Its input is one that the kernels take.
     """
-    if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
-        return False
-    if "forward" in vars(module) or has_hooks(module) or module.bias is None:
-        return False
-    plain = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
-    if plain != ((3, 3), (1, 1), (1, 1), (1, 1), 1) or module.padding_mode != "zeros":
+    if not _is_convolution(module) or module.kernel_size != (3, 3) or has_hooks(module) or module.bias is None:
         return False
     return is_plain(module.weight) and is_plain(module.bias)
 
 
-def is_told_by_weights(module: nn.Module) -> bool:
-    """Whether weights alone tell what a module computes, which is what the native engine reads of it."""
-    if "forward" in vars(module):
-        return False
-    if isinstance(module, nn.BatchNorm2d):
-        return (
-            type(module).forward in (nn.BatchNorm2d.forward, BatchNorm.forward)
-            and module.eps == BATCH_NORM_EPSILON
-        )
+def is_told_by_weights(module: nn.Module, *, padded: bool) -> bool:
+    """Whether weights alone tell what a module computes, which is what the native engine reads of it.
+
+    Args:
+        module: of a layer with weights.
+        padded: whether a convolution has half of its kernel as padding, as all but FC layers do.
+
+    """
+    return _is_convolution(module, padded=padded) or (_is_batch_norm(module) and module.eps == BATCH_NORM_EPSILON)
+
+
+def _is_convolution(module: nn.Module, *, padded: bool = True) -> TypeGuard[nn.Conv2d]:
+    """Whether a module is a plain convolution, whatever the size of its kernel."""
     if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
         return False
-    side = module.kernel_size[0] if module.kernel_size[0] < 4 else 1  # an FC layer is not padded
+    padding = tuple(side // 2 * padded for side in module.kernel_size)
     plain = (module.stride, module.padding, module.dilation, module.groups, module.padding_mode)
-    return plain == ((1, 1), (side // 2, side // 2), (1, 1), 1, "zeros")
+    return "forward" not in vars(module) and plain == ((1, 1), padding, (1, 1), 1, "zeros")
+
+
+def _is_batch_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """Whether a module is a batch normalisation of torch's or ours."""
+    if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module):
+        return False
+    return type(module).forward in (nn.BatchNorm2d.forward, BatchNorm.forward)
 
 
 def takes_linear(module: nn.Conv2d, x: Tensor) -> bool:
@@ -83,9 +89,7 @@ def takes_linear(module: nn.Conv2d, x: Tensor) -> bool:
 
 def takes_batch_norm(module: nn.Module) -> bool:
     """Whether a module is a batch normalisation with running statistics and nothing more; likewise."""
-    if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module) or has_hooks(module):
-        return False
-    if type(module).forward not in (nn.BatchNorm2d.forward, BatchNorm.forward):
+    if not _is_batch_norm(module) or has_hooks(module):
         return False
     tensors = module.weight, module.bias, module.running_mean, module.running_var
     return module.momentum is not None and all(map(is_plain, tensors))
