@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from operator import attrgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,8 @@ class Features(Network):
     """What the named layers of a network give for images. The network ends at the deepest of them.
 
     The weights are shared with `network`, not copied, and frozen: gradients go to the images, not to them, and
-    `network` itself stays as it is. Batch normalisation goes by the model's statistics, whether training or not,
+    `network` itself stays as it is. The layers compute what the network's do, with the hooks, parametrisations and
+    pruning that these have by now. Batch normalisation goes by the model's statistics, whether training or not,
     and there is no dropout. Nothing is computed in place, so a tap stays what it was.
 
     Images may be on any device. Where they are on another than the weights, or in float64, copies of the weights
@@ -91,7 +93,7 @@ class Features(Network):
                 "a network alone does not know how its images are preprocessed; give preprocessing, or a model "
                 "from disk, or leave range out and give images as the network takes them"
             )
-        self.preprocess = Preprocess(preprocessing, range) if preprocessing and range else None
+        self.preprocess = None if preprocessing is None or range is None else Preprocess(preprocessing, range)
         self.check = check
         self._copies: Derived[tuple[torch.device, torch.dtype], Features] = Derived()
         self._transformed: Derived[object, Tensor] = Derived(_bytes_of, most_transformed)
@@ -178,6 +180,9 @@ class Features(Network):
 
     def batch_norm(self, module: nn.BatchNorm2d, x: Tensor) -> Tensor:
         """Normalise by the model's statistics, in training too."""
+        if not module.training:
+            found: Tensor = module(x)
+            return found
         return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
 
     def normalizes_by_batch(self, module: nn.BatchNorm2d) -> bool:
@@ -207,7 +212,7 @@ class Features(Network):
             UsageError: the weights have no values.
 
         """
-        tensors = self.tensors().values()
+        tensors = self._held()
         if all((one.device, one.dtype) == (device, dtype) and not is_foreign(one) for one in tensors):
             return self
         if any(one.is_meta for one in tensors) and device.type != "meta":
@@ -218,25 +223,27 @@ class Features(Network):
 
     def _copy(self, device: torch.device, dtype: torch.dtype) -> Features:
         """The network with its tensors moved and cast, by operations that gradients go through."""
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in self.tensors().items():
-            module, _, part = name.partition(".")
-            parts.setdefault(module, {})[part] = tensor
-        if self.preprocess is not None:
-            parts["preprocess"] = dict(self.preprocess.named_buffers())
-        modules = {}
-        for module, tensors in parts.items():
-            moved = {part: tensor.to(device, dtype, copy=True) for part, tensor in tensors.items()}
-            modules[module] = _with(self.get_submodule(module), moved)
-        return _with(self, modules)
 
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
 
-def _with(module: Module, parts: Mapping[str, Tensor | nn.Module]) -> Module:
-    """A module like another, but for some of its tensors, which need not be parameters, or of its modules."""
-    replica: Module = module._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
-    for name, part in parts.items():
-        setattr(replica, name, part)
-    return replica
+        def moved_constant(tensor: Tensor) -> Tensor:
+            return tensor.to(device, torch.promote_types(dtype, tensor.dtype), copy=True)
+
+        twin = _like(self, moved)
+        if self.preprocess is not None:  # which is not rounded to what the weights have
+            twin.preprocess = _like(self.preprocess, moved_constant)
+        twin._copies, twin._transformed = copy(self._copies), copy(self._transformed)
+        return twin
+
+    def _held(self) -> list[Tensor]:
+        """All that the layers compute with: also what hooks and parametrisations make weights of."""
+        layers = [layer for name, layer in self.named_children() if name != "preprocess"]
+        held = [
+            vars(module) | module._parameters | module._buffers for layer in layers for module in layer.modules()
+        ]
+        found = [one for tensors in held for one in tensors.values() if isinstance(one, Tensor)]
+        return [tensor for tensor in found if tensor.is_floating_point()]
 
 
 def _bytes_of(tensor: Tensor) -> int:
@@ -245,16 +252,29 @@ def _bytes_of(tensor: Tensor) -> int:
 
 def _frozen(module: nn.Module) -> nn.Module:
     """A module with the same tensors, which gets no gradients and can be moved without moving the other."""
-    if isinstance(module, nn.BatchNorm2d):
-        twin: nn.Module = nn.BatchNorm2d(module.num_features, module.eps, device="meta")
-    else:
-        assert isinstance(module, nn.Conv2d)
-        twin = nn.Conv2d(
-            module.in_channels,
-            module.out_channels,
-            module.kernel_size,  # type: ignore[arg-type]
-            padding=module.padding,  # type: ignore[arg-type]
-            device="meta",
-        )
-    twin.eval().requires_grad_(False).load_state_dict(module.state_dict(), assign=True)
+
+    def frozen(tensor: Tensor) -> Tensor:
+        detached = tensor.detach()
+        return nn.Parameter(detached, requires_grad=False) if isinstance(tensor, nn.Parameter) else detached
+
+    return _like(module, frozen).eval()
+
+
+def _like(module: Module, change: Callable[[Tensor], Tensor]) -> Module:
+    """A module that computes the same, hooks and parametrisations too, of tensors made of the other's.
+
+    Its class is the other's, and what is no tensor is shared. Tensors need not be parameters.
+    """
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, nn.Module):
+            return _like(value, change)
+        return change(value) if isinstance(value, Tensor) else value
+
+    twin = module.__new__(type(module))
+    for name, value in vars(module).items():
+        twin.__dict__[name] = changed(value)
+        if isinstance(value, dict):  # of parameters, buffers, modules or hooks, which are added here alone
+            twin.__dict__[name] = copy(value)
+            twin.__dict__[name].update((key, changed(one)) for key, one in value.items())
     return twin

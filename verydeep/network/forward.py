@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -130,8 +130,8 @@ class Network(nn.Module):
         module = self.get_submodule(node.name)
         if isinstance(module, nn.BatchNorm2d):
             return self.batch_norm(module, x)
-        if isinstance(module, nn.Conv2d) and node.kind == "fully_connected" and _covers(module, x):
-            # As the matrix product that it is: much faster at 7x7.
+        if node.kind == "fully_connected" and _is_product(module, x):
+            # Much faster at 7x7 than the convolution.
             matrix = module.weight.flatten(1)
             if self.engine == "auto" and module.bias is not None and native_layers.takes_linear(module, x):
                 return native_layers.linear(x.flatten(1), matrix, module.bias)[:, :, None, None]
@@ -284,6 +284,6 @@ def plain(value: Tensor | Maps) -> Tensor:
     return native_layers.unpack(value) if isinstance(value, Maps) else value
 
 
-def _covers(module: nn.Conv2d, x: Tensor) -> bool:
-    """Whether the kernel covers the whole map."""
-    return x.shape[2:] == module.weight.shape[2:]
+def _is_product(module: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:
+    """Whether a module is a plain convolution whose kernel covers the whole map: a product with a matrix."""
+    return native_layers.is_plain_convolution(module, padded=False) and x.shape[2:] == module.weight.shape[2:]

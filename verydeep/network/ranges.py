@@ -48,7 +48,7 @@ def check_range(range: Range) -> Range:
         ) from None
     if (low, high) not in RANGES:
         raise UsageError(f"range is {range!r}; images have the range {ranges}: rescale them to one")
-    return low, high
+    return RANGES[RANGES.index((low, high))]
 
 
 def as_images(images: ImagesLike, range: Range | None, grey: Grey = "refuse", what: str = "images") -> Tensor:

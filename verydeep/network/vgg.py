@@ -52,7 +52,8 @@ class VGG(Network):
             float32. `torch` never does.
 
     Raises:
-        UsageError: `architecture` is none, a name say, or there is no such engine.
+        UsageError: `architecture` is none, a name say, there is no such engine, or `dropout` is no such
+            probability.
 
     """
 
@@ -73,6 +74,8 @@ class VGG(Network):
                 padding = node.layer.kernel // 2 if node.kind == "convolution" else 0
                 module = Conv2d(node.layer.in_channels, node.channels, node.layer.kernel, padding=padding)
                 self.add_module(node.name, module)
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout is {dropout!r}; it is a probability of at least 0 and below 1")
         self.dropout = Dropout(dropout)
 
     @staticmethod
@@ -86,6 +89,7 @@ class VGG(Network):
 
     def activations(self, images: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
         """Outputs of the named layers, of images that are preprocessed; what lies behind the last is not run."""
+        _check(images)
         return self.run(nodes_to(self.architecture, outputs), images, outputs)
 
     def score_map(
@@ -97,9 +101,10 @@ class VGG(Network):
             images: preprocessed as the model's `Preprocessing` says, both sides at least one window.
 
         Raises:
-            UsageError: the images are smaller than one window.
+            UsageError: the images are smaller than one window, or have another shape or type.
 
         """
+        _check(images)
         self.architecture.score_map_size(*images.shape[2:])
         return self.run(self.architecture.nodes, images, (SCORES,))[SCORES]
 
@@ -111,3 +116,24 @@ class VGG(Network):
         """Compute one node, and drop units of fc6 and fc7 in training."""
         x = super().apply_node(node, x)
         return self.dropout(x) if node.kind == "relu" and isinstance(node.layer, FullyConnected) else x
+
+
+def _check(images: Tensor) -> None:
+    """Make sure that these can be preprocessed images.
+
+    Raises:
+        UsageError: they are of another type or shape.
+
+    """
+    if not isinstance(images, Tensor):
+        seen = f"of type {type(images).__name__}"
+    elif not images.is_floating_point():
+        seen = f"a tensor of {str(images.dtype).removeprefix('torch.')}"
+    elif images.ndim != 4 or images.shape[1] != 3:
+        seen = f"a tensor of shape {tuple(images.shape)}"
+    else:
+        return
+    raise UsageError(
+        f"images are {seen}; VGG takes a tensor of floats of shape (batch, 3, height, width), preprocessed as its "
+        "weights want them; a model that load or features opens does that itself"
+    )

@@ -271,7 +271,7 @@ class Native:
     def _shown(self, features: Features, images: Tensor) -> tuple[NativeEngine, NDArray[np.float32]]:
         """The engine, and images as it takes them."""
         engine = self._engine.get(None, features.tensors().values(), lambda: self._make(features))
-        return engine, features.preprocessed(images).permute(0, 2, 3, 1).numpy()
+        return engine, features.preprocessed(images).permute(0, 2, 3, 1).resolve_neg().numpy()
 
     def _make(self, features: Features) -> NativeEngine:
         from verydeep.inference.native import NativeEngine

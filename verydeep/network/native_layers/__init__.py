@@ -29,6 +29,7 @@ from verydeep.network.native_layers.poolings import average_pool, max_pool
 from verydeep.network.native_layers.support import (
     has_hooks,
     is_plain,
+    is_plain_convolution,
     is_told_by_weights,
     takes,
     takes_batch_norm,
@@ -54,6 +55,7 @@ __all__ = [
     "half",
     "has_hooks",
     "is_plain",
+    "is_plain_convolution",
     "is_told_by_weights",
     "linear",
     "max_pool",

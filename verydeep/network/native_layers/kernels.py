@@ -47,7 +47,7 @@ def new_numbers(like: Tensor) -> Tensor:
 
 def array(tensor: Tensor | None) -> Any:
     """A tensor as the compiled layers take it."""
-    return None if tensor is None else tensor.detach().numpy()
+    return None if tensor is None else tensor.detach().resolve_neg().numpy()
 
 
 def sizes_of(x: Tensor) -> Sizes:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.utils.parametrize import is_parametrized
 
 from verydeep.configurations import BATCH_NORM_EPSILON
 from verydeep.network.derivatives import has_tangent, is_foreign, is_recorded, is_transformed
@@ -50,9 +51,14 @@ def takes_module(module: nn.Module) -> bool:
 
     Its input is one that the kernels take.
     """
-    if not _is_convolution(module) or module.kernel_size != (3, 3) or has_hooks(module) or module.bias is None:
+    if not is_plain_convolution(module) or module.kernel_size != (3, 3) or module.bias is None:
         return False
     return is_plain(module.weight) and is_plain(module.bias)
+
+
+def is_plain_convolution(module: nn.Module, *, padded: bool = True) -> TypeGuard[nn.Conv2d]:
+    """Whether a module is a convolution of any size and nothing more: `padded` is as of `is_told_by_weights`."""
+    return _is_convolution(module, padded=padded) and not has_hooks(module)
 
 
 def is_told_by_weights(module: nn.Module, *, padded: bool) -> bool:
@@ -66,9 +72,11 @@ def is_told_by_weights(module: nn.Module, *, padded: bool) -> bool:
     return _is_convolution(module, padded=padded) or (_is_batch_norm(module) and module.eps == BATCH_NORM_EPSILON)
 
 
-def _is_convolution(module: nn.Module, *, padded: bool = True) -> TypeGuard[nn.Conv2d]:
+def _is_convolution(module: nn.Module, *, padded: bool) -> TypeGuard[nn.Conv2d]:
     """Whether a module is a plain convolution, whatever the size of its kernel."""
     if not isinstance(module, nn.Conv2d) or type(module).forward is not nn.Conv2d.forward:
+        return False
+    if is_parametrized(module):
         return False
     padding = tuple(side // 2 * padded for side in module.kernel_size)
     plain = (module.stride, module.padding, module.dilation, module.groups, module.padding_mode)
@@ -77,13 +85,13 @@ def _is_convolution(module: nn.Module, *, padded: bool = True) -> TypeGuard[nn.C
 
 def _is_batch_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     """Whether a module is a batch normalisation of torch's or ours."""
-    if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module):
+    if not isinstance(module, nn.BatchNorm2d) or "forward" in vars(module) or is_parametrized(module):
         return False
     return type(module).forward in (nn.BatchNorm2d.forward, BatchNorm.forward)
 
 
 def takes_linear(module: nn.Conv2d, x: Tensor) -> bool:
-    """Whether `linear` can compute a module that is a fully connected layer, of this input."""
+    """Whether `linear` can compute a plain convolution that covers the whole of this input."""
     return takes(x.float()) and module.bias is not None and is_plain(module.weight) and is_plain(module.bias)
 
 
