@@ -356,6 +356,34 @@ def test_new_images_are_held_out_beside_those_that_are_left(run, photos, tmp_pat
     assert sum(map(sum, counts)) == 24 + 2
 
 
+def test_a_new_class_is_held_out_from_too(run, photos, fresh, tmp_path, capsys):
+    shutil.copytree(photos, tmp_path / "data")
+    shutil.copytree(fresh / "cat", tmp_path / "data" / "emu")
+    before = set(json.loads((run / SPLIT).read_text())["held_out"])
+    training = Training(read_training_images(run), frozenset(before))
+    split = split_again(open_data(str(tmp_path / "data")), training)
+    assert "a class had none" in capsys.readouterr().err
+    held_out = set(split.held_out.names)
+    assert held_out > before and all(name.startswith("emu/") for name in held_out - before)
+    assert {name for name in split.train.names if name.startswith("emu/")}
+    longer = train(tmp_path / "data", tmp_path / "longer", "--from", str(run))
+    assert set(json.loads((longer / SPLIT).read_text())["held_out"]) == held_out
+    resumed = train(tmp_path / "data", longer, "--resume", "--epochs", "2")
+    assert set(json.loads((resumed / SPLIT).read_text())["held_out"]) == held_out
+
+
+def test_a_class_of_which_all_was_held_out_is_trained_on_too(run, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "data")
+    before = json.loads((run / SPLIT).read_text())["held_out"]
+    for path in (tmp_path / "data" / "dog").iterdir():
+        if f"dog/{path.name}" not in before:
+            path.unlink()
+    training = Training(read_training_images(run), frozenset(before))
+    split = split_again(open_data(str(tmp_path / "data")), training)
+    assert [sorted(set(part.labels.tolist())) for part in (split.train, split.held_out)] == [[0, 1], [0, 1]]
+    assert {name for name in split.train.names if name.startswith("dog/")} < set(before)
+
+
 def test_a_drawn_part_beside_a_test_part_is_split_again_too(photos, fresh, tmp_path, capsys):
     shutil.copytree(photos, tmp_path / "data" / "train")
     shutil.copytree(fresh, tmp_path / "data" / "test")

@@ -20,6 +20,7 @@ import verydeep
 from verydeep import bars
 from verydeep.cli import main
 from verydeep.errors import UsageError
+from verydeep.reports import watched
 from verydeep.run_folder import (
     CONFIG,
     LAST_WEIGHTS,
@@ -34,6 +35,7 @@ from verydeep.run_folder import (
 from verydeep.training.display import display
 from verydeep.training.journal import EpochRecord, StepRecord
 from verydeep.training.recipe import Recipe
+from verydeep.training.state import write_state
 
 SMALL = ["--recipe", "digits", "--width", "0.03", "--batch-size", "8", "--warmup-epochs", "1"]
 PLATEAU = ["--schedule", "plateau", "--patience", "1"]
@@ -190,6 +192,26 @@ def test_milestones_in_a_list_are_those_of_the_run(desk):
     verydeep.train("data", "steps", epochs=1, **settings)
     again = verydeep.train("data", "steps", resume=True, epochs=2, schedule="steps", milestones=[1, 3])
     assert again.epochs == 2
+    again = verydeep.train("data", "steps", resume=True, epochs=3, milestones=[1, 3])
+    assert again.epochs == 3
+    with pytest.raises(UsageError, match="milestones cannot be changed"):
+        verydeep.train("data", "steps", resume=True, epochs=4, milestones=[1, 2])
+    with pytest.raises(UsageError, match="no setting of a recipe is called 'milestone'"):
+        verydeep.train("data", "steps", resume=True, milestone=[1, 3])
+
+
+def test_a_run_does_not_count_as_finished_before_its_files_are_there(desk, monkeypatch):
+    seen = []
+
+    def write_state_and_look(run: Path, state: object) -> None:
+        seen.append(watched.open_run(run).headline().state)
+        write_state(run, state)
+
+    monkeypatch.setattr("verydeep.training.loop.write_state", write_state_and_look)
+    train("data", "new", *SMALL, "--epochs", "2")
+    assert len(seen) == 2
+    assert "finished" not in seen
+    assert watched.open_run(desk / "new").headline().state == "finished"
 
 
 def test_a_restart_of_torchrun_resumes_its_own_run_alone(desk, capsys, monkeypatch):

@@ -278,6 +278,25 @@ def test_reading_goes_on_where_it_stopped_and_starts_anew_for_a_resumed_run(make
     assert watched.column("validation_error").tolist() == [40.0]
 
 
+def test_a_run_that_is_extended_meanwhile_has_more_epochs(make):
+    run = make("run", lines(2))
+    watched = open_run(run)
+    config = json.loads((run / CONFIG).read_text())
+    config["provenance"]["recipe"]["epochs"] = 2
+    (run / CONFIG).write_text(json.dumps(config))
+    watched.read()
+    assert (watched.headline().state, watched.headline().epochs) == ("finished", 2)
+    config["provenance"]["recipe"]["epochs"] = 8
+    (run / CONFIG).write_text(json.dumps(config))
+    with (run / JOURNAL).open("a") as file:
+        file.write(step_line(20))
+    watched.read()
+    assert (watched.headline().state, watched.headline().epochs) == ("running", 8)
+    (run / CONFIG).write_text("{")  # what was known of it stays
+    watched.read()
+    assert watched.headline().epochs == 8
+
+
 def test_follow_ends_with_the_run_and_leaves_the_screen_clean(make):
     """In a real terminal: a pseudo-terminal whose other end we hold."""
     pty = pytest.importorskip("pty")

@@ -66,7 +66,7 @@ from verydeep.run_folder.origin import recorded
 from verydeep.run_folder.split import write_split
 from verydeep.training import start
 from verydeep.training.journal import read_journal
-from verydeep.training.recipe import DEFAULT_RECIPE, Recipe, find_recipe
+from verydeep.training.recipe import DEFAULT_RECIPE, Recipe, check_names, find_recipe
 from verydeep.training.start import Earlier
 from verydeep.training.training_images import Hashes, training_hashes
 from verydeep.training.unreadable import UnreadableLog
@@ -196,12 +196,13 @@ def train(
     from verydeep.training.engine import choose_training_engine
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
-    if isinstance(recipe, Recipe):
-        name, chosen = None, recipe.with_settings(settings)
-    else:
-        name = recipe or DEFAULT_RECIPE
-        chosen = find_recipe(name).with_settings(settings)
+    name = None if isinstance(recipe, Recipe) else recipe or DEFAULT_RECIPE
+    begun_with = recipe if isinstance(recipe, Recipe) else find_recipe(recipe or DEFAULT_RECIPE)
+    check_names(settings)
+    # To a run that is resumed they belong with its own recipe, which need not be the one that is named.
+    chosen = begun_with if resume else begun_with.with_settings(settings)
     given = {setting: getattr(chosen, setting) for setting in settings} if name else asdict(chosen)
+    given |= settings if resume else {}
     if name and not resume and (why := chosen.ineffective(settings)):
         raise UsageError(why)
     if "rate_below" in settings and not resume and not start_from:

@@ -98,7 +98,7 @@ def draw_until_finished(runs: Sequence[WatchedRun]) -> None:
             while any(run.headline().state != "finished" for run in runs):
                 time.sleep(SECONDS_BETWEEN_DRAWINGS)
                 for run in runs:
-                    run.numbers.read()
+                    run.read()
                 live.update(_drawing(console, runs, fixed=True), refresh=True)
     except KeyboardInterrupt:
         pass  # it is how one stops watching

@@ -98,21 +98,25 @@ def choose(
 def split_again(data: Data, training: Training) -> Data:
     """The data, split as a training did it, so that what is held out is new to the network.
 
-    Where all that it held out are there, they are held out again. Where some are gone or renamed, those that are
-    left are, with what the data's own split holds out, but for images that the network was trained on. Data that
-    has a validation part keeps it.
+    Where all that it held out are there, they are held out again. Where some are gone or renamed, or a class has
+    none of them, as a new class, those that are left are, with what the data's own split holds out, but for images
+    that the network was trained on. Data that has a validation part keeps it.
 
     Raises:
         DataError: as `Data.train`.
 
     """
     same = data.split_as(training.held_out)
-    if not training.held_out or ("val" in data.parts and not data.drawn) or same.split == AGAIN:
+    if not training.held_out or ("val" in data.parts and not data.drawn):
         return same
+    if again := same.split == AGAIN:
+        of_classes = [len(np.unique(part.labels)) for part in (same.train, same.held_out)]
+        if of_classes == 2 * [len(data.class_names)]:
+            return same
     by_name = are_there(data.all, training.held_out)
     with progress("comparing with the training images", len(data.held_out)) as advance:
         known = trained_on(data.held_out, [training], advance, by_name=by_name)
-    if not known.any():
+    if not known.any() and not again:
         return data
     whole = data.train.join(data.held_out)
     before = frozenset(map(nfc, training.held_out))
@@ -126,10 +130,14 @@ def split_again(data: Data, training: Training) -> Data:
             held_out -= of_class.difference(own)
     if not held_out:
         return data
-    say(
-        f"{known.sum():,} images that the network was trained on are not held out; {len(held_out):,} others are, "
-        f"{len(left & held_out):,} of them as in its training"
-    )
+    as_before = f"{len(left & held_out):,} of them as in its training"
+    if known.any():
+        say(
+            f"{known.sum():,} images that the network was trained on are not held out; {len(held_out):,} others "
+            f"are, {as_before}"
+        )
+    else:
+        say(f"{len(held_out):,} images are held out, {as_before}: a class had none, or none to train on")
     return replace(data, held_out_before=frozenset(held_out))
 
 

@@ -173,6 +173,21 @@ class WatchedRun:
     config: ModelConfig | None = None
 
     def __post_init__(self) -> None:
+        self._take_config()
+
+    def read(self) -> None:
+        """Read what has been added to the journal, and the config, which a run that is extended writes anew.
+
+        Raises:
+            OSError: the journal is gone.
+
+        """
+        self.numbers.read()
+        with suppress(VerydeepError, OSError):
+            self.config = read_config(folder_of(Path(self.run)))
+            self._take_config()
+
+    def _take_config(self) -> None:
         facts = self.config.provenance if self.config else {}
         data = facts.get("data")
         data = data if isinstance(data, dict) else {}

@@ -223,10 +223,14 @@ class Trainer:
                 self._save(first + done)
             raise
         record = self._validate(epoch, last, records)
+        is_last = self.schedule.finished or epoch + 1 == self.recipe.epochs
+        if is_last:  # with it in the journal the run counts as finished: its files have to be there
+            self._save(last, best=record.best, epoch_ends=True)
+            self.writer.wait()
         for listener in listeners:
             listener(record)
-        self._save(last, best=record.best, epoch_ends=True)
-        if epoch + 1 < self.recipe.epochs:
+        if not is_last:
+            self._save(last, best=record.best, epoch_ends=True)
             self._end_if(self.world.sum(torch.tensor([float(interrupted())])).item() > 0, last)
 
     def _records_before(self, step: int) -> list[StepRecord]:

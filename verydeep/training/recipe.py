@@ -150,13 +150,7 @@ class Recipe:
             UsageError: no setting has such a name, or a value is out of its range.
 
         """
-        known = [field.name for field in fields(self)]
-        for name in settings:
-            if name not in known:
-                now = did_you_mean(SHORT.get(name, name), known)
-                if name in RENAMED:
-                    now = f"; it is called `{RENAMED[name]}` now"
-                raise UsageError(f"no setting of a recipe is called {name!r}{now}")
+        check_names(settings)
         return replace(self, **settings)
 
     def ineffective(self, given: Collection[str]) -> str | None:
@@ -189,6 +183,22 @@ class Recipe:
         """
         recipe: Recipe = as_type(Recipe, renamed(as_type(dict[str, Any], settings, "the recipe")), "the recipe")
         return recipe
+
+
+def check_names(settings: Collection[str]) -> None:
+    """Make sure that settings of a recipe are so called.
+
+    Raises:
+        UsageError: there is no such setting; the message names the near one.
+
+    """
+    known = [field.name for field in fields(Recipe)]
+    for name in settings:
+        if name not in known:
+            now = did_you_mean(SHORT.get(name, name), known)
+            if name in RENAMED:
+                now = f"; it is called `{RENAMED[name]}` now"
+            raise UsageError(f"no setting of a recipe is called {name!r}{now}")
 
 
 def paper() -> Recipe:

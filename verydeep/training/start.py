@@ -205,13 +205,14 @@ def resumed(run: Path, config: ModelConfig, given: Mapping[str, Any], recipe_nam
     begun_with = config.provenance.get("recipe_name")
     if recipe_name and begun_with and recipe_name != begun_with:
         raise UsageError(f"{run} was begun with recipe {begun_with}, and is resumed with it; leave `recipe` out")
-    changed = [name for name, value in given.items() if value != getattr(recipe, name) and name != "epochs"]
+    asked = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    changed = [name for name, value in asked.items() if value != getattr(recipe, name) and name != "epochs"]
     if changed:
         raise UsageError(
             f"`resume` uses the run's own settings; {', '.join(changed)} cannot be changed: start a new "
             "run for that"
         )
-    recipe = _extended(recipe, int(given.get("epochs", recipe.epochs)))
+    recipe = _extended(recipe, recipe.with_settings({"epochs": given.get("epochs", recipe.epochs)}).epochs)
     return Beginning(config, recipe, config.architecture.hidden, read_split(run), Earlier.of_run(config))
 
 
