@@ -74,6 +74,19 @@ def test_what_is_in_a_folder_stays_and_a_lock_goes_with_its_file(tmp_path):
         pass
 
 
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path):
+    for name in ("n" * 255, "é" * 127, "n" * 240):
+        with writing_file(tmp_path / name):
+            (lock_file,) = tmp_path.iterdir()
+            with (
+                writing_file(tmp_path / ("m" * 255)),
+                pytest.raises(BusyError, match="is being written"),
+                writing_file(tmp_path / name),
+            ):
+                pass
+        assert not lock_file.exists()
+
+
 @pytest.mark.parametrize("holder", ["", "[]", "{", '{"host": 1}', '{"process": 3, "host": "a", "since": "x"}'])
 def test_a_holder_that_cannot_be_read(tmp_path, holder):
     with writing_file(tmp_path / "x"):

@@ -11,13 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from verydeep.errors import ElsewhereError, UsageError, VerydeepError, number_from_environment, printable
 from verydeep.interrupts import kernel_ends_with_parent
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Item = TypeVar("Item")
 
@@ -95,15 +92,6 @@ class World:
         if has_failed:
             raise ElsewhereError("the first of the processes that work together could not go on; it says why")
         return value  # type: ignore[no-any-return]
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Add a tensor up over all processes, each of which has one of its shape; gradients cross too."""
-        if self.size == 1:
-            return tensor
-        from torch.distributed.nn.functional import all_reduce
-
-        total: Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
-        return total
 
 
 @contextmanager

@@ -8,6 +8,7 @@ end; what a killed process leaves of it locks nothing. A note says so where the 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -25,6 +26,7 @@ from verydeep.files import json_text
 from verydeep.notes import note
 
 LOCK = ".verydeep.lock"
+MOST_BYTES = 240  # of a file's name in that of its lock: a name has 255 at most
 PATIENCE = 0.2  # seconds: whoever looks whether a lock is held holds it for a moment
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -56,7 +58,10 @@ def writing_file(path: Path) -> Iterator[None]:
         DiskError: its folder cannot be made or written to.
 
     """
-    with _locked(path.with_name(f".{path.name}.lock"), path):
+    name = path.name
+    if len(os.fsencode(name)) > MOST_BYTES:  # what is put around it has to fit, too
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    with _locked(path.with_name(f".{name}.lock"), path):
         yield
 
 

@@ -78,7 +78,8 @@ def one(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "two"
-    finished(torchrun(2, words(run)))
+    _, err = finished(torchrun(2, words(run)))
+    assert "Warning" not in err
     return run
 
 

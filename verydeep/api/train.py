@@ -407,7 +407,7 @@ def _trainer(
     from verydeep.training.loop import Trainer
 
     recipe = begin.recipe
-    images, held_out, lost, lost_too = _read(data, recipe, max_unreadable, here)
+    images, held_out, lost, lost_too = _read(data, recipe, max_unreadable, here, begun=begin.config is not None)
     check_share(recipe.batch_size, len(images), here.size)
     _check_alike(images, held_out, here)
     network = start.make_network(recipe, len(data.class_names), begin.hidden, asked["engine"])
@@ -443,7 +443,7 @@ def _memory(batch_size: int, config: ModelConfig, engine: TrainingEngine, here: 
 
 
 def _read(
-    data: Data, recipe: Recipe, max_unreadable: int, here: World
+    data: Data, recipe: Recipe, max_unreadable: int, here: World, *, begun: bool
 ) -> tuple[ImageSet, ImageSet, list[Unreadable], list[Unreadable]]:
     """Both parts, in memory where they fit, at the scale they are shown at; and what of each cannot be read."""
     from verydeep.images.in_memory import KEEP_BYTES  # now: tests set it
@@ -454,7 +454,7 @@ def _read(
         images, lost = keep_in_memory(data.train, least if least == greatest else None, limit, advance)
         test_scale = TrainedOn(recipe.train_scale).test_scale
         held_out, lost_too = keep_in_memory(data.held_out, test_scale, limit, advance)
-    tell_unreadable(lost + lost_too, max_unreadable)
+    tell_unreadable(lost + lost_too, max_unreadable, begun=begun)
     if len(lost) == len(images):
         raise DataError("none of the training images can be read; replace them, or add images")
     if len(lost_too) == len(held_out):

@@ -327,17 +327,19 @@ def readable(count: int, lost: Iterable[Unreadable]) -> NDArray[np.int64]:
     return np.setdiff1d(np.arange(count), [image.number for image in lost if image.number is not None])
 
 
-def too_many(lost: Sequence[Unreadable], which: Literal["first", "last"] = "last") -> DataError:
-    """Say that more images cannot be read than may be left out."""
+def too_many(
+    lost: Sequence[Unreadable], which: Literal["first", "last"] = "last", *, begun: bool = False
+) -> DataError:
+    """Say that more images cannot be read than may be left out; a run that has begun needs all it began with."""
     images, them = ("image", "it") if len(lost) == 1 else ("images", "them")
     return DataError(
         f"{len(lost)} {images} cannot be read, the {which} is {lost[0 if which == 'first' else -1].reason}; "
-        f"remove {them}, or skip {them} with `max_unreadable={len(lost)}`"
+        f"{'repair' if begun else 'remove'} {them}, or skip {them} with `max_unreadable={len(lost)}`"
     )
 
 
-def tell_unreadable(lost: Sequence[Unreadable], allowed: int) -> None:
-    """Name the images that cannot be read.
+def tell_unreadable(lost: Sequence[Unreadable], allowed: int, *, begun: bool = False) -> None:
+    """Name the images that cannot be read; `begun` is as of `too_many`.
 
     Raises:
         DataError: they are more than `allowed`.
@@ -348,7 +350,7 @@ def tell_unreadable(lost: Sequence[Unreadable], allowed: int) -> None:
     if len(lost) > MOST_NAMED:
         say(f"skipped: {len(lost) - MOST_NAMED:,} more")
     if len(lost) > allowed:
-        raise too_many(lost, "first")
+        raise too_many(lost, "first", begun=begun)
 
 
 def tell_skipped(lost: Sequence[Unreadable], count: int) -> None:

@@ -6,12 +6,34 @@ Each process holds some images of a batch. What a layer does to them must not de
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
 Sum = Callable[[Tensor], Tensor]
 """Adds up a tensor over all processes, with gradients."""
+
+
+class _Sum(Function):
+    """Its derivative is the same sum, of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return sum_over_processes(gradient)
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """A `Sum` by torch.distributed, over all processes that it has joined."""
+    total: Tensor = _Sum.apply(tensor)
+    return total
 
 
 class Dropout(nn.Module):

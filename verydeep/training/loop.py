@@ -29,7 +29,7 @@ from verydeep.images.batches import Batch, TrainingBatches, feed
 from verydeep.interrupts import interrupts
 from verydeep.network.initialize import freeze
 from verydeep.network.preprocess import Preprocess
-from verydeep.network.synchronized import synchronize
+from verydeep.network.synchronized import sum_over_processes, synchronize
 from verydeep.network.vgg import VGG
 from verydeep.notes import say
 from verydeep.run_folder import (
@@ -187,7 +187,7 @@ class Trainer:
             # fc7 and fc8 are used as matrices, and their gradients have a matrix's strides.
             if name.startswith("fc") and parameter.shape[2:] == (1, 1):
                 parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
-        synchronize(self.network, self.batches.places.start, self.batches.batch_size, self.world.sum)
+        synchronize(self.network, self.batches.places.start, self.batches.batch_size, self._sum)
         # It gives all processes the first one's weights, and averages gradients while others are being computed.
         self.model = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
         if self.recipe.gradients == "bfloat16":
@@ -231,7 +231,7 @@ class Trainer:
             listener(record)
         if not is_last:
             self._save(last, best=record.best, epoch_ends=True)
-            self._end_if(self.world.sum(torch.tensor([float(interrupted())])).item() > 0, last)
+            self._end_if(self._sum(torch.tensor([float(interrupted())])).item() > 0, last)
 
     def _records_before(self, step: int) -> list[StepRecord]:
         """The steps of an epoch that a resumed run had done, for the first process, which tells of the epoch."""
@@ -269,7 +269,7 @@ class Trainer:
         here = losses.new_tensor([interrupted(), len(batch.unreadable)])  # asked late: a step may take a minute
         wrong = (scores.argmax(1) != labels).sum()
         facts = torch.cat([losses.detach()[None], wrong[None], here])
-        loss, num_wrong, num_interrupted, num_unreadable = self.world.sum(facts).tolist()
+        loss, num_wrong, num_interrupted, num_unreadable = self._sum(facts).tolist()
         result = StepResult(
             loss / batch_size, 100 * num_wrong / batch_size, num_interrupted > 0, int(num_unreadable)
         )
@@ -278,6 +278,10 @@ class Trainer:
             raise self._diverged(f"the loss is {result.loss}", step)
         self.optimizer.step()
         return result
+
+    def _sum(self, tensor: Tensor) -> Tensor:
+        """Add a tensor up over the processes; gradients cross too."""
+        return tensor if self.world.size == 1 else sum_over_processes(tensor)
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)

@@ -51,5 +51,5 @@ class UnreadableLog:
             with Lines(self.path) as lines:
                 lines.add(json_text({"name": image.name, "reason": image.reason, "step": step}))
         if len(self) > self.most:
-            raise too_many(tuple(self._images.values()))
+            raise too_many(tuple(self._images.values()), begun=True)
         return new
