@@ -124,5 +124,5 @@ def test_a_loaded_model_is_tapped_and_compared_by_as_from_disk(engine):
 
 def test_a_loss_shows_what_it_compares():
     loss = perceptual.ContentLoss("cifar10", ["relu1_2"], range=RANGE, reduction="sum")
-    shown = "ContentLoss(configuration='D', layers=('relu1_2',), range=(0.0, 1.0), reduction='sum')"
+    shown = "ContentLoss(configuration='D', layers=('relu1_2',), range=(0, 1), reduction='sum')"
     assert repr(loss) == shown
