@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from damage import KINDS, ODD, write_damaged
 from PIL import Image
+from safetensors.torch import load_file
 from sample_images import class_folders, cut, save, smooth
 
 import verydeep
@@ -261,20 +264,48 @@ def test_part_files_of_other_work_are_not_taken(run, data, tmp_path, more, said)
         verydeep.extract(run, data, layers=["fc7"], out=tmp_path / "out")
 
 
-def test_part_files_of_another_preprocessing_are_not_taken(run, data, tmp_path):
+@pytest.mark.parametrize("work", [verydeep.predict, partial(verydeep.extract, layers=["relu1_1"])])
+def test_part_files_of_another_preprocessing_are_not_taken(run, data, tmp_path, work):
     model, out = shutil.copytree(run, tmp_path / "model"), tmp_path / "out"
-    verydeep.predict(model, data / "blue", out=out)
+    work(model, data / "blue", out=out)
     config = json.loads((model / "config.json").read_text())
     config["preprocessing"]["mean"] = [1.0, 2.0, 3.0]
     (model / "config.json").write_text(json.dumps(config))
     with pytest.raises(UsageError, match="with another preprocessing"):
-        verydeep.predict(model, data / "blue", out=out)
+        work(model, data / "blue", out=out)
     facts = json.loads((out / "_verydeep.json").read_text())
     del facts["preprocessing"]  # as an earlier version wrote it: nothing of its work is lost
     (out / "_verydeep.json").write_text(json.dumps(facts))
     before = rows_of(out)
-    verydeep.predict(model, data / "blue", out=out)
+    work(model, data / "blue", out=out)
     assert rows_of(out) == before
+
+
+def test_part_files_of_another_network_of_a_checkpoint_are_not_taken(data, tmp_path):
+    new("A", tmp_path / "A", width=0.02, num_classes=3)
+    verydeep.export(tmp_path / "A", to="torchvision", out=tmp_path / "a.safetensors")
+    network, folder = load_file(tmp_path / "a.safetensors"), tmp_path / "two"
+    folder.mkdir()
+    other = {name: 0.5 * tensor for name, tensor in network.items()}
+    torch.save({"state_dict": network, "state_dict_ema": other}, folder / "pytorch_model.bin")
+    fed = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 224, 224], "crop_pct": 0.875}
+    facts = {"architecture": "vgg11", "num_classes": 3, "label_names": ["x", "y", "z"], "pretrained_cfg": fed}
+    (folder / "config.json").write_text(json.dumps(facts))
+    image = data / "blue" / "0.jpg"
+    verydeep.predict(folder, image, out=tmp_path / "out", tensors="state_dict")
+    with pytest.raises(UsageError, match="with another model"):
+        verydeep.predict(folder, image, out=tmp_path / "out", tensors="state_dict_ema")
+
+
+def test_what_a_user_keeps_where_parts_are_made_stays(run, data, tmp_path):
+    notes = tmp_path / "f.npz.parts" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    verydeep.extract(run, data / "blue", layers=["relu1_1"], out=tmp_path / "f.npz")
+    assert [path.name for path in notes.parent.iterdir()] == ["notes.txt"]
+    notes.unlink()
+    verydeep.extract(run, data / "blue", layers=["relu1_1"], out=tmp_path / "f.npz")
+    assert not notes.parent.exists()
 
 
 def test_it_stops_where_more_cannot_be_read_than_may(run, tmp_path):

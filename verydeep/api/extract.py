@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -202,7 +202,7 @@ class _Job:
         wanted.check(config.architecture)
         images = find_images(self.images) if found is None else found
         facts = self._facts(config, wanted)
-        key = self._key(facts, wanted, images)
+        key = self._key(facts, wanted, images) | {"preprocessing": asdict(config.preprocessing)}
         parts: FeatureParts | FeatureFiles
         plan: Sequence[Chunk]
         if self.part_options:

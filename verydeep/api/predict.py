@@ -298,7 +298,7 @@ class _Job:
         files = [weights_path(path), *([classifier_file(path)] if isinstance(model, TransferModel) else [])]
         protocol = model.protocol
         return {
-            "model": str(self.model),
+            "model": with_network(self.model, self.opening["tensors"]),
             "weights": [digest_of(file)[:16] for file in files],
             "pictures": images.fingerprint,  # the name that `extract` and `evaluate` have for it
             "classes": list(model.class_names),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -90,5 +90,10 @@ class Parts(ABC, Generic[Rows]):
         """Keep a chunk: the rows of the images that could be read, and those that could not."""
 
     def remove(self) -> None:
-        """Forget them: the result is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Forget them: the result is written. What is not of this work stays, and its folder with it."""
+        ours = [self._key_file, *self.folder.glob(f"[0-9]*-*{self.suffix}"), *self.folder.glob(".*.part")]
+        for path in ours:
+            with suppress(OSError):
+                path.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
