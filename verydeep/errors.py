@@ -199,6 +199,17 @@ def check_least(name: str, value: int, least: int) -> None:
         raise UsageError(f"`{name}` is {value}; it must be {wanted}")
 
 
+def check_seed(seed: int) -> None:
+    """Make sure that a seed is one that every generator of random numbers takes.
+
+    Raises:
+        UsageError: it is negative, or has more than 63 bits.
+
+    """
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"`seed` is {seed}; it must be from 0 to {2**63 - 1}")
+
+
 def number_from_environment(name: str, default: int, least: int, most: int) -> int:
     """A whole number from an environment variable; what is not set, or empty, is the default.
 

@@ -10,7 +10,7 @@ from typing import Any
 from verydeep.accounting import num_parameters
 from verydeep.arguments import checked
 from verydeep.configurations import Architecture
-from verydeep.errors import UsageError, escaped, require
+from verydeep.errors import check_seed, escaped, require
 from verydeep.results import Result
 from verydeep.run_folder import ModelConfig, TrainedOn, making_folder, provenance, write_model
 from verydeep.run_folder.origin import recorded
@@ -68,8 +68,7 @@ def new(
     """
     two: Any = tuple(hidden) or None  # which the architecture makes sure of
     architecture = Architecture(config, num_classes, width, window, batch_norm, hidden=two)
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"`seed` is {seed}; it must be from 0 to {2**63 - 1}")
+    check_seed(seed)
     require("torch", "train", "making a model")
     from verydeep.network.initialize import initialize
     from verydeep.network.vgg import VGG

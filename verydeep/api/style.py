@@ -13,7 +13,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from verydeep.arguments import checked
-from verydeep.errors import escaped, require
+from verydeep.errors import check_seed, escaped, require
 from verydeep.feature_layers import STYLE
 from verydeep.images.encode import png
 from verydeep.interrupts import interrupts
@@ -142,6 +142,7 @@ def style(
     from verydeep.visualization.pixels import initial_image, to_pixels, to_tensor
 
     check_steps(steps)
+    check_seed(seed)
     paths = Path(content), Path(style)
     target = check_image_out(out, paths)
     check_longer_side(size)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.arguments import checked
-from verydeep.errors import DataError, UsageError, check_least, command_line, escaped, require
+from verydeep.errors import DataError, UsageError, check_least, check_seed, command_line, escaped, require
 from verydeep.evaluation.test_set import Training, are_there, split_again, trained_on
 from verydeep.images import imagenet
 from verydeep.images.data import Data, Split, train_and_test
@@ -147,6 +147,7 @@ def transfer(
     check_least("per_class", per_class, 2)
     check_least("test_per_class", test_per_class, 1)
     check_least("max_unreadable", max_unreadable, 0)
+    check_seed(seed)
     path = Path(with_network(model, tensors))
     source = locate(path)
     target = path if out is None else Path(out)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verydeep.arguments import checked
-from verydeep.errors import check_least, require
+from verydeep.errors import check_least, check_seed, require
 from verydeep.files import write_text
 from verydeep.images.views import Pixels
 from verydeep.inference import EngineName, PrecisionName, engine_of
@@ -84,6 +84,7 @@ def visualize(
     require("jinja2", "report", "making a page")
     file = check_page(page) or PAGE
     _check(channels, steps, size)
+    check_seed(seed)
     name, path = with_network(model, tensors), Path(image)
     config, weights = open_source(name)
     pixels = _pixels(config, path, layers, size)
