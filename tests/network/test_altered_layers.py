@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import MethodType
 
 import pytest
 import torch
@@ -42,6 +43,11 @@ def normed(network: VGG, name: str) -> None:
     module.parametrizations.weight.original0.data.mul_(1.5)
 
 
+def doubled_by_a_method(network: VGG, name: str) -> None:
+    module = network.get_submodule(name)
+    module.forward = MethodType(lambda self, x: 2 * nn.Conv2d.forward(self, x), module)
+
+
 ALTERATIONS = {
     "pruned": lambda network, name: prune.l1_unstructured(network.get_submodule(name), "weight", 0.5),
     "weight norm": normed,
@@ -50,6 +56,7 @@ ALTERATIONS = {
     "forward hook": lambda network, name: network.get_submodule(name).register_forward_hook(lambda *a: 3 * a[2]),
     "pre-hook": lambda network, name: network.get_submodule(name).register_forward_pre_hook(lambda _, x: -x[0]),
     "subclass": doubled,
+    "forward of its own": doubled_by_a_method,
 }
 
 
@@ -92,6 +99,8 @@ def test_a_layer_computes_what_its_module_does(layer, alteration, engine):
         torch.testing.assert_close(of_double[name].float(), wanted[name], rtol=1e-4, atol=1e-5)
     assert of_double["fc8"].dtype == torch.float64
     assert not any(parameter.requires_grad for parameter in tap.parameters())
+    tap(images.requires_grad_())["fc8"].sum().backward()
+    assert images.grad is not None and all(parameter.grad is None for parameter in network.parameters())
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 

@@ -202,7 +202,7 @@ class _Job:
         wanted.check(config.architecture)
         images = find_images(self.images) if found is None else found
         facts = self._facts(config, wanted)
-        key = self._key(facts, wanted, images) | {"preprocessing": asdict(config.preprocessing)}
+        key = self._key(facts, config, wanted, images)
         parts: FeatureParts | FeatureFiles
         plan: Sequence[Chunk]
         if self.part_options:
@@ -258,7 +258,9 @@ class _Job:
             "precision": "float32" if precision == "auto" else precision,
         }
 
-    def _key(self, facts: dict[str, Any], wanted: Extraction, images: ImageSet) -> dict[str, Any]:
+    def _key(
+        self, facts: dict[str, Any], config: ModelConfig, wanted: Extraction, images: ImageSet
+    ) -> dict[str, Any]:
         """What decides the file, so that another's finished chunks are not taken."""
         stat = weights_path(locate(self.model).path).stat()
         return {
@@ -266,6 +268,7 @@ class _Job:
             "weights": [stat.st_size, stat.st_mtime_ns],
             "pictures": images.fingerprint,  # the name that earlier versions gave it
             "window": wanted.window,
+            "preprocessing": asdict(config.preprocessing),
             "device": self.options["device"],
             "engine": self.options["engine"],
         }

@@ -196,13 +196,16 @@ def train(
     from verydeep.training.engine import choose_training_engine
 
     earlier = Earlier(with_network(origin, tensors), grown=not start_from) if origin else None
-    name = None if isinstance(recipe, Recipe) else recipe or DEFAULT_RECIPE
-    begun_with = recipe if isinstance(recipe, Recipe) else find_recipe(recipe or DEFAULT_RECIPE)
-    check_names(settings)
-    # To a run that is resumed they belong with its own recipe, which need not be the one that is named.
-    chosen = begun_with if resume else begun_with.with_settings(settings)
-    given = {setting: getattr(chosen, setting) for setting in settings} if name else asdict(chosen)
-    given |= settings if resume else {}
+    name, chosen = None, recipe
+    if not isinstance(chosen, Recipe):
+        name = chosen or DEFAULT_RECIPE
+        chosen = find_recipe(name)
+    if resume:  # the settings are compared with the run's own, and need not fit this recipe
+        check_names(settings)
+        given = settings if name else asdict(chosen) | settings
+    else:
+        chosen = chosen.with_settings(settings)
+        given = {setting: getattr(chosen, setting) for setting in settings} if name else asdict(chosen)
     if name and not resume and (why := chosen.ineffective(settings)):
         raise UsageError(why)
     if "rate_below" in settings and not resume and not start_from:

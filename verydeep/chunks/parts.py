@@ -91,8 +91,8 @@ class Parts(ABC, Generic[Rows]):
 
     def remove(self) -> None:
         """Forget them: the result is written. What is not of this work stays, and its folder with it."""
-        ours = [self._key_file, *self.folder.glob(f"[0-9]*-*{self.suffix}"), *self.folder.glob(".*.part")]
-        for path in ours:
+        chunks = self.folder.glob(f"{'[0-9]' * 6}-*{self.suffix}")
+        for path in (self._key_file, *chunks, *self.folder.glob(".*.part")):
             with suppress(OSError):
                 path.unlink()
         with suppress(OSError):

@@ -109,10 +109,9 @@ def split_again(data: Data, training: Training) -> Data:
     same = data.split_as(training.held_out)
     if not training.held_out or ("val" in data.parts and not data.drawn):
         return same
-    if again := same.split == AGAIN:
-        of_classes = [len(np.unique(part.labels)) for part in (same.train, same.held_out)]
-        if of_classes == 2 * [len(data.class_names)]:
-            return same
+    again = same.split == AGAIN
+    if again and all(_has_every_class(part) for part in (same.train, same.held_out)):
+        return same
     by_name = are_there(data.all, training.held_out)
     with progress("comparing with the training images", len(data.held_out)) as advance:
         known = trained_on(data.held_out, [training], advance, by_name=by_name)
@@ -139,6 +138,10 @@ def split_again(data: Data, training: Training) -> Data:
     else:
         say(f"{len(held_out):,} images are held out, {as_before}: a class had none, or none to train on")
     return replace(data, held_out_before=frozenset(held_out))
+
+
+def _has_every_class(images: ImageSet) -> bool:
+    return len(np.unique(images.labels)) == len(images.class_names)
 
 
 def are_there(images: ImageSet, names: frozenset[str]) -> bool:

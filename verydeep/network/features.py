@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from operator import attrgetter
+from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -233,17 +234,19 @@ class Features(Network):
         twin = _like(self, moved)
         if self.preprocess is not None:  # which is not rounded to what the weights have
             twin.preprocess = _like(self.preprocess, moved_constant)
-        twin._copies, twin._transformed = copy(self._copies), copy(self._transformed)
+        twin._copies, twin._transformed = copy(self._copies), copy(self._transformed)  # which are empty
         return twin
 
     def _held(self) -> list[Tensor]:
         """All that the layers compute with: also what hooks and parametrisations make weights of."""
-        layers = [layer for name, layer in self.named_children() if name != "preprocess"]
+        layers = [self.get_submodule(node.name) for node in self.nodes if node.tensors]
         held = [
-            vars(module) | module._parameters | module._buffers for layer in layers for module in layer.modules()
+            one
+            for layer in layers
+            for module in layer.modules()
+            for one in (vars(module) | module._parameters | module._buffers).values()
         ]
-        found = [one for tensors in held for one in tensors.values() if isinstance(one, Tensor)]
-        return [tensor for tensor in found if tensor.is_floating_point()]
+        return [one for one in held if isinstance(one, Tensor) and one.is_floating_point()]
 
 
 def _bytes_of(tensor: Tensor) -> int:
@@ -265,13 +268,15 @@ def _like(module: Module, change: Callable[[Tensor], Tensor]) -> Module:
 
     Its class is the other's, and what is no tensor is shared. Tensors need not be parameters.
     """
+    twin = module.__new__(type(module))
 
     def changed(value: Any) -> Any:
         if isinstance(value, nn.Module):
             return _like(value, change)
+        if isinstance(value, MethodType) and value.__self__ is module:  # a forward of its own
+            return MethodType(value.__func__, twin)
         return change(value) if isinstance(value, Tensor) else value
 
-    twin = module.__new__(type(module))
     for name, value in vars(module).items():
         twin.__dict__[name] = changed(value)
         if isinstance(value, dict):  # of parameters, buffers, modules or hooks, which are added here alone

@@ -66,6 +66,8 @@ class VGG(Network):
                 f'VGG takes an Architecture, not {architecture!r}; write VGG(Architecture("{config}")), or open '
                 'trained weights by load("torchvision:vgg16")'
             )
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout is {dropout!r}; it is a probability of at least 0 and below 1")
         self.architecture = architecture
         for node in architecture.nodes:
             if node.kind == "batch_norm":
@@ -74,8 +76,6 @@ class VGG(Network):
                 padding = node.layer.kernel // 2 if node.kind == "convolution" else 0
                 module = Conv2d(node.layer.in_channels, node.channels, node.layer.kernel, padding=padding)
                 self.add_module(node.name, module)
-        if not 0 <= dropout < 1:
-            raise UsageError(f"dropout is {dropout!r}; it is a probability of at least 0 and below 1")
         self.dropout = Dropout(dropout)
 
     @staticmethod

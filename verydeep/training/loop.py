@@ -156,7 +156,6 @@ class Trainer:
                     break
                 self._epoch(self.epochs, max(first, self.epochs * per_epoch), listeners, interrupted)
                 self.epochs += 1
-            self.writer.wait()
         return self.schedule.best_error
 
     @property
