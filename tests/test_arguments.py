@@ -45,7 +45,10 @@ RANGE = (0.0, 1.0)
         ("relu1_1", Sequence[str], False),
         (np.zeros(3), Sequence[str], False),
         ((name for name in "ab"), Iterable[str], True),
-        ("word", Literal["one", "other"], True),  # which words there are the function says
+        ("other", Literal["one", "other"], True),
+        ("word", Literal["one", "other"], False),
+        (["one"], Sequence[Literal["one", "other"]], True),
+        (["word"], Sequence[Literal["one", "other"]], False),
         (1, Literal["one", "other"], False),
     ],
 )
@@ -85,6 +88,26 @@ OF_FUNCTIONS = {
     "a map": (lambda m: m.score_map(IMAGE, scale="64"), "`scale` is '64'"),
     "no range": (lambda m: perceptual.ContentLoss("cifar10"), r"ContentLoss lacks `range`: least .* \(0, 1\)"),
     "no model": (lambda m: perceptual.LPIPS(range=RANGE), "LPIPS lacks `model`: a model on disk"),
+    "a part": (
+        lambda m: verydeep.evaluate("cifar10", "d", part="tset"),
+        "`part` is 'tset'; .* mean test",
+    ),
+    "a combination": (
+        lambda m: verydeep.transfer("cifar10", "d", out="o", combine="mean"),
+        "one of stack, average",
+    ),
+    "a pool": (
+        lambda m: verydeep.extract("cifar10", "a", layers=["fc7"], out="a.npz", pool="flat"),
+        "one of mean, max, gram, none",
+    ),
+    "an engine": (
+        lambda m: verydeep.train("d", "r", engine="openvino"),
+        "one of auto, native, torch",
+    ),
+    "a precision": (
+        lambda m: verydeep.Recipe(precision="float16"),
+        "did you mean bfloat16",
+    ),
     "an unknown word": (lambda m: verydeep.predict("cifar10", "a.jpg", tops=3), r"predict: .*'tops'; help"),
     "lr": (lambda m: verydeep.Recipe().with_settings({"lr": 1}), "did you mean learning_rate?"),
 }

@@ -15,7 +15,7 @@ from os import PathLike
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from verydeep.errors import ArgumentError, printable
+from verydeep.errors import ArgumentError, UsageError, did_you_mean, printable
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -72,13 +72,15 @@ def check_type(name: str, value: object, annotation: Any) -> None:
 
     Raises:
         ArgumentError: it is not; the message says what is wanted.
+        UsageError: it is a word, and there are others.
 
     """
     if fits(value, annotation):
         return
     plain = isinstance(value, (str, bytes, Real, NoneType, list, tuple))
     seen = printable(repr(value), 60) if plain else _with_article(type(value).__name__)
-    raise ArgumentError(f"`{name}` is {seen}; it must be {_wanted(annotation)}{_advice(value, annotation)}")
+    message = f"`{name}` is {seen}; it must be {_wanted(annotation)}{_advice(value, annotation)}"
+    raise (UsageError if isinstance(value, str) and _words(annotation) else ArgumentError)(message)
 
 
 def fits(value: object, annotation: Any) -> bool:
@@ -87,7 +89,7 @@ def fits(value: object, annotation: Any) -> bool:
     if origin in (Union, UnionType):
         return any(fits(value, one) for one in inner)
     if origin is Literal:
-        return any(isinstance(value, type(one)) for one in inner)  # the function says which words there are
+        return any(isinstance(value, type(one)) and value == one for one in inner)
     if origin in (tuple, Sequence, Iterable):
         if isinstance(value, (str, bytes, PathLike)):
             return False
@@ -131,12 +133,21 @@ def _wanted(annotation: Any) -> str:
     return ONE[kind][0] if kind in ONE else _with_article(kind.__name__)
 
 
+def _words(annotation: Any) -> tuple[str, ...]:
+    """Those that an argument can be, of a `Literal`; none of another type."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return tuple(word for one in get_args(annotation) for word in _words(one))
+
+
 def _with_article(name: str) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _advice(value: object, annotation: Any) -> str:
     """What to write instead, where that can be told: for one value in the place of a list, and for a model."""
+    if isinstance(value, str) and (words := _words(annotation)):
+        return did_you_mean(value, words)
     name = getattr(value, "name", "")
     if hasattr(value, "posterior") and isinstance(name, str) and name:
         return f": give what it was loaded by, {name!r}, or use its own methods"

@@ -7,11 +7,10 @@ it and ends: a `UsageError` with exit code 2, any other with 1.
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
 
 _NO_MEMORY = re.compile(
     "can't allocate memory|cannot allocate memory|out of memory|failed to map segment|bad_alloc", re.IGNORECASE
@@ -172,14 +171,13 @@ def nearest(path: Path) -> Path | None:
     return folder / names[0] if names else None
 
 
-def check_choice(what: str, value: str, choices: Any) -> Any:
-    """Make sure that a value is among the words of a `Literal`, or among other names.
+def check_choice(what: str, value: str, names: Collection[str]) -> str:
+    """Make sure that a name is among those that there are.
 
     Raises:
         UsageError: it is not; the message names the near one.
 
     """
-    names = get_args(choices) or tuple(choices)
     if value not in names:
         raise UsageError(
             f"no {what} is called {value!r}; there are {', '.join(names)}{did_you_mean(value, names)}"

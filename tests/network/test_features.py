@@ -141,7 +141,7 @@ def test_average_pooling(batch_norm, photographs):
         assert error(by_engine[name], found[name]) < 1e-5, name
     wanted = torch.nn.functional.avg_pool2d(found["norm1_1"], 2)
     assert torch.equal(found["pool1"], wanted)
-    with pytest.raises(UsageError, match="no pooling is called 'mean'; there are max, average"):
+    with pytest.raises(UsageError, match="`pooling` is 'mean'; it must be one of max, average"):
         Features(network, ["pool1"], pooling="mean")
 
 

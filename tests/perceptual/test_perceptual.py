@@ -288,7 +288,7 @@ def test_a_gram_matrix_is_what_its_formula_says():
     for normalization, divisor in (("none", 1), ("places", 12), ("elements", 60)):
         found = perceptual.gram_matrix(maps, normalization)
         assert torch.allclose(found.double(), wanted / divisor, rtol=1e-5, atol=1e-6)
-    with pytest.raises(UsageError, match="no normalization is called 'chw'"):
+    with pytest.raises(UsageError, match="`normalization` is 'chw'; it must be one of elements, places, none"):
         perceptual.gram_matrix(maps, "chw")
     with pytest.raises(UsageError, match=r"\[None\] makes one image's maps a batch"):
         perceptual.gram_matrix(maps[0])
@@ -402,7 +402,7 @@ def test_grey_images_are_taken_when_told_so(kind, tmp_path):
     loss(given, second).backward()
     assert given.grad.shape == first.shape
     torch.testing.assert_close(given.grad, three[0].grad.sum(1, keepdim=True), rtol=1e-3, atol=1e-6)
-    with pytest.raises(UsageError, match="no grey is called 'mean'"):
+    with pytest.raises(UsageError, match="`grey` is 'mean'; it must be one of"):
         make_loss(kind, tmp_path, grey="mean")
 
 
@@ -437,7 +437,7 @@ def test_misuse_of_arguments_is_one_sentence(tmp_path):
             with pytest.raises(UsageError, match="without batch normalisation; this network is"):
                 loss(network, preprocessing=IMAGENET, range=(0, 1))
     for option in ("reduction", "distance", "engine", "pooling"):
-        with pytest.raises(UsageError, match=f"no {option} is called 'x'; there are"):
+        with pytest.raises(UsageError, match=f"`{option}` is 'x'; it must be one of"):
             content(**{option: "x"})
     with pytest.raises(UsageError, match=r"at full width .* this network is D of width"):
         perceptual.LPIPS(narrow(), preprocessing=IMAGENET, range=(0, 1))

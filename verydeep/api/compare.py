@@ -19,7 +19,7 @@ from verydeep.comparison.pairs import Kind, Pairs, Sizes, find_pairs, find_sizes
 from verydeep.comparison.result import Comparison, check_pairs_out, collect, write_pairs
 from verydeep.comparison.work import AllWork, ConsecutiveWork, MatchedWork, PairParts, Rows, Work, reader
 from verydeep.distributed import World
-from verydeep.errors import UsageError, check_choice, require
+from verydeep.errors import UsageError, require
 from verydeep.feature_layers import LAYERS, check_vgg16
 from verydeep.files import check_folder, write_text
 from verydeep.images.image_set import Unreadable
@@ -106,8 +106,6 @@ def compare(
 
     """
     kind = _kind(all_pairs, consecutive)
-    check_choice("metric", metric, MetricName)
-    check_choice("grey", grey, ("repeat", "refuse"))
     _check(kind, metric, layers, resize, maps, cache, engine, precision)
     choose_engine(engine, precision, device)  # before a large file is read
     to_page = check_page(page)

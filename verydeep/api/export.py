@@ -11,7 +11,7 @@ from typing import Literal
 
 from verydeep.arguments import checked
 from verydeep.comparison.metrics import LPIPS
-from verydeep.errors import UsageError, as_text, check_choice, command_line, escaped
+from verydeep.errors import UsageError, as_text, command_line, escaped
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference, DistanceDifference
@@ -110,15 +110,12 @@ def export(
 
     """
     path, source = Path(out), with_network(model, tensors)
-    check_choice("form", to, To)
     if to != "hub" and (results or licence or name or half):
         raise UsageError("`results`, `licence`, `name` and `half` are of a folder for the Hub; use `to=hub`")
     if pixels and to not in CHECKED:
         raise UsageError(f"`pixels` is of {' and '.join(CHECKED)}; `to={to}` writes weights only")
-    if metric is not None:
-        check_choice("metric", metric, ("lpips",))
-        if to != "onnx":
-            raise UsageError(f"`metric` is written as ONNX; `to={to}` holds a network")
+    if metric is not None and to != "onnx":
+        raise UsageError(f"`metric` is written as ONNX; `to={to}` holds a network")
     if to in CHECKED and path.suffix != CHECKED[to][0]:
         raise UsageError(f"{path} has to end with {CHECKED[to][0]} for `to={to}`")
     with writing_file(path) if to != "hub" else nullcontext():

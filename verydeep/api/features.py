@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from verydeep.arguments import checked
 from verydeep.configurations import Architecture
-from verydeep.errors import ArgumentError, UsageError, check_choice, require
-from verydeep.inference import EngineName, open_engine
+from verydeep.errors import ArgumentError, UsageError, require
+from verydeep.inference import open_engine
 from verydeep.inference.engine import Engine
 from verydeep.model import Model
 from verydeep.weights.opening import open_architecture
@@ -113,7 +113,6 @@ def features(
         VerydeepError: the engine is not installed.
 
     """
-    check_choice("engine", engine, EngineName)
     if engine != "native":
         require("torch", "train", "features with gradients (engine='native' has them without)")
         from verydeep.inference.torch_engine import open_network

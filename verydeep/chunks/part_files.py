@@ -27,7 +27,6 @@ from verydeep.errors import (
     ImageError,
     UsageError,
     as_text,
-    check_choice,
     check_least,
     escaped,
     refusal,
@@ -75,7 +74,6 @@ def part_options(folder: Path, format: PartFormat | None, images_per_part: int |
 
     """
     kind = "jsonl" if format is None else format
-    check_choice("format", kind, PartFormat)
     count = IMAGES if images_per_part is None else images_per_part
     check_least("images_per_part", count, 1)
     if folder.suffix and not folder.exists():

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from verydeep.arguments import check_type
 from verydeep.configurations import Architecture
-from verydeep.errors import UsageError, check_choice, require
+from verydeep.errors import UsageError, require
 from verydeep.inference.engine import Engine as Engine
 from verydeep.inference.kernels import has_kernels
 from verydeep.plan import PoolingKind
@@ -77,7 +78,7 @@ def engine_of(
     again: Reopening | None = None,
 ) -> Engine:
     """Give an engine a model whose weights are in memory; as `open_engine`. `again` is as for `NativeEngine`."""
-    check_choice("pooling", pooling, PoolingKind)
+    check_type("pooling", pooling, PoolingKind)
     if choose_engine(engine, precision, device, config.architecture) == "native":
         from verydeep.inference.native import NativeEngine
 
@@ -115,8 +116,8 @@ def choose_engine(
         VerydeepError: the native engine is asked for and is not there.
 
     """
-    check_choice("engine", engine, EngineName)
-    check_choice("precision", precision, PrecisionName)
+    check_type("engine", engine, EngineName)
+    check_type("precision", precision, PrecisionName)
     on_processor = device in ("auto", "cpu")
     if precision == "int16":
         if engine == "torch" or not on_processor:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from verydeep.errors import UsageError, check_choice
+from verydeep.arguments import check_type
+from verydeep.errors import UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.network import native_layers
 from verydeep.network.derivatives import is_foreign
@@ -83,11 +84,13 @@ class Features(Network):
         most_transformed: int = MOST_TRANSFORMED,
     ) -> None:
         super().__init__()
-        self.grey: Grey = check_choice("grey", grey, Grey)
+        check_type("grey", grey, Grey)
+        check_type("pooling", pooling, PoolingKind)
+        self.grey: Grey = grey
         self.architecture = network.architecture
         self.nodes = nodes_to(network.architecture, layers)
         self.layers = tuple(layers)
-        self.pooling: PoolingKind = check_choice("pooling", pooling, PoolingKind)
+        self.pooling: PoolingKind = pooling
         self.engine = engine or network.engine
         if range is not None and preprocessing is None:
             raise UsageError(

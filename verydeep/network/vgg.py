@@ -14,8 +14,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from verydeep.arguments import check_type
 from verydeep.configurations import Architecture, Convolution, FullyConnected, Node, meant_by
-from verydeep.errors import UsageError, check_choice
+from verydeep.errors import UsageError
 from verydeep.network.forward import Engine, Network
 from verydeep.network.synchronized import BatchNorm, Dropout
 from verydeep.plan import SCORES, nodes_to
@@ -59,7 +60,8 @@ class VGG(Network):
 
     def __init__(self, architecture: Architecture, *, dropout: float = 0.5, engine: Engine = "auto") -> None:
         super().__init__()
-        self.engine = check_choice("engine", engine, Engine)
+        check_type("engine", engine, Engine)
+        self.engine: Engine = engine
         if not isinstance(architecture, Architecture):
             config = meant_by(str(architecture)) or "D"
             raise UsageError(

@@ -8,7 +8,6 @@ from typing import Unpack
 from torch import Tensor
 
 from verydeep.arguments import checked
-from verydeep.errors import check_choice
 from verydeep.feature_layers import CONTENT
 from verydeep.network.ranges import Range
 from verydeep.perceptual.pair import (
@@ -62,7 +61,7 @@ class ContentLoss(PairLoss):
     ) -> None:
         super().__init__(model, layers, pooling=pooling, engine=engine, range=range, **options)
         self.weights = layer_weights(layers, weights)
-        self.distance: Distance = check_choice("distance", distance, Distance)
+        self.distance: Distance = distance
 
     def _distance(self, taps: Taps, target_taps: Taps, images: Tensor, target: Tensor) -> Tensor:
         differences = {

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from verydeep.arguments import check_type
 from verydeep.configurations import Architecture
-from verydeep.errors import ModelError, UsageError, check_choice
+from verydeep.errors import ModelError, UsageError
 from verydeep.images.color import Preprocessing
 from verydeep.inference.engine import Opened
 from verydeep.inference.kernels import has_kernels
@@ -98,8 +99,10 @@ class PairLoss(nn.Module):
         engine: Engine = "auto",
     ) -> None:
         super().__init__()
-        self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
-        self.engine: Engine = check_choice("engine", engine, Engine)
+        check_type("reduction", reduction, Reduction)
+        check_type("engine", engine, Engine)
+        self.reduction: Reduction = reduction
+        self.engine: Engine = engine
         wanted = () if callable(layers) else layers
         network, known = open_network(model, wanted, preprocessing, engine=self.engine)
         if known is None:

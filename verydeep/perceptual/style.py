@@ -7,8 +7,8 @@ from typing import Literal, Unpack
 
 from torch import Tensor
 
-from verydeep.arguments import checked
-from verydeep.errors import UsageError, check_choice
+from verydeep.arguments import check_type, checked
+from verydeep.errors import UsageError
 from verydeep.feature_layers import STYLE
 from verydeep.network import native_layers
 from verydeep.network.ranges import Range
@@ -70,8 +70,8 @@ class StyleLoss(PairLoss):
     ) -> None:
         super().__init__(model, layers, pooling=pooling, engine=engine, range=range, **options)
         self.weights = layer_weights(layers, weights)
-        self.distance: Distance = check_choice("distance", distance, Distance)
-        self.normalization: Normalization = check_choice("normalization", normalization, Normalization)
+        self.distance: Distance = distance
+        self.normalization: Normalization = normalization
 
     def _read(self, images: Tensor) -> Taps:
         return self.features.packed(images)  # type: ignore[return-value]  # `gram_of` takes both kinds
@@ -108,7 +108,7 @@ def gram_matrix(maps: Tensor, normalization: Normalization = "elements") -> Tens
         UsageError: there is no such normalization, or these are no maps of a batch.
 
     """
-    check_choice("normalization", normalization, Normalization)
+    check_type("normalization", normalization, Normalization)
     if not isinstance(maps, Tensor):
         raise UsageError(f"maps are a {type(maps).__name__}; a tensor is wanted: torch.from_numpy(maps)")
     if maps.ndim != 4:

@@ -7,7 +7,6 @@ from typing import Literal
 from torch import Tensor, nn
 
 from verydeep.arguments import checked
-from verydeep.errors import check_choice
 from verydeep.network.ranges import Grey, ImagesLike, Range, as_images, check_range, check_values
 from verydeep.perceptual.pair import Reduction, reduce, wide
 
@@ -45,10 +44,10 @@ class TotalVariation(nn.Module):
     ) -> None:
         super().__init__()
         self.range = check_range(range)
-        self.norm: Norm = check_choice("norm", norm, Norm)
-        self.reduction: Reduction = check_choice("reduction", reduction, Reduction)
+        self.norm: Norm = norm
+        self.reduction: Reduction = reduction
         self.check = check
-        self.grey: Grey = check_choice("grey", grey, Grey)
+        self.grey: Grey = grey
 
     def forward(self, images: ImagesLike) -> Tensor:
         """Measure images of shape (batch, 3, height, width), in the range that was said; float32 of half.
