@@ -108,6 +108,18 @@ OF_FUNCTIONS = {
         lambda m: verydeep.Recipe(precision="float16"),
         "did you mean bfloat16",
     ),
+    "a zero byte": (
+        lambda m: verydeep.new("A", "a\0b"),
+        r"`run` is 'a\\x00b'; no path and no name has a zero byte",
+    ),
+    "one in a list": (lambda m: verydeep.fuse(["a.npz", "b\0"]), "no path and no name has a zero byte"),
+    "an empty path": (lambda m: verydeep.predict("cifar10", "a.jpg", maps=""), "`maps` is ''; it must be a path"),
+    "Q twice": (lambda m: verydeep.Dense((64, 80, 64)), "`scales` has a scale twice: 64 80 64"),
+    "no Q": (lambda m: verydeep.Dense(()), "a test needs a scale"),
+    "a split's size": (
+        lambda m: verydeep.transfer("cifar10", "d", out="o", per_class=9),
+        "`per_class` is of random splits",
+    ),
     "an unknown word": (lambda m: verydeep.predict("cifar10", "a.jpg", tops=3), r"predict: .*'tops'; help"),
     "lr": (lambda m: verydeep.Recipe().with_settings({"lr": 1}), "did you mean learning_rate?"),
 }

@@ -72,6 +72,21 @@ def said(tmp_path, monkeypatch, capsys) -> Said:
         ("evaluate photos cifar10", "MODEL stands before DATA: `verydeep evaluate cifar10 photos`"),
         ("predict a.jpg cifar10", "MODEL stands before IMAGE: `verydeep predict cifar10 a.jpg`"),
         ("transfer photos cifar10 --no-save", "MODEL stands before DATA: `verydeep transfer cifar10 photos`"),
+        ("predict cifar10 a.jpg --maps=", "--maps is ''; it must be a path"),
+        ("help nosuch", "no command is called 'nosuch'"),
+        ("help features", "`verydeep features` is called `verydeep extract` now"),
+        (
+            "extract cifar10 a.jpg --layers fc6 --layers fc7 --out f.npz",
+            "--layers is given 2 times; write all its words",
+        ),
+        (
+            "predict cifar10 a.jpg --map-scale 64",
+            "--map-scale is of score maps; name a folder for them, as --maps",
+        ),
+        (
+            "transfer cifar10 photos --per-class 3 --out r",
+            "--per-class is of random splits; say how many, as --splits",
+        ),
         ("train RUN photos", "DATA stands before RUN: `verydeep train photos RUN`"),
         ("-v", "--version prints the version"),
         ("version", "--version prints the version"),
@@ -187,3 +202,9 @@ def test_room_is_made_where_the_disk_is_full_alone(tmp_path, monkeypatch, number
     with pytest.raises(verydeep.errors.TrainingError) as error:
         verydeep.train("digits", tmp_path / "run", recipe="digits", epochs=1)
     assert ("make room" in str(error.value)) == room
+
+
+def test_a_model_that_does_not_exist_is_not_taken_for_the_wrong_order(said):
+    code, error = said("evaluate cifr10 cifar10")
+    assert code == 1
+    assert "cifr10 does not exist; did you mean cifar10?" in error

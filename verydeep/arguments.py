@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from inspect import Parameter
 from numbers import Integral, Real
-from os import PathLike
+from os import PathLike, fsdecode
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -72,10 +72,13 @@ def check_type(name: str, value: object, annotation: Any) -> None:
 
     Raises:
         ArgumentError: it is not; the message says what is wanted.
-        UsageError: it is a word, and there are others.
+        UsageError: it is a word, and there are others; or text with a zero byte, which the system takes nowhere.
 
     """
-    if fits(value, annotation):
+    if _has_zero_byte(value):
+        raise UsageError(f"`{name}` is {printable(repr(value), 60)}; no path and no name has a zero byte")
+    is_path = any((get_origin(one) or one) is PathLike for one in (annotation, *get_args(annotation)))
+    if fits(value, annotation) and not (is_path and value == ""):  # which would be the folder where we are
         return
     plain = isinstance(value, (str, bytes, Real, NoneType, list, tuple))
     seen = printable(repr(value), 60) if plain else _with_article(type(value).__name__)
@@ -131,6 +134,12 @@ def _wanted(annotation: Any) -> str:
         return f"a list of {several}, such as {brackets.format(example)}" if several else "a list"
     kind = origin or annotation
     return ONE[kind][0] if kind in ONE else _with_article(kind.__name__)
+
+
+def _has_zero_byte(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_zero_byte, value))
+    return isinstance(value, (str, PathLike)) and "\0" in fsdecode(value)
 
 
 def _words(annotation: Any) -> tuple[str, ...]:

@@ -191,7 +191,7 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _run(name: str, arguments: list[str]) -> None:
-    if name == "help" and arguments and arguments[0] in COMMANDS:
+    if name == "help" and arguments:
         _run(arguments[0], ["--help"])
     elif name in ("--help", "-h", "help"):
         print(_help())

@@ -8,7 +8,7 @@ the ONNX graph, the accounting and the weights' names all go by them. Sections 2
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
@@ -160,6 +160,18 @@ def meant_by(word: str) -> str | None:
     """The configuration that a word means: its own name, or as other libraries call it; None for others."""
     elsewhere = name_elsewhere(word)
     return ELSEWHERE[elsewhere.partition("_")[0]] if elsewhere else word if word in ALL_CONFIGURATIONS else None
+
+
+def refuse_settings(model: object, settings: Iterable[str]) -> None:
+    """Refuse arguments of `Architecture` beside a model or an architecture, which has its own.
+
+    Raises:
+        UsageError: there is one.
+
+    """
+    for name in settings:
+        what = "an architecture" if isinstance(model, Architecture) else f"{model} is a model, and"
+        raise UsageError(f"{what} has its own `{name}`; leave it out")
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,19 @@ def check_scale(argument: str, scale: int, architecture: Architecture) -> None:
         )
 
 
+def check_distinct(scales: Sequence[int]) -> None:
+    """Make sure that there are scales, and none twice.
+
+    Raises:
+        UsageError: there is none, or one is there twice.
+
+    """
+    if not scales:
+        raise UsageError("a test needs a scale; give `scales` one or more")
+    if len(set(scales)) < len(scales):
+        raise UsageError(f"`scales` has a scale twice: {' '.join(map(str, scales))}; name each once")
+
+
 def output_shapes(nodes: Sequence[Node], height: int, width: int) -> dict[str, tuple[int, int, int]]:
     """Channels, height and width of each node's output, for an image of `height` x `width`."""
     shapes = {}

@@ -261,6 +261,10 @@ def test_a_trained_models_table_and_what_is_not_installed(task, tmp_path, capsys
         ("--chart chart.pdf", "has to end with .png or .svg"),
         ("--config F", "no configuration is called 'F'"),
         ("--window 100", "--window is 100"),
+        ("--dense 0", "--dense 0 is smaller than the network's window"),
+        ("--seconds nan", "--seconds is nan; it must be 0 or more"),
+        ("--seconds -1", "--seconds is -1; it must be 0 or more"),
+        ("cifar10", "cifar10 is a model, and has its own --width; leave it out"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(words, message, capsys):

@@ -101,8 +101,8 @@ def test_a_model_that_is_no_run_folder_becomes_one_with_the_classifier_in_it(dat
     np.testing.assert_array_equal(network, bundled)
     with pytest.raises(UsageError, match="exists and is not empty"):
         verydeep.transfer("cifar10", data, out=run)
-    with pytest.raises(UsageError, match="exists and is not empty"):
-        verydeep.transfer(run, data, out="")  # the working directory, as on the command line
+    with pytest.raises(UsageError, match="`out` is ''; it must be a path"):
+        verydeep.transfer(run, data, out="")  # would be the working directory
     with pytest.raises(UsageError, match="choose one"):
         verydeep.transfer("cifar10", data, out=tmp_path / "other", save=False)
 

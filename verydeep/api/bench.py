@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,11 @@ from verydeep.benchmark.engines import ENGINES, Engine, choose
 from verydeep.benchmark.measure import Measurements, Processes
 from verydeep.benchmark.table import make_rows, text_table
 from verydeep.benchmark.task import Task, batch_cases, dense_cases, find_images, random_model
-from verydeep.configurations import Architecture
+from verydeep.configurations import Architecture, refuse_settings
 from verydeep.errors import UsageError, check_least
 from verydeep.files import check_out, write_text
 from verydeep.notes import progress, say
+from verydeep.plan import check_scale
 from verydeep.processor import num_threads
 from verydeep.reports.text_table import TextTable
 from verydeep.results import Result, rendered
@@ -79,10 +81,10 @@ class Benchmark(Result):
 def bench(
     model: str | PathLike[str] | None = None,
     *,
-    config: str = "D",
-    width: float = 1.0,
-    num_classes: int = 1000,
-    window: int = 224,
+    config: str | None = None,
+    width: float | None = None,
+    num_classes: int | None = None,
+    window: int | None = None,
     batch_norm: bool = False,
     batch_sizes: Sequence[int] = (),
     size: tuple[int, int] | None = None,
@@ -112,10 +114,11 @@ def bench(
         model: a run folder or weights in one; a bundled one, `cifar10` or `tiny-imagenet`; or another library's
             weights, a file or a name such as torchvision:vgg16 (default: a network with random weights).
         config: without a model: column of Table 1: A, A-LRN, B, C, D or E; or B-5x5, which is B with one 5x5 layer
-            for each pair.
-        width: without a model: factor on the number of channels of every layer.
-        num_classes: without a model: number of classes.
-        window: without a model: side of the network's input in training, in pixels; a multiple of 32.
+            for each pair (default: D).
+        width: without a model: factor on the number of channels of every layer (default: 1).
+        num_classes: without a model: number of classes (default: 1000).
+        window: without a model: side of the network's input in training, in pixels; a multiple of 32
+            (default: 224).
         batch_norm: without a model: batch normalization after each convolution.
         batch_sizes: images in a batch, one size or several (default: 1).
         size: height and width of the images (default: the network's window).
@@ -142,7 +145,11 @@ def bench(
         VerydeepError: no engine could be measured.
 
     """
-    _check(rounds, num_images, threads, batch_sizes, size, dense)
+    _check(rounds, seconds, num_images, threads, batch_sizes, size, dense)
+    given = {"num_classes": num_classes, "width": width, "window": window, "batch_norm": batch_norm or None}
+    settings = {name: value for name, value in given.items() if value is not None}
+    if model is not None:
+        refuse_settings(model, [*["config"] * bool(config), *settings])
     chart_file, table_file = Path(chart) if chart else None, Path(out) if out else None
     check_chart(chart_file)
     if table_file and table_file.suffix != ".md":
@@ -156,7 +163,7 @@ def bench(
         folder = Path(name)
         if model is None:
             run, weights = folder / "model", "He-initialised"
-            write_model(run, *random_model(Architecture(config, num_classes, width, window, batch_norm)))
+            write_model(run, *random_model(Architecture(config or "D", **settings)))  # type: ignore[arg-type]
         else:
             weights = with_network(model, tensors)
             run = _run_folder(weights, folder)
@@ -164,6 +171,7 @@ def bench(
         sizes = tuple(batch_sizes or BATCH_SIZES)
         shown, source = find_images(Path(images) if images else None, num_images if dense else max(sizes))
         if dense:
+            check_scale("dense", min(dense), architecture)
             cases, pixels = dense_cases(architecture, shown, tuple(dense))
         else:
             cases, pixels = batch_cases(architecture, shown, sizes, *(size or (architecture.window,) * 2))
@@ -192,6 +200,7 @@ def bench(
 
 def _check(
     rounds: int,
+    seconds: float,
     num_images: int,
     threads: int | None,
     batch_sizes: Sequence[int],
@@ -199,6 +208,8 @@ def _check(
     dense: Sequence[int],
 ) -> None:
     check_least("rounds", rounds, 1)
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"`seconds` is {seconds:g}; it must be 0 or more")
     check_least("num_images", num_images, 1)
     num_threads(threads)
     if min(batch_sizes, default=1) < 1 or len(set(batch_sizes)) < len(batch_sizes):

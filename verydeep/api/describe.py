@@ -8,7 +8,7 @@ from typing import Any
 
 from verydeep.accounting import LayerAccount, StageArgument, account, stage_arguments, training_memory
 from verydeep.arguments import checked
-from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, STRIDE, Architecture
+from verydeep.configurations import ALL_CONFIGURATIONS, BESIDE_TABLE_1, STRIDE, Architecture, refuse_settings
 from verydeep.errors import UsageError
 from verydeep.reports.text_table import TextTable
 from verydeep.results import Result, in_bytes, rendered
@@ -190,9 +190,8 @@ def describe(
     given = {"num_classes": num_classes, "width": width, "window": window, "batch_norm": batch_norm or None}
     settings = {name: value for name, value in given.items() if value is not None}
     made = network if isinstance(network, Architecture) else _of_model(fspath(network))
-    if made and settings:
-        what = "an architecture" if made is network else f"{network} is a model, and"
-        raise UsageError(f"{what} has its own `{next(iter(settings))}`; leave it out")
+    if made:
+        refuse_settings(network, settings)
     architecture = made or Architecture(fspath(network), **settings)  # type: ignore[arg-type]
     side = architecture.window if size is None else size
     if architecture.num_classes:

@@ -213,6 +213,8 @@ def predict(
         raise UsageError("`maps` draws each image, and `out` is for millions of them; choose one")
     if maps is not None:
         check_folder(Path(maps))
+    elif map_scale is not None:
+        raise UsageError("`map_scale` is of score maps; name a folder for them, as `maps`, too")
     options = None
     if out is None:
         refuse_part_options(format, images_per_part)

@@ -46,6 +46,8 @@ from verydeep.weights.source import locate, with_network
 if TYPE_CHECKING:
     from verydeep.linear.svm import SVM, Labels, SplitTest
 
+PER_CLASS, TEST_PER_CLASS = 30, 50  # images of Caltech-101's protocol (Appendix B.3)
+
 
 @dataclass(frozen=True, repr=False)
 class Transferred(Result):
@@ -89,8 +91,8 @@ def transfer(
     combine: Literal["stack", "average"] = "stack",
     layer: str = "relu7",
     splits: int = 0,
-    per_class: int = 30,
-    test_per_class: int = 50,
+    per_class: int | None = None,
+    test_per_class: int | None = None,
     seed: int = 0,
     out: str | PathLike[str] | None = None,
     save: bool = True,
@@ -122,8 +124,8 @@ def transfer(
         layer: layer that the features are of; pool5 of a network that is features only.
         splits: random splits to test on; 0 takes the data's own parts. Images that the network was trained on are
             not tested.
-        per_class: training images of each class in a random split.
-        test_per_class: most test images of each class in a random split.
+        per_class: training images of each class in a random split (default: 30).
+        test_per_class: most test images of each class in a random split (default: 50).
         seed: seed of the random splits, and of the fifth of the training images that C is chosen on.
         out: run folder to make, with the model and the classifier (default: leave the classifier beside the
             model).
@@ -144,8 +146,12 @@ def transfer(
     """
     require("sklearn", "train", "transfer")
     check_least("splits", splits, 0)
-    check_least("per_class", per_class, 2)
-    check_least("test_per_class", test_per_class, 1)
+    for name, number, least in (("per_class", per_class, 2), ("test_per_class", test_per_class, 1)):
+        if number is not None:
+            check_least(name, number, least)
+            if not splits:
+                raise UsageError(f"`{name}` is of random splits; say how many, as `splits`, too")
+    per_class, test_per_class = per_class or PER_CLASS, test_per_class or TEST_PER_CLASS
     check_least("max_unreadable", max_unreadable, 0)
     check_seed(seed)
     path = Path(with_network(model, tensors))

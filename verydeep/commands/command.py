@@ -113,6 +113,8 @@ class Command:
                 args=arguments,
             )
         for name, one in self.shown(arguments).items():
+            if several := self._repeated(name, one, arguments):
+                raise UsageError(several)
             if is_position(one) and read[name] == () and (hint := self._taken(name, arguments)):
                 raise UsageError(f"{self.words[name]} is missing{hint}")
         return read
@@ -228,6 +230,14 @@ class Command:
             return ""
         return f"; {several[-1]} takes all words behind it: put {self.words[missing]} before it"
 
+    def _repeated(self, name: str, parameter: Parameter, arguments: Sequence[str]) -> str:
+        """What to say of an option of several words that is given twice: tyro takes the last; else nothing."""
+        word = self.words[name]
+        times = sum(one.partition("=")[0] == word for one in arguments)
+        if is_position(parameter) or times < 2 or kind_of(parameter)[1] != "*":
+            return ""
+        return f"{word} is given {times} times; write all its words behind one: {self.metavar(parameter)}"
+
     def _right_order(self, given: Mapping[str, Any]) -> str:
         """What to say where the words of the positions stand in the wrong order; else nothing."""
         positions = [name for name, parameter in self.parameters.items() if is_position(parameter)]
@@ -299,6 +309,8 @@ def _reader(kind: Any, count: Count, metavar: str, *, some: bool) -> Any:
             values = tuple(map(read_word, words))
         except ValueError:
             raise ValueError(_misread(kind, count, words)) from None
+        if kind is Path and "" in words:  # a variable of the shell that is not set
+            raise ValueError(f"is ''; it must be {KINDS[kind][1]}")
         if some and count == "*" and not values:
             raise ValueError(f"needs a value: {metavar}")
         if some and count == "*" and kind is str and any("," in word for word in words):

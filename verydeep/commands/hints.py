@@ -82,6 +82,8 @@ def right_order(name: str, positions: Sequence[str], words: Sequence[str]) -> st
     leads = {"MODEL": _is_model, "SOURCE": _is_model, "DATA": _is_data}.get(positions[0] if positions else "")
     if not leads or not words or leads(words[0]):
         return ""
+    if leads is _is_model and not Path(words[0]).exists():  # a model whose name or path is wrong
+        return ""
     right = sorted(words, key=lambda word: not leads(word))
     if right == list(words):
         return ""

@@ -13,6 +13,7 @@ from typing import ClassVar
 from verydeep.arguments import check_fields
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.geometry import Offset, centre_offset, grid_offsets
+from verydeep.plan import check_distinct
 
 GRID = 5  # crops along each side, in the paper
 
@@ -32,6 +33,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_distinct(self.scales)
 
     whole: ClassVar[bool] = False
     """Whether images are shown whole, without crops."""
@@ -157,10 +159,6 @@ def protocols_of(views: str, scales: tuple[int, ...], mirror: bool, grid: int = 
         UsageError: there are no such views, no scale, or no crop.
 
     """
-    if not scales:
-        raise UsageError("a test needs a scale; give `scales` one or more")
-    if len(set(scales)) < len(scales):
-        raise UsageError(f"`scales` has a scale twice: {' '.join(map(str, scales))}; name each once")
     if grid < 1:
         raise UsageError(f"`grid` is {grid}; it must be at least 1, 5 in the paper")
     return PROTOCOLS[check_choice("test protocol", views, PROTOCOLS)].make(scales, mirror, grid)

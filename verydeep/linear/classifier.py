@@ -14,6 +14,7 @@ from verydeep.errors import ModelError, printable, refusal
 from verydeep.evaluation.posterior import Posteriors, softmax
 from verydeep.files import json_text, parse_json, write_whole
 from verydeep.notes import say
+from verydeep.plan import check_distinct
 from verydeep.run_folder.contents import folder_of
 from verydeep.safetensors_file import read_header, read_tensors
 from verydeep.typed import as_type
@@ -41,6 +42,9 @@ class FeatureSpec:
     scales: tuple[int, ...] = (256, 384, 512)
     mirror: bool = True
     combine: Combination = "stack"
+
+    def __post_init__(self) -> None:
+        check_distinct(self.scales)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +146,7 @@ def read_classifier(model: Path) -> Classifier | None:
     try:
         told: _Description = as_type(_Description, parse_json(read_header(path).metadata.get("verydeep", "")))
         tensors = read_tensors(path, only=("weights", "bias"))
-        if not told.described.scales or min(told.described.scales) < 1:
+        if min(told.described.scales) < 1:
             raise ValueError(f"its scales are {told.described.scales}")
         wanted, shapes = len(told.class_names), {name: tensor.shape for name, tensor in tensors.items()}
         if shapes.keys() != {"weights", "bias"} or len(shapes["weights"]) != 2:
