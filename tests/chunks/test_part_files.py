@@ -297,6 +297,31 @@ def test_part_files_of_another_network_of_a_checkpoint_are_not_taken(data, tmp_p
         verydeep.predict(folder, image, out=tmp_path / "out", tensors="state_dict_ema")
 
 
+@pytest.mark.parametrize("name", ["part-000000-mine.jsonl", "part-1.jsonl", "part-one.csv"])
+def test_files_that_others_call_part_are_refused_and_stay(run, data, tmp_path, name):
+    out = tmp_path / "out"
+    for begun in (False, True):
+        if begun:
+            verydeep.predict(run, data / "blue", out=out)
+        out.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+        before = contents(out)
+        with pytest.raises(UsageError, match=f"holds {name}, which is none of this command's part files"):
+            verydeep.predict(run, data / "blue", out=out)
+        assert contents(out) == before
+        (out / name).unlink()
+
+
+def test_parts_of_which_nobody_knows_what_they_are_of_are_not_taken(run, data, tmp_path):
+    out = tmp_path / "out"
+    verydeep.predict(run, data / "blue", out=out)
+    (out / "_verydeep.json").unlink()
+    before = contents(out)
+    with pytest.raises(UsageError, match="holds part files"):
+        verydeep.predict(run, data / "blue", out=out, top=2)
+    assert contents(out) == before
+
+
 def test_what_a_user_keeps_where_parts_are_made_stays(run, data, tmp_path):
     notes = tmp_path / "f.npz.parts" / "notes.txt"
     notes.parent.mkdir()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,7 @@ from verydeep.results import Result
 PartFormat = Literal["jsonl", "parquet"]
 IMAGES = 1000  # of a part, by default
 FACTS = "_verydeep.json"
+PART = re.compile(r"part-\d{6,}-[0-9a-f]{16}\.(jsonl|parquet)")
 REASON = "reason"  # the last column
 READ = f'"{REASON}": null}}\n'.encode()  # end of a line whose image could be read
 
@@ -159,13 +161,19 @@ class PartRows(Parts[Rows]):
             "images": len(images),
             "images_per_part": options.num_images,
         }
+        named = [name for name in os.listdir(options.folder) if name.startswith("part-")]  # noqa: PTH208 - many
+        others = [name for name in named if not PART.fullmatch(name)]
+        if others:
+            raise UsageError(
+                f"{options.folder} holds {escaped(others[0])}, which is none of this command's part files; choose "
+                "another `out`, or move it away"
+            )
         super().__init__(options.folder, facts)
         self.plan = Blocks(images, options.num_images)
         self._options, self._images = options, images
         self._there: dict[str, list[str]] = defaultdict(list)  # names of the files of each part
-        for name in sorted(os.listdir(options.folder)):  # noqa: PTH208 - a Path for each would take long
-            if name.startswith("part-") and name.endswith(self.suffix):
-                self._there[name.split("-")[1]].append(name)
+        for name in sorted(named):
+            self._there[name.split("-")[1]].append(name)
 
     @abstractmethod
     def columns(self, rows: Rows) -> Iterator[dict[str, Any]]:

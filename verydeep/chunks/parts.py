@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -46,7 +46,7 @@ class Parts(ABC, Generic[Rows]):
         self.folder = folder
         self._key_file = self.folder / self.key_name
         # A folder without a finished chunk has nothing to resume, and is anybody's.
-        if not self._key_file.is_file() or not self.begun():
+        if not self.begun():
             write_json(self._key_file, key)
             return
         begun, wanted = self._key(), json.loads(json_text(key))
@@ -55,16 +55,19 @@ class Parts(ABC, Generic[Rows]):
             raise UsageError(self.refusal([name for name in key if begun.get(name) != wanted[name]]))
 
     def _key(self) -> dict[str, Any]:
-        """What decides the result that was begun; nothing where the file is damaged."""
+        """What decides the result that was begun; nothing where the file is damaged or gone."""
         try:
             key = read_json(self._key_file)
-        except ValueError:
+        except (FileNotFoundError, ValueError):
             return {}
         return key if isinstance(key, dict) else {}
 
     def begun(self) -> bool:
         """Whether there is a finished chunk."""
-        return any(self.folder.glob(f"*{self.suffix}"))
+        return any(self._chunks())
+
+    def _chunks(self) -> Iterator[Path]:
+        return self.folder.glob(f"{'[0-9]' * 6}-{'[0-9a-f]' * 16}{self.suffix}")
 
     def refusal(self, others: Sequence[str]) -> str:
         """Why these parts cannot be taken; `others` are what differs in their key."""
@@ -91,8 +94,7 @@ class Parts(ABC, Generic[Rows]):
 
     def remove(self) -> None:
         """Forget them: the result is written. What is not of this work stays, and its folder with it."""
-        chunks = self.folder.glob(f"{'[0-9]' * 6}-*{self.suffix}")
-        for path in (self._key_file, *chunks, *self.folder.glob(".*.part")):
+        for path in (self._key_file, *self._chunks(), *self.folder.glob(".*.part")):
             with suppress(OSError):
                 path.unlink()
         with suppress(OSError):
