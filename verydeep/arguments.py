@@ -71,14 +71,13 @@ def check_type(name: str, value: object, annotation: Any) -> None:
     """Make sure that an argument is of a type.
 
     Raises:
-        ArgumentError: it is not; the message says what is wanted.
-        UsageError: it is a word, and there are others; or text with a zero byte, which the system takes nowhere.
+        ArgumentError: it is not, or it is an empty path; the message says what is wanted.
+        UsageError: it is none of the words of a `Literal`, or text with a zero byte, which no path can have.
 
     """
     if _has_zero_byte(value):
         raise UsageError(f"`{name}` is {printable(repr(value), 60)}; no path and no name has a zero byte")
-    is_path = any((get_origin(one) or one) is PathLike for one in (annotation, *get_args(annotation)))
-    if fits(value, annotation) and not (is_path and value == ""):  # which would be the folder where we are
+    if fits(value, annotation) and not _is_empty_path(value, annotation):
         return
     plain = isinstance(value, (str, bytes, Real, NoneType, list, tuple))
     seen = printable(repr(value), 60) if plain else _with_article(type(value).__name__)
@@ -134,6 +133,12 @@ def _wanted(annotation: Any) -> str:
         return f"a list of {several}, such as {brackets.format(example)}" if several else "a list"
     kind = origin or annotation
     return ONE[kind][0] if kind in ONE else _with_article(kind.__name__)
+
+
+def _is_empty_path(value: object, annotation: Any) -> bool:
+    """Whether a path is empty text, as a shell's variable that is not set: it would be the folder where we are."""
+    kinds = [get_origin(one) or one for one in (annotation, *get_args(annotation))]
+    return isinstance(value, str) and not value and PathLike in kinds
 
 
 def _has_zero_byte(value: object) -> bool:

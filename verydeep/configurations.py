@@ -169,9 +169,10 @@ def refuse_settings(model: object, settings: Iterable[str]) -> None:
         UsageError: there is one.
 
     """
-    for name in settings:
+    first = next(iter(settings), None)
+    if first is not None:
         what = "an architecture" if isinstance(model, Architecture) else f"{model} is a model, and"
-        raise UsageError(f"{what} has its own `{name}`; leave it out")
+        raise UsageError(f"{what} has its own `{first}`; leave it out")
 
 
 @dataclass(frozen=True)

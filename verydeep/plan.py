@@ -69,7 +69,7 @@ def check_scale(argument: str, scale: int, architecture: Architecture) -> None:
         )
 
 
-def check_distinct(scales: Sequence[int]) -> None:
+def check_scales(scales: Sequence[int]) -> None:
     """Make sure that there are scales, and none twice.
 
     Raises:

@@ -297,7 +297,7 @@ def test_part_files_of_another_network_of_a_checkpoint_are_not_taken(data, tmp_p
         verydeep.predict(folder, image, out=tmp_path / "out", tensors="state_dict_ema")
 
 
-@pytest.mark.parametrize("name", ["part-000000-mine.jsonl", "part-1.jsonl", "part-one.csv"])
+@pytest.mark.parametrize("name", ["part-000000-mine.jsonl", "part-1.jsonl"])
 def test_files_that_others_call_part_are_refused_and_stay(run, data, tmp_path, name):
     out = tmp_path / "out"
     for begun in (False, True):
@@ -310,6 +310,19 @@ def test_files_that_others_call_part_are_refused_and_stay(run, data, tmp_path, n
             verydeep.predict(run, data / "blue", out=out)
         assert contents(out) == before
         (out / name).unlink()
+
+
+def test_what_a_user_makes_of_part_files_stays_beside_them(run, tmp_path):
+    data, out = class_folders(tmp_path / "data", {"blue": 4}), tmp_path / "out"
+    verydeep.predict(run, data, out=out)
+    (part,) = out.glob("part-*")
+    mine = [part.with_suffix(".parquet"), part.with_suffix(".csv"), out / "part-one.csv"]
+    for path in mine:
+        path.write_text("mine")
+    cut(data / "blue" / "2.jpg")
+    assert verydeep.predict(run, data, out=out) == PartFiles(str(out), 4, 1, 1)
+    assert not part.exists()
+    assert [path.read_text() for path in mine] == ["mine"] * 3
 
 
 def test_parts_of_which_nobody_knows_what_they_are_of_are_not_taken(run, data, tmp_path):

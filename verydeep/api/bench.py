@@ -146,10 +146,16 @@ def bench(
 
     """
     _check(rounds, seconds, num_images, threads, batch_sizes, size, dense)
-    given = {"num_classes": num_classes, "width": width, "window": window, "batch_norm": batch_norm or None}
-    settings = {name: value for name, value in given.items() if value is not None}
+    given = {
+        "config": config,
+        "num_classes": num_classes,
+        "width": width,
+        "window": window,
+        "batch_norm": batch_norm or None,
+    }
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if model is not None:
-        refuse_settings(model, [*["config"] * bool(config), *settings])
+        refuse_settings(model, settings)
     chart_file, table_file = Path(chart) if chart else None, Path(out) if out else None
     check_chart(chart_file)
     if table_file and table_file.suffix != ".md":
@@ -163,7 +169,7 @@ def bench(
         folder = Path(name)
         if model is None:
             run, weights = folder / "model", "He-initialised"
-            write_model(run, *random_model(Architecture(config or "D", **settings)))  # type: ignore[arg-type]
+            write_model(run, *random_model(Architecture(settings.pop("config", "D"), **settings)))
         else:
             weights = with_network(model, tensors)
             run = _run_folder(weights, folder)

@@ -161,9 +161,11 @@ class PartRows(Parts[Rows]):
             "images": len(images),
             "images_per_part": options.num_images,
         }
-        named = [name for name in os.listdir(options.folder) if name.startswith("part-")]  # noqa: PTH208 - many
-        others = [name for name in named if not PART.fullmatch(name)]
-        if others:
+        alike = [
+            name for name in _listed(options.folder) if name.startswith("part-") and name.endswith(self.suffix)
+        ]
+        others = [name for name in alike if not PART.fullmatch(name)]
+        if others:  # who reads the parts would read them too
             raise UsageError(
                 f"{options.folder} holds {escaped(others[0])}, which is none of this command's part files; choose "
                 "another `out`, or move it away"
@@ -172,7 +174,7 @@ class PartRows(Parts[Rows]):
         self.plan = Blocks(images, options.num_images)
         self._options, self._images = options, images
         self._there: dict[str, list[str]] = defaultdict(list)  # names of the files of each part
-        for name in sorted(named):
+        for name in sorted(alike):
             self._there[name.split("-")[1]].append(name)
 
     @abstractmethod
@@ -189,7 +191,7 @@ class PartRows(Parts[Rows]):
 
     def begun(self) -> bool:
         """Whether there is a part file of any format."""
-        return any(self.folder.glob("part-*"))
+        return any(map(PART.fullmatch, _listed(self.folder)))
 
     def refusal(self, others: Sequence[str]) -> str:
         """Why the folder cannot be written to."""
@@ -265,6 +267,10 @@ class PartRows(Parts[Rows]):
                 "meanwhile; repeat the command, which makes what is missing"
             )
         return PartFiles(os.fspath(self.folder), images, unreadable, files)
+
+
+def _listed(folder: Path) -> list[str]:
+    return os.listdir(folder)  # noqa: PTH208 - a Path for each would take long
 
 
 def count_rows(path: Path) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import ClassVar
 from verydeep.arguments import check_fields
 from verydeep.errors import UsageError, check_choice
 from verydeep.images.geometry import Offset, centre_offset, grid_offsets
-from verydeep.plan import check_distinct
+from verydeep.plan import check_scales
 
 GRID = 5  # crops along each side, in the paper
 
@@ -33,7 +33,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_distinct(self.scales)
+        check_scales(self.scales)
 
     whole: ClassVar[bool] = False
     """Whether images are shown whole, without crops."""

@@ -14,7 +14,7 @@ from verydeep.errors import ModelError, printable, refusal
 from verydeep.evaluation.posterior import Posteriors, softmax
 from verydeep.files import json_text, parse_json, write_whole
 from verydeep.notes import say
-from verydeep.plan import check_distinct
+from verydeep.plan import check_scales
 from verydeep.run_folder.contents import folder_of
 from verydeep.safetensors_file import read_header, read_tensors
 from verydeep.typed import as_type
@@ -44,7 +44,7 @@ class FeatureSpec:
     combine: Combination = "stack"
 
     def __post_init__(self) -> None:
-        check_distinct(self.scales)
+        check_scales(self.scales)
 
 
 @dataclass(frozen=True, kw_only=True)
