@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.errors import printable
+from verydeep.errors import UsageError, few, printable
 from verydeep.files import write_whole
 
 ArrayType = tuple[str | np.dtype[Any], int]
@@ -138,12 +138,38 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: 
     write_whole(path, write)
 
 
+def refuse_to_replace(path: Path, own: Set[str], others: Set[str] = frozenset()) -> None:
+    """Make sure that an `.npz` file which is there was written by the command that is to write it anew.
+
+    Args:
+        path: of the file; it need not be there.
+        own: names of arrays that the command writes.
+        others: names of arrays that it never writes.
+
+    Raises:
+        UsageError: it holds other arrays, which would be lost.
+
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, ValueError, zipfile.BadZipFile):  # there is none, or it has no arrays to lose
+        return
+    if names and not (own <= set(names) and others.isdisjoint(names)):
+        raise UsageError(
+            f"`out` {path} holds arrays that this command does not write ({printable(few(names), 200)}) and that "
+            "would be lost; choose another name, or remove it"
+        )
+
+
 def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     """A file within an archive, of the two kinds that NumPy writes."""
     try:
         member = archive.getinfo(name)
     except KeyError:
-        raise ValueError(f"it has no {printable(name, 60)}") from None
+        there = few([one.removesuffix(".npy") for one in archive.namelist()]) or "none"
+        what = printable(name.removesuffix(".npy"), 60)
+        raise ValueError(f"it has no array {what}; its arrays: {printable(there, 200)}") from None
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{printable(name, 60)} is compressed by a method that NumPy does not use")
     return member

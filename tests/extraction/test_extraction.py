@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from sample_images import class_folders, cut
 import verydeep
 from verydeep.api.new import new
 from verydeep.cli import main
-from verydeep.errors import UsageError
+from verydeep.errors import ModelError, UsageError
 from verydeep.extraction.archive import read_features
 from verydeep.images.views import rescale
 
@@ -198,6 +199,36 @@ def test_the_file_has_a_kind_that_can_be_written(run, data, tmp_path, capsys):
 
 @pytest.mark.heavy
 @pytest.mark.slow
+def test_arrays_of_others_are_not_replaced(tmp_path):
+    """A result of the same name, and a user's own arrays; neither a result by features."""
+    result, features, own = (tmp_path / name for name in ("result.npz", "features.npz", "own.npz"))
+    data = class_folders(tmp_path / "data", {"cat": 1, "dog": 1})
+    evaluate = partial(verydeep.evaluate, "cifar10", data, part="all")
+    evaluate(out=result)
+    verydeep.extract("cifar10", [data], layers=["relu7"], out=features)
+    np.savez(own, names=np.arange(3), facts=np.arange(3))
+    np.savez(own.with_name("named.npz"), mine=np.arange(3))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.npz")}
+    for path in (result, own.with_name("named.npz")):
+        with pytest.raises(UsageError, match="holds arrays that this command does not write"):
+            verydeep.extract("cifar10", [data], layers=["relu7"], out=path)
+    for path in (features, own):
+        with pytest.raises(UsageError, match="would be lost; choose another name, or remove it"):
+            evaluate(out=path)
+    assert before == {path: path.read_bytes() for path in tmp_path.glob("*.npz")}
+    with pytest.raises(ModelError, match="no array labels; its arrays: 'names', 'relu7', 'facts'"):
+        verydeep.report([features])
+    evaluate(out=result)  # its own are made anew
+    verydeep.extract("cifar10", [data], layers=["relu6"], out=features)
+    assert list(read_features(features)[1]) == ["relu6"]
+
+
+def test_a_request_that_is_refused_leaves_no_folder(run, data, tmp_path):
+    with pytest.raises(UsageError):
+        verydeep.evaluate(run, data, views="corners", out=tmp_path / "new" / "folder" / "result.npz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_twice_the_images_take_no_more_memory(run, tmp_path):
     """A layer of 4 x 96 x 96 numbers, all kept: 147 KB an image, 29 MB and 118 MB in all."""
     data = class_folders(tmp_path / "data", {"blue": 200}, size=(96, 96))

@@ -59,6 +59,8 @@ def test_requests_that_cannot_be_carried_out(result: Path, tmp_path: Path, make_
     other = make_result(class_names=("one", "two", "three"))
     write_result(tmp_path / "other.npz", other)
     assert refused(result, tmp_path / "other.npz") == 2
+    (tmp_path / "other.json").write_text(json.dumps(other.to_dict()))
+    assert refused(result, tmp_path / "other.json") == 2
     assert refused(tmp_path / "missing.npz") == 1
 
 

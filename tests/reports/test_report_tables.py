@@ -82,10 +82,48 @@ def test_fused_networks_and_protocols_find_their_rows(make_result: MakeResult):
     assert published(replace(one, views="crops"), replace(other, views="crops")) == (6, 23.9)
     assert published(one, replace(other, trained_scale=(384, 384))) is None  # of two, the paper's are jittered
     assert published(one, replace(other, scales=(384,))) is None
+    assert published(one, replace(other, views="crops")) is None  # the paper tests both networks alike
+    assert published(replace(one, views="both"), *(replace(other, views=v) for v in ("crops", "dense"))) == (
+        6,
+        23.7,
+    )
     assert published(one, replace(one, views="ten")) is None
     assert published(replace(one, views="crops")) == (5, 24.6)
     assert published(replace(one, views="crops", grid=3)) is None  # the paper has 50 crops a scale
     assert published(replace(one, views="crops", mirror=False)) is None
+
+
+def test_a_fusion_of_tests_at_one_scale_each_is_a_test_at_several(make_result: MakeResult):
+    result = make_result(configuration="D", trained_scale=(256, 256), scales=(256,))
+    tests = tuple(replace(result.facts.first, scales=(scale,)) for scale in (224, 256, 288))
+    fused = replace(result, facts=replace(result.facts, members=tests))
+    single, several = make_rows([result]), make_rows([fused])
+    assert (single[0].published.table, several[0].published.table) == (3, 4)
+    assert "Table 3" in title(single)
+    assert "Table 4" in title(several)
+
+
+def test_the_command_of_an_ensemble_says_what_its_networks_share(make_result: MakeResult):
+    result = make_result()
+    one, other = result.facts.first, replace(result.facts.first, model="other", mirror=False, scales=(64,))
+    assert one.mirror
+    facts = replace(result.facts, members=(one, other), num_unreadable=3)
+    told = evaluation_command(replace(result, facts=facts), Path("out.npz"))
+    assert "mirror" not in told
+    assert "--scales" not in told
+    assert "--max-unreadable 3" in told
+    alike = replace(facts, members=(replace(one, mirror=False), replace(other, scales=one.scales)))
+    told = evaluation_command(replace(result, facts=alike), Path("out.npz"))
+    assert "--scales 37 --no-mirror" in told
+
+
+def test_json_gives_what_members_share(make_result: MakeResult):
+    result = make_result()
+    one = result.facts.first
+    facts = replace(result.facts, members=(one, replace(one, model="other", views="crops", scales=(64, 80))))
+    for told in (replace(result, facts=facts).to_dict(), make_rows([replace(result, facts=facts)])[0].to_json()):
+        assert (told["model"], told["views"], told["scales"]) == (None, None, None)
+        assert (told["configuration"], told["mirror"]) == (one.configuration, one.mirror)
 
 
 def test_another_grid_than_the_papers_is_said(make_result: MakeResult):

@@ -10,7 +10,7 @@ from typing import Any
 
 from verydeep.arguments import checked
 from verydeep.errors import UsageError
-from verydeep.evaluation.results import Evaluation, read_result
+from verydeep.evaluation.results import Facts, read_result
 from verydeep.files import check_out, write_text
 from verydeep.notes import say
 from verydeep.reports import tables
@@ -93,10 +93,13 @@ def report(
     if page_file and summaries:
         raise UsageError("a page needs .npz files, which `verydeep evaluate --out` writes")
     files = [path for path in paths if path not in summaries]
-    found = [read_result(path) for path in files]
-    check_together(found, files)
-    rows = [*tables.make_rows(found), *map(tables.read_row, summaries)]
-    made = Report(tuple(tables.in_order(rows)))
+    found, told = [read_result(path) for path in files], [tables.read_row(path) for path in summaries]
+    empty = next((path for result, path in zip(found, files, strict=True) if not len(result.labels)), None)
+    if empty:
+        raise UsageError(f"{empty} is a result of no images; test the model on some")
+    facts = [*(result.facts for result in found), *(row.facts for row in told)]
+    check_together(facts, [*files, *summaries])
+    made = Report(tuple(tables.in_order([*tables.make_rows(found), *told])))
     if page_file:
         from verydeep.reports.page import render
 
@@ -107,15 +110,13 @@ def report(
     return made
 
 
-def check_together(results: Sequence[Evaluation], paths: Sequence[Path]) -> None:
+def check_together(facts: Sequence[Facts], paths: Sequence[Path]) -> None:
     """Make sure that results can stand in one table.
 
     Raises:
-        UsageError: one has no images, or two are of different classes.
+        UsageError: two are of different classes.
 
     """
-    for result, path in zip(results, paths, strict=True):
-        if not len(result.labels):
-            raise UsageError(f"{path} is a result of no images; test the model on some")
-        if result.facts.class_names != results[0].facts.class_names:
+    for one, path in zip(facts, paths, strict=True):
+        if one.class_names != facts[0].class_names:
             raise UsageError(f"{path} is of other classes than {paths[0]}; make one report for each data set")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import ArrayType, read_arrays, write_arrays
+from verydeep.array_files import ArrayType, read_arrays, refuse_to_replace, write_arrays
 from verydeep.configurations import configuration
 from verydeep.errors import ModelError, UsageError, check_choice, escaped, near_path, printable, refusal
 from verydeep.evaluation.error_rates import ErrorRates, error_rates
@@ -96,6 +96,23 @@ class Facts:
             first.setdefault(member.model, member)
         return tuple(first.values())
 
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What a member's facts say, by name; None where the members differ, as in an ensemble's model."""
+        first, *others = map(asdict, self.members)
+        return {
+            name: value if all(one[name] == value for one in others) else None for name, value in first.items()
+        }
+
+    @property
+    def scales_by_test(self) -> dict[str, dict[str, set[int]]]:
+        """Q of each network by model and views, of all results that were fused; `both` counts as its two tests."""
+        found: dict[str, dict[str, set[int]]] = {}
+        for member in self.members:
+            for views in ("dense", "crops") if member.views == "both" else (member.views,):
+                found.setdefault(member.model, {}).setdefault(views, set()).update(member.scales)
+        return found
+
     @staticmethod
     def from_json(fields: Any) -> Facts:
         """Read back what `dataclasses.asdict` and JSON have made of it.
@@ -145,8 +162,7 @@ class Evaluation(Result):
             "top5_error": rates.top5_error,
             "top_k": rates.top_k,
             "num_images": rates.num_images,
-            **{name: value for name, value in asdict(self.facts.first).items() if len(self.facts.members) == 1},
-            **{name: getattr(self.facts.first, name) for name in ("views", "scales", "mirror", "grid")},
+            **self.facts.shared,
             **asdict(self.facts),
             "per_class": per_class,
             "confusion": rates.confusion.tolist(),
@@ -196,7 +212,7 @@ def check_result_path(out: str | PathLike[str] | None) -> Path | None:
     """Make sure that a result can be written there.
 
     Raises:
-        UsageError: the file would not be called `.npz`, or no file can be there.
+        UsageError: the file would not be called `.npz`, no file can be there, or one with other arrays is.
         DiskError: its folder cannot be made or written to.
 
     """
@@ -205,6 +221,7 @@ def check_result_path(out: str | PathLike[str] | None) -> Path | None:
     if Path(out).suffix != ".npz":
         raise UsageError(f"`out` {Path(out)} has to end with .npz; choose such a name")
     check_out(Path(out))
+    refuse_to_replace(Path(out), ARRAYS.keys())
     return Path(out)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verydeep.array_files import ArrayType, read_arrays
+from verydeep.array_files import ArrayType, read_arrays, refuse_to_replace
 from verydeep.chunks.plan import Chunk
 from verydeep.errors import UsageError, printable, refusal, require
 from verydeep.extraction.extract import FeatureParts, Shapes
@@ -27,6 +27,8 @@ from verydeep.typed import as_type, texts
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
 
 TEXTS: dict[str, ArrayType] = {"names": ("U", 1), "facts": ("U", 0)}
+RESULTS = frozenset({"labels", "posteriors"})
+"""Arrays beside `TEXTS` of what `verydeep evaluate` writes."""
 ENDINGS = (".npz", ".parquet")
 AT_ONCE = 4096  # names that are spread to one length in memory
 
@@ -40,7 +42,7 @@ def check_features_out(path: Path) -> None:
     """Make sure that a file of features can be written there.
 
     Raises:
-        UsageError: it is called neither `.npz` nor `.parquet`, or is a folder.
+        UsageError: it is called neither `.npz` nor `.parquet`, is a folder, or has arrays of others.
         DiskError: its folder cannot be made or written to.
         VerydeepError: what writes Parquet is not installed.
 
@@ -50,6 +52,8 @@ def check_features_out(path: Path) -> None:
     if path.suffix == ".parquet":
         require("pyarrow", "parquet", "a .parquet file")
     check_out(path)
+    if path.suffix == ".npz":
+        refuse_to_replace(path, TEXTS.keys(), RESULTS)
 
 
 def write_features(

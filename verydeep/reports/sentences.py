@@ -101,15 +101,14 @@ def evaluation_command(result: Evaluation, path: Path) -> str:
     facts = result.facts
     if facts.fused:
         return shlex.join(["verydeep", "fuse", *facts.fused, "--out", str(path)])
-    test, models = facts.first, [network.model for network in facts.networks]
-    words = ["verydeep", "evaluate", *models, facts.data, "--views", test.views]
-    if all(
-        member.scales == test.scales for member in facts.members
-    ):  # else each model's own, which is the default
-        words += ["--scales", *map(str, test.scales)]
-    words += ["--mirror" if test.mirror else "--no-mirror"]
-    words += ["--grid", str(test.grid)] if test.grid != GRID else []
+    test, models = facts.shared, [network.model for network in facts.networks]
+    words = ["verydeep", "evaluate", *models, facts.data, "--views", test["views"]]
+    # Where the networks' Q or mirror images differ, they are each network's own, which is the default.
+    words += ["--scales", *map(str, test["scales"])] if test["scales"] else []
+    words += [] if test["mirror"] is None else ["--mirror" if test["mirror"] else "--no-mirror"]
+    words += ["--grid", str(test["grid"])] if test["grid"] != GRID else []
     words += ["--part", facts.part] if facts.part != HELD_OUT else []
+    words += ["--max-unreadable", str(facts.num_unreadable)] if facts.num_unreadable else []
     return shlex.join([*words, "--out", str(path)])
 
 

@@ -14,7 +14,7 @@ from verydeep.evaluation.protocols import GRID, protocol_name
 from verydeep.evaluation.results import Evaluation, Facts, MemberFacts
 from verydeep.evaluation.test_set import HELD_OUT
 from verydeep.files import read_json
-from verydeep.reports.published import PAPERS_PROTOCOLS, Published, counterpart, percent
+from verydeep.reports.published import Published, counterpart, percent
 from verydeep.reports.text_table import NOTHING, TextTable, in_markdown
 from verydeep.typed import as_type
 
@@ -104,7 +104,7 @@ class Row:
         row = asdict(self)
         facts = row.pop("facts")
         facts["num_classes"] = len(facts.pop("class_names"))
-        return {**asdict(self.facts.first), **facts, **row}
+        return {**self.facts.shared, **facts, **row}
 
 
 def make_rows(results: Sequence[Evaluation]) -> list[Row]:
@@ -185,16 +185,19 @@ def _published(facts: Facts) -> Published | None:
         return None
     if not all(one.mirror or one.views == "centre" for one in facts.members):
         return None
-    views = {member.views for member in facts.members}
-    num_scales = {min(len(member.scales), 2) for member in facts.members}
-    if not views <= set(PAPERS_PROTOCOLS) or len(num_scales) > 1:
-        return None
+    tests = facts.scales_by_test.values()
+    views = {tuple(sorted(by_views)) for by_views in tests}
+    num_scales = {min(len(scales), 2) for by_views in tests for scales in by_views.values()}
+    if len(views) > 1 or len(num_scales) > 1:
+        return None  # the paper's networks are all tested alike
+    shown = views.pop()
+    protocol = "both" if shown == ("crops", "dense") else joined(shown)
     jittered = [member.trained_scale for member in facts.networks if len(set(member.trained_scale)) > 1]
     if len(facts.networks) == 2 and len(jittered) < 2:
         return None  # the paper's two networks are both jittered
     scale = jittered[0] if jittered else facts.first.trained_scale
     network = " + ".join(sorted(member.configuration for member in facts.networks))
-    return counterpart(network, scale, num_scales.pop(), views.pop() if len(views) == 1 else "both")
+    return counterpart(network, scale, num_scales.pop(), protocol)
 
 
 def network_name(member: MemberFacts) -> str:
@@ -224,7 +227,7 @@ def title(rows: Sequence[Row]) -> str:
         return "Errors of networks and of their fusion, in the form of the paper's Table 6"
     if any(member.views != "dense" for row in rows for member in row.facts.members):
         return "Errors by protocol, in the form of the paper's Table 5"
-    several = {len(row.facts.first.scales) > 1 for row in rows}
+    several = {len(row.facts.scales_by_test[row.facts.first.model]["dense"]) > 1 for row in rows}
     if several == {False}:
         return "Errors at one test scale, in the form of the paper's Table 3"
     if several == {True}:
@@ -233,8 +236,8 @@ def title(rows: Sequence[Row]) -> str:
 
 
 def headings(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Head the columns of `Row.cells`."""
-    top_k = min(row.top_k for row in rows)
+    """Head the columns of `Row.cells`, of rows of the same classes."""
+    top_k = rows[0].top_k
     return ("network", "S", "Q", "protocol", "top-1 error (%)", f"top-{top_k} error (%)", "images")
 
 
