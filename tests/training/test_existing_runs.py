@@ -32,7 +32,7 @@ from verydeep.run_folder import (
     WEIGHTS,
     read_training_names,
 )
-from verydeep.training.display import display
+from verydeep.training.display import HEADINGS, display
 from verydeep.training.journal import EpochRecord, StepRecord
 from verydeep.training.recipe import Recipe
 from verydeep.training.state import write_state
@@ -242,10 +242,15 @@ def test_the_bar_has_the_numbers_of_the_epochs_line(monkeypatch, capsys, columns
     with display(0, 4, 50, 64) as show:
         show(StepRecord(0, 0, 2.0, 50.0, 0.1, 0.5, 0.1))
         show(EpochRecord(50, 0, 2.0, 50.0, 44.0, True, 99.0))
-        show(StepRecord(50, 1, 2.0, 50.0, 0.1, 0.5, 0.1))
+        show(StepRecord(50, 1, 3.0, 60.0, 0.1, 0.5, 0.1))
+        show(StepRecord(51, 1, 1.0, 40.0, 0.1, 0.5, 0.1))
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", capsys.readouterr().err).strip().splitlines()
-    for words in ("epoch 2/4", "51/200", "loss 2.000", "error 50.0 %, val 44.0 %", "128/s"):
+    for words in ("epoch 2/4", "52/200", "loss 2.000", "error 50.0 %, val 44.0 %", "128/s"):
         assert words in lines[-1]
+    assert lines[0] == HEADINGS.strip()
+    assert any(
+        line.endswith("1/4       2.000         50.00 %           44.00 %        99  best so far") for line in lines
+    )
 
 
 @pytest.mark.parametrize("name", [SPLIT, TRAINING_IMAGES, TRAINING_NAMES])

@@ -1,15 +1,19 @@
-"""What a person sees of a run: a line for each epoch, and a bar in the terminal that has the same numbers."""
+"""What a person sees of a run: a table with a line for each epoch, and a bar in the terminal with its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from verydeep.bars import make_bar
 from verydeep.notes import say
 from verydeep.training.journal import EpochRecord, Listener, Record
+
+HEADINGS = "    epoch     loss  training error  validation error  images/s"
+"""Above the lines of epochs. With their last words these fit into 80 columns."""
 
 
 @contextmanager
@@ -32,27 +36,31 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
     )
     bar = make_bar(*columns, speed_estimate_period=120)
     task = bar.add_task("training", total=epochs * steps_per_epoch, completed=first, facts="")
-    smooth: dict[str, float] = {}
-    validated = ""
+    sums = np.zeros(3)  # of the epoch that is going on: steps, their losses, their errors
+    validated, speed = "", 0.0
 
     def show(record: Record) -> None:
-        nonlocal validated
+        nonlocal sums, validated, speed
         if isinstance(record, EpochRecord):
             validated = f", val {record.validation_error:.1f} %"
-            say(f"epoch {record.epoch + 1:3d}/{epochs}  {_summary(record)}")
+            sums = np.zeros(3)
+            say(_line(record, epochs))
             return
-        latest = {"loss": record.loss, "error": record.error, "speed": batch_size / record.seconds}
-        smooth.update({name: 0.95 * smooth.get(name, value) + 0.05 * value for name, value in latest.items()})
-        facts = f"loss {smooth['loss']:.3f}  error {smooth['error']:.1f} %{validated}  {smooth['speed']:.0f}/s"
+        sums += (1, record.loss, record.error)
+        latest = batch_size / record.seconds
+        speed = 0.95 * (speed or latest) + 0.05 * latest
+        _, loss, error = sums / sums[0]
+        facts = f"loss {loss:.3f}  error {error:.1f} %{validated}  {speed:.0f}/s"
         bar.update(task, description=f"epoch {record.epoch + 1}/{epochs}", completed=record.step + 1, facts=facts)
 
+    say(HEADINGS)
     with bar:
         yield show
 
 
-def _summary(record: EpochRecord) -> str:
+def _line(record: EpochRecord, epochs: int) -> str:
+    """An epoch's line, under `HEADINGS`."""
     return (
-        f"loss {record.train_loss:.3f}  training error {record.train_error:5.2f} %  "
-        f"validation error {record.validation_error:5.2f} %{' *' if record.best else '  '} "
-        f"{record.images_per_second:.0f} images/s"
+        f"{record.epoch + 1:>4}/{epochs:<4}{record.train_loss:>9.3f}{record.train_error:>14.2f} %"
+        f"{record.validation_error:>16.2f} %{record.images_per_second:>10.0f}" + "  best so far" * record.best
     )
