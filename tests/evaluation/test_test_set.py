@@ -135,6 +135,24 @@ def test_a_part_by_name(run, photos, capsys, part, count):
     assert (result["num_images"], result["num_trained_on"], result["part"]) == (count, 0, part)
 
 
+def test_training_says_what_its_validation_part_hides(photos, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(photos, data / "train")
+    save(data / "val" / "dog" / "new.jpg", smooth(44, 40, seed=7))
+    train(data, tmp_path / "first")
+    told = capsys.readouterr().err
+    assert "there are no images to validate on of 'cat'\n" in told
+    assert "copies" not in told
+    shutil.copy(data / "train" / "cat" / "3.jpg", data / "val" / "dog" / "copy.jpg")
+    train(data, tmp_path / "second")
+    which = "1 of the 2 images to validate on, or on copies of them ('val/dog/copy.jpg')"
+    assert (
+        f"note: the network is trained on {which}, so the validation error is too low" in capsys.readouterr().err
+    )
+    train(photos, tmp_path / "third")
+    assert "to validate on of" not in capsys.readouterr().err
+
+
 def test_the_test_part_goes_before_the_validation_part(run, fresh, tmp_path, capsys):
     for part, count in (("Train", 4), ("Valid", 3), ("Testing", 2)):
         for kind in ("cat", "dog"):

@@ -247,7 +247,7 @@ def test_the_bar_has_the_numbers_of_the_epochs_line(monkeypatch, capsys, columns
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", capsys.readouterr().err).strip().splitlines()
     for words in ("epoch 2/4", "52/200", "loss 2.000", "error 50.0 %, val 44.0 %", "128/s"):
         assert words in lines[-1]
-    assert lines[0] == HEADINGS.strip()
+    assert any(line.endswith(HEADINGS) for line in lines)
     assert any(
         line.endswith("1/4       2.000         50.00 %           44.00 %        99  best so far") for line in lines
     )

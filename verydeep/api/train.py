@@ -29,7 +29,7 @@ from verydeep.errors import (
     few,
     require,
 )
-from verydeep.evaluation.test_set import Training, split_again
+from verydeep.evaluation.test_set import Training, split_again, trained_on
 from verydeep.files import write_json
 from verydeep.images import imagenet
 from verydeep.images.batches import check_share
@@ -529,6 +529,7 @@ def _config(
     if config is None:
         facts |= asked | {"data": asked["data"] | start.facts_of(data, num_lost)}
         config = _new_config(begin.recipe, network, data, images, preprocessing, facts)
+        _tell_of_validation(data, hashes)
         write_split(run, data.split, data.held_out.names)
         write_training_names(run, data.train.names)
     else:
@@ -545,6 +546,24 @@ def _config(
     if config is not begin.config:  # last, as a folder with it is a run that has begun
         write_json(run / CONFIG, config.to_json())
     return config
+
+
+def _tell_of_validation(data: Data, hashes: Hashes) -> None:
+    """Note classes without validation images, and validation images that are trained on: the error hides both."""
+    held_out = data.held_out
+    counts = np.bincount(held_out.labels, minlength=len(data.class_names))
+    if missing := [
+        name for name, count in zip(imagenet.words(data.class_names), counts, strict=True) if not count
+    ]:
+        say(f"note: there are no images to validate on of {few(missing)}")
+    with progress("comparing with the training images", len(held_out)) as advance:
+        copies = trained_on(held_out, [Training(hashes, frozenset())], advance, by_name=False)
+    if count := int(copies.sum()):
+        which = few([name for name, is_copy in zip(held_out.names, copies, strict=True) if is_copy], 2)
+        say(
+            f"note: the network is trained on {count:,} of the {len(held_out):,} images to validate on, or on "
+            f"copies of them ({which}), so the validation error is too low"
+        )
 
 
 def _new_config(

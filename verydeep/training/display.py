@@ -37,13 +37,16 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
     bar = make_bar(*columns, speed_estimate_period=120)
     task = bar.add_task("training", total=epochs * steps_per_epoch, completed=first, facts="")
     sums = np.zeros(3)  # of the epoch that is going on: steps, their losses, their errors
-    validated, speed = "", 0.0
+    told, validated, speed = False, "", 0.0
 
     def show(record: Record) -> None:
-        nonlocal sums, validated, speed
+        nonlocal sums, told, validated, speed
         if isinstance(record, EpochRecord):
             validated = f", val {record.validation_error:.1f} %"
             sums = np.zeros(3)
+            if not told:
+                say(HEADINGS)
+                told = True
             say(_line(record, epochs))
             return
         sums += (1, record.loss, record.error)
@@ -53,7 +56,6 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
         facts = f"loss {loss:.3f}  error {error:.1f} %{validated}  {speed:.0f}/s"
         bar.update(task, description=f"epoch {record.epoch + 1}/{epochs}", completed=record.step + 1, facts=facts)
 
-    say(HEADINGS)
     with bar:
         yield show
 

@@ -149,6 +149,8 @@ class Trainer:
         self._join()
         per_epoch = self.batches.steps_per_epoch
         self.epochs = first // per_epoch
+        if self.epochs == self.recipe.epochs:
+            say(f"nothing is left to train, as all {self.epochs} epochs are done; more `epochs` train on")
         with interrupts() as interrupted, self._listeners(first) as listeners, self.writer, old_objects_kept():
             while self.epochs < self.recipe.epochs:
                 if self.schedule.finished:

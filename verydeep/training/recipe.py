@@ -165,8 +165,8 @@ class Recipe:
         """What is odd about the schedule in so few epochs; None where it runs its course."""
         if self.warmup_epochs >= self.epochs:
             return (
-                f"the rate rises over {self.warmup_epochs:g} epochs, and the training has {self.epochs}: it never "
-                "falls; use a shorter `warmup_epochs` or more epochs"
+                f"the learning rate never falls, as `warmup_epochs` {self.warmup_epochs:g} is not below `epochs` "
+                f"{self.epochs}; use less of the one or more of the other"
             )
         late = [milestone for milestone in self.milestones if milestone >= self.epochs]
         if late:
