@@ -107,7 +107,10 @@ def test_a_warmup_rises_to_the_highest_rate_and_not_beyond(epochs, steps_per_epo
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"epochs": 2, "warmup_epochs": 2}, "the learning rate never falls, as `warmup_epochs` 2 is not below `epochs` 2"),
+        (
+            {"epochs": 2, "warmup_epochs": 2},
+            "the learning rate never falls, as `warmup_epochs` 2 is not below `epochs` 2",
+        ),
         ({"epochs": 10, "schedule": "steps", "milestones": (3, 300)}, "epoch 300 of `milestones` is not reached"),
         ({"epochs": 10, "warmup_epochs": 2}, None),
     ],
