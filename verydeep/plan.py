@@ -12,6 +12,7 @@ from verydeep.errors import UsageError
 
 PoolingKind = Literal["max", "average"]  # what a network's poolings compute
 SCORES = "fc8"  # the node whose output is the class score map
+GREATEST_SCALE = 13_341  # of which a square image has 178 million pixels, the most that are rescaled to
 
 
 def nodes_to(architecture: Architecture, outputs: Sequence[str]) -> tuple[Node, ...]:
@@ -67,19 +68,32 @@ def check_scale(argument: str, scale: int, architecture: Architecture) -> None:
             f"`{argument}={scale}` is smaller than the network's window of {window} pixels; use "
             f"`{argument}={window}` or more"
         )
+    refuse_too_large(argument, scale)
+
+
+def refuse_too_large(argument: str, scale: int) -> None:
+    """Make sure that an image can be rescaled to a smaller side; the message names the argument.
+
+    Raises:
+        UsageError: even a square one would have too many pixels.
+
+    """
+    if scale > GREATEST_SCALE:
+        raise UsageError(f"`{argument}` has the scale {scale}; the greatest is {GREATEST_SCALE} pixels")
 
 
 def check_scales(scales: Sequence[int]) -> None:
-    """Make sure that there are scales, and none twice.
+    """Make sure that there are scales, none twice and none too large.
 
     Raises:
-        UsageError: there is none, or one is there twice.
+        UsageError: it is not so.
 
     """
     if not scales:
         raise UsageError("a test needs a scale; give `scales` one or more")
     if len(set(scales)) < len(scales):
         raise UsageError(f"`scales` has a scale twice: {' '.join(map(str, scales))}; name each once")
+    refuse_too_large("scales", max(scales))
 
 
 def output_shapes(nodes: Sequence[Node], height: int, width: int) -> dict[str, tuple[int, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from sample_images import class_folders, cut, save, smooth
 
 from verydeep.errors import DataError, ImageError, UsageError
 from verydeep.images.batches import Batch, TrainingBatches, feed
+from verydeep.images.decode import MAX_PIXELS
 from verydeep.images.geometry import rescaled_size
 from verydeep.images.image_set import Arrays, Files, ImageSet
 from verydeep.images.in_memory import keep_in_memory
 from verydeep.images.sources import open_data
 from verydeep.images.views import TrainingView, ViewDraws, mirrored, rescale
+from verydeep.plan import GREATEST_SCALE
 
 UNIFORM = st.floats(0, 1, exclude_max=True)
 
@@ -125,6 +128,12 @@ def test_a_scale_that_holds_no_window_is_refused(scale):
     said = rf"`train_scale` is {scale[0]}:{scale[1]}; it must be at least .* 32 pixels"
     with pytest.raises(UsageError, match=said):
         TrainingView(scale, 32)
+
+
+def test_the_greatest_scale_is_that_of_the_largest_image():
+    assert isqrt(MAX_PIXELS) == GREATEST_SCALE
+    with pytest.raises(UsageError, match=f"`train_scale` has the scale {GREATEST_SCALE + 1}; the greatest is"):
+        TrainingView((32, GREATEST_SCALE + 1), 32)
 
 
 # Batches

@@ -15,7 +15,7 @@ from verydeep.errors import UsageError, as_text, command_line, escaped
 from verydeep.evaluation.results import read_result
 from verydeep.exports.card import CardFacts
 from verydeep.exports.check import Difference, DistanceDifference
-from verydeep.exports.hub_folder import write_hub_folder
+from verydeep.exports.hub_folder import check_repository, write_hub_folder
 from verydeep.exports.runtimes import write_onnx, write_onnx_metric, write_openvino
 from verydeep.feature_layers import check_vgg16
 from verydeep.files import all_or_none, check_out
@@ -112,6 +112,8 @@ def export(
     path, source = Path(out), with_network(model, tensors)
     if to != "hub" and (results or licence or name or half):
         raise UsageError("`results`, `licence`, `name` and `half` are of a folder for the Hub; use `to=hub`")
+    if name and "/" in name:
+        check_repository(name)
     if pixels and to not in CHECKED:
         raise UsageError(f"`pixels` is of {' and '.join(CHECKED)}; `to={to}` writes weights only")
     if metric is not None and to != "onnx":

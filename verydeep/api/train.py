@@ -185,8 +185,7 @@ def train(
         raise UsageError("`grow_from` and `start_from` cannot be combined: a network has one start")
     if tensors and not origin:
         raise UsageError("`tensors` chooses a network of `start_from` or `grow_from`; give one of them")
-    if max_unreadable is not None:
-        check_least("max_unreadable", max_unreadable, 0)
+    check_least("max_unreadable", max_unreadable, 0)
     if save_steps is not None:
         check_least("save_steps", save_steps, 1)
     check_processes(workers or 0, "workers", 0)

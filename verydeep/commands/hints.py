@@ -46,7 +46,8 @@ def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], argument
     for option, value in pairwise(arguments):
         if value == word and option in options and word.lower() in SWITCHED:
             return f"{option} takes no word; --no-{option.removeprefix('--')} switches it off"
-    if "--out" in options and "--out" not in arguments:  # which stood there before it was an option
+    # Once the output stood there without an option; what exists is rather one input too many.
+    if "--out" in options and "--out" not in arguments and not Path(word).exists():
         place = arguments.index(word)
         words = shlex.join([*arguments[:place], "--out", *arguments[place:]])
         return f"{word} is said by --out: `verydeep {name} {words}`"

@@ -183,7 +183,7 @@ def _figures(facts: CardFacts) -> str:
 def _views(result: Evaluation) -> str:
     first = result.facts.first
     tests = [member for member in result.facts.members if member.model == first.model]
-    scales = ", ".join(map(str, first.scales))
+    scales = ", ".join(map(str, sorted({scale for member in tests for scale in member.scales})))
     return f"{protocol_name(member.views for member in tests)}, Q = {scales}" + ", mirror images" * first.mirror
 
 

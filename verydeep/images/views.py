@@ -15,6 +15,7 @@ from verydeep.errors import ImageError, UsageError
 from verydeep.images.color import ColorShift
 from verydeep.images.decode import MAX_PIXELS
 from verydeep.images.geometry import box_in_original, random_offset, rescaled_size
+from verydeep.plan import refuse_too_large
 
 Pixels = NDArray[np.uint8]  # (height, width, 3)
 
@@ -74,7 +75,7 @@ class TrainingView:
         color_shift: of each view at random; None leaves colors as they are.
 
     Raises:
-        UsageError: the smallest S does not hold a window.
+        UsageError: the smallest S does not hold a window, or no image can have the greatest.
 
     """
 
@@ -89,6 +90,7 @@ class TrainingView:
                 f"`train_scale` is {self.scale[0]}:{self.scale[1]}; it must be at least the network's window, "
                 f"{self.window} pixels, and its lower end no more than its upper end"
             )
+        refuse_too_large("train_scale", self.scale[1])
 
     def draw(self, random: np.random.Generator, count: int) -> ViewDraws:
         """Draw the random numbers of `count` views."""
