@@ -29,6 +29,8 @@ ONE: dict[Any, tuple[str, str, str]] = {
 }
 """Types of arguments: what a message calls one, several, and an example."""
 
+_ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)  # of a docstring's sections
+
 
 def checked(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
     """Check the arguments of a function, before it is called, by its annotations.
@@ -176,6 +178,11 @@ def _advice(value: object, annotation: Any) -> str:
     return ""
 
 
+def documented_arguments(text: str) -> dict[str, str]:
+    """What a docstring says of each name in its sections, `Args` and the like."""
+    return {name: " ".join(told.split()) for name, told in _ENTRY.findall(text)}
+
+
 def _not_bound(function: Callable[..., Any], reason: str) -> str:
     """Why a function cannot be called: the argument that is missing, with what its docstring says of it."""
     name = function.__qualname__.removesuffix(".__init__")
@@ -184,9 +191,8 @@ def _not_bound(function: Callable[..., Any], reason: str) -> str:
         return f"{name}: {reason}; help({name}) tells its arguments"
     documented = function.__globals__.get(name.partition(".")[0], function)
     text = inspect.getdoc(documented if function.__name__ == "__init__" else function) or ""
-    entry = re.search(rf"^    {missing[1]}: (.*(?:\n {{5,}}.*)*)", text, re.MULTILINE)
-    told = f": {' '.join(entry[1].split()).removesuffix('.')}" if entry else ""
-    return f"{name} lacks `{missing[1]}`{told}"
+    told = documented_arguments(text).get(missing[1])
+    return f"{name} lacks `{missing[1]}`" + (f": {told.removesuffix('.')}" if told else "")
 
 
 @cache

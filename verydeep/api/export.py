@@ -25,7 +25,7 @@ from verydeep.lock import writing_file
 from verydeep.notes import say
 from verydeep.results import Result
 from verydeep.run_folder import JOURNAL, ModelConfig
-from verydeep.training.journal import read_journal
+from verydeep.training.journal import is_epoch, read_journal
 from verydeep.weights.features import open_features
 from verydeep.weights.lpips import LAYERS
 from verydeep.weights.opening import open_source
@@ -169,7 +169,7 @@ def write_for_hub(
     half: bool = False,
 ) -> None:
     """Write a folder for the Hub, its card with what the results and the run's journal tell."""
-    epochs = [record for record in read_journal(Path(model) / JOURNAL) if "validation_error" in record]
+    epochs = [*filter(is_epoch, read_journal(Path(model) / JOURNAL))]
     licence = licence or config.provenance.get("licence")
     facts = CardFacts(
         name or as_text(folder.name), tuple(read_result(Path(result)) for result in results), epochs, licence

@@ -65,7 +65,7 @@ from verydeep.run_folder import (
 from verydeep.run_folder.origin import recorded
 from verydeep.run_folder.split import write_split
 from verydeep.training import start
-from verydeep.training.journal import read_journal
+from verydeep.training.journal import is_epoch, read_journal
 from verydeep.training.recipe import DEFAULT_RECIPE, Recipe, check_names, find_recipe
 from verydeep.training.start import Earlier
 from verydeep.training.training_images import Hashes, training_hashes
@@ -326,7 +326,7 @@ def _resumed(
 
 def _num_epochs(run: Path) -> int:
     """How many epochs a run has told of."""
-    return sum("validation_error" in line for line in read_journal(run / JOURNAL))
+    return sum(map(is_epoch, read_journal(run / JOURNAL)))
 
 
 def _begin(

@@ -22,6 +22,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, SupportsIndex, Union, get_args, get_origin
 
 import verydeep
+from verydeep.arguments import documented_arguments
 from verydeep.commands.hints import apart, meant_number, right_order, unknown_word
 from verydeep.commands.words import EXAMPLES, FILES, NAMES, ONE_WORD, POSITIONS
 from verydeep.errors import UsageError, VerydeepError, escaped_lines
@@ -42,7 +43,6 @@ KINDS: Mapping[Any, tuple[str, str]] = {
 
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):\n", re.MULTILINE)
-_ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 _OF_PYTHON = re.compile(r" In Python [^.]*\.")
 
 
@@ -250,13 +250,12 @@ def read_docstring(thing: object) -> tuple[str, dict[str, str]]:
     """A docstring's text up to its sections, and what it says of each argument or attribute."""
     description, *sections = _SECTION.split(inspect.getdoc(thing) or "")
     paragraphs = [" ".join(paragraph.split()) for paragraph in description.strip().split("\n\n")]
-    told = {
-        name: " ".join(text.split())
+    told = "\n".join(
+        section
         for heading, section in zip(sections[::2], sections[1::2], strict=True)
         if heading in ("Args", "Attributes")
-        for name, text in _ENTRY.findall(section)
-    }
-    return "\n\n".join(paragraphs), told
+    )
+    return "\n\n".join(paragraphs), documented_arguments(told)
 
 
 def is_position(parameter: Parameter) -> bool:

@@ -16,7 +16,7 @@ from verydeep.errors import UsageError, VerydeepError, few, of_system
 from verydeep.evaluation.results import Evaluation, MemberFacts
 from verydeep.reports.tables import network_name, trained_scale
 from verydeep.run_folder import JOURNAL, ModelConfig, folder_of
-from verydeep.training.journal import best_epoch, read_journal
+from verydeep.training.journal import best_epoch, is_epoch, read_journal
 from verydeep.training.recipe import renamed
 from verydeep.weights.opening import open_config
 from verydeep.weights.source import locate
@@ -71,7 +71,7 @@ class Run:
     @property
     def epochs(self) -> list[dict[str, Any]]:
         """The journal's records of epochs."""
-        return [record for record in self.journal if "validation_error" in record]
+        return [*filter(is_epoch, self.journal)]
 
     @property
     def seconds(self) -> float:

@@ -18,7 +18,7 @@ from verydeep.errors import ModelError, VerydeepError, near_path
 from verydeep.files import MOST_LINE_BYTES, parse_json
 from verydeep.lock import is_written
 from verydeep.run_folder import CONFIG, JOURNAL, ModelConfig, folder_of, holds_instead, read_config, resume_command
-from verydeep.training.journal import with_current_names
+from verydeep.training.journal import is_epoch, with_current_names
 from verydeep.training.optimizer import Schedule
 from verydeep.training.recipe import Recipe
 
@@ -84,7 +84,7 @@ class JournalNumbers:
         except ValueError:
             return
         if isinstance(record, dict) and 0 <= _number(record.get("step")) < 1e12:
-            columns = self.epochs if "validation_error" in record else self.steps if "loss" in record else {}
+            columns = self.epochs if is_epoch(record) else self.steps if "loss" in record else {}
             record = with_current_names(record)
             for name, column in columns.items():
                 value = record.get(name)

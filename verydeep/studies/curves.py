@@ -18,7 +18,7 @@ from verydeep.files import write_text
 from verydeep.run_folder import JOURNAL
 from verydeep.studies.state import fingerprints
 from verydeep.studies.workflow import DATA, Workflow
-from verydeep.training.journal import read_journal
+from verydeep.training.journal import is_epoch, read_journal
 
 CURVES = "curves.csv"
 
@@ -90,7 +90,7 @@ def write_curves(workflow: Workflow, out: Path, curves: Curves) -> None:
 def _of_journal(path: Path, name: str, fingerprint: str) -> Iterator[Epoch]:
     rate = 0.0
     for record in read_journal(path):
-        if "validation_error" in record:
+        if is_epoch(record):
             errors = float(record["train_error"]), float(record["validation_error"])
             yield Epoch(name, fingerprint, int(record["epoch"]) + 1, rate, *errors)
         else:

@@ -68,6 +68,11 @@ Listener = Callable[[Record], object]
 """What hears of each step and each epoch's end."""
 
 
+def is_epoch(record: dict[str, Any]) -> bool:
+    """Whether a journal's record is of an epoch's end, and not of a step."""
+    return "validation_error" in record
+
+
 def best_epoch(epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The epoch whose weights `model.safetensors` has: of equally good ones the last that was kept.
 
@@ -100,8 +105,7 @@ def _is_record(record: dict[str, Any]) -> bool:
 
     A loss may be NaN or infinite, of a run that diverged.
     """
-    of_epoch = "validation_error" in record
-    kind, needed = (EpochRecord, {"train_loss", "train_error"}) if of_epoch else (StepRecord, {"loss"})
+    kind, needed = (EpochRecord, {"train_loss", "train_error"}) if is_epoch(record) else (StepRecord, {"loss"})
     numbers = {field.name: record[field.name] for field in fields(kind) if field.name in record}
     return (
         needed <= numbers.keys()
@@ -131,4 +135,4 @@ def journal(path: Path, first: int) -> Iterator[Listener]:
 
 def _is_before(record: dict[str, Any], first: int) -> bool:
     step: int = record["step"]
-    return step < first or (step == first and "validation_error" in record)
+    return step < first or (step == first and is_epoch(record))

@@ -45,7 +45,7 @@ from verydeep.run_folder import (
 )
 from verydeep.training.display import display
 from verydeep.training.engine import TrainingEngine, uses_bfloat16
-from verydeep.training.journal import EpochRecord, Listener, StepRecord, journal, read_journal
+from verydeep.training.journal import EpochRecord, Listener, StepRecord, is_epoch, journal, read_journal
 from verydeep.training.optimizer import Schedule, make_optimizer
 from verydeep.training.recipe import Recipe
 from verydeep.training.state import TrainingState, Writer, copied, read_state, restore, write_state
@@ -238,7 +238,7 @@ class Trainer:
         """The steps of an epoch that a resumed run had done, for the first process, which tells of the epoch."""
         first = step - step % self.batches.steps_per_epoch
         lines = read_journal(self.run / JOURNAL) if self.world.first else []
-        known = {line["step"]: line for line in lines if "validation_error" not in line}
+        known = {line["step"]: line for line in lines if not is_epoch(line)}
         names = [field.name for field in fields(StepRecord)]
         return [
             StepRecord(**{name: known[number].get(name, 0) for name in names})
