@@ -151,7 +151,7 @@ void transform_scaled_weights(const ConvolutionWeights& weights, int panel_numbe
         Element* const place = out + point * stride + index_in_panel<Numbers>(channel, column, panel.columns);
         for (int lane = 0; lane < LANES; ++lane) {
             const float magnitude = magnitudes[point][column + lane];
-            const bool usual = magnitude >= Numbers::MIN_MAGNITUDE && magnitude < 1 / Numbers::MIN_MAGNITUDE;
+            const bool usual = magnitude >= Numbers::MIN_MAGNITUDE && magnitude - magnitude == 0;  // finite
             const float level = usual ? x[lane] / magnitude * Numbers::MAX_WEIGHT : 0;
             place[lane * Numbers::K_STEP] = static_cast<Element>(level < 0 ? level - 0.5f : level + 0.5f);
         }

@@ -241,6 +241,26 @@ def test_a_weight_that_is_no_number_spoils_its_own_score_alone(instructions, val
     assert np.array_equal(np.delete(before, 33, axis=1), np.delete(after, 33, axis=1))
 
 
+@pytest.mark.parametrize(("instructions", "precision"), FORMS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e25, 1e34])
+def test_a_very_large_weight_of_a_convolution(instructions, precision, value):
+    """One that is no number makes its channel NaN; a large one is as exact as any."""
+    generator = np.random.default_rng(0)
+    weights, bias = normal(generator, 40, 16, 3, 3), normal(generator, 40)
+    images = normal(generator, 2, 12, 12, 16)
+    weights[33, 5, 1, 1] = value
+    found = run([_native.Step.convolution(weights, bias)], images, (0, "sums"), instructions, precision)
+    if not np.isfinite(value):
+        assert np.isnan(found[:, 33]).all()
+        return
+    wanted = F.conv2d(
+        exactly(images), torch.from_numpy(weights).double(), torch.from_numpy(bias).double(), padding=1
+    )
+    agree(found[:, 33] / value, wanted[:, 33] / value, precision, 1)
+    others = np.delete(np.arange(40), 33)
+    agree(found[:, others], wanted[:, others], precision, 13)
+
+
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)
 @settings(max_examples=25)
 @given(channels, st.integers(2, 80), st.integers(2, 80), batches, seeds)

@@ -405,6 +405,10 @@ def test_odd_calls_are_answered_or_refused():
     assert engine.run(nothing, ["relu2_1", "fc8"])["relu2_1"].shape == (0, 13, 32, 24)
     with pytest.raises(UsageError, match=r"must be \(batch, height, width, 3\)"):
         engine.run_preprocessed(np.zeros((1, 64, 64, 4), np.float32), ["pool1"])
+    found = engine.distances(
+        np.zeros((0, 64, 48, 3), np.float32), {"relu2_1": np.ones(13, np.float32)}, epsilon=1.0
+    )
+    assert found["relu2_1"].shape == (0, 32, 24)
     with pytest.raises(UsageError, match="3 images, which are no pairs"):
         engine.distances(np.zeros((3, 64, 64, 3), np.float32), {"relu1_1": np.ones(6, np.float32)}, epsilon=1e-10)
 
