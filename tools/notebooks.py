@@ -25,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 TUTORIALS = ROOT / "docs" / "tutorials"
 COLORS = 256  # of a stored figure: half of the bytes or less
-TIMING = re.compile(r"\d+(?:\.\d+)?(?= s\b| images/s\b)")
+TIMING = re.compile(r"\d+(?:\.\d+)?(?= s\b| images/s\b)|(?<= %) +\d+(?=  best so far|\\n)")  # the last: of epochs
 MOST_SECONDS = 1200  # of a cell
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

@@ -16,7 +16,7 @@ import verydeep
 from verydeep.cli import main
 from verydeep.errors import DataError, UsageError
 from verydeep.evaluation.results import read_result
-from verydeep.evaluation.test_set import Training, choose, split_again
+from verydeep.evaluation.test_set import Training, choose, split_again, trained_on
 from verydeep.images.image_set import content_hash
 from verydeep.images.sources import open_data
 from verydeep.linear import svm
@@ -133,6 +133,13 @@ def test_training_images_in_the_datas_own_parts_are_left_out(run, photos, fresh,
 def test_a_part_by_name(run, photos, capsys, part, count):
     result = evaluate(capsys, run, photos, "--part", part)
     assert (result["num_images"], result["num_trained_on"], result["part"]) == (count, 0, part)
+
+
+def test_a_bar_comes_to_its_end_where_nothing_can_be_compared(photos):
+    images, counts = open_data(str(photos)).all, []
+    trained = trained_on(images, [Training(None, frozenset())], counts.append, by_name=False)
+    assert not trained.any()
+    assert sum(counts) == len(images)
 
 
 def test_training_says_what_its_validation_part_hides(photos, tmp_path, capsys):

@@ -180,6 +180,8 @@ def trained_on(
     found = np.zeros(len(images), bool)
     known = any(training.hashes is not None for training in trainings)
     hashes = images.source.hashes(advance) if known else None
+    if not known:
+        advance(len(images))  # a bar that is not at its end stays
     by_name = by_name and any(training.held_out for training in trainings)
     names = [nfc(name) for name in images.names] if by_name else []
     for training in trainings:
