@@ -332,6 +332,17 @@ def test_forms_are_refused(client):
     assert "forms are not read" in reply.error()
 
 
+@pytest.mark.parametrize("form", ["jpg", "png", "bmp", "gif", "webp", "tiff"])
+def test_curls_wrong_option_is_told(client, tmp_path, form):
+    """`curl -d` leaves out line ends and zeros, which an image of any format has; `--data-binary` does not."""
+    whole = save(tmp_path / f"image.{form}", smooth(40, 44)).read_bytes()
+    curl = {"content_type": "application/x-www-form-urlencoded"}
+    assert client.post("/predict", whole, **curl).status == 200
+    reply = client.post("/predict", whole.translate(None, b"\r\n\0"), **curl)
+    assert reply.status == 400
+    assert "use `curl --data-binary @FILE`" in reply.error()
+
+
 def test_one_bad_image_does_not_spoil_other_requests(runs, files):
     """They are decoded apart, and only good ones are computed together."""
     right = expected(verydeep.load(runs["b"]), files[0])

@@ -18,6 +18,9 @@ from verydeep.serving.service import Service
 
 JSON = "application/json"
 THE_IMAGE = "the image"
+FORM = "application/x-www-form-urlencoded"  # what curl says of every body, unless it is told otherwise
+STRIPPED = frozenset(b"\r\n\0")
+"""Bytes that `curl -d` leaves out of a file. Every format of images has some of them."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ class Call:
             raise Refusal(400, "the body is empty; send an image's bytes, or JSON with a list of base64 strings")
         if self.content_type.startswith("multipart/"):
             raise Refusal(415, "forms are not read; send the image's bytes as the body")
+        if self.content_type == FORM and not STRIPPED.intersection(self.body):
+            raise Refusal(400, "the image has lost bytes, as by `curl -d`; use `curl --data-binary @FILE`")
         if self.content_type != JSON:
             self.num_images = 1
             return [Encoded(THE_IMAGE, self.body)], False
