@@ -107,9 +107,11 @@ def test_a_model_that_is_no_run_folder_becomes_one_with_the_classifier_in_it(dat
         verydeep.transfer("cifar10", data, out=tmp_path / "other", save=False)
 
 
-def test_a_run_folder_is_not_called_as_a_file_of_weights(run, data, tmp_path):
+def test_a_run_folder_is_not_called_as_a_file_of_weights(run, data, tmp_path, capsys):
     """The classifier would replace that of the folder around it."""
     verydeep.transfer(run, data, scales=(32,))
+    verydeep.transfer(run, data, scales=(32,))
+    assert f"{run / CLASSIFIER} written in place of the one before" in capsys.readouterr().err
     before = (run / CLASSIFIER).read_bytes()
     for make in (
         lambda out: verydeep.transfer(run, data, out=out),

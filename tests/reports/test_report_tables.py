@@ -117,6 +117,11 @@ def test_the_command_of_an_ensemble_says_what_its_networks_share(make_result: Ma
     assert "--scales 37 --no-mirror" in told
 
 
+def test_an_error_that_is_always_0_is_not_printed(make_result: MakeResult):
+    """Top-3 of three classes."""
+    assert "top-1 error 33.33 %\nmost often wrong" in str(make_result())
+
+
 def test_json_gives_what_members_share(make_result: MakeResult):
     result = make_result()
     one = result.facts.first

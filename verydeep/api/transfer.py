@@ -222,8 +222,10 @@ def transfer(
             if out is not None:
                 write_model(target, config, weights)
                 copy_training_images(source.path, target)
+            before = classifier_file(target).exists()
             file = write_classifier(target, classifier)
-            say(f"{file} written; {command_line('predict', target, 'IMAGE')} uses it")
+            instead = " in place of the one before" * before
+            say(f"{file} written{instead}; {command_line('predict', target, 'IMAGE')} uses it")
     return Transferred(facts)
 
 

@@ -180,10 +180,9 @@ class Evaluation(Result):
             views = f"{protocol_name([member.views])}, Q = {', '.join(map(str, member.scales))}"
             views += ", mirror images" * member.mirror
             lines.append(f"{escaped(member.model)} ({member.configuration}): {views}")
-        lines += [
-            f"top-1 error {rates.top1_error:.2f} %",
-            f"top-{rates.top_k} error {rates.top5_error:.2f} %",
-        ]
+        lines.append(f"top-1 error {rates.top1_error:.2f} %")
+        if rates.top_k < len(facts.class_names):  # else it is always 0
+            lines.append(f"top-{rates.top_k} error {rates.top5_error:.2f} %")
         errors = rates.per_class
         order = sorted(np.flatnonzero(errors > 0).tolist(), key=lambda label: -errors[label])
         if order:
