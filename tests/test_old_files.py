@@ -178,7 +178,11 @@ def test_a_training_starts_from_a_model(model, verydeep):
 def test_results_are_reported_as_they_were(verydeep, answers):
     names = ("dense", "crops", "ensemble", "fused")
     results = " ".join(f"results/{name}.npz" for name in names)
-    assert json.loads(verydeep("report", results=results)) == answers["report"]
+    wanted = answers["report"]
+    for row in wanted["rows"]:  # what the tests of a row do not share is null now; it was the first one's
+        first, *others = row["members"]
+        row |= {name: None for name, value in first.items() if any(one[name] != value for one in others)}
+    assert json.loads(verydeep("report", results=results)) == wanted
     verydeep("report page", results=results, out="page.html")
     page = Path("page.html").read_text(encoding="utf-8")
     assert page.count("<svg") > 1

@@ -125,25 +125,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_out(path: Path) -> None:
-    """Make sure, before the work, that a file can be written there; folders that are not there are made with it.
+    """Make sure, before the work, that a file can be written there; its folder is made.
 
     Raises:
         UsageError: no file can be there: it is a folder, say.
         DiskError: its folder cannot be made or written to.
 
     """
-    absent = [folder for folder in path.parents if not folder.exists()]
-    try:
-        with _named(path):
-            aside = _aside(_target(path))
-            try:
-                aside.touch()
-            finally:
-                aside.unlink(missing_ok=True)
-    finally:
-        for folder in absent:  # the work may still be refused, or fail
-            with suppress(OSError):  # it was not made
-                folder.rmdir()
+    with _named(path):
+        aside = _aside(_target(path))
+        try:
+            aside.touch()
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def check_folder(folder: Path) -> None:
@@ -156,7 +150,13 @@ def check_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
-    check_out(folder / "checked")
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        check_out(folder / "checked")
+    finally:
+        for place in made:
+            with suppress(OSError):  # it was not made
+                place.rmdir()
 
 
 def make_folder(folder: Path) -> None:

@@ -223,12 +223,6 @@ def test_arrays_of_others_are_not_replaced(tmp_path):
     assert list(read_features(features)[1]) == ["relu6"]
 
 
-def test_a_request_that_is_refused_leaves_no_folder(run, data, tmp_path):
-    with pytest.raises(UsageError):
-        verydeep.evaluate(run, data, views="corners", out=tmp_path / "new" / "folder" / "result.npz")
-    assert not list(tmp_path.iterdir())
-
-
 def test_twice_the_images_take_no_more_memory(run, tmp_path):
     """A layer of 4 x 96 x 96 numbers, all kept: 147 KB an image, 29 MB and 118 MB in all."""
     data = class_folders(tmp_path / "data", {"blue": 200}, size=(96, 96))
