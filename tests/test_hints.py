@@ -64,6 +64,11 @@ def said(tmp_path, monkeypatch, capsys) -> Said:
         ("evaluate cifar10 photos --part rest", "--part is 'rest'; it must be one of auto, test, val"),
         ("describe D E", "E is one word too many"),
         ("compare a.jpg a.jpg photos", "photos is one word too many"),
+        (
+            f"compare a.jpg a.jpg {'x' * 300}",
+            f"is said by --out: `verydeep compare a.jpg a.jpg --out {'x' * 300}`",
+        ),
+        ("extract cifar10 a.jpg --layers relu7 --scales 13342 --out f.npz", "--scales has the scale 13342"),
         ("compare a.jpg a.jpg pairs.csv", "`verydeep compare a.jpg a.jpg --out pairs.csv`"),
         ("export cifar10 --to hub --out folder --name a/b/c", "'a/b/c' is not a repository name"),
         ("predict cifar10 a.jpg --scales 64 13342", "--scales has the scale 13342; the greatest is 13341 pixels"),

@@ -138,24 +138,25 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, compressed: 
     write_whole(path, write)
 
 
-def refuse_to_replace(path: Path, own: Set[str], others: Set[str] = frozenset()) -> None:
+def refuse_to_replace(path: Path, own: Set[str], others: str = "") -> None:
     """Make sure that an `.npz` file which is there was written by the command that is to write it anew.
 
     Args:
-        path: of the file; it need not be there.
-        own: names of arrays that the command writes.
-        others: names of arrays that it never writes.
+        path: of the file; it need not be there, and may be a pipe, which is not read.
+        own: names of arrays that the command always writes.
+        others: regular expression of the names of all others that it writes.
 
     Raises:
         UsageError: it holds other arrays, which would be lost.
 
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, ValueError, zipfile.BadZipFile):  # there is none, or it has no arrays to lose
+        with _in_a_sentence():
+            names = zipfile.ZipFile(path).namelist() if path.is_file() else []
+    except (OSError, ValueError):  # it has no arrays to lose
         return
-    if names and not (own <= set(names) and others.isdisjoint(names)):
+    names = [name.removesuffix(".npy") for name in names]
+    if names and not (own <= set(names) and all(name in own or re.fullmatch(others, name) for name in names)):
         raise UsageError(
             f"`out` {path} holds arrays that this command does not write ({printable(few(names), 200)}) and that "
             "would be lost; choose another name, or remove it"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sample_images import class_folders, save, smooth
+from sample_images import class_folders, cut, save, smooth
 
 import verydeep
 from verydeep.cli import main
@@ -156,6 +156,9 @@ def test_training_says_what_its_validation_part_hides(photos, tmp_path, capsys):
     assert (
         f"note: the network is trained on {which}, so the validation error is too low" in capsys.readouterr().err
     )
+    cut(data / "val" / "dog" / "new.jpg")
+    train(data, tmp_path / "fourth", "--max-unreadable", "1")
+    assert "trained on 1 of the 1 images to validate on" in capsys.readouterr().err
     train(photos, tmp_path / "third")
     assert "to validate on of" not in capsys.readouterr().err
 

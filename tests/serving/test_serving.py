@@ -340,7 +340,9 @@ def test_curls_wrong_option_is_told(client, tmp_path, form):
     assert client.post("/predict", whole, **curl).status == 200
     reply = client.post("/predict", whole.translate(None, b"\r\n\0"), **curl)
     assert reply.status == 400
-    assert "use `curl --data-binary @FILE`" in reply.error()
+    assert "with curl, send that by `--data-binary @FILE`" in reply.error()
+    reply = client.post("/predict", b'{"images": []}', **curl)
+    assert "the header `Content-Type: application/json`" in reply.error()
 
 
 def test_one_bad_image_does_not_spoil_other_requests(runs, files):

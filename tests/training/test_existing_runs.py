@@ -253,6 +253,15 @@ def test_the_bar_has_the_numbers_of_the_epochs_line(monkeypatch, capsys, columns
     )
 
 
+def test_the_bar_of_a_resumed_epoch_has_the_steps_before_too(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(bars, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=120))
+    before = [StepRecord(number, 0, 3.0, 60.0, 0.1, 0.5, 0.1) for number in range(3)]
+    with display(3, 4, 50, 64, before) as show:
+        show(StepRecord(3, 0, 1.0, 20.0, 0.1, 0.5, 0.1))
+    assert "loss 2.500  error 50.0 %" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", [SPLIT, TRAINING_IMAGES, TRAINING_NAMES])
 def test_a_file_of_the_users_that_is_called_as_one_of_ours_stays(tmp_path, name):
     mine = tmp_path / "run" / name

@@ -177,7 +177,8 @@ def bench(
         sizes = tuple(batch_sizes or BATCH_SIZES)
         shown, source = find_images(Path(images) if images else None, num_images if dense else max(sizes))
         if dense:
-            check_scale("dense", min(dense), architecture)
+            for scale in dense:
+                check_scale("dense", scale, architecture)
             cases, pixels = dense_cases(architecture, shown, tuple(dense))
         else:
             cases, pixels = batch_cases(architecture, shown, sizes, *(size or (architecture.window,) * 2))

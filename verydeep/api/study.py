@@ -235,13 +235,13 @@ def look_at(data: str, description: Description, *, must_be_there: bool) -> tupl
 
     try:
         found = open_data(data)
+        tested = found.part(default_part(found)) if not found.undivided else found.held_out
+        return Size(len(found.train), len(tested), len(found.class_names)), found.train.fingerprint
     except VerydeepError as error:
         if must_be_there:
             raise
         say(f"note: {error}" + "; the estimates are for the size in the description" * bool(description.size))
         return description.size, None
-    tested = found.part(default_part(found)) if not found.undivided else found.held_out
-    return Size(len(found.train), len(tested), len(found.class_names)), found.train.fingerprint
 
 
 def make_report(out: Path, failed: Mapping[str, str] | None = None, data: str | None = None) -> StudyReport:

@@ -416,6 +416,8 @@ def _trainer(
     hashes = _hashes(run, begin, data, {image.name for image in lost}, here)
     config = here.from_first(lambda: _config(run, begin, network, data, images, hashes, len(lost), asked))
     log = UnreadableLog(run / SKIPPED, max_unreadable)
+    if here.first and begin.config is None:
+        _tell_of_validation(data, {image.name for image in lost_too}, hashes)
     if here.first:
         log.read()
         for image in (*lost, *lost_too):
@@ -528,7 +530,6 @@ def _config(
     if config is None:
         facts |= asked | {"data": asked["data"] | start.facts_of(data, num_lost)}
         config = _new_config(begin.recipe, network, data, images, preprocessing, facts)
-        _tell_of_validation(data, hashes)
         write_split(run, data.split, data.held_out.names)
         write_training_names(run, data.train.names)
     else:
@@ -547,9 +548,11 @@ def _config(
     return config
 
 
-def _tell_of_validation(data: Data, hashes: Hashes) -> None:
+def _tell_of_validation(data: Data, lost: Collection[str], hashes: Hashes) -> None:
     """Note classes without validation images, and validation images that are trained on: the error hides both."""
-    held_out = data.held_out
+    held_out = data.held_out.select(
+        [number for number, name in enumerate(data.held_out.names) if name not in lost]
+    )
     counts = np.bincount(held_out.labels, minlength=len(data.class_names))
     if missing := [
         name for name, count in zip(imagenet.words(data.class_names), counts, strict=True) if not count

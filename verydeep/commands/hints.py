@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -47,7 +48,7 @@ def unknown_word(name: str, extra: Sequence[str], known: Iterable[str], argument
         if value == word and option in options and word.lower() in SWITCHED:
             return f"{option} takes no word; --no-{option.removeprefix('--')} switches it off"
     # Once the output stood there without an option; what exists is rather one input too many.
-    if "--out" in options and "--out" not in arguments and not Path(word).exists():
+    if "--out" in options and "--out" not in arguments and not os.path.exists(word):  # noqa: PTH110 - of any word
         place = arguments.index(word)
         words = shlex.join([*arguments[:place], "--out", *arguments[place:]])
         return f"{word} is said by --out: `verydeep {name} {words}`"

@@ -27,8 +27,7 @@ from verydeep.typed import as_type, texts
 THE_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip's: the same contents are the same file
 
 TEXTS: dict[str, ArrayType] = {"names": ("U", 1), "facts": ("U", 0)}
-RESULTS = frozenset({"labels", "posteriors"})
-"""Arrays beside `TEXTS` of what `verydeep evaluate` writes."""
+LAYER = r"[a-z]+\d(_\d)?"  # names of the arrays beside them
 ENDINGS = (".npz", ".parquet")
 AT_ONCE = 4096  # names that are spread to one length in memory
 
@@ -53,7 +52,7 @@ def check_features_out(path: Path) -> None:
         require("pyarrow", "parquet", "a .parquet file")
     check_out(path)
     if path.suffix == ".npz":
-        refuse_to_replace(path, TEXTS.keys(), RESULTS)
+        refuse_to_replace(path, TEXTS.keys(), LAYER)
 
 
 def write_features(

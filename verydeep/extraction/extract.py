@@ -26,7 +26,7 @@ from verydeep.images.image_set import ImageSet, Unreadable
 from verydeep.images.views import Pixels
 from verydeep.inference.engine import Engine
 from verydeep.inference.strips import MOST_PIXELS
-from verydeep.plan import check_scale, check_size, nodes_to, output_shapes
+from verydeep.plan import check_scale, check_size, nodes_to, output_shapes, refuse_too_large
 
 BATCH_BYTES = 64 << 20  # of the outputs for images that are shown at once
 BATCH_IMAGES = 64
@@ -56,9 +56,10 @@ class Extraction:
         """Make sure that every image is large enough for the deepest layer.
 
         Raises:
-            UsageError: the scale is too small, or does not hold the window.
+            UsageError: the scale is too small or too large, or does not hold the window.
 
         """
+        refuse_too_large("scales", self.scale)
         if self.window:
             check_scale("scales", self.scale, architecture)
         check_size(architecture, nodes_to(architecture, self.layers), self.scale, self.scale)

@@ -146,7 +146,11 @@ class Call:
         if self.content_type.startswith("multipart/"):
             raise Refusal(415, "forms are not read; send the image's bytes as the body")
         if self.content_type == FORM and not STRIPPED.intersection(self.body):
-            raise Refusal(400, "the image has lost bytes, as by `curl -d`; use `curl --data-binary @FILE`")
+            if self.body.lstrip().startswith((b"{", b"[")):
+                raise Refusal(400, f"the body looks like JSON; say so by the header `Content-Type: {JSON}`")
+            raise Refusal(
+                400, "the body is no image's file; with curl, send that by `--data-binary @FILE`, not by -d"
+            )
         if self.content_type != JSON:
             self.num_images = 1
             return [Encoded(THE_IMAGE, self.body)], False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,14 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 from verydeep.bars import make_bar
 from verydeep.notes import say
-from verydeep.training.journal import EpochRecord, Listener, Record
+from verydeep.training.journal import EpochRecord, Listener, Record, StepRecord
 
 HEADINGS = "    epoch     loss  training error  validation error  images/s"
 """Above the lines of epochs. With their last words these fit into 80 columns."""
 
 
 @contextmanager
-def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> Iterator[Listener]:
+def display(
+    first: int, epochs: int, steps_per_epoch: int, batch_size: int, before: Sequence[StepRecord] = ()
+) -> Iterator[Listener]:
     """Show how a run is getting on, in a terminal or a notebook.
 
     Args:
@@ -25,6 +27,7 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
         epochs: of the whole run.
         steps_per_epoch: for the bar's length.
         batch_size: for the images a second.
+        before: the steps of the first epoch that were done before, of a run that is resumed.
 
     """
     columns = (
@@ -36,7 +39,8 @@ def display(first: int, epochs: int, steps_per_epoch: int, batch_size: int) -> I
     )
     bar = make_bar(*columns, speed_estimate_period=120)
     task = bar.add_task("training", total=epochs * steps_per_epoch, completed=first, facts="")
-    sums = np.zeros(3)  # of the epoch that is going on: steps, their losses, their errors
+    # Of the epoch that is going on: steps, their losses, their errors.
+    sums = np.array([(1, record.loss, record.error) for record in before], float).reshape(-1, 3).sum(0)
     told, validated, speed = False, "", 0.0
 
     def show(record: Record) -> None:

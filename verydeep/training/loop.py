@@ -173,9 +173,10 @@ class Trainer:
             if self.world.first:
                 remove_parts(self.run)
                 per_epoch, batch_size = self.batches.steps_per_epoch, self.batches.batch_size
+                before = self._records_before(first)
                 heard = [
                     stack.enter_context(journal(self.run / JOURNAL, first)),
-                    stack.enter_context(display(first, self.recipe.epochs, per_epoch, batch_size)),
+                    stack.enter_context(display(first, self.recipe.epochs, per_epoch, batch_size, before)),
                     stack.enter_context(curves(self.run / TENSORBOARD, first)),
                 ]
             yield heard
