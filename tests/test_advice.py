@@ -138,8 +138,8 @@ def test_options_in_messages_are_options():
             assert not unknown, f"{file}:{line}"
 
 
-FOREIGN = {"--nproc-per-node", "--no-deps", "--always", "--dirty", "--standalone"}
-"""Options of torchrun, pip and git."""
+FOREIGN = {"--nproc-per-node", "--no-deps", "--always", "--dirty", "--standalone", "--data-binary"}
+"""Options of torchrun, pip, git and curl."""
 
 
 def help_of(name: str) -> str:

@@ -154,7 +154,7 @@ def test_the_library_has_no_words_of_the_command_line():
         if room_of(module) in ("commands", "cli", "studies"):  # a study's steps are commands
             continue
         for text in filter(lambda text: " " in text, strings_of(file)):
-            alone = re.sub(r"`(verydeep|\{\}) [^`]*`?|pip install [^`]*|^(--|verydeep ).*", "", text)
+            alone = re.sub(r"`(verydeep|curl|\{\}) [^`]*`?|pip install [^`]*|^(--|verydeep ).*", "", text)
             assert not re.search(r"(^|[\s(])--[a-z]", alone), f"{file}: {text}"
 
 

@@ -340,7 +340,7 @@ def test_curls_wrong_option_is_told(client, tmp_path, form):
     assert client.post("/predict", whole, **curl).status == 200
     reply = client.post("/predict", whole.translate(None, b"\r\n\0"), **curl)
     assert reply.status == 400
-    assert "with curl, send that by `--data-binary @FILE`" in reply.error()
+    assert "send that by `curl --data-binary @FILE`, not by `-d`" in reply.error()
     reply = client.post("/predict", b'{"images": []}', **curl)
     assert "the header `Content-Type: application/json`" in reply.error()
 

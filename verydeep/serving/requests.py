@@ -148,9 +148,7 @@ class Call:
         if self.content_type == FORM and not STRIPPED.intersection(self.body):
             if self.body.lstrip().startswith((b"{", b"[")):
                 raise Refusal(400, f"the body looks like JSON; say so by the header `Content-Type: {JSON}`")
-            raise Refusal(
-                400, "the body is no image's file; with curl, send that by `--data-binary @FILE`, not by -d"
-            )
+            raise Refusal(400, "the body is no image's file; send that by `curl --data-binary @FILE`, not by `-d`")
         if self.content_type != JSON:
             self.num_images = 1
             return [Encoded(THE_IMAGE, self.body)], False
