@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import numpy as np
 import pytest
@@ -193,6 +194,7 @@ def test_other_errors_are_not_taken_for_it():
 
 TOO_LITTLE_MEMORY = """
 import contextlib, io, os, resource, sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from verydeep.cli import main
 
@@ -235,8 +237,19 @@ def test_a_command_that_finds_too_little_memory_goes_on_where_there_is_more(tmp_
 @pytest.mark.parametrize(("system", "why"), [("win32", "for Windows"), ("linux", "without a C++ compiler")])
 def test_why_there_is_no_native_engine(monkeypatch, system, why):
     monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr("verydeep.processor.EXTENSION_SUFFIXES", ())  # nor is there another package that has it
     monkeypatch.setattr("verydeep.api.engines.native_module", lambda: None)
     assert why in str(verydeep.engines())
     monkeypatch.setattr("verydeep.processor.native_module", lambda: None)
     with pytest.raises(VerydeepError, match=re.escape(why)):
+        require_native()
+
+
+def test_a_checkout_that_hides_the_installed_package_is_told(tmp_path, monkeypatch):
+    """As where Python starts in the folder of the checkout."""
+    (tmp_path / "verydeep").mkdir()
+    (tmp_path / "verydeep" / f"_native{EXTENSION_SUFFIXES[0]}").write_bytes(b"")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("verydeep.processor.native_module", lambda: None)
+    with pytest.raises(VerydeepError, match=r"and not the installed one; start it by `python -P`"):
         require_native()

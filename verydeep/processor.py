@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,7 @@ GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # Nvidia's, the same u
 
 
 def native_module() -> ModuleType | None:
-    """The package's compiled part; None where it was installed without a compiler, and on Windows."""
+    """The package's compiled part; None where it was not built: without a compiler, on Windows, in a checkout."""
     try:
         import verydeep._native as _native
     except ImportError:
@@ -29,10 +30,16 @@ def native_module() -> ModuleType | None:
 
 
 def native_absence() -> str:
-    """Why the native engine is not there."""
+    """Why the native engine is not there, and what to do."""
     if sys.platform == "win32":
         return "there is no native engine for Windows"
-    return "the package was installed without a C++ compiler"
+    here = Path(__file__).parent
+    for place in (Path(folder, here.name) for folder in sys.path):
+        if place.resolve() != here.resolve() and any(
+            (place / f"_native{ending}").is_file() for ending in EXTENSION_SUFFIXES
+        ):  # as where Python starts in a checkout, which comes before what is installed
+            return f"Python takes verydeep from {here} and not the installed one; start it by `python -P`"
+    return "the package was installed without a C++ compiler; install one, and then verydeep again"
 
 
 def require_native() -> None:
@@ -43,11 +50,7 @@ def require_native() -> None:
 
     """
     if native_module() is None:
-        raise VerydeepError(
-            f"the native engine is missing: {native_absence()}; "
-            + ("" if sys.platform == "win32" else "install one, and then verydeep again, or ")
-            + "use the torch engine"
-        )
+        raise VerydeepError(f"the native engine is missing: {native_absence()}, or use the torch engine")
 
 
 def has_gpu() -> bool:

@@ -56,7 +56,7 @@ class Engines(Result):
             **products,
             "torch engine": self.torch or "no: torch is not installed",
             "GPU": "there may be one: torch is asked" if self.gpu else "none that torch could use",
-            "chosen": self.chosen or "none: install torch, or a C++ compiler and then verydeep again",
+            "chosen": self.chosen or "none: there is no native engine, and no torch",
         }
         return "\n".join(f"{name:13}  {value}" for name, value in lines.items())
 

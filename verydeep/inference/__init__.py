@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from os import PathLike
 from typing import Any, Literal
 
@@ -85,6 +86,8 @@ def engine_of(
         return NativeEngine(
             config, tensors, layers, pooling=pooling, precision=precision, threads=threads, again=again
         )
+    if engine == "auto" and device == "auto" and native_module() is None and find_spec("torch") is None:
+        require_native()
     require("torch", "train", f"computing {config.architecture.configuration} with the torch engine")
     from verydeep.inference.torch_engine import TorchEngine
 
