@@ -194,7 +194,6 @@ def test_other_errors_are_not_taken_for_it():
 
 TOO_LITTLE_MEMORY = """
 import contextlib, io, os, resource, sys
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from verydeep.cli import main
 

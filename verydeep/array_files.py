@@ -151,11 +151,12 @@ def refuse_to_replace(path: Path, own: Set[str], others: str = "") -> None:
 
     """
     try:
-        with _in_a_sentence():
-            names = zipfile.ZipFile(path).namelist() if path.is_file() else []
+        if not path.is_file():
+            return
+        with _in_a_sentence(), zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, ValueError):  # it has no arrays to lose
         return
-    names = [name.removesuffix(".npy") for name in names]
     if names and not (own <= set(names) and all(name in own or re.fullmatch(others, name) for name in names)):
         raise UsageError(
             f"`out` {path} holds arrays that this command does not write ({printable(few(names), 200)}) and that "

@@ -32,14 +32,20 @@ def native_module() -> ModuleType | None:
 def native_absence() -> str:
     """Why the native engine is not there, and what to do."""
     if sys.platform == "win32":
-        return "there is no native engine for Windows"
+        return "there is none for Windows; use the torch engine"
     here = Path(__file__).parent
     for place in (Path(folder, here.name) for folder in sys.path):
         if place.resolve() != here.resolve() and any(
             (place / f"_native{ending}").is_file() for ending in EXTENSION_SUFFIXES
         ):  # as where Python starts in a checkout, which comes before what is installed
-            return f"Python takes verydeep from {here} and not the installed one; start it by `python -P`"
-    return "the package was installed without a C++ compiler; install one, and then verydeep again"
+            return (
+                f"Python takes verydeep from {here} and not the installed one; start it by `python -P`, or "
+                "use the torch engine"
+            )
+    return (
+        "the package was installed without a C++ compiler; install one, and then verydeep again, or use the torch "
+        "engine"
+    )
 
 
 def require_native() -> None:
@@ -50,7 +56,7 @@ def require_native() -> None:
 
     """
     if native_module() is None:
-        raise VerydeepError(f"the native engine is missing: {native_absence()}, or use the torch engine")
+        raise VerydeepError(f"the native engine is missing: {native_absence()}")
 
 
 def has_gpu() -> bool:

@@ -550,13 +550,11 @@ def _config(
 
 def _tell_of_validation(data: Data, lost: Collection[str], hashes: Hashes) -> None:
     """Note classes without validation images, and validation images that are trained on: the error hides both."""
-    held_out = data.held_out.select(
-        [number for number, name in enumerate(data.held_out.names) if name not in lost]
-    )
-    counts = np.bincount(held_out.labels, minlength=len(data.class_names))
-    if missing := [
-        name for name, count in zip(imagenet.words(data.class_names), counts, strict=True) if not count
-    ]:
+    readable = [number for number, name in enumerate(data.held_out.names) if name not in lost]
+    held_out = data.held_out.select(readable)
+    names = imagenet.words(data.class_names)
+    missing = [name for label, name in enumerate(names) if label not in held_out.labels]
+    if missing:
         say(f"note: there are no images to validate on of {few(missing)}")
     with progress("comparing with the training images", len(held_out)) as advance:
         copies = trained_on(held_out, [Training(hashes, frozenset())], advance, by_name=False)

@@ -41,16 +41,15 @@ def display(
     task = bar.add_task("training", total=epochs * steps_per_epoch, completed=first, facts="")
     # Of the epoch that is going on: steps, their losses, their errors.
     sums = np.array([(1, record.loss, record.error) for record in before], float).reshape(-1, 3).sum(0)
-    told, validated, speed = False, "", 0.0
+    validated, speed = "", 0.0
 
     def show(record: Record) -> None:
-        nonlocal sums, told, validated, speed
+        nonlocal sums, validated, speed
         if isinstance(record, EpochRecord):
+            if not validated:
+                say(HEADINGS)
             validated = f", val {record.validation_error:.1f} %"
             sums = np.zeros(3)
-            if not told:
-                say(HEADINGS)
-                told = True
             say(_line(record, epochs))
             return
         sums += (1, record.loss, record.error)
