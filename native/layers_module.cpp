@@ -29,6 +29,7 @@ namespace {
 using verydeep::Argmax;
 using verydeep::BLOCK;
 using verydeep::BorderedImages;
+using verydeep::BufferKind;
 using verydeep::Maps;
 
 // Images, channels, height, width.
@@ -220,39 +221,36 @@ verydeep::ConvolutionWeights weights_of(const Weights& weights, long in_channels
 }
 
 template <class Array>
-Array array_of(const verydeep::BufferLayout& layout, long count, std::size_t element_bytes) {
-    verydeep::Buffer* const buffer =
-        verydeep::take_buffer(layout, static_cast<std::size_t>(count ? count : 1) * element_bytes);
+Array array_of(const verydeep::BufferLayout& layout, long count) {
+    verydeep::Buffer* const buffer = verydeep::take_buffer(layout);
     const nb::capsule owner(
         buffer, [](void* data) noexcept { verydeep::give_back(static_cast<verydeep::Buffer*>(data)); });
     const std::size_t shape[1] = {static_cast<std::size_t>(count)};
-    return Array(buffer->memory.data(), 1, shape, owner);
+    return Array(buffer->data, 1, shape, owner);
 }
 
 using NumpyFloats = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 using NumpyInts = nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>>;
 
-enum BufferKind { MAPS, IMAGES, ARGMAX, NUMBERS };
-
 NumpyFloats make_maps(const Sizes& sizes) {
     const auto [images, channels, height, width] = sizes;
-    return array_of<NumpyFloats>({images, channels, height, width, MAPS}, map_floats(sizes), sizeof(float));
+    return array_of<NumpyFloats>({BufferKind::maps, images, channels, height, width}, map_floats(sizes));
 }
 
 NumpyFloats make_images(const Sizes& sizes) {
     const auto [images, channels, height, width] = sizes;
-    return array_of<NumpyFloats>({images, channels, height, width, IMAGES}, image_floats(sizes), sizeof(float));
+    return array_of<NumpyFloats>({BufferKind::bordered_images, images, channels, height, width},
+                                 image_floats(sizes));
 }
 
 NumpyFloats make_numbers(long count) {
     if (count < 1 || count > MAX_FLOATS) refuse("so many numbers no memory holds");
-    return array_of<NumpyFloats>({1, count, 1, 1, NUMBERS}, count, sizeof(float));
+    return array_of<NumpyFloats>({BufferKind::numbers, 1, count, 1, 1}, count);
 }
 
 NumpyInts make_argmax(const Sizes& sizes) {
     const auto [images, channels, height, width] = sizes;
-    return array_of<NumpyInts>({images, channels, height, width, ARGMAX}, map_floats(sizes) / BLOCK,
-                               sizeof(Argmax));
+    return array_of<NumpyInts>({BufferKind::argmax, images, channels, height, width}, map_floats(sizes) / BLOCK);
 }
 
 class Layers {
@@ -463,7 +461,7 @@ public:
         const verydeep::Shape in = input_shape(sizes, plain.out_channels, back);
         const long outputs = back ? plain.in_channels : plain.out_channels;
         const long floats = verydeep::transformed_floats(processor_, in, outputs);
-        NumpyFloats found = array_of<NumpyFloats>({floats, 1, 1, 1, MAPS}, floats, sizeof(float));
+        NumpyFloats found = make_numbers(floats);
         run([&] { verydeep::transform_convolution(processor_, plain, in, back, found.data()); });
         return found;
     }

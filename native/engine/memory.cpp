@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -36,6 +37,13 @@ Memory::Memory(std::size_t bytes) : bytes_(bytes) {
 
 Memory::~Memory() {
     if (mapping_) munmap(mapping_, mapped_);
+}
+
+void Memory::release(void* pages, std::size_t bytes) {
+#if defined(__linux__)
+    if (madvise(pages, bytes, MADV_DONTNEED) == 0) return;
+#endif
+    std::memset(pages, 0, bytes);  // elsewhere that advice does not clear them
 }
 
 void Memory::swap(Memory& other) noexcept {

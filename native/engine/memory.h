@@ -20,6 +20,8 @@ public:
     void* data() const { return data_; }
     float* floats() const { return static_cast<float*>(data_); }
     std::size_t bytes() const { return bytes_; }
+    // Gives whole pages back to the system; they are 0 when they are touched again.
+    static void release(void* pages, std::size_t bytes);
 
 private:
     void swap(Memory& other) noexcept;

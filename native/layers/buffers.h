@@ -1,29 +1,34 @@
-// Memory for maps: kept when it is given back, with its border of zeros, for the next of the same layout.
+// Memory for maps: kept when it is given back, for those to come.
 #pragma once
 
 #include <cstddef>
 
-#include "engine/memory.h"
-
 namespace verydeep {
 
-// What a piece of memory is for: two of one layout have their borders at the same places.
+enum class BufferKind { maps, bordered_images, argmax, numbers };
+
+// What a piece of memory is for: two of one layout have their borders at the same places. `numbers` are as many as
+// there are channels.
 struct BufferLayout {
+    BufferKind kind;
     long images, channels;
-    int height, width, kind;
+    int height, width;
     bool operator==(const BufferLayout&) const = default;
+
+    std::size_t bytes() const;
 };
 
 struct Buffer {
     BufferLayout layout;
-    Memory memory;
+    char* data;
 };
 
-// Zeroed, or as it was given back. Raises std::bad_alloc. Any thread may call these.
-Buffer* take_buffer(const BufferLayout& layout, std::size_t bytes);
+// Its border is 0, and nothing else is set. Raises std::bad_alloc. Any thread may call these.
+Buffer* take_buffer(const BufferLayout& layout);
 void give_back(Buffer* buffer);
 
-// What is kept is bounded: kept and used memory together are never more than the most that was used at once.
+// What is kept is bounded: kept and used memory together are never more than the most that was used at once, and a
+// sixteenth of that.
 std::size_t kept_buffer_bytes();
 void free_kept_buffers();
 

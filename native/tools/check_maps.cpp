@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -312,47 +314,156 @@ bool check_grams(std::mt19937& engine, Instructions instructions) {
     return fine;
 }
 
-// Each writes into what it has taken: nobody else may have it, and what comes from the system is 0.
+// Whether a number of a buffer is no part of its border.
+bool is_inside(const BufferLayout& layout, long number) {
+    const auto [kind, images, channels, height, width] = layout;
+    if (kind == BufferKind::numbers) return true;
+    const bool plain = kind == BufferKind::bordered_images;
+    const long columns = (plain ? width : round_up(width, TILE)) + 2,
+               rows = (plain ? height : round_up(height, TILE)) + 2;
+    const long place = number / (plain ? 3 : kind == BufferKind::maps ? BLOCK : 1);
+    const long x = place % columns, y = place / columns % rows, plane = place / columns / rows;
+    return 1 <= x && x <= width && 1 <= y && y <= height && (!plain || plane < images);
+}
+
+BufferLayout random_layout(std::mt19937& engine) {
+    BufferLayout layout{static_cast<BufferKind>(between(engine, 0, 3)), between(engine, 1, 3), 3,
+                        static_cast<int>(between(engine, 1, 9)), static_cast<int>(between(engine, 1, 9))};
+    if (layout.kind == BufferKind::numbers)
+        layout = {BufferKind::numbers, 1, between(engine, 1, 5000), 1, 1};
+    else if (layout.kind != BufferKind::bordered_images)
+        layout.channels = between(engine, 1, 40);
+    return layout;
+}
+
+// Each user writes its number into what it has taken: nobody else may have it, and borders are 0.
+class BufferUser {
+public:
+    explicit BufferUser(int number) : engine_(number), number_(static_cast<float>(number)) {}
+
+    void take() {
+        const BufferLayout layout = random_layout(engine_);
+        held_.push_back(take_buffer(layout));
+        right_ = right_ && held_.back()->layout == layout;
+        each(*held_.back(), [&](float& number, bool inside) {
+            right_ = right_ && (inside || number == 0);
+            if (inside) number = number_;
+        });
+    }
+    void give_one_back() {
+        const auto at = held_.begin() + between(engine_, 0, static_cast<int>(held_.size()) - 1);
+        each(**at, [&](float& number, bool inside) { right_ = right_ && number == (inside ? number_ : 0); });
+        give_back(*at);
+        held_.erase(at);
+    }
+    std::size_t count() const { return held_.size(); }
+    std::size_t bytes() const {
+        return std::accumulate(held_.begin(), held_.end(), std::size_t{0}, [](std::size_t sum, const Buffer* one) {
+            return sum + round_up(one->layout.bytes(), std::size_t{4096});
+        });
+    }
+    bool right() const { return right_; }
+
+private:
+    template <class Work>
+    static void each(const Buffer& buffer, Work work) {
+        auto* const numbers = reinterpret_cast<float*>(buffer.data);
+        const long count = static_cast<long>(buffer.layout.bytes() / sizeof(float));
+        for (long i = 0; i < count; ++i) work(numbers[i], is_inside(buffer.layout, i));
+    }
+
+    std::mt19937 engine_;
+    float number_;
+    std::vector<Buffer*> held_;
+    bool right_ = true;
+};
+
+// Steps of a training: maps are held until the gradients are there, those of weights until the next step's. From
+// the third step on all memory has been written into before.
+bool buffers_serve_the_next_step() {
+    constexpr long IMAGES = 8;
+    constexpr int STEPS = 5;
+    const std::vector<Shape> shapes = {{16, 64, 64}, {16, 64, 64}, {16, 32, 32}, {32, 32, 32}, {32, 32, 32},
+                                       {32, 16, 16}, {64, 16, 16}, {64, 16, 16}, {64, 8, 8},   {128, 8, 8},
+                                       {128, 8, 8},  {128, 4, 4},  {128, 4, 4},  {128, 2, 2},  {128, 2, 2}};
+    bool reused = true;
+    int step = 0;
+    const auto take = [&](const BufferLayout& layout) {
+        Buffer* const buffer = take_buffer(layout);
+        auto* const numbers = reinterpret_cast<float*>(buffer->data);
+        const std::size_t count = layout.bytes() / sizeof(float);
+        const bool fresh = std::all_of(numbers, numbers + count, [](float number) { return number == 0; });
+        reused = reused && (step < 2 || !fresh);
+        for (std::size_t i = 0; i < count; ++i)
+            if (is_inside(layout, static_cast<long>(i))) numbers[i] = 1;
+        return buffer;
+    };
+    const auto maps = [](const Shape& shape) {
+        return BufferLayout{BufferKind::maps, IMAGES, shape.channels, shape.height, shape.width};
+    };
+    std::vector<Buffer*> to_weights;
+    for (; step < STEPS; ++step) {
+        std::vector<Buffer*> forward;
+        for (const Shape& shape : shapes) forward.push_back(take(maps(shape)));
+        for (Buffer* const one : to_weights) give_back(one);
+        to_weights.clear();
+        Buffer* gradient = take(maps(shapes.back()));
+        for (std::size_t i = shapes.size() - 1; i > 0; --i) {
+            Buffer* const next = take(maps(shapes[i - 1]));
+            to_weights.push_back(
+                take({BufferKind::numbers, 1, shapes[i].channels * shapes[i - 1].channels * 9, 1, 1}));
+            give_back(gradient);
+            give_back(forward[i]);
+            gradient = next;
+        }
+        give_back(gradient);
+        give_back(forward.front());
+    }
+    for (Buffer* const one : to_weights) give_back(one);
+    if (!reused) std::fprintf(stderr, "memory for maps: a step does not use that of the step before\n");
+    return reused;
+}
+
 bool check_buffers() {
-    constexpr int THREADS = 4, ROUNDS = 500, HELD = 3, FLOATS = 2000;
+    constexpr int THREADS = 4, ROUNDS = 500, HELD = 6;
     free_kept_buffers();
     std::atomic<bool> right{true};
     std::vector<std::thread> threads;
     for (int thread = 0; thread < THREADS; ++thread)
         threads.emplace_back([&right, thread] {
-            std::mt19937 engine(thread);
-            std::vector<Buffer*> held;
-            const auto give_one_back = [&] {
-                Buffer* const buffer = held.front();
-                held.erase(held.begin());
-                float* const numbers = buffer->memory.floats();
-                const auto count = buffer->layout.channels * FLOATS;
-                if (std::any_of(numbers, numbers + count, [&](float one) { return one != thread + 1; }))
-                    right = false;
-                std::fill_n(numbers, count, 0.0f);
-                give_back(buffer);
-            };
+            BufferUser user(thread + 1);
             for (int round = 0; round < ROUNDS; ++round) {
-                const BufferLayout layout{1, between(engine, 1, 3), 1, 1, 0};
-                Buffer* const buffer = take_buffer(layout, layout.channels * FLOATS * sizeof(float));
-                float* const numbers = buffer->memory.floats();
-                const auto count = layout.channels * FLOATS;
-                if (buffer->layout != layout || buffer->memory.bytes() != count * sizeof(float) ||
-                    std::any_of(numbers, numbers + count, [](float one) { return one != 0; }))
-                    right = false;
-                std::fill_n(numbers, count, static_cast<float>(thread + 1));
-                held.push_back(buffer);
-                if (held.size() > HELD) give_one_back();
+                user.take();
+                if (user.count() > HELD) user.give_one_back();
             }
-            while (!held.empty()) give_one_back();
+            while (user.count() > 0) user.give_one_back();
+            if (!user.right()) right = false;
         });
     for (std::thread& thread : threads) thread.join();
-    const std::size_t most = THREADS * (HELD + 1) * 3 * FLOATS * sizeof(float);
-    const bool bounded = kept_buffer_bytes() > 0 && kept_buffer_bytes() <= most;
     free_kept_buffers();
-    const bool fine = right && bounded && kept_buffer_bytes() == 0;
-    if (!fine) std::fprintf(stderr, "memory for maps: %s\n", right ? "too much is kept" : "shared or not zeroed");
-    return fine;
+
+    BufferUser alone(THREADS + 1);
+    std::size_t most = 0;
+    bool bounded = kept_buffer_bytes() == 0, kept = false;
+    for (int round = 0; round < 2 * ROUNDS; ++round) {
+        if (alone.count() == 0 || (round / 20 % 2 == 0)) {
+            alone.take();
+        } else {
+            alone.give_one_back();
+        }
+        most = std::max(most, alone.bytes());
+        bounded = bounded && alone.bytes() + kept_buffer_bytes() <= most + most / 16;
+        kept = kept || kept_buffer_bytes() > 0;
+    }
+    while (alone.count() > 0) alone.give_one_back();
+    free_kept_buffers();
+    const bool reused = buffers_serve_the_next_step();
+    free_kept_buffers();
+    const bool fine = right && alone.right() && bounded && kept && kept_buffer_bytes() == 0;
+    if (!fine)
+        std::fprintf(stderr, "memory for maps: %s\n",
+                     right && alone.right() ? "too much is kept, or nothing" : "shared, or a border is not 0");
+    return fine && reused;
 }
 
 }  // namespace verydeep
